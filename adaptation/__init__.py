@@ -1,0 +1,1 @@
+"""From a bundle to a better bundle, from a parameter space to a truer one."""

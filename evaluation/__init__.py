@@ -1,0 +1,1 @@
+"""Protocols, statistics, sessions and reports: how much of the simulated success survives."""

@@ -1,0 +1,28 @@
+"""Self-sufficient for colcon, which reads this file and not pyproject.toml's metadata."""
+
+from glob import glob
+
+from setuptools import setup
+
+package = "sim2real_arms"
+
+setup(
+    name="sim2real-arms",
+    version="0.1.0",
+    py_modules=["sim2real"],
+    packages=["sim", "sim.tasks", "policies", "adaptation", "evaluation", "ros_nodes"],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
+        (f"share/{package}", ["package.xml"]),
+        (f"share/{package}/launch", glob("launch/*.launch.py")),
+        (f"share/{package}/config", glob("launch/config/*")),
+    ],
+    entry_points={
+        "console_scripts": [
+            "sim2real = sim2real:main",
+            "policy_node = ros_nodes.policy_node:main",
+            "safety_gate = ros_nodes.safety_gate:main",
+            "virtual_arm = ros_nodes.virtual_arm:main",
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""Randomised simulation of arms, cameras and tasks; the only room that imports pybullet."""

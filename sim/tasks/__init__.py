@@ -1,0 +1,1 @@
+"""Tasks: one file each, holding scene, goal, reset, reward terms, success and a scripted expert."""
