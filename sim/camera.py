@@ -46,7 +46,8 @@ class CameraModel:
             raise SpecError(f"camera '{self.name}': size {self.height} × {self.width} must be positive")
         if not (self.fx > 0 and self.fy > 0):
             raise SpecError(
-                f"camera '{self.name}': focal lengths {self.fx}, {self.fy} px must be positive; is the camera calibrated?"
+                f"camera '{self.name}': focal lengths {self.fx}, {self.fy} px must be positive; "
+                "is the camera calibrated?"
             )
         if self.T_base_camera is not None and self.T_ee_camera is not None:
             raise SpecError(f"camera '{self.name}': give T_base_camera or T_ee_camera, not both")
@@ -137,9 +138,9 @@ class CameraModel:
         inside = (map_x > -1) & (map_x < self.width) & (map_y > -1) & (map_y < self.height)
         if inside.mean() < 0.98:
             raise SpecError(
-                f"camera '{self.name}': {100 * (1 - inside.mean()):.0f} % of the picture that the policy expects lie outside "
-                f"this camera's view (its focal length is {self.fx:.0f} px at width {self.width}, the policy's {target.fx:.0f} px "
-                f"at width {target.width}); use a wider lens or a higher-resolution mode"
+                f"camera '{self.name}': {100 * (1 - inside.mean()):.0f} % of the picture that the policy expects lie "
+                f"outside this camera's view (its focal length is {self.fx:.0f} px at width {self.width}, the policy's "
+                f"{target.fx:.0f} px at width {target.width}); use a wider lens or a higher-resolution mode"
             )
         map_fixed, map_fraction = cv2.convertMaps(map_x, map_y, cv2.CV_16SC2)
         size = (target.width, target.height)
@@ -178,7 +179,8 @@ class CameraModel:
         """
         if info["distortion_model"] not in ("plumb_bob", "") and any(info["d"]):
             raise SpecError(
-                f"camera '{name}': distortion model '{info['distortion_model']}', expected 'plumb_bob'; rectify the images first"
+                f"camera '{name}': distortion model '{info['distortion_model']}', expected 'plumb_bob'; "
+                "rectify the images first"
             )
         distortion = tuple(float(v) for v in info["d"])
         return cls(
@@ -219,7 +221,8 @@ class CameraModel:
     def _checked(self, image: np.ndarray) -> np.ndarray:
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
             raise SpecError(
-                f"camera '{self.name}': image is {image.dtype} {image.shape}, expected uint8 {(self.height, self.width, 3)}"
+                f"camera '{self.name}': image is {image.dtype} {image.shape}, "
+                f"expected uint8 {(self.height, self.width, 3)}"
             )
         return image
 

@@ -136,9 +136,7 @@ class KinematicChain:
             path.append(parents[link])
             link = _parent(parents[link])
         if base_link is not None and link != base_link:
-            raise KinematicsError(
-                f"link '{ee_link}' does not descend from '{base_link}'; its root is '{link}'"
-            )
+            raise KinematicsError(f"link '{ee_link}' does not descend from '{base_link}'; its root is '{link}'")
         names, axes, revolute = [], [], []
         rotations, positions = [np.eye(3)], [np.zeros(3)]
         for joint in reversed(path):
@@ -181,9 +179,7 @@ class KinematicChain:
         _jacobian(self.revolute, p, z, o, J)
         return J
 
-    def step_towards(
-        self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03
-    ) -> np.ndarray:
+    def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03) -> np.ndarray:
         """Take one damped-least-squares step from `q` [rad] that moves the end effector by `dp` [m].
 
         The orientation is pulled to `R_goal` (3, 3) at the same time, by the small-angle error

@@ -127,9 +127,7 @@ class ObservationSpec:
         if set(observation) != set(self.names):
             missing = sorted(set(self.names) - set(observation))
             extra = sorted(set(observation) - set(self.names))
-            raise SpecError(
-                f"observation: missing {missing}, unexpected {extra}; expected {list(self.names)}"
-            )
+            raise SpecError(f"observation: missing {missing}, unexpected {extra}; expected {list(self.names)}")
         for array in self.arrays:
             array.check(observation[array.name])
 
@@ -165,13 +163,9 @@ class ActionSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ActionKind):
-            raise SpecError(
-                f"action: unknown kind '{self.kind}'; known are {', '.join(get_args(ActionKind))}"
-            )
+            raise SpecError(f"action: unknown kind '{self.kind}'; known are {', '.join(get_args(ActionKind))}")
         if len(self.names) != len(self.scale) or not self.names:
-            raise SpecError(
-                f"action: {len(self.names)} names but {len(self.scale)} scales; give one scale a name"
-            )
+            raise SpecError(f"action: {len(self.names)} names but {len(self.scale)} scales; give one scale a name")
         if not self.rate_hz > 0 or not all(s > 0 for s in self.scale):
             raise SpecError(f"action: rate {self.rate_hz} Hz and scale {self.scale} must all be positive")
 

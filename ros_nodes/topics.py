@@ -1,0 +1,60 @@
+"""Every topic and service by name: what flows between policy, gate, arm and operator.
+
+    virtual or real arm ──/joint_states, /camera/*──▶ policy_node ──/policy/joint_trajectory──▶ safety_gate
+            ▲                                                                                       │
+            └───────── /joint_trajectory_controller/joint_trajectory, or                            │
+                       /forward_position_controller/commands ◀──────────────────────────────────────┘
+
+What can move the arm: the two controller topics and nothing else. What may be remapped: everything.
+"""
+
+from __future__ import annotations
+
+# From the arm and its cameras
+JOINT_STATES = "/joint_states"
+"""sensor_msgs/JointState"""
+CAMERA_IMAGE = "/camera/image_raw"
+"""sensor_msgs/Image, rgb8 or bgr8"""
+CAMERA_INFO = "/camera/camera_info"
+"""sensor_msgs/CameraInfo"""
+
+# To the arm's controllers (ros2_control's names); only the safety gate publishes here
+TRAJECTORY_COMMAND = "/joint_trajectory_controller/joint_trajectory"
+"""trajectory_msgs/JointTrajectory"""
+FORWARD_COMMAND = "/forward_position_controller/commands"
+"""std_msgs/Float64MultiArray, joint positions [rad] in the controller's joint order"""
+
+# Policy to gate
+POLICY_COMMAND = "/policy/joint_trajectory"
+"""trajectory_msgs/JointTrajectory: one point, the joint target of one action; the stamp is that of the joint state
+that the action was computed from"""
+POLICY_HEARTBEAT = "/policy/heartbeat"
+"""std_msgs/UInt64, a counter; its absence is a dead policy"""
+POLICY_SHADOW = "/policy/shadow_joint_trajectory"
+"""trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nobody obeys it"""
+POLICY_LATENCY = "/policy/latency"
+"""std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
+period error; one message an action"""
+
+# Gate to everybody
+GATE_HEARTBEAT = "/safety_gate/heartbeat"
+"""std_msgs/UInt64, a counter; its absence stops the policy"""
+GATE_STATE = "/safety_gate/state"
+"""std_msgs/String, JSON {"state": "waiting" | "ready" | "moving" | "stopping" | "stopped", "reason": str,
+"counts": {reason: n}}; latched (transient local)"""
+DIAGNOSTICS = "/diagnostics"
+"""diagnostic_msgs/DiagnosticArray"""
+E_STOP = "/e_stop"
+"""std_msgs/Bool: true stops and latches"""
+GATE_STOP = "/safety_gate/stop"
+"""std_srvs/Trigger: controlled stop, latched"""
+GATE_RESET = "/safety_gate/reset"
+"""std_srvs/Trigger: leave a latched stop; the cause must be gone"""
+
+# The operator's side of the virtual arm: what a person's hands and eyes do beside a real one
+VIRTUAL_PLACE = "/virtual_arm/place"
+"""std_msgs/Float64MultiArray [trial, x, y, seed]: put the arm at home, the object at (x, y) [m, base frame] and draw
+new looks from the seed"""
+VIRTUAL_TRUTH = "/virtual_arm/truth"
+"""std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z]: ground truth [s, m, base frame], 100 times a second;
+for the judge of a trial, never for a policy"""

@@ -1,0 +1,149 @@
+"""From a robot's state to a policy's observation: the only place where observations are made.
+
+The simulation and the ROS nodes both fill a `RobotState` and call `ObservationBuilder.build`.
+Robot side: numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sim.camera import CameraModel
+from sim.robot import RobotModel
+from sim.specs import ArraySpec, ObservationSpec, SpecError
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """One picture as a camera gave it."""
+
+    stamp: float
+    """Time of exposure [s], on the robot's clock."""
+    image: np.ndarray
+    """RGB uint8, height × width × 3."""
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """The newest measured state of an arm and what its cameras see."""
+
+    stamp: float
+    """Time of the joint measurement [s]."""
+    q: np.ndarray
+    """(n,) joint positions [rad], in the `RobotModel`'s order."""
+    dq: np.ndarray
+    """(n,) joint velocities [rad/s]."""
+    frames: Mapping[str, CameraFrame] = field(default_factory=dict)
+    """The newest frame of each camera, by the camera's name."""
+    tau: np.ndarray | None = None
+    """(n,) joint torques [N·m], where the arm reports them."""
+
+
+Source = Callable[[RobotState, RobotModel], np.ndarray]
+
+PROPRIOCEPTION: dict[str, Source] = {
+    "q": lambda state, robot: state.q,
+    "dq": lambda state, robot: state.dq,
+    "ee_pos": lambda state, robot: robot.chain.pose(state.q)[1],
+}
+"""Arrays that a real robot can fill from its joints, by name."""
+
+
+def joint_array(name: str, robot: RobotModel) -> ArraySpec:
+    """Specify the array `name` of `PROPRIOCEPTION` for `robot`.
+
+    Positions are bounded by the robot's limits and a margin of 0.1 rad for what encoders report at a stop.
+    """
+    n = len(robot.joint_names)
+    specs = {
+        "q": ArraySpec(
+            "q",
+            (n,),
+            low=tuple(v - 0.1 for v in robot.limits.q_low),
+            high=tuple(v + 0.1 for v in robot.limits.q_high),
+            unit="rad",
+        ),
+        "dq": ArraySpec("dq", (n,), unit="rad/s"),
+        "ee_pos": ArraySpec("ee_pos", (3,), unit="m", frame="base"),
+    }
+    if name not in specs:
+        raise SpecError(f"observation: no joint array '{name}'; known are {', '.join(specs)}")
+    return specs[name]
+
+
+class ObservationBuilder:
+    """Makes observations of one spec for one robot."""
+
+    def __init__(
+        self,
+        spec: ObservationSpec,
+        robot: RobotModel,
+        cameras: Mapping[str, CameraModel],
+        incoming: Mapping[str, CameraModel] | None = None,
+        privileged: tuple[str, ...] = (),
+    ):
+        """Prepare the sources of every array of `spec`.
+
+        Args:
+            spec: the arrays to make, in order.
+            robot: the arm the state comes from.
+            cameras: the cameras that the policy was trained with, by name.
+            incoming: the cameras as they really are, by name, where they differ; their frames are rectified.
+            privileged: arrays that only simulation knows, handed to `build`.
+
+        Raises:
+            SpecError: if an array has no source, or a real camera cannot show what the policy expects.
+        """
+        self.spec = spec
+        self._robot = robot
+        self._sources: dict[str, Source] = {}
+        for array in spec.arrays:
+            if array.name in PROPRIOCEPTION:
+                self._sources[array.name] = PROPRIOCEPTION[array.name]
+            elif array.is_image:
+                self._sources[array.name] = self._image_source(array, cameras, incoming or {})
+            elif array.name not in privileged:
+                raise SpecError(
+                    f"observation: '{array.name}' cannot be measured on a robot; known are "
+                    f"{', '.join(PROPRIOCEPTION)} and image_<camera>. Is this a teacher's bundle? Deploy the student's"
+                )
+
+    def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Make the observation of `state`; every array has its spec's dtype.
+
+        Raises:
+            SpecError: if a camera's frame is missing or of the wrong size.
+        """
+        observation = {}
+        for array in self.spec.arrays:
+            source = self._sources.get(array.name)
+            value = source(state, self._robot) if source is not None else (privileged or {})[array.name]
+            observation[array.name] = np.asarray(value, array.dtype)
+        return observation
+
+    @staticmethod
+    def _image_source(
+        array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]
+    ) -> Source:
+        name = array.name.removeprefix("image_")
+        if name not in cameras:
+            raise SpecError(
+                f"observation: '{array.name}' needs camera '{name}'; there are {', '.join(cameras) or 'none'}"
+            )
+        trained = cameras[name]
+        if array.shape[:2] != (trained.height, trained.width):
+            raise SpecError(
+                f"'{array.name}': shape {array.shape}, but camera '{name}' is {trained.height} × {trained.width}"
+            )
+        rectify = incoming.get(name, trained).rectifier(trained)
+
+        def source(state: RobotState, robot: RobotModel) -> np.ndarray:
+            frame = state.frames.get(name)
+            if frame is None:
+                raise SpecError(f"camera '{name}': no frame yet")
+            return rectify(frame.image)
+
+        return source
