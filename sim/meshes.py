@@ -69,7 +69,7 @@ class Mesh:
         colours: np.ndarray | tuple[float, float, float] = (1.0, 1.0, 1.0),
         uv: np.ndarray | None = None,
     ) -> Mesh:
-        """Build a mesh with smooth normals inside creases, and box-mapped surface coordinates if `uv` is None.
+        """Build a mesh with smooth normals inside creases; box-mapped coordinates if `uv` is None.
 
         Args:
             vertices: (V, 3) [m]. Vertices at the same place count as one for the normals.
@@ -231,14 +231,14 @@ def find_mesh(name: str, urdf_path: Path) -> Path:
                 tried.append(parent / inside)
         for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
             tried.append(Path(prefix) / "share" / rest)
-        for path in filter(None, os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep)):
-            tried.append(Path(path) / rest)
+        for prefix in filter(None, os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep)):
+            tried.append(Path(prefix) / rest)
     for path in tried:
         if path.is_file():
             return path
     raise MeshError(
         f"URDF {urdf_path}: mesh '{name}' not found in {', '.join(str(p) for p in tried[:4])}"
-        f"{' …' if len(tried) > 4 else ''}; are the meshes installed beside the URDF, or is the package sourced?"
+        f"{' …' if len(tried) > 4 else ''}; are the meshes beside the URDF, or is their package sourced?"
     )
 
 
