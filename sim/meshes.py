@@ -13,16 +13,17 @@ import os
 import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sim.kinematics import rpy_matrix
 
-CACHE_VERSION = 3  # part of the cache key: raise it whenever the same files would give another mesh
+CACHE_VERSION = 5  # part of the cache key: raise it whenever the same files would give another mesh
 CREASE_ANGLE = math.radians(40)  # sharper edges are shaded as edges, flatter ones as a curved surface
 DEFAULT_TRIANGLES = 1000
+COARSE_PART = 4  # the coarse mesh has this many times fewer triangles
 FEWEST_TRIANGLES = 24  # of one colour in one link: logos and lamps must not collapse to nothing
 
 
@@ -44,6 +45,8 @@ class Mesh:
     """(T, 3, 2) float32 surface coordinates per corner [m]; a texture's repeats per metre scale them."""
     colours: np.ndarray
     """(T, 3) float32 RGB in [0, 1], one per triangle."""
+    coarse: Mesh | None = None
+    """The same surface with fewer triangles, for where it is small in the picture."""
 
     def __post_init__(self) -> None:
         n = len(self.triangles)
@@ -98,21 +101,21 @@ class Mesh:
         """Return the mesh rotated by `R` (3, 3) and then moved by `p` (3,) [m]."""
         vertices = (self.vertices @ np.asarray(R).T + p).astype(np.float32)
         normals = (self.normals @ np.asarray(R).T).astype(np.float32)
-        return Mesh(vertices, self.triangles, normals, self.uv, self.colours)
+        coarse = None if self.coarse is None else self.coarse.moved(R, p)
+        return Mesh(vertices, self.triangles, normals, self.uv, self.colours, coarse)
 
     @staticmethod
     def joined(parts: list[Mesh]) -> Mesh:
-        """Return one mesh of all `parts`, which share a frame."""
+        """Return one mesh of all `parts`, which share a frame; without a coarse mesh."""
         starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
         return Mesh(
             np.concatenate([part.vertices for part in parts]),
             np.concatenate(
                 [part.triangles + start for part, start in zip(parts, starts, strict=True)]
             ).astype(np.int32),
-            *(
-                np.concatenate([getattr(part, name) for part in parts])
-                for name in ("normals", "uv", "colours")
-            ),
+            np.concatenate([part.normals for part in parts]),
+            np.concatenate([part.uv for part in parts]),
+            np.concatenate([part.colours for part in parts]),
         )
 
 
@@ -205,6 +208,8 @@ def load_urdf_visuals(
     meshes = _read_cache(cached)
     if meshes is None:
         meshes = _read_visuals(robot, urdf_path, files, triangles)
+        coarse = _read_visuals(robot, urdf_path, files, triangles // COARSE_PART)
+        meshes = {name: replace(mesh, coarse=coarse[name]) for name, mesh in meshes.items()}
         _write_cache(cached, meshes)
     return meshes
 
@@ -349,7 +354,7 @@ def _decimate(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.
     import fast_simplification
 
     v, f = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=2
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=5
     )
     return np.asarray(v, np.float64), np.asarray(f, np.int64)
 
@@ -409,8 +414,9 @@ _FIELDS = ("vertices", "triangles", "normals", "uv", "colours")
 def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
     """Write beside and rename: a reader sees the whole file or none. A read-only cache is no error."""
     arrays = {
-        f"{i}:{field}:{name}": getattr(mesh, field)
-        for i, (name, mesh) in enumerate(meshes.items())
+        f"{level}:{field}:{name}": getattr(mesh, field)
+        for name, fine in meshes.items()
+        for level, mesh in (("fine", fine), ("coarse", fine.coarse))
         for field in _FIELDS
     }
     try:
@@ -425,10 +431,11 @@ def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
 def _read_cache(path: Path) -> dict[str, Mesh] | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            links: dict[str, dict[str, np.ndarray]] = {}
-            for key in archive.files:
-                _, field, name = key.split(":", 2)
-                links.setdefault(name, {})[field] = archive[key]
-            return {name: Mesh(**fields) for name, fields in links.items()}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+            names = dict.fromkeys(key.split(":", 2)[2] for key in archive.files)
+
+            def mesh(level: str, name: str, coarse: Mesh | None = None) -> Mesh:
+                return Mesh(*(archive[f"{level}:{field}:{name}"] for field in _FIELDS), coarse=coarse)
+
+            return {name: mesh("fine", name, mesh("coarse", name)) for name in names}
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
         return None  # absent or damaged: read the originals again

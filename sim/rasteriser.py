@@ -19,13 +19,20 @@ from numba import njit
 
 NEAR = 0.01
 """Distance of the near plane [m]: nothing closer along the optical axis is drawn."""
+COARSE_RADIUS = 20.0
+"""Samples: a body whose bounding sphere is smaller is drawn by its coarse mesh.
+
+A sphere of 250 triangles and this radius deviates from a round one by a quarter of a sample.
+"""
 _EDGE = 1e-4
 """Pixels by which spans overlap, so that rounding leaves no gap between two triangles that share an edge."""
+_OPEN = 1e12
+"""Pixels: no bound on this side of a span."""
 _FAR_FROM_LIGHT = np.float32(-1e30)
 
 
 class Geometry(NamedTuple):
-    """All triangles of a scene, in each body's own coordinates, sorted by body."""
+    """All triangles of a scene, in each body's own coordinates: all fine meshes, then the coarse."""
 
     vertices: np.ndarray
     """(V, 3) float32 [m]."""
@@ -43,10 +50,10 @@ class Geometry(NamedTuple):
     """(T, 3) float32 in [0, 1]."""
     body: np.ndarray
     """(T,) int16."""
-    vertex_start: np.ndarray
-    """(B + 1,) int32."""
-    triangle_start: np.ndarray
-    """(B + 1,) int32."""
+    vertex_ranges: np.ndarray
+    """(2, B, 2) int32: first and one past the last vertex of each body, fine and coarse."""
+    triangle_ranges: np.ndarray
+    """(2, B, 2) int32, likewise."""
     spheres: np.ndarray
     """(B, 4) float32: centre and radius of each body [m]."""
     casts_shadow: np.ndarray
@@ -182,7 +189,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
     return texel
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
 def _fill(ax, ay, az, bx, by, bz, cx, cy, cz, value, depth, ids):
     """Draw one triangle where its `z` exceeds `depth`, in scanline spans; pixel centres are integers.
 
@@ -206,38 +213,39 @@ def _fill(ax, ay, az, bx, by, bz, cx, cy, cz, value, depth, ids):
         bx, cx = cx, bx
         by, cy = cy, by
     # An edge that runs up the picture bounds its row from the left, one that runs down from the right.
+    # Which is which is kept in offsets instead of branches: small triangles would mispredict them all.
     d0, d1, d2 = by - ay, cy - by, ay - cy
-    s0 = (bx - ax) / d0 if d0 != 0 else 0.0
-    s1 = (cx - bx) / d1 if d1 != 0 else 0.0
-    s2 = (ax - cx) / d2 if d2 != 0 else 0.0
+    s0 = (bx - ax) / (d0 if d0 != 0 else 1.0)
+    s1 = (cx - bx) / (d1 if d1 != 0 else 1.0)
+    s2 = (ax - cx) / (d2 if d2 != 0 else 1.0)
+    x0, x1, x2 = ax - ay * s0, bx - by * s1, cx - cy * s2
+    low0, low1, low2 = (
+        x0 if d0 < 0 else -_OPEN,
+        x1 if d1 < 0 else -_OPEN,
+        x2 if d2 < 0 else -_OPEN,
+    )
+    high0, high1, high2 = (
+        x0 if d0 > 0 else _OPEN,
+        x1 if d1 > 0 else _OPEN,
+        x2 if d2 > 0 else _OPEN,
+    )
+    z0 = az - ax * dzdx - ay * dzdy
+    step = np.float32(dzdx)
     for y in range(top, bottom + 1):
-        low = left - 0.5
-        high = right + 0.5
-        x = ax + (y - ay) * s0
-        if d0 < 0:
-            low = max(low, x)
-        elif d0 > 0:
-            high = min(high, x)
-        x = bx + (y - by) * s1
-        if d1 < 0:
-            low = max(low, x)
-        elif d1 > 0:
-            high = min(high, x)
-        x = cx + (y - cy) * s2
-        if d2 < 0:
-            low = max(low, x)
-        elif d2 > 0:
-            high = min(high, x)
-        first = math.ceil(low - _EDGE)
-        last = math.floor(high + _EDGE)
-        z = np.float32(az + (first - ax) * dzdx + (y - ay) * dzdy)
-        step = np.float32(dzdx)
-        for column in range(first, last + 1):
-            zc = z + step * np.float32(column - first)
-            if zc > depth[y, column]:
-                depth[y, column] = zc
+        e0, e1, e2 = y * s0, y * s1, y * s2
+        low = max(low0 + e0, low1 + e1, low2 + e2)
+        high = min(high0 + e0, high1 + e1, high2 + e2)
+        first = max(left, math.ceil(low - _EDGE))
+        last = min(right, math.floor(high + _EDGE))
+        z = np.float32(z0 + first * dzdx + y * dzdy)
+        column = first - 1
+        while column < last and z > _FAR_FROM_LIGHT:  # always: keeps short spans from being vectorised
+            column += 1
+            if z > depth[y, column]:
+                depth[y, column] = z
                 if ids is not None:
                     ids[y, column] = value
+            z += step
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -267,7 +275,7 @@ def _clip(corners, fx, skew, cx, fy, cy, value, depth, ids):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def rasterise(geometry, placement, visible, K, screen, inverse_depth, ids):
+def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids):
     """Find the nearest front-facing triangle of every sample.
 
     Args:
@@ -276,6 +284,7 @@ def rasterise(geometry, placement, visible, K, screen, inverse_depth, ids):
         visible: (B,) bool.
         K: (3, 3) intrinsics of this sample grid; integer coordinates are sample centres.
         screen: (V, 3) float32, workspace.
+        queue: (T + 1,) int32, workspace.
         inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.
         ids: (H, W) int32, out: the triangle; -1 where there is nothing.
     """
@@ -293,6 +302,7 @@ def rasterise(geometry, placement, visible, K, screen, inverse_depth, ids):
         )
     )
     corners = np.empty((3, 3))
+    p, triangles = geometry.planes, geometry.triangles
     for b in range(visible.shape[0]):
         if not visible[b]:
             continue
@@ -308,19 +318,25 @@ def rasterise(geometry, placement, visible, K, screen, inverse_depth, ids):
             continue
         crosses = z - radius < NEAR
         m = placement.to_camera[b].astype(np.float32)
-        _project(geometry.vertices, geometry.vertex_start[b], geometry.vertex_start[b + 1], m, K, screen)
+        level = 1 if radius * max(fx, fy) < COARSE_RADIUS * z else 0
+        vertices = geometry.vertex_ranges[level, b]
+        _project(geometry.vertices, vertices[0], vertices[1], m, K, screen)
         eye = placement.from_camera[b]
         ex, ey, ez = np.float32(eye[0, 3]), np.float32(eye[1, 3]), np.float32(eye[2, 3])
-        for t in range(geometry.triangle_start[b], geometry.triangle_start[b + 1]):
-            p = geometry.planes[t]
-            if p[0] * ex + p[1] * ey + p[2] * ez + p[3] <= 0:
-                continue
-            i, j, k = geometry.triangles[t]
+        n = 0
+        for t in range(geometry.triangle_ranges[level, b, 0], geometry.triangle_ranges[level, b, 1]):
+            queue[n] = t
+            n += p[t, 0] * ex + p[t, 1] * ey + p[t, 2] * ez + p[t, 3] > 0
+        if not crosses:
+            n = _keep_sampled(n, triangles, screen, height, width, queue)
+        for q in range(n):
+            t = queue[q]
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             if crosses and (screen[i, 2] < 0 or screen[j, 2] < 0 or screen[k, 2] < 0):
-                for n in range(3):
-                    v = geometry.vertices[geometry.triangles[t, n]]
+                for c in range(3):
+                    v = geometry.vertices[triangles[t, c]]
                     for r in range(3):
-                        corners[n, r] = m[r, 0] * v[0] + m[r, 1] * v[1] + m[r, 2] * v[2] + m[r, 3]
+                        corners[c, r] = m[r, 0] * v[0] + m[r, 1] * v[1] + m[r, 2] * v[2] + m[r, 3]
                 _clip(corners, fx, skew, cx, fy, cy, t, inverse_depth, ids)
                 continue
             _fill(
@@ -348,27 +364,57 @@ def _project(vertices, first, last, m, K, screen):
         screen[i, 2] = inverse if near <= Z else -one
 
 
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _keep_sampled(n, triangles, screen, height, width, queue):
+    """Drop from the first `n` of `queue` the triangles whose bounding box holds no sample.
+
+    Most triangles of an arm are smaller than a pixel. Writing every one and advancing past those that
+    stay, instead of branching, spares a misprediction for every other triangle. Returns how many stay.
+    """
+    zero, edge = np.float32(0), np.float32(_EDGE)
+    last_column, last_row = np.float32(width - 1), np.float32(height - 1)
+    kept = 0
+    for q in range(n):
+        t = queue[q]
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, bx, cx = screen[i, 0], screen[j, 0], screen[k, 0]
+        ay, by, cy = screen[i, 1], screen[j, 1], screen[k, 1]
+        left = max(np.ceil(min(ax, bx, cx) - edge), zero)
+        top = max(np.ceil(min(ay, by, cy) - edge), zero)
+        right = min(max(ax, bx, cx) + edge, last_column)
+        bottom = min(max(ay, by, cy) + edge, last_row)
+        queue[kept] = t
+        kept += (left <= right) & (top <= bottom)
+    return kept
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def draw_shadow_map(geometry, placement, visible, screen, shadow_map):
+def draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_map):
     """Fill `shadow_map` (S, S) float32 with the height [m] of the bodies towards the first light."""
     shadow_map[:] = _FAR_FROM_LIGHT
+    p, triangles = geometry.planes, geometry.triangles
     for b in range(visible.shape[0]):
         if not (visible[b] and geometry.casts_shadow[b]):
             continue
         m = placement.to_light[b].astype(np.float32)
-        for i in range(geometry.vertex_start[b], geometry.vertex_start[b + 1]):
+        level = 1 if placement.spheres[b, 3] < COARSE_RADIUS * texel else 0
+        for i in range(geometry.vertex_ranges[level, b, 0], geometry.vertex_ranges[level, b, 1]):
             x, y, z = geometry.vertices[i, 0], geometry.vertices[i, 1], geometry.vertices[i, 2]
-            for r in range(3):
-                screen[i, r] = m[r, 0] * x + m[r, 1] * y + m[r, 2] * z + m[r, 3]
+            screen[i, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+            screen[i, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+            screen[i, 2] = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
         # the light's direction in mesh coordinates decides which side of a triangle it sees
         lx = np.float32(placement.lights[b, 0, 0] * placement.inverse_scales[b, 0])
         ly = np.float32(placement.lights[b, 0, 1] * placement.inverse_scales[b, 1])
         lz = np.float32(placement.lights[b, 0, 2] * placement.inverse_scales[b, 2])
-        for t in range(geometry.triangle_start[b], geometry.triangle_start[b + 1]):
-            p = geometry.planes[t]
-            if p[0] * lx + p[1] * ly + p[2] * lz <= 0:
-                continue
-            i, j, k = geometry.triangles[t]
+        n = 0
+        for t in range(geometry.triangle_ranges[level, b, 0], geometry.triangle_ranges[level, b, 1]):
+            queue[n] = t
+            n += p[t, 0] * lx + p[t, 1] * ly + p[t, 2] * lz > 0
+        n = _keep_sampled(n, triangles, screen, shadow_map.shape[0], shadow_map.shape[1], queue)
+        for q in range(n):
+            t = queue[q]
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             _fill(
                 screen[i, 0], screen[i, 1], screen[i, 2],
                 screen[j, 0], screen[j, 1], screen[j, 2],

@@ -146,14 +146,14 @@ class Scene:
     """
 
     def __init__(
-        self, bodies: Sequence[Body], textures: np.ndarray | None = None, shadow_size: int = 256
+        self, bodies: Sequence[Body], textures: np.ndarray | None = None, shadow_size: int | None = None
     ) -> None:
         """Prepare `bodies`.
 
         Args:
             bodies: in the order of the poses and of segmentation numbers.
             textures: (N, S, S, 3) uint8 pool, S a power of two; see `sim.looks.texture_pool`.
-            shadow_size: texels a side of the shadow map.
+            shadow_size: texels a side of the shadow map; default: the picture's, within 128 and 512.
 
         Raises:
             RenderError: if names repeat, there is no body, or the pool has another form.
@@ -170,7 +170,7 @@ class Scene:
                 f"scene: textures are {textures.dtype} {textures.shape}, expected uint8 (N, S, S, 3) "
                 "with S a power of two"
             )
-        if shadow_size < 8:
+        if shadow_size is not None and shadow_size < 8:
             raise RenderError(f"scene: shadow_size is {shadow_size}, expected at least 8 texels")
         self.bodies = tuple(bodies)
         self.textures = np.ascontiguousarray(textures)
@@ -191,7 +191,8 @@ class Scene:
         self._unit_scales = np.ones((B, 3))
         self._placements: dict[int, Placement] = {}
         self._screen = np.empty((len(self._geometry.vertices), 3), np.float32)
-        self._shadow_map = np.empty((self.shadow_size, self.shadow_size), np.float32)
+        self._queue = np.empty(len(self._geometry.triangles) + 1, np.int32)
+        self._shadow_maps: dict[int, np.ndarray] = {}
         self._samples: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
     @property
@@ -250,6 +251,7 @@ class Scene:
         shadow = looks.shadow if shadow is None else shadow
         placement = self._placement(len(looks.light_directions))
         inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
+        shadow_map = self._shadow_buffer(camera)
         texel = place(
             self._geometry,
             poses,
@@ -257,7 +259,7 @@ class Scene:
             looks.visible,
             camera.pose(T_base_ee),
             looks.light_directions,
-            self.shadow_size if shadow else 0,
+            len(shadow_map) if shadow else 0,
             placement,
         )
         if texel != texel:
@@ -265,9 +267,11 @@ class Scene:
             raise RenderError(
                 f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
             )
-        rasterise(self._geometry, placement, looks.visible, K, self._screen, inverse_depth, ids)
+        rasterise(self._geometry, placement, looks.visible, K, self._screen, self._queue, inverse_depth, ids)
         if texel > 0:
-            draw_shadow_map(self._geometry, placement, looks.visible, self._screen, self._shadow_map)
+            draw_shadow_map(
+                self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map
+            )
         shade(
             self._geometry,
             placement,
@@ -276,7 +280,7 @@ class Scene:
             K,
             supersample,
             texel,
-            self._shadow_map,
+            shadow_map,
             inverse_depth,
             ids,
             *frame,
@@ -317,6 +321,14 @@ class Scene:
             self._placements[lights] = Placement(*(np.zeros(shape) for shape in shapes))
         return self._placements[lights]
 
+    def _shadow_buffer(self, camera: CameraModel) -> np.ndarray:
+        size = self.shadow_size
+        if size is None:  # a power of two, so that a few cameras share a few buffers
+            size = min(512, max(128, 1 << (max(camera.height, camera.width) - 1).bit_length()))
+        if size not in self._shadow_maps:
+            self._shadow_maps[size] = np.empty((size, size), np.float32)
+        return self._shadow_maps[size]
+
     def _sample_buffers(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         if (height, width) not in self._samples:
             shape = (height, width)
@@ -326,9 +338,15 @@ class Scene:
 
 def _pack(bodies: tuple[Body, ...]) -> Geometry:
     """Lay all meshes out in one set of arrays, with what can be computed once per triangle."""
-    meshes = [body.mesh for body in bodies]
-    vertex_start = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
-    triangle_start = np.cumsum([0, *(len(mesh.triangles) for mesh in meshes)])
+    fine = [body.mesh for body in bodies]
+    with_coarse = [b for b, mesh in enumerate(fine) if mesh.coarse is not None]
+    owners = [*range(len(fine)), *with_coarse]
+    meshes = [*fine, *(mesh.coarse for mesh in fine if mesh.coarse is not None)]
+    levels = np.tile(np.arange(len(fine)), (2, 1))  # which mesh is the fine and the coarse one of each body
+    levels[1, with_coarse] = range(len(fine), len(meshes))
+    counts = np.array([(len(mesh.vertices), len(mesh.triangles)) for mesh in meshes], np.int32)
+    ends = np.cumsum(counts, axis=0, dtype=np.int32)
+    ranges = np.stack([ends - counts, ends], axis=1)[levels]  # (2, B, first and end, vertices and triangles)
     joined = Mesh.joined(meshes)
     corners = joined.vertices[joined.triangles].astype(np.float64)
     origin, e1, e2 = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -350,7 +368,7 @@ def _pack(bodies: tuple[Body, ...]) -> Geometry:
         return np.concatenate([gradient, constant[:, :, None]], axis=2).astype(np.float32)
 
     spheres = np.zeros((len(bodies), 4), np.float32)
-    for b, mesh in enumerate(meshes):
+    for b, mesh in enumerate(fine):
         if len(mesh.vertices):
             low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
             spheres[b, :3] = (low + high) / 2
@@ -363,9 +381,9 @@ def _pack(bodies: tuple[Body, ...]) -> Geometry:
         affine(joined.uv),
         (np.abs(joined.normals - normal[:, None]) < 1e-3).all(axis=(1, 2)),
         np.ascontiguousarray(joined.colours, np.float32),
-        np.repeat(np.arange(len(bodies)), np.diff(triangle_start)).astype(np.int16),
-        vertex_start.astype(np.int32),
-        triangle_start.astype(np.int32),
+        np.repeat(owners, counts[:, 1]).astype(np.int16),
+        np.ascontiguousarray(ranges[..., 0]),
+        np.ascontiguousarray(ranges[..., 1]),
         spheres,
         np.array([body.casts_shadow for body in bodies]),
     )
