@@ -20,10 +20,13 @@ import numpy as np
 
 from sim.kinematics import rpy_matrix
 
-CACHE_VERSION = 5  # part of the cache key: raise it whenever the same files would give another mesh
+CACHE_VERSION = 6  # part of the cache key: raise it whenever the same files would give another mesh
 CREASE_ANGLE = math.radians(40)  # sharper edges are shaded as edges, flatter ones as a curved surface
 DEFAULT_TRIANGLES = 1000
 COARSE_PART = 4  # the coarse mesh has this many times fewer triangles
+# fast-simplification's aggressiveness. FINE stops short of the count where it would have to move surfaces
+# into each other (the Panda's dark caps lie a millimetre above its white shells); COARSE always gets there.
+FINE, COARSE = 2.0, 5.0
 FEWEST_TRIANGLES = 24  # of one colour in one link: logos and lamps must not collapse to nothing
 
 
@@ -207,8 +210,8 @@ def load_urdf_visuals(
     cached = folder / f"{urdf_path.stem}-{key.hexdigest()[:24]}.npz"
     meshes = _read_cache(cached)
     if meshes is None:
-        meshes = _read_visuals(robot, urdf_path, files, triangles)
-        coarse = _read_visuals(robot, urdf_path, files, triangles // COARSE_PART)
+        meshes = _read_visuals(robot, urdf_path, files, triangles, FINE)
+        coarse = _read_visuals(robot, urdf_path, files, triangles // COARSE_PART, COARSE)
         meshes = {name: replace(mesh, coarse=coarse[name]) for name, mesh in meshes.items()}
         _write_cache(cached, meshes)
     return meshes
@@ -248,7 +251,7 @@ def find_mesh(name: str, urdf_path: Path) -> Path:
 
 
 def _read_visuals(
-    robot: ElementTree.Element, urdf_path: Path, files: dict[str, Path], triangles: int
+    robot: ElementTree.Element, urdf_path: Path, files: dict[str, Path], triangles: int, aggressiveness: float
 ) -> dict[str, Mesh]:
     named = {m.get("name"): _material_colour(m) for m in robot.iter("material") if _material_colour(m)}
     meshes = {}
@@ -266,7 +269,7 @@ def _read_visuals(
             origin = visual.find("origin")
             xyz, rpy = ((origin.get(k) if origin is not None else None) or "0 0 0" for k in ("xyz", "rpy"))
             R, p = rpy_matrix(np.array(rpy.split(), float)), np.array(xyz.split(), float)
-            part = _geometry(shape[0], urdf_path, files, triangles // len(visuals), colour)
+            part = _geometry(shape[0], urdf_path, files, triangles // len(visuals), aggressiveness, colour)
             if part is not None:
                 parts.append(part.moved(R, p))
         if parts:
@@ -279,6 +282,7 @@ def _geometry(
     urdf_path: Path,
     files: dict[str, Path],
     triangles: int,
+    aggressiveness: float,
     colour: tuple[float, float, float] | None,
 ) -> Mesh | None:
     def number(name: str) -> float:
@@ -286,7 +290,7 @@ def _geometry(
 
     if shape.tag == "mesh":
         scale = np.array((shape.get("scale") or "1 1 1").split(), float)
-        return _load_mesh(files[shape.get("filename", "")], triangles, scale, colour)
+        return _load_mesh(files[shape.get("filename", "")], triangles, aggressiveness, scale, colour)
     if shape.tag == "box":
         x, y, z = (float(v) for v in shape.get("size", "").split())
         mesh = box((x, y, z))
@@ -304,7 +308,11 @@ def _geometry(
 
 
 def _load_mesh(
-    path: Path, budget: int, scale: np.ndarray, colour: tuple[float, float, float] | None
+    path: Path,
+    budget: int,
+    aggressiveness: float,
+    scale: np.ndarray,
+    colour: tuple[float, float, float] | None,
 ) -> Mesh | None:
     """Read a mesh file and reduce it to about `budget` triangles, each colour apart."""
     import trimesh  # slow to import, and a warm cache never needs it
@@ -323,7 +331,7 @@ def _load_mesh(
         v, f = _weld(group)
         share = max(FEWEST_TRIANGLES, round(budget * len(f) / total))
         if len(f) > share:
-            v, f = _decimate(v, f, share)
+            v, f = _decimate(v, f, share, aggressiveness)
         vertices.append(v)
         faces.append(f + count)
         colours.append(np.tile(np.array(rgb, np.float32), (len(f), 1)))
@@ -350,11 +358,13 @@ def _weld(group: list) -> tuple[np.ndarray, np.ndarray]:
     return vertices[first], faces[distinct]
 
 
-def _decimate(vertices: np.ndarray, faces: np.ndarray, target: int) -> tuple[np.ndarray, np.ndarray]:
+def _decimate(
+    vertices: np.ndarray, faces: np.ndarray, target: int, aggressiveness: float
+) -> tuple[np.ndarray, np.ndarray]:
     import fast_simplification
 
     v, f = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=5
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=aggressiveness
     )
     return np.asarray(v, np.float64), np.asarray(f, np.int64)
 
@@ -434,7 +444,8 @@ def _read_cache(path: Path) -> dict[str, Mesh] | None:
             names = dict.fromkeys(key.split(":", 2)[2] for key in archive.files)
 
             def mesh(level: str, name: str, coarse: Mesh | None = None) -> Mesh:
-                return Mesh(*(archive[f"{level}:{field}:{name}"] for field in _FIELDS), coarse=coarse)
+                vertices, *rest = (archive[f"{level}:{field}:{name}"] for field in _FIELDS)
+                return Mesh(vertices, rest[0], rest[1], rest[2], rest[3], coarse)
 
             return {name: mesh("fine", name, mesh("coarse", name)) for name in names}
     except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):

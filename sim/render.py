@@ -175,6 +175,10 @@ class Scene:
         self.bodies = tuple(bodies)
         self.textures = np.ascontiguousarray(textures)
         self.shadow_size = shadow_size
+        groups = [body.group or body.name for body in bodies]
+        self.groups = tuple(dict.fromkeys(groups))
+        """Names of the groups of bodies that share a colour and a texture."""
+        self.group_of_body = np.array([self.groups.index(group) for group in groups])
         self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
         self._geometry = _pack(self.bodies)
         self._allocate()
