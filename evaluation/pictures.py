@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,6 +13,24 @@ import numpy as np
 
 class PictureError(ValueError):
     """A frame that is not an RGB uint8 image, or one that cannot be encoded."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A moving picture with its words."""
+
+    caption: str
+    """What happens, for everyone."""
+    alt: str
+    """What is to be seen, for those who do not see it."""
+    gif: bytes
+    still: bytes
+    """PNG, for those who asked their system for less motion."""
+
+
+def clip(frames: Sequence[np.ndarray], rate_hz: float, caption: str, alt: str, *, scale: int = 1) -> Clip:
+    """Make a clip of RGB uint8 frames (height, width, 3); the last frame is its still."""
+    return Clip(caption, alt, gif(frames, rate_hz, scale=scale), png(_enlarge(frames[-1], scale)))
 
 
 def png(image: np.ndarray) -> bytes:
@@ -45,7 +64,7 @@ def gif(
         raise PictureError(f"frames of different shapes {sorted(shapes)}; a GIF has one size")
     stride = max(1, int(np.ceil(0.02 * rate_hz - 1e-9)))
     chosen = [*frames[:-1:stride], frames[-1]]
-    enlarged = [np.kron(_check(f), np.ones((scale, scale, 1), np.uint8)) for f in chosen]
+    enlarged = [_enlarge(f, scale) for f in chosen]
     # One palette for the whole clip: a palette per frame flickers and is larger.
     strip = np.concatenate(enlarged[:: max(1, len(enlarged) // 8)], axis=0)
     palette = Image.fromarray(strip).quantize(255, dither=Image.Dither.NONE)
@@ -65,6 +84,10 @@ def data_uri(content: bytes) -> str:
         if content.startswith(start):
             return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
     raise PictureError(f"picture starts with {content[:4]!r}, expected PNG, GIF or JPEG")
+
+
+def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:
+    return _check(image).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def _check(image: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ a{color:var(--accent)}
 .skip{position:absolute;left:-999px}.skip:focus{left:12px;top:12px;background:var(--card);padding:8px 12px}
 header{padding:52px 0 8px}
 .kicker{margin:0 0 6px;color:var(--accent);font-weight:650;letter-spacing:.02em}
-h1{font-size:clamp(1.7rem,4vw,2.5rem);line-height:1.15;letter-spacing:-.02em;margin:0 0 18px;text-wrap:balance}
+h1{font-size:clamp(1.7rem,4vw,2.5rem);line-height:1.15;letter-spacing:-.02em;margin:0 0 18px;
+text-wrap:balance}
 .headline{font-size:1.22rem;line-height:1.5;max-width:44em;margin:0 0 10px;text-wrap:pretty}
 .meta{color:var(--soft);margin:0}
 nav{margin:22px 0 0;padding:10px 0;border-block:1px solid var(--line)}
@@ -37,27 +38,28 @@ line-height:1.15;margin:2px 0 0;font-variant-numeric:tabular-nums;color:var(--c)
 .card .small{color:var(--soft);font-size:.92rem;margin:0}
 .meter{height:8px;border-radius:4px;background:var(--line);margin:10px 0 12px;position:relative}
 .meter i{position:absolute;inset-block:0;border-radius:4px;background:var(--c);opacity:.4}
-.meter b{position:absolute;top:-3px;bottom:-3px;width:4px;margin-left:-2px;border-radius:2px;background:var(--c)}
+.meter b{position:absolute;top:-3px;bottom:-3px;width:4px;margin-left:-2px;border-radius:2px;
+background:var(--c)}
 figure{margin:0}figcaption{color:var(--soft);font-size:.92rem;margin-top:8px;max-width:46em}
 .panel{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:18px;margin:0 0 16px}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.wide svg{min-width:540px}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);font-size:.92rem;padding-bottom:8px}
 th,td{padding:8px 14px 8px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{font-size:.86rem;color:var(--soft);font-weight:600;vertical-align:bottom}
 tbody th{font-weight:600}tbody tr:last-child>*{border-bottom:0}
-.n{text-align:right}
+.n{text-align:right;white-space:nowrap}th.n{white-space:normal}
 .key{display:inline-block;width:.72em;height:.72em;border-radius:50%;background:var(--c);margin-right:.5em}
 .row{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(250px,1fr))}
 .maps{grid-template-columns:repeat(auto-fit,minmax(250px,1fr))}
 .domains{grid-template-columns:repeat(auto-fit,minmax(320px,1fr))}
 .frames{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px}
-.frames img,.clip img{width:100%;display:block;border-radius:8px;border:1px solid var(--line)}
+.frames img,.clip img{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--line)}
 .frames img,.pixels img{image-rendering:pixelated}
-.clips{grid-template-columns:repeat(auto-fit,minmax(250px,1fr))}
+.clips{grid-template-columns:repeat(auto-fit,minmax(250px,420px))}
 .legend{display:flex;flex-wrap:wrap;gap:4px 22px;color:var(--soft);font-size:.92rem;margin:0 0 12px;padding:0;
 list-style:none}
-.legend svg{width:14px;height:14px;vertical-align:-2px;margin-right:6px}
+.legend svg{display:inline-block;width:14px;height:14px;vertical-align:-2px;margin-right:6px}
 dl{display:grid;grid-template-columns:minmax(110px,180px) 1fr;gap:8px 18px;margin:0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 code,pre{font:.88rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}

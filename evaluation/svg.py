@@ -35,7 +35,7 @@ def chart(height: float, title: str, description: str, body: Sequence[str], widt
 
 def forest(rows: Sequence[tuple[str, SuccessRate]]) -> str:
     """Success rates as dots on a line for the interval, one row per policy."""
-    left, right, top, step = 170.0, WIDTH - 24.0, 12.0, 46.0
+    left, right, top, step = _margin([label for label, _ in rows]), WIDTH - 24.0, 12.0, 46.0
     bottom = top + step * len(rows)
 
     def x(share: float) -> float:
@@ -65,7 +65,7 @@ def distances(rows: Sequence[tuple[str, np.ndarray, np.ndarray]], radius: float 
         rows: label, distances [m], successes (bool), for each policy.
         radius: distance that counts as reached [m].
     """
-    left, right, top, step = 170.0, WIDTH - 24.0, 26.0, 58.0
+    left, right, top, step = _margin([label for label, _, _ in rows]), WIDTH - 24.0, 26.0, 58.0
     bottom = top + step * len(rows)
     everything = np.concatenate([d for _, d, _ in rows] + [np.array([radius or 0.03])])
     low = max(1e-3, 0.8 * everything.min())
@@ -113,7 +113,7 @@ def workspace(
         colour: number of the policy.
     """
     x_low, x_high, y_low, y_high = bounds
-    width, margin_left, margin, margin_bottom = 300.0, 46.0, 12.0, 44.0
+    width, margin_left, margin, margin_bottom = 300.0, 40.0, 14.0, 24.0
     scale = (width - margin_left - margin) / max(y_high - y_low, 1e-6)
     depth = (x_high - x_low) * scale
     left, top = margin_left, margin
@@ -126,11 +126,9 @@ def workspace(
         f'width="{(y_high - y_low) * scale:.1f}" height="{depth:.1f}" rx="4"/>'
     ]
     for x_tick in (x_low, (x_low + x_high) / 2, x_high):
-        body.append(_text(left - 6, place(x_tick, y_high)[1] + 4, f"{x_tick:.2f}", "tick end"))
+        body.append(_text(left - 6, place(x_tick, y_high)[1] + 4, _signed(x_tick), "tick end"))
     for y_tick in (y_low, (y_low + y_high) / 2, y_high):
-        body.append(_text(place(x_low, y_tick)[0], top + depth + 16, f"{y_tick:.2f}", "tick"))
-    body.append(_text(left + (width - margin - left) / 2, top + depth + 34, "y [m] ← left of the arm", "tick"))
-    body.append(_text(left - 40, top - 1, "x [m]", "tick start"))
+        body.append(_text(place(x_low, y_tick)[0], top + depth + 16, _signed(y_tick), "tick"))
     body.append(f'<g class="{_colour(colour)}">')
     # Failures last: they are the few that must not be hidden.
     for (px, py), success in sorted(zip(position, successes), key=lambda item: not item[1]):
@@ -147,8 +145,8 @@ def workspace(
 def latency(summary: LatencySummary, deadline: float | None) -> str:
     """Histogram of the loop's latency on a logarithmic axis with p50, p99 and the deadline."""
     counts = np.zeros(len(LATENCY_EDGES) - 1)
-    for i, count in summary.histogram:
-        counts[i] = count
+    for edge, count in summary.histogram:
+        counts[edge] = count
     counts = counts.reshape(-1, 2).sum(axis=1)  # 20 bars a decade
     edges = LATENCY_EDGES[::2]
     filled = np.flatnonzero(counts)
@@ -181,9 +179,16 @@ def latency(summary: LatencySummary, deadline: float | None) -> str:
         side = "end" if x(value) > WIDTH * 0.6 else "start"
         nudge = -6 if side == "end" else 6
         y = 16 + 14 * (row % 2)  # neighbours on two lines, so that close values stay legible
-        body.append(_text(x(value) + nudge, y, f"{name} {1e3 * value:.3g} ms", f"tick strong {side}"))
-    said = f"{summary.count} cycles: median {1e3 * summary.p50:.3g} ms, 99 % within {1e3 * summary.p99:.3g} ms."
+        body.append(_text(x(value) + nudge, y, f"{name} {1e3 * value:#.3g} ms", f"tick strong {side}"))
+    said = (
+        f"{summary.count} cycles: median {1e3 * summary.p50:.3g} ms, 99 % within {1e3 * summary.p99:.3g} ms."
+    )
     return chart(bottom + 28, "Loop latency", said, body)
+
+
+def _margin(labels: Sequence[str]) -> float:
+    """Room for the longest label: SVG does not measure text, 9 units a letter is generous at 14 px."""
+    return 30 + 9.0 * max(8, *(len(label) for label in labels))
 
 
 def _colour(i: int) -> str:
@@ -193,7 +198,8 @@ def _colour(i: int) -> str:
 def _mark(x: float, y: float, success: bool, r: float) -> str:
     if success:
         return f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="{r:g}"/>'
-    return f'<path class="miss" d="M{x - r:.1f} {y - r:.1f}l{2 * r:g} {2 * r:g}m0 {-2 * r:g}l{-2 * r:g} {2 * r:g}"/>'
+    d = f"M{x - r:.1f} {y - r:.1f}l{2 * r:g} {2 * r:g}m0 {-2 * r:g}l{-2 * r:g} {2 * r:g}"
+    return f'<path class="miss" d="{d}"/>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
@@ -202,6 +208,10 @@ def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+
+
+def _signed(value: float) -> str:
+    return f"{value + 0.0:.2f}".replace("-", "−")
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -67,12 +67,15 @@ class LatencySummary:
         for summary in summaries:
             for i, count in summary.histogram:
                 counts[i] += count
-        cumulated = np.cumsum(counts) / max(counts.sum(), 1)
-        p50, p99 = (float(LATENCY_EDGES[1 + np.searchsorted(cumulated, q)]) for q in (0.5, 0.99))
+        if counts.sum() == 0:
+            raise TrialError("latency summaries without histogram cannot be merged; make them with `of`")
+        cumulated = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
+        # Within a bin the cycles are taken as spread evenly on the logarithmic scale.
+        p50, p99 = np.exp(np.interp([0.5, 0.99], cumulated, np.log(LATENCY_EDGES)))
         maximum = max(s.maximum for s in summaries)
         sparse = tuple((int(i), int(counts[i])) for i in np.flatnonzero(counts))
         total, missed = sum(s.count for s in summaries), sum(s.missed for s in summaries)
-        return cls(total, min(p50, maximum), min(p99, maximum), maximum, missed, sparse)
+        return cls(total, min(float(p50), maximum), min(float(p99), maximum), maximum, missed, sparse)
 
 
 @dataclass(frozen=True)
