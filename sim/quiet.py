@@ -11,22 +11,22 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep what C and C++ print off the standard output."""
-    sys.stdout.flush()
+    """Keep what C and C++ print off the standard output and error; Python's tracebacks come after it."""
     libc = ctypes.CDLL(None)
-    try:
-        kept = os.dup(1)
-    except OSError:  # no standard output at all
-        yield
-        return
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        libc.fflush(None)  # C keeps its own buffer
-        os.dup2(kept, 1)
-        os.close(kept)
+    kept = {}
+    with open(os.devnull, "w") as nowhere:
+        for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # a process may have no such stream
+                stream.flush()
+                kept[descriptor] = os.dup(descriptor)
+                os.dup2(nowhere.fileno(), descriptor)
+        try:
+            yield
+        finally:
+            libc.fflush(None)  # C keeps its own buffer
+            for descriptor, copy in kept.items():
+                os.dup2(copy, descriptor)
+                os.close(copy)
 
 
 with quiet():
