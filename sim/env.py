@@ -190,15 +190,15 @@ class ArmEnv(gym.Env):
 
     def _measure(self) -> RobotState:
         """Read the joints as the arm's own sensors would."""
-        p, rng, n = self.parameters, self.np_random, self.world.n
+        p, n = self.parameters, self.world.n
         q, dq = self._aged()
         q = q + self._bias
-        if p["encoder_noise"] > 0:
-            q += p["encoder_noise"] * rng.standard_normal(n)
-        if p["velocity_noise"] > 0:
-            dq = dq + p["velocity_noise"] * rng.standard_normal(n)
+        if p["encoder_noise"] > 0 or p["velocity_noise"] > 0:
+            noise = self.np_random.standard_normal(2 * n)
+            q = q + p["encoder_noise"] * noise[:n]
+            dq = dq + p["velocity_noise"] * noise[n:]
         if p["encoder_quantum"] > 0:
-            q = p["encoder_quantum"] * np.round(q / p["encoder_quantum"])
+            q = p["encoder_quantum"] * np.rint(q / p["encoder_quantum"])
         return RobotState(self._step * self.action_spec.dt, q, dq)
 
     def _aged(self) -> tuple[np.ndarray, np.ndarray]:

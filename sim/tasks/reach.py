@@ -11,7 +11,7 @@ from sim.bodies import RigidBody, box, yaw_quat
 from sim.camera import CameraModel
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.task import Scene, Task
+from sim.tasks.task import Scene, Task, distance
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -72,12 +72,12 @@ class Reach(Task):
 
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the end effector is within 3 cm of the goal; leading dimensions are kept."""
-        return np.linalg.norm(achieved - desired, axis=-1) < TOLERANCE
+        return distance(achieved, desired) < TOLERANCE
 
     def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
         """Distance [m], and a term that is steep only close to the goal; leading dimensions are kept."""
-        distance = np.linalg.norm(achieved - desired, axis=-1)
-        return {"distance": -distance, "precision": -0.5 * np.tanh(distance / TOLERANCE)}
+        d = distance(achieved, desired)
+        return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Go straight to the goal, by less than the whole way at once: a delayed arm would overshoot."""
