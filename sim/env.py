@@ -20,7 +20,6 @@ from sim.tasks import Task, load_task
 from sim.world import World
 
 RewardKind = Literal["dense", "sparse"]
-PHYSICS_HZ = 240.0
 
 
 class ArmEnv(gym.Env):
@@ -41,7 +40,7 @@ class ArmEnv(gym.Env):
         observation: str = "state",
         *,
         reward: RewardKind = "dense",
-        physics_hz: float = PHYSICS_HZ,
+        physics_hz: float | None = None,
         render_mode: str | None = None,
     ):
         """Check everything, then open the physics client.
@@ -52,7 +51,7 @@ class ArmEnv(gym.Env):
             space: a preset (`nominal`, `mild`, `full`) or a space.
             observation: one of the task's named observations.
             reward: the sum of the task's named terms, or -1 until success.
-            physics_hz: ticks a second, a multiple of the action rate.
+            physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             render_mode: None or `rgb_array`.
 
         Raises:
@@ -71,6 +70,7 @@ class ArmEnv(gym.Env):
             raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
+        physics_hz = physics_hz or self.task.physics_hz
         ticks = physics_hz / self.action_spec.rate_hz
         if ticks != round(ticks) or ticks < 1:
             raise SpecError(

@@ -53,6 +53,8 @@ class Task(ABC):
     """Length of an episode [s], after which it is truncated."""
     hold_time: ClassVar[float]
     """How long success must last [s]."""
+    physics_hz: ClassVar[float] = 240.0
+    """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
     params: ClassVar[tuple[Param, ...]]
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
