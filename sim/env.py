@@ -113,8 +113,7 @@ class ArmEnv(gym.Env):
 
         Args:
             seed: of `np_random`.
-            options: `parameters`: values to set exactly, by name, the others are drawn; `q`: joint positions
-                [rad] to start at, instead of near home.
+            options: `parameters`: values to set exactly, by name; the others are drawn.
 
         Raises:
             ParameterError: for a parameter that is unknown or makes no sense.
@@ -133,8 +132,7 @@ class ArmEnv(gym.Env):
         self.world.apply(drawn, self.task.bodies(drawn))
         self.task.reset(self.world, drawn, rng)
         spread = drawn["start_spread"]
-        start = self._home + rng.uniform(-spread, spread, len(self._home))
-        q = np.clip((options or {}).get("q", start), self._q_low, self._q_high)
+        q = np.clip(self._home + rng.uniform(-spread, spread, len(self._home)), self._q_low, self._q_high)
         opening = self.robot.gripper.opened if self.robot.gripper else 0.0
         self.world.reset_arm(q, opening)
         self._actuator.reset(q, opening, drawn)
@@ -149,6 +147,15 @@ class ArmEnv(gym.Env):
         self._terminated = False
         self._state = self._measure()
         return self._observe(), {"parameters": dict(drawn), "is_success": False}
+
+    def place_arm(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there."""
+        self.world.reset_arm(np.clip(q, self._q_low, self._q_high))
+        self.world.read()
+        self._history.clear()
+        self._history.append((self.world.q, self.world.dq))
+        self._state = self._measure()
+        return self._observe()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         """Let one action period pass.
