@@ -68,9 +68,7 @@ def policy_results(trials: Iterable[Trial], order: Sequence[str] = ()) -> tuple[
         counted = sorted((t for t in rows if not t.void), key=lambda t: t.index)
         repeated = [i for i, n in Counter(t.index for t in counted).items() if n > 1]
         if repeated:
-            raise TrialError(
-                f"policy '{policy}': trial {repeated[0]} counts twice; report one session a page"
-            )
+            raise TrialError(f"policy '{policy}': trial {repeated[0]} counts twice; report one session a page")
         if counted:
             rate = wilson(sum(t.success for t in counted), len(counted))
             results.append(PolicyResult(policy, tuple(counted), rate, len(rows) - len(counted)))
@@ -133,9 +131,10 @@ def write_whole(path: Path, text: str) -> None:
 def results_table(results: Sequence[PolicyResult], title: str = "") -> Table:
     """The results as a table for the console."""
     table = Table(title=title or None, title_justify="left")
-    table.add_column("policy")
-    for heading in ("success", "95 % interval", "trials", "median distance", "time to success", "stepped in"):
-        table.add_column(heading, justify="right")
+    table.add_column("policy", no_wrap=True)
+    # Narrow enough for 80 columns; distance and time are medians.
+    for heading in ("success", "95 %", "trials", "distance", "time", "stepped in"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for r in results:
         distances, times = r.final_distances, r.times_to_success
         table.add_row(

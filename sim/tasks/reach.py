@@ -28,7 +28,7 @@ class Reach(Task):
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
     cameras = (
         CameraModel.looking_at(
-            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.10), height=84, width=84, fov_y_deg=42
+            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46
         ),
     )
     time_limit = 3.0
