@@ -62,6 +62,8 @@ class Task(ABC):
     privileged: ClassVar[tuple[ArraySpec, ...]]
     """Arrays of `state` that only simulation knows."""
 
+    needs_gripper: ClassVar[bool] = False
+    """Whether the arm must be able to grasp."""
     landmarks: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that a camera policy must find; they always have a strong colour."""
     goal_size: ClassVar[int] = 3
