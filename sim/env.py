@@ -183,7 +183,8 @@ class ArmEnv(gym.Env):
         if self._reward_kind == "sparse":
             reward = 0.0 if near else -1.0
         else:
-            info["reward_terms"] = self.task.reward_terms(achieved, desired)
+            terms = self.task.reward_terms(achieved, desired)
+            info["reward_terms"] = {name: float(value) for name, value in terms.items()}
             reward = float(sum(info["reward_terms"].values()))
         truncated = not success and self._step >= self._steps_allowed
         if success or truncated:
