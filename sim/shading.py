@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-_STEEPEST = 12.0
+_STEEPEST = 60.0
 """Largest slope (height over width) with which a surface is followed in the shadow map; light grazes."""
 _BYTE = 1.0 / 255.0
 _BIAS = 0.35
