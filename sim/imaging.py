@@ -20,6 +20,7 @@ from sim.image_disturbance import ImageDisturbance, disturb
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.render import Body, Frame, Scene
 from sim.robot import RobotModel
+from sim.urdf_visuals import load_urdf_visuals
 from sim.world import TABLE_CENTRE, TABLE_SIZE, World
 
 FLOOR_HEIGHT = -0.75
@@ -89,7 +90,7 @@ class Imaging:
         self._robot = robot
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
-        visuals = meshes.load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
+        visuals = load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
         self._links = np.array([robot.tree.links.index(link) for link in visuals])
         self._arm = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
         self._scenes: dict[tuple, Scene] = {}
