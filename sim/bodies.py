@@ -43,6 +43,8 @@ class RigidBody:
     """A contact's coefficient is the product of its two bodies'."""
     com: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Centre of mass in the body's frame [m]."""
+    solid: bool = True
+    """Whether things can touch it; a mark on the table is only seen."""
     colour: tuple[float, float, float] = (0.7, 0.7, 0.7)
     """Nominal RGB in [0, 1]."""
 
@@ -57,7 +59,7 @@ def half_height(shape: Shape) -> float:
     return shape.size[0] if shape.kind == "sphere" else shape.size[-1] / 2
 
 
-def box(name: str, size: Sequence[float], **properties: float | tuple[float, float, float]) -> RigidBody:
+def box(name: str, size: Sequence[float], **properties: float | bool | tuple[float, float, float]) -> RigidBody:
     """Build a box of `size` (x, y, z) [m]; `properties` are fields of `RigidBody`."""
     return RigidBody(name, (Shape("box", tuple(size)),), **properties)  # type: ignore[arg-type]
 

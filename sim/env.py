@@ -130,17 +130,21 @@ class ArmEnv(gym.Env):
             drawn = full.complete(given, drawn)
         self.parameters = drawn
         self.world.apply(drawn, self.task.bodies(drawn))
-        self.task.reset(self.world, drawn, rng)
         spread = drawn["start_spread"]
         q = np.clip(self._home + rng.uniform(-spread, spread, len(self._home)), self._q_low, self._q_high)
-        opening = self.robot.gripper.opened if self.robot.gripper else 0.0
+        gripper = self.robot.gripper
+        opening = 0.0
+        if gripper:
+            opening = gripper.opened if self.task.opening is None else self.task.opening
         self.world.reset_arm(q, opening)
-        self._actuator.reset(q, opening, drawn)
+        self.world.read()
+        self.task.reset(self.world, drawn, rng)
+        grip = opening if gripper is None or self.task.opening is None else gripper.closed
+        self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)
         self._prepare_sensors(drawn)
         if self._imaging is not None:
             self._imaging.begin(drawn, self.world.bodies[1:])
-        self.world.read()
         self._history.clear()
         self._history.append((self.world.q, self.world.dq))
         self._step = self._held = 0
@@ -169,14 +173,14 @@ class ArmEnv(gym.Env):
         if action.shape != (self.action_spec.size,) or not np.isfinite(action).all():
             raise SpecError(f"action {action}: expected {self.action_spec.size} finite numbers in [-1, 1]")
         target = self._resolver.resolve(action, self._state.q)
-        self._actuator.run(target, None, self.np_random)
+        self._actuator.run(target, self._resolver.opening, self.np_random)
         self._step += 1
         self.world.read()
         self._history.append((self.world.q, self.world.dq))
         self._state = self._measure()
         observation = self._observe()
         achieved, desired = self.task.achieved_goal(self.world), self.task.desired_goal(self.world)
-        near = bool(self.task.is_success(achieved, desired))
+        near = bool(self.task.is_success(achieved, desired)) and self.task.is_let_go(self.world)
         self._held = self._held + 1 if near else 0
         success = self._held >= self._steps_held
         info: dict = {"is_success": success, "near": near}
@@ -185,12 +189,16 @@ class ArmEnv(gym.Env):
         else:
             terms = self.task.reward_terms(achieved, desired)
             info["reward_terms"] = {name: float(value) for name, value in terms.items()}
-            reward = float(sum(info["reward_terms"].values()))
-        truncated = not success and self._step >= self._steps_allowed
-        if success or truncated:
+            info["reward_terms"].update(self.task.shaping_terms(self.world))
+            reward = sum(info["reward_terms"].values())
+        failure = not success and self.task.is_failure(self.world)
+        if failure:  # as if every step that is left went wrong, or else failing early would pay
+            reward -= float(self._steps_allowed - self._step)
+        truncated = not (success or failure) and self._step >= self._steps_allowed
+        if success or failure or truncated:
             info["parameters"] = dict(self.parameters)
             self._terminated = True
-        return observation, reward, success, truncated, info
+        return observation, reward, success or failure, truncated, info
 
     def expert(self) -> np.ndarray:
         """Return the action of the task's scripted expert in the present state, float32."""
@@ -233,7 +241,8 @@ class ArmEnv(gym.Env):
         if p["encoder_quantum"] > 0:
             q = p["encoder_quantum"] * np.rint(q / p["encoder_quantum"])
         stamp = self._step * self.action_spec.dt
-        return RobotState(stamp, q, dq, {name: self._take(name, stamp) for name in self._camera_names})
+        frames = {name: self._take(name, stamp) for name in self._camera_names}
+        return RobotState(stamp, q, dq, frames, opening=self.world.opening if self.robot.gripper else None)
 
     def _take(self, camera: str, stamp: float) -> CameraFrame:
         assert self._imaging is not None

@@ -6,6 +6,7 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,8 @@ class RobotState:
     """The newest frame of each camera, by the camera's name."""
     tau: np.ndarray | None = None
     """(n,) joint torques [N·m], where the arm reports them."""
+    opening: float | None = None
+    """Mean finger position [m], where there is a gripper."""
 
 
 Source = Callable[[RobotState, RobotModel], np.ndarray]
@@ -48,8 +51,27 @@ PROPRIOCEPTION: dict[str, Source] = {
     "q": lambda state, robot: state.q,
     "dq": lambda state, robot: state.dq,
     "ee_pos": lambda state, robot: robot.chain.pose(state.q)[1],
+    "ee_yaw": lambda state, robot: ee_yaw(robot.chain.pose(state.q)[0], robot),
+    "opening": lambda state, robot: opening(state, robot),
 }
 """Arrays that a real robot can fill from its joints, by name."""
+
+
+def ee_yaw(R_base_ee: np.ndarray, robot: RobotModel) -> np.ndarray:
+    """How far the end effector is turned from home about the base's z (1,) [rad], small tilts aside."""
+    R = R_base_ee @ robot.R_home.T
+    return np.array([math.atan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1])])
+
+
+def opening(state: RobotState, robot: RobotModel) -> np.ndarray:
+    """Mean finger position (1,) [m].
+
+    Raises:
+        SpecError: if the state has none.
+    """
+    if state.opening is None:
+        raise SpecError(f"robot '{robot.name}': the state has no finger positions; are the finger joints published?")
+    return np.array([state.opening])
 
 
 def joint_array(name: str, robot: RobotModel) -> ArraySpec:
@@ -68,6 +90,8 @@ def joint_array(name: str, robot: RobotModel) -> ArraySpec:
         ),
         "dq": ArraySpec("dq", (n,), unit="rad/s"),
         "ee_pos": ArraySpec("ee_pos", (3,), unit="m", frame="base"),
+        "ee_yaw": ArraySpec("ee_yaw", (1,), low=-3.15, high=3.15, unit="rad", frame="base"),
+        "opening": ArraySpec("opening", (1,), low=-0.1, high=0.2, unit="m"),
     }
     if name not in specs:
         raise SpecError(f"observation: no joint array '{name}'; known are {', '.join(specs)}")

@@ -155,9 +155,10 @@ class ActionSpec:
     """`joint_position`: offset from home; `joint_velocity`; `joint_delta`: added to the last joint target;
     `ee_delta`: displacement of the end effector in the base frame, resolved by damped least squares."""
     names: tuple[str, ...]
-    """One name an element: joint names, or x, y, z (and rx, ry, rz) for `ee_delta`."""
+    """One name an element: joint names, or x, y, z (and yaw) for `ee_delta`; last, if wanted, `gripper`."""
     scale: tuple[float, ...]
-    """SI value of a normalised action of 1: rad, rad/s, or m an action."""
+    """SI value of a normalised action of 1: rad, rad/s, or m an action; 1 for `gripper`, which is -1 when closed
+    and 1 when open."""
     rate_hz: float
     """Actions a second."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.bodies import RigidBody, Shape, Vector
+from sim.observation import ee_yaw
 from sim.quiet import pybullet, quiet
 from sim.robot import RobotModel
 
@@ -25,6 +26,8 @@ TABLE_SIZE = (1.2, 1.6, 0.04)
 TABLE_CENTRE = (0.4, 0.0)
 SHAPE_STEP = 2.5e-4
 """Sizes are rounded to this [m], so that collision shapes, which PyBullet never frees, can be shared."""
+FINGER_GEAR = 500.0
+"""Force that keeps the fingers level with each other [N]."""
 MOST_REBUILDS = 20_000
 """PyBullet leaks about 1 kB for each body built; after this many the client is opened anew."""
 
@@ -102,6 +105,19 @@ class World:
         self.joints = [by_name[name] for name in self.robot.joint_names]
         self.fingers = [by_name[name] for name in wanted[self.n :]]
         self._moving = self.joints + self.fingers
+        for finger in self.fingers[1:]:  # the fingers of a parallel gripper share one motor
+            gear = pybullet.createConstraint(
+                self.arm,
+                self.fingers[0],
+                self.arm,
+                finger,
+                pybullet.JOINT_GEAR,
+                (1, 0, 0),
+                (0, 0, 0),
+                (0, 0, 0),
+                physicsClientId=self.client,
+            )
+            pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(self.arm, i, physicsClientId=self.client) for i in self._links]
         self.nominal = Nominal(tuple(d[0] for d in dynamics), tuple(d[2] for d in dynamics))
@@ -175,7 +191,7 @@ class World:
     def _build(self, body: RigidBody) -> None:
         body_id = pybullet.createMultiBody(
             body.mass,
-            self._shape(body.shapes),
+            self._shape(body.shapes) if body.solid else -1,
             -1,
             baseInertialFramePosition=body.com,
             physicsClientId=self.client,
@@ -264,13 +280,18 @@ class World:
         )
 
     def read(self) -> None:
-        """Refresh `q` (n,) [rad], `dq` (n,) [rad/s], `ee_pos` (3,) [m] and `opening` [m] with the true state."""
+        """Refresh the true `q` (n,) [rad], `dq` (n,) [rad/s], `ee_R` (3, 3), `ee_pos` (3,) [m] and `opening` [m]."""
         states = pybullet.getJointStates(self.arm, self._moving, physicsClientId=self.client)
         self.q = np.array([s[0] for s in states[: self.n]])
         self.dq = np.array([s[1] for s in states[: self.n]])
         fingers = states[self.n :]
         self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else 0.0
-        _R, self.ee_pos = self.robot.chain.pose(self.q)
+        self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
+
+    @property
+    def ee_yaw(self) -> float:
+        """How far the end effector is turned from home about the base's z [rad]."""
+        return float(ee_yaw(self.ee_R, self.robot)[0])
 
     def drive(self, targets: list[float], gains: list[float], forces: list[float]) -> None:
         """Set position targets of the arm's joints [rad] and fingers [m]: gain per tick, torque limit [N·m or N]."""

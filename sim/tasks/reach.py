@@ -8,17 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 from sim.bodies import RigidBody, box, yaw_quat
-from sim.camera import CameraModel
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.cameras import FRONT
+from sim.tasks.motion import move
 from sim.tasks.task import Scene, Task, distance
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
 ABOVE = 0.10
 TOLERANCE = 0.03
-GAIN = 0.4
-"""Share of the remaining way that the expert asks for in one action; 1 oscillates with two actions' delay."""
 
 
 class Reach(Task):
@@ -26,11 +25,7 @@ class Reach(Task):
 
     name = "reach"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (
-        CameraModel.looking_at(
-            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46
-        ),
-    )
+    cameras = (FRONT,)
     time_limit = 3.0
     hold_time = 0.5
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
@@ -38,7 +33,11 @@ class Reach(Task):
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
     )
-    observations: ClassVar = {"state": ("q", "dq", "ee_pos", "goal"), "camera": ("q", "image_front")}
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "goal"),
+        "robot": ("q", "dq", "ee_pos"),
+        "camera": ("q", "image_front"),
+    }
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
@@ -81,6 +80,5 @@ class Reach(Task):
         return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """Go straight to the goal, by less than the whole way at once: a delayed arm would overshoot."""
-        step = GAIN * (self.desired_goal(scene) - scene.ee_pos) / np.array(self.action.scale)
-        return (step / max(1.0, np.abs(step).max())).astype(np.float32)
+        """Go straight to the goal."""
+        return move(self.action, self.desired_goal(scene) - scene.ee_pos)

@@ -6,7 +6,7 @@ Importing this needs no PyBullet: a task also runs in any other engine that offe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -26,6 +26,10 @@ class Scene(Protocol):
     """(3,) true position of the end effector [m], base frame."""
     opening: float
     """Mean finger position [m]."""
+
+    @property
+    def ee_yaw(self) -> float:
+        """How far the end effector is turned from home about the base's z [rad]."""
 
     def place(self, name: str, position: Vector, quat: Vector = ...) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""
@@ -69,13 +73,17 @@ class Task(ABC):
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 
+    opening: ClassVar[float | None] = None
+    """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
+    None for fingers that start, and stay, open."""
+
     @abstractmethod
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """Describe what stands on the table."""
 
     @abstractmethod
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
-        """Place every body and draw the goal."""
+        """Place every body and draw the goal; the arm already stands where it starts."""
 
     @abstractmethod
     def desired_goal(self, scene: Scene) -> np.ndarray:
@@ -97,6 +105,18 @@ class Task(ABC):
     def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the terms whose sum is the dense reward, each (...), from goals (..., n); at most 0 in sum."""
 
+    def shaping_terms(self, scene: Scene) -> dict[str, float]:
+        """Compute further terms of the dense reward, which goals alone do not tell; at most 0 in sum."""
+        return {}
+
+    def is_let_go(self, scene: Scene) -> bool:
+        """Whether success counts as far as the arm's grip goes."""
+        return True
+
+    def is_failure(self, scene: Scene) -> bool:
+        """Whether something happened that ends the episode without success."""
+        return False
+
     @abstractmethod
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
@@ -106,3 +126,29 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distance over the last dimension of (..., n); a third of the time of np.linalg.norm."""
     d = np.asarray(a) - b
     return np.sqrt((d * d).sum(axis=-1))
+
+
+def apart(
+    rng: np.random.Generator,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    gap: float,
+    count: int,
+    away_from: Sequence[np.ndarray] = (),
+) -> np.ndarray:
+    """Draw `count` points (count, 2) [m] that are `gap` [m] from each other and from `away_from`.
+
+    A crowded draw starts over; after a hundred, the gap is relaxed by a tenth.
+    """
+    while True:
+        for _ in range(100):
+            points = list(away_from)
+            for _ in range(count):
+                point = np.array([rng.uniform(*x_range), rng.uniform(*y_range)])
+                if all(np.hypot(*(point - other)) > gap for other in points):
+                    points.append(point)
+                else:
+                    break
+            if len(points) == count + len(away_from):
+                return np.array(points[len(away_from) :])
+        gap *= 0.9
