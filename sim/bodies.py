@@ -67,3 +67,9 @@ def box(name: str, size: Sequence[float], **properties: float | bool | tuple[flo
 def yaw_quat(yaw: float) -> np.ndarray:
     """Quaternion xyzw (4,) of a rotation by `yaw` [rad] about z."""
     return np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+
+
+def upright_to(axis: np.ndarray) -> np.ndarray:
+    """Quaternion xyzw (4,) of the shortest rotation that brings z to the unit vector `axis` (3,), not to -z."""
+    quat = np.array([-axis[1], axis[0], 0.0, 1.0 + axis[2]])
+    return quat / np.linalg.norm(quat)

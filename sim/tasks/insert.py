@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape
+from sim.bodies import RigidBody, Shape, upright_to
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
@@ -73,7 +73,8 @@ class Insert(Task):
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Put the peg between the fingers, and the block somewhere."""
-        scene.place("object", scene.ee_pos - np.array([0.0, 0.0, GRIP]))
+        forward = scene.ee_R[:, 2]  # out of the hand
+        scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
         xy = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
         self._mouth = np.array([*xy, scene.table_height + SOCKET[2]])

@@ -30,6 +30,7 @@ class Stack(Task):
     hold_time = 0.5
     needs_gripper = True
     landmarks = ("object", "base")
+    movable = ("object", "base")
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the upper cube.", positive=True),

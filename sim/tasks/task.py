@@ -24,6 +24,8 @@ class Scene(Protocol):
     """Height of the table's top [m]."""
     ee_pos: np.ndarray
     """(3,) true position of the end effector [m], base frame."""
+    ee_R: np.ndarray
+    """(3, 3) true rotation of the end effector in the base frame."""
     opening: float
     """Mean finger position [m]."""
 
@@ -70,6 +72,8 @@ class Task(ABC):
     """Whether the arm must be able to grasp."""
     landmarks: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that a camera policy must find; they always have a strong colour."""
+    movable: ClassVar[tuple[str, ...]] = ("object",)
+    """Bodies that may fall off the table."""
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 
@@ -114,8 +118,8 @@ class Task(ABC):
         return True
 
     def is_failure(self, scene: Scene) -> bool:
-        """Whether something happened that ends the episode without success."""
-        return False
+        """Whether something happened that ends the episode without success: by default, a body left the table."""
+        return any(scene.pose(name)[0][2] < scene.table_height - 0.05 for name in self.movable)
 
     @abstractmethod
     def expert(self, scene: Scene) -> np.ndarray:
