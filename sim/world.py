@@ -44,6 +44,8 @@ class Nominal:
     """[kg]."""
     inertia: tuple[tuple[float, float, float], ...]
     """Diagonal [kg·m²], about the centre of mass."""
+    damping: tuple[float, ...]
+    """Viscous friction of the joint before each link [N·m·s/rad]."""
 
 
 class World:
@@ -120,7 +122,8 @@ class World:
             pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(self.arm, i, physicsClientId=self.client) for i in self._links]
-        self.nominal = Nominal(tuple(d[0] for d in dynamics), tuple(d[2] for d in dynamics))
+        damping = (0.0, *(info[6] for info in infos))
+        self.nominal = Nominal(tuple(d[0] for d in dynamics), tuple(d[2] for d in dynamics), damping)
         self._arm_set: dict[str, float] = {}
         for link in range(-1, self.joints[len(self.joints) // 2] + 1):  # the upper arm touches nothing
             pybullet.setCollisionFilterGroupMask(self.arm, link, 0, 0, physicsClientId=self.client)
@@ -175,7 +178,7 @@ class World:
                 link,
                 mass=mass,
                 localInertiaDiagonal=inertia,
-                jointDamping=wanted["joint_damping"],
+                jointDamping=self.nominal.damping[i] + wanted["joint_damping"],
                 physicsClientId=self.client,
             )
         for link in self.fingers or self.joints[-1:]:

@@ -16,7 +16,7 @@ from sim.tasks.task import Scene, Task, apart, distance
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
-ABOVE = 0.05
+ABOVE = 0.10
 TOLERANCE = 0.03
 POST_RADIUS = 0.015
 MOST_POSTS = 6
@@ -26,7 +26,7 @@ side to nobody; it passes over the posts' tops but not between two."""
 
 
 class ReachClutter(Task):
-    """The goal is 0.05 m above the cube; success is within 3 cm of it for 0.5 s, failure is to touch anything."""
+    """The goal is 0.10 m above the cube; success is within 3 cm of it for 0.5 s, failure is to touch anything."""
 
     name = "reach_clutter"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
@@ -36,8 +36,8 @@ class ReachClutter(Task):
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
-        # =U(0.08, 0.14)
-        Param("post_height", 0.11, "=", U(0.08, 0.14), "m", "dynamics", "Height of the posts.", positive=True),
+        # =U(0.12, 0.2)
+        Param("post_height", 0.16, "=", U(0.12, 0.20), "m", "dynamics", "Height of the posts.", positive=True),
         Param("post_count", 4.0, "=", Choice(2, 3, 4, 5, 6), "", "dynamics", "Number.", at_least=0, at_most=6),
     )
     observations: ClassVar = {
@@ -73,7 +73,7 @@ class ReachClutter(Task):
         scene.place("object", (*at, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
         self._goal = np.array([*at, z + ABOVE])
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
-        points = apart(rng, (0.3, 0.7), (-0.3, 0.3), GAP, self._count, [np.array(at)])
+        points = apart(rng, (0.3, 0.7), (-0.3, 0.3), GAP, self._count, [at])
         for i, xy in enumerate(points):
             scene.place(f"post{i}", (*xy, scene.table_height + parameters["post_height"] / 2))
             self._posts[i] = (*xy, self._top)

@@ -138,21 +138,18 @@ def apart(
     y_range: tuple[float, float],
     gap: float,
     count: int,
-    away_from: Sequence[np.ndarray] = (),
+    away_from: Sequence[tuple[float, float]] = (),
 ) -> np.ndarray:
     """Draw `count` points (count, 2) [m] that are `gap` [m] from each other and from `away_from`.
 
-    A crowded draw starts over; after a hundred, the gap is relaxed by a tenth.
+    A draw that gets too crowded starts over with a gap a tenth smaller.
     """
     while True:
-        for _ in range(100):
-            points = list(away_from)
-            for _ in range(count):
-                point = np.array([rng.uniform(*x_range), rng.uniform(*y_range)])
-                if all(np.hypot(*(point - other)) > gap for other in points):
-                    points.append(point)
-                else:
-                    break
-            if len(points) == count + len(away_from):
-                return np.array(points[len(away_from) :])
+        points = [(float(x), float(y)) for x, y in away_from]
+        low, high = (x_range[0], y_range[0]), (x_range[1], y_range[1])
+        for x, y in rng.uniform(low, high, (32 * count, 2)).tolist():
+            if all((x - u) ** 2 + (y - v) ** 2 > gap * gap for u, v in points):
+                points.append((x, y))
+                if len(points) == count + len(away_from):
+                    return np.array(points[len(away_from) :]).reshape(count, 2)
         gap *= 0.9
