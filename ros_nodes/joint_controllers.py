@@ -128,7 +128,7 @@ class TrajectoryController:
 
 
 class ForwardController:
-    """forward_command_controller on position interfaces: no interpolation, no time-out; the last command is for ever."""
+    """forward_command_controller on position interfaces: no interpolation, no time-out; the last command stays."""
 
     def __init__(self, joint_names: Sequence[str], q: np.ndarray):
         """Hold `q` (n,) [rad] until a command comes."""

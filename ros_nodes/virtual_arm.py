@@ -78,8 +78,8 @@ class VirtualArmNode(Node):
         """
         super().__init__("virtual_arm")
         robot = load_robot(self.declare_parameter("robot", "franka_panda").value)
-        hidden = self.declare_parameter("hidden", "").value
-        kind = self.declare_parameter("controller", CONTROLLERS[0]).value
+        hidden = str(self.declare_parameter("hidden", "").value)
+        kind = str(self.declare_parameter("controller", CONTROLLERS[0]).value)
         self._fault = "none"
         self._set_fault(self.declare_parameter("fault", "none").value)
         if kind not in CONTROLLERS:
