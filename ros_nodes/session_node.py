@@ -75,7 +75,7 @@ class SessionNode(Node):
         self._reset_gate: Client = self.create_client(Trigger, topics.GATE_RESET)
         self._lifecycle: dict[str, Client] = {}
         self._truth: np.ndarray | None = None
-        self._info_count = 0
+        self._exposed = 0  # stamp of the newest frame [ns]
         self._last_info: CameraInfo | None = None
         self._q = np.array(robot.home)
         self._order: np.ndarray | None = None
@@ -170,9 +170,9 @@ class SessionNode(Node):
         self.wait(lambda: self._place.get_subscription_count() > 0, SERVICE_TIMEOUT, "a listener on the place topic")
         self._place.publish(Float64MultiArray(data=[float(trial), x, y, float(seed)]))
         self.wait(shown, SERVICE_TIMEOUT, f"trial {trial} on {topics.VIRTUAL_TRUTH}; was the place refused?")
-        before = self._info_count
-        # The frame under way may still show the former trial; the second one after it is surely new
-        self.wait(lambda: self._info_count >= before + 2, SERVICE_TIMEOUT, "a camera frame of the new scene")
+        placed = self.get_clock().now().nanoseconds
+        # Frames under way still show the former trial, and a policy would act on them
+        self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
 
     def ready_gate(self) -> None:
         """Wait until the gate is ready, resetting a latched stop."""
@@ -210,7 +210,7 @@ class SessionNode(Node):
 
     def _on_info(self, message: CameraInfo) -> None:
         self._last_info = message
-        self._info_count += 1
+        self._exposed = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
     def _on_joints(self, message: JointState) -> None:
         if self._order is None:
