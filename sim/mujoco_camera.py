@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Protocol
 
 import numpy as np
@@ -86,9 +87,14 @@ class VirtualCamera:
 
 
 def open_renderer(arm: MujocoArm) -> CameraRenderer:
-    """Open the best renderer of this machine, in the calling thread.
+    """Open the best renderer of this machine, in the calling thread: MuJoCo's, else our own.
 
-    Raises:
-        RendererUnavailable: if none works, with what to install.
+    Whoever reports what the camera showed reports the renderer's `name`.
     """
-    return MujocoRenderer(arm)
+    try:
+        return MujocoRenderer(arm)
+    except RendererUnavailable as unavailable:
+        logging.getLogger(__name__).warning("%s; drawing with our own rasteriser instead", unavailable)
+    from sim.raster_lab import RasterRenderer  # numba compiles on import
+
+    return RasterRenderer(arm)

@@ -11,11 +11,11 @@ import numpy as np
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.kinematics import rpy_matrix
-from sim.meshes import find_mesh, load_urdf_visuals
 from sim.mujoco_gl import mujoco
 from sim.mujoco_textures import plaster, plywood, tiles
 from sim.robot import RobotModel
 from sim.specs import SpecError
+from sim.urdf_visuals import find_mesh, load_urdf_visuals
 
 TIMESTEP = 0.001
 """Seconds: the servo rate of the arms this stands for."""
@@ -23,6 +23,8 @@ TRIANGLES_PER_LINK = 1500
 """Clean silhouettes at 320 × 240; the stock meshes have up to 20,000, and software rendering pays for each."""
 ARM, SCENE = 1, 2
 """Collision bits: the arm meets the scene, not itself (the convex hulls of neighbouring links overlap)."""
+HIDDEN_GROUP = 3
+"""Group of the geoms that renderers leave out."""
 TABLE_THICKNESS = 0.04
 FLOOR_Z = -0.76
 WALL_X = -1.30
@@ -145,7 +147,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> N
                 meshname=mesh,
                 pos=p_hull,
                 quat=_quat(R_hull),
-                group=3,  # a group that the renderer leaves out
+                group=HIDDEN_GROUP,
                 contype=ARM,
                 conaffinity=SCENE,
                 mass=0,
@@ -161,7 +163,7 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> N
                 mass=hidden.arm.tool_mass,
                 contype=0,
                 conaffinity=0,
-                group=3,
+                group=HIDDEN_GROUP,
             )
 
     spec.add_material(name="arm", specular=0.35, shininess=0.4)
