@@ -43,7 +43,9 @@ class Box:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low).all() and np.isfinite(self.high).all() and np.less(self.low, self.high).all()):
-            raise SafetyError(f"workspace: {self.low} to {self.high} m is not a box; give finite low < high for x, y, z")
+            raise SafetyError(
+                f"workspace: {self.low} to {self.high} m is not a box; give finite low < high for x, y, z"
+            )
 
     def inside(self, other: Box) -> bool:
         """Whether no part of this box lies outside `other`."""
@@ -132,9 +134,13 @@ class SafetyLimits:
         """
         for name, factor in (("dq", dq), ("ddq", ddq), ("jerk", jerk)):
             if not 0 < factor <= 1:
-                raise SafetyError(f"limit '{name}': factor {factor}, expected within (0, 1]; limits can only be tightened")
+                raise SafetyError(
+                    f"limit '{name}': factor {factor}, expected within (0, 1]; limits can only be tightened"
+                )
         if not 0 <= q_margin < min(h - low for low, h in zip(self.q_low, self.q_high)) / 2:
-            raise SafetyError(f"limit 'q_margin': {q_margin} rad, expected at least 0 and less than half of every range")
+            raise SafetyError(
+                f"limit 'q_margin': {q_margin} rad, expected at least 0 and less than half of every range"
+            )
         if workspace is not None and not workspace.inside(self.workspace):
             raise SafetyError(
                 f"workspace {workspace.low} to {workspace.high} m is not inside {self.workspace.low} to "
@@ -433,9 +439,7 @@ class SafetyFilter:
         self._towards.target_position = self._target.tolist()
         if self._follow.update(self._towards, self._out) not in (Result.Working, Result.Finished):
             return False
-        q, v, a = (
-            np.array(x) for x in (self._out.new_position, self._out.new_velocity, self._out.new_acceleration)
-        )
+        q, v, a = (np.array(x) for x in (self._out.new_position, self._out.new_velocity, self._out.new_acceleration))
         # |v| still grows while the acceleration is brought to zero
         peak = np.abs(v) + np.where(v * a > 0, a * a / (2 * self._jerk), 0.0)
         if (peak > self._dq * (1 + 1e-6)).any():
