@@ -152,11 +152,6 @@ class SafetyGate:
                 self._mode, self._reason = "ready", ""
             return self._tick_ready(now)
 
-    def hold(self) -> np.ndarray | None:
-        """The setpoint to leave behind on exit (n,) [rad]; None if none was ever sent."""
-        with self._lock:
-            return self._filter.q
-
     def _stale(self, now: float) -> bool:
         state = self._state
         fresh = state is not None and now - state.stamp <= self.limits.state_timeout
@@ -170,10 +165,9 @@ class SafetyGate:
             self._rejected["command_without_heartbeat"] += 1
             self._command = None
             return None
-        if np.abs(state.dq).max() > REST_SPEED:
-            self._reason = (
-                f"the arm moves at {np.abs(state.dq).max():.2f} rad/s without a command; waiting until it rests"
-            )
+        speed = float(np.abs(state.dq).max())
+        if not speed <= REST_SPEED:
+            self._reason = f"the arm moves at {speed:.2f} rad/s without a command; waiting until it rests"
             self._rejected["moving_at_start"] += 1
             return None
         held = self._filter.q

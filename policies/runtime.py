@@ -206,7 +206,8 @@ class ControlLoop:
         target = self._resolver.resolve(action, state.q)
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)
-        command, reasons = target, ()
+        command = target
+        reasons: tuple[str, ...] = ()
         if self._safety is not None:
             setpoint = self._safety.filter(Command(target, now), state, now)
             command, reasons = setpoint.q, setpoint.reasons

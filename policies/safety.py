@@ -152,16 +152,12 @@ class SafetyLimits:
             "command_timeout": command_timeout,
             "state_timeout": state_timeout,
         }
-        changes: dict[str, float] = {}
         for name, value in smaller.items():
             present = getattr(self, name)
-            if value is None:
-                continue
-            if not 0 < value <= present:
+            if value is not None and not 0 < value <= present:
                 raise SafetyError(
                     f"limit '{name}': {value}, expected within (0, {present}]; limits can only be tightened"
                 )
-            changes[name] = value
         return replace(
             self,
             q_low=tuple(v + q_margin for v in self.q_low),
@@ -170,15 +166,18 @@ class SafetyLimits:
             ddq=tuple(v * ddq for v in self.ddq),
             jerk=tuple(v * jerk for v in self.jerk),
             workspace=workspace or self.workspace,
-            **changes,
+            command_jump=command_jump or self.command_jump,
+            tracking_error=tracking_error or self.tracking_error,
+            command_timeout=command_timeout or self.command_timeout,
+            state_timeout=state_timeout or self.state_timeout,
         )
 
 
 def default_limits(robot: RobotModel, rate_hz: float, workspace: Box | None = None) -> SafetyLimits:
     """Limits to start with, for a policy that acts `rate_hz` times a second.
 
-    Half of the arm's speed is out of reach of most first experiments and three quarters is plenty; a tenth of
-    the datasheet's jerk still reaches full acceleration within two control periods, and is gentler on gears.
+    Three quarters of the speed and acceleration leave the arm's own controller room; a tenth of the datasheet's
+    jerk still reaches full acceleration within two control periods, and is gentler on gears.
     A policy may miss one action, not two.
     """
     return SafetyLimits.of(robot, workspace).tightened(
