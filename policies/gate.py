@@ -56,6 +56,7 @@ class SafetyGate:
         self._command: Command | None = None
         self._heartbeat = -np.inf
         self._e_stop = False
+        self._listening = False
         self._stop_requests: list[tuple[str, str]] = []
         self._mode, self._reason = "waiting", "no joint state received yet"
         self._rejected: Counter[str] = Counter()
@@ -100,6 +101,11 @@ class SafetyGate:
             self._e_stop = pressed
             if pressed:
                 self._stop_requests.append(("e_stop", "emergency stop pressed; release it, then reset the gate"))
+
+    def on_controller(self, listening: bool) -> None:
+        """Whether anybody receives what the gate sends."""
+        with self._lock:
+            self._listening = listening
 
     def request_stop(self, key: str, reason: str) -> None:
         """Stop and stay stopped."""
@@ -148,6 +154,9 @@ class SafetyGate:
             if self._stale(now):
                 self._mode, self._reason, self._command = "waiting", "no fresh joint state", None
                 return None
+            if not self._listening:
+                self._mode, self._reason, self._command = "waiting", "no controller listens; is it active?", None
+                return None
             if self._mode == "waiting":
                 self._mode, self._reason = "ready", ""
             return self._tick_ready(now)
@@ -184,6 +193,8 @@ class SafetyGate:
     def _tick_moving(self, requests: list[tuple[str, str]], now: float) -> Setpoint:
         for key, reason in requests:
             self._filter.stop(key, reason)
+        if not self._listening:
+            self._filter.stop("controller_lost", "no controller listens any more; has it been deactivated?")
         silence = now - self._heartbeat
         if self._command is not None and silence > self._heartbeat_timeout:
             self._filter.stop(

@@ -173,22 +173,31 @@ class SafetyLimits:
         )
 
 
-def default_limits(robot: RobotModel, rate_hz: float, workspace: Box | None = None) -> SafetyLimits:
-    """Limits to start with, for a policy that acts `rate_hz` times a second.
+DEFAULT_TIGHTENING = {
+    "q_margin": 0.01,
+    "dq": 0.75,
+    "ddq": 0.75,
+    "jerk": 0.1,
+    "command_jump": 0.5,
+    "tracking_error": 0.35,
+    "state_timeout": 0.1,
+}
+"""What limits are tightened by unless told otherwise, as `SafetyLimits.tightened` takes it.
 
-    Three quarters of the speed and acceleration leave the arm's own controller room; a tenth of the datasheet's
-    jerk still reaches full acceleration within two control periods, and is gentler on gears.
-    A policy may miss one action, not two.
-    """
-    return SafetyLimits.of(robot, workspace).tightened(
-        q_margin=0.01,
-        dq=0.75,
-        ddq=0.75,
-        jerk=0.1,
-        tracking_error=0.35,
-        command_timeout=min(0.5, max(0.12, 2.5 / rate_hz)),
-        state_timeout=0.1,
-    )
+Three quarters of the speed and acceleration leave the arm's own controller room; a tenth of the datasheet's jerk
+still reaches full acceleration within two control periods, and is gentler on gears.
+"""
+
+
+def default_command_timeout(rate_hz: float) -> float:
+    """Return the longest silence [s] of a policy with this rate: it may miss one action, not two."""
+    return min(0.5, max(0.12, 2.5 / rate_hz))
+
+
+def default_limits(robot: RobotModel, rate_hz: float, workspace: Box | None = None) -> SafetyLimits:
+    """Return the limits to start with, for a policy that acts `rate_hz` times a second."""
+    timeout = default_command_timeout(rate_hz)
+    return SafetyLimits.of(robot, workspace).tightened(command_timeout=timeout, **DEFAULT_TIGHTENING)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
