@@ -1,0 +1,423 @@
+"""The compiled inner loops of the renderer: visibility, shadow map, and shading of what is visible.
+
+Visibility and shading are apart. `rasterise` finds, for every sample, the nearest triangle and its
+1/depth; `shade` then works once per covered pixel. It needs no interpolated attributes: it puts the
+sample's point back into the mesh's own coordinates, where normal and surface coordinates are affine
+functions that were computed once per triangle (`Geometry`), so near-plane clipping, perspective and
+supersampling leave them exact.
+
+Every function here is pure, releases the GIL and writes only into the arrays it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+NEAR = 0.01
+"""Distance of the near plane [m]: nothing closer along the optical axis is drawn."""
+COARSE_RADIUS = 20.0
+"""Samples: a body whose bounding sphere is smaller is drawn by its coarse mesh.
+
+A sphere of 250 triangles and this radius deviates from a round one by a quarter of a sample.
+"""
+_EDGE = 1e-4
+"""Pixels by which spans overlap, so that rounding leaves no gap between two triangles that share an edge."""
+_OPEN = 1e12
+"""Pixels: no bound on this side of a span."""
+_FAR_FROM_LIGHT = np.float32(-1e30)
+
+
+class Geometry(NamedTuple):
+    """All triangles of a scene, in each body's own coordinates: all fine meshes, then the coarse."""
+
+    vertices: np.ndarray
+    """(V, 3) float32 [m]."""
+    triangles: np.ndarray
+    """(T, 3) int32."""
+    planes: np.ndarray
+    """(T, 4) float32: unit normal n and d, with n·p + d = 0 on the triangle."""
+    normal_maps: np.ndarray
+    """(T, 3, 4) float32: p -> smooth normal."""
+    uv_maps: np.ndarray
+    """(T, 2, 4) float32: p -> surface coordinates [m]."""
+    flat: np.ndarray
+    """(T,) bool: the three corner normals are the triangle's own."""
+    colours: np.ndarray
+    """(T, 3) float32 in [0, 1]."""
+    body: np.ndarray
+    """(T,) int16."""
+    vertex_ranges: np.ndarray
+    """(2, B, 2) int32: first and one past the last vertex of each body, fine and coarse."""
+    triangle_ranges: np.ndarray
+    """(2, B, 2) int32, likewise."""
+    spheres: np.ndarray
+    """(B, 4) float32: centre and radius of each body [m]."""
+    casts_shadow: np.ndarray
+    """(B,) bool."""
+
+
+class Appearance(NamedTuple):
+    """What the bodies, the lights and the background look like in one frame."""
+
+    colours: np.ndarray
+    """(B, 3) float32, multiplies the triangles' colours."""
+    textures: np.ndarray
+    """(B,) int32, -1 for none."""
+    texture_scales: np.ndarray
+    """(B,) float32, repeats per metre."""
+    specular: np.ndarray
+    """(B,) float32, strength of the highlight of the first light."""
+    light_directions: np.ndarray
+    """(L, 3) float32, unit, towards the light, base frame."""
+    light_colours: np.ndarray
+    """(L, 3) float32."""
+    ambient: np.ndarray
+    """(3,) float32."""
+    background: np.ndarray
+    """(2, 3) float32: top and bottom of the picture, in [0, 1]."""
+    background_texture: int
+    """-1 for none."""
+
+
+class Placement(NamedTuple):
+    """Where the bodies are in one frame; buffers, filled by `place`."""
+
+    to_camera: np.ndarray
+    """(B, 3, 4): mesh -> camera, scale included."""
+    from_camera: np.ndarray
+    """(B, 3, 4): camera -> mesh."""
+    to_light: np.ndarray
+    """(B, 3, 4): mesh -> shadow map: column, row [texels], height towards the light [m]."""
+    light_slopes: np.ndarray
+    """(B, 3, 3): inverse of `to_light`'s matrix: normals in mesh coordinates -> normals in the map's."""
+    lights: np.ndarray
+    """(B, L, 3): directions of the lights in the body's axes."""
+    inverse_scales: np.ndarray
+    """(B, 3): turn the mesh's normals into the scaled body's."""
+    spheres: np.ndarray
+    """(B, 4): centre in the camera frame and radius [m]."""
+
+
+@njit(cache=True, nogil=True)
+def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directions, shadow_size, placement):
+    """Fill `placement` from the poses.
+
+    The shadow map is cut to the bodies that cast shadows, seen from the first light.
+
+    Returns:
+        A texel's size [m], 0 where no visible body casts a shadow, NaN if a pose or scale is not finite:
+        the other kernels are compiled to trust their numbers.
+    """
+    if not (
+        np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()
+    ):
+        return math.nan
+    to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres = placement
+    B = T_base_bodies.shape[0]
+    C = T_base_camera
+    for b in range(B):
+        T = T_base_bodies[b]
+        s = scales[b]
+        for i in range(3):
+            inverse_scales[b, i] = 1.0 / s[i]
+            shift = (
+                C[0, i] * (T[0, 3] - C[0, 3]) + C[1, i] * (T[1, 3] - C[1, 3]) + C[2, i] * (T[2, 3] - C[2, 3])
+            )
+            back = (
+                T[0, i] * (C[0, 3] - T[0, 3]) + T[1, i] * (C[1, 3] - T[1, 3]) + T[2, i] * (C[2, 3] - T[2, 3])
+            )
+            for j in range(3):
+                r = C[0, i] * T[0, j] + C[1, i] * T[1, j] + C[2, i] * T[2, j]
+                to_camera[b, i, j] = r * s[j]
+                from_camera[b, j, i] = r / s[j]
+            to_camera[b, i, 3] = shift
+            from_camera[b, i, 3] = back / s[i]
+        for light in range(light_directions.shape[0]):
+            d = light_directions[light]
+            for i in range(3):
+                lights[b, light, i] = T[0, i] * d[0] + T[1, i] * d[1] + T[2, i] * d[2]
+        c = geometry.spheres[b]
+        for i in range(3):
+            m = to_camera[b, i]
+            spheres[b, i] = m[0] * c[0] + m[1] * c[1] + m[2] * c[2] + m[3]
+        spheres[b, 3] = c[3] * max(s[0], s[1], s[2])
+    if shadow_size == 0 or light_directions.shape[0] == 0:
+        return 0.0
+
+    zx, zy, zz = light_directions[0, 0], light_directions[0, 1], light_directions[0, 2]
+    if abs(zz) < 0.9:  # x axis of the map: across the light and the axis it is farthest from
+        xx, xy, xz = -zy, zx, 0.0 * zx
+    else:
+        xx, xy, xz = zz, 0.0 * zz, -zx
+    n = 1.0 / math.sqrt(xx * xx + xy * xy + xz * xz)
+    xx, xy, xz = xx * n, xy * n, xz * n
+    L = np.array(((xx, xy, xz), (zy * xz - zz * xy, zz * xx - zx * xz, zx * xy - zy * xx), (zx, zy, zz)))
+    low = np.full(2, np.inf)
+    high = np.full(2, -np.inf)
+    for b in range(B):
+        if not (geometry.casts_shadow[b] and visible[b]):
+            continue
+        c, T, s = geometry.spheres[b], T_base_bodies[b], scales[b]
+        for i in range(2):
+            middle = 0.0
+            for k in range(3):
+                middle += L[i, k] * (
+                    T[k, 0] * c[0] * s[0] + T[k, 1] * c[1] * s[1] + T[k, 2] * c[2] * s[2] + T[k, 3]
+                )
+            low[i] = min(low[i], middle - spheres[b, 3])
+            high[i] = max(high[i], middle + spheres[b, 3])
+    if not low[0] < high[0]:
+        return 0.0
+    texel = 0.0
+    gain = np.ones(3)
+    for i in range(2):
+        gain[i] = (shadow_size - 4) / (high[i] - low[i])  # two empty texels round the edge: outside is lit
+        texel = max(texel, 1.0 / gain[i])
+    for b in range(B):
+        T, s = T_base_bodies[b], scales[b]
+        for i in range(3):
+            shift = L[i, 0] * T[0, 3] + L[i, 1] * T[1, 3] + L[i, 2] * T[2, 3]
+            to_light[b, i, 3] = shift if i == 2 else (shift - low[i]) * gain[i] + 2.0
+            for j in range(3):
+                r = L[i, 0] * T[0, j] + L[i, 1] * T[1, j] + L[i, 2] * T[2, j]
+                to_light[b, i, j] = r * s[j] * gain[i]
+                light_slopes[b, j, i] = r / (s[j] * gain[i])
+    return texel
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _fill(ax, ay, az, bx, by, bz, cx, cy, cz, value, depth, ids):
+    """Draw one triangle where its `z` exceeds `depth`, in scanline spans; pixel centres are integers.
+
+    `z` must be an affine function of the picture's coordinates: 1/depth for a pinhole camera.
+    `ids` (or None) receives `value` where the triangle wins.
+    """
+    height, width = depth.shape
+    top = max(0, math.ceil(min(ay, by, cy) - _EDGE))
+    bottom = min(height - 1, math.floor(max(ay, by, cy) + _EDGE))
+    left = max(0, math.ceil(min(ax, bx, cx) - _EDGE))
+    right = min(width - 1, math.floor(max(ax, bx, cx) + _EDGE))
+    if top > bottom or left > right:
+        return
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+    if abs(area) < 1e-12:
+        return
+    inverse = 1.0 / area
+    dzdx = ((bz - az) * (cy - ay) - (cz - az) * (by - ay)) * inverse
+    dzdy = ((cz - az) * (bx - ax) - (bz - az) * (cx - ax)) * inverse
+    if area < 0:  # make the edges run so that the inside is on the same side of all three
+        bx, cx = cx, bx
+        by, cy = cy, by
+    # An edge that runs up the picture bounds its row from the left, one that runs down from the right.
+    # Which is which is kept in offsets instead of branches: small triangles would mispredict them all.
+    d0, d1, d2 = by - ay, cy - by, ay - cy
+    s0 = (bx - ax) / (d0 if d0 != 0 else 1.0)
+    s1 = (cx - bx) / (d1 if d1 != 0 else 1.0)
+    s2 = (ax - cx) / (d2 if d2 != 0 else 1.0)
+    x0, x1, x2 = ax - ay * s0, bx - by * s1, cx - cy * s2
+    low0, low1, low2 = (
+        x0 if d0 < 0 else -_OPEN,
+        x1 if d1 < 0 else -_OPEN,
+        x2 if d2 < 0 else -_OPEN,
+    )
+    high0, high1, high2 = (
+        x0 if d0 > 0 else _OPEN,
+        x1 if d1 > 0 else _OPEN,
+        x2 if d2 > 0 else _OPEN,
+    )
+    z0 = az - ax * dzdx - ay * dzdy
+    step = np.float32(dzdx)
+    for y in range(top, bottom + 1):
+        e0, e1, e2 = y * s0, y * s1, y * s2
+        low = max(low0 + e0, low1 + e1, low2 + e2)
+        high = min(high0 + e0, high1 + e1, high2 + e2)
+        first = max(left, math.ceil(low - _EDGE))
+        last = min(right, math.floor(high + _EDGE))
+        z = np.float32(z0 + first * dzdx + y * dzdy)
+        column = first - 1
+        while column < last and z > _FAR_FROM_LIGHT:  # always: keeps short spans from being vectorised
+            column += 1
+            if z > depth[y, column]:
+                depth[y, column] = z
+                if ids is not None:
+                    ids[y, column] = value
+            z += step
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _clip(corners, fx, skew, cx, fy, cy, value, depth, ids):
+    """Draw what lies beyond the near plane of a triangle, `corners` (3, 3) in the camera frame [m]."""
+    polygon = np.empty((4, 3))
+    n = 0
+    for k in range(3):
+        p, q = corners[k], corners[(k + 1) % 3]
+        if p[2] >= NEAR:
+            polygon[n] = p
+            n += 1
+        if (p[2] >= NEAR) != (q[2] >= NEAR):
+            if p[2] < NEAR:  # from the visible end, so that both triangles of this edge get the same point
+                p, q = q, p
+            part = (p[2] - NEAR) / (p[2] - q[2])
+            for i in range(3):
+                polygon[n, i] = p[i] + part * (q[i] - p[i])
+            n += 1
+    for k in range(n):
+        z = 1.0 / polygon[k, 2]
+        x, y = polygon[k, 0] * z, polygon[k, 1] * z
+        polygon[k, 0], polygon[k, 1], polygon[k, 2] = fx * x + skew * y + cx, fy * y + cy, z
+    for k in range(2, n):
+        a, b, c = polygon[0], polygon[k - 1], polygon[k]
+        _fill(a[0], a[1], a[2], b[0], b[1], b[2], c[0], c[1], c[2], value, depth, ids)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids):
+    """Find the nearest front-facing triangle of every sample.
+
+    Args:
+        geometry: the triangles.
+        placement: their poses.
+        visible: (B,) bool.
+        K: (3, 3) intrinsics of this sample grid; integer coordinates are sample centres.
+        screen: (V, 3) float32, workspace.
+        queue: (T + 1,) int32, workspace.
+        inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.
+        ids: (H, W) int32, out: the triangle; -1 where there is nothing.
+    """
+    height, width = ids.shape
+    fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
+    inverse_depth[:] = 0
+    ids[:] = -1
+    # the four sides of the picture as planes through the camera: (x, y, z) points inwards
+    sides = np.array(
+        (
+            (fx, skew, cx + 0.5),
+            (-fx, -skew, width - 0.5 - cx),
+            (0.0, fy, cy + 0.5),
+            (0.0, -fy, height - 0.5 - cy),
+        )
+    )
+    corners = np.empty((3, 3))
+    p, triangles = geometry.planes, geometry.triangles
+    for b in range(visible.shape[0]):
+        if not visible[b]:
+            continue
+        x, y, z, radius = placement.spheres[b]
+        if z + radius < NEAR:
+            continue
+        outside = False
+        for k in range(4):
+            s = sides[k]
+            distance = s[0] * x + s[1] * y + s[2] * z
+            outside |= distance < -radius * math.sqrt(s[0] * s[0] + s[1] * s[1] + s[2] * s[2])
+        if outside:
+            continue
+        crosses = z - radius < NEAR
+        m = placement.to_camera[b].astype(np.float32)
+        level = 1 if radius * max(fx, fy) < COARSE_RADIUS * z else 0
+        vertices = geometry.vertex_ranges[level, b]
+        _project(geometry.vertices, vertices[0], vertices[1], m, K, screen)
+        eye = placement.from_camera[b]
+        ex, ey, ez = np.float32(eye[0, 3]), np.float32(eye[1, 3]), np.float32(eye[2, 3])
+        n = 0
+        for t in range(geometry.triangle_ranges[level, b, 0], geometry.triangle_ranges[level, b, 1]):
+            queue[n] = t
+            n += p[t, 0] * ex + p[t, 1] * ey + p[t, 2] * ez + p[t, 3] > 0
+        if not crosses:
+            n = _keep_sampled(n, triangles, screen, height, width, queue)
+        for q in range(n):
+            t = queue[q]
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            if crosses and (screen[i, 2] < 0 or screen[j, 2] < 0 or screen[k, 2] < 0):
+                for c in range(3):
+                    v = geometry.vertices[triangles[t, c]]
+                    for r in range(3):
+                        corners[c, r] = m[r, 0] * v[0] + m[r, 1] * v[1] + m[r, 2] * v[2] + m[r, 3]
+                _clip(corners, fx, skew, cx, fy, cy, t, inverse_depth, ids)
+                continue
+            _fill(
+                screen[i, 0], screen[i, 1], screen[i, 2],
+                screen[j, 0], screen[j, 1], screen[j, 2],
+                screen[k, 0], screen[k, 1], screen[k, 2],
+                t, inverse_depth, ids,
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _project(vertices, first, last, m, K, screen):
+    """Write pixel coordinates and 1/depth of vertices; 1/depth is -1 for those before the near plane."""
+    fx, skew, cx = np.float32(K[0, 0]), np.float32(K[0, 1]), np.float32(K[0, 2])
+    fy, cy = np.float32(K[1, 1]), np.float32(K[1, 2])
+    one, near = np.float32(1), np.float32(NEAR)
+    for i in range(first, last):
+        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        X = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+        Y = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+        Z = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        inverse = one / max(Z, near)
+        screen[i, 0] = (fx * X + skew * Y) * inverse + cx
+        screen[i, 1] = fy * Y * inverse + cy
+        screen[i, 2] = inverse if near <= Z else -one
+
+
+@njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _keep_sampled(n, triangles, screen, height, width, queue):
+    """Drop from the first `n` of `queue` the triangles whose bounding box holds no sample.
+
+    Most triangles of an arm are smaller than a pixel. Writing every one and advancing past those that
+    stay, instead of branching, spares a misprediction for every other triangle. Returns how many stay.
+    """
+    zero, edge = np.float32(0), np.float32(_EDGE)
+    last_column, last_row = np.float32(width - 1), np.float32(height - 1)
+    kept = 0
+    for q in range(n):
+        t = queue[q]
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, bx, cx = screen[i, 0], screen[j, 0], screen[k, 0]
+        ay, by, cy = screen[i, 1], screen[j, 1], screen[k, 1]
+        left = max(np.ceil(min(ax, bx, cx) - edge), zero)
+        top = max(np.ceil(min(ay, by, cy) - edge), zero)
+        right = min(max(ax, bx, cx) + edge, last_column)
+        bottom = min(max(ay, by, cy) + edge, last_row)
+        queue[kept] = t
+        kept += (left <= right) & (top <= bottom)
+    return kept
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_map):
+    """Fill `shadow_map` (S, S) float32 with the height [m] of the bodies towards the first light."""
+    shadow_map[:] = _FAR_FROM_LIGHT
+    p, triangles = geometry.planes, geometry.triangles
+    for b in range(visible.shape[0]):
+        if not (visible[b] and geometry.casts_shadow[b]):
+            continue
+        m = placement.to_light[b].astype(np.float32)
+        level = 1 if placement.spheres[b, 3] < COARSE_RADIUS * texel else 0
+        for i in range(geometry.vertex_ranges[level, b, 0], geometry.vertex_ranges[level, b, 1]):
+            x, y, z = geometry.vertices[i, 0], geometry.vertices[i, 1], geometry.vertices[i, 2]
+            screen[i, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+            screen[i, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+            screen[i, 2] = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        # the light's direction in mesh coordinates decides which side of a triangle it sees
+        lx = np.float32(placement.lights[b, 0, 0] * placement.inverse_scales[b, 0])
+        ly = np.float32(placement.lights[b, 0, 1] * placement.inverse_scales[b, 1])
+        lz = np.float32(placement.lights[b, 0, 2] * placement.inverse_scales[b, 2])
+        n = 0
+        for t in range(geometry.triangle_ranges[level, b, 0], geometry.triangle_ranges[level, b, 1]):
+            queue[n] = t
+            n += p[t, 0] * lx + p[t, 1] * ly + p[t, 2] * lz > 0
+        n = _keep_sampled(n, triangles, screen, shadow_map.shape[0], shadow_map.shape[1], queue)
+        for q in range(n):
+            t = queue[q]
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            _fill(
+                screen[i, 0], screen[i, 1], screen[i, 2],
+                screen[j, 0], screen[j, 1], screen[j, 2],
+                screen[k, 0], screen[k, 1], screen[k, 2],
+                t, shadow_map, None,
+            )  # fmt: skip

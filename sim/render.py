@@ -1,0 +1,393 @@
+"""Render RGB, metric depth and segmentation of rigid bodies, fast enough to train on without a GPU.
+
+A `Scene` holds the meshes, `Looks` the colours, textures and lights of one frame, `CameraModel` the
+camera. Images are the ideal ones of a rectified camera: lens distortion is not drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from sim.camera import CameraModel
+from sim.meshes import Mesh
+from sim.rasteriser import Appearance, Geometry, Placement, draw_shadow_map, place, rasterise
+from sim.shading import shade
+
+
+class RenderError(ValueError):
+    """A scene, its looks or its poses do not fit together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One rigid thing in the scene."""
+
+    name: str
+    """Unique; `Scene.index` gives its number in segmentation images."""
+    mesh: Mesh
+    """Triangles in the body's frame."""
+    group: str = ""
+    """Bodies of one group, such as an arm's links, are given one colour and texture; default: the name."""
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Nominal RGB in [0, 1]; multiplies the mesh's own colours."""
+    casts_shadow: bool = True
+    """Switch off for tables and floors: the shadow map is cut to what casts, and is sharper the smaller."""
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Colours, textures, lights and background of one frame; all colours are RGB, 1 is full brightness."""
+
+    colours: np.ndarray
+    """(B, 3) float32, multiplies the meshes' own colours."""
+    light_directions: np.ndarray
+    """(L, 3) float32 towards the lights, base frame; the first light casts the shadows. Made unit length."""
+    light_colours: np.ndarray
+    """(L, 3) float32."""
+    ambient: np.ndarray
+    """(3,) float32, light from everywhere."""
+    textures: np.ndarray
+    """(B,) int32 numbers in the scene's pool, -1 for none; multiply the colours."""
+    texture_scales: np.ndarray
+    """(B,) float32 repeats per metre."""
+    specular: np.ndarray
+    """(B,) float32 strength of highlights, 0 for a matt body."""
+    visible: np.ndarray
+    """(B,) bool; hidden bodies neither show nor cast shadows."""
+    background: np.ndarray
+    """(2, 3) float32, top and bottom of the picture; in between it is blended."""
+    background_texture: int = -1
+    """Number in the scene's pool, stretched over the picture and multiplied by `background`; -1 for none."""
+    shadow: bool = True
+    """Whether the first light casts shadows."""
+    appearance: Appearance = field(init=False, repr=False)
+    """The same, as the kernels take it."""
+
+    def __post_init__(self) -> None:
+        B, L = len(self.colours), len(self.light_directions)
+        for name, shape, dtype in (
+            ("colours", (B, 3), np.float32),
+            ("light_directions", (L, 3), np.float32),
+            ("light_colours", (L, 3), np.float32),
+            ("ambient", (3,), np.float32),
+            ("textures", (B,), np.int32),
+            ("texture_scales", (B,), np.float32),
+            ("specular", (B,), np.float32),
+            ("visible", (B,), np.bool_),
+            ("background", (2, 3), np.float32),
+        ):
+            value = np.ascontiguousarray(getattr(self, name), dtype)
+            if value.shape != shape:
+                raise RenderError(f"looks: {name} has shape {value.shape}, expected {shape}")
+            object.__setattr__(self, name, value)
+        lengths = np.sqrt((self.light_directions**2).sum(axis=1, keepdims=True))
+        if not (lengths > 0).all():
+            raise RenderError(f"looks: a light direction in {self.light_directions.tolist()} has no length")
+        object.__setattr__(self, "light_directions", self.light_directions / lengths)
+        arrays = Appearance(
+            self.colours,
+            self.textures,
+            self.texture_scales,
+            self.specular,
+            self.light_directions,
+            self.light_colours,
+            self.ambient,
+            self.background,
+            int(self.background_texture),
+        )
+        object.__setattr__(self, "appearance", arrays)
+
+    @classmethod
+    def nominal(cls, colours: np.ndarray) -> Looks:
+        """Return plain looks for bodies of `colours` (B, 3): a key light with shadow, a weak fill light."""
+        B = len(colours)
+        return cls(
+            colours=np.asarray(colours, np.float32),
+            light_directions=np.array([[0.35, 0.45, 0.85], [-0.5, -0.6, 0.5]], np.float32),
+            light_colours=np.array([[0.62, 0.61, 0.58], [0.14, 0.15, 0.18]], np.float32),
+            ambient=np.array([0.34, 0.35, 0.37], np.float32),
+            textures=np.full(B, -1, np.int32),
+            texture_scales=np.ones(B, np.float32),
+            specular=np.zeros(B, np.float32),
+            visible=np.ones(B, np.bool_),
+            background=np.array([[0.80, 0.84, 0.88], [0.62, 0.64, 0.66]], np.float32),
+        )
+
+
+class Frame(NamedTuple):
+    """What one camera saw."""
+
+    rgb: np.ndarray
+    """(H, W, 3) uint8."""
+    depth: np.ndarray
+    """(H, W) float32 [m] along the optical axis, 0 where there is nothing."""
+    segmentation: np.ndarray
+    """(H, W) int16 body numbers, -1 where there is nothing."""
+
+    @classmethod
+    def empty(cls, height: int, width: int) -> Frame:
+        """Allocate a frame of this size."""
+        return cls(
+            np.empty((height, width, 3), np.uint8),
+            np.empty((height, width), np.float32),
+            np.empty((height, width), np.int16),
+        )
+
+
+class Scene:
+    """Bodies prepared for rendering, with the buffers it takes.
+
+    One scene may be used by one thread at a time; rendering releases the GIL, so that several
+    threads with a scene each (`twin`) work side by side.
+    """
+
+    def __init__(
+        self, bodies: Sequence[Body], textures: np.ndarray | None = None, shadow_size: int | None = None
+    ) -> None:
+        """Prepare `bodies`.
+
+        Args:
+            bodies: in the order of the poses and of segmentation numbers.
+            textures: (N, S, S, 3) uint8 pool, S a power of two; see `sim.looks.texture_pool`.
+            shadow_size: texels a side of the shadow map; default: the picture's, within 128 and 512.
+
+        Raises:
+            RenderError: if names repeat, there is no body, or the pool has another form.
+        """
+        names = [body.name for body in bodies]
+        if not bodies or len(set(names)) != len(names):
+            raise RenderError(f"scene: expected at least one body and unique names, got {names}")
+        if textures is None:
+            textures = np.full((1, 1, 1, 3), 255, np.uint8)
+        size = textures.shape[1] if textures.ndim == 4 else 0
+        square = textures.ndim == 4 and textures.shape[1:] == (size, size, 3)
+        if textures.dtype != np.uint8 or not square or size & (size - 1) or not len(textures):
+            raise RenderError(
+                f"scene: textures are {textures.dtype} {textures.shape}, expected uint8 (N, S, S, 3) "
+                "with S a power of two"
+            )
+        if shadow_size is not None and shadow_size < 8:
+            raise RenderError(f"scene: shadow_size is {shadow_size}, expected at least 8 texels")
+        self.bodies = tuple(bodies)
+        self.textures = np.ascontiguousarray(textures)
+        self.shadow_size = shadow_size
+        groups = [body.group or body.name for body in bodies]
+        self.groups = tuple(dict.fromkeys(groups))
+        """Names of the groups of bodies that share a colour and a texture."""
+        self.group_of_body = np.array([self.groups.index(group) for group in groups])
+        self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
+        self._geometry = _pack(self.bodies)
+        self._allocate()
+
+    def twin(self) -> Scene:
+        """Return a scene of the same bodies and textures with its own buffers, for another thread."""
+        other = object.__new__(Scene)
+        other.__dict__.update(self.__dict__)
+        other._allocate()
+        return other
+
+    def _allocate(self) -> None:
+        B = len(self.bodies)
+        self._unit_scales = np.ones((B, 3))
+        self._placements: dict[int, Placement] = {}
+        self._screen = np.empty((len(self._geometry.vertices), 3), np.float32)
+        self._queue = np.empty(len(self._geometry.triangles) + 1, np.int32)
+        self._shadow_maps: dict[int, np.ndarray] = {}
+        self._samples: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bodies, in order."""
+        return tuple(body.name for body in self.bodies)
+
+    def index(self, name: str) -> int:
+        """Return the number of a body: its row in the poses, its value in segmentation images.
+
+        Raises:
+            RenderError: with the known names.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise RenderError(f"scene: no body '{name}'; there are {', '.join(self.names)}") from None
+
+    def render(
+        self,
+        T_base_bodies: np.ndarray,
+        camera: CameraModel,
+        looks: Looks | None = None,
+        *,
+        supersample: int = 1,
+        shadow: bool | None = None,
+        T_base_ee: np.ndarray | None = None,
+        scales: np.ndarray | None = None,
+        out: Frame | None = None,
+    ) -> Frame:
+        """Render one frame.
+
+        Args:
+            T_base_bodies: (B, 4, 4) poses, body -> base [m].
+            camera: intrinsics and pose. Its distortion is ignored.
+            looks: default `nominal_looks`.
+            supersample: 1, or 2 for two by two samples a pixel.
+            shadow: overrides `looks.shadow`.
+            T_base_ee: (4, 4), for a camera on the wrist.
+            scales: (B, 3) factors of the meshes along their own axes; default 1.
+            out: a frame to write into; otherwise a new one is returned.
+
+        Raises:
+            RenderError: if an array has the wrong shape, or a pose is not finite.
+            SpecError: if the camera's pose is unknown.
+        """
+        looks = self.nominal_looks if looks is None else looks
+        poses = np.ascontiguousarray(T_base_bodies, np.float64)
+        sizes = self._unit_scales if scales is None else np.ascontiguousarray(scales, np.float64)
+        frame = Frame.empty(camera.height, camera.width) if out is None else out
+        self._check(poses, sizes, looks, supersample, frame, camera)
+        K = np.array(camera.K)
+        if supersample == 2:
+            K[:2, :2] *= 2
+            K[:2, 2] = 2 * K[:2, 2] + 0.5
+        shadow = looks.shadow if shadow is None else shadow
+        placement = self._placement(len(looks.light_directions))
+        inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
+        shadow_map = self._shadow_buffer(camera)
+        texel = place(
+            self._geometry,
+            poses,
+            sizes,
+            looks.visible,
+            camera.pose(T_base_ee),
+            looks.light_directions,
+            len(shadow_map) if shadow else 0,
+            placement,
+        )
+        if texel != texel:
+            bad = [n for n, T in zip(self.names, poses, strict=True) if not np.isfinite(T).all()]
+            raise RenderError(
+                f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
+            )
+        rasterise(self._geometry, placement, looks.visible, K, self._screen, self._queue, inverse_depth, ids)
+        if texel > 0:
+            draw_shadow_map(
+                self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map
+            )
+        shade(
+            self._geometry,
+            placement,
+            looks.appearance,
+            self.textures,
+            K,
+            supersample,
+            texel,
+            shadow_map,
+            inverse_depth,
+            ids,
+            *frame,
+        )
+        return frame
+
+    def _check(
+        self,
+        poses: np.ndarray,
+        sizes: np.ndarray,
+        looks: Looks,
+        supersample: int,
+        frame: Frame,
+        camera: CameraModel,
+    ) -> None:
+        B = len(self.bodies)
+        if poses.shape != (B, 4, 4) or sizes.shape != (B, 3):
+            raise RenderError(
+                f"scene: poses have shape {poses.shape} and scales {sizes.shape}, "
+                f"expected {(B, 4, 4)} and {(B, 3)} for {', '.join(self.names)}"
+            )
+        if len(looks.colours) != B:
+            raise RenderError(f"scene: looks are for {len(looks.colours)} bodies, the scene has {B}")
+        largest = max(int(looks.textures.max()), looks.background_texture)
+        if largest >= len(self.textures):
+            raise RenderError(f"scene: looks use texture {largest}, the pool has {len(self.textures)}")
+        if supersample not in (1, 2):
+            raise RenderError(f"scene: supersample is {supersample}, expected 1 or 2")
+        if frame.rgb.shape != (camera.height, camera.width, 3):
+            raise RenderError(
+                f"scene: out has shape {frame.rgb.shape}, expected {(camera.height, camera.width, 3)}"
+            )
+
+    def _placement(self, lights: int) -> Placement:
+        if lights not in self._placements:
+            B = len(self.bodies)
+            shapes = ((B, 3, 4), (B, 3, 4), (B, 3, 4), (B, 3, 3), (B, lights, 3), (B, 3), (B, 4))
+            self._placements[lights] = Placement(*(np.zeros(shape) for shape in shapes))
+        return self._placements[lights]
+
+    def _shadow_buffer(self, camera: CameraModel) -> np.ndarray:
+        size = self.shadow_size
+        if size is None:  # a power of two, so that a few cameras share a few buffers
+            size = min(512, max(128, 1 << (max(camera.height, camera.width) - 1).bit_length()))
+        if size not in self._shadow_maps:
+            self._shadow_maps[size] = np.empty((size, size), np.float32)
+        return self._shadow_maps[size]
+
+    def _sample_buffers(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        if (height, width) not in self._samples:
+            shape = (height, width)
+            self._samples[shape] = (np.empty(shape, np.float32), np.empty(shape, np.int32))
+        return self._samples[height, width]
+
+
+def _pack(bodies: tuple[Body, ...]) -> Geometry:
+    """Lay all meshes out in one set of arrays, with what can be computed once per triangle."""
+    fine = [body.mesh for body in bodies]
+    with_coarse = [b for b, mesh in enumerate(fine) if mesh.coarse is not None]
+    owners = [*range(len(fine)), *with_coarse]
+    meshes = [*fine, *(mesh.coarse for mesh in fine if mesh.coarse is not None)]
+    levels = np.tile(np.arange(len(fine)), (2, 1))  # which mesh is the fine and the coarse one of each body
+    levels[1, with_coarse] = range(len(fine), len(meshes))
+    counts = np.array([(len(mesh.vertices), len(mesh.triangles)) for mesh in meshes], np.int32)
+    ends = np.cumsum(counts, axis=0, dtype=np.int32)
+    ranges = np.stack([ends - counts, ends], axis=1)[levels]  # (2, B, first and end, vertices and triangles)
+    joined = Mesh.joined(meshes)
+    corners = joined.vertices[joined.triangles].astype(np.float64)
+    origin, e1, e2 = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    normal = np.cross(e1, e2)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
+    planes = np.concatenate([normal, -(normal * origin).sum(1, keepdims=True)], axis=1)
+    # gradients of the barycentric coordinates of the second and third corner, within the triangle's plane
+    g11, g12, g22 = (e1 * e1).sum(1), (e1 * e2).sum(1), (e2 * e2).sum(1)
+    determinant = np.maximum(g11 * g22 - g12 * g12, 1e-30)[:, None]
+    b1 = (g22[:, None] * e1 - g12[:, None] * e2) / determinant
+    b2 = (g11[:, None] * e2 - g12[:, None] * e1) / determinant
+
+    def affine(values: np.ndarray) -> np.ndarray:
+        """(T, 3 corners, n) values -> (T, n, 4) maps from a point of the triangle to the value."""
+        v = values.astype(np.float64)
+        gradient = (v[:, 1] - v[:, 0])[:, :, None] * b1[:, None, :]
+        gradient += (v[:, 2] - v[:, 0])[:, :, None] * b2[:, None, :]
+        constant = v[:, 0] - (gradient * origin[:, None, :]).sum(2)
+        return np.concatenate([gradient, constant[:, :, None]], axis=2).astype(np.float32)
+
+    spheres = np.zeros((len(bodies), 4), np.float32)
+    for b, mesh in enumerate(fine):
+        if len(mesh.vertices):
+            low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+            spheres[b, :3] = (low + high) / 2
+            spheres[b, 3] = np.linalg.norm(mesh.vertices - spheres[b, :3], axis=1).max() * 1.0001
+    return Geometry(
+        np.ascontiguousarray(joined.vertices, np.float32),
+        np.ascontiguousarray(joined.triangles, np.int32),
+        planes.astype(np.float32),
+        affine(joined.normals),
+        affine(joined.uv),
+        (np.abs(joined.normals - normal[:, None]) < 1e-3).all(axis=(1, 2)),
+        np.ascontiguousarray(joined.colours, np.float32),
+        np.repeat(owners, counts[:, 1]).astype(np.int16),
+        np.ascontiguousarray(ranges[..., 0]),
+        np.ascontiguousarray(ranges[..., 1]),
+        spheres,
+        np.array([body.casts_shadow for body in bodies]),
+    )

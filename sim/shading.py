@@ -1,0 +1,232 @@
+"""The compiled second half of the renderer: from visible triangles to colours, depth and segmentation.
+
+Pure functions like those of `sim/rasteriser.py`, which finds what is visible.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+_STEEPEST = 12.0
+"""Largest slope (height over width) with which a surface is followed in the shadow map; light grazes."""
+_BYTE = 1.0 / 255.0
+_BIAS = 0.35
+"""Part of a texel by which a surface must be overshadowed: curved surfaces are facets in the map."""
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map):
+    """Share of the first light, in [0, 1], that reaches the point (x, y, z) in body `b`'s mesh coordinates.
+
+    The four texels round the point are weighed bilinearly, which softens the edge. Each is compared
+    with where the point's own plane runs at that texel, not with the point: on a plane of any slope
+    the comparison is exact, so that no bias is needed that would detach shadows or leave acne on
+    steep sides.
+    """
+    m = to_light
+    u = m[b, 0, 0] * x + m[b, 0, 1] * y + m[b, 0, 2] * z + m[b, 0, 3]
+    v = m[b, 1, 0] * x + m[b, 1, 1] * y + m[b, 1, 2] * z + m[b, 1, 3]
+    size = shadow_map.shape[0]
+    if not (u >= 0 and v >= 0 and u < size - 1 and v < size - 1):
+        return 1.0
+    h = m[b, 2, 0] * x + m[b, 2, 1] * y + m[b, 2, 2] * z + m[b, 2, 3]
+    s = light_slopes
+    px, py, pz = planes[t, 0], planes[t, 1], planes[t, 2]
+    nz = px * s[b, 0, 2] + py * s[b, 1, 2] + pz * s[b, 2, 2]
+    steepest = _STEEPEST * texel
+    inverse = -1.0 / max(nz, 1e-6)
+    du = (px * s[b, 0, 0] + py * s[b, 1, 0] + pz * s[b, 2, 0]) * inverse
+    dv = (px * s[b, 0, 1] + py * s[b, 1, 1] + pz * s[b, 2, 1]) * inverse
+    du = min(max(du, -steepest), steepest)
+    dv = min(max(dv, -steepest), steepest)
+    column, row = int(u), int(v)
+    fu, fv = u - column, v - row
+    h += _BIAS * texel - fu * du - fv * dv
+    lit = 0.0
+    if shadow_map[row, column] <= h:
+        lit += (1 - fu) * (1 - fv)
+    if shadow_map[row, column + 1] <= h + du:
+        lit += fu * (1 - fv)
+    if shadow_map[row + 1, column] <= h + dv:
+        lit += (1 - fu) * fv
+    if shadow_map[row + 1, column + 1] <= h + du + dv:
+        lit += fu * fv
+    return lit
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def shade(
+    geometry, placement, appearance, pool, K, samples, texel, shadow_map, inverse_depth, ids, rgb, depth, seg
+):
+    """Colour every pixel from its samples.
+
+    With two samples a side, visibility and texture are looked up at all four, the light once per
+    pixel and triangle. Depth and segmentation are those of the body with most of the samples: never
+    a mixture of two bodies.
+
+    Args:
+        geometry: the triangles.
+        placement: their poses.
+        appearance: looks of this frame.
+        pool: (N, S, S, 3) uint8 textures; S a power of two.
+        K: (3, 3) intrinsics of the sample grid.
+        samples: 1 or 2 a side.
+        texel: size of the shadow map's texels [m], 0 for no shadows.
+        shadow_map: (M, M) float32.
+        inverse_depth: (samples H, samples W) float32 [1/m].
+        ids: (samples H, samples W) int32.
+        rgb: (H, W, 3) uint8, out.
+        depth: (H, W) float32, out [m] along the optical axis, 0 where there is nothing.
+        seg: (H, W) int16, out: body, -1 where there is nothing.
+    """
+    # One long function over plain arrays and scalar indices: views and tuples of arrays handed to
+    # inner functions are reference-counted per pixel, which made it twenty times slower.
+    planes, normals, uvs, flat = geometry.planes, geometry.normal_maps, geometry.uv_maps, geometry.flat
+    own, body = geometry.colours, geometry.body
+    from_camera, to_light, light_slopes = placement.from_camera, placement.to_light, placement.light_slopes
+    lights, inverse_scales = placement.lights, placement.inverse_scales
+    tint, textures, texture_scales = appearance.colours, appearance.textures, appearance.texture_scales
+    shine, light_colours, ambient = appearance.specular, appearance.light_colours, appearance.ambient
+    background, background_texture = appearance.background, appearance.background_texture
+    height, width = seg.shape
+    fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
+    ifx, ify = 1.0 / fx, 1.0 / fy
+    side = pool.shape[1]
+    mask = side - 1
+    count = samples * samples
+    gain = 255.0 / count
+    for row in range(height):
+        down = row / max(1, height - 1)
+        sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
+        sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
+        sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
+        for column in range(width):
+            red = green = blue = 0.0
+            lr = lg = lb = highlight = 0.0
+            x = y = z = 0.0
+            last = -1
+            for k in range(count):
+                # round the pixel, so that samples of one triangle follow each other
+                sy = samples * row + k // 2
+                sx = samples * column + (k & 1 if k < 2 else 3 - k)
+                t = ids[sy, sx]
+                if t < 0:
+                    wr, wg, wb = sky_r, sky_g, sky_b
+                    ti = background_texture
+                    if ti >= 0:
+                        tv, tu = sy * side // (height * samples), sx * side // (width * samples)
+                        wr *= pool[ti, tv, tu, 0] * _BYTE
+                        wg *= pool[ti, tv, tu, 1] * _BYTE
+                        wb *= pool[ti, tv, tu, 2] * _BYTE
+                    red += min(wr, 1.0)
+                    green += min(wg, 1.0)
+                    blue += min(wb, 1.0)
+                    continue
+                b = body[t]
+                ti = textures[b]
+                if t != last or ti >= 0:
+                    Z = 1.0 / inverse_depth[sy, sx]
+                    Y = (sy - cy) * ify
+                    X = (sx - cx - skew * Y) * ifx * Z
+                    Y *= Z
+                    m = from_camera
+                    x = m[b, 0, 0] * X + m[b, 0, 1] * Y + m[b, 0, 2] * Z + m[b, 0, 3]
+                    y = m[b, 1, 0] * X + m[b, 1, 1] * Y + m[b, 1, 2] * Z + m[b, 1, 3]
+                    z = m[b, 2, 0] * X + m[b, 2, 1] * Y + m[b, 2, 2] * Z + m[b, 2, 3]
+                if t != last:
+                    last = t
+                    nx, ny, nz = planes[t, 0], planes[t, 1], planes[t, 2]
+                    if not flat[t]:
+                        g = normals
+                        nx = g[t, 0, 0] * x + g[t, 0, 1] * y + g[t, 0, 2] * z + g[t, 0, 3]
+                        ny = g[t, 1, 0] * x + g[t, 1, 1] * y + g[t, 1, 2] * z + g[t, 1, 3]
+                        nz = g[t, 2, 0] * x + g[t, 2, 1] * y + g[t, 2, 2] * z + g[t, 2, 3]
+                    scale_x, scale_y, scale_z = (
+                        inverse_scales[b, 0],
+                        inverse_scales[b, 1],
+                        inverse_scales[b, 2],
+                    )
+                    nx, ny, nz = nx * scale_x, ny * scale_y, nz * scale_z
+                    inverse = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-30)
+                    nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
+                    lr, lg, lb, highlight = ambient[0], ambient[1], ambient[2], 0.0
+                    for i in range(light_colours.shape[0]):
+                        dx, dy, dz = lights[b, i, 0], lights[b, i, 1], lights[b, i, 2]
+                        facing = nx * dx + ny * dy + nz * dz
+                        if facing <= 0:
+                            continue
+                        if i == 0:
+                            if texel > 0:
+                                facing *= _lit_part(
+                                    x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map
+                                )
+                            if shine[b] > 0 and facing > 0:
+                                # Blinn-Phong: the normal against the direction half-way from light to eye
+                                vx = (from_camera[b, 0, 3] - x) / scale_x
+                                vy = (from_camera[b, 1, 3] - y) / scale_y
+                                vz = (from_camera[b, 2, 3] - z) / scale_z
+                                inverse = 1.0 / math.sqrt(vx * vx + vy * vy + vz * vz + 1e-30)
+                                dx, dy, dz = dx + vx * inverse, dy + vy * inverse, dz + vz * inverse
+                                along = max(0.0, nx * dx + ny * dy + nz * dz)
+                                gloss = along * along / (dx * dx + dy * dy + dz * dz + 1e-30)
+                                gloss *= gloss  # the cosine's 4th power
+                                gloss *= gloss
+                                gloss *= gloss
+                                gloss *= gloss  # the 32nd
+                                highlight = shine[b] * gloss * min(1.0, 4 * facing)
+                        lr += facing * light_colours[i, 0]
+                        lg += facing * light_colours[i, 1]
+                        lb += facing * light_colours[i, 2]
+                    lr *= tint[b, 0] * own[t, 0]
+                    lg *= tint[b, 1] * own[t, 1]
+                    lb *= tint[b, 2] * own[t, 2]
+                wr, wg, wb = lr, lg, lb
+                if ti >= 0:
+                    g, scale = uvs, texture_scales[b] * side
+                    u = (g[t, 0, 0] * x + g[t, 0, 1] * y + g[t, 0, 2] * z + g[t, 0, 3]) * scale
+                    v = (g[t, 1, 0] * x + g[t, 1, 1] * y + g[t, 1, 2] * z + g[t, 1, 3]) * scale
+                    tu, tv = math.floor(u) & mask, math.floor(v) & mask
+                    wr *= pool[ti, tv, tu, 0] * _BYTE
+                    wg *= pool[ti, tv, tu, 1] * _BYTE
+                    wb *= pool[ti, tv, tu, 2] * _BYTE
+                red += min(wr + highlight, 1.0)
+                green += min(wg + highlight, 1.0)
+                blue += min(wb + highlight, 1.0)
+            rgb[row, column, 0] = int(red * gain + 0.5)
+            rgb[row, column, 1] = int(green * gain + 0.5)
+            rgb[row, column, 2] = int(blue * gain + 0.5)
+    _resolve(body, samples, inverse_depth, ids, depth, seg)
+
+
+@njit(cache=True, nogil=True)
+def _resolve(body, samples, inverse_depth, ids, depth, seg):
+    height, width = seg.shape
+    for row in range(height):
+        for column in range(width):
+            if samples == 1:
+                t = ids[row, column]
+                seg[row, column] = body[t] if t >= 0 else -1
+                depth[row, column] = np.float32(1) / inverse_depth[row, column] if t >= 0 else np.float32(0)
+                continue
+            best, most, nearest, total = -1, 0, np.float32(-1), np.float32(0)
+            for k in range(4):
+                t = ids[2 * row + k // 2, 2 * column + k % 2]
+                b = body[t] if t >= 0 else -1
+                votes, front, summed = 0, np.float32(0), np.float32(0)
+                for n in range(4):
+                    tn = ids[2 * row + n // 2, 2 * column + n % 2]
+                    if (body[tn] if tn >= 0 else -1) == b:
+                        z = inverse_depth[2 * row + n // 2, 2 * column + n % 2]
+                        votes += 1
+                        front = max(front, z)
+                        summed += z
+                if votes > most or (votes == most and front > nearest):
+                    best, most, nearest, total = b, votes, front, summed
+                if votes == 4:
+                    break
+            seg[row, column] = best
+            # the mean of 1/depth is exact on a plane
+            depth[row, column] = np.float32(most) / total if best >= 0 else np.float32(0)
