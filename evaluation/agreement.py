@@ -89,8 +89,7 @@ def measure_agreement(
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     measures: tuple[Callable[..., float], ...] = (mean_maximum_rank_violation, pearson, spearman)
     intervals = [
-        Interval(measure(sim, arm), float(low[i]), float(high[i]), confidence)
-        for i, measure in enumerate(measures)
+        Interval(measure(sim, arm), float(low[i]), float(high[i]), confidence) for i, measure in enumerate(measures)
     ]
     return Agreement(intervals[0], intervals[1], intervals[2], len(sim))
 

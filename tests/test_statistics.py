@@ -378,16 +378,12 @@ def test_rank_violation_by_hand():
 def test_spearman_sees_order_only():
     assert spearman([0.1, 0.2, 0.9], [0.3, 0.31, 0.32]) == pytest.approx(1.0)
     assert spearman([0.1, 0.2, 0.9], [0.5, 0.4, 0.3]) == pytest.approx(-1.0)
-    assert spearman(COKE_SIMULATED, COKE_REAL) == pytest.approx(
-        stats.spearmanr(COKE_SIMULATED, COKE_REAL).statistic
-    )
+    assert spearman(COKE_SIMULATED, COKE_REAL) == pytest.approx(stats.spearmanr(COKE_SIMULATED, COKE_REAL).statistic)
 
 
 @pytest.mark.parametrize("trials", [None, (75, 75), ([75] * 6, [25] * 6)])
 def test_agreement_has_intervals(trials):
-    agreement = measure_agreement(
-        COKE_SIMULATED, COKE_REAL, np.random.default_rng(0), trials=trials, resamples=300
-    )
+    agreement = measure_agreement(COKE_SIMULATED, COKE_REAL, np.random.default_rng(0), trials=trials, resamples=300)
     assert agreement.policies == 6
     assert agreement.pearson.estimate == pytest.approx(0.9754, abs=1e-4)
     for interval in (agreement.mmrv, agreement.pearson, agreement.spearman):
