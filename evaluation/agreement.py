@@ -11,6 +11,8 @@ from scipy import stats
 
 from evaluation.intervals import Interval
 
+MIN_POLICIES = 5
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -68,12 +70,18 @@ def measure_agreement(
         trials: trials behind the simulated and behind the real rates. Given, the intervals say how far the
             figures of *these* policies could move by repeating the trials: each rate is drawn from its
             Jeffreys posterior. Not given, the policies themselves are resampled, in pairs, and the intervals
-            speak of other policies of the same kind; with fewer than about ten they are wide and crude.
+            speak of other policies of the same kind; with fewer than about ten they are crude, and with
+            fewer than MIN_POLICIES they are refused (three points have only ten different resamples).
             Resamples in which one side is constant have no correlation and are drawn again.
         confidence: nominal coverage.
         resamples: number of bootstrap draws.
     """
     sim, arm = _paired(simulated, real)
+    if trials is None and len(sim) < MIN_POLICIES:
+        raise ValueError(
+            f"{len(sim)} policies, expected at least {MIN_POLICIES} to resample them; give `trials` for the "
+            f"uncertainty of these policies' own rates"
+        )
     draws = np.empty((resamples, 3))
     for i in range(resamples):
         a, b = _resample(sim, arm, trials, rng)
@@ -81,8 +89,7 @@ def measure_agreement(
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     measures: tuple[Callable[..., float], ...] = (mean_maximum_rank_violation, pearson, spearman)
     intervals = [
-        Interval(measure(sim, arm), float(low[i]), float(high[i]), confidence)
-        for i, measure in enumerate(measures)
+        Interval(measure(sim, arm), float(low[i]), float(high[i]), confidence) for i, measure in enumerate(measures)
     ]
     return Agreement(intervals[0], intervals[1], intervals[2], len(sim))
 

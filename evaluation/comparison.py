@@ -67,8 +67,8 @@ def compare_paired(
     x, y = np.asarray(successes_a, dtype=bool), np.asarray(successes_b, dtype=bool)
     if x.shape != y.shape or x.ndim != 1 or len(x) == 0:
         raise ValueError(
-            f"'{a}' has {x.shape} trials and '{b}' has {y.shape}; a paired test needs equally many: "
-            f"keep the trials whose index both have, or use `compare_unpaired`"
+            f"'{a}' has {x.shape} trials and '{b}' has {y.shape}; a paired test needs equally many, at least "
+            f"one: keep the trials whose index both have, or use `compare_unpaired`"
         )
     both, neither = int((x & y).sum()), int((~x & ~y).sum())
     only_a, only_b = int((x & ~y).sum()), int((~x & y).sum())

@@ -119,9 +119,7 @@ def bootstrap_interval(
         vectorized=False,
         rng=rng,
     )
-    return Interval(
-        estimate, float(result.confidence_interval.low), float(result.confidence_interval.high), confidence
-    )
+    return Interval(estimate, float(result.confidence_interval.low), float(result.confidence_interval.high), confidence)
 
 
 def interquartile_mean(scores: npt.ArrayLike) -> float:

@@ -72,9 +72,7 @@ def gif(
     delay = max(20, 10 * round(100 * stride / rate_hz))
     durations = [delay] * (len(images) - 1) + [max(delay, int(1000 * hold_last))]
     buffer = io.BytesIO()
-    images[0].save(
-        buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True
-    )
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
     return buffer.getvalue()
 
 

@@ -110,17 +110,14 @@ class Protocol:
         if self.seed < 0:
             raise ProtocolError(f"seed is {self.seed}, expected at least 0")
         w = self.workspace
-        if not (
-            all(math.isfinite(v) for v in asdict(w).values()) and w.x_low < w.x_high and w.y_low < w.y_high
-        ):
+        if not (all(math.isfinite(v) for v in asdict(w).values()) and w.x_low < w.x_high and w.y_low < w.y_high):
             raise ProtocolError(f"workspace is {w}, expected finite bounds with low < high [m]")
         for field in ("success_radius", "timeout"):
             if not 0 < getattr(self, field) < math.inf:
                 raise ProtocolError(f"{field} is {getattr(self, field)}, expected a positive number")
         if not 0 <= self.hold_time < self.timeout:
             raise ProtocolError(
-                f"hold_time is {self.hold_time} s, expected at least 0 and less than the timeout of "
-                f"{self.timeout} s"
+                f"hold_time is {self.hold_time} s, expected at least 0 and less than the timeout of {self.timeout} s"
             )
         if not 0 < self.alpha < 1:
             raise ProtocolError(f"alpha is {self.alpha}, expected a probability between 0 and 1")
@@ -198,9 +195,7 @@ def register(protocol: Protocol, path: Path) -> Registration:
     protocol.validate()
     path = Path(path)
     if path.exists():
-        raise ProtocolError(
-            f"protocol '{path}' exists already; a registered plan is not replaced: name another"
-        )
+        raise ProtocolError(f"protocol '{path}' exists already; a registered plan is not replaced: name another")
     if not path.parent.is_dir():
         raise ProtocolError(f"protocol '{path}': its folder does not exist; create it first")
     content = _content(protocol, datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -223,9 +218,7 @@ def load(path: Path, sha256: str | None = None) -> Registration:
     expected = {"format", "protocol", "registered_at", "fields", "sha256"}
     if not isinstance(document, dict) or document.keys() != expected:
         found = sorted(document) if isinstance(document, dict) else type(document).__name__
-        raise ProtocolError(
-            f"protocol '{path}' holds {found}, expected {sorted(expected)}; register it again"
-        )
+        raise ProtocolError(f"protocol '{path}' holds {found}, expected {sorted(expected)}; register it again")
     if document["format"] != FORMAT:
         raise ProtocolError(f"protocol '{path}': format {document['format']}, expected {FORMAT}")
     content = {key: document[key] for key in ("format", "protocol", "registered_at")}

@@ -67,9 +67,7 @@ def page(data: ReportData) -> str:
     )
 
 
-def headline_of(
-    data: ReportData, results: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]
-) -> str:
+def headline_of(data: ReportData, results: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]) -> str:
     """The result in two sentences: the best policy, and how the worst one compares with it."""
     best = max(results, key=lambda r: r.rate.estimate)
     rate = best.rate
@@ -106,9 +104,7 @@ def _success(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pair
     columns = ("Policy", "Successes", "Rate", "Wilson 95 % interval", "Median time to success", "Void trials")
     caption = "Success per policy. Void trials are recorded and left out of every figure."
     chart = svg.forest([(data.label(r.policy), r.rate) for r in results])
-    return _panel("Chart of success", chart, "Each line spans the 95 % interval.") + _table(
-        columns, rows, caption
-    )
+    return _panel("Chart of success", chart, "Each line spans the 95 % interval.") + _table(columns, rows, caption)
 
 
 def _paired(data: ReportData, _: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]) -> str:
@@ -315,9 +311,7 @@ def _table(columns: Sequence[str], rows: Sequence[str], caption: str, *, numeric
 
 
 def _panel(label: str, content: str, caption: str) -> str:
-    scrolled = (
-        f'<div class="scroll wide" role="region" tabindex="0" aria-label="{escape(label)}">{content}</div>'
-    )
+    scrolled = f'<div class="scroll wide" role="region" tabindex="0" aria-label="{escape(label)}">{content}</div>'
     return f'<figure class="panel">{scrolled}<figcaption>{escape(caption)}</figcaption></figure>'
 
 

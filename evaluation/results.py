@@ -68,9 +68,7 @@ def policy_results(trials: Iterable[Trial], order: Sequence[str] = ()) -> tuple[
         counted = sorted((t for t in rows if not t.void), key=lambda t: t.index)
         repeated = [i for i, n in Counter(t.index for t in counted).items() if n > 1]
         if repeated:
-            raise TrialError(
-                f"policy '{policy}': trial {repeated[0]} counts twice; report one session a page"
-            )
+            raise TrialError(f"policy '{policy}': trial {repeated[0]} counts twice; report one session a page")
         if counted:
             rate = wilson(sum(t.success for t in counted), len(counted))
             results.append(PolicyResult(policy, tuple(counted), rate, len(rows) - len(counted)))

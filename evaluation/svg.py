@@ -180,9 +180,7 @@ def latency(summary: LatencySummary, deadline: float | None) -> str:
         nudge = -6 if side == "end" else 6
         y = 16 + 14 * (row % 2)  # neighbours on two lines, so that close values stay legible
         body.append(_text(x(value) + nudge, y, f"{name} {1e3 * value:#.3g} ms", f"tick strong {side}"))
-    said = (
-        f"{summary.count} cycles: median {1e3 * summary.p50:.3g} ms, 99 % within {1e3 * summary.p99:.3g} ms."
-    )
+    said = f"{summary.count} cycles: median {1e3 * summary.p50:.3g} ms, 99 % within {1e3 * summary.p99:.3g} ms."
     return chart(bottom + 28, "Loop latency", said, body)
 
 

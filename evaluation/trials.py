@@ -52,9 +52,7 @@ class LatencySummary:
         counts, _ = np.histogram(inside, LATENCY_EDGES)
         p50, p99 = np.quantile(values, [0.5, 0.99])
         sparse = tuple((int(i), int(counts[i])) for i in np.flatnonzero(counts))
-        return cls(
-            len(values), float(p50), float(p99), float(values.max()), int((values > deadline).sum()), sparse
-        )
+        return cls(len(values), float(p50), float(p99), float(values.max()), int((values > deadline).sum()), sparse)
 
     @classmethod
     def merge(cls, summaries: Sequence[LatencySummary]) -> LatencySummary:
@@ -126,9 +124,7 @@ class Trial:
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise TrialError(f"{where}: {name} is {value}, expected finite and ≥ 0, or None if unknown")
         if self.success and self.time_to_success is not None and self.time_to_success > self.duration + 1e-9:
-            raise TrialError(
-                f"{where}: succeeded after {self.time_to_success} s, yet lasted only {self.duration} s"
-            )
+            raise TrialError(f"{where}: succeeded after {self.time_to_success} s, yet lasted only {self.duration} s")
         if not self.success and self.time_to_success is not None:
             raise TrialError(f"{where}: failed, yet time_to_success is {self.time_to_success}; expected None")
         if self.void != bool(self.void_reason):
@@ -201,13 +197,9 @@ class TrialStore:
         try:
             self._db.execute(f"INSERT INTO trials ({names}) VALUES ({places})", tuple(row.values()))
         except sqlite3.IntegrityError as error:
-            raise TrialError(
-                f"{where}: {error} in '{self.path}'; resume with the indexes not in `done`"
-            ) from error
+            raise TrialError(f"{where}: {error} in '{self.path}'; resume with the indexes not in `done`") from error
         except sqlite3.Error as error:
-            raise TrialError(
-                f"{where}: not recorded in '{self.path}': {error}; free space, then resume"
-            ) from error
+            raise TrialError(f"{where}: not recorded in '{self.path}': {error}; free space, then resume") from error
 
     def trials(self, session: str | None = None, policy: str | None = None) -> tuple[Trial, ...]:
         """All trials in the order in which they were recorded, void ones included."""
@@ -252,9 +244,7 @@ class TrialStore:
                 for statement in _statements(_SCHEMA):
                     self._db.execute(statement)
             elif application != _APPLICATION_ID:
-                raise TrialError(
-                    f"'{self.path}' is another SQLite database, no trial store; name another file"
-                )
+                raise TrialError(f"'{self.path}' is another SQLite database, no trial store; name another file")
             elif version != SCHEMA_VERSION:
                 raise TrialError(
                     f"trial store '{self.path}': schema version {version}, expected {SCHEMA_VERSION}; "

@@ -4,6 +4,7 @@
     policy.onnx     the policy with its normaliser and adapter inside the graph
     parity.npz      recorded observations and the actions they must give
     robot.urdf      the arm's description
+    weights.npz     the same weights by name, from which adaptation and transfer go on; optional
 
 Loads with numpy and onnxruntime alone. Nothing in it is ever unpickled. `docs/bundle.md` is the format.
 """
@@ -30,6 +31,7 @@ from sim.specs import ActionSpec, ObservationSpec
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
 FILES = ("policy.onnx", "parity.npz", "robot.urdf")
+OPTIONAL_FILES = ("weights.npz",)
 
 
 class BundleError(ValueError):
@@ -58,6 +60,10 @@ class PolicyBundle:
     """Arrays `observation.<name>` (N, …) and `action` (N, n)."""
     provenance: dict = field(default_factory=dict)
     """How it came to be: configuration, seeds, versions, parameter space, parent, adaptation."""
+    network: dict = field(default_factory=dict)
+    """What `weights` belong to: the network's kind and sizes; empty without weights."""
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    """Weights by name, for further training; never needed to run the policy."""
 
     @cached_property
     def hash(self) -> str:
@@ -143,7 +149,7 @@ class PolicyBundle:
                 "export it again, or install the matching sim2real-arms"
             )
         payload = {}
-        for name in FILES:
+        for name in (*FILES, *(name for name in OPTIONAL_FILES if name in manifest["files"])):
             payload[name] = _read_file(path, name)
             digest = hashlib.sha256(payload[name]).hexdigest()
             expected = manifest["files"].get(name, "absent from the manifest")
@@ -152,8 +158,6 @@ class PolicyBundle:
                     f"bundle '{path}': {name} has been altered: SHA-256 is {digest[:12]}…, the manifest says "
                     f"{expected[:12]}…; copy the bundle again from where it was made"
                 )
-        with np.load(io.BytesIO(payload["parity.npz"]), allow_pickle=False) as parity:
-            recorded = dict(parity)
         try:
             bundle = cls(
                 name=manifest["name"],
@@ -163,8 +167,10 @@ class PolicyBundle:
                 robot=RobotModel.from_dict(manifest["robot"], payload["robot.urdf"].decode()),
                 cameras={camera["name"]: CameraModel.from_dict(camera) for camera in manifest["cameras"]},
                 onnx=payload["policy.onnx"],
-                parity=recorded,
+                parity=_read_arrays(payload["parity.npz"]),
                 provenance=manifest["provenance"],
+                network=manifest["network"],
+                weights=_read_arrays(payload["weights.npz"]) if "weights.npz" in payload else {},
             )
         except (KeyError, TypeError) as error:
             raise BundleError(f"bundle '{path}': manifest.json lacks or garbles {error}; export it again") from None
@@ -184,13 +190,12 @@ class PolicyBundle:
 
     @cached_property
     def _payload(self) -> dict[str, bytes]:
-        parity = io.BytesIO()
-        np.savez_compressed(parity, **dict(self.parity))  # type: ignore[arg-type]
-        return {
+        payload = {
             "policy.onnx": self.onnx,
-            "parity.npz": parity.getvalue(),
+            "parity.npz": _write_arrays(self.parity),
             "robot.urdf": self.robot.urdf_xml.encode(),
         }
+        return {**payload, "weights.npz": _write_arrays(self.weights)} if self.weights else payload
 
     @cached_property
     def _manifest_bytes(self) -> bytes:
@@ -203,6 +208,7 @@ class PolicyBundle:
             "robot": self.robot.to_dict(),
             "cameras": [camera.to_dict() for camera in self.cameras.values()],
             "provenance": self.provenance,
+            "network": self.network,
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
         }
         return json.dumps(manifest, indent=2).encode()
@@ -222,6 +228,17 @@ class PolicyBundle:
         keys = {f"observation.{name}" for name in self.observation.names} | {"action"}
         if set(self.parity) != keys or len(self.parity["action"]) == 0:
             raise BundleError(f"bundle '{self.name}': parity.npz holds {sorted(self.parity)}, expected {sorted(keys)}")
+
+
+def _write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _read_file(path: Path, name: str) -> bytes:

@@ -39,11 +39,12 @@ class ActionResolver:
                 raise SpecError(f"action: ee_delta has elements {spec.names}, expected ('x', 'y', 'z')")
         elif spec.names != robot.joint_names:
             raise SpecError(f"action: elements {spec.names} are not the joints {robot.joint_names} of '{robot.name}'")
+        chain, R_home = robot.chain, robot.R_home
         self._moves: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "joint_position": lambda si: np.array(robot.home) + si,
             "joint_velocity": lambda si: self._target + si * spec.dt,
             "joint_delta": lambda si: self._target + si,
-            "ee_delta": lambda si: robot.chain.step_towards(self._target, si, robot.R_home),
+            "ee_delta": lambda si: chain.step_towards(self._target, si, R_home),
         }
         self._target = np.array(robot.home)
 
@@ -54,6 +55,6 @@ class ActionResolver:
     def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
         target = self._moves[self._spec.kind](self._spec.to_si(action))
-        target = np.clip(target, q - MAX_LEAD, q + MAX_LEAD)
-        self._target = np.clip(target, self._low, self._high)
+        target = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)  # np.clip costs five times as much
+        self._target = np.minimum(np.maximum(target, self._low), self._high)
         return self._target.copy()

@@ -85,9 +85,7 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
         )
     e = effects
     if e.vignetting > 0:
-        image = (image * _vignette(image.shape[0], image.shape[1], e.vignetting) + np.float32(0.5)).astype(
-            np.uint8
-        )
+        image = (image * _vignette(image.shape[0], image.shape[1], e.vignetting) + np.float32(0.5)).astype(np.uint8)
     if e.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), e.blur, borderType=cv2.BORDER_REPLICATE)
     if e.motion_blur > 0:
@@ -116,9 +114,7 @@ def _expose(image: np.ndarray, e: ImageDisturbance, rng: np.random.Generator) ->
 @lru_cache(maxsize=64)  # strengths are an episode's, images arrive at every step
 def _tables(e: ImageDisturbance) -> tuple[np.ndarray, np.ndarray | None]:
     """Developed level plus a half, and standard deviation of its noise, (1, 256, 3) float32 grey levels."""
-    stops = np.array(
-        [e.exposure + e.white_balance / 2, e.exposure + e.tint, e.exposure - e.white_balance / 2]
-    )
+    stops = np.array([e.exposure + e.white_balance / 2, e.exposure + e.tint, e.exposure - e.white_balance / 2])
     light = _LIGHT[:, None] * np.exp2(stops)
     curve = 2.0**e.gamma / _DISPLAY
     levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)[None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -90,12 +91,37 @@ def _jacobian(revolute, p, z, o, J):
 
 
 @njit(cache=True)
-def _damped_step(J, twist, damping):
-    """Δq = Jᵀ (J Jᵀ + λ² I)⁻¹ twist (Wampler 1986)."""
+def _pose(R_fixed, p_fixed, axes, revolute, q):
+    n = q.shape[0]
+    R, p, z, o = np.empty((3, 3)), np.empty(3), np.empty((n, 3)), np.empty((n, 3))
+    _frames(R_fixed, p_fixed, axes, revolute, q, R, p, z, o)
+    return R, p
+
+
+@njit(cache=True)
+def _pose_and_jacobian(R_fixed, p_fixed, axes, revolute, q):
+    n = q.shape[0]
+    R, p, z, o = np.empty((3, 3)), np.empty(3), np.empty((n, 3)), np.empty((n, 3))
+    _frames(R_fixed, p_fixed, axes, revolute, q, R, p, z, o)
+    J = np.empty((6, n))
+    _jacobian(revolute, p, z, o, J)
+    return R, p, J
+
+
+@njit(cache=True)
+def _step_towards(R_fixed, p_fixed, axes, revolute, q, dp, R_goal, damping):
+    """q + Jᵀ (J Jᵀ + λ² I)⁻¹ twist (Wampler 1986)."""
+    R, _p, J = _pose_and_jacobian(R_fixed, p_fixed, axes, revolute, q)
+    twist = np.zeros(6)
+    twist[:3] = dp
+    for i in range(3):  # ½ Σ aᵢ × bᵢ over the columns
+        twist[3] += 0.5 * (R[1, i] * R_goal[2, i] - R[2, i] * R_goal[1, i])
+        twist[4] += 0.5 * (R[2, i] * R_goal[0, i] - R[0, i] * R_goal[2, i])
+        twist[5] += 0.5 * (R[0, i] * R_goal[1, i] - R[1, i] * R_goal[0, i])
     A = J @ J.T
-    for i in range(A.shape[0]):
+    for i in range(6):
         A[i, i] += damping * damping
-    return J.T @ np.linalg.solve(A, twist)
+    return q + J.T @ np.linalg.solve(A, twist)
 
 
 @dataclass(frozen=True)
@@ -169,15 +195,32 @@ class KinematicChain:
 
     def pose(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame at `q` [rad]."""
-        R, p, _z, _o = self._walk(q)
-        return R, p
+        return _pose(*self._arrays, self._checked(q))
+
+    def positions(self, q: np.ndarray) -> np.ndarray:
+        """Compute the end effector's positions (m, 3) [m] in the base frame for a path `q` (m, n) [rad].
+
+        Vectorised over the path, so that a whole stopping motion is affordable where numba is not installed.
+        """
+        R = np.broadcast_to(np.eye(3), (len(q), 3, 3))
+        p = np.zeros((len(q), 3))
+        for i, (R_fixed, p_fixed) in enumerate(zip(self.R_fixed, self.p_fixed)):
+            p = p + R @ p_fixed
+            R = R @ R_fixed
+            if i == len(self.axes):
+                break
+            a = self.axes[i]
+            if not self.revolute[i]:
+                p = p + (R @ a) * q[:, i, None]
+                continue
+            cross = np.array([[0.0, -a[2], a[1]], [a[2], 0.0, -a[0]], [-a[1], a[0], 0.0]])
+            s, c = np.sin(q[:, i])[:, None, None], np.cos(q[:, i])[:, None, None]
+            R = R @ (np.eye(3) + s * cross + (1.0 - c) * (cross @ cross))  # Rodrigues' formula
+        return p
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Compute the geometric Jacobian (6, n) in the base frame: linear velocity first, then angular."""
-        _R, p, z, o = self._walk(q)
-        J = np.empty((6, len(q)))
-        _jacobian(self.revolute, p, z, o, J)
-        return J
+        return _pose_and_jacobian(*self._arrays, self._checked(q))[2]
 
     def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03) -> np.ndarray:
         """Take one damped-least-squares step from `q` [rad] that moves the end effector by `dp` [m].
@@ -185,13 +228,13 @@ class KinematicChain:
         The orientation is pulled to `R_goal` (3, 3) at the same time, by the small-angle error
         ½ Σ aᵢ × bᵢ over the columns of the two rotations. Returns the new joint positions (n,).
         """
-        R, p, z, o = self._walk(q)
-        J = np.empty((6, len(q)))
-        _jacobian(self.revolute, p, z, o, J)
-        twist = np.empty(6)
-        twist[:3] = dp
-        twist[3:] = 0.5 * np.cross(R.T, R_goal.T).sum(axis=0)
-        return q + _damped_step(J, twist, damping)
+        return _step_towards(
+            *self._arrays,
+            self._checked(q),
+            np.ascontiguousarray(dp, np.float64),
+            np.ascontiguousarray(R_goal, np.float64),
+            damping,
+        )
 
     def inverse(
         self,
@@ -219,14 +262,17 @@ class KinematicChain:
             f"are left after {iterations} iterations; is the point within reach?"
         )
 
-    def _walk(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        n = len(self.joint_names)
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self.R_fixed, self.p_fixed, self.axes, self.revolute
+
+    def _checked(self, q: np.ndarray) -> np.ndarray:
         q = np.ascontiguousarray(q, np.float64)
-        if q.shape != (n,):
-            raise KinematicsError(f"q has shape {q.shape}, the chain to '{self.ee_link}' has {n} joints")
-        R, p, z, o = np.empty((3, 3)), np.empty(3), np.empty((n, 3)), np.empty((n, 3))
-        _frames(self.R_fixed, self.p_fixed, self.axes, self.revolute, q, R, p, z, o)
-        return R, p, z, o
+        if q.shape != (len(self.joint_names),):
+            raise KinematicsError(
+                f"q has shape {q.shape}, the chain to '{self.ee_link}' has {len(self.joint_names)} joints"
+            )
+        return q
 
 
 def _child(joint: ElementTree.Element) -> str:

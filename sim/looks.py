@@ -80,9 +80,7 @@ class LooksRanges:
             if not 0 <= low <= high:
                 raise RenderError(f"looks: {name} is ({low}, {high}), expected 0 ≤ low ≤ high")
         if self.lights[0] < 1 or self.texture_scale[0] <= 0:
-            raise RenderError(
-                f"looks: lights {self.lights} and texture_scale {self.texture_scale} must be positive"
-            )
+            raise RenderError(f"looks: lights {self.lights} and texture_scale {self.texture_scale} must be positive")
         for group in (*self.group_colour, *self.hidden):
             if group not in scene.groups:
                 raise RenderError(f"looks: no group '{group}'; there are {', '.join(scene.groups)}")
@@ -144,9 +142,7 @@ def _within(limits: tuple[float, float], u):
     return limits[0] + u * (limits[1] - limits[0])
 
 
-def texture_pool(
-    count: int = 48, size: int = 128, seed: int = 0, photographs: Path | None = None
-) -> np.ndarray:
+def texture_pool(count: int = 48, size: int = 128, seed: int = 0, photographs: Path | None = None) -> np.ndarray:
     """Make the textures that scenes and backgrounds choose from, once.
 
     Args:
@@ -227,9 +223,7 @@ def _checker(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _wood(rng: np.random.Generator, size: int) -> np.ndarray:
     y = np.arange(size)[:, None] / size
-    wobble = _smooth_noise(rng, size, 2.0)[:, : max(1, size // 8)].repeat(8, axis=1)[
-        :, :size
-    ]  # along the grain
+    wobble = _smooth_noise(rng, size, 2.0)[:, : max(1, size // 8)].repeat(8, axis=1)[:, :size]  # along the grain
     rings = 0.5 + 0.5 * np.sin(2 * math.pi * (int(rng.integers(3, 9)) * y + 1.5 * wobble))
     fibres = _smooth_noise(rng, size, 0.8).mean(axis=1, keepdims=True)
     dark = rng.uniform(0.2, 0.5) * np.array([1.0, 0.7, 0.45])

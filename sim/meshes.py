@@ -93,9 +93,9 @@ class Mesh:
         starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
         return Mesh(
             np.concatenate([part.vertices for part in parts]),
-            np.concatenate(
-                [part.triangles + start for part, start in zip(parts, starts, strict=True)]
-            ).astype(np.int32),
+            np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=True)]).astype(
+                np.int32
+            ),
             np.concatenate([part.normals for part in parts]),
             np.concatenate([part.uv for part in parts]),
             np.concatenate([part.colours for part in parts]),

@@ -112,9 +112,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
         A texel's size [m], 0 where no visible body casts a shadow, NaN if a pose or scale is not finite:
         the other kernels are compiled to trust their numbers.
     """
-    if not (
-        np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()
-    ):
+    if not (np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()):
         return math.nan
     to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres = placement
     B = T_base_bodies.shape[0]
@@ -124,12 +122,8 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
         s = scales[b]
         for i in range(3):
             inverse_scales[b, i] = 1.0 / s[i]
-            shift = (
-                C[0, i] * (T[0, 3] - C[0, 3]) + C[1, i] * (T[1, 3] - C[1, 3]) + C[2, i] * (T[2, 3] - C[2, 3])
-            )
-            back = (
-                T[0, i] * (C[0, 3] - T[0, 3]) + T[1, i] * (C[1, 3] - T[1, 3]) + T[2, i] * (C[2, 3] - T[2, 3])
-            )
+            shift = C[0, i] * (T[0, 3] - C[0, 3]) + C[1, i] * (T[1, 3] - C[1, 3]) + C[2, i] * (T[2, 3] - C[2, 3])
+            back = T[0, i] * (C[0, 3] - T[0, 3]) + T[1, i] * (C[1, 3] - T[1, 3]) + T[2, i] * (C[2, 3] - T[2, 3])
             for j in range(3):
                 r = C[0, i] * T[0, j] + C[1, i] * T[1, j] + C[2, i] * T[2, j]
                 to_camera[b, i, j] = r * s[j]
@@ -165,9 +159,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
         for i in range(2):
             middle = 0.0
             for k in range(3):
-                middle += L[i, k] * (
-                    T[k, 0] * c[0] * s[0] + T[k, 1] * c[1] * s[1] + T[k, 2] * c[2] * s[2] + T[k, 3]
-                )
+                middle += L[i, k] * (T[k, 0] * c[0] * s[0] + T[k, 1] * c[1] * s[1] + T[k, 2] * c[2] * s[2] + T[k, 3])
             low[i] = min(low[i], middle - spheres[b, 3])
             high[i] = max(high[i], middle + spheres[b, 3])
     if not low[0] < high[0]:

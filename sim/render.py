@@ -273,9 +273,7 @@ class Scene:
             )
         rasterise(self._geometry, placement, looks.visible, K, self._screen, self._queue, inverse_depth, ids)
         if texel > 0:
-            draw_shadow_map(
-                self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map
-            )
+            draw_shadow_map(self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map)
         shade(
             self._geometry,
             placement,
@@ -314,9 +312,7 @@ class Scene:
         if supersample not in (1, 2):
             raise RenderError(f"scene: supersample is {supersample}, expected 1 or 2")
         if frame.rgb.shape != (camera.height, camera.width, 3):
-            raise RenderError(
-                f"scene: out has shape {frame.rgb.shape}, expected {(camera.height, camera.width, 3)}"
-            )
+            raise RenderError(f"scene: out has shape {frame.rgb.shape}, expected {(camera.height, camera.width, 3)}")
 
     def _placement(self, lights: int) -> Placement:
         if lights not in self._placements:

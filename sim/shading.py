@@ -58,9 +58,7 @@ def _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def shade(
-    geometry, placement, appearance, pool, K, samples, texel, shadow_map, inverse_depth, ids, rgb, depth, seg
-):
+def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, inverse_depth, ids, rgb, depth, seg):
     """Colour every pixel from its samples.
 
     With two samples a side, visibility and texture are looked up at all four, the light once per
@@ -160,9 +158,7 @@ def shade(
                             continue
                         if i == 0:
                             if texel > 0:
-                                facing *= _lit_part(
-                                    x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map
-                                )
+                                facing *= _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map)
                             if shine[b] > 0 and facing > 0:
                                 # Blinn-Phong: the normal against the direction half-way from light to eye
                                 vx = (from_camera[b, 0, 3] - x) / scale_x

@@ -185,7 +185,7 @@ class ActionSpec:
 
     def to_si(self, action: np.ndarray) -> np.ndarray:
         """Scale a normalised action, clipped to [-1, 1], to SI units."""
-        return np.clip(action, -1.0, 1.0) * np.asarray(self.scale, np.float64)
+        return np.minimum(np.maximum(action, -1.0), 1.0) * np.asarray(self.scale, np.float64)
 
     def space(self) -> gym.spaces.Box:
         """Build the Gymnasium space of the normalised action."""

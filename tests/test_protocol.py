@@ -21,9 +21,7 @@ def make_protocol(**changes) -> Protocol:
     protocol = Protocol(
         name="tuesday",
         task="reach",
-        policies=tuple(
-            PlannedPolicy(name, digit * 64) for name, digit in (("a", "1"), ("b", "2"), ("c", "3"))
-        ),
+        policies=tuple(PlannedPolicy(name, digit * 64) for name, digit in (("a", "1"), ("b", "2"), ("c", "3"))),
         trials=30,
         seed=7,
         workspace=Workspace(0.35, 0.65, -0.2, 0.2),

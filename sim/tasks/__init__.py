@@ -1,1 +1,24 @@
-"""Tasks: one file each, holding scene, goal, reset, reward terms, success and a scripted expert."""
+"""Tasks, one file each; `TASKS` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sim.specs import SpecError
+from sim.tasks.reach import Reach
+from sim.tasks.task import Scene, Task
+
+__all__ = ["TASKS", "Scene", "Task", "load_task"]
+
+TASKS: dict[str, Callable[[], Task]] = {"reach": Reach}
+
+
+def load_task(name: str) -> Task:
+    """Build the task registered under `name`.
+
+    Raises:
+        SpecError: for an unknown name; lists the known ones.
+    """
+    if name not in TASKS:
+        raise SpecError(f"unknown task '{name}'; known are {', '.join(TASKS)}")
+    return TASKS[name]()

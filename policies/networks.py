@@ -1,0 +1,175 @@
+"""The networks: a state policy, and a camera student that sees keypoints and moves by the teacher's rule.
+
+    image ──▶ KeypointEncoder ──▶ pixel coordinates ─┐
+                                                     ├─▶ goal relative to the end effector ──▶ teacher ──▶ action
+    q ──▶ ForwardKinematics ──▶ end effector ────────┘
+
+The keypoints (object, end effector, arm) are labelled for free in simulation. Locating them is learned
+from dense labels within seconds, and the geometry that turns pixels into metres does not care about
+colours, light or texture, which is what makes the student leave simulation.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from sim.kinematics import KinematicChain
+
+
+class ForwardKinematics(nn.Module):
+    """The end effector's position from joint positions, as a graph that exports to ONNX."""
+
+    R_fixed: Tensor
+    p_fixed: Tensor
+    cross: Tensor
+    outer: Tensor
+    revolute: Tensor
+    axes: Tensor
+
+    def __init__(self, chain: KinematicChain):
+        super().__init__()
+        axes = torch.tensor(chain.axes, dtype=torch.float32)
+        cross = torch.zeros(len(axes), 3, 3)
+        for i, (x, y, z) in enumerate(axes.tolist()):
+            cross[i] = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+        self.register_buffer("R_fixed", torch.tensor(chain.R_fixed, dtype=torch.float32))
+        self.register_buffer("p_fixed", torch.tensor(chain.p_fixed, dtype=torch.float32))
+        self.register_buffer("axes", axes)
+        self.register_buffer("cross", cross)
+        self.register_buffer("outer", axes[:, :, None] * axes[:, None, :])
+        self.register_buffer("revolute", torch.tensor(chain.revolute, dtype=torch.float32))
+
+    def forward(self, q: Tensor) -> Tensor:
+        """Map joint positions (B, n) [rad] to end-effector positions (B, 3) [m] in the base frame."""
+        angle = (q * self.revolute)[:, :, None, None]
+        slide = q * (1.0 - self.revolute)
+        # Rodrigues: R = cos θ I + sin θ [a]× + (1 − cos θ) a aᵀ
+        R_joint = torch.cos(angle) * (torch.eye(3) - self.outer) + torch.sin(angle) * self.cross + self.outer
+        p = self.p_fixed[-1].expand(q.shape[0], 3)
+        for i in range(q.shape[1] - 1, -1, -1):  # from the tip to the base: only vectors are rotated
+            p = (R_joint[:, i] @ p[:, :, None])[:, :, 0] + slide[:, i : i + 1] * self.axes[i]
+            p = p @ self.R_fixed[i].T + self.p_fixed[i]
+        return p
+
+
+class StatePolicy(nn.Module):
+    """A multi-layer perceptron from the goal relative to the end effector to a normalised action.
+
+    `centre` and `spread` are the normaliser; they travel inside the graph.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, inputs: int, actions: int, hidden: tuple[int, ...] = (64, 64)):
+        super().__init__()
+        widths = (inputs, *hidden)
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], actions), nn.Tanh())
+        self.register_buffer("centre", torch.zeros(inputs))
+        self.register_buffer("spread", torch.ones(inputs))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, inputs) to actions (B, actions) in [-1, 1]."""
+        return self.body((features - self.centre) / self.spread)
+
+
+def _block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+class KeypointEncoder(nn.Module):
+    """A small convolutional network that locates named points in a picture.
+
+    Each point has a heat map over the picture at a quarter of its resolution; its location is the map's
+    expectation (spatial soft-max, Finn et al. 2016), trained with dense labels.
+    """
+
+    grid: Tensor
+
+    def __init__(self, keypoints: int, height: int, width: int, channels: int = 32):
+        super().__init__()
+        self.features = nn.Sequential(
+            _block(3, channels // 2, 5, 2),
+            _block(channels // 2, channels, 3, 2),
+            _block(channels, channels, 3, 1),
+            _block(channels, channels, 3, 1),
+            _block(channels, channels, 3, 1),
+        )
+        self.heat = nn.Conv2d(channels, keypoints, 1)
+        # Both strides of 2 keep the first cell on pixel 0, so cell i is centred on pixel STRIDE · i.
+        rows, columns = (height + STRIDE - 1) // STRIDE, (width + STRIDE - 1) // STRIDE
+        self.map_size = (rows, columns)
+        y, x = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
+        self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
+
+    def heat_maps(self, image: Tensor) -> Tensor:
+        """Compute the maps' logits (B, K, rows · columns) of pictures (B, 3, H, W) in [-1, 1]."""
+        return self.heat(self.features(image)).flatten(2).float()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Locate the points (B, K, 2), in map coordinates, in pictures (B, 3, H, W) in [-1, 1]."""
+        return self.expectation(self.heat_maps(image))
+
+    def expectation(self, logits: Tensor) -> Tensor:
+        """Turn the maps' logits (B, K, rows · columns) into their mean location (B, K, 2)."""
+        return torch.softmax(logits, dim=2) @ self.grid
+
+    def from_pixels(self, pixels: Tensor) -> Tensor:
+        """Turn pixels (…, 2), x and y, into map coordinates: -1 to 1 from the first to the last cell's centre."""
+        rows, columns = self.map_size
+        return pixels * torch.tensor([2.0 / (STRIDE * (columns - 1)), 2.0 / (STRIDE * (rows - 1))]) - 1.0
+
+    def to_pixels(self, points: Tensor) -> Tensor:
+        """Turn map coordinates (…, 2) into pixels."""
+        rows, columns = self.map_size
+        return (points + 1.0) * torch.tensor([STRIDE * (columns - 1) / 2.0, STRIDE * (rows - 1) / 2.0])
+
+
+class CameraStudent(nn.Module):
+    """The policy that leaves simulation: an RGB picture and joint positions in, an action out."""
+
+    q_centre: Tensor
+    q_spread: Tensor
+
+    def __init__(self, encoder: KeypointEncoder, kinematics: ForwardKinematics, teacher: StatePolicy, joints: int):
+        super().__init__()
+        self.encoder = encoder
+        self.kinematics = kinematics
+        self.teacher = teacher
+        self.geometry = nn.Sequential(
+            nn.Linear(2 * encoder.heat.out_channels + joints + 3, 128),
+            nn.ReLU(),
+            nn.Linear(128, 128),
+            nn.ReLU(),
+            nn.Linear(128, 3),
+        )
+        self.register_buffer("q_centre", torch.zeros(joints))
+        self.register_buffer("q_spread", torch.ones(joints))
+
+    def forward(self, image: Tensor, q: Tensor) -> Tensor:
+        """Map pictures (B, H, W, 3) uint8 and joint positions (B, n) [rad] to actions (B, a) in [-1, 1]."""
+        return self.teacher(self.locate(self.encoder(as_network_image(image)), q))
+
+    def locate(self, points: Tensor, q: Tensor) -> Tensor:
+        """Turn keypoints (B, K, 2) and joint positions (B, n) [rad] into goal minus end effector (B, 3) [m]."""
+        joints = (q - self.q_centre) / self.q_spread
+        return WORKSPACE * self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
+
+
+STRIDE = 4
+"""Pixels a heat-map cell."""
+WORKSPACE = 0.2
+"""Typical distance to a goal [m]: scales the geometry's output to about one."""
+
+
+def as_network_image(image: Tensor) -> Tensor:
+    """Turn pictures (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory."""
+    return image.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0

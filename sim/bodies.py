@@ -1,0 +1,67 @@
+"""What stands on the table: rigid bodies of primitive shapes, as data that any engine can build. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Vector = Sequence[float] | np.ndarray
+ShapeKind = Literal["box", "cylinder", "sphere"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One primitive, about its own centre."""
+
+    kind: ShapeKind
+    size: tuple[float, ...]
+    """Box: edges x, y, z; cylinder: radius, length along z; sphere: radius [m]."""
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Centre in the body's frame [m]."""
+
+
+@dataclass(frozen=True)
+class RigidBody:
+    """One thing of a task's scene."""
+
+    name: str
+    """Name in the world, in segmentation images and in errors."""
+    shapes: tuple[Shape, ...]
+    """The body is their union."""
+    mass: float = 0.0
+    """[kg]; 0 for something that never moves."""
+    friction: float = 1.0
+    """Sliding friction; a contact's coefficient is the product of its two bodies'."""
+    rolling_friction: float = 0.0
+    """[m]."""
+    spinning_friction: float = 0.0
+    """[m]."""
+    restitution: float = 0.0
+    """A contact's coefficient is the product of its two bodies'."""
+    com: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Centre of mass in the body's frame [m]."""
+    colour: tuple[float, float, float] = (0.7, 0.7, 0.7)
+    """Nominal RGB in [0, 1]."""
+
+    @property
+    def bottom(self) -> float:
+        """Height of the body's lowest point below its origin, upright [m]."""
+        return max(half_height(shape) - shape.position[2] for shape in self.shapes)
+
+
+def half_height(shape: Shape) -> float:
+    """Half the extent of `shape` along its z [m]."""
+    return shape.size[0] if shape.kind == "sphere" else shape.size[-1] / 2
+
+
+def box(name: str, size: Sequence[float], **properties: float | tuple[float, float, float]) -> RigidBody:
+    """Build a box of `size` (x, y, z) [m]; `properties` are fields of `RigidBody`."""
+    return RigidBody(name, (Shape("box", tuple(size)),), **properties)  # type: ignore[arg-type]
+
+
+def yaw_quat(yaw: float) -> np.ndarray:
+    """Quaternion xyzw (4,) of a rotation by `yaw` [rad] about z."""
+    return np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])

@@ -1,0 +1,85 @@
+"""Reach: hold the end effector 0.10 m above a coloured cube that stands anywhere on the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from sim.bodies import RigidBody, box, yaw_quat
+from sim.camera import CameraModel
+from sim.parameters import Param, U
+from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.task import Scene, Task, distance
+
+X_RANGE = (0.35, 0.65)
+Y_RANGE = (-0.2, 0.2)
+ABOVE = 0.10
+TOLERANCE = 0.03
+GAIN = 0.4
+"""Share of the remaining way that the expert asks for in one action; 1 oscillates with two actions' delay."""
+
+
+class Reach(Task):
+    """The goal is 0.10 m above the cube's centre; success is within 3 cm of it for 0.5 s."""
+
+    name = "reach"
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
+    cameras = (
+        CameraModel.looking_at(
+            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.10), height=84, width=84, fov_y_deg=42
+        ),
+    )
+    time_limit = 3.0
+    hold_time = 0.5
+    params = (
+        # =U(0.035, 0.05)
+        Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
+    )
+    observations: ClassVar = {"state": ("q", "dq", "ee_pos", "goal"), "camera": ("q", "image_front")}
+    privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
+
+    def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
+        """One cube."""
+        return (
+            box(
+                "object",
+                (parameters["object_size"],) * 3,
+                mass=parameters["object_mass"],
+                friction=parameters["object_friction"],
+                colour=(0.85, 0.15, 0.12),
+            ),
+        )
+
+    def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
+        """Stand the cube somewhere, turned anyhow."""
+        x, y = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
+        z = scene.table_height + parameters["object_size"] / 2
+        scene.place("object", (x, y, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
+
+    def desired_goal(self, scene: Scene) -> np.ndarray:
+        """The point above the cube as it stands now (3,) [m]."""
+        return scene.pose("object")[0] + (0.0, 0.0, ABOVE)
+
+    def achieved_goal(self, scene: Scene) -> np.ndarray:
+        """The end effector (3,) [m]."""
+        return scene.ee_pos
+
+    def state(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The goal."""
+        return {"goal": self.desired_goal(scene)}
+
+    def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether the end effector is within 3 cm of the goal; leading dimensions are kept."""
+        return distance(achieved, desired) < TOLERANCE
+
+    def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
+        """Distance [m], and a term that is steep only close to the goal; leading dimensions are kept."""
+        d = distance(achieved, desired)
+        return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
+
+    def expert(self, scene: Scene) -> np.ndarray:
+        """Go straight to the goal, by less than the whole way at once: a delayed arm would overshoot."""
+        step = GAIN * (self.desired_goal(scene) - scene.ee_pos) / np.array(self.action.scale)
+        return (step / max(1.0, np.abs(step).max())).astype(np.float32)
