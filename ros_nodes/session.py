@@ -28,6 +28,7 @@ from ros_nodes.frame_recorder import FrameRecorder, save_video
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
 from ros_nodes.trial_judge import TrialJudge
+from sim.tasks.reach import TOLERANCE, X_RANGE, Y_RANGE, Reach
 
 Command = Sequence[str]
 FIRST_COMMAND = 5.0
@@ -92,7 +93,7 @@ class SessionResult:
 
 
 def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str = "virtual") -> Protocol:
-    """Plan `trials` a policy on the 0.3 × 0.4 m that `reach` is about; equal seeds give equal places."""
+    """Plan `trials` a policy where `reach` was trained, judged as there; equal seeds give equal places."""
     policies = tuple(PlannedPolicy(policy, PolicyBundle.load(path).hash) for policy, path in bundles.items())
     return Protocol(
         name=name,
@@ -100,10 +101,10 @@ def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: st
         policies=policies,
         trials=trials,
         seed=seed,
-        workspace=Workspace(0.35, 0.65, -0.20, 0.20),
-        success_radius=0.03,
-        hold_time=0.5,
-        timeout=3.0,
+        workspace=Workspace(*X_RANGE, *Y_RANGE),
+        success_radius=TOLERANCE,
+        hold_time=Reach.hold_time,
+        timeout=Reach.time_limit,
     )
 
 
@@ -191,6 +192,8 @@ class _Runner:
             self._node.recorder = FrameRecorder(policy_camera, self._recording.image_stride)
             self._node.recorder.calibrate(camera)
         self._renderer = self._node.renderer()
+        # Long enough for a first start, when every process compiles the kinematics at once
+        self._node.ready_gate(timeout=60.0)
         self._node.change_states(list(self._nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
 
     def run(self) -> None:
@@ -242,23 +245,26 @@ class _Runner:
         node.video = [] if film else None
         node.watch_camera(film or node.recorder is not None)
         node.judge = judge
-        note = ""
+        node.policy_reason = ""
         lifecycle = [self._nodes[planned.policy]]
+        note = ""
         try:
             node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
-            node.wait(lambda: judge.started is not None or self._stopped(), FIRST_COMMAND, "the policy's first command")
-            node.wait(lambda: judge.over or self._stopped(), protocol.timeout + 2.0, "the end of the trial")
+            node.wait(
+                lambda: judge.started is not None or bool(self._ended()), FIRST_COMMAND, "the policy's first command"
+            )
+            node.wait(lambda: judge.over or bool(self._ended()), protocol.timeout + 2.0, "the end of the trial")
+            note = self._ended()
         except SessionError as error:
             note = str(error)
-        if self._stopped():
-            note = f"the safety gate stopped the arm: {node.gate.reason}"
         node.judge = None
-        try:
-            node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
-        except SessionError as error:
-            note = f"{note}; {error}" if note else str(error)
+        if not node.policy_reason:  # else it has deactivated itself
+            try:
+                node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
+            except SessionError as error:
+                note = f"{note}; {error}" if note else str(error)
         node.watch_camera(node.recorder is not None)
-        node.wait(lambda: node.gate.state != "moving", 3.0, "the arm to come to rest")
+        node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest")
         if film and node.video:
             stamps, frames = zip(*node.video)
             path = self._out_dir / f"video_{planned.policy}_{planned.index}.npz"
@@ -288,8 +294,12 @@ class _Runner:
             note=note,
         )
 
-    def _stopped(self) -> bool:
-        return self._node.gate.state == "stopped"
+    def _ended(self) -> str:
+        """Why the trial is over before its time; empty while it is not."""
+        gate = self._node.gate
+        if gate.state in ("stopping", "stopped"):
+            return f"the safety gate stopped the arm: {gate.reason}"
+        return f"the policy stopped: {self._node.policy_reason}" if self._node.policy_reason else ""
 
 
 def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBundle]:

@@ -13,25 +13,25 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.context import Context
-from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from ros_nodes import topics
+from ros_nodes import process, qos, topics
 from ros_nodes.frame_recorder import FrameRecorder
 from ros_nodes.trial_judge import TrialJudge
 from sim.camera import CameraModel
 from sim.robot import RobotModel
 
 Request = ChangeState.Request | GetParameters.Request | Trigger.Request
-STREAM = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NAMES = {
+    Transition.TRANSITION_CONFIGURE: "configure",
+    Transition.TRANSITION_ACTIVATE: "activate",
+    Transition.TRANSITION_DEACTIVATE: "deactivate",
+}
 SERVICE_TIMEOUT = 10.0
 """Seconds: discovery alone may take three."""
 
@@ -63,15 +63,15 @@ class SessionNode(Node):
         super().__init__("session", context=context)
         self._robot = robot
         self._check = check
-        self._executor = EventsExecutor(context=context)
-        self._executor.add_node(self)
-        self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, STREAM)
-        self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, STREAM)
-        self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_info, STREAM)
-        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, NEWEST)
-        self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, STREAM)
-        self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, STREAM)
-        self.create_subscription(String, topics.GATE_STATE, self._on_gate, LATCHED)
+        self._executor = process.make_executor(self)
+        self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
+        self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_info, qos.EVENT)
+        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
+        self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, qos.EVENT)
+        self.create_subscription(String, topics.GATE_STATE, self._on_gate, qos.LATCHED)
+        self.create_subscription(String, topics.POLICY_STATE, self._on_policy, qos.EVENT)
         self._reset_gate: Client = self.create_client(Trigger, topics.GATE_RESET)
         self._lifecycle: dict[str, Client] = {}
         self._truth: np.ndarray | None = None
@@ -81,6 +81,8 @@ class SessionNode(Node):
         self._order: np.ndarray | None = None
         self._image_subscription: Subscription | None = None
         self.gate = GateView()
+        self.policy_reason = ""
+        """Why a policy last refused or stopped, in its own words; emptied by who wants to know what comes next."""
         self.judge: TrialJudge | None = None
         self.latencies: list[list[float]] = []
         self.recorder: FrameRecorder | None = None
@@ -143,7 +145,8 @@ class SessionNode(Node):
         answers = self._answers([self._lifecycle[node] for node in nodes], request, timeout)
         for node, answer in zip(nodes, answers):
             if not answer.success:
-                raise SessionError(f"node '{node}' refused lifecycle transition {transition}; see its log")
+                self.spin(0.1)  # its reason travels by another topic
+                raise SessionError(f"{node} refused to {NAMES[transition]}: {self.policy_reason or 'see its log'}")
 
     def _answers(
         self,
@@ -174,19 +177,20 @@ class SessionNode(Node):
         # Frames under way still show the former trial, and a policy would act on them
         self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
 
-    def ready_gate(self) -> None:
+    def ready_gate(self, timeout: float = 5.0) -> None:
         """Wait until the gate is ready, resetting a latched stop."""
-        self.wait(lambda: self.gate.state in ("ready", "waiting", "stopped"), 5.0, "the safety gate to be at rest")
+        at_rest = ("ready", "waiting", "stopped")
+        self.wait(lambda: self.gate.state in at_rest, timeout, f"the safety gate on {topics.GATE_STATE}; see its log")
         if self.gate.state == "stopped":
             answer = self._answers([self._reset_gate], Trigger.Request(), SERVICE_TIMEOUT)[0]
             if not answer.success:
                 raise SessionError(f"the safety gate cannot be reset: {answer.message}")
-        self.wait(lambda: self.gate.state == "ready", 5.0, f"the safety gate; it is '{self.gate.state}'")
+        self.wait(lambda: self.gate.state == "ready", timeout, "the safety gate to be ready; see its log")
 
     def watch_camera(self, wanted: bool) -> None:
         """Subscribe to pictures only while somebody wants them: each costs a millisecond."""
         if wanted and self._image_subscription is None:
-            self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, STREAM)
+            self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, qos.EVENT)
         elif not wanted and self._image_subscription is not None:
             self.destroy_subscription(self._image_subscription)
             self._image_subscription = None
@@ -227,6 +231,10 @@ class SessionNode(Node):
     def _on_gate(self, message: String) -> None:
         said = json.loads(message.data)
         self.gate = GateView(said["state"], said["reason"], dict(said["counts"]))
+
+    def _on_policy(self, message: String) -> None:
+        reason = json.loads(message.data)["reason"]
+        self.policy_reason = reason or self.policy_reason
 
     def _on_image(self, message: Image) -> None:
         image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)

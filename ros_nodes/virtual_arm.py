@@ -14,7 +14,6 @@ import contextlib
 import gc
 import math
 import os
-import signal
 import sys
 import threading
 import time
@@ -24,22 +23,22 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
-from rclpy.experimental import EventsExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
-from ros_nodes import topics
+from ros_nodes import process, qos, topics
 from ros_nodes.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
+from ros_nodes.messages import seconds
+from ros_nodes.parameters import Parameters
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_arm import MujocoArm
-from sim.mujoco_camera import RendererUnavailable, VirtualCamera, open_renderer
+from sim.mujoco_camera import VirtualCamera, open_renderer
 from sim.robot import load_robot
 from sim.specs import SpecError
+from sim.tasks.reach import Reach
 
 SERVO_PERIOD = 0.002
 """Seconds between two looks at the controller; physics runs in finer steps in between."""
@@ -61,27 +60,29 @@ FAULTS = {
     "controller_reject": "the controller refuses every command",
 }
 DELAY_JUMP = 0.3
-NOMINAL_CAMERA = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 84, 84, 42.0)
-"""Where the policies of `reach` believe the camera to stand."""
-STREAM = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NOMINAL_CAMERA = Reach.cameras[0]
+"""Where policies believe the camera to stand."""
 
 
 class VirtualArmNode(Node):
     """Topics on one side, `MujocoArm` on the other."""
 
-    def __init__(self) -> None:
-        """Read the parameters and build the arm; nothing moves before `start`.
+    def __init__(self, ended: threading.Event) -> None:
+        """Read the parameters and build the arm; nothing moves before `start`, or once `ended` is set.
 
         Raises:
             SpecError: for a parameter that makes no sense.
         """
         super().__init__("virtual_arm")
-        robot = load_robot(self.declare_parameter("robot", "franka_panda").value)
-        hidden = str(self.declare_parameter("hidden", "").value)
-        kind = str(self.declare_parameter("controller", CONTROLLERS[0]).value)
+        parameters = Parameters(self)
+        parameters.declare("robot", "franka_panda", "name of the arm")
+        parameters.declare("hidden", "", "JSON file of a HiddenReality; empty for the default one")
+        parameters.declare("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}")
+        parameters.declare("fault", "none", f"a fault to show: {', '.join(FAULTS)}")
+        robot = load_robot(parameters.text("robot"))
+        hidden, kind = parameters.text("hidden"), parameters.text("controller")
         self._fault = "none"
-        self._set_fault(self.declare_parameter("fault", "none").value)
+        self._set_fault(parameters.text("fault"))
         if kind not in CONTROLLERS:
             raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
         self._arm = MujocoArm(robot, NOMINAL_CAMERA, HiddenReality.load(Path(hidden)) if hidden else None)
@@ -92,34 +93,34 @@ class VirtualArmNode(Node):
         # Broadcasters list joints in the order the hardware registered them: alphabetical here, fingers first
         self._shuffled = sorted(range(len(self._arm.joint_names)), key=lambda i: self._arm.joint_names[i])
         self._joint_names = [self._arm.joint_names[i] for i in self._shuffled]
-        self._joint_publisher = self.create_publisher(JointState, topics.JOINT_STATES, STREAM)
-        self._truth_publisher = self.create_publisher(Float64MultiArray, topics.VIRTUAL_TRUTH, STREAM)
-        self._image_publisher = self.create_publisher(Image, topics.CAMERA_IMAGE, STREAM)
-        self._info_publisher = self.create_publisher(CameraInfo, topics.CAMERA_INFO, STREAM)
+        self._joint_publisher = self.create_publisher(JointState, topics.JOINT_STATES, qos.EVENT)
+        self._truth_publisher = self.create_publisher(Float64MultiArray, topics.VIRTUAL_TRUTH, qos.EVENT)
+        self._image_publisher = self.create_publisher(Image, topics.CAMERA_IMAGE, qos.EVENT)
+        self._info_publisher = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.EVENT)
         home = np.array(robot.home)
         if kind == "joint_trajectory_controller":
             self._controller: TrajectoryController | ForwardController = TrajectoryController(robot.joint_names, home)
-            self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, STREAM)
+            self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, qos.EVENT)
         else:
             self._controller = ForwardController(robot.joint_names, home)
-            self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, STREAM)
-        self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, STREAM)
-        self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), STREAM)
-        self._stop = threading.Event()
+            self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, qos.EVENT)
+        self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), qos.EVENT)
+        self._ended = ended
         self._threads = [
             threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
             for loop in (self._servo_loop, self._camera_loop)
         ]
-        self.failed: BaseException | None = None
+        self.failure: str | None = None
+        """Why a thread ended before it was asked to."""
 
     def start(self) -> None:
         """Let time run."""
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End the threads; the arm holds no one's attention after this."""
-        self._stop.set()
+    def join(self) -> None:
+        """Wait for the threads to end."""
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=2.0)
@@ -127,18 +128,15 @@ class VirtualArmNode(Node):
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
             loop()
-        except BaseException as error:
-            self.failed = error
-            self._stop.set()
+        except Exception as error:  # whatever it is, half an arm must not go on
+            self.failure = f"{loop.__name__}: {type(error).__name__}: {error}"
+            self._ended.set()
 
     # Commands in
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
-        points = [
-            TrajectoryPoint(p.time_from_start.sec + p.time_from_start.nanosec * 1e-9, p.positions, p.velocities)
-            for p in message.points
-        ]
-        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        points = [TrajectoryPoint(seconds(p.time_from_start), p.positions, p.velocities) for p in message.points]
+        stamp = seconds(message.header.stamp)
         assert isinstance(self._controller, TrajectoryController)
         controller = self._controller
         self._take(lambda: controller.accept(message.joint_names, points, stamp, self._now()))
@@ -186,7 +184,7 @@ class VirtualArmNode(Node):
         late = 0.0
         tick = 0
         queue: list[tuple[float, JointState]] = []
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             deadline += SERVO_PERIOD
             behind = time.monotonic() - deadline
             if behind > LARGEST_CATCH_UP:
@@ -244,21 +242,21 @@ class VirtualArmNode(Node):
         info.header.frame_id = image.header.frame_id
         exposure = time.monotonic()
         frame = 0
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             with self._lock:
                 snapshot = self._arm.snapshot()
             stamp = self._stamp()
             if self._fault != "camera_freeze":
                 pixels[:] = camera.take(snapshot, rng)
             delay = settings.delay + (DELAY_JUMP if self._fault == "delay_jump" else 0.0)
-            self._stop.wait(max(0.0, exposure + delay - time.monotonic()))
+            self._ended.wait(max(0.0, exposure + delay - time.monotonic()))
             frame += 1
             if not (self._fault == "camera_stop" or (self._fault == "camera_drop" and frame % 3)):
                 image.header.stamp = info.header.stamp = stamp
                 self._info_publisher.publish(info)
                 self._image_publisher.publish(image)
             exposure = max(exposure + 1 / settings.rate_hz, time.monotonic() - 1 / settings.rate_hz)
-            self._stop.wait(max(0.0, exposure - time.monotonic()))
+            self._ended.wait(max(0.0, exposure - time.monotonic()))
         camera.renderer.close()
 
     # Clocks
@@ -279,31 +277,25 @@ def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:
     return message, pixels
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run until SIGINT or SIGTERM."""
+def main(args: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM; return the exit status."""
     sys.setswitchinterval(0.0005)  # 5 ms, the default, is two servo periods
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    ended = process.start(args)
     try:
-        node = VirtualArmNode()
-    except (SpecError, RendererUnavailable) as error:
-        sys.exit(f"virtual_arm: {error}")
-    executor = EventsExecutor()
-    executor.add_node(node)
+        node = VirtualArmNode(ended)
+    except SpecError as error:
+        return process.fail("virtual_arm", str(error))
+    executor = process.make_executor(node)
     gc.collect()
     gc.freeze()  # the model and the modules stay: no collection needs to walk them
     node.start()
-    while not ended.is_set() and node.failed is None:
-        executor.spin_once(timeout_sec=0.1)
-    node.stop()
+    process.spin(executor, ended)
+    node.join()
     executor.remove_node(node)
     node.destroy_node()
     rclpy.try_shutdown()
-    if node.failed is not None:
-        sys.exit(f"virtual_arm: {type(node.failed).__name__}: {node.failed}")
+    return 0 if node.failure is None else process.fail("virtual_arm", node.failure)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

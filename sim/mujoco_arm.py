@@ -19,9 +19,8 @@ from sim.mujoco_scene import TIMESTEP, build_scene
 from sim.real_lens import pinhole_around, true_camera
 from sim.robot import RobotModel
 from sim.specs import SpecError
+from sim.tasks.reach import ABOVE
 
-GOAL_OFFSET = (0.0, 0.0, 0.10)
-"""From the cube's centre to the point that `reach` is about [m]."""
 VELOCITY_NOISE = 0.004
 """Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
 
@@ -202,4 +201,4 @@ class MujocoArm:
     @property
     def goal(self) -> np.ndarray:
         """The point (3,) above the cube that the end effector should reach [m, base frame]."""
-        return self.object_pos + GOAL_OFFSET
+        return self.object_pos + (0.0, 0.0, ABOVE)
