@@ -96,7 +96,7 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
     if e.jpeg > 0:
         quality = round(100 - 95 * e.jpeg)
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        image = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
     return image
 
 
