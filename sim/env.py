@@ -22,7 +22,6 @@ from sim.tasks import Task, load_task
 from sim.world import World
 
 RewardKind = Literal["dense", "sparse"]
-PHYSICS_HZ = 240.0
 
 
 class ArmEnv(gym.Env):
@@ -44,7 +43,7 @@ class ArmEnv(gym.Env):
         *,
         reward: RewardKind = "dense",
         imaging: ImagingConfig | None = None,
-        physics_hz: float = PHYSICS_HZ,
+        physics_hz: float | None = None,
         render_mode: str | None = None,
     ):
         """Check everything, then open the physics client.
@@ -56,7 +55,7 @@ class ArmEnv(gym.Env):
             observation: one of the task's named observations.
             reward: the sum of the task's named terms, or -1 until success.
             imaging: how pictures are drawn, for observations that have any.
-            physics_hz: ticks a second, a multiple of the action rate.
+            physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             render_mode: None or `rgb_array`.
 
         Raises:
@@ -75,6 +74,7 @@ class ArmEnv(gym.Env):
             raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
+        physics_hz = physics_hz or self.task.physics_hz
         ticks = physics_hz / self.action_spec.rate_hz
         if ticks != round(ticks) or ticks < 1:
             raise SpecError(
@@ -183,7 +183,8 @@ class ArmEnv(gym.Env):
         if self._reward_kind == "sparse":
             reward = 0.0 if near else -1.0
         else:
-            info["reward_terms"] = self.task.reward_terms(achieved, desired)
+            terms = self.task.reward_terms(achieved, desired)
+            info["reward_terms"] = {name: float(value) for name, value in terms.items()}
             reward = float(sum(info["reward_terms"].values()))
         truncated = not success and self._step >= self._steps_allowed
         if success or truncated:
