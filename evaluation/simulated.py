@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
-from evaluation.trials import Trial
+from evaluation.report import write_report
+from evaluation.report_data import PolicyCard, ReportData
+from evaluation.results import results_table, write_summary
+from evaluation.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
@@ -59,3 +65,43 @@ def run_simulated(
         progress((index + 1) / trials)
     env.close()
     return results
+
+
+def evaluate_in_simulation(
+    bundles: Mapping[str, Path],
+    space: str,
+    trials: int,
+    seed: int,
+    out: Path,
+    progress: Callable[[str, float, str], None],
+) -> ReportData:
+    """Try every bundle and write `trials.sqlite`, `report.html` and `summary.json` into `out`.
+
+    Trials that the store holds already are not run again.
+    """
+    session = f"simulation {space} {seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    with TrialStore(out / "trials.sqlite") as store:
+        for name, path in bundles.items():
+            bundle = PolicyBundle.load(path)
+            if len(store.done(session, name)) < trials:
+                done = store.done(session, name)
+                report = partial(_report, progress, name)
+                for trial in run_simulated(bundle, space, trials, seed, session, report):
+                    if trial.index not in done:
+                        store.add(trial)
+        recorded = store.trials(session)
+    data = ReportData(
+        title="Evaluation in simulation",
+        trials=recorded,
+        policies=tuple(PolicyCard(name, name) for name in bundles),
+        setting=f"{trials} episodes a policy on seeds that training never used, randomised: {space}.",
+    )
+    write_report(out / "report.html", data)
+    write_summary(out / "summary.json", data.summary())
+    Console().print(results_table(data.results, data.title))
+    return data
+
+
+def _report(progress: Callable[[str, float, str], None], name: str, share: float) -> None:
+    progress(name, share, "")
