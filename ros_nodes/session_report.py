@@ -60,10 +60,10 @@ def write_session_report(
         trials=result.trials,
         policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
         setting=(
-            f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 topics "
-            f"through the safety gate. A trial succeeds when the end effector is within {100 * protocol.success_radius:.0f} cm "
-            f"of the goal for {protocol.hold_time:g} s within {protocol.timeout:g} s. Every policy met the same "
-            f"{protocol.trials} places, in randomised order."
+            f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 topics through "
+            f"the safety gate. Success: the end effector within {100 * protocol.success_radius:.0f} cm of the goal for "
+            f"{protocol.hold_time:g} s, within {protocol.timeout:g} s. Every policy met the same {protocol.trials} "
+            "places, in randomised order."
         ),
         date=system["date"],
         success_radius=protocol.success_radius,
