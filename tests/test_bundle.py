@@ -91,7 +91,7 @@ def test_a_graph_of_other_inputs_is_refused(saved: Path) -> None:
 def test_wrong_parity_is_found() -> None:
     bundle = tiny_bundle()
     off = {**bundle.parity, "action": bundle.parity["action"] + 1e-3}
-    with pytest.raises(BundleError, match="replayed actions differ from the recorded ones by 0.001"):
+    with pytest.raises(BundleError, match=r"replayed actions differ from the recorded ones by 0\.001"):
         replace(bundle, parity=off).check_parity()
 
 
