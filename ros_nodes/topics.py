@@ -27,11 +27,15 @@ FORWARD_COMMAND = "/forward_position_controller/commands"
 # Policy to gate
 POLICY_COMMAND = "/policy/joint_trajectory"
 """trajectory_msgs/JointTrajectory: one point, the joint target of one action; the stamp is that of the joint state
-that the action was computed from"""
+that the action was computed from, the frame_id the commanding node's name. Without a point: that policy is done, come
+to rest"""
 POLICY_HEARTBEAT = "/policy/heartbeat"
 """std_msgs/UInt64, a counter; its absence is a dead policy"""
 POLICY_SHADOW = "/policy/shadow_joint_trajectory"
 """trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nobody obeys it"""
+POLICY_STATE = "/policy/state"
+"""std_msgs/String, JSON {"state": the lifecycle's state, "reason": str, "bundle": name, "hash": SHA-256}; latched
+(transient local)"""
 POLICY_LATENCY = "/policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
 period error; one message an action"""
@@ -58,3 +62,5 @@ new looks from the seed"""
 VIRTUAL_TRUTH = "/virtual_arm/truth"
 """std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z]: ground truth [s, m, base frame], 100 times a second;
 for the judge of a trial, never for a policy"""
+VIRTUAL_FAULT = "/virtual_arm/fault"
+"""std_msgs/String: name of a fault of `ros_nodes.virtual_arm.FAULTS` to show from now on; `none` ends it"""

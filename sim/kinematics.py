@@ -195,6 +195,27 @@ class KinematicChain:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame at `q` [rad]."""
         return _pose(*self._arrays, self._checked(q))
 
+    def positions(self, q: np.ndarray) -> np.ndarray:
+        """Compute the end effector's positions (m, 3) [m] in the base frame for a path `q` (m, n) [rad].
+
+        Vectorised over the path, so that a whole stopping motion is affordable where numba is not installed.
+        """
+        R = np.broadcast_to(np.eye(3), (len(q), 3, 3))
+        p = np.zeros((len(q), 3))
+        for i, (R_fixed, p_fixed) in enumerate(zip(self.R_fixed, self.p_fixed)):
+            p = p + R @ p_fixed
+            R = R @ R_fixed
+            if i == len(self.axes):
+                break
+            a = self.axes[i]
+            if not self.revolute[i]:
+                p = p + (R @ a) * q[:, i, None]
+                continue
+            cross = np.array([[0.0, -a[2], a[1]], [a[2], 0.0, -a[0]], [-a[1], a[0], 0.0]])
+            s, c = np.sin(q[:, i])[:, None, None], np.cos(q[:, i])[:, None, None]
+            R = R @ (np.eye(3) + s * cross + (1.0 - c) * (cross @ cross))  # Rodrigues' formula
+        return p
+
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Compute the geometric Jacobian (6, n) in the base frame: linear velocity first, then angular."""
         return _pose_and_jacobian(*self._arrays, self._checked(q))[2]

@@ -104,6 +104,24 @@ def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
     return Views(images, q.astype(f), points.astype(f), pixels.astype(f), goals.astype(f))
 
 
+def sample_geometry(
+    task: str, robot: str, space: ParameterSpace, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw views without pictures: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
+    env = ArmEnv(task, robot, space, "state")
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    rows = []
+    for _ in range(count):
+        env.reset()
+        goal = env.task.desired_goal(env.world)
+        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        rows.append((observation["q"], landmarks(env)[0], goal))
+    env.close()
+    q, points, goals = (np.stack(column).astype(np.float32) for column in zip(*rows))
+    return q, points, goals
+
+
 def arm_pose(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw joint positions (n,) [rad] such as an arm has on its way from `start` to `goal` (3,) [m].
 

@@ -1,0 +1,257 @@
+"""The control loop that runs a policy on an arm: the same one in simulation, on the virtual arm and on a real arm.
+
+read → observe → act → resolve → filter → send → log. It refuses to act on a state that is missing, stale, out of
+the policy's specification or not finite: then the arm is stopped in a controlled way and the reason is kept.
+
+Robot side: numpy and onnxruntime only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from policies.bundle import PolicyBundle
+from policies.safety import Command, SafetyFilter
+from sim.action import ActionResolver
+from sim.camera import CameraModel
+from sim.observation import ObservationBuilder, RobotState
+from sim.specs import SpecError
+
+Clock = Callable[[], float]
+
+
+class RobotInterface(Protocol):
+    """An arm as the control loop sees it."""
+
+    def read(self) -> RobotState | None:
+        """Return the newest state, stamped on the loop's clock; None before the first."""
+
+    def send(self, q_target: np.ndarray) -> np.ndarray:
+        """Command joint positions (n,) [rad]; return what was really sent.
+
+        Raises:
+            RefusalError: if the arm cannot be commanded now, with the reason.
+        """
+
+    def stop(self, reason: str) -> None:
+        """Bring the arm to rest in a controlled way, now."""
+
+
+class RefusalError(RuntimeError):
+    """The loop will not act on what it has; the message is the reason that is published."""
+
+
+@dataclass(frozen=True)
+class LoopLimits:
+    """When the loop refuses, and how gently it begins."""
+
+    state_age: float = 0.1
+    """Greatest age of the joint state [s]."""
+    frame_age: float = 0.25
+    """Greatest age of a camera's frame [s]."""
+    blend: float = 0.3
+    """Time over which commands go from the present position to the policy's targets [s]."""
+
+    def __post_init__(self) -> None:
+        for name in ("state_age", "frame_age"):
+            if not 0 < getattr(self, name) <= 1.0:
+                raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
+        if not 0 <= self.blend <= 10.0:
+            raise SpecError(f"blend: {self.blend} s, expected within [0, 10]")
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """One row of the loop's log."""
+
+    t: float
+    """When the step began [s], on the loop's clock."""
+    state_age: float
+    """Age of the joint state at that time [s]."""
+    frame_age: float
+    """Age of the oldest frame [s]; NaN without cameras."""
+    compute: float
+    """From the beginning of the step to the command [s]."""
+    period_error: float
+    """How much later (or earlier) than one period after the last step this one began [s]."""
+    q: np.ndarray
+    """(n,) measured joint positions [rad]."""
+    action: np.ndarray
+    """The policy's normalised action."""
+    q_target: np.ndarray
+    """(n,) what the policy asked for [rad], after blending in."""
+    q_sent: np.ndarray
+    """(n,) what was really sent [rad]."""
+    reasons: tuple[str, ...]
+    """Why that is not the same; empty if it is."""
+
+
+class ControlLoop:
+    """Runs one policy on one arm. Call `start`, then `step` once a period."""
+
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        robot: RobotInterface,
+        limits: LoopLimits,
+        *,
+        safety: SafetyFilter | None,
+        incoming: Mapping[str, CameraModel] | None = None,
+        clock: Clock = time.monotonic,
+    ):
+        """Prepare; nothing is sent before `start`.
+
+        Args:
+            bundle: the policy.
+            robot: the arm.
+            limits: when to refuse.
+            safety: limits the commands here, at the policy's rate. None only where a safety gate of its own,
+                a separate process, stands behind `robot.send`.
+            incoming: the cameras as they really are, where they differ from the bundle's.
+            clock: [s]; states are stamped on it.
+
+        Raises:
+            SpecError: if the arm's cameras cannot show what the policy expects.
+        """
+        self.bundle = bundle
+        self.limits = limits
+        self._robot = robot
+        self._safety = safety
+        self._clock = clock
+        self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
+        self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
+        self._resolver = ActionResolver(bundle.action, bundle.robot)
+        self._started: float | None = None
+        self._last: float | None = None
+        self._q_start = np.array(bundle.robot.home)
+
+    @property
+    def running(self) -> bool:
+        """Whether `step` may be called."""
+        return self._started is not None
+
+    def check(self, state: RobotState | None, now: float) -> RobotState:
+        """Return `state` if the policy may act on it at `now` [s].
+
+        Raises:
+            RefusalError: with the reason, if it may not.
+        """
+        if state is None:
+            raise RefusalError("joint state: none received; is the arm's driver running?")
+        age = now - state.stamp
+        if not age <= self.limits.state_age:
+            raise RefusalError(
+                f"joint state: {age:.3f} s old (limit {self.limits.state_age:.3f} s); is the driver running?"
+            )
+        n = len(self.bundle.robot.joint_names)
+        if state.q.shape != (n,) or not np.isfinite(state.q).all():
+            raise RefusalError(f"joint state: positions {state.q.tolist()}, expected {n} finite numbers")
+        for name in self._cameras:
+            frame = state.frames.get(name)
+            if frame is None:
+                raise RefusalError(f"camera '{name}': no frame received; is the camera driver running?")
+            age = now - frame.stamp
+            if not age <= self.limits.frame_age:
+                raise RefusalError(
+                    f"camera '{name}': no frame for {age:.3f} s (limit {self.limits.frame_age:.3f} s); "
+                    "is the camera driver running?"
+                )
+        return state
+
+    def start(self) -> None:
+        """Begin at the arm's present position.
+
+        Raises:
+            RefusalError: if there is no fresh state, with the reason.
+        """
+        now = self._clock()
+        state = self.check(self._robot.read(), now)
+        self._observe(state)
+        self._resolver.reset(state.q)
+        self._q_start = state.q.copy()
+        if self._safety is not None:
+            self._safety.reset(state.q)
+        self._started, self._last = now, None
+
+    def step(self) -> LoopStep:
+        """Act once on the newest state.
+
+        Raises:
+            RefusalError: if the loop was not started, or will not act; the arm has then been told to stop.
+        """
+        if self._started is None:
+            raise RefusalError("the control loop is not running; start it first")
+        now = self._clock()
+        try:
+            return self._step(now, self._started)
+        except (RefusalError, SpecError) as error:
+            self.stop(str(error))
+            raise RefusalError(str(error)) from None
+
+    def stop(self, reason: str) -> None:
+        """Bring the arm to rest and end; `start` begins anew."""
+        self._started = None
+        self._robot.stop(reason)
+
+    def _step(self, now: float, started: float) -> LoopStep:
+        state = self.check(self._robot.read(), now)
+        action = self.bundle.act(self._observe(state))
+        if not np.isfinite(action).all():
+            raise RefusalError(f"policy: action {action.tolist()} is not finite; is the bundle damaged?")
+        target = self._resolver.resolve(action, state.q)
+        blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
+        target = self._q_start + _smooth(blend) * (target - self._q_start)
+        command = target
+        reasons: tuple[str, ...] = ()
+        if self._safety is not None:
+            setpoint = self._safety.filter(Command(target, now), state, now)
+            command, reasons = setpoint.q, setpoint.reasons
+            if self._safety.fault:
+                raise RefusalError(self._safety.fault)
+        sent = self._robot.send(command)
+        period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
+        self._last = now
+        frame_age = max((now - state.frames[name].stamp for name in self._cameras), default=float("nan"))
+        return LoopStep(
+            now, now - state.stamp, frame_age, self._clock() - now, period_error, state.q, action, target, sent, reasons
+        )
+
+    def _observe(self, state: RobotState) -> dict[str, np.ndarray]:
+        observation = self._builder.build(state)
+        try:
+            self.bundle.observation.validate(observation)
+        except SpecError as error:
+            raise RefusalError(f"observation {error}") from None
+        return observation
+
+
+class Pacer:
+    """Absolute deadlines `dt` apart; a missed one is skipped, never made up for by a burst."""
+
+    def __init__(self, dt: float, clock: Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep):
+        """Begin now: the first `wait` returns at once."""
+        self._dt, self._clock, self._sleep = dt, clock, sleep
+        self._next = clock()
+        self.missed = 0
+        """Deadlines that were skipped."""
+
+    def wait(self) -> float:
+        """Sleep until the next deadline; return how late it was met [s]."""
+        delay = self._next - self._clock()
+        if delay > 0:
+            self._sleep(delay)
+        late = self._clock() - self._next
+        skipped = max(0, int(late / self._dt))
+        self.missed += skipped
+        self._next += (skipped + 1) * self._dt
+        return late
+
+
+def _smooth(s: float) -> float:
+    """Minimum-jerk profile from 0 to 1 (Flash and Hogan 1985)."""
+    return s * s * s * (10 - 15 * s + 6 * s * s)

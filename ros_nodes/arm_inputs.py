@@ -1,0 +1,174 @@
+"""Everything a policy hears: joint states, camera frames, the gate's heartbeat and state. The newest sample wins."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String, UInt64
+
+from ros_nodes import process, qos, topics
+from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
+from sim.camera import CameraModel
+from sim.observation import CameraFrame, RobotState
+from sim.robot import RobotModel
+from sim.specs import SpecError
+
+HEARTBEAT_PERIOD = 0.02
+"""Between two signs of life [s]."""
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Where one camera of the policy is heard."""
+
+    image: str
+    """sensor_msgs/Image"""
+    info: str
+    """sensor_msgs/CameraInfo"""
+
+
+class ArmInputs:
+    """Subscriptions on a node and in a thread of their own, so that nothing the policy node does delays them."""
+
+    def __init__(
+        self, owner: Node, robot: RobotModel, joint_states: str, cameras: dict[str, CameraTopics], heartbeat: bool
+    ):
+        """Subscribe and start the thread.
+
+        Args:
+            owner: the node whose namespace and remappings count.
+            robot: the arm.
+            joint_states: topic.
+            cameras: topics of each camera, by the policy's name for it.
+            heartbeat: publish the policy's sign of life from this thread, while `alive`.
+        """
+        # Global arguments would rename this node to what `--remap __node:=…` names its owner
+        self._node = Node(
+            f"{owner.get_name()}_inputs",
+            context=owner.context,
+            namespace=owner.get_namespace(),
+            use_global_arguments=False,
+            start_parameter_services=False,
+        )
+        self._clock = owner.get_clock()
+        self._reader = JointStateReader(robot)
+        self.alive = False
+        """Whether the policy is active: another node's heartbeat must not stand in for a dead one's."""
+        self._beats = 0
+        self.rejected: Counter[str] = Counter()
+        """Samples dropped, by reason."""
+        self.last_rejection = ""
+        """Why the last one was dropped."""
+        self.infos: dict[str, CameraModel] = {}
+        """The cameras as they really are, as far as heard."""
+        self.gate_state, self.gate_reason = "", ""
+        self._gate_beat = -np.inf
+        self._state: tuple[RobotState, JointState] | None = None
+        self._images: dict[str, tuple[float, Image]] = {}
+        self._frames: dict[str, CameraFrame] = {}
+
+        def subscribe(kind: type, topic: str, callback, profile) -> None:
+            self._node.create_subscription(kind, owner.resolve_topic_name(topic), callback, profile)
+
+        subscribe(JointState, joint_states, self._on_state, qos.NEWEST)
+        subscribe(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
+        subscribe(String, topics.GATE_STATE, self._on_gate_state, qos.LATCHED)
+        for name, camera in cameras.items():
+            subscribe(Image, camera.image, lambda m, name=name: self._on_image(name, m), qos.NEWEST)
+            subscribe(CameraInfo, camera.info, lambda m, name=name: self._on_info(name, m), qos.NEWEST)
+        if heartbeat:
+            self._heartbeat = self._node.create_publisher(
+                UInt64, owner.resolve_topic_name(topics.POLICY_HEARTBEAT), qos.COMMAND
+            )
+            self._node.create_timer(HEARTBEAT_PERIOD, self._beat)
+        self._ended = threading.Event()
+        self._executor = process.make_executor(self._node)
+        self._thread = threading.Thread(target=process.spin, args=(self._executor, self._ended), daemon=True)
+        self._thread.start()
+
+    def newest(self) -> RobotState | None:
+        """Return the newest joint state with the newest frame of each camera; None before the first.
+
+        Raises:
+            SpecError: if a picture's encoding or size cannot be used.
+        """
+        held = self._state
+        if held is None:
+            return None
+        for name, (stamp, message) in list(self._images.items()):
+            frame = self._frames.get(name)
+            if frame is None or frame.stamp != stamp:
+                self._frames[name] = CameraFrame(stamp, rgb(message, name))
+        state = held[0]
+        return RobotState(state.stamp, state.q, state.dq, dict(self._frames), state.tau)
+
+    @property
+    def joint_stamp(self):
+        """The stamp of the newest joint state as the driver wrote it; None before the first."""
+        return None if self._state is None else self._state[1].header.stamp
+
+    def gate_silence(self) -> float:
+        """Return how long the gate has not been heard [s]."""
+        return time.monotonic() - self._gate_beat
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._ended.set()
+        self._thread.join()
+        self._executor.remove_node(self._node)
+        self._node.destroy_node()
+
+    def _on_state(self, message: JointState) -> None:
+        try:
+            stamp = local_stamp(message.header.stamp, self._clock, "joint state")
+            state = self._reader.read(message, stamp)
+        except (StampError, SpecError) as error:
+            self._reject("joint_state", str(error))
+            return
+        if self._state is not None and stamp <= self._state[0].stamp:
+            self._reject("joint_state_out_of_order", "joint state: not newer than the last")
+            return
+        self._state = (state, message)
+
+    def _on_image(self, name: str, message: Image) -> None:
+        try:
+            stamp = local_stamp(message.header.stamp, self._clock, f"camera '{name}'")
+        except StampError as error:
+            self._reject(f"image_{name}", str(error))
+            return
+        last = self._images.get(name)
+        if last is not None and stamp <= last[0]:
+            self._reject(f"image_{name}_out_of_order", f"camera '{name}': a frame that is not newer than the last")
+            return
+        self._images[name] = (stamp, message)
+
+    def _on_info(self, name: str, message: CameraInfo) -> None:
+        if name in self.infos:
+            return
+        try:
+            self.infos[name] = camera_model(message, name)
+        except SpecError as error:
+            self._reject(f"camera_info_{name}", str(error))
+
+    def _beat(self) -> None:
+        if self.alive:
+            self._beats += 1
+            self._heartbeat.publish(UInt64(data=self._beats))
+
+    def _on_gate_heartbeat(self, _message: UInt64) -> None:
+        self._gate_beat = time.monotonic()
+
+    def _on_gate_state(self, message: String) -> None:
+        report = json.loads(message.data)
+        self.gate_state, self.gate_reason = report["state"], report["reason"]
+
+    def _reject(self, key: str, reason: str) -> None:
+        self.rejected[key] += 1
+        self.last_rejection = reason

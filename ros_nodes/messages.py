@@ -1,0 +1,147 @@
+"""ROS messages to and from the project's own types: the one place where the two meet."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+from rclpy.clock import Clock
+from rclpy.duration import Duration
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from sim.camera import CameraModel
+from sim.observation import RobotState
+from sim.robot import RobotModel
+from sim.specs import SpecError
+
+FUTURE = 0.05
+"""How far ahead of this machine's clock a stamp may be [s]."""
+PAST = 2.0
+"""A stamp older than this is a wrong clock, not an old sample [s]."""
+
+
+class StampError(ValueError):
+    """A sample's stamp makes no sense on this machine's clock."""
+
+
+def seconds(stamp) -> float:
+    """Return a builtin_interfaces/Time in seconds."""
+    return stamp.sec + 1e-9 * stamp.nanosec
+
+
+def local_stamp(stamp, clock: Clock, what: str) -> float:
+    """Return when a sample was taken, on this process's monotonic clock [s].
+
+    The age is read once, on arrival; later jumps of the system's clock change nothing.
+
+    Raises:
+        StampError: if the stamp is empty, in the future or long past.
+    """
+    age = 1e-9 * clock.now().nanoseconds - seconds(stamp)
+    if not -FUTURE <= age <= PAST:
+        seen = "is empty" if seconds(stamp) == 0 else f"is {abs(age):.3f} s {'old' if age > 0 else 'ahead'}"
+        raise StampError(
+            f"{what}: the stamp {seen}, expected within [-{FUTURE}, {PAST}] s of this machine's clock; "
+            "does the driver stamp its messages, and are the clocks synchronised?"
+        )
+    return time.monotonic() - max(age, 0.0)
+
+
+def rgb(message: Image, name: str) -> np.ndarray:
+    """Return the picture, RGB uint8, height × width × 3.
+
+    Raises:
+        SpecError: for another encoding, or fewer bytes than the size needs.
+    """
+    if message.encoding not in ("rgb8", "bgr8"):
+        raise SpecError(
+            f"camera '{name}': encoding '{message.encoding}', expected rgb8 or bgr8; set the driver's pixel format"
+        )
+    height, width, step = message.height, message.width, message.step
+    if step < 3 * width or len(message.data) < height * step:
+        raise SpecError(
+            f"camera '{name}': {len(message.data)} bytes with step {step}, expected at least {3 * width} a row for "
+            f"{height} × {width} pixels"
+        )
+    rows = np.frombuffer(message.data, np.uint8, height * step).reshape(height, step)
+    image = rows[:, : 3 * width].reshape(height, width, 3)
+    return np.ascontiguousarray(image if message.encoding == "rgb8" else image[:, :, ::-1])
+
+
+def camera_model(message: CameraInfo, name: str) -> CameraModel:
+    """Return the camera that a CameraInfo describes.
+
+    Raises:
+        SpecError: if it is uncalibrated.
+    """
+    fields = {key: getattr(message, key) for key in ("height", "width", "distortion_model", "d", "k")}
+    return CameraModel.from_info(name, fields)
+
+
+class JointStateReader:
+    """Turns one arm's JointState messages into states in the model's joint order."""
+
+    def __init__(self, robot: RobotModel):
+        """Prepare for `robot`."""
+        self._robot = robot
+        self._names: list[str] = []
+        self._order = np.zeros(0, int)
+        self._last: RobotState | None = None
+
+    def read(self, message: JointState, stamp: float) -> RobotState:
+        """Return the state measured at `stamp` [s]; velocities that the driver leaves out are differences.
+
+        Raises:
+            SpecError: if a joint of the arm is missing, or positions are.
+        """
+        if message.name != self._names:
+            self._order = self._robot.order(message.name)
+            self._names = list(message.name)
+        q = self._pick(message.position)
+        if q is None:
+            raise SpecError(f"joint state: {len(message.position)} positions for {len(message.name)} joints")
+        dq = self._pick(message.velocity)
+        last = self._last
+        if dq is None:
+            fresh = last is not None and 0 < stamp - last.stamp < 0.2
+            dq = (q - last.q) / (stamp - last.stamp) if fresh else np.zeros_like(q)  # type: ignore[union-attr]
+        self._last = RobotState(stamp, q, dq, tau=self._pick(message.effort))
+        return self._last
+
+    def _pick(self, values) -> np.ndarray | None:
+        return np.array(values, np.float64)[self._order] if len(values) == len(self._names) else None
+
+
+def trajectory(
+    joint_names: tuple[str, ...], q: np.ndarray | None, time_from_start: float, stamp=None, source: str = ""
+) -> JointTrajectory:
+    """Build a trajectory of one point `q` (n,) [rad], to be reached `time_from_start` [s] from its stamp.
+
+    Without a stamp, which means now to a controller, the time counts from arrival. Without `q` the trajectory has
+    no point: from policy to gate, "I am done; come to rest". `source` names the commanding node.
+    """
+    message = JointTrajectory(joint_names=list(joint_names))
+    message.header.frame_id = source
+    if stamp is not None:
+        message.header.stamp = stamp
+    if q is not None:
+        duration = Duration(nanoseconds=math.ceil(1e9 * time_from_start)).to_msg()
+        message.points = [JointTrajectoryPoint(positions=q.tolist(), time_from_start=duration)]
+    return message
+
+
+def trajectory_target(message: JointTrajectory, robot: RobotModel) -> np.ndarray | None:
+    """Return the last point (n,) [rad] in the model's joint order; None for a trajectory without points.
+
+    Raises:
+        SpecError: if a joint is missing or the point is incomplete.
+    """
+    if not message.points:
+        return None
+    order = robot.order(message.joint_names)
+    q = np.array(message.points[-1].positions, np.float64)
+    if len(q) != len(message.joint_names):
+        raise SpecError(f"command: {len(q)} positions for {len(message.joint_names)} joints")
+    return q[order]

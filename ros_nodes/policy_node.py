@@ -1,0 +1,285 @@
+"""The policy as a lifecycle node: loads and verifies a bundle, then drives the arm through the safety gate.
+
+    python -m ros_nodes.policy_node --ros-args -p bundle:=runs/demo/bundle -p autostart:=true
+
+Its loop runs on its own clock in its own thread, never inside a subscription's callback. In shadow mode it does
+everything but move: it publishes what it would have done.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import rclpy
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_msgs.msg import Float64MultiArray, String
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.runtime import ControlLoop, LoopLimits, LoopStep, Pacer, RefusalError
+from ros_nodes import process, qos, topics
+from ros_nodes.arm_inputs import ArmInputs, CameraTopics
+from ros_nodes.gated_arm import GatedArm, ShadowArm
+from ros_nodes.parameters import Parameters
+from sim.camera import CameraModel
+from sim.observation import RobotState
+from sim.specs import SpecError
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PolicyNode(LifecycleNode):
+    """Lifecycle around one `ControlLoop`."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        """Declare the parameters; they are read again at each configure. `ended` cuts waiting short."""
+        super().__init__("policy_node")
+        self._settings = parameters = Parameters(self)
+        parameters.declare("bundle", "", "path of the policy bundle, a folder or a zip")
+        parameters.declare("shadow", False, "publish what would be sent, move nothing")
+        parameters.declare("autostart", False, "configure and activate at once; exit if that fails")
+        parameters.declare("state_age", 0.1, "greatest age of the joint state [s]")
+        parameters.declare("frame_age", 0.25, "greatest age of a camera's frame [s]")
+        parameters.declare("blend", 0.3, "time from the present position to full commands [s]")
+        parameters.declare("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]")
+        parameters.declare("joint_states", topics.JOINT_STATES, "topic of the joint states")
+        parameters.declare("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each")
+        self._ended = ended
+        self.reason = ""
+        """Why the node is not doing what it was asked to do; empty while all is well."""
+        self._state_publisher = self.create_publisher(String, topics.POLICY_STATE, qos.LATCHED)
+        self._latency = self.create_publisher(Float64MultiArray, topics.POLICY_LATENCY, qos.EVENT)
+        self._inputs: ArmInputs | None = None
+        self._arm: GatedArm | ShadowArm | None = None
+        self._loop: ControlLoop | None = None
+        self._bundle: PolicyBundle | None = None
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failure = ""
+        self.create_timer(0.02, self._watch)
+        self._announce("unconfigured")
+
+    @property
+    def autostart(self) -> bool:
+        """Whether to configure and activate without being asked."""
+        return self._settings.flag("autostart")
+
+    # Transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load and verify the bundle, compare it with the arm and the cameras."""
+        try:
+            self._configure()
+        except (SpecError, BundleError, RefusalError) as error:
+            self._release()
+            return self._refuse("unconfigured", str(error))
+        self.reason = ""
+        self._announce("inactive")
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Wait for a fresh state and a ready gate, then start the loop from where the arm is."""
+        assert self._loop is not None
+        assert self._arm is not None
+        assert self._inputs is not None
+        until = time.monotonic() + self._settings.number("wait")
+        self._inputs.alive = True
+        while True:
+            try:
+                self._arm.check()
+                self._loop.start()
+                break
+            except (RefusalError, SpecError) as error:
+                if time.monotonic() > until or self._ended.wait(0.01):
+                    self._inputs.alive = False
+                    return self._refuse("inactive", str(error))
+        self.reason, self._failure = "", ""
+        self._halt.clear()
+        self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
+        self._thread.start()
+        self._announce("active")
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the loop and wait until the arm is at rest."""
+        self._end_loop("deactivated")
+        self._announce("inactive")
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the bundle and the arm."""
+        self._release()
+        self.reason = ""
+        self._announce("unconfigured")
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and let go."""
+        self.close()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Bring the arm to rest and let go of everything."""
+        self._end_loop("shut down")
+        self._release()
+        self._announce("finalized")
+        self._state_publisher.wait_for_all_acked(Duration(seconds=0.2))
+
+    # Work
+
+    def _configure(self) -> None:
+        path = self._settings.text("bundle")
+        if not path:
+            raise SpecError("parameter 'bundle' is empty; give the path of a policy bundle: -p bundle:=<path>")
+        limits = LoopLimits(
+            self._settings.number("state_age"), self._settings.number("frame_age"), self._settings.number("blend")
+        )
+        bundle = PolicyBundle.load(path)
+        bundle.check_parity()
+        cameras = self._camera_topics(bundle)
+        shadow = self._settings.flag("shadow")
+        self._inputs = inputs = ArmInputs(
+            self, bundle.robot, self._settings.text("joint_states"), cameras, heartbeat=not shadow
+        )
+        self._await_arm(inputs, cameras)
+        for name, camera in inputs.infos.items():
+            _check_size(inputs.newest(), camera, cameras[name])
+        arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot.joint_names, bundle.action.dt)
+        self._arm = arm
+        self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
+        self._bundle = bundle
+        self.get_logger().info(f"bundle '{bundle.name}' {bundle.hash[:12]} verified, {bundle.action.rate_hz:g} Hz")
+
+    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, CameraTopics]) -> None:
+        wait = self._settings.number("wait")
+        until = time.monotonic() + wait
+        while True:
+            missing = ""
+            state = inputs.newest()
+            if state is None:
+                topic = self._settings.text("joint_states")
+                missing = f"joint state: none with the arm's joints within {wait:g} s on {topic}"
+            for name, camera in cameras.items():
+                if name not in inputs.infos:
+                    missing = f"camera '{name}': no usable CameraInfo within {wait:g} s on {camera.info}"
+                elif state is not None and name not in state.frames:
+                    missing = f"camera '{name}': no frame within {wait:g} s on {camera.image}"
+            if not missing:
+                return
+            if time.monotonic() > until or self._ended.wait(0.01):
+                hint = inputs.last_rejection or "is the driver running, and on this topic?"
+                raise RefusalError(f"{missing}; {hint}")
+
+    def _camera_topics(self, bundle: PolicyBundle) -> dict[str, CameraTopics]:
+        needed = [a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image]
+        given: dict[str, str] = {}
+        for pair in filter(None, self._settings.text("image_topics").split(",")):
+            name, _, topic = pair.strip().partition("=")
+            if name not in needed or not topic:
+                raise SpecError(
+                    f"parameter 'image_topics': '{pair}', expected <camera>=<topic> with a camera of the bundle: "
+                    f"{', '.join(needed) or 'it has none'}"
+                )
+            given[name] = topic
+        only = len(needed) == 1
+        found = {}
+        for name in needed:
+            if name in given:
+                found[name] = CameraTopics(given[name], f"{given[name].rpartition('/')[0]}/camera_info")
+            elif only:
+                found[name] = CameraTopics(topics.CAMERA_IMAGE, topics.CAMERA_INFO)
+            else:
+                found[name] = CameraTopics(f"/{name}/image_raw", f"/{name}/camera_info")
+        return found
+
+    def _run(self, loop: ControlLoop) -> None:
+        pacer = Pacer(loop.bundle.action.dt)
+        while not self._halt.is_set():
+            pacer.wait()
+            if self._halt.is_set():
+                return
+            try:
+                step = loop.step()
+            except RefusalError as error:
+                self._failure = str(error)
+                return
+            self._latency.publish(_latency(step))
+
+    def _watch(self) -> None:
+        if self._failure:
+            failure, self._failure = self._failure, ""
+            self.reason = failure
+            self.get_logger().error(f"stopped: {failure}")
+            self.trigger_deactivate()
+
+    def _end_loop(self, reason: str) -> None:
+        if self._thread is None:
+            return
+        self._halt.set()
+        self._thread.join()
+        self._thread = None
+        assert self._loop is not None
+        assert self._arm is not None
+        self._loop.stop(reason)
+        self._arm.settle(timeout=1.0)
+        if self._inputs is not None:
+            self._inputs.alive = False
+
+    def _release(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+        if self._arm is not None:
+            self._arm.close()
+        self._inputs = self._arm = self._loop = self._bundle = None
+
+    def _refuse(self, state: str, reason: str) -> TransitionCallbackReturn:
+        self.reason = reason
+        if not self.autostart:  # then `main` says it, once
+            self.get_logger().error(reason)
+        self._announce(state)
+        return FAILURE
+
+    def _announce(self, state: str) -> None:
+        bundle = self._bundle
+        report = {
+            "state": state,
+            "reason": self.reason,
+            "bundle": bundle.name if bundle else "",
+            "hash": bundle.hash if bundle else "",
+        }
+        self._state_publisher.publish(String(data=json.dumps(report)))
+
+
+def _latency(step: LoopStep) -> Float64MultiArray:
+    return Float64MultiArray(data=[step.state_age, step.frame_age, step.compute, step.period_error])
+
+
+def _check_size(state: RobotState | None, camera: CameraModel, topic: CameraTopics) -> None:
+    """Refuse pictures of another size than their CameraInfo says."""
+    assert state is not None
+    height, width = state.frames[camera.name].image.shape[:2]
+    if (height, width) != (camera.height, camera.width):
+        raise SpecError(
+            f"camera '{camera.name}': the picture on {topic.image} is {height} × {width} pixels, the CameraInfo on "
+            f"{topic.info} says {camera.height} × {camera.width}; calibrate the camera at the size it runs at"
+        )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit status."""
+    ended = process.start(args)
+    node = PolicyNode(ended)
+    try:
+        if node.autostart and not (node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS):
+            return 0 if ended.is_set() else process.fail("policy_node", node.reason)
+        process.spin(process.make_executor(node), ended)
+    finally:
+        node.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,55 @@
+"""A node's process: start, spin, end on a signal with a last word to the arm.
+
+rclpy's own signal handlers shut the context down before anything can be published, so they are left off.
+"""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+import threading
+
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+try:
+    from rclpy.experimental import EventsExecutor
+except ImportError:  # Humble
+    EventsExecutor = SingleThreadedExecutor
+
+
+def start(args: list[str] | None = None) -> threading.Event:
+    """Initialise rclpy; return the event that SIGINT and SIGTERM set."""
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # In a thread of its own, because Event.set takes a lock: called here it waits for itself for ever when the
+        # main thread holds that lock, or when a second signal comes during the first
+        signal.signal(number, lambda *_: _thread.start_new_thread(ended.set, ()))
+    return ended
+
+
+def make_executor(*nodes: Node) -> Executor:
+    """Build the executor that was found best: lowest CPU, never stalling; `spin` on it."""
+    executor = EventsExecutor(context=nodes[0].context)
+    for node in nodes:
+        executor.add_node(node)
+    return executor
+
+
+def spin(executor: Executor, ended: threading.Event) -> None:
+    """Dispatch callbacks until `ended` is set or the context is shut down.
+
+    `executor.spin()` never dispatches in the Jazzy and Kilted wheels, and a MultiThreadedExecutor stalls.
+    """
+    while not ended.is_set() and rclpy.ok(context=executor.context):
+        executor.spin_once(timeout_sec=0.05)
+
+
+def fail(node: str, reason: str) -> int:
+    """Say in one line why a process ends; return its exit status."""
+    print(f"{node}: {' '.join(reason.split())}", file=sys.stderr, flush=True)
+    return 1

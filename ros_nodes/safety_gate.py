@@ -1,0 +1,245 @@
+"""The safety gate: a process of its own between policy and controller, so that a crashed, hung or killed policy
+cannot hurt.
+
+    python -m ros_nodes.safety_gate --ros-args -p bundle:=runs/demo/bundle -p controller:=forward_position_controller
+
+It alone publishes to the arm's controller. A Python node is never safety-rated: keep the arm's own limits and the
+emergency stop within reach.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Float64MultiArray, String, UInt64
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.gate import GateReport, SafetyGate
+from policies.runtime import Pacer
+from policies.safety import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
+from ros_nodes import process, qos, topics
+from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory, trajectory_target
+from ros_nodes.parameters import Parameters
+from sim.robot import RobotModel, load_robot
+from sim.specs import SpecError
+
+CONTROLLERS = {
+    "joint_trajectory_controller": (JointTrajectory, topics.TRAJECTORY_COMMAND),
+    "forward_position_controller": (Float64MultiArray, topics.FORWARD_COMMAND),
+}
+HEARTBEAT_HZ = 50.0
+LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
+
+
+class SafetyGateNode(Node):
+    """ROS around `policies.gate.SafetyGate`: messages in, one controller topic out."""
+
+    def __init__(self) -> None:
+        """Read the parameters and connect.
+
+        Raises:
+            SpecError, BundleError, SafetyError: for a parameter that cannot be used, in one line.
+        """
+        super().__init__("safety_gate")
+        self._ros_clock = self.get_clock()
+        self._settings = parameters = Parameters(self)
+        self._declare()
+        bundle, robot_name = parameters.text("bundle"), parameters.text("robot")
+        controller, rate_hz = parameters.text("controller"), parameters.number("rate")
+        if controller not in CONTROLLERS:
+            raise SpecError(f"parameter 'controller': '{controller}', expected one of {', '.join(CONTROLLERS)}")
+        if not 20.0 <= rate_hz <= 1000.0:
+            raise SpecError(f"parameter 'rate': {rate_hz} Hz, expected within [20, 1000]")
+        if bool(bundle) == bool(robot_name):
+            raise SpecError("parameters 'bundle' and 'robot': give one of the two, the bundle's path or an arm's name")
+        self.robot, policy_hz = _robot(bundle, robot_name)
+        self.dt = 1.0 / rate_hz
+        heartbeat_timeout = parameters.number("heartbeat_timeout")
+        self.gate = SafetyGate(self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout)
+        self._reader = JointStateReader(self.robot)
+        self._period = 2 * self.dt  # one period in hand, so that a late setpoint does not halt the trajectory
+        kind, topic = CONTROLLERS[controller]
+        self._controller_topic = topic
+        self._controller = self.create_publisher(kind, topic, qos.COMMAND)
+        self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
+        self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
+        self.create_subscription(JointState, parameters.text("joint_states"), self._on_state, qos.NEWEST)
+        self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.COMMAND)
+        self.create_subscription(
+            UInt64, topics.POLICY_HEARTBEAT, lambda _: self.gate.on_heartbeat(time.monotonic()), qos.NEWEST
+        )
+        self.create_subscription(Bool, topics.E_STOP, lambda m: self.gate.on_e_stop(m.data), qos.EVENT)
+        self.create_service(Trigger, topics.GATE_STOP, self._on_stop)
+        self.create_service(Trigger, topics.GATE_RESET, self._on_reset)
+        self.create_timer(1.0, self._publish_diagnostics)
+        self.create_timer(0.1, self._publish_state)
+        self._published: GateReport | None = None
+        self._missed = 0
+
+    def run(self, ended: threading.Event) -> None:
+        """Send setpoints until `ended` is set, then until the arm rests."""
+        pacer = Pacer(self.dt)
+        beat_every = max(1, round(1.0 / (self.dt * HEARTBEAT_HZ)))
+        tick, mode = 0, ""
+        while True:
+            pacer.wait()
+            if ended.is_set():
+                self.gate.request_stop("shutdown", "the safety gate was shut down")
+            self.gate.on_controller(self._controller.get_subscription_count() > 0)
+            setpoint = self.gate.tick(time.monotonic())
+            if setpoint is not None:
+                self._controller.publish(self._command(setpoint.q))
+            if tick % beat_every == 0:
+                self._heartbeat.publish(UInt64(data=tick))
+            report = self.gate.report
+            if report.state != mode:
+                mode = report.state
+                self._publish_state()
+            self._missed = pacer.missed
+            tick += 1
+            if ended.is_set() and mode == "stopped":
+                return
+
+    def close(self) -> None:
+        """Wait until the last words have arrived."""
+        self._publish_state()
+        for publisher in (self._controller, self._state):
+            publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=0.3))
+
+    def _command(self, q) -> JointTrajectory | Float64MultiArray:
+        if self._controller_topic == topics.TRAJECTORY_COMMAND:
+            return trajectory(self.robot.joint_names, q, self._period)
+        return Float64MultiArray(data=q.tolist())
+
+    def _on_state(self, message: JointState) -> None:
+        try:
+            self.gate.on_state(self._reader.read(message, local_stamp(message.header.stamp, self._ros_clock, "state")))
+        except StampError:
+            self.gate.reject("state_stamp")
+        except SpecError:
+            self.gate.reject("state_incomplete")  # a gripper's joints may come in a message of their own
+
+    def _on_command(self, message: JointTrajectory) -> None:
+        try:
+            q = trajectory_target(message, self.robot)
+        except SpecError as error:
+            self.gate.request_stop("command_invalid", f"policy: {error}")
+            return
+        if q is None:
+            self.gate.on_release(message.header.frame_id)
+        else:
+            self.gate.on_command(q, time.monotonic(), message.header.frame_id)
+
+    def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.gate.request_stop("stop_service", "stopped on request; reset the gate to go on")
+        response.success, response.message = True, "stopping"
+        return response
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = self.gate.request_reset(time.monotonic())
+        return response
+
+    def _publish_state(self) -> None:
+        report = self.gate.report
+        if report != self._published:
+            self._published = report
+            text = json.dumps({"state": report.state, "reason": report.reason, "counts": report.counts})
+            self._state.publish(String(data=text))
+
+    def _publish_diagnostics(self) -> None:
+        report = self.gate.report
+        status = DiagnosticStatus(
+            name="safety_gate",
+            hardware_id=self.robot.name,
+            level=LEVELS.get(report.state, DiagnosticStatus.OK),
+            message=f"{report.state}: {report.reason}" if report.reason else report.state,
+            values=[KeyValue(key=key, value=str(n)) for key, n in sorted(report.counts.items())],
+        )
+        status.values.append(KeyValue(key="missed_deadlines", value=str(self._missed)))
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._ros_clock.now().to_msg()
+        self._diagnostics.publish(array)
+
+    def _declare(self) -> None:
+        declare = self._settings.declare
+        declare("bundle", "", "path of the policy bundle, whose robot is guarded")
+        declare("robot", "", "name of the arm, where no bundle is given")
+        declare("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}")
+        declare("rate", 100.0, "setpoints a second")
+        declare("joint_states", topics.JOINT_STATES, "topic of the joint states")
+        declare("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]")
+        declare(
+            "workspace_low",
+            [0.0, 0.0, 0.0],
+            "smallest x, y, z of the end effector, base frame [m]; equal to "
+            "workspace_high: all within reach above the mounting plane",
+        )
+        declare("workspace_high", [0.0, 0.0, 0.0], "largest x, y, z of the end effector, base frame [m]")
+        default = DEFAULT_TIGHTENING
+        declare("q_margin", default["q_margin"], "kept free at both ends of every joint's range [rad]")
+        declare("dq_scale", default["dq"], "factor on the arm's velocity limits, at most 1")
+        declare("ddq_scale", default["ddq"], "factor on the arm's acceleration limits, at most 1")
+        declare("jerk_scale", default["jerk"], "factor on the arm's jerk limits, at most 1")
+        declare("command_jump", default["command_jump"], "largest distance of a command from the setpoint [rad]")
+        declare("tracking_error", default["tracking_error"], "largest distance of the arm from the setpoint [rad]")
+        declare("state_timeout", default["state_timeout"], "greatest age of the joint state [s]")
+        declare("command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods")
+
+    def _limits(self, policy_hz: float) -> SafetyLimits:
+        """Tighten the arm's own limits by the parameters."""
+        low, high = self._settings.vector("workspace_low"), self._settings.vector("workspace_high")
+        limits = SafetyLimits.of(self.robot, None if low == high else Box(low, high))
+        number = self._settings.number
+        return limits.tightened(
+            q_margin=number("q_margin"),
+            dq=number("dq_scale"),
+            ddq=number("ddq_scale"),
+            jerk=number("jerk_scale"),
+            command_jump=number("command_jump"),
+            tracking_error=number("tracking_error"),
+            command_timeout=number("command_timeout") or default_command_timeout(policy_hz),
+            state_timeout=number("state_timeout"),
+        )
+
+
+def _robot(bundle: str, name: str) -> tuple[RobotModel, float]:
+    """Return the arm, and the policy's rate [Hz] as far as it is known."""
+    if bundle:
+        loaded = PolicyBundle.load(bundle)
+        return loaded.robot, loaded.action.rate_hz
+    return load_robot(name), 20.0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the gate until SIGINT or SIGTERM; return the exit status."""
+    ended = process.start(args)
+    try:
+        node = SafetyGateNode()
+    except (SpecError, BundleError, SafetyError) as error:
+        return process.fail("safety_gate", str(error))
+    executor = process.make_executor(node)
+    spinning_ended = threading.Event()
+    spinner = threading.Thread(target=process.spin, args=(executor, spinning_ended), daemon=True)
+    spinner.start()
+    node.get_logger().info(f"guarding '{node.robot.name}' at {1 / node.dt:.0f} Hz")
+    try:
+        node.run(ended)
+        node.close()
+    finally:
+        spinning_ended.set()
+        spinner.join()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

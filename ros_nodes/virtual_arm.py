@@ -1,0 +1,301 @@
+"""The virtual arm: a process that stands in for a real robot, its controllers and its camera, over ROS 2.
+
+Three threads: the servo loop on absolute deadlines, which also publishes the joints; the camera, which
+owns the OpenGL context; and the executor in `main`, which takes commands.
+
+    sim2real virtual-arm                      or    python -m ros_nodes.virtual_arm
+    … --ros-args -p controller:=forward_position_controller -p hidden:=reality.json -p fault:=camera_freeze
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
+
+from ros_nodes import process, qos, topics
+from ros_nodes.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
+from ros_nodes.messages import seconds
+from ros_nodes.parameters import Parameters
+from sim.camera import CameraModel
+from sim.hidden_reality import HiddenReality
+from sim.mujoco_arm import MujocoArm
+from sim.mujoco_camera import VirtualCamera, open_renderer
+from sim.robot import load_robot
+from sim.specs import SpecError
+from sim.tasks.reach import Reach
+
+SERVO_PERIOD = 0.002
+"""Seconds between two looks at the controller; physics runs in finer steps in between."""
+STATE_EVERY = 5
+"""Servo periods between two messages of joints and truth: 100 a second."""
+LARGEST_CATCH_UP = 0.05
+"""Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
+CAMERA_NICE = 5
+"""The camera's thread yields to the servo loop where cores are scarce."""
+CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
+FAULTS = {
+    "none": "all works",
+    "camera_freeze": "the driver repeats its last picture, with fresh stamps",
+    "camera_stop": "no more pictures",
+    "camera_drop": "two pictures of three are lost",
+    "joint_states_stop": "no more joint states",
+    "joint_states_nan": "one joint reads NaN",
+    "delay_jump": "joint states and pictures arrive 0.3 s late, truthfully stamped",
+    "controller_reject": "the controller refuses every command",
+}
+DELAY_JUMP = 0.3
+NOMINAL_CAMERA = Reach.cameras[0]
+"""Where policies believe the camera to stand."""
+
+
+class VirtualArmNode(Node):
+    """Topics on one side, `MujocoArm` on the other."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        """Read the parameters and build the arm; nothing moves before `start`, or once `ended` is set.
+
+        Raises:
+            SpecError: for a parameter that makes no sense.
+        """
+        super().__init__("virtual_arm")
+        parameters = Parameters(self)
+        parameters.declare("robot", "franka_panda", "name of the arm")
+        parameters.declare("hidden", "", "JSON file of a HiddenReality; empty for the default one")
+        parameters.declare("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}")
+        parameters.declare("fault", "none", f"a fault to show: {', '.join(FAULTS)}")
+        robot = load_robot(parameters.text("robot"))
+        hidden, kind = parameters.text("hidden"), parameters.text("controller")
+        self._fault = "none"
+        self._set_fault(parameters.text("fault"))
+        if kind not in CONTROLLERS:
+            raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
+        self._arm = MujocoArm(robot, NOMINAL_CAMERA, HiddenReality.load(Path(hidden)) if hidden else None)
+        self._lock = threading.Lock()  # guards the arm, the controller and the trial
+        self._trial = 0
+        self._refused = 0
+        self._placed_at = -math.inf
+        # Broadcasters list joints in the order the hardware registered them: alphabetical here, fingers first
+        self._shuffled = sorted(range(len(self._arm.joint_names)), key=lambda i: self._arm.joint_names[i])
+        self._joint_names = [self._arm.joint_names[i] for i in self._shuffled]
+        self._joint_publisher = self.create_publisher(JointState, topics.JOINT_STATES, qos.EVENT)
+        self._truth_publisher = self.create_publisher(Float64MultiArray, topics.VIRTUAL_TRUTH, qos.EVENT)
+        self._image_publisher = self.create_publisher(Image, topics.CAMERA_IMAGE, qos.EVENT)
+        self._info_publisher = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.EVENT)
+        home = np.array(robot.home)
+        if kind == "joint_trajectory_controller":
+            self._controller: TrajectoryController | ForwardController = TrajectoryController(robot.joint_names, home)
+            self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, qos.EVENT)
+        else:
+            self._controller = ForwardController(robot.joint_names, home)
+            self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, qos.EVENT)
+        self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), qos.EVENT)
+        self._ended = ended
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
+            for loop in (self._servo_loop, self._camera_loop)
+        ]
+        self.failure: str | None = None
+        """Why a thread ended before it was asked to."""
+
+    def start(self) -> None:
+        """Let time run."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait for the threads to end."""
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=2.0)
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except Exception as error:  # whatever it is, half an arm must not go on
+            self.failure = f"{loop.__name__}: {type(error).__name__}: {error}"
+            self._ended.set()
+
+    # Commands in
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        points = [TrajectoryPoint(seconds(p.time_from_start), p.positions, p.velocities) for p in message.points]
+        stamp = seconds(message.header.stamp)
+        assert isinstance(self._controller, TrajectoryController)
+        controller = self._controller
+        self._take(lambda: controller.accept(message.joint_names, points, stamp, self._now()))
+
+    def _on_forward(self, message: Float64MultiArray) -> None:
+        assert isinstance(self._controller, ForwardController)
+        controller = self._controller
+        self._take(lambda: controller.accept(message.data))
+
+    def _take(self, accept: Callable[[], None]) -> None:
+        try:
+            if self._fault == "controller_reject":
+                raise CommandRejected("the controller is not active")
+            with self._lock:
+                accept()
+        except CommandRejected as rejection:
+            self.get_logger().error(f"command rejected: {rejection}", throttle_duration_sec=1.0)
+
+    def _on_place(self, message: Float64MultiArray) -> None:
+        try:
+            trial, x, y, seed = message.data
+            with self._lock:
+                self._arm.place((x, y), int(seed))
+                self._controller.restart(np.array(self._arm.robot.home))
+                self._trial = int(trial)
+        except (ValueError, SpecError) as error:
+            self.get_logger().error(f"{topics.VIRTUAL_PLACE}: {error}; expected [trial, x, y, seed]")
+
+    def _set_fault(self, fault: str) -> None:
+        if fault not in FAULTS:
+            raise SpecError(f"unknown fault '{fault}'; known are {', '.join(FAULTS)}")
+        self._fault = fault
+
+    def _try_fault(self, fault: str) -> None:
+        try:
+            self._set_fault(fault)
+            self.get_logger().warning(f"fault '{fault}': {FAULTS[fault]}")
+        except SpecError as error:
+            self.get_logger().error(str(error))
+
+    # The servo loop
+
+    def _servo_loop(self) -> None:
+        deadline = time.monotonic()
+        late = 0.0
+        tick = 0
+        queue: list[tuple[float, JointState]] = []
+        while not self._ended.is_set():
+            deadline += SERVO_PERIOD
+            behind = time.monotonic() - deadline
+            if behind > LARGEST_CATCH_UP:
+                deadline += behind
+                late += behind
+                self.get_logger().warning(
+                    f"the machine stalled for {behind:.2f} s (all stalls: {late:.2f} s)", throttle_duration_sec=1.0
+                )
+            elif behind < 0:
+                time.sleep(-behind)
+            with self._lock:
+                self._servo()
+                self._arm.advance(SERVO_PERIOD)
+                tick += 1
+                if tick % STATE_EVERY:
+                    continue
+                reading = self._arm.read()
+                truth = [self._trial, self._arm.time, *self._arm.ee_pos, *self._arm.goal]
+            self._truth_publisher.publish(Float64MultiArray(data=truth))
+            joints = JointState(name=self._joint_names)
+            joints.header.stamp = self._stamp()
+            joints.position = reading.q[self._shuffled].tolist()
+            joints.velocity = reading.dq[self._shuffled].tolist()
+            joints.effort = reading.tau[self._shuffled].tolist()
+            if self._fault == "joint_states_nan":
+                joints.position[-1] = math.nan
+            delay = DELAY_JUMP if self._fault == "delay_jump" else 0.0
+            queue.append((time.monotonic() + delay, joints))
+            while queue and (queue[0][0] <= time.monotonic() or not delay):
+                message = queue.pop(0)[1]
+                if self._fault != "joint_states_stop":
+                    self._joint_publisher.publish(message)
+
+    def _servo(self) -> None:
+        q, dq = self._controller.sample(self._now())
+        if not np.isfinite(q).all():
+            # Neither libfranka nor other drivers pass NaN to their motors: the arm stays where it was sent last
+            self._refused += 1
+            self.get_logger().error("driver: joint command is not finite; holding", throttle_duration_sec=1.0)
+            return
+        self._arm.command(q, dq)
+
+    # The camera
+
+    def _camera_loop(self) -> None:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAMERA_NICE)
+        camera = VirtualCamera(self._arm, open_renderer(self._arm))
+        self.declare_parameter("renderer", camera.renderer.name)
+        self.get_logger().info(f"camera drawn by {camera.renderer.name}")
+        settings = self._arm.hidden.camera
+        rng = np.random.default_rng()
+        image, pixels = _image_message(self._arm.camera)
+        info = CameraInfo(**self._arm.camera.info_fields())
+        info.header.frame_id = image.header.frame_id
+        exposure = time.monotonic()
+        frame = 0
+        while not self._ended.is_set():
+            with self._lock:
+                snapshot = self._arm.snapshot()
+            stamp = self._stamp()
+            if self._fault != "camera_freeze":
+                pixels[:] = camera.take(snapshot, rng)
+            delay = settings.delay + (DELAY_JUMP if self._fault == "delay_jump" else 0.0)
+            self._ended.wait(max(0.0, exposure + delay - time.monotonic()))
+            frame += 1
+            if not (self._fault == "camera_stop" or (self._fault == "camera_drop" and frame % 3)):
+                image.header.stamp = info.header.stamp = stamp
+                self._info_publisher.publish(info)
+                self._image_publisher.publish(image)
+            exposure = max(exposure + 1 / settings.rate_hz, time.monotonic() - 1 / settings.rate_hz)
+            self._ended.wait(max(0.0, exposure - time.monotonic()))
+        camera.renderer.close()
+
+    # Clocks
+
+    def _now(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def _stamp(self) -> Time:
+        return self.get_clock().now().to_msg()
+
+
+def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:
+    """Make a message whose pixels (height, width, 3) can be written in place: assigning would copy, slowly."""
+    data = array.array("B", bytes(camera.height * camera.width * 3))
+    message = Image(height=camera.height, width=camera.width, encoding="rgb8", step=camera.width * 3, data=data)
+    message.header.frame_id = f"camera_{camera.name}_optical_frame"
+    pixels = np.frombuffer(message.data, np.uint8).reshape(camera.height, camera.width, 3)
+    return message, pixels
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until SIGINT or SIGTERM; return the exit status."""
+    sys.setswitchinterval(0.0005)  # 5 ms, the default, is two servo periods
+    ended = process.start(args)
+    try:
+        node = VirtualArmNode(ended)
+    except SpecError as error:
+        return process.fail("virtual_arm", str(error))
+    executor = process.make_executor(node)
+    gc.collect()
+    gc.freeze()  # the model and the modules stay: no collection needs to walk them
+    node.start()
+    process.spin(executor, ended)
+    node.join()
+    executor.remove_node(node)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0 if node.failure is None else process.fail("virtual_arm", node.failure)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

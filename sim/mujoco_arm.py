@@ -1,0 +1,204 @@
+"""An arm in MuJoCo that behaves as a real one does towards whoever commands it.
+
+It shares nothing with the training simulation but the URDF's kinematics: another engine, identified
+inertias, joint friction, soft servos, imperfect gravity compensation, delays and encoder errors, all from
+`HiddenReality`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.camera import CameraModel
+from sim.hidden_reality import HiddenReality, HiddenScene
+from sim.mujoco_gl import mujoco
+from sim.mujoco_scene import TIMESTEP, build_scene
+from sim.real_lens import pinhole_around, true_camera
+from sim.robot import RobotModel
+from sim.specs import SpecError
+from sim.tasks.reach import ABOVE
+
+VELOCITY_NOISE = 0.004
+"""Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What changes from trial to trial without anybody touching the camera."""
+
+    object_colour: tuple[float, ...] = (0.82, 0.10, 0.09)
+    """RGB in [0, 1]."""
+    light: float = 1.0
+    """Factor on every light."""
+
+    @classmethod
+    def draw(cls, scene: HiddenScene, rng: np.random.Generator) -> Looks:
+        """Draw a trial's looks."""
+        colour = scene.object_colours[rng.integers(len(scene.object_colours))]
+        return cls(colour, 1 + scene.light_variation * rng.uniform(-1, 1))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a renderer needs, copied, so that it can draw while the arm moves on."""
+
+    time: float
+    """Seconds on the arm's clock."""
+    qpos: np.ndarray
+    """MuJoCo's generalised positions."""
+    looks: Looks
+
+
+@dataclass(frozen=True)
+class JointReading:
+    """One sample of the arm's encoders."""
+
+    names: tuple[str, ...]
+    """Arm joints, then finger joints."""
+    q: np.ndarray
+    """[rad], fingers [m]."""
+    dq: np.ndarray
+    """[rad/s], fingers [m/s]."""
+    tau: np.ndarray
+    """Motor torques [N·m], fingers [N]."""
+
+
+class MujocoArm:
+    """One arm at its table, advanced in steps of `TIMESTEP`."""
+
+    def __init__(self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None):
+        """Build the scene and put the arm at home.
+
+        Args:
+            robot: the arm; needs the URDF file with its meshes.
+            camera: the nominal camera, which the real one is off from by the hidden errors.
+            hidden: what is true; the default reality if None.
+
+        Raises:
+            SpecError: if the robot has no URDF file, or the hidden values do not fit it.
+        """
+        self.robot = robot
+        self.hidden = hidden or HiddenReality()
+        self.camera = true_camera(camera, self.hidden.camera)
+        """The camera as it really is; its pose is not for policies."""
+        self.drawn_camera = pinhole_around(self.camera)
+        """The centred, undistorted camera that renderers draw."""
+        self.model = build_scene(robot, self.drawn_camera, self.hidden)
+        self._data = mujoco.MjData(self.model)
+        fingers = robot.gripper.joint_names if robot.gripper is not None else ()
+        self.joint_names = (*robot.joint_names, *fingers)
+        """Every joint that has a motor: the arm's, then the fingers'."""
+        joints = [self.model.joint(name) for name in self.joint_names]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dof = np.array([joint.dofadr[0] for joint in joints])
+        self._ctrl = np.array([self.model.actuator(name).id for name in self.joint_names])
+        self._object_qpos = int(self.model.joint("object").qposadr[0])
+        self._object_body = int(self.model.body("object").id)
+        self._ee_site = int(self.model.site("ee").id)
+        arm = self.hidden.arm
+        n = len(robot.joint_names)
+        self._offset = np.zeros(len(self.joint_names))
+        self._offset[:n] = arm.encoder_offset
+        self._lead = np.array(arm.kd) / np.array(arm.kp)  # velocity command, as an equivalent position
+        self._rest = np.zeros(len(self.joint_names))
+        self._rest[:n] = robot.home
+        if robot.gripper is not None:
+            self._rest[n:] = robot.gripper.opened
+        self._pending: deque[tuple[float, np.ndarray]] = deque()
+        self._rng = np.random.default_rng(0)
+        self.looks = Looks()
+        self.place((0.5, 0.0), seed=0)
+
+    @property
+    def time(self) -> float:
+        """Seconds since the arm was built; goes on through `place`."""
+        return self._data.time
+
+    def place(self, object_xy: tuple[float, float], seed: int) -> None:
+        """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw new looks.
+
+        Raises:
+            SpecError: if the place is off the table.
+        """
+        x, y = object_xy
+        table = self.model.geom("table")
+        if not (np.abs(np.array([x, y]) - table.pos[:2]) < table.size[:2] - 0.03).all():
+            low, high = table.pos[:2] - table.size[:2] + 0.03, table.pos[:2] + table.size[:2] - 0.03
+            raise SpecError(
+                f"virtual arm: the cube cannot stand at ({x:.3f}, {y:.3f}) m, which is off the table; "
+                f"expected x in [{low[0]:.2f}, {high[0]:.2f}] and y in [{low[1]:.2f}, {high[1]:.2f}]"
+            )
+        self._rng = np.random.default_rng(seed)
+        self.looks = Looks.draw(self.hidden.scene, self._rng)
+        data, now = self._data, self._data.time
+        mujoco.mj_resetData(self.model, data)
+        data.time = now
+        self._pending.clear()
+        data.qpos[self._qpos] = self._rest - self._offset
+        data.ctrl[self._ctrl] = self._rest - self._offset
+        angle = self._rng.uniform(-np.pi, np.pi)
+        half = self.hidden.scene.object_size / 2
+        data.qpos[self._object_qpos : self._object_qpos + 7] = (
+            *(x, y, half),
+            *(np.cos(angle / 2), 0, 0, np.sin(angle / 2)),
+        )
+        mujoco.mj_forward(self.model, data)
+
+    def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
+        """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.
+
+        Raises:
+            SpecError: for a wrong length or a value that is not finite.
+        """
+        n = len(self.robot.joint_names)
+        q = np.asarray(q, np.float64)
+        if q.shape != (n,) or not np.isfinite(q).all():
+            raise SpecError(f"virtual arm: joint target {q}, expected {n} finite values")
+        target = q - self._offset[:n]
+        if dq is not None:
+            target = target + self._lead * dq
+        self._pending.append((self._data.time + self.hidden.arm.command_delay, target))
+
+    def advance(self, duration: float) -> None:
+        """Let `duration` [s] pass, rounded to whole steps of `TIMESTEP`."""
+        data, n = self._data, len(self.robot.joint_names)
+        for _ in range(round(duration / TIMESTEP)):
+            while self._pending and self._pending[0][0] <= data.time + 1e-9:
+                data.ctrl[self._ctrl[:n]] = self._pending.popleft()[1]
+            mujoco.mj_step(self.model, data)
+
+    def read(self) -> JointReading:
+        """Read the encoders, with their noise and zero errors, in the order of `joint_names`."""
+        n = len(self.robot.joint_names)
+        q = self._data.qpos[self._qpos] + self._offset
+        q[:n] += self.hidden.arm.encoder_noise * self._rng.standard_normal(n)
+        dq = self._data.qvel[self._dof].copy()
+        dq[:n] += VELOCITY_NOISE * self._rng.standard_normal(n)
+        return JointReading(self.joint_names, q, dq, self._data.qfrc_actuator[self._dof].copy())
+
+    def snapshot(self) -> Snapshot:
+        """Copy what a renderer needs."""
+        return Snapshot(self._data.time, self._data.qpos.copy(), self.looks)
+
+    @property
+    def q(self) -> np.ndarray:
+        """True joint positions (n,) [rad]: for judges and tests, no sensor knows them."""
+        return self._data.qpos[self._qpos[: len(self.robot.joint_names)]].copy()
+
+    @property
+    def ee_pos(self) -> np.ndarray:
+        """True position (3,) of the end effector [m, base frame]."""
+        return self._data.site_xpos[self._ee_site].copy()
+
+    @property
+    def object_pos(self) -> np.ndarray:
+        """True position (3,) of the cube's centre [m, base frame]."""
+        return self._data.xpos[self._object_body].copy()
+
+    @property
+    def goal(self) -> np.ndarray:
+        """The point (3,) above the cube that the end effector should reach [m, base frame]."""
+        return self.object_pos + np.array([0.0, 0.0, ABOVE])
