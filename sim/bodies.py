@@ -45,6 +45,8 @@ class RigidBody:
     """Centre of mass in the body's frame [m]."""
     solid: bool = True
     """Whether things can touch it; a mark on the table is only seen."""
+    inertia_scale: float = 1.0
+    """Factor of the moments of inertia that the shape would have with its mass spread evenly."""
     colour: tuple[float, float, float] = (0.7, 0.7, 0.7)
     """Nominal RGB in [0, 1]."""
 

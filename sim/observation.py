@@ -25,6 +25,8 @@ class CameraFrame:
     """Time of exposure [s], on the robot's clock."""
     image: np.ndarray
     """RGB uint8, height × width × 3."""
+    depth: np.ndarray | None = None
+    """(height, width) float32 [m] along the optical axis, 0 where unknown; for cameras that measure it."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,13 @@ class ObservationBuilder:
                 self._sources[array.name] = PROPRIOCEPTION[array.name]
             elif array.is_image:
                 self._sources[array.name] = self._image_source(array, cameras, incoming or {})
+            elif array.name.startswith("depth_"):
+                self._sources[array.name] = self._depth_source(array, cameras, incoming or {})
             elif array.name not in privileged:
                 raise SpecError(
                     f"observation: '{array.name}' cannot be measured on a robot; known are "
-                    f"{', '.join(PROPRIOCEPTION)} and image_<camera>. Is this a teacher's bundle? Deploy the student's"
+                    f"{', '.join(PROPRIOCEPTION)}, image_<camera> and depth_<camera>. "
+                    "Is this a teacher's bundle? Deploy the student's"
                 )
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -169,5 +174,29 @@ class ObservationBuilder:
             if frame is None:
                 raise SpecError(f"camera '{name}': no frame yet")
             return rectify(frame.image)
+
+        return source
+
+    @staticmethod
+    def _depth_source(
+        array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]
+    ) -> Source:
+        name = array.name.removeprefix("depth_")
+        if name not in cameras:
+            raise SpecError(
+                f"observation: '{array.name}' needs camera '{name}'; there are {', '.join(cameras) or 'none'}"
+            )
+        trained, real = cameras[name], incoming.get(name, cameras[name])
+        if (real.height, real.width) != (trained.height, trained.width) or not np.allclose(real.K, trained.K):
+            raise SpecError(
+                f"'{array.name}': camera '{name}' is {real.height} × {real.width} with another K than the policy's "
+                f"{trained.height} × {trained.width}; rectify and resize its depth images in the driver"
+            )
+
+        def source(state: RobotState, robot: RobotModel) -> np.ndarray:
+            frame = state.frames.get(name)
+            if frame is None or frame.depth is None:
+                raise SpecError(f"camera '{name}': no depth image yet")
+            return frame.depth
 
         return source

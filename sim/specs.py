@@ -77,6 +77,11 @@ class ArraySpec:
         """Specify an RGB image, uint8, height × width × 3."""
         return cls(name, (height, width, 3), "uint8", 0, 255)
 
+    @classmethod
+    def depth(cls, name: str, height: int, width: int) -> ArraySpec:
+        """Specify a depth image, float32, height × width [m]; 0 where unknown."""
+        return cls(name, (height, width), "float32", 0.0, 100.0, unit="m")
+
     def to_dict(self) -> dict:
         """Return plain JSON types; infinite bounds become None."""
         data = asdict(self)

@@ -24,11 +24,11 @@ from sim.robot import RobotModel
 GRAVITY = 9.81
 TABLE_SIZE = (1.2, 1.6, 0.04)
 TABLE_CENTRE = (0.4, 0.0)
-SHAPE_STEP = 2.5e-4
+SHAPE_STEP = 1e-4
 """Sizes are rounded to this [m], so that collision shapes, which PyBullet never frees, can be shared."""
 FINGER_GEAR = 500.0
 """Force that keeps the fingers level with each other [N]."""
-MOST_REBUILDS = 20_000
+MOST_BUILDS = 5_000
 """PyBullet leaks about 1 kB for each body built; after this many the client is opened anew."""
 
 
@@ -70,7 +70,8 @@ class World:
         self._open()
 
     def _open(self) -> None:
-        self._built = 0
+        self._builds = 0
+        self._built: list[RigidBody] = []
         self._bodies: dict[str, int] = {}
         self._com: dict[str, tuple[float, float, float]] = {}
         self._shapes: dict[tuple, int] = {}
@@ -85,6 +86,10 @@ class World:
             except pybullet.error as error:
                 pybullet.disconnect(self.client)
                 raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
+        # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder
+        self._nothing_to_see = pybullet.createVisualShape(
+            pybullet.GEOM_BOX, halfExtents=(1e-4, 1e-4, 1e-4), physicsClientId=self.client
+        )
         pybullet.setTimeStep(1.0 / self.physics_hz, physicsClientId=self.client)
         pybullet.setPhysicsEngineParameter(
             numSolverIterations=50,  # fewer weaken the grasp
@@ -120,6 +125,8 @@ class World:
                 physicsClientId=self.client,
             )
             pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
+        moving = [info[0] for info in infos if info[2] != pybullet.JOINT_FIXED]
+        self._chain_order = [moving.index(joint) for joint in self.joints]
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(self.arm, i, physicsClientId=self.client) for i in self._links]
         damping = (0.0, *(info[6] for info in infos))
@@ -133,7 +140,7 @@ class World:
 
         Bodies stand at the origin until `place`d. Reads the `dynamics` parameters; those not given are nominal.
         """
-        if self._built > MOST_REBUILDS:
+        if self._builds > MOST_BUILDS:
             self.close()
             self._open()
         get = parameters.get
@@ -146,10 +153,6 @@ class World:
             physicsClientId=self.client,
         )
         self._apply_to_arm(parameters)
-        for body_id in self._bodies.values():
-            pybullet.removeBody(body_id, physicsClientId=self.client)
-        self._bodies.clear()
-        self._com.clear()
         table = RigidBody(
             "table",
             (Shape("box", TABLE_SIZE),),
@@ -158,9 +161,29 @@ class World:
         )
         self.table_height = get("table_height", 0.0)
         self.bodies = (table, *bodies)
-        for body in self.bodies:
-            self._build(body)
+        self._rebuild()
         self.place("table", (*TABLE_CENTRE, self.table_height - TABLE_SIZE[2] / 2))
+
+    def _rebuild(self) -> None:
+        """Build all bodies, what never moves first; from the front on, keep what does not move and has the same shape.
+
+        PyBullet's order of bodies, which decides on the last bits of a result, is thus always the same.
+        """
+        wanted = sorted(self.bodies, key=lambda body: body.mass > 0)
+        kept = 0
+        for old, new in zip(self._built, wanted):
+            if new.mass > 0 or (old.name, old.shapes, old.solid, old.mass) != (new.name, new.shapes, new.solid, 0.0):
+                break
+            kept += 1
+        for body in reversed(self._built[kept:]):
+            pybullet.removeBody(self._bodies.pop(body.name), physicsClientId=self.client)
+        for body in wanted[:kept]:
+            self._set_contact(self._bodies[body.name], body)
+        for body in wanted[kept:]:
+            self._bodies[body.name] = self._build(body)
+        self._builds += len(wanted) - kept
+        self._built = wanted
+        self._com = {body.name: body.com for body in wanted}
 
     def _apply_to_arm(self, parameters: Mapping[str, float]) -> None:
         """Set what differs from what is set; every value is computed from the nominal one."""
@@ -191,16 +214,24 @@ class World:
             )
         self._arm_set = wanted
 
-    def _build(self, body: RigidBody) -> None:
+    def _build(self, body: RigidBody) -> int:
         body_id = pybullet.createMultiBody(
             body.mass,
             self._shape(body.shapes) if body.solid else -1,
-            -1,
+            self._nothing_to_see,
             baseInertialFramePosition=body.com,
             physicsClientId=self.client,
         )
         if body_id < 0:
             raise WorldError(f"body '{body.name}': PyBullet cannot build {body.shapes}")
+        self._set_contact(body_id, body)
+        if body.inertia_scale != 1.0:
+            inertia = pybullet.getDynamicsInfo(body_id, -1, physicsClientId=self.client)[2]
+            scaled = [body.inertia_scale * v for v in inertia]
+            pybullet.changeDynamics(body_id, -1, localInertiaDiagonal=scaled, physicsClientId=self.client)
+        return body_id
+
+    def _set_contact(self, body_id: int, body: RigidBody) -> None:
         pybullet.changeDynamics(
             body_id,
             -1,
@@ -213,9 +244,6 @@ class World:
             frictionAnchor=1,  # without it a body at rest creeps by 0.4 mm/s at this solver residual
             physicsClientId=self.client,
         )
-        self._bodies[body.name] = body_id
-        self._com[body.name] = body.com
-        self._built += 1
 
     def _shape(self, shapes: tuple[Shape, ...]) -> int:
         rounded = [[SHAPE_STEP * round(v / SHAPE_STEP) for v in (*s.size, *s.position)] for s in shapes]
@@ -307,6 +335,45 @@ class World:
             forces=forces,
             physicsClientId=self.client,
         )
+
+    def drive_velocity(self, velocities: list[float], forces: list[float]) -> None:
+        """Set velocity targets of the arm's joints [rad/s], with torque limits [N·m]; fingers are left alone."""
+        pybullet.setJointMotorControlArray(
+            self.arm,
+            self.joints,
+            pybullet.VELOCITY_CONTROL,
+            targetVelocities=velocities,
+            forces=forces,
+            physicsClientId=self.client,
+        )
+
+    def drive_torque(self, torques: list[float]) -> None:
+        """Apply torques to the arm's joints [N·m] during the next tick; their motors must be off."""
+        pybullet.setJointMotorControlArray(
+            self.arm, self.joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=self.client
+        )
+
+    def drive_fingers(self, target: float, gain: float, force: float) -> None:
+        """Set the position target of all fingers [m]: gain per tick, force limit [N]."""
+        count = len(self.fingers)
+        pybullet.setJointMotorControlArray(
+            self.arm,
+            self.fingers,
+            pybullet.POSITION_CONTROL,
+            targetPositions=[target] * count,
+            positionGains=[gain] * count,
+            forces=[force] * count,
+            physicsClientId=self.client,
+        )
+
+    def dynamics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the arm's mass matrix (n, n) [kg·m²] and what gravity and motion take (n,) [N·m], from `read`."""
+        fingers = [self.opening] * len(self.fingers)
+        q, dq = [*self.q.tolist(), *fingers], [*self.dq.tolist(), *[0.0] * len(fingers)]
+        M = pybullet.calculateMassMatrix(self.arm, q, physicsClientId=self.client)
+        h = pybullet.calculateInverseDynamics(self.arm, q, dq, [0.0] * len(q), physicsClientId=self.client)
+        order = self._chain_order
+        return np.array(M)[np.ix_(order, order)], np.array(h)[order]
 
     def step(self) -> None:
         """Advance by one tick."""

@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, distance
+from sim.tasks.task import Scene, Task, distance, material
 
 X_RANGE = (0.42, 0.60)
 Y_RANGE = (-0.15, 0.15)
@@ -56,8 +56,7 @@ class Insert(Task):
         peg = RigidBody(
             "object",
             (Shape("cylinder", (PEG_RADIUS, PEG_LENGTH)),),
-            mass=parameters["object_mass"],
-            friction=parameters["object_friction"],
+            **material(parameters),
             colour=(0.85, 0.15, 0.12),
         )
         hole = PEG_RADIUS + parameters["clearance"]  # half the side

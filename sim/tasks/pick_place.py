@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import Scene, Task, apart, distance
+from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -31,6 +31,8 @@ class PickPlace(Task):
     needs_gripper = True
     landmarks = ("object", "pad")
     params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
         # =U(0.03, 0.08)
@@ -51,9 +53,8 @@ class PickPlace(Task):
         """A cube and a pad."""
         cube = box(
             "object",
-            (parameters["object_size"],) * 3,
-            mass=parameters["object_mass"],
-            friction=parameters["object_friction"],
+            cube_size(parameters),
+            **material(parameters),
             colour=(0.85, 0.15, 0.12),
         )
         return cube, box("pad", (PAD, PAD, parameters["pad_height"]), colour=(0.15, 0.35, 0.80))
@@ -62,9 +63,10 @@ class PickPlace(Task):
         """Stand both somewhere, apart from each other, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
         xy = apart(rng, X_RANGE, Y_RANGE, 0.16, 2)
-        scene.place("object", (*xy[0], scene.table_height + self._half), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        rise = cube_size(parameters)[2] / 2
+        scene.place("object", (*xy[0], scene.table_height + rise), yaw_quat(rng.uniform(-np.pi, np.pi)))
         scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"] / 2))
-        self._goal = np.array([*xy[1], scene.table_height + parameters["pad_height"] + self._half])
+        self._goal = np.array([*xy[1], scene.table_height + parameters["pad_height"] + rise])
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """Centre of a cube that stands on the pad (3,) [m]."""

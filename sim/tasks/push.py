@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, apart, distance
+from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
@@ -34,6 +34,8 @@ class Push(Task):
     opening = 0.0
     landmarks = ("object", "mark")
     params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.04, 0.055)
         Param("object_size", 0.045, "=", U(0.04, 0.055), "m", "dynamics", "Edge of the cube.", positive=True),
     )
@@ -52,9 +54,8 @@ class Push(Task):
         """A cube, and a mark that is only painted."""
         cube = box(
             "object",
-            (parameters["object_size"],) * 3,
-            mass=parameters["object_mass"],
-            friction=parameters["object_friction"],
+            cube_size(parameters),
+            **material(parameters),
             colour=(0.85, 0.15, 0.12),
         )
         return cube, box("mark", (MARK, MARK, 0.001), solid=False, colour=(0.10, 0.55, 0.25))
@@ -63,9 +64,10 @@ class Push(Task):
         """Put both somewhere, at least 0.1 m apart, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
         xy = apart(rng, X_RANGE, Y_RANGE, 0.10, 2)
-        scene.place("object", (*xy[0], scene.table_height + self._half), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        height = scene.table_height + cube_size(parameters)[2] / 2
+        scene.place("object", (*xy[0], height), yaw_quat(rng.uniform(-np.pi, np.pi)))
         scene.place("mark", (*xy[1], scene.table_height + 0.0005))
-        self._goal = np.array([*xy[1], scene.table_height + self._half])
+        self._goal = np.array([*xy[1], height])
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """Centre of a cube that stands on the mark (3,) [m]."""

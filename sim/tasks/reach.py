@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, distance
+from sim.tasks.task import Scene, Task, cube_size, distance
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -30,6 +30,8 @@ class Reach(Task):
     hold_time = 0.5
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
     )
@@ -45,7 +47,7 @@ class Reach(Task):
         return (
             box(
                 "object",
-                (parameters["object_size"],) * 3,
+                cube_size(parameters),
                 mass=parameters["object_mass"],
                 friction=parameters["object_friction"],
                 colour=(0.85, 0.15, 0.12),
@@ -55,7 +57,7 @@ class Reach(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""
         x, y = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
-        z = scene.table_height + parameters["object_size"] / 2
+        z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (x, y, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:

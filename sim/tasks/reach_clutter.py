@@ -12,7 +12,7 @@ from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, apart, distance
+from sim.tasks.task import Scene, Task, apart, distance, material
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -56,8 +56,7 @@ class ReachClutter(Task):
         cube = box(
             "object",
             (size, size, size),
-            mass=parameters["object_mass"],
-            friction=parameters["object_friction"],
+            **material(parameters),
             colour=(0.85, 0.15, 0.12),
         )
         post = (Shape("cylinder", (POST_RADIUS, parameters["post_height"])),)

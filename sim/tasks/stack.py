@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import Scene, Task, apart, distance
+from sim.tasks.task import Scene, Task, apart, distance, material
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -50,11 +50,11 @@ class Stack(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """Two cubes of one material."""
-        mass, friction = parameters["object_mass"], parameters["object_friction"]
         upper, lower = parameters["object_size"], parameters["base_size"]
+        mass, friction = parameters["object_mass"] * (lower / upper) ** 3, parameters["object_friction"]
         return (
-            box("object", (upper,) * 3, mass=mass, friction=friction, colour=(0.85, 0.15, 0.12)),
-            box("base", (lower,) * 3, mass=mass * (lower / upper) ** 3, friction=friction, colour=(0.15, 0.35, 0.80)),
+            box("object", (upper,) * 3, **material(parameters), colour=(0.85, 0.15, 0.12)),
+            box("base", (lower,) * 3, mass=mass, friction=friction, colour=(0.15, 0.35, 0.80)),
         )
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 
@@ -153,3 +153,36 @@ def apart(
                 if len(points) == count + len(away_from):
                     return np.array(points[len(away_from) :]).reshape(count, 2)
         gap *= 0.9
+
+
+class Material(TypedDict):
+    """Fields of a `RigidBody` that parameters vary."""
+
+    mass: float
+    friction: float
+    rolling_friction: float
+    spinning_friction: float
+    restitution: float
+    inertia_scale: float
+    com: tuple[float, float, float]
+
+
+def material(parameters: Mapping[str, float]) -> Material:
+    """Return what the `object_…` parameters make of the body that is handled."""
+    p = parameters
+    edge = p.get("object_size", 0.0)  # a peg has none: its centre of mass stays in the middle
+    return {
+        "mass": p["object_mass"],
+        "friction": p["object_friction"],
+        "rolling_friction": p["object_rolling"],
+        "spinning_friction": p["object_spinning"],
+        "restitution": p["object_restitution"],
+        "inertia_scale": p["object_inertia"],
+        "com": (edge * p["object_com_x"], edge * p["object_com_y"], edge * p["object_com_z"]),
+    }
+
+
+def cube_size(parameters: Mapping[str, float]) -> tuple[float, float, float]:
+    """Return the edges of the cube that is handled [m]."""
+    edge = parameters["object_size"]
+    return edge, edge, edge * parameters["object_aspect"]
