@@ -31,8 +31,7 @@ def arm() -> MujocoArm:
 def renderer(arm: MujocoArm, request: pytest.FixtureRequest) -> CameraRenderer:
     try:
         return request.param(arm)
-    except RendererUnavailable as unavailable:  # the other one stands in for it there, and is tested
-        assert "apt install" in str(unavailable)
+    except RendererUnavailable:  # no OpenGL here: the other one stands in for it, as it does in a session
         return RasterRenderer(arm)
 
 
@@ -190,7 +189,7 @@ def test_bad_input_is_refused(arm: MujocoArm, tmp_path) -> None:
         HiddenReality.from_dict({"arm": {"kq": 1}})
     with pytest.raises(SpecError, match="cannot be read"):
         HiddenReality.load(tmp_path / "nothing.json")
-    with pytest.raises(SpecError, match="arm.kp has 2 values, 'franka_panda' has 7 joints"):
+    with pytest.raises(SpecError, match=r"arm\.kp has 2 values, 'franka_panda' has 7 joints"):
         with_arm(kp=(1.0, 2.0))
     with pytest.raises(SpecError, match="off the table"):
         arm.place((3.0, 0.0), seed=0)
