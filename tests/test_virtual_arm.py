@@ -176,6 +176,10 @@ def test_faults_on_request(ros: RosBench) -> None:
     time.sleep(0.2)
     now = 1e-9 * ros.observer.get_clock().now().nanoseconds
     assert 0.25 < now - seconds(arm.joints[-1].header.stamp) < 0.6
+    show("clock_jump", settle=0.5)
+    time.sleep(0.1)
+    now = 1e-9 * ros.observer.get_clock().now().nanoseconds
+    assert 0.8 < seconds(arm.joints[-1].header.stamp) - now < 1.1
     show("controller_reject")
     arm.trajectory.publish(trajectory(PANDA.joint_names, HOME + 0.2, 0.1))
     time.sleep(0.3)
