@@ -218,7 +218,9 @@ def _weld(group: list) -> tuple[np.ndarray, np.ndarray]:
     return vertices[first], faces[distinct]
 
 
-def _decimate(vertices: np.ndarray, faces: np.ndarray, target: int, size: float) -> tuple[np.ndarray, np.ndarray]:
+def _decimate(
+    vertices: np.ndarray, faces: np.ndarray, target: int, size: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Reduce to about `target` triangles, each connected piece apart.
 
     A piece that would lose surface keeps more triangles: the quadrics of fast-simplification see no
