@@ -3,15 +3,17 @@
 ros2 launch sim2real_arms virtual.launch.py bundle:=<path>
 """
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from launch import LaunchDescription
+
 
 def generate_launch_description():
+    """Declare the arguments and start the nodes; when one of them ends, so do the others."""
     config = PathJoinSubstitution([FindPackageShare("sim2real_arms"), "config"])
     arguments = [
         DeclareLaunchArgument("bundle", description="path of the policy bundle, a folder or a zip"),

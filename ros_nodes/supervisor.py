@@ -17,6 +17,7 @@ from collections.abc import Callable
 import rclpy
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
 from rclpy.node import Node
 from std_msgs.msg import String, UInt64
 from std_srvs.srv import Trigger
@@ -55,9 +56,9 @@ class Supervisor(Node):
         self.create_subscription(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
         self.create_subscription(String, topics.GATE_STATE, lambda m: self._on_state("safety gate", m), qos.LATCHED)
         self.create_subscription(String, topics.POLICY_STATE, lambda m: self._on_state(self._name, m), qos.LATCHED)
-        self._change = self.create_client(ChangeState, f"/{self._name}/change_state")
-        self._get = self.create_client(GetState, f"/{self._name}/get_state")
-        self._stop = self.create_client(Trigger, topics.GATE_STOP)
+        self._change: Client = self.create_client(ChangeState, f"/{self._name}/change_state")
+        self._get: Client = self.create_client(GetState, f"/{self._name}/get_state")
+        self._stop: Client = self.create_client(Trigger, topics.GATE_STOP)
 
     def run(self) -> None:
         """Start the policy, then watch until the end.
