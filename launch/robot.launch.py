@@ -5,6 +5,8 @@ Starts in shadow mode: everything runs, nothing moves. To move, say so twice:
 ros2 launch sim2real_arms robot.launch.py bundle:=<path> shadow:=false activate:=true
 """
 
+import os
+
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -12,6 +14,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
+
+# Fast DDS 3, which came with Kilted, renamed it
+FAST_DDS = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
 
 
 def generate_launch_description():
@@ -61,9 +66,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *arguments,
-            # The first name is Fast DDS 3's (Kilted), the second Fast DDS 2's (Humble, Jazzy)
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
+            SetEnvironmentVariable(f"{FAST_DDS}_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
             node(
                 "safety_gate",
                 {

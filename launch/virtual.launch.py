@@ -3,6 +3,8 @@
 ros2 launch sim2real_arms virtual.launch.py bundle:=<path>
 """
 
+import os
+
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -10,6 +12,9 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
+
+# Fast DDS 3, which came with Kilted, renamed it
+FAST_DDS = "FASTRTPS" if os.environ.get("ROS_DISTRO") in ("humble", "jazzy") else "FASTDDS"
 
 
 def generate_launch_description():
@@ -52,9 +57,7 @@ def generate_launch_description():
     return LaunchDescription(
         [
             *arguments,
-            # The first name is Fast DDS 3's (Kilted), the second Fast DDS 2's (Humble, Jazzy)
-            SetEnvironmentVariable("FASTDDS_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
-            SetEnvironmentVariable("FASTRTPS_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
+            SetEnvironmentVariable(f"{FAST_DDS}_DEFAULT_PROFILES_FILE", PathJoinSubstitution([config, "fastdds.xml"])),
             node(
                 "virtual_arm",
                 {
