@@ -54,6 +54,7 @@ class SafetyGate:
         self._lock = threading.Lock()
         self._state: RobotState | None = None
         self._command: Command | None = None
+        self._source = ""
         self._heartbeat = -np.inf
         self._e_stop = False
         self._listening = False
@@ -80,15 +81,20 @@ class SafetyGate:
                 return
             self._state = state
 
-    def on_command(self, q: np.ndarray, now: float) -> None:
-        """Take the policy's newest target (n,) [rad]."""
+    def on_command(self, q: np.ndarray, now: float, source: str = "") -> None:
+        """Take the newest target (n,) [rad] of the policy named `source`; two policies at once are a fault."""
         with self._lock:
-            self._command = Command(np.array(q, np.float64), now)
+            if self._command is not None and source != self._source:
+                names = f"'{self._source}' and '{source}'"
+                self._stop_requests.append(("two_policies", f"two policies command at once: {names}; deactivate one"))
+                return
+            self._command, self._source = Command(np.array(q, np.float64), now), source
 
-    def on_release(self) -> None:
-        """The policy is done: come to rest."""
+    def on_release(self, source: str = "") -> None:
+        """The policy named `source` is done: come to rest."""
         with self._lock:
-            self._command = None
+            if source == self._source:
+                self._command = None
 
     def on_heartbeat(self, now: float) -> None:
         """The policy process is alive."""

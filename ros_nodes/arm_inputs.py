@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 import time
@@ -48,7 +47,7 @@ class ArmInputs:
             robot: the arm.
             joint_states: topic.
             cameras: topics of each camera, by the policy's name for it.
-            heartbeat: publish the policy's sign of life from this thread.
+            heartbeat: publish the policy's sign of life from this thread, while `alive`.
         """
         # Global arguments would rename this node to what `--remap __node:=…` names its owner
         self._node = Node(
@@ -60,6 +59,9 @@ class ArmInputs:
         )
         self._clock = owner.get_clock()
         self._reader = JointStateReader(robot)
+        self.alive = False
+        """Whether the policy is active: another node's heartbeat must not stand in for a dead one's."""
+        self._beats = 0
         self.rejected: Counter[str] = Counter()
         """Samples dropped, by reason."""
         self.last_rejection = ""
@@ -82,11 +84,10 @@ class ArmInputs:
             subscribe(Image, camera.image, lambda m, name=name: self._on_image(name, m), qos.NEWEST)
             subscribe(CameraInfo, camera.info, lambda m, name=name: self._on_info(name, m), qos.NEWEST)
         if heartbeat:
-            publisher = self._node.create_publisher(
+            self._heartbeat = self._node.create_publisher(
                 UInt64, owner.resolve_topic_name(topics.POLICY_HEARTBEAT), qos.COMMAND
             )
-            beats = itertools.count()
-            self._node.create_timer(HEARTBEAT_PERIOD, lambda: publisher.publish(UInt64(data=next(beats))))
+            self._node.create_timer(HEARTBEAT_PERIOD, self._beat)
         self._ended = threading.Event()
         self._executor = process.make_executor(self._node)
         self._thread = threading.Thread(target=process.spin, args=(self._executor, self._ended), daemon=True)
@@ -155,6 +156,11 @@ class ArmInputs:
             self.infos[name] = camera_model(message, name)
         except SpecError as error:
             self._reject(f"camera_info_{name}", str(error))
+
+    def _beat(self) -> None:
+        if self.alive:
+            self._beats += 1
+            self._heartbeat.publish(UInt64(data=self._beats))
 
     def _on_gate_heartbeat(self, _message: UInt64) -> None:
         self._gate_beat = time.monotonic()

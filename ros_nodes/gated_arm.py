@@ -45,12 +45,12 @@ class GatedArm:
     def send(self, q_target: np.ndarray) -> np.ndarray:
         """Hand the target (n,) [rad] to the gate."""
         self.check()
-        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, self._inputs.joint_stamp))
+        self._publish(q_target)
         return q_target
 
     def stop(self, reason: str) -> None:
         """Tell the gate that the policy is done: a trajectory without points."""
-        self._publisher.publish(trajectory(self._joint_names, None, 0.0, self._inputs.joint_stamp))
+        self._publish(None)
 
     def settle(self, timeout: float) -> None:
         """Wait until the gate has brought the arm to rest, at most `timeout` [s]."""
@@ -65,6 +65,10 @@ class GatedArm:
     def close(self) -> None:
         """Stop publishing."""
         self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, q_target: np.ndarray | None) -> None:
+        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
+        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, stamp, source))
 
 
 class ShadowArm:
@@ -84,7 +88,7 @@ class ShadowArm:
 
     def send(self, q_target: np.ndarray) -> np.ndarray:
         """Publish the target (n,) [rad] for the record."""
-        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, self._inputs.joint_stamp))
+        self._publish(q_target)
         return q_target
 
     def stop(self, reason: str) -> None:
@@ -96,3 +100,7 @@ class ShadowArm:
     def close(self) -> None:
         """Stop publishing."""
         self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, q_target: np.ndarray | None) -> None:
+        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
+        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, stamp, source))

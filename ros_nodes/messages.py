@@ -115,14 +115,15 @@ class JointStateReader:
 
 
 def trajectory(
-    joint_names: tuple[str, ...], q: np.ndarray | None, time_from_start: float, stamp=None
+    joint_names: tuple[str, ...], q: np.ndarray | None, time_from_start: float, stamp=None, source: str = ""
 ) -> JointTrajectory:
     """Build a trajectory of one point `q` (n,) [rad], to be reached `time_from_start` [s] from its stamp.
 
     Without a stamp, which means now to a controller, the time counts from arrival. Without `q` the trajectory has
-    no point: from policy to gate, "I am done; come to rest".
+    no point: from policy to gate, "I am done; come to rest". `source` names the commanding node.
     """
     message = JointTrajectory(joint_names=list(joint_names))
+    message.header.frame_id = source
     if stamp is not None:
         message.header.stamp = stamp
     if q is not None:

@@ -83,7 +83,9 @@ class PolicyNode(LifecycleNode):
         """Wait for a fresh state and a ready gate, then start the loop from where the arm is."""
         assert self._loop is not None
         assert self._arm is not None
+        assert self._inputs is not None
         until = time.monotonic() + self._settings.number("wait")
+        self._inputs.alive = True
         while True:
             try:
                 self._arm.check()
@@ -91,6 +93,7 @@ class PolicyNode(LifecycleNode):
                 break
             except (RefusalError, SpecError) as error:
                 if time.monotonic() > until or self._ended.wait(0.01):
+                    self._inputs.alive = False
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
         self._halt.clear()
@@ -221,6 +224,8 @@ class PolicyNode(LifecycleNode):
         assert self._arm is not None
         self._loop.stop(reason)
         self._arm.settle(timeout=1.0)
+        if self._inputs is not None:
+            self._inputs.alive = False
 
     def _release(self) -> None:
         if self._inputs is not None:
@@ -231,7 +236,8 @@ class PolicyNode(LifecycleNode):
 
     def _refuse(self, state: str, reason: str) -> TransitionCallbackReturn:
         self.reason = reason
-        self.get_logger().error(reason)
+        if not self.autostart:  # then `main` says it, once
+            self.get_logger().error(reason)
         self._announce(state)
         return FAILURE
 

@@ -135,9 +135,9 @@ class SafetyGateNode(Node):
             self.gate.request_stop("command_invalid", f"policy: {error}")
             return
         if q is None:
-            self.gate.on_release()
+            self.gate.on_release(message.header.frame_id)
         else:
-            self.gate.on_command(q, time.monotonic())
+            self.gate.on_command(q, time.monotonic(), message.header.frame_id)
 
     def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.gate.request_stop("stop_service", "stopped on request; reset the gate to go on")

@@ -27,7 +27,8 @@ FORWARD_COMMAND = "/forward_position_controller/commands"
 # Policy to gate
 POLICY_COMMAND = "/policy/joint_trajectory"
 """trajectory_msgs/JointTrajectory: one point, the joint target of one action; the stamp is that of the joint state
-that the action was computed from. Without a point: the policy is done, come to rest"""
+that the action was computed from, the frame_id the commanding node's name. Without a point: that policy is done, come
+to rest"""
 POLICY_HEARTBEAT = "/policy/heartbeat"
 """std_msgs/UInt64, a counter; its absence is a dead policy"""
 POLICY_SHADOW = "/policy/shadow_joint_trajectory"

@@ -1,4 +1,4 @@
-"""A policy bundle without any learning: a proportional controller as an ONNX graph, with a camera that it must be fed."""
+"""A policy bundle without any learning: a proportional controller as an ONNX graph, and a camera it must be fed."""
 
 from __future__ import annotations
 

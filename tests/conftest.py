@@ -1,0 +1,39 @@
+"""Fixtures for tests that start ROS nodes: a domain a session, nothing leaves the machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ros_environment(tmp_path_factory):
+    """Environment of this session's ROS processes, this one included."""
+    pytest.importorskip("rclpy", reason="pip install 'sim2real-arms[ros]', or source a ROS installation")
+    from ros_nodes.ros_environment import free_domain, isolated
+
+    with free_domain() as domain:
+        environment = isolated(domain, tmp_path_factory.mktemp("ros_log"))
+        root = str(Path(__file__).resolve().parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
+        os.environ.update({key: value for key, value in environment.items() if key.startswith(("ROS_", "FASTDDS_"))})
+        yield environment
+
+
+@pytest.fixture
+def ros(ros_environment):
+    """A test's own context, observer and processes."""
+    from tests.ros_bench import RosBench
+
+    with RosBench(ros_environment) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_path(tmp_path_factory):
+    """A saved bundle that reaches for a point, with a camera."""
+    from tests.tiny_bundle import tiny_bundle
+
+    return tiny_bundle(gain=2.0).save(tmp_path_factory.mktemp("bundle") / "tiny")

@@ -1,0 +1,272 @@
+"""The policy node as a process: it verifies, waits, drives, lets go, and refuses in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from std_msgs.msg import Float64MultiArray, UInt64
+from trajectory_msgs.msg import JointTrajectory
+
+from ros_nodes import topics
+from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
+from sim.camera import CameraModel
+from sim.observation import CameraFrame, ObservationBuilder, RobotState
+from sim.robot import load_robot
+from sim.specs import SpecError
+from tests.ros_bench import RosBench, finish, image_message, interrupt
+from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
+
+pytestmark = pytest.mark.ros
+PANDA = load_robot("franka_panda")
+HOME = np.array(PANDA.home)
+WEBCAM = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 480, 640, 46.0)
+
+
+def test_lifecycle_drives_and_lets_go(ros, tiny_bundle_path):
+    """configure, activate, deactivate, activate again, cleanup: as a session's runner does, by services."""
+    arm = ros.arm(PANDA, CAMERA)
+    ros.gate(tiny_bundle_path)
+    ros.start("policy_node", bundle=tiny_bundle_path)
+    assert ros.change_state(Transition.TRANSITION_CONFIGURE)
+    assert ros.policy_state["bundle"] == "tiny"
+    time.sleep(0.3)
+    assert arm.received == []  # configured is not moving
+    assert ros.change_state(Transition.TRANSITION_ACTIVATE)
+    ros.wait(lambda: len(arm.received) > 30, "the arm to move")
+    assert ros.change_state(Transition.TRANSITION_DEACTIVATE)
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready", 1.0)
+    count = len(arm.received)
+    rest = arm.q.copy()
+    assert np.linalg.norm(PANDA.chain.pose(rest)[1] - GOAL) > 0.02
+    arm.q = HOME.copy()  # the operator puts the arm home by hand
+    time.sleep(0.3)
+    assert len(arm.received) == count
+    assert ros.change_state(Transition.TRANSITION_ACTIVATE)
+    ros.wait(lambda: len(arm.received) > count + 20, "the arm to move again")
+    assert np.abs(arm.received[count][1] - HOME).max() < 2e-3
+    ros.wait(lambda: np.linalg.norm(PANDA.chain.pose(arm.q)[1] - GOAL) < 0.01, "the goal")
+    assert ros.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert ros.change_state(Transition.TRANSITION_CLEANUP)
+    assert ros.policy_state["state"] == "unconfigured"
+    assert ros.gate_state["state"] == "ready"
+
+
+def test_shadow_mode_moves_nothing(ros, tiny_bundle_path):
+    """A 640 × 480 camera; no gate anywhere; commands appear on the shadow topic alone, at the policy's rate."""
+    arm = ros.arm(PANDA, WEBCAM)
+    shadow = ros.listen(JointTrajectory, topics.POLICY_SHADOW)
+    latency = ros.listen(Float64MultiArray, topics.POLICY_LATENCY)
+    forbidden = [
+        ros.listen(kind, topic)
+        for kind, topic in (
+            (JointTrajectory, topics.POLICY_COMMAND),
+            (UInt64, topics.POLICY_HEARTBEAT),
+            (JointTrajectory, topics.TRAJECTORY_COMMAND),
+            (Float64MultiArray, topics.FORWARD_COMMAND),
+        )
+    ]
+    policy = ros.policy(tiny_bundle_path, shadow=True)
+    ros.wait(lambda: len(shadow) > 30, "shadow commands")
+    status, said = interrupt(policy, signal.SIGTERM)
+    assert (status, "Traceback" in said) == (0, False)
+    assert forbidden == [[], [], [], []]
+    assert arm.received == []
+    assert tuple(shadow[0].joint_names) == PANDA.joint_names
+    ages = np.array([message.data for message in latency])
+    assert np.isfinite(ages).all()
+    assert 0 < np.median(ages[:, 0]) < 0.02
+    assert 0 < np.median(ages[:, 1]) < 0.06
+    assert np.median(np.abs(ages[2:, 3])) < 2e-3
+
+
+def test_lost_camera_stops_the_arm_and_says_so(ros, tmp_path):
+    arm = ros.arm(PANDA, CAMERA)
+    path = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(tmp_path / "far")
+    ros.gate(path)
+    ros.policy(path)
+    ros.wait(lambda: len(arm.received) > 40, "the arm to move")
+    arm.seeing = False
+    lost = time.monotonic()
+    ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up")
+    assert time.monotonic() - lost < 0.25 + 0.15 + 0.7
+    assert "camera 'front': no frame for 0." in ros.policy_state["reason"]
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be at rest", 1.0)
+    count = len(arm.received)
+    arm.seeing = True
+    time.sleep(0.3)
+    assert len(arm.received) == count  # nobody starts again by itself
+
+
+def test_clock_jump_is_no_fresh_state(ros, tmp_path):
+    """A driver whose clock leaps ahead: its samples are refused, so the state goes stale and the arm stops."""
+    arm = ros.arm(PANDA, CAMERA)
+    path = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(tmp_path / "far")
+    ros.gate(path)
+    ros.policy(path)
+    ros.wait(lambda: len(arm.received) > 40, "the arm to move")
+    arm.clock_offset = 60.0
+    ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up", 2.0)
+    ros.wait(lambda: ros.gate_state["counts"].get("state_stamp", 0) > 5, "the count", 2.0)
+
+
+# Refusals at start-up
+
+
+def altered(path):
+    content = bytearray((path / "policy.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (path / "policy.onnx").write_bytes(bytes(content))
+
+
+def without_parity(path):
+    (path / "parity.npz").unlink()
+
+
+def wrong_parity(bundle):
+    return replace(bundle, parity={**bundle.parity, "action": bundle.parity["action"] + np.float32(0.01)})
+
+
+@pytest.fixture(scope="module")
+def refusals(ros_environment, tmp_path_factory):
+    """Start every node that must refuse at once, to save time; return status and words of each."""
+    folder = tmp_path_factory.mktemp("refused")
+    good = tiny_bundle()
+    paths = {name: good.save(folder / name) for name in ("good", "altered", "without_parity")}
+    altered(paths["altered"])
+    without_parity(paths["without_parity"])
+    paths["wrong_parity"] = wrong_parity(good).save(folder / "wrong_parity")
+    other_names = replace(PANDA, joint_names=tuple(f"fr3_joint{i}" for i in range(1, 8)))
+    renamed = replace(good, robot=replace(other_names, urdf_xml=PANDA.urdf_xml.replace("panda_joint", "fr3_joint")))
+    paths["renamed"] = renamed.save(folder / "renamed")
+    wide = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 84, 84, 100.0)
+    paths["wide"] = tiny_bundle(camera=wide).save(folder / "wide")
+    paths["wrist"] = tiny_bundle(camera=replace(CAMERA, name="wrist")).save(folder / "wrist")
+    runs = {
+        "no bundle": {},
+        "missing": {"bundle": folder / "nowhere"},
+        **{name: {"bundle": paths[name]} for name in ("altered", "without_parity", "wrong_parity", "renamed", "wide")},
+        "no camera": {"bundle": paths["wrist"], "image_topics": "wrist=/wrist/image_raw"},
+        "unknown camera": {"bundle": paths["wrist"], "image_topics": "front=/front/image_raw"},
+        "no gate": {"bundle": paths["good"]},
+        "bad limit": {"bundle": paths["good"], "frame_age": 0},
+        "no arm": {"bundle": paths["good"], "joint_states": "/other/joint_states"},
+    }
+    with RosBench(ros_environment) as ros:
+        ros.arm(PANDA, CAMERA)
+        children = {
+            name: ros.start("policy_node", autostart=True, wait=2.0, **parameters) for name, parameters in runs.items()
+        }
+        yield {name: finish(child, 60.0) for name, child in children.items()}
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no bundle", ["parameter 'bundle' is empty", "-p bundle:="]),
+        ("missing", ["nowhere' does not exist", "check the path"]),
+        ("altered", ["policy.onnx has been altered", "the manifest says", "copy the bundle again"]),
+        ("without_parity", ["parity.npz is missing", "copy the bundle again"]),
+        ("wrong_parity", ["differ from the recorded ones by 0.01", "allowed 1e-05"]),
+        ("renamed", ["joint 'fr3_joint1' is not among the received joints panda_joint7", "same joint names"]),
+        ("wide", ["camera 'front'", "lie outside this camera's view", "use a wider lens"]),
+        ("no camera", ["camera 'wrist': no usable CameraInfo within 2 s on /wrist/camera_info"]),
+        ("unknown camera", ["'front=/front/image_raw', expected <camera>=<topic>", "wrist"]),
+        ("no gate", ["safety gate: never heard on /safety_gate/heartbeat", "start the safety_gate node"]),
+        ("bad limit", ["limit 'frame_age': 0.0 s, expected within (0, 1]"]),
+        ("no arm", ["joint state: none", "/other/joint_states"]),
+    ],
+)
+def test_refusal_is_one_line_and_a_status(refusals, name, words):
+    status, said = refusals[name]
+    lines = [line for line in said.splitlines() if line.startswith("policy_node: ")]
+    assert status == 1
+    assert "Traceback" not in said
+    assert "ERROR" not in said
+    assert len(lines) == 1
+    for part in words:
+        assert part in lines[0]
+
+
+# The same observation by either way in
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8"])
+@pytest.mark.parametrize("camera", [CAMERA, WEBCAM, replace(WEBCAM, distortion=(-0.1, 0.02, 1e-3, -1e-3, 0.0))])
+def test_ros_and_simulation_give_identical_observations(encoding, camera):
+    """One frame and joint state, once handed over directly and once through messages with padding and another order."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (camera.height, camera.width, 3), np.uint8)
+    q = HOME + rng.uniform(-0.5, 0.5, 7)
+    bundle = tiny_bundle()
+    builder = ObservationBuilder(bundle.observation, PANDA, bundle.cameras, {"front": camera})
+    direct = builder.build(RobotState(1.0, q, np.zeros(7), {"front": CameraFrame(1.0, image)}))
+
+    from sensor_msgs.msg import CameraInfo, JointState
+
+    message, pixels = image_message(camera.height, camera.width + 5, encoding)  # rows padded to 15 bytes more
+    pixels[:, : camera.width] = image if encoding == "rgb8" else image[:, :, ::-1]
+    message.width = camera.width
+    names = ["panda_finger_joint1", *reversed(PANDA.joint_names)]
+    joints = JointState(name=names, position=[0.04, *q[::-1].tolist()])
+    state = JointStateReader(PANDA).read(joints, 1.0)
+    info = camera_model(CameraInfo(**camera.info_fields()), "front")
+    frame = CameraFrame(1.0, rgb(message, "front"))
+    again = ObservationBuilder(bundle.observation, PANDA, bundle.cameras, {"front": info})
+    heard = again.build(replace(state, frames={"front": frame}))
+    assert set(heard) == set(direct)
+    for name in direct:
+        np.testing.assert_array_equal(heard[name], direct[name])
+        assert heard[name].dtype == direct[name].dtype
+
+
+def test_pictures_that_cannot_be_read_are_refused():
+    message, _ = image_message(10, 10, "mono8")
+    with pytest.raises(SpecError, match="encoding 'mono8', expected rgb8 or bgr8"):
+        rgb(message, "front")
+    message, _ = image_message(10, 10)
+    message.height = 11
+    with pytest.raises(SpecError, match="300 bytes with step 30"):
+        rgb(message, "front")
+
+
+def test_stamps_that_make_no_sense_are_refused():
+    from builtin_interfaces.msg import Time
+    from rclpy.clock import Clock, ClockType
+    from rclpy.time import Time as RosTime
+
+    clock = Clock(clock_type=ClockType.SYSTEM_TIME)
+    now = clock.now().nanoseconds
+    stamp = RosTime(nanoseconds=now - 20_000_000).to_msg()
+    assert local_stamp(stamp, clock, "state") == pytest.approx(time.monotonic() - 0.02, abs=5e-3)
+    for bad, words in ((Time(), "is empty"), (RosTime(nanoseconds=now + 10**9).to_msg(), "ahead")):
+        with pytest.raises(StampError, match=words):
+            local_stamp(bad, clock, "state")
+
+
+def test_velocities_that_the_driver_leaves_out_are_differences():
+    from sensor_msgs.msg import JointState
+
+    reader = JointStateReader(PANDA)
+    names = list(PANDA.joint_names)
+    reader.read(JointState(name=names, position=HOME.tolist()), 1.0)
+    state = reader.read(JointState(name=names, position=(HOME + 0.01).tolist()), 1.01)
+    np.testing.assert_allclose(state.dq, 1.0)
+    with pytest.raises(SpecError, match="joint 'panda_joint7' is not among the received"):
+        reader.read(JointState(name=names[:-1], position=HOME[:-1].tolist()), 1.02)
+    with pytest.raises(SpecError, match="6 positions for 7 joints"):
+        reader.read(JointState(name=names, position=HOME[:-1].tolist()), 1.03)
+
+
+def test_state_topic_is_json(ros, tiny_bundle_path):
+    ros.start("policy_node", bundle=tiny_bundle_path)
+    ros.wait(lambda: bool(ros.seen[topics.POLICY_STATE]), "the state")
+    report = json.loads(ros.seen[topics.POLICY_STATE][-1].data)
+    assert set(report) == {"state", "reason", "bundle", "hash"}

@@ -1,0 +1,192 @@
+"""The gate as a process between a policy process and an arm, over real DDS: whatever dies or lies, the arm rests."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+
+import numpy as np
+import pytest
+from std_msgs.msg import Float64MultiArray
+
+from policies.safety import default_limits
+from ros_nodes import topics
+from ros_nodes.messages import trajectory
+from sim.robot import load_robot
+from tests.ros_bench import FakeArm, RosBench, finish, interrupt
+from tests.test_safety import check_stream
+from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
+
+pytestmark = pytest.mark.ros
+PANDA = load_robot("franka_panda")
+HOME = np.array(PANDA.home)
+LIMITS = default_limits(PANDA, 20.0)
+STOPPING = max(v / a + a / j for v, a, j in zip(LIMITS.dq, LIMITS.ddq, LIMITS.jerk))
+"""The longest that stopping may take from full speed [s]."""
+
+
+@pytest.fixture(scope="session")
+def far_bundle_path(tmp_path_factory):
+    """A policy that travels for seconds, so that there is time to disturb it."""
+    bundle = tiny_bundle((0.35, 0.45, 0.5), gain=0.5)
+    return bundle.save(tmp_path_factory.mktemp("bundle") / "far")
+
+
+@pytest.fixture
+def driven(ros, far_bundle_path):
+    """Arm, gate and policy, under way."""
+    arm = ros.arm(PANDA, CAMERA)
+    gate = ros.gate(far_bundle_path)
+    policy = ros.policy(far_bundle_path)
+    ros.wait(lambda: np.abs(arm.q - HOME).max() > 0.1, "the arm to move")
+    return ros, arm, gate, policy
+
+
+def rests(arm: FakeArm, since: float) -> float:
+    """Return how long after `since` the arm came to rest for good [s]."""
+    time.sleep(0.8)
+    moves = [
+        after[0] for before, after in itertools.pairwise(arm.received) if np.abs(after[1] - before[1]).max() > 1e-6
+    ]
+    assert moves, "the arm never moved"
+    return moves[-1] - since
+
+
+def check_limits(arm: FakeArm, dt: float = 0.01) -> None:
+    check_stream(np.array([HOME, *(q for _, q in arm.received)]), PANDA, LIMITS, dt)
+
+
+def assert_stopped(ros: RosBench, words: str, *keys: str) -> None:
+    """The stop is latched, says why, and is counted under one of `keys`."""
+    ros.wait(lambda: ros.gate_state["state"] == "stopped", "a latched stop", 2.0)
+    assert words in ros.gate_state["reason"]
+    assert sum(ros.gate_state["counts"].get(key, 0) for key in keys) == 1
+
+
+def test_killed_policy_stops_the_arm_in_time_for_good(driven):
+    ros, arm, _, policy = driven
+    policy.kill()
+    killed = time.monotonic()
+    assert rests(arm, killed) < 0.15 + STOPPING
+    assert_stopped(ros, "policy: no ", "policy_dead", "command_stale")
+    check_limits(arm)
+
+
+def test_frozen_policy_stops_the_arm_in_time(driven):
+    ros, arm, _, policy = driven
+    policy.send_signal(signal.SIGSTOP)
+    frozen = time.monotonic()
+    assert rests(arm, frozen) < 0.15 + STOPPING
+    assert_stopped(ros, "policy: no ", "policy_dead", "command_stale")
+    at_rest = arm.q.copy()
+    policy.send_signal(signal.SIGCONT)
+    ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up")
+    assert ros.policy_state["reason"]
+    np.testing.assert_array_equal(arm.q, at_rest)
+
+
+def test_e_stop_latches_until_reset(driven):
+    ros, arm, _, _ = driven
+    ros.e_stop(True)
+    pressed = time.monotonic()
+    assert rests(arm, pressed) < 0.15 + STOPPING
+    assert_stopped(ros, "emergency stop pressed", "e_stop")
+    ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up")
+    refused = ros.trigger(topics.GATE_RESET)
+    assert not refused.success
+    assert "still pressed" in refused.message
+    ros.e_stop(False)
+    ros.wait(lambda: ros.trigger(topics.GATE_RESET).success, "the reset")
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready")
+    check_limits(arm)
+
+
+def test_lost_joint_states_stop_the_arm(driven):
+    ros, arm, _, _ = driven
+    arm.measuring = False
+    lost = time.monotonic()
+    assert rests(arm, lost) < 0.15 + STOPPING
+    reasons = ros.gate_state["reason"] + ros.policy_state["reason"]
+    assert "joint state" in reasons
+    check_limits(arm)
+
+
+def test_killed_gate_stops_the_policy(driven):
+    ros, arm, gate, _ = driven
+    gate.kill()
+    killed = time.monotonic()
+    assert rests(arm, killed) < 0.1  # nobody else commands the controller
+    ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up")
+    assert "safety gate: silent for 0.1" in ros.policy_state["reason"]
+
+
+def test_gate_that_is_ended_brings_the_arm_to_rest_first(driven):
+    ros, arm, gate, _ = driven
+    status, said = interrupt(gate, signal.SIGTERM)
+    assert (status, "Traceback" in said) == (0, False)
+    assert_stopped(ros, "shut down", "shutdown")
+    check_limits(arm)
+    assert np.abs(arm.received[-1][1] - arm.received[-2][1]).max() < 2e-4
+
+
+def test_whole_path_reaches_the_goal_within_the_limits(ros, tiny_bundle_path):
+    """Through the forward controller, which has no time-out and no checks of its own; then an orderly end."""
+    arm = ros.arm(PANDA, CAMERA)
+    ros.gate(tiny_bundle_path, controller="forward_position_controller", rate=200)
+    latency = ros.listen(Float64MultiArray, topics.POLICY_LATENCY)
+    policy = ros.policy(tiny_bundle_path)
+    ros.wait(lambda: np.linalg.norm(PANDA.chain.pose(arm.q)[1] - GOAL) < 0.01, "the goal")
+    status, said = interrupt(policy)
+    assert (status, "Traceback" in said) == (0, False)
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready", 2.0)
+    assert ros.policy_state["state"] == "finalized"
+    assert len(latency) > 10
+    check_limits(arm, 0.005)
+
+
+def test_bad_commands_from_anybody_stop_the_arm(ros, far_bundle_path):
+    """A stranger that publishes to the gate: without a heartbeat nothing moves; NaN and missing joints latch."""
+    arm = ros.arm(PANDA, CAMERA)
+    ros.gate(far_bundle_path)
+    ros.wait(lambda: ros.command.get_subscription_count() == 1, "the gate to listen")
+    for _ in range(5):
+        ros.command.publish(trajectory(PANDA.joint_names, HOME + 0.1, 0.05))
+        time.sleep(0.02)
+    ros.wait(lambda: "command_without_heartbeat" in ros.gate_state["counts"], "the count")
+    assert ros.gate_state["state"] == "ready"
+    ros.command.publish(trajectory(PANDA.joint_names[:-1], HOME[:-1], 0.05))
+    assert_stopped(ros, "joint 'panda_joint7' is not among the received joints", "command_invalid")
+    assert arm.received == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({}, "parameters 'bundle' and 'robot': give one of the two"),
+        ({"robot": "panda"}, "unknown robot 'panda'; known are franka_panda"),
+        ({"bundle": "/nowhere"}, "bundle '/nowhere' does not exist"),
+        ({"robot": "franka_panda", "controller": "moveit"}, "parameter 'controller': 'moveit', expected one of"),
+        ({"robot": "franka_panda", "rate": 5}, "parameter 'rate': 5.0 Hz, expected within [20, 1000]"),
+        ({"robot": "franka_panda", "rate": "fast"}, "parameter 'rate': 'fast', expected a number"),
+        ({"robot": "franka_panda", "dq_scale": 1.5}, "limit 'dq': factor 1.5, expected within (0, 1]"),
+        ({"robot": "franka_panda", "state_timeout": 5.0}, "limit 'state_timeout': 5.0, expected within (0, 0.2]"),
+        ({"robot": "franka_panda", "workspace_low": "[1.0, 0.0, 0.0]"}, "workspace: (1.0, 0.0, 0.0) to"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_parameters_end_the_gate_in_one_line(refusals, parameters, words):
+    status, said = refusals[str(parameters)]
+    assert status == 1
+    assert words in said
+    assert said.count("\n") == 1
+    assert said.startswith("safety_gate: ")
+
+
+@pytest.fixture(scope="module")
+def refusals(request, ros_environment):
+    """Start the gate with every bad parameter set at once, to save time; return status and words of each."""
+    (mark,) = (m for m in test_bad_parameters_end_the_gate_in_one_line.pytestmark if m.name == "parametrize")
+    with RosBench(ros_environment) as ros:
+        children = {str(parameters): ros.start("safety_gate", **parameters) for parameters, _ in mark.args[1]}
+        return {name: finish(child, 30.0) for name, child in children.items()}
