@@ -10,10 +10,8 @@ owns the OpenGL context; and the executor in `main`, which takes commands.
 from __future__ import annotations
 
 import array
-import contextlib
 import gc
 import math
-import os
 import sys
 import threading
 import time
@@ -47,8 +45,6 @@ STATE_EVERY = 5
 """Servo periods between two messages of joints and truth: 100 a second."""
 LARGEST_CATCH_UP = 0.05
 """Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
-CAMERA_NICE = 5
-"""The camera's thread yields to the servo loop where cores are scarce."""
 CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
 FAULTS = {
     "none": "all works",
@@ -233,8 +229,6 @@ class VirtualArmNode(Node):
     # The camera
 
     def _camera_loop(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAMERA_NICE)
         camera = VirtualCamera(self._arm, open_renderer(self._arm))
         self.declare_parameter("renderer", camera.renderer.name)
         self.get_logger().info(f"camera drawn by {camera.renderer.name}")

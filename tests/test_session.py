@@ -68,7 +68,8 @@ def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, 
         assert right.initial == wrong.initial
         assert right.seed == wrong.seed
         assert not wrong.success, wrong
-        assert wrong.duration == pytest.approx(2.5, abs=0.05)
+        assert not wrong.note
+        assert wrong.duration == pytest.approx(2.5, abs=0.05), wrong
         assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
     assert result.renderer.startswith(("mujoco", "sim2real"))
     with np.load(result.images) as images:
@@ -81,7 +82,7 @@ def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, 
     with np.load(result.videos["right_0"]) as video:
         assert video["frames"].shape[1:] == (240, 320, 3)
         assert 20 < len(video["frames"]) < 120
-        assert np.diff(video["stamps"]) == pytest.approx(1 / 30, abs=0.03)
+        assert np.median(np.diff(video["stamps"])) == pytest.approx(1 / 30, abs=0.005)
     with np.load(result.latencies) as latency:
         assert latency["latency"].shape[1] == 4
     assert not processes_of(tmp_path)
@@ -115,6 +116,22 @@ def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals
     while processes_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not processes_of(tmp_path)
+
+
+def test_a_stall_is_tried_again_and_counts_at_last(bundles, tmp_path) -> None:
+    def impatient(node: str, bundle: Path) -> tuple[str, ...]:
+        # A frame is 28 to 62 ms old when it is used: sooner or later one is too old
+        return (*Processes().policy(node, bundle), "-p", "frame_age:=0.045")
+
+    one = {"right": bundles["right"]}
+    result = run_session(protocol(one, 1), one, tmp_path, processes=Processes(policy=impatient))
+    assert [(trial.void, trial.success, trial.attempt) for trial in result.trials] == [
+        (True, False, 0),
+        (True, False, 1),
+        (False, False, 2),
+    ]
+    for trial in result.trials:
+        assert "the policy stopped: camera 'front': no frame for" in trial.note
 
 
 def test_a_dead_process_ends_the_session_with_its_last_words(bundles, tmp_path) -> None:
