@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Child:
     process: subprocess.Popen
     log: Path
     """Its standard output and error."""
+    layer: int
 
 
 class Children:
@@ -50,8 +52,8 @@ class Children:
         self._children: list[Child] = []
         log_dir.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, command: Sequence[str]) -> Child:
-        """Start one process."""
+    def start(self, name: str, command: Sequence[str], layer: int = 0) -> Child:
+        """Start one process; those of the highest `layer` are ended first, all of a layer at once."""
         log = self._log_dir / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -62,7 +64,7 @@ class Children:
                 env=self._environment,
                 start_new_session=True,
             )
-        child = Child(name, process, log)
+        child = Child(name, process, log, layer)
         self._children.append(child)
         return child
 
@@ -76,51 +78,61 @@ class Children:
                 )
 
     def stop(self, patience: float = 3.0) -> None:
-        """End all, the last started first: SIGINT, and SIGKILL for the whole group of one that stays."""
-        for child in reversed(self._children):
-            _signal_group(child, signal.SIGINT)
-            # The first ones to go command the arm; it stays until they have brought it to rest
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(timeout=patience)
-            _signal_group(child, signal.SIGKILL)
-            child.process.wait()
+        """End all, layer by layer: SIGINT, and after `patience` [s] SIGKILL for the group of one that stays."""
+        for layer in sorted({child.layer for child in self._children}, reverse=True):
+            ending = [child for child in self._children if child.layer == layer]
+            for child in ending:
+                _signal_group(child, signal.SIGINT)
+            deadline = time.monotonic() + patience
+            for child in ending:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(timeout=max(0.0, deadline - time.monotonic()))
+                _signal_group(child, signal.SIGKILL)
+                child.process.wait()
         self._children.clear()
 
     def __enter__(self) -> Children:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with _deaf():  # a second Ctrl-C must not leave half of them behind
-            self.stop()
+        self.stop()
 
 
-@contextlib.contextmanager
-def ends_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into SystemExit inside the block, so that `with` blocks are left properly."""
+class Interruption:
+    """Notes SIGINT, SIGTERM and SIGHUP inside its `with` block, to be raised where it is safe.
 
-    def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+    Raised at once, they may strike inside an executor's C++, which turns them into another error.
+    """
 
-    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._previous: dict[int, Callable | int | None] = {}
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt for SIGINT, SystemExit for the others, if one has come.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: as Python would have without this.
+        """
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._number is not None:
+            raise SystemExit(128 + self._number)
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.check()
 
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    try:
-        previous = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    except ValueError:  # not in the main thread, where signals arrive
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    def _note(self, number: int, _frame: object) -> None:
+        self._number = number
 
 
 def _signal_group(child: Child, number: int) -> None:

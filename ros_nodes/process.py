@@ -5,6 +5,7 @@ rclpy's own signal handlers shut the context down before anything can be publish
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -25,7 +26,9 @@ def start(args: list[str] | None = None) -> threading.Event:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        # In a thread of its own, because Event.set takes a lock: called here it waits for itself for ever when the
+        # main thread holds that lock, or when a second signal comes during the first
+        signal.signal(number, lambda *_: _thread.start_new_thread(ended.set, ()))
     return ended
 
 

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from evaluation.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
 from evaluation.trials import LatencySummary, Trial, TrialStore
 from policies.bundle import PolicyBundle
-from ros_nodes.children import Children, ends_on_sigterm
+from ros_nodes.children import Children, Interruption
 from ros_nodes.frame_recorder import FrameRecorder, save_video
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
@@ -137,21 +137,26 @@ def run_session(
     loaded = _load(protocol, bundles)
     out_dir.mkdir(parents=True, exist_ok=True)
     with (
-        ends_on_sigterm(),
+        Interruption() as interruption,
         TrialStore(out_dir / "trials.sqlite") as store,
         free_domain() as domain,
         Children(out_dir / "logs", isolated(domain, out_dir / "logs")) as children,
     ):
         any_bundle = next(iter(bundles.values()))
         children.start("virtual_arm", processes.arm(hidden))
-        children.start("safety_gate", processes.gate(any_bundle))
+        children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node in nodes.items():
-            children.start(node, processes.policy(node, bundles[policy]))
+            children.start(node, processes.policy(node, bundles[policy]), layer=2)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
-        operator = SessionNode(context, first.robot, children.check)
+
+        def check() -> None:
+            interruption.check()
+            children.check()
+
+        operator = SessionNode(context, first.robot, check)
         try:
             runner = _Runner(protocol, loaded, nodes, operator, store, out_dir, recording)
             runner.prepare()
