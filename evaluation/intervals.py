@@ -117,7 +117,7 @@ def bootstrap_interval(
         confidence_level=confidence,
         method=method,
         vectorized=False,
-        rng=rng,
+        random_state=rng,  # called `rng` from scipy 1.15 on; this name works in all releases
     )
     return Interval(estimate, float(result.confidence_interval.low), float(result.confidence_interval.high), confidence)
 

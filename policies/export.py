@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from collections.abc import Mapping
@@ -74,8 +73,6 @@ def export_bundle(
 
 def to_onnx(network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...]) -> bytes:
     """Export the network's graph for a batch of one, inputs called `names`, output `action`."""
-    network = network.to(memory_format=torch.contiguous_format)
-    buffer = io.BytesIO()
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it reports optional packages that are not needed
@@ -93,5 +90,4 @@ def to_onnx(network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[
     finally:
         logger.setLevel(level)
     assert program is not None
-    program.save(buffer)
-    return buffer.getvalue()
+    return program.model_proto.SerializeToString()

@@ -154,8 +154,8 @@ class CameraStudent(nn.Module):
         self.register_buffer("q_centre", torch.zeros(joints))
         self.register_buffer("q_spread", torch.ones(joints))
 
-    def forward(self, image: Tensor, q: Tensor) -> Tensor:
-        """Map pictures (B, H, W, 3) uint8 and joint positions (B, n) [rad] to actions (B, a) in [-1, 1]."""
+    def forward(self, q: Tensor, image: Tensor) -> Tensor:
+        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8 to actions (B, a) in [-1, 1]."""
         return self.teacher(self.locate(self.encoder(as_network_image(image)), q))
 
     def locate(self, points: Tensor, q: Tensor) -> Tensor:

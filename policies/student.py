@@ -62,7 +62,8 @@ def fit_encoder(encoder: KeypointEncoder, views: Views, config: StudentConfig, s
     images = torch.from_numpy(views.images)
     target, seen = _labels(encoder, views)
     cell = 2.0 / (encoder.map_size[1] - 1)
-    encoder.to(memory_format=torch.channels_last).train()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    encoder.train()
     optimiser = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=1e-4)
     for step, rate in enumerate(one_cycle(config.learning_rate, config.steps)):
         rows = torch.randint(len(images), (config.batch,), generator=generator)

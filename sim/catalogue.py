@@ -5,6 +5,7 @@ A draw is commented as `=U(low, high)` (replaces nominal), `*U` (scales it) or `
 
 from __future__ import annotations
 
+from sim.camera import CameraModel
 from sim.parameters import CONSTANT, LogU, N, Param, ParameterSpace, U
 from sim.robot import RobotModel
 from sim.tasks.task import Task
@@ -55,6 +56,44 @@ START = (
 )
 
 
+VISUAL = (
+    # Looks are drawn from the seed, so that one number in an episode's record brings them back.
+    Param("looks_strength", 0.0, "=", U(0.6, 1.0), "", "visual", "0: nominal looks, 1: any.", at_least=0, at_most=1),
+    Param("looks_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of colours, textures and lights.", at_least=0),
+    Param("exposure", 0.0, "+", U(-0.6, 0.6), "stops", "visual", "Light on the sensor."),
+    Param("white_balance", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Gain of red against blue."),
+    Param("tint", 0.0, "+", U(-0.12, 0.12), "log2", "visual", "Gain of green."),
+    Param("gamma", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Exponent of the tone curve."),
+    Param("vignetting", 0.0, "=", U(0.0, 0.35), "", "visual", "Light lost in the corners.", at_least=0, at_most=1),
+    Param("blur", 0.0, "=", U(0.0, 0.7), "px", "visual", "Standard deviation of the lens's blur.", at_least=0),
+    Param("shot_noise", 0.0, "=", U(0.0, 0.04), "", "visual", "Noise of the light.", at_least=0),
+    Param("read_noise", 0.0, "=", U(0.0, 0.002), "", "visual", "Noise of the sensor in the dark.", at_least=0),
+    Param("jpeg", 0.0, "=", U(0.0, 0.5), "", "visual", "Compression.", at_least=0, at_most=1),
+)
+
+
+def camera_params(camera: CameraModel) -> tuple[Param, ...]:
+    """Return what is uncertain about one camera after a careless calibration."""
+    name = f"camera_{camera.name}"
+    moves = (
+        # +U(-0.03, 0.03) m: tape-measure accuracy
+        Param(f"{name}_{axis}", 0.0, "+", U(-0.03, 0.03), "m", "camera", f"Shift along the base's {axis}.")
+        for axis in "xyz"
+    )
+    turns = (
+        # +U(-0.03, 0.03) rad: 1.7°, 3 cm at a metre
+        Param(f"{name}_{axis}", 0.0, "+", U(-0.03, 0.03), "rad", "camera", f"Turn about the camera's {axis}.")
+        for axis in ("pitch", "yaw", "roll")
+    )
+    return (
+        *moves,
+        *turns,
+        Param(f"{name}_focal", 1.0, "*", U(0.95, 1.05), "", "camera", "Factor of the focal length.", positive=True),
+        Param(f"{name}_cx", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
+        Param(f"{name}_cy", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
+    )
+
+
 def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
     """Return everything that varies for `task` on `robot`, at the ranges of `full`."""
     encoder_bias = tuple(
@@ -62,5 +101,6 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         Param(f"encoder_bias_{joint}", 0.0, "+", N(0.0, 0.003), "rad", "sensing", f"Measured minus true {joint}.")
         for joint in robot.joint_names
     )
-    space = ParameterSpace((*DYNAMICS, *ACTUATION, *TIMING, *SENSING, *encoder_bias, *START))
+    cameras = tuple(param for camera in task.cameras for param in camera_params(camera))
+    space = ParameterSpace((*DYNAMICS, *ACTUATION, *TIMING, *SENSING, *encoder_bias, *START, *VISUAL, *cameras))
     return space.with_params(*task.params)

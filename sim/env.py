@@ -11,8 +11,10 @@ import numpy as np
 
 from sim.action import ActionResolver
 from sim.actuators import PositionActuator
+from sim.camera import CameraModel
 from sim.catalogue import parameter_space
-from sim.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
+from sim.imaging import Imaging, ImagingConfig, moved_camera
+from sim.observation import PROPRIOCEPTION, CameraFrame, ObservationBuilder, RobotState, joint_array
 from sim.parameters import ParameterError, ParameterSpace
 from sim.robot import RobotModel, load_robot
 from sim.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
@@ -20,7 +22,6 @@ from sim.tasks import Task, load_task
 from sim.world import World
 
 RewardKind = Literal["dense", "sparse"]
-PHYSICS_HZ = 240.0
 
 
 class ArmEnv(gym.Env):
@@ -41,7 +42,8 @@ class ArmEnv(gym.Env):
         observation: str = "state",
         *,
         reward: RewardKind = "dense",
-        physics_hz: float = PHYSICS_HZ,
+        imaging: ImagingConfig | None = None,
+        physics_hz: float | None = None,
         render_mode: str | None = None,
     ):
         """Check everything, then open the physics client.
@@ -52,7 +54,8 @@ class ArmEnv(gym.Env):
             space: a preset (`nominal`, `mild`, `full`) or a space.
             observation: one of the task's named observations.
             reward: the sum of the task's named terms, or -1 until success.
-            physics_hz: ticks a second, a multiple of the action rate.
+            imaging: how pictures are drawn, for observations that have any.
+            physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             render_mode: None or `rgb_array`.
 
         Raises:
@@ -71,6 +74,7 @@ class ArmEnv(gym.Env):
             raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
+        physics_hz = physics_hz or self.task.physics_hz
         ticks = physics_hz / self.action_spec.rate_hz
         if ticks != round(ticks) or ticks < 1:
             raise SpecError(
@@ -80,10 +84,11 @@ class ArmEnv(gym.Env):
         self._reward_kind = reward
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
         self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
+        self._cameras = {camera.name: camera for camera in self.task.cameras}
         self._builder = ObservationBuilder(
             self.observation_spec,
             self.robot,
-            {camera.name: camera for camera in self.task.cameras},
+            self._cameras,
             privileged=tuple(array.name for array in self.task.privileged),
         )
         self._privileged = any(a.name not in PROPRIOCEPTION and not a.is_image for a in self.observation_spec.arrays)
@@ -92,6 +97,12 @@ class ArmEnv(gym.Env):
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
         self.world = World(self.robot, physics_hz)
         self._actuator = PositionActuator(self.robot, self.world, int(ticks))
+        self._camera_names = tuple(
+            array.name.removeprefix("image_") for array in self.observation_spec.arrays if array.is_image
+        )
+        self._imaging: Imaging | None = None
+        if self._camera_names or render_mode:
+            self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging)
         self.action_space = self.action_spec.space()
         self.observation_space = self.observation_spec.space()
         self.parameters: dict[str, float] = {}
@@ -127,6 +138,8 @@ class ArmEnv(gym.Env):
         self._actuator.reset(q, opening, drawn)
         self._resolver.reset(q)
         self._prepare_sensors(drawn)
+        if self._imaging is not None:
+            self._imaging.begin(drawn, self.world.bodies[1:])
         self.world.read()
         self._history.clear()
         self._history.append((self.world.q, self.world.dq))
@@ -134,6 +147,15 @@ class ArmEnv(gym.Env):
         self._terminated = False
         self._state = self._measure()
         return self._observe(), {"parameters": dict(drawn), "is_success": False}
+
+    def place_arm(self, q: np.ndarray) -> dict[str, np.ndarray]:
+        """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there."""
+        self.world.reset_arm(np.clip(q, self._q_low, self._q_high))
+        self.world.read()
+        self._history.clear()
+        self._history.append((self.world.q, self.world.dq))
+        self._state = self._measure()
+        return self._observe()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         """Let one action period pass.
@@ -161,7 +183,8 @@ class ArmEnv(gym.Env):
         if self._reward_kind == "sparse":
             reward = 0.0 if near else -1.0
         else:
-            info["reward_terms"] = self.task.reward_terms(achieved, desired)
+            terms = self.task.reward_terms(achieved, desired)
+            info["reward_terms"] = {name: float(value) for name, value in terms.items()}
             reward = float(sum(info["reward_terms"].values()))
         truncated = not success and self._step >= self._steps_allowed
         if success or truncated:
@@ -178,6 +201,16 @@ class ArmEnv(gym.Env):
         if self._reward_kind == "sparse":
             return np.where(self.task.is_success(achieved, desired), 0.0, -1.0)
         return np.sum(list(self.task.reward_terms(achieved, desired).values()), axis=0)
+
+    def render(self) -> np.ndarray | None:
+        """Draw what the task's first camera sees, without its faults, (H, W, 3) uint8; for `rgb_array` only."""
+        if self._imaging is None or self.render_mode is None:
+            return None
+        return self._imaging.frame(self.world, self.task.cameras[0].name).rgb
+
+    def camera(self, name: str) -> CameraModel:
+        """Return a camera as it really stands in this episode, calibration errors included."""
+        return moved_camera(self._cameras[name], self.parameters)
 
     def close(self) -> None:
         """Close the physics client."""
@@ -199,7 +232,12 @@ class ArmEnv(gym.Env):
             dq = dq + p["velocity_noise"] * noise[n:]
         if p["encoder_quantum"] > 0:
             q = p["encoder_quantum"] * np.rint(q / p["encoder_quantum"])
-        return RobotState(self._step * self.action_spec.dt, q, dq)
+        stamp = self._step * self.action_spec.dt
+        return RobotState(stamp, q, dq, {name: self._take(name, stamp) for name in self._camera_names})
+
+    def _take(self, camera: str, stamp: float) -> CameraFrame:
+        assert self._imaging is not None
+        return CameraFrame(stamp, self._imaging.picture(self.world, camera, self.np_random))
 
     def _aged(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the joint state as it was `joint_delay` ago, interpolated between action periods."""

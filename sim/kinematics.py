@@ -166,7 +166,7 @@ class KinematicChain:
         names, axes, revolute = [], [], []
         rotations, positions = [np.eye(3)], [np.zeros(3)]
         for joint in reversed(path):
-            R, p = _origin(joint)
+            R, p = joint_origin(joint)
             positions[-1] = positions[-1] + rotations[-1] @ p
             rotations[-1] = rotations[-1] @ R
             kind = joint.get("type")
@@ -176,10 +176,8 @@ class KinematicChain:
                 raise KinematicsError(
                     f"joint '{joint.get('name')}' is {kind}; revolute, continuous, prismatic and fixed are supported"
                 )
-            axis = joint.find("axis")
-            direction = _vector(axis.get("xyz") if axis is not None else None, "1 0 0")
             names.append(joint.get("name", ""))
-            axes.append(direction / np.linalg.norm(direction))
+            axes.append(joint_axis(joint))
             revolute.append(kind != "prismatic")
             rotations.append(np.eye(3))
             positions.append(np.zeros(3))
@@ -289,7 +287,15 @@ def _vector(text: str | None, default: str) -> np.ndarray:
     return np.array([float(value) for value in (text or default).split()])
 
 
-def _origin(joint: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
+def joint_axis(joint: ElementTree.Element) -> np.ndarray:
+    """Unit axis (3,) of a URDF joint, in its own frame."""
+    axis = joint.find("axis")
+    direction = _vector(axis.get("xyz") if axis is not None else None, "1 0 0")
+    return direction / np.linalg.norm(direction)
+
+
+def joint_origin(joint: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
+    """Rotation (3, 3) and translation (3,) [m] of a URDF joint in its parent link."""
     origin = joint.find("origin")
     if origin is None:
         return np.eye(3), np.zeros(3)

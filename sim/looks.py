@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ class LooksRanges:
     """From 0 (nominal colours) to 1 (any colour), for every group that `group_colour` does not name."""
     group_colour: Mapping[str, float] = field(default_factory=dict)
     """The same for single groups, e.g. `{"cube": 0.2}` where the colour says which object is meant."""
+    vivid: tuple[str, ...] = ()
+    """Groups that are always a strong plain colour, any hue: what a task is about stands out in labs too."""
     texture: float = 0.6
     """Probability that a group of bodies is textured."""
     texture_scale: tuple[float, float] = (0.7, 12.0)
@@ -61,6 +64,25 @@ class LooksRanges:
             background_texture=0.1,
         )
 
+    def scaled(self, share: float) -> LooksRanges:
+        """Return ranges `share` (0 to 1) of the way from the nominal looks to these."""
+
+        def towards(nominal: float, ends: tuple[float, float]) -> tuple[float, float]:
+            return nominal + share * (ends[0] - nominal), nominal + share * (ends[1] - nominal)
+
+        return replace(
+            self,
+            colour=share * self.colour,
+            group_colour={group: share * value for group, value in self.group_colour.items()},
+            texture=share * self.texture,
+            specular=towards(0.0, self.specular),
+            elevation=towards(math.radians(56), self.elevation),  # the nominal key light's
+            brightness=towards(0.62, self.brightness),
+            ambient=towards(0.35, self.ambient),
+            tint=share * self.tint,
+            background_texture=share * self.background_texture,
+        )
+
     def validate(self, scene: Scene) -> None:
         """Check every value against what it means and the groups of `scene`.
 
@@ -81,7 +103,7 @@ class LooksRanges:
                 raise RenderError(f"looks: {name} is ({low}, {high}), expected 0 ≤ low ≤ high")
         if self.lights[0] < 1 or self.texture_scale[0] <= 0:
             raise RenderError(f"looks: lights {self.lights} and texture_scale {self.texture_scale} must be positive")
-        for group in (*self.group_colour, *self.hidden):
+        for group in (*self.group_colour, *self.hidden, *self.vivid):
             if group not in scene.groups:
                 raise RenderError(f"looks: no group '{group}'; there are {', '.join(scene.groups)}")
 
@@ -98,9 +120,12 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
     u = rng.random((G, 10))
     spread = np.array([ranges.group_colour.get(group, ranges.colour) for group in groups])[group_of, None]
     textured = u[:, 3] < ranges.texture
+    textured &= ~np.isin(groups, ranges.vivid)
     # a texture under a strong colour would mostly be that colour: half of them keep their own
     drawn = np.where((textured & (u[:, 4] < 0.5))[:, None], 0.6 + 0.4 * u[:, :3], u[:, :3])
     colours = nominal.colours + spread * (drawn[group_of] - nominal.colours)
+    for b in np.flatnonzero(np.isin(groups, ranges.vivid)[group_of]):
+        colours[b] = _other_hue(nominal.colours[b], float(spread[b, 0]), u[group_of[b], :3])
     low, high = ranges.texture_scale
     visible = nominal.visible
     if ranges.hidden:
@@ -134,6 +159,19 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
         background=background,
         background_texture=chosen,
         shadow=bool(w[most + 1, 0] < ranges.shadow),
+    )
+
+
+def _other_hue(colour: np.ndarray, spread: float, u: np.ndarray) -> tuple[float, float, float]:
+    """Turn the hue of `colour` by up to half the circle times `spread`; the result is saturated and not dark.
+
+    Mixing RGB instead would make greys half-way between a red and a cyan.
+    """
+    hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in colour))
+    strong = (0.65 + 0.35 * u[1], 0.5 + 0.5 * u[2])
+    turned = (hue + spread * (u[0] - 0.5)) % 1.0
+    return colorsys.hsv_to_rgb(
+        turned, saturation + spread * (strong[0] - saturation), value + spread * (strong[1] - value)
     )
 
 

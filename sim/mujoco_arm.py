@@ -201,4 +201,4 @@ class MujocoArm:
     @property
     def goal(self) -> np.ndarray:
         """The point (3,) above the cube that the end effector should reach [m, base frame]."""
-        return self.object_pos + (0.0, 0.0, ABOVE)
+        return self.object_pos + np.array([0.0, 0.0, ABOVE])

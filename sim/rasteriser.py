@@ -19,10 +19,10 @@ from numba import njit
 
 NEAR = 0.01
 """Distance of the near plane [m]: nothing closer along the optical axis is drawn."""
-COARSE_RADIUS = 20.0
+COARSE_RADIUS = 28.0
 """Samples: a body whose bounding sphere is smaller is drawn by its coarse mesh.
 
-A sphere of 250 triangles and this radius deviates from a round one by a quarter of a sample.
+A sphere of 250 triangles and this radius deviates from a round one by a third of a sample.
 """
 _EDGE = 1e-4
 """Pixels by which spans overlap, so that rounding leaves no gap between two triangles that share an edge."""

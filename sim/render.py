@@ -84,6 +84,8 @@ class Looks:
             if value.shape != shape:
                 raise RenderError(f"looks: {name} has shape {value.shape}, expected {shape}")
             object.__setattr__(self, name, value)
+        if L == 0:
+            raise RenderError("looks: there is no light; for ambient light only, give one of colour 0")
         lengths = np.sqrt((self.light_directions**2).sum(axis=1, keepdims=True))
         if not (lengths > 0).all():
             raise RenderError(f"looks: a light direction in {self.light_directions.tolist()} has no length")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.kinematics import KinematicChain
+from sim.link_tree import LinkTree
 from sim.specs import SpecError
 
 
@@ -88,6 +89,9 @@ class RobotModel:
     """Limits of the arm's joints."""
     gripper: Gripper | None = None
     """The gripper, where there is one."""
+    landmarks: tuple[str, ...] = ()
+    """Links whose origins can be recognised in a picture of the arm; with known joint angles they tell a
+    policy where its camera is."""
     urdf_xml: str = field(default="", repr=False)
     """Text of the URDF."""
     urdf_path: str | None = field(default=None, compare=False)
@@ -118,6 +122,19 @@ class RobotModel:
         """The end effector's rotation (3, 3) in the base frame at home."""
         return self.chain.pose(np.array(self.home))[0]
 
+    @cached_property
+    def tree(self) -> LinkTree:
+        """All links, for joint positions of the arm followed by the gripper's."""
+        fingers = self.gripper.joint_names if self.gripper else ()
+        return LinkTree.from_urdf(self.urdf_xml, (*self.joint_names, *fingers))
+
+    def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
+        """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and finger `opening` [m]."""
+        fingers = len(self.gripper.joint_names) if self.gripper else 0
+        poses = self.tree.poses(np.concatenate([q, np.full(fingers, opening)]))
+        base = poses[self.tree.links.index(self.base_link)]
+        return poses if np.array_equal(base, np.eye(4)) else np.linalg.inv(base) @ poses
+
     def order(self, names: Sequence[str]) -> np.ndarray:
         """Return the indices that put values listed under `names` into this model's joint order.
 
@@ -144,6 +161,7 @@ class RobotModel:
         ddq: Sequence[float] | None = None,
         jerk: Sequence[float] | None = None,
         gripper: Gripper | None = None,
+        landmarks: tuple[str, ...] = (),
         source: str | None = None,
     ) -> RobotModel:
         """Read an arm from a URDF; position, velocity and torque limits come from its `<limit>` tags.
@@ -195,6 +213,7 @@ class RobotModel:
             tuple(home or ()),
             limits,
             gripper,
+            landmarks,
             text,
             str(path),
         )
@@ -236,6 +255,7 @@ def franka_panda() -> RobotModel:
             source="Franka Control Interface documentation, robot and interface specifications, Panda",
         ),
         gripper=Gripper(("panda_finger_joint1", "panda_finger_joint2"), opened=0.04, closed=0.0, force=70.0),
+        landmarks=("panda_grasptarget", "panda_hand", "panda_link6", "panda_link0"),
         urdf_xml=path.read_text(),
         urdf_path=str(path),
     )

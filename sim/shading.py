@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-_STEEPEST = 12.0
+_STEEPEST = 60.0
 """Largest slope (height over width) with which a surface is followed in the shadow map; light grazes."""
 _BYTE = 1.0 / 255.0
 _BIAS = 0.35
@@ -96,6 +96,12 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
     mask = side - 1
     count = samples * samples
     gain = 255.0 / count
+    # Light on the last triangle: from the first light (k) and from all others (a). Both are kept from pixel
+    # to pixel where they are `steady`, the same all over the triangle: floors are most of a picture.
+    last, steady = -1, False
+    ar = ag = ab = kr = kg = kb = key = gloss = 0.0
+    lr = lg = lb = highlight = 0.0
+    x = y = z = 0.0
     for row in range(height):
         down = row / max(1, height - 1)
         sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
@@ -103,9 +109,7 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
         for column in range(width):
             red = green = blue = 0.0
-            lr = lg = lb = highlight = 0.0
-            x = y = z = 0.0
-            last = -1
+            shown = -1  # the triangle whose light is that of this pixel
             for k in range(count):
                 # round the pixel, so that samples of one triangle follow each other
                 sy = samples * row + k // 2
@@ -125,7 +129,9 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
                     continue
                 b = body[t]
                 ti = textures[b]
-                if t != last or ti >= 0:
+                fresh = t != shown
+                known = steady and t == last
+                if ti >= 0 or (fresh and (texel > 0 or not known)):
                     Z = 1.0 / inverse_depth[sy, sx]
                     Y = (sy - cy) * ify
                     X = (sx - cx - skew * Y) * ifx * Z
@@ -134,51 +140,54 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
                     x = m[b, 0, 0] * X + m[b, 0, 1] * Y + m[b, 0, 2] * Z + m[b, 0, 3]
                     y = m[b, 1, 0] * X + m[b, 1, 1] * Y + m[b, 1, 2] * Z + m[b, 1, 3]
                     z = m[b, 2, 0] * X + m[b, 2, 1] * Y + m[b, 2, 2] * Z + m[b, 2, 3]
-                if t != last:
-                    last = t
+                if fresh and not known:
+                    last, steady = t, flat[t] and shine[b] == 0
                     nx, ny, nz = planes[t, 0], planes[t, 1], planes[t, 2]
                     if not flat[t]:
                         g = normals
                         nx = g[t, 0, 0] * x + g[t, 0, 1] * y + g[t, 0, 2] * z + g[t, 0, 3]
                         ny = g[t, 1, 0] * x + g[t, 1, 1] * y + g[t, 1, 2] * z + g[t, 1, 3]
                         nz = g[t, 2, 0] * x + g[t, 2, 1] * y + g[t, 2, 2] * z + g[t, 2, 3]
-                    scale_x, scale_y, scale_z = (
-                        inverse_scales[b, 0],
-                        inverse_scales[b, 1],
-                        inverse_scales[b, 2],
-                    )
-                    nx, ny, nz = nx * scale_x, ny * scale_y, nz * scale_z
+                    nx *= inverse_scales[b, 0]
+                    ny *= inverse_scales[b, 1]
+                    nz *= inverse_scales[b, 2]
                     inverse = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-30)
                     nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
-                    lr, lg, lb, highlight = ambient[0], ambient[1], ambient[2], 0.0
-                    for i in range(light_colours.shape[0]):
-                        dx, dy, dz = lights[b, i, 0], lights[b, i, 1], lights[b, i, 2]
-                        facing = nx * dx + ny * dy + nz * dz
-                        if facing <= 0:
-                            continue
-                        if i == 0:
-                            if texel > 0:
-                                facing *= _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map)
-                            if shine[b] > 0 and facing > 0:
-                                # Blinn-Phong: the normal against the direction half-way from light to eye
-                                vx = (from_camera[b, 0, 3] - x) / scale_x
-                                vy = (from_camera[b, 1, 3] - y) / scale_y
-                                vz = (from_camera[b, 2, 3] - z) / scale_z
-                                inverse = 1.0 / math.sqrt(vx * vx + vy * vy + vz * vz + 1e-30)
-                                dx, dy, dz = dx + vx * inverse, dy + vy * inverse, dz + vz * inverse
-                                along = max(0.0, nx * dx + ny * dy + nz * dz)
-                                gloss = along * along / (dx * dx + dy * dy + dz * dz + 1e-30)
-                                gloss *= gloss  # the cosine's 4th power
-                                gloss *= gloss
-                                gloss *= gloss
-                                gloss *= gloss  # the 32nd
-                                highlight = shine[b] * gloss * min(1.0, 4 * facing)
-                        lr += facing * light_colours[i, 0]
-                        lg += facing * light_colours[i, 1]
-                        lb += facing * light_colours[i, 2]
-                    lr *= tint[b, 0] * own[t, 0]
-                    lg *= tint[b, 1] * own[t, 1]
-                    lb *= tint[b, 2] * own[t, 2]
+                    ar, ag, ab = ambient[0], ambient[1], ambient[2]
+                    for i in range(1, light_colours.shape[0]):
+                        facing = nx * lights[b, i, 0] + ny * lights[b, i, 1] + nz * lights[b, i, 2]
+                        facing = max(facing, 0.0)
+                        ar += facing * light_colours[i, 0]
+                        ag += facing * light_colours[i, 1]
+                        ab += facing * light_colours[i, 2]
+                    cr, cg, cb = tint[b, 0] * own[t, 0], tint[b, 1] * own[t, 1], tint[b, 2] * own[t, 2]
+                    ar, ag, ab = ar * cr, ag * cg, ab * cb
+                    dx, dy, dz = lights[b, 0, 0], lights[b, 0, 1], lights[b, 0, 2]
+                    key = max(nx * dx + ny * dy + nz * dz, 0.0)
+                    kr = key * light_colours[0, 0] * cr
+                    kg = key * light_colours[0, 1] * cg
+                    kb = key * light_colours[0, 2] * cb
+                    gloss = 0.0
+                    if shine[b] > 0 and key > 0:
+                        # Blinn-Phong: the normal against the direction half-way from light to eye
+                        vx = (from_camera[b, 0, 3] - x) / inverse_scales[b, 0]
+                        vy = (from_camera[b, 1, 3] - y) / inverse_scales[b, 1]
+                        vz = (from_camera[b, 2, 3] - z) / inverse_scales[b, 2]
+                        inverse = 1.0 / math.sqrt(vx * vx + vy * vy + vz * vz + 1e-30)
+                        dx, dy, dz = dx + vx * inverse, dy + vy * inverse, dz + vz * inverse
+                        along = max(0.0, nx * dx + ny * dy + nz * dz)
+                        gloss = along * along / (dx * dx + dy * dy + dz * dz + 1e-30)
+                        gloss *= gloss  # the cosine's 4th power
+                        gloss *= gloss
+                        gloss *= gloss
+                        gloss *= gloss  # the 32nd
+                        gloss *= shine[b] * min(1.0, 4 * key)
+                if fresh:
+                    shown = t
+                    lit = 1.0
+                    if texel > 0 and key > 0:
+                        lit = _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map)
+                    lr, lg, lb, highlight = ar + lit * kr, ag + lit * kg, ab + lit * kb, lit * gloss
                 wr, wg, wb = lr, lg, lb
                 if ti >= 0:
                     g, scale = uvs, texture_scales[b] * side
@@ -199,30 +208,34 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
 
 @njit(cache=True, nogil=True)
 def _resolve(body, samples, inverse_depth, ids, depth, seg):
+    """Depth and body of each pixel: of its one sample, or of the body with most of its four."""
     height, width = seg.shape
+    one = np.float32(1)
+    owner = np.empty(4, np.int32)
+    z = np.empty(4, np.float32)
     for row in range(height):
         for column in range(width):
             if samples == 1:
                 t = ids[row, column]
                 seg[row, column] = body[t] if t >= 0 else -1
-                depth[row, column] = np.float32(1) / inverse_depth[row, column] if t >= 0 else np.float32(0)
+                depth[row, column] = one / inverse_depth[row, column] if t >= 0 else np.float32(0)
                 continue
-            best, most, nearest, total = -1, 0, np.float32(-1), np.float32(0)
             for k in range(4):
                 t = ids[2 * row + k // 2, 2 * column + k % 2]
-                b = body[t] if t >= 0 else -1
-                votes, front, summed = 0, np.float32(0), np.float32(0)
-                for n in range(4):
-                    tn = ids[2 * row + n // 2, 2 * column + n % 2]
-                    if (body[tn] if tn >= 0 else -1) == b:
-                        z = inverse_depth[2 * row + n // 2, 2 * column + n % 2]
-                        votes += 1
-                        front = max(front, z)
-                        summed += z
-                if votes > most or (votes == most and front > nearest):
-                    best, most, nearest, total = b, votes, front, summed
-                if votes == 4:
-                    break
+                z[k] = inverse_depth[2 * row + k // 2, 2 * column + k % 2]
+                owner[k] = body[t] if t >= 0 else -1
+            best, most, nearest, total = owner[0], 4, z[0], z[0] + z[1] + z[2] + z[3]
+            if not (owner[0] == owner[1] == owner[2] == owner[3]):
+                most = 0
+                for k in range(4):
+                    votes, front, summed = 0, np.float32(0), np.float32(0)
+                    for n in range(4):
+                        if owner[n] == owner[k]:
+                            votes += 1
+                            front = max(front, z[n])
+                            summed += z[n]
+                    if votes > most or (votes == most and front > nearest):
+                        best, most, nearest, total = owner[k], votes, front, summed
             seg[row, column] = best
             # the mean of 1/depth is exact on a plane
             depth[row, column] = np.float32(most) / total if best >= 0 else np.float32(0)

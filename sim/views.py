@@ -6,9 +6,21 @@ own arm pose, object, looks and camera, teach more than as many minutes of video
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
+
+from sim.env import ArmEnv
+from sim.kinematics import KinematicsError
+from sim.parameters import ParameterSpace
+from sim.robot import RobotModel
+
+CHUNK = 250
+"""Views that one call of a worker draws."""
 
 
 @dataclass(frozen=True)
@@ -31,3 +43,123 @@ class Views:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Views:
         return Views(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: list[Views]) -> Views:
+        """Put views together, in order."""
+        return cls(
+            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
+        )
+
+
+def sample_views(
+    task: str,
+    robot: str,
+    space: ParameterSpace,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Views:
+    """Draw `count` independent views of `task` under `space`; the same ones whatever the number of workers.
+
+    Args:
+        task: name of a task with one camera.
+        robot: name of an arm.
+        space: what varies.
+        count: number of views.
+        seed: of everything random.
+        workers: processes.
+        progress: told the share that is done.
+    """
+    chunks = -(-count // CHUNK)
+    seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
+    draw = partial(_draw_chunk, task, robot, space)
+    parts: list[Views | None] = [None] * chunks
+    # spawn: a fork of a process that has used threads may hang
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
+        for done, future in enumerate(as_completed(futures), start=1):
+            parts[futures[future]] = future.result()
+            progress(done / chunks)
+    return Views.joined([part for part in parts if part is not None])[:count]
+
+
+def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
+    """Draw views from one environment, whose observation has one image."""
+    (image,) = (array.name for array in env.observation_spec.arrays if array.is_image)
+    camera = image.removeprefix("image_")
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    views = []
+    for _ in range(count):
+        env.reset()
+        goal = env.task.desired_goal(env.world)
+        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        points, T_base_ee = landmarks(env)
+        pixels = env.camera(camera).project(points, T_base_ee)
+        views.append((observation[image], observation["q"], points, pixels, goal))
+    images, q, points, pixels, goals = (np.stack(column) for column in zip(*views))
+    f = np.float32
+    return Views(images, q.astype(f), points.astype(f), pixels.astype(f), goals.astype(f))
+
+
+def sample_geometry(
+    task: str, robot: str, space: ParameterSpace, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw views without pictures: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
+    env = ArmEnv(task, robot, space, "state")
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    rows = []
+    for _ in range(count):
+        env.reset()
+        goal = env.task.desired_goal(env.world)
+        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        rows.append((observation["q"], landmarks(env)[0], goal))
+    env.close()
+    q, points, goals = (np.stack(column).astype(np.float32) for column in zip(*rows))
+    return q, points, goals
+
+
+def arm_pose(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw joint positions (n,) [rad] such as an arm has on its way from `start` to `goal` (3,) [m].
+
+    A third at the goal, where precision counts, a third on the way, a third anywhere above the table.
+    """
+    kind = rng.integers(3)
+    if kind == 0:
+        p = goal + rng.normal(0.0, 0.03, 3)
+    elif kind == 1:
+        p = start + rng.random() * (goal - start) + rng.normal(0.0, 0.03, 3)
+    else:
+        p = np.array([rng.uniform(0.3, 0.68), rng.uniform(-0.25, 0.25), rng.uniform(0.06, 0.45)])
+    home = np.array(robot.home)
+    try:
+        q = robot.chain.inverse(home, p, robot.R_home, iterations=60, tolerance=5e-3)
+    except KinematicsError:
+        q = home
+    return q + rng.normal(0.0, 0.03, len(q))
+
+
+def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points (K, 3) [m] that a camera policy looks for, and T_base_ee (4, 4).
+
+    The task's bodies come first, then the arm's landmarks.
+    """
+    robot, world = env.robot, env.world
+    poses = robot.link_poses(world.q, world.opening)
+    arm = [poses[robot.tree.links.index(link), :3, 3] for link in robot.landmarks]
+    bodies = [world.pose(name)[0] for name in env.task.landmarks]
+    return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
+
+
+_ENVIRONMENTS: dict[tuple, ArmEnv] = {}
+"""One environment a worker process, opened at its first chunk."""
+
+
+def _draw_chunk(task: str, robot: str, space: ParameterSpace, seed: int) -> Views:
+    key = (task, robot, space.name)
+    if key not in _ENVIRONMENTS:
+        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, "camera")
+    return draw_views(_ENVIRONMENTS[key], CHUNK, seed)

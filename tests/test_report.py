@@ -20,6 +20,8 @@ from evaluation.report_data import (
     ReportData,
 )
 from evaluation.results import compare_all, policy_results, results_table, write_summary
+from evaluation.stylesheet import CSS
+from evaluation.svg import COLOURS
 from evaluation.trials import LatencySummary, Trial, TrialError
 
 
@@ -214,6 +216,31 @@ def test_report_is_written_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "report.html").read_text() == before
     with pytest.raises(ReportError, match="folder does not exist"):
         write_report(tmp_path / "none" / "report.html", make_data())
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2 relative luminance of `#rgb` or `#rrggbb`."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    channels = np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(first: str, second: str) -> float:
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_have_enough_contrast_in_light_and_dark():
+    assert contrast("#fff", "#000000") == pytest.approx(21)
+    palettes = re.findall(r":root\{(.*?)\}", CSS, re.DOTALL)
+    assert len(palettes) == 2
+    for palette in palettes:
+        colours = dict(re.findall(r"--(\w+):(#[0-9a-f]+)", palette))
+        assert len(colours) == 8 + COLOURS
+        for ground in ("paper", "card", "wash"):
+            for ink in ("ink", "soft", "accent", "bad", *(f"c{i}" for i in range(COLOURS))):
+                assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
 
 
 def test_gif_plays_at_true_speed():

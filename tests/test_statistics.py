@@ -97,7 +97,7 @@ def test_bootstrap_is_scipys():
     values = np.random.default_rng(0).exponential(size=40)
     ours = bootstrap_interval(values, np.mean, np.random.default_rng(3), resamples=500)
     theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=500, vectorized=False, rng=np.random.default_rng(3)
+        (values,), np.mean, n_resamples=500, vectorized=False, random_state=np.random.default_rng(3)
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
 

@@ -14,7 +14,7 @@ def watch(judge: TrialJudge, distances: dict[float, float], until: float, start:
         if start is not None and t >= start:
             judge.start(t)
         distance = next(d for since, d in sorted(distances.items(), reverse=True) if t >= since - 1e-9)
-        judge.see(t, GOAL + (distance, 0, 0), GOAL)
+        judge.see(t, GOAL + np.array([distance, 0.0, 0.0]), GOAL)
 
 
 def test_success_needs_the_whole_hold() -> None:

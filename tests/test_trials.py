@@ -240,6 +240,22 @@ with TrialStore(Path(sys.argv[1])) as store:
 """
 
 
+def test_processes_that_create_one_store_at_once_all_write_to_it(tmp_path):
+    writer = WRITER.replace('"s", "p"', 's, "p"').replace("import sys", "import sys; s = sys.argv[3]", 1)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", writer, str(tmp_path / "t.sqlite"), "20", name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for name in "abc"
+    ]
+    for process in processes:
+        assert process.communicate() == (None, b"")
+    with TrialStore(tmp_path / "t.sqlite") as store:
+        assert [store.done(name, "p") for name in "abc"] == [set(range(20))] * 3
+
+
 def test_sigkill_loses_nothing_and_doubles_nothing(tmp_path):
     path, rng, total = tmp_path / "t.sqlite", random.Random(0), 100_000
     acknowledged: list[int] = []

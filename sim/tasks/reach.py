@@ -28,11 +28,12 @@ class Reach(Task):
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
     cameras = (
         CameraModel.looking_at(
-            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.10), height=84, width=84, fov_y_deg=42
+            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46
         ),
     )
     time_limit = 3.0
     hold_time = 0.5
+    physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),

@@ -53,6 +53,8 @@ class Task(ABC):
     """Length of an episode [s], after which it is truncated."""
     hold_time: ClassVar[float]
     """How long success must last [s]."""
+    physics_hz: ClassVar[float] = 240.0
+    """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
     params: ClassVar[tuple[Param, ...]]
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -60,6 +62,10 @@ class Task(ABC):
     privileged: ClassVar[tuple[ArraySpec, ...]]
     """Arrays of `state` that only simulation knows."""
 
+    needs_gripper: ClassVar[bool] = False
+    """Whether the arm must be able to grasp."""
+    landmarks: ClassVar[tuple[str, ...]] = ("object",)
+    """Bodies that a camera policy must find; they always have a strong colour."""
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 

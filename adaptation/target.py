@@ -1,0 +1,91 @@
+"""Unlabelled recordings of the target: what its camera saw and where its joints were."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FEWEST_IMAGES = 20
+FEWEST_TRIALS = 3
+
+
+class TargetError(ValueError):
+    """Target data is missing, damaged, or too poor to adapt to."""
+
+
+@dataclass(frozen=True)
+class TargetData:
+    """Frames as the policy sees them, with the joints at that moment; nobody has labelled anything."""
+
+    images: np.ndarray
+    """(N, H, W, 3) uint8, rectified to the policy's camera."""
+    q: np.ndarray
+    """(N, n) float32 joint positions [rad]."""
+    trial: np.ndarray
+    """(N,) int: within a trial the goal stands still."""
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> TargetData:
+        return TargetData(self.images[rows], self.q[rows], self.trial[rows])
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the arrays."""
+        digest = hashlib.sha256()
+        for array in (self.images, self.q, self.trial):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def validate(self, height: int, width: int, joints: int) -> None:
+        """Raise `TargetError` unless these frames can be adapted to."""
+        expected = (height, width, 3)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1:] != expected:
+            raise TargetError(
+                f"target images are {self.images.dtype} {self.images.shape[1:]}, the policy sees uint8 {expected}; "
+                "record them with 'sim2real evaluate --record-images', which rectifies them"
+            )
+        N = len(self.images)
+        if self.q.shape != (N, joints) or self.trial.shape != (N,):
+            raise TargetError(
+                f"target: {N} images but q {self.q.shape} and trial {self.trial.shape}; "
+                f"expected {(N, joints)} and {(N,)}"
+            )
+        if not np.isfinite(self.q).all():
+            raise TargetError(f"target: {np.sum(~np.isfinite(self.q).all(axis=1))} joint states hold NaN or infinity")
+        trials = len(np.unique(self.trial))
+        if N < FEWEST_IMAGES or trials < FEWEST_TRIALS:
+            raise TargetError(
+                f"target: {N} images of {trials} trials, expected at least {FEWEST_IMAGES} of {FEWEST_TRIALS}; "
+                "record more"
+            )
+        distinct = len({image.tobytes() for image in self.images})
+        if distinct < N // 2:
+            raise TargetError(f"target: only {distinct} of {N} images differ; did the camera freeze?")
+
+
+def load_target(path: Path | str) -> TargetData:
+    """Read the `images.npz` that an evaluation session recorded.
+
+    Raises:
+        TargetError: if it is missing or is something else.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "images.npz").is_file():
+        path = path / "images.npz"
+    if not path.is_file():
+        raise TargetError(
+            f"target '{path}' does not exist; record it with 'sim2real evaluate --robot virtual --record-images'"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return TargetData(data["images"], data["q"].astype(np.float32), data["trial"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TargetError(
+            f"target '{path}' is not a recording with images, q and trial ({error}); "
+            "record it with 'sim2real evaluate --robot virtual --record-images'"
+        ) from None

@@ -1,0 +1,71 @@
+"""Progress of a command with several stages: bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+EVERY = 0.5
+"""Shortest time between two plain lines of one stage [s]."""
+
+
+class Stages:
+    """Called with a stage's name, the share of it that is done, and a short text."""
+
+    def __init__(self, names: Sequence[str]):
+        """Show `names`, in order."""
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._last: dict[str, float] = {}
+        self._names = names
+        if sys.stdout.isatty():
+            self._bars = Progress(
+                TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+            )
+            self._tasks = {name: self._bars.add_task(name, total=1.0, text="", start=False) for name in names}
+
+    def __call__(self, stage: str, share: float, text: str) -> None:
+        """Show how far `stage` is."""
+        if self._bars is not None:
+            task = self._tasks[stage]
+            self._bars.start_task(task)
+            for earlier in self._names[: self._names.index(stage)]:
+                self._bars.update(self._tasks[earlier], completed=1.0)
+                self._bars.stop_task(self._tasks[earlier])
+            self._bars.update(task, completed=share, text=text)
+            return
+        now = time.monotonic()
+        if share in (0.0, 1.0) or now - self._last.get(stage, 0.0) > EVERY:
+            self._last[stage] = now
+            print(plain_line(stage, share, text), flush=True)
+
+    def __enter__(self) -> Stages:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._bars is not None:
+            if kind is None:
+                for task in self._tasks.values():
+                    self._bars.update(task, completed=1.0)
+            self._bars.stop()
+
+
+def plain_line(stage: str, share: float, text: str) -> str:
+    """Write one line of a log."""
+    return f"progress {stage} {share:.3f} {text}".rstrip()
+
+
+def read_plain_line(line: str) -> tuple[str, float, str] | None:
+    """Read such a line back: stage, share, text; None for any other line."""
+    words = line.split(" ", 3)
+    if len(words) < 3 or words[0] != "progress":
+        return None
+    try:
+        return words[1], float(words[2]), words[3].strip() if len(words) > 3 else ""
+    except ValueError:
+        return None

@@ -1,0 +1,180 @@
+"""One training run: teacher, views, student, bundle; everything in one folder.
+
+config.json     the resolved configuration
+metrics.json    figures on views and episodes that training never saw
+bundle/         the policy
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.export import Contract, export_bundle
+from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder
+from policies.provenance import provenance
+from policies.restore import student_architecture
+from policies.student import StudentConfig, fit_student
+from policies.teacher import TeacherConfig, train_teacher
+from sim.catalogue import parameter_space
+from sim.env import ArmEnv
+from sim.parameters import PRESETS, ParameterSpace
+from sim.robot import load_robot
+from sim.tasks import load_task
+from sim.views import Views, sample_views
+
+Progress = Callable[[str, float, str], None]
+"""Called with the stage, the share of it that is done, and a short text."""
+PARITY_RECORDS = 100
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a camera policy is trained."""
+
+    out: Path
+    """Folder of the run; must not exist."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    name: str = ""
+    """Name of the policy in reports; by default that of the folder."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that draw views."""
+    threads: int = 2
+    """Threads of torch."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The privileged teacher."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The camera student."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        if self.out.exists():
+            raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
+        if self.workers < 1 or self.threads < 1:
+            raise ValueError(f"workers ({self.workers}) and threads ({self.threads}) must be at least 1")
+        self.teacher.validate()
+        self.student.validate()
+        task = load_task(self.task)
+        if "camera" not in task.observations or len(task.cameras) != 1:
+            raise ValueError(f"task '{self.task}' has no observation of one camera to train a student on")
+        self.space().validate()
+
+    def space(self) -> ParameterSpace:
+        """The parameter space to train on."""
+        if self.randomise.endswith(".json"):
+            return ParameterSpace.from_json(self.randomise)
+        if self.randomise not in PRESETS:
+            raise ValueError(
+                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
+                "or the path of a .json parameter space"
+            )
+        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+
+def train(config: TrainConfig, progress: Progress) -> PolicyBundle:
+    """Train a camera policy and write its run folder, whole or not at all.
+
+    Raises:
+        ValueError: if the configuration makes no sense; nothing has been written then.
+    """
+    config.validate()
+    torch.set_num_threads(config.threads)
+    seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
+    space, robot, task = config.space(), load_robot(config.robot), load_task(config.task)
+    torch.manual_seed(seeds[0])
+
+    def make_env() -> ArmEnv:
+        return ArmEnv(config.task, config.robot, space, "state")
+
+    teacher, teacher_figures = train_teacher(
+        make_env, config.teacher, seeds[1], lambda share, text: progress("teacher", share, text)
+    )
+    views = sample_views(
+        config.task,
+        config.robot,
+        space,
+        config.student.views,
+        seeds[2],
+        config.workers,
+        lambda share: progress("views", share, ""),
+    )
+    (camera,) = task.cameras
+    landmarks = (*task.landmarks, *robot.landmarks)
+    encoder = KeypointEncoder(len(landmarks), camera.height, camera.width, config.student.channels)
+    student = CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names))
+    student_figures = fit_student(
+        student, views, config.student, seeds[3], lambda share, text: progress("student", share, text)
+    )
+    progress("bundle", 0.0, "")
+    metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
+    bundle = export_student(
+        config.name or config.out.name,
+        student,
+        camera_contract(config.task, config.robot),
+        views[: config.student.held_out],
+        {"config": _plain(config), "parameter_space": space.to_dict(), "metrics": metrics, **provenance()},
+    )
+    write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
+    progress("bundle", 1.0, str(config.out / "bundle"))
+    return bundle
+
+
+def camera_contract(task: str, robot: str) -> Contract:
+    """Describe what a camera policy for `task` on `robot` sees and commands."""
+    env = ArmEnv(task, robot, "nominal", "camera")
+    env.close()
+    cameras = {camera.name: camera for camera in env.task.cameras}
+    return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)
+
+
+def export_student(
+    name: str, student: CameraStudent, contract: Contract, views: Views, provenance: dict
+) -> PolicyBundle:
+    """Pack a student; the first of `views` are its parity records."""
+    joints, image = contract.observation.arrays  # in the order of the student's arguments
+    landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
+    records = {joints.name: views.q[:PARITY_RECORDS], image.name: views.images[:PARITY_RECORDS]}
+    architecture = student_architecture(student, landmarks, *image.shape[:2])
+    return export_bundle(name, student, contract, records, architecture, provenance)
+
+
+def _plain(config: TrainConfig) -> dict:
+    """Turn a configuration into plain JSON types."""
+    return json.loads(json.dumps(asdict(config), default=str))
+
+
+def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) -> None:
+    """Write a run's folder with its bundle and JSON `documents`, whole or not at all.
+
+    Raises:
+        BundleError: if the folder exists.
+    """
+    if folder.exists():
+        raise BundleError(f"'{folder}' exists already; choose another folder, or remove it")
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        bundle.save(scratch / "bundle")
+        for name, content in documents.items():
+            (scratch / name).write_text(json.dumps(content, indent=2) + "\n")
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

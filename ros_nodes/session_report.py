@@ -1,0 +1,185 @@
+"""From a session on the virtual arm to its report and summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from evaluation.pictures import Clip, clip
+from evaluation.protocol import Protocol
+from evaluation.report import write_report
+from evaluation.report_data import CameraSamples, DataTable, DomainDifference, PolicyCard, ReportData
+from evaluation.results import results_table, write_summary
+from evaluation.trials import LatencySummary
+from policies.bundle import PolicyBundle
+from policies.provenance import provenance
+from ros_nodes.session import SessionResult
+from sim.hidden_reality import HiddenReality
+
+CLIP_RATE_HZ = 10.0
+COMPUTE = 2
+"""Column of `latency.npz` that holds the time from observation to command."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a report says beside the session's own figures."""
+
+    title: str = "Session on the virtual arm"
+    descriptions: Mapping[str, str] | None = None
+    """How each policy was made, by name."""
+    tables: Sequence[DataTable] = ()
+    shortcomings: Sequence[str] = ()
+    commands: Sequence[str] = ()
+    wall_time: float | None = None
+    """Of everything that led to this report [s]; by default of the session."""
+
+
+def write_session_report(
+    folder: Path,
+    protocol: Protocol,
+    result: SessionResult,
+    bundles: Mapping[str, Path],
+    hidden: Path | None = None,
+    story: Story | None = None,
+) -> ReportData:
+    """Write `report.html` and `summary.json` into `folder` and print the table."""
+    story = story or Story()
+    loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
+    first = next(iter(loaded.values()))
+    reality = HiddenReality.load(hidden) if hidden else HiddenReality()
+    area = protocol.workspace
+    system = provenance()
+    descriptions = story.descriptions or {}
+    data = ReportData(
+        title=story.title,
+        trials=result.trials,
+        policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
+        setting=(
+            f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 topics through "
+            f"the safety gate. Success: the end effector within {100 * protocol.success_radius:.0f} cm of the goal for "
+            f"{protocol.hold_time:g} s, within {protocol.timeout:g} s. Every policy met the same {protocol.trials} "
+            "places, in randomised order."
+        ),
+        date=system["date"],
+        success_radius=protocol.success_radius,
+        workspace=(area.x_low, area.x_high, area.y_low, area.y_high),
+        latency=loop_latency(result.latencies, first.action.dt),
+        loop_period=first.action.dt,
+        clips=_clips(result.videos),
+        camera=_camera_samples(loaded, result),
+        differences=differences(reality),
+        tables=tuple(story.tables),
+        wall_time=story.wall_time if story.wall_time is not None else result.wall,
+        made={
+            "camera pictures drawn by": result.renderer,
+            "machine": system["machine"],
+            "revision": system["revision"],
+            "versions": ", ".join(f"{name} {number}" for name, number in system["versions"].items()),
+            "seed": str(protocol.seed),
+            "seconds a trial": f"{result.seconds_per_trial:.1f}",
+            **{f"bundle '{name}'": bundle.hash for name, bundle in loaded.items()},
+        },
+        commands=tuple(story.commands),
+        shortcomings=tuple(story.shortcomings),
+    )
+    write_report(folder / "report.html", data)
+    write_summary(folder / "summary.json", data.summary())
+    Console().print(results_table(data.results, story.title))
+    return data
+
+
+def loop_latency(path: Path | None, period: float) -> LatencySummary | None:
+    """Sum up the compute times of all control cycles; `period` is their deadline [s]."""
+    if path is None:
+        return None
+    with np.load(path, allow_pickle=False) as recorded:
+        compute = recorded["latency"][:, COMPUTE]
+    compute = compute[np.isfinite(compute)]
+    return LatencySummary.of(compute.tolist(), deadline=period) if len(compute) else None
+
+
+def differences(reality: HiddenReality) -> tuple[DomainDifference, ...]:
+    """List what the virtual arm does that training never saw."""
+    arm, camera, scene = reality.arm, reality.camera, reality.scene
+    rows = (
+        ("physics engine", "PyBullet", "MuJoCo"),
+        ("renderer", "numba rasteriser", "MuJoCo's OpenGL renderer, or the rasteriser with looks of its own"),
+        (
+            "joint servo",
+            "velocity-limited position constraint",
+            f"impedance, stiffness {min(arm.kp):g} to {max(arm.kp):g} N·m/rad",
+        ),
+        ("link masses", "URDF ±10 %", "identified on a real Panda (Gaz et al. 2019)"),
+        (
+            "joint friction",
+            "viscous, up to 0.5 N·m·s/rad",
+            f"Coulomb up to {max(arm.friction):g} N·m, viscous up to {max(arm.damping):g}",
+        ),
+        (
+            "gravity compensation",
+            "exact",
+            f"{100 * arm.gravity_compensation:.0f} %, and {arm.tool_mass:g} kg unknown load",
+        ),
+        ("camera pose", "±3 cm, ±1.7°", f"{_cm(camera.position_offset)} cm, {camera.rotation_offset_deg}° off nominal"),
+        ("lens", "pinhole", f"distorted (k1 = {camera.distortion[0]:g}), rectified by the node from CameraInfo"),
+        ("picture", "84 × 84 as rendered", f"{camera.width} × {camera.height}, blurred, noisy, resized by the node"),
+        ("lights", "1 to 3 directional", "ceiling panel, window and desk lamp"),
+        ("table", "procedural textures", "birch ply with a grain of its own"),
+        (
+            "cube",
+            "3.5 to 5 cm, any hue",
+            f"{100 * scene.object_size:g} cm, {len(scene.object_colours)} filament colours",
+        ),
+        (
+            "delays",
+            "0 to 2 actions",
+            f"camera {1e3 * camera.delay:.0f} ms, command {1e3 * arm.command_delay:.0f} ms, DDS",
+        ),
+    )
+    return tuple(DomainDifference(*row) for row in rows)
+
+
+def _cm(vector: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{100 * v:+.1f}" for v in vector) + ")"
+
+
+def _clips(videos: Mapping[str, Path]) -> tuple[Clip, ...]:
+    clips = []
+    for name, path in videos.items():
+        policy = name.rsplit("_", 1)[0]
+        with np.load(path, allow_pickle=False) as video:
+            frames, stamps = video["frames"], video["stamps"]
+        wanted = np.arange(0.0, stamps[-1] + 1e-9, 1 / CLIP_RATE_HZ)
+        chosen = [frames[i] for i in np.searchsorted(stamps, wanted).clip(max=len(frames) - 1)]
+        clips.append(
+            clip(
+                chosen,
+                CLIP_RATE_HZ,
+                f"A trial of '{policy}', as the arm's camera saw it",
+                f"The arm driven by {policy}",
+            )
+        )
+    return tuple(clips)
+
+
+def _camera_samples(bundles: Mapping[str, PolicyBundle], result: SessionResult) -> tuple[CameraSamples, ...]:
+    samples = []
+    for name, bundle in bundles.items():
+        image = next((array.name for array in bundle.observation.arrays if array.is_image), None)
+        if image is None or "adaptation" in bundle.provenance:
+            continue  # an adapted bundle's records are frames of the target
+        pictures = tuple(bundle.parity[f"observation.{image}"][:8])
+        samples.append(CameraSamples(f"Simulation, '{name}'", "Views that the policy was trained on.", pictures))
+    if result.images is not None:
+        with np.load(result.images, allow_pickle=False) as recorded:
+            images = recorded["images"]
+        if len(images):
+            rows = np.linspace(0, len(images) - 1, 8).astype(int)
+            caption = f"What the policy node saw, rectified; drawn by {result.renderer}."
+            samples.append(CameraSamples("Virtual arm", caption, tuple(images[rows])))
+    return tuple(samples)

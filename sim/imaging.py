@@ -1,0 +1,210 @@
+"""What the task's cameras see in the PyBullet world: looks, camera errors and picture faults of one episode.
+
+parameters ─▶ looks, cameras, disturbances (once an episode) ─▶ a picture a camera and step
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from sim import meshes
+from sim.bodies import RigidBody, Shape
+from sim.camera import CameraModel, as_matrix
+from sim.image_disturbance import ImageDisturbance, disturb
+from sim.looks import LooksRanges, sample_looks, texture_pool
+from sim.render import Body, Frame, Scene
+from sim.robot import RobotModel
+from sim.urdf_visuals import load_urdf_visuals
+from sim.world import TABLE_CENTRE, TABLE_SIZE, World
+
+FLOOR_HEIGHT = -0.75
+"""The floor under the table [m, base frame]."""
+ARM = "arm"
+"""The group of bodies that is the arm."""
+
+
+def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
+    """Return `camera` as it really stands under `parameters` (see `camera_params`)."""
+    name = f"camera_{camera.name}"
+    fixed = camera.T_base_camera is not None
+    T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
+    pitch, yaw, roll = (parameters[f"{name}_{axis}"] for axis in ("pitch", "yaw", "roll"))
+    T[:3, :3] = T[:3, :3] @ _rotation(pitch, yaw, roll)
+    T[:3, 3] += [parameters[f"{name}_{axis}"] for axis in "xyz"]
+    K = np.array(camera.K)
+    K[0, 0] *= parameters[f"{name}_focal"]
+    K[1, 1] *= parameters[f"{name}_focal"]
+    K[0, 2] += parameters[f"{name}_cx"]
+    K[1, 2] += parameters[f"{name}_cy"]
+    if fixed:
+        return replace(camera, K=as_matrix(K), T_base_camera=as_matrix(T))
+    return replace(camera, K=as_matrix(K), T_ee_camera=as_matrix(T))
+
+
+@dataclass(frozen=True)
+class ImagingConfig:
+    """How pictures are drawn."""
+
+    supersample: int = 2
+    """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
+    shadows: bool = True
+    """Whether the first light casts shadows where the looks say so."""
+    triangles: int = 1_000
+    """Triangles a link."""
+    looks: LooksRanges = field(default_factory=LooksRanges)
+    """The looks at `looks_strength` 1."""
+    photographs: Path | None = None
+    """Folder of pictures that are used as textures beside the procedural ones."""
+
+
+class Imaging:
+    """Draws one world. `begin` it once an episode, then take pictures."""
+
+    def __init__(
+        self,
+        robot: RobotModel,
+        cameras: Sequence[CameraModel],
+        vivid: tuple[str, ...] = (),
+        config: ImagingConfig | None = None,
+    ):
+        """Load the arm's meshes.
+
+        Args:
+            robot: the arm.
+            cameras: the nominal ones.
+            vivid: bodies that always have a strong colour.
+            config: how pictures are drawn.
+
+        Raises:
+            MeshError: if a mesh is missing.
+            RenderError: if the configuration makes no sense.
+        """
+        self.config = config or ImagingConfig()
+        self._looks_ranges = replace(self.config.looks, vivid=vivid)
+        self._robot = robot
+        self._nominal_cameras = {camera.name: camera for camera in cameras}
+        assert robot.urdf_path is not None  # the world has been opened from it
+        visuals = load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
+        self._links = np.array([robot.tree.links.index(link) for link in visuals])
+        self._arm = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
+        self._scenes: dict[tuple, Scene] = {}
+
+    def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
+        """Fix looks, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
+        self._bodies = bodies
+        self._scene = self._scene_of(bodies)
+        strength = parameters["looks_strength"]
+        if strength > 0:
+            rng = np.random.default_rng(int(parameters["looks_seed"]))
+            self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength))
+        else:
+            self._looks = self._scene.nominal_looks
+        self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
+        self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
+        fixed = len(self._arm) + 2
+        self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
+        self._T[len(self._arm), :3, 3] = (*TABLE_CENTRE, parameters["table_height"] - TABLE_SIZE[2] / 2)
+        self._T[len(self._arm) + 1, :3, 3] = (0.0, 0.0, FLOOR_HEIGHT)
+        self._scales = np.ones((len(self._scene.bodies), 3))
+        shapes = [shape for body in bodies for shape in body.shapes]
+        for row, shape in enumerate(shapes, start=fixed):
+            self._scales[row] = _scale(shape)
+
+    def frame(self, world: World, name: str) -> Frame:
+        """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation."""
+        arm = len(self._arm)
+        poses = self._robot.link_poses(world.q, world.opening)
+        self._T[:arm] = poses[self._links]
+        row = arm + 2
+        for body in self._bodies:
+            position, quat = world.pose(body.name)
+            R = quat_matrix(quat)
+            for shape in body.shapes:
+                self._T[row, :3, :3] = R
+                self._T[row, :3, 3] = position + R @ shape.position
+                row += 1
+        T_base_ee = poses[self._robot.tree.links.index(self._robot.ee_link)]
+        return self._scene.render(
+            self._T,
+            self.cameras[name],
+            self._looks,
+            supersample=self.config.supersample,
+            shadow=self._looks.shadow and self.config.shadows,
+            T_base_ee=T_base_ee,
+            scales=self._scales,
+        )
+
+    def picture(self, world: World, name: str, rng: np.random.Generator) -> np.ndarray:
+        """Take the picture (H, W, 3) uint8 that camera `name` delivers, noise from `rng`."""
+        return disturb(self.frame(world, name).rgb, self._disturbance, rng)
+
+    def _scene_of(self, bodies: Sequence[RigidBody]) -> Scene:
+        key = tuple((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies)
+        if key not in self._scenes:
+            parts = [
+                Body("table", meshes.box(TABLE_SIZE), colour=(0.72, 0.66, 0.58), casts_shadow=False),
+                Body("floor", meshes.plane((8.0, 8.0)), colour=(0.42, 0.43, 0.45), casts_shadow=False),
+            ]
+            for body in bodies:
+                for i, shape in enumerate(body.shapes):
+                    parts.append(Body(f"{body.name}/{i}", _UNIT[shape.kind](), body.name, body.colour))
+            scene = Scene([*self._arm, *parts], _textures(self.config.photographs))
+            self._looks_ranges.validate(scene)
+            self._scenes[key] = scene
+        return self._scenes[key]
+
+
+_DISTURBANCES = (
+    "exposure",
+    "white_balance",
+    "tint",
+    "gamma",
+    "vignetting",
+    "blur",
+    "shot_noise",
+    "read_noise",
+    "jpeg",
+)
+_UNIT = {
+    "box": lambda: meshes.box((1.0, 1.0, 1.0)),
+    "cylinder": lambda: meshes.cylinder(1.0, 1.0),
+    "sphere": lambda: meshes.sphere(1.0),
+}
+
+
+def quat_matrix(quat: np.ndarray) -> np.ndarray:
+    """Rotation matrix (3, 3) of a unit quaternion (4,) xyzw."""
+    x, y, z, w = quat
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
+
+
+@cache
+def _textures(photographs: Path | None) -> np.ndarray:
+    return texture_pool(photographs=photographs)
+
+
+def _scale(shape: Shape) -> tuple[float, ...]:
+    if shape.kind == "box":
+        return shape.size
+    return (shape.size[0], shape.size[0], shape.size[-1])  # a sphere's size has one element
+
+
+def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
+    """Turn by pitch about x, then yaw about y, then roll about z [rad], of a camera with OpenCV axes."""
+    (cx, sx), (cy, sy), (cz, sz) = ((math.cos(a), math.sin(a)) for a in (pitch, yaw, roll))
+    Rx = np.array(((1, 0, 0), (0, cx, -sx), (0, sx, cx)))
+    Ry = np.array(((cy, 0, sy), (0, 1, 0), (-sy, 0, cy)))
+    Rz = np.array(((cz, -sz, 0), (sz, cz, 0), (0, 0, 1)))
+    return Rz @ Ry @ Rx

@@ -1,0 +1,412 @@
+"""Worker processes with several environments each, which exchange arrays through shared memory.
+
+A step costs one byte to every worker and one byte back. Only what does not fit the arrays (the end of an
+episode, an unusual `info`) is pickled. Workers are started afresh, not forked: a script that makes a pool
+needs the usual `if __name__ == "__main__":`.
+
+`WorkerPool` is the seam for other transports: a pool on a cluster would offer the same few methods.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import signal
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import NamedTuple
+
+import cloudpickle
+import gymnasium as gym
+import numpy as np
+
+from sim.specs import SpecError
+
+PLAIN, SPECIAL, FAILED = b"k", b"s", b"!"
+STEP, RESET, CALL, CLOSE = b"s", b"r", b"c", b"x"
+START_TIMEOUT = 120.0
+"""How long a worker may take to import and to make its environments [s]."""
+SINGLE = ""
+"""Name of the only array of an observation that is not a dict."""
+
+Path = tuple[str, ...]
+
+
+class WorkerError(RuntimeError):
+    """A worker process raised, died or does not answer."""
+
+
+class Special(NamedTuple):
+    """What one environment has to say beyond the shared arrays."""
+
+    env: int
+    """Number of the environment."""
+    final_obs: object
+    """Last observation of the episode that has just ended, where the next one has begun; else None."""
+    final_info: dict | None
+    """The `info` that belongs to it."""
+    info: dict
+    """The `info` that belongs to the observation in the shared array."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names, shapes and types of the shared arrays; each has one row for every environment."""
+
+    num_envs: int
+    arrays: dict[str, tuple[tuple[int, ...], str]]
+    """Shape of a row and dtype, by name."""
+    infos: tuple[tuple[Path, type], ...]
+    """Path of every number in a usual step's `info`, with its type."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all arrays take, each aligned to 64."""
+        return sum(size for _, size in self._sizes())
+
+    def _sizes(self) -> list[tuple[str, int]]:
+        return [
+            (name, -(-self.num_envs * int(np.prod(shape, dtype=int)) * np.dtype(dtype).itemsize // 64) * 64)
+            for name, (shape, dtype) in self.arrays.items()
+        ]
+
+    def views(self, memory: memoryview) -> dict[str, np.ndarray]:
+        """Return the arrays in `memory`, by name."""
+        views, offset = {}, 0
+        for name, size in self._sizes():
+            shape, dtype = self.arrays[name]
+            count = self.num_envs * int(np.prod(shape, dtype=int))
+            views[name] = np.frombuffer(memory, dtype, count, offset).reshape(self.num_envs, *shape)
+            offset += size
+        return views
+
+
+def lay_out(env: gym.Env, num_envs: int) -> Layout:
+    """Lay out the arrays of `num_envs` environments like `env`, which is reset and stepped once.
+
+    Raises:
+        SpecError: if its observation is neither an array nor a dict of arrays, or its action no array.
+    """
+    space = env.observation_space
+    leaves = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {SINGLE: space}
+    for name, leaf in (*leaves.items(), ("action", env.action_space)):
+        if not isinstance(leaf, gym.spaces.Box):
+            raise SpecError(f"vector environment: '{name}' is a {type(leaf).__name__}; expected a Box or a Dict of Box")
+    env.reset(seed=0)
+    info = env.step(np.zeros(env.action_space.shape, env.action_space.dtype))[4]
+    numbers = tuple((path, type(value)) for path, value in _leaves(info) if type(value) in (bool, int, float))
+    arrays = {
+        f"obs/{name}": (leaf.shape, str(leaf.dtype))
+        for name, leaf in leaves.items()
+        if isinstance(leaf, gym.spaces.Box)
+    }
+    arrays["action"] = (tuple(env.action_space.shape or ()), str(env.action_space.dtype))
+    arrays["reward"] = ((), "float64")
+    for flag in ("terminated", "truncated", "plain"):
+        arrays[flag] = ((), "bool")
+    arrays["info"] = ((len(numbers),), "float64")
+    return Layout(num_envs, arrays, numbers)
+
+
+def _leaves(info: Mapping, prefix: Path = ()) -> list[tuple[Path, object]]:
+    found: list[tuple[Path, object]] = []
+    for key, value in info.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, (*prefix, key))
+        else:
+            found.append(((*prefix, key), value))
+    return found
+
+
+class WorkerPool:
+    """Starts the workers and speaks with them."""
+
+    def __init__(
+        self,
+        make_envs: Sequence[Callable[[], gym.Env]],
+        workers: int,
+        *,
+        same_step: bool,
+        timeout_s: float = 120.0,
+        start_method: str = "forkserver",
+    ):
+        """Start `workers` processes and deal the environments out to them in equal runs.
+
+        Args:
+            make_envs: one factory for every environment; all must have the same spaces.
+            workers: number of processes.
+            same_step: whether an ended episode is followed by the next one's first observation in the same
+                step, or in the next one.
+            timeout_s: how long a step may take before a worker counts as hung.
+            start_method: `forkserver` or `spawn`.
+
+        Raises:
+            SpecError: if there is no environment, or the spaces are not arrays.
+            WorkerError: if a worker cannot make its environments.
+        """
+        if not make_envs or workers < 1:
+            raise SpecError(f"vector environment: {len(make_envs)} environments and {workers} workers; give at least 1")
+        if start_method not in ("forkserver", "spawn"):
+            raise SpecError(f"vector environment: start method '{start_method}'; known are forkserver, spawn")
+        probe = make_envs[0]()
+        self.observation_space, self.action_space = probe.observation_space, probe.action_space
+        self.metadata, self.render_mode = dict(probe.metadata), probe.render_mode
+        self.layout = lay_out(probe, len(make_envs))
+        probe.close()
+        context: ForkServerContext | SpawnContext = multiprocessing.get_context(start_method)  # type: ignore[assignment]
+        if start_method == "forkserver":
+            context.set_forkserver_preload(["sim.env"])  # workers then share what importing costs in memory
+        memory = context.RawArray("c", self.layout.nbytes)
+        self.arrays = self.layout.views(memoryview(memory).cast("B"))
+        self._timeout_s = timeout_s
+        bounds = np.linspace(0, len(make_envs), min(workers, len(make_envs)) + 1).round().astype(int).tolist()
+        self.ranges = [range(low, high) for low, high in itertools.pairwise(bounds)]
+        self._pipes: list[Connection] = []
+        self._processes = []
+        self.closed = False
+        try:
+            for rows in self.ranges:
+                here, there = context.Pipe()
+                job = cloudpickle.dumps([make_envs[i] for i in rows])
+                process = context.Process(
+                    target=_work, args=(there, memory, self.layout, rows, job, same_step), daemon=True
+                )
+                process.start()
+                there.close()  # so that a worker's death closes the pipe
+                self._pipes.append(here)
+                self._processes.append(process)
+            self._collect(range(len(self.ranges)), max(timeout_s, START_TIMEOUT))
+        except BaseException:
+            self.close()
+            raise
+
+    def observations(self, copy: bool = True) -> np.ndarray | dict[str, np.ndarray]:
+        """Return the newest observation of all environments, as a copy or as a view that the next step overwrites."""
+        found = {n.removeprefix("obs/"): a for n, a in self.arrays.items() if n.startswith("obs/")}
+        if copy:
+            found = {name: array.copy() for name, array in found.items()}
+        return found.get(SINGLE, found)
+
+    def send_step(self, actions: np.ndarray) -> None:
+        """Start a step of all environments with `actions` (n, ...)."""
+        self.arrays["action"][:] = actions
+        for worker, pipe in enumerate(self._pipes):
+            self._send(worker, pipe, STEP)
+
+    def wait_step(self) -> list[Special]:
+        """Wait for the step; return what does not fit the arrays, by environment."""
+        return self._collect(range(len(self._pipes)))
+
+    def reset(
+        self, seeds: Sequence[int | None], options: Sequence[dict | None], mask: np.ndarray | None = None
+    ) -> list[Special]:
+        """Reset the environments (those in `mask`), each with its seed and options; return every `info`."""
+        for worker, rows in enumerate(self.ranges):
+            job = [(i, seeds[i], options[i]) for i in rows if mask is None or mask[i]]
+            self._send(worker, self._pipes[worker], RESET + pickle.dumps(job))
+        return self._collect(range(len(self._pipes)))
+
+    def call(self, name: str, indices: Sequence[int], *args: object, **kwargs: object) -> list:
+        """Call, or else read, the attribute `name` of the environments `indices`; return the results."""
+        return self._on(indices, "call", name, args, kwargs)
+
+    def set_attr(self, name: str, values: Sequence[object], indices: Sequence[int]) -> None:
+        """Set the attribute `name` of each of `indices` to its value."""
+        for index, value in zip(indices, values):
+            self._on([index], "set", name, (value,), {})
+
+    def has_wrapper(self, wrapper: type, indices: Sequence[int]) -> list[bool]:
+        """Whether each of `indices` is wrapped in `wrapper`."""
+        return self._on(indices, "wrapped", cloudpickle.dumps(wrapper), (), {})
+
+    def _on(self, indices: Sequence[int], verb: str, name: object, args: tuple, kwargs: dict) -> list:
+        asked = [w for w, rows in enumerate(self.ranges) if any(i in rows for i in indices)]
+        for worker in asked:
+            job = (verb, [i for i in indices if i in self.ranges[worker]], name, args, kwargs)
+            self._send(worker, self._pipes[worker], CALL + cloudpickle.dumps(job))
+        results = dict(self._collect(asked))
+        return [results[i] for i in indices]
+
+    def close(self, patience_s: float = 5.0) -> None:
+        """End the workers: ask, wait `patience_s`, then kill."""
+        if self.closed:
+            return
+        self.closed = True
+        for pipe in self._pipes:
+            try:
+                pipe.send_bytes(CLOSE)
+            except OSError:
+                continue
+        for process in self._processes:
+            process.join(timeout=patience_s)
+            if process.is_alive():
+                process.kill()
+                process.join()
+        for pipe in self._pipes:
+            pipe.close()
+
+    def _send(self, worker: int, pipe: Connection, message: bytes) -> None:
+        if self.closed:
+            raise WorkerError("the vector environment is closed; make a new one")
+        try:
+            pipe.send_bytes(message)
+        except OSError:
+            self._report_death(worker)
+
+    def _collect(self, workers: Sequence[int], timeout_s: float | None = None) -> list:
+        timeout_s = timeout_s or self._timeout_s
+        found: list = []
+        failure = None
+        for worker in workers:
+            pipe = self._pipes[worker]
+            try:
+                if not pipe.poll(timeout_s):
+                    self.close(patience_s=0.0)
+                    raise WorkerError(
+                        f"worker {worker} (environments {self._named(worker)}) has not answered for "
+                        f"{timeout_s:g} s; is an environment stuck, or the machine suspended?"
+                    )
+                answer = pipe.recv_bytes()
+            except (EOFError, OSError):
+                self._report_death(worker)
+            if answer[:1] == SPECIAL:
+                found += pickle.loads(answer[1:])
+            elif answer[:1] == FAILED:
+                failure = failure or (worker, answer[1:].decode())
+        if failure:
+            raise WorkerError(f"worker {failure[0]} (environments {self._named(failure[0])}) raised:\n{failure[1]}")
+        return found
+
+    def _report_death(self, worker: int) -> None:
+        process = self._processes[worker]
+        process.join(timeout=2)
+        code = process.exitcode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        where = self._named(worker)
+        self.close()
+        raise WorkerError(
+            f"worker {worker} (environments {where}) died with {how}; was it killed for memory? "
+            "Its own output, above, may say more"
+        )
+
+    def _named(self, worker: int) -> str:
+        rows = self.ranges[worker]
+        return f"{rows[0]}" if len(rows) == 1 else f"{rows[0]} to {rows[-1]}"
+
+
+def _work(pipe: Connection, memory, layout: Layout, rows: range, job: bytes, same_step: bool) -> None:
+    """Serve one pipe until it closes: the main function of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: its end closes the pipe
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    worker = None
+    try:
+        worker = _Worker(pickle.loads(job), layout.views(memoryview(memory).cast("B")), layout, rows, same_step)
+        pipe.send_bytes(PLAIN)
+        while True:
+            message = pipe.recv_bytes()
+            command, load = message[:1], message[1:]
+            if command == CLOSE:
+                break
+            try:
+                answer = worker.serve(command, load)
+            except Exception:
+                answer = FAILED + traceback.format_exc().encode()
+            pipe.send_bytes(answer)
+    except (EOFError, OSError):
+        pass  # the parent is gone
+    except Exception:
+        pipe.send_bytes(FAILED + traceback.format_exc().encode())
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+class _Worker:
+    """The environments of one process."""
+
+    def __init__(
+        self, makers: list, arrays: dict[str, np.ndarray], layout: Layout, rows: range, same_step: bool
+    ) -> None:
+        self.envs: dict[int, gym.Env] = {i: make() for i, make in zip(rows, makers)}
+        self._arrays = arrays
+        self._observations = [(n.removeprefix("obs/"), a) for n, a in arrays.items() if n.startswith("obs/")]
+        self._infos = layout.infos
+        self._same_step = same_step
+        self._ended = dict.fromkeys(rows, False)
+
+    def serve(self, command: bytes, load: bytes) -> bytes:
+        if command == STEP:
+            special = self.step()
+            return SPECIAL + pickle.dumps(special) if special else PLAIN
+        if command == RESET:
+            return SPECIAL + pickle.dumps([self.reset(*entry) for entry in pickle.loads(load)])
+        verb, indices, name, args, kwargs = pickle.loads(load)
+        return SPECIAL + cloudpickle.dumps([(i, self.on(verb, self.envs[i], name, args, kwargs)) for i in indices])
+
+    def reset(self, i: int, seed: int | None, options: dict | None) -> Special:
+        observation, info = self.envs[i].reset(seed=seed, options=options)
+        self._ended[i] = False
+        self._arrays["terminated"][i] = self._arrays["truncated"][i] = False
+        self._put(i, observation)
+        return Special(i, None, None, info)
+
+    def step(self) -> list[Special]:
+        special = []
+        a = self._arrays
+        for i, env in self.envs.items():
+            if self._ended[i]:  # next-step mode: this step only begins the next episode
+                observation, info = env.reset()
+                reward, terminated, truncated = 0.0, False, False
+            else:
+                observation, reward, terminated, truncated, info = env.step(a["action"][i].copy())  # type: ignore
+            ended = terminated or truncated
+            a["reward"][i], a["terminated"][i], a["truncated"][i] = reward, terminated, truncated
+            plain = self._put_info(i, info)
+            if ended and self._same_step:
+                final_obs, final_info = observation, info
+                observation, info = env.reset()
+                special.append(Special(i, final_obs, final_info, info))
+                plain = False
+            elif not plain:
+                special.append(Special(i, None, None, info))
+            self._ended[i] = ended and not self._same_step
+            a["plain"][i] = plain
+            self._put(i, observation)
+        return special
+
+    def _put(self, i: int, observation) -> None:
+        for name, array in self._observations:
+            array[i] = observation[name] if name != SINGLE else observation
+
+    def _put_info(self, i: int, info: Mapping) -> bool:
+        """Write the numbers of `info`; whether that is all there is."""
+        row = self._arrays["info"][i]
+        leaves = _leaves(info)
+        if len(leaves) != len(self._infos):
+            return False
+        for k, ((path, value), (known, kind)) in enumerate(zip(leaves, self._infos)):
+            if path != known or type(value) is not kind:
+                return False
+            row[k] = value
+        return True
+
+    @staticmethod
+    def on(verb: str, env: gym.Env, name, args: tuple, kwargs: dict):
+        if verb == "wrapped":
+            wrapper, layer = pickle.loads(name), env
+            while isinstance(layer, gym.Wrapper) and not isinstance(layer, wrapper):
+                layer = layer.env
+            return isinstance(layer, wrapper)
+        if verb == "set":
+            return env.set_wrapper_attr(name, args[0])
+        attribute = env.get_wrapper_attr(name)
+        return attribute(*args, **kwargs) if callable(attribute) else attribute
+
+    def close(self) -> None:
+        for env in self.envs.values():
+            env.close()

@@ -1,0 +1,235 @@
+"""Contract tests over every task and arm, and what the environment promises about time and randomness."""
+
+import hashlib
+import subprocess
+import sys
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
+
+from sim.env import ArmEnv
+from sim.goals import GoalConditioned
+from sim.parameters import ParameterError
+from sim.robot import ROBOTS, load_robot
+from sim.specs import SpecError
+from sim.tasks import TASKS, load_task
+
+PAIRS = [
+    (task, robot)
+    for task in TASKS
+    for robot in ROBOTS
+    if load_robot(robot).gripper is not None or not load_task(task).needs_gripper
+]
+
+
+def steps(env, n, seed=3):
+    rng = np.random.default_rng(seed)
+    for _ in range(n):
+        yield env.step(rng.uniform(-1, 1, env.action_spec.size))
+
+
+@pytest.mark.filterwarnings("ignore:.*(infinity|Box).*")
+@pytest.mark.parametrize(("task", "robot"), PAIRS)
+def test_gymnasium_and_stable_baselines_accept_it(task, robot):
+    env = ArmEnv(task, robot)
+    check_env(env, skip_render_check=True)
+    check_env_sb3(env, warn=False)
+    env.close()
+
+
+@pytest.mark.parametrize(("task", "robot"), PAIRS)
+def test_observations_stay_inside_their_space(task, robot):
+    env = ArmEnv(task, robot)
+    for seed in range(3):
+        env.reset(seed=seed)
+        for observation, reward, terminated, truncated, _info in steps(env, 40):
+            env.observation_spec.validate(observation)
+            assert reward <= 0
+            if terminated or truncated:
+                break
+    env.close()
+
+
+@pytest.mark.parametrize(("task", "robot"), PAIRS)
+def test_a_random_past_leaves_no_trace(task, robot):
+    """Random resets and rough handling, then a nominal episode: equal to a fresh world bit for bit."""
+    used = ArmEnv(task, robot)
+    for seed in range(30):
+        used.reset(seed=seed)
+        for _ in range(6):
+            down = used.expert()
+            down[2] = -1.0
+            if any(used.step(down)[2:4]):
+                break
+    used.parameter_space = used.parameter_space.preset("nominal")
+    fresh = ArmEnv(task, robot, "nominal")
+    for seed in range(2):
+        used.reset(seed=seed)
+        fresh.reset(seed=seed)
+        for mine, theirs in zip(steps(used, 30), steps(fresh, 30)):
+            assert all(np.array_equal(mine[0][name], theirs[0][name]) for name in mine[0])
+            assert mine[1:4] == theirs[1:4]
+            if mine[2] or mine[3]:
+                break
+    used.close()
+    fresh.close()
+
+
+DIGEST = """
+import hashlib, sys
+from sim.env import ArmEnv
+env, digest = ArmEnv(sys.argv[1], observation=sys.argv[2]), hashlib.sha256()
+for seed in range(2):
+    observation, info = env.reset(seed=seed)
+    for _ in range(15):
+        for value in observation.values():
+            digest.update(value.tobytes())
+        observation, *rest = env.step(env.expert())
+        digest.update(repr(rest[:3]).encode())
+        if rest[1] or rest[2]:
+            break
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("observation", ["state", "camera"])
+@pytest.mark.parametrize("task", TASKS)
+def test_two_fresh_processes_agree(task, observation):
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, task, observation], capture_output=True, text=True, timeout=120, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].strip()) == hashlib.sha256().digest_size * 2  # and nothing else was printed
+
+
+def test_a_time_out_is_a_truncation():
+    env = ArmEnv("reach", space="nominal")
+    env.reset(seed=0)
+    up = np.array([0.0, 0.0, 1.0])
+    outcomes = [env.step(up)[2:4] for _ in range(60)]
+    assert outcomes[:-1] == [(False, False)] * 59
+    assert outcomes[-1] == (False, True)
+    with pytest.raises(SpecError, match="call reset"):
+        env.step(up)
+
+
+def test_success_is_held_before_it_counts():
+    env = ArmEnv("reach", space="nominal")
+    env.reset(seed=0)
+    near = 0
+    for _ in range(60):
+        _, _, terminated, _, info = env.step(env.expert())
+        near = near + 1 if info["near"] else 0
+        assert terminated == info["is_success"] == (near >= 10)
+        if terminated:
+            break
+    assert near == 10
+    assert info["parameters"] == env.parameters
+
+
+def test_a_delay_of_k_steps_is_k_steps():
+    def trace(delay):
+        env = ArmEnv("reach", space="nominal")
+        env.reset(seed=0, options={"parameters": {"action_delay_steps": delay, "start_spread": 0.0}})
+        out = []
+        for k in range(12):
+            env.step(np.array([0.5 * (k >= 2), 0.0, 0.0]))
+            out.append(env.world.q)
+        env.close()
+        return np.array(out)
+
+    prompt = trace(0.0)
+    moved = [int(np.argmax(np.abs(np.diff(t, axis=0)).max(axis=1) > 1e-3)) for t in (prompt, trace(1.0), trace(3.0))]
+    assert np.diff(moved).tolist() == [1, 2]
+    half = trace(0.5)  # half a period: in between, at every step
+    travel, half_travel, late_travel = (np.abs(t - t[0]).max(axis=1) for t in (prompt, half, trace(1.0)))
+    assert (half_travel[4:8] < travel[4:8]).all()
+    assert (half_travel[4:8] > late_travel[4:8]).all()
+
+
+def test_parameters_can_be_set_exactly_and_are_reported():
+    env = ArmEnv("reach")
+    _, info = env.reset(seed=0, options={"parameters": {"object_size": 0.05, "object_mass": 0.2}})
+    assert info["parameters"]["object_size"] == 0.05
+    assert set(info["parameters"]) == set(env.parameter_space.names)
+    _, other = env.reset()
+    assert other["parameters"]["object_size"] != 0.05
+
+
+def test_the_same_seed_gives_the_same_episode_in_one_process():
+    env = ArmEnv("reach")
+    first, info = env.reset(seed=5)
+    for _ in steps(env, 5):
+        pass
+    second, again = env.reset(seed=5)
+    assert info == again
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_rewards_of_goals_are_vectorised_and_agree_with_the_step():
+    env = GoalConditioned(ArmEnv("reach", reward="sparse"))
+    check_env(env, skip_render_check=True)
+    env.reset(seed=0)
+    for _ in range(20):
+        observation, reward, *_ = env.step(env.unwrapped.expert())
+        goals = (observation["achieved_goal"], observation["desired_goal"])
+        assert env.compute_reward(*goals, {}) == reward
+    many = env.compute_reward(np.zeros((5, 3)), np.full((5, 3), 0.01), [{}] * 5)
+    assert many.tolist() == [0.0] * 5
+
+
+def test_reward_terms_add_up():
+    env = ArmEnv("reach")
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(np.zeros(3))
+    assert reward == pytest.approx(sum(info["reward_terms"].values()))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: ArmEnv("fly"), SpecError, "unknown task 'fly'; known are reach"),
+        (lambda: ArmEnv("reach", "r2d2"), SpecError, "unknown robot 'r2d2'; known are franka_panda"),
+        (lambda: ArmEnv("reach", space="wild"), ParameterError, "known are nominal, mild, full"),
+        (lambda: ArmEnv("reach", observation="smell"), SpecError, "known are state"),
+        (lambda: ArmEnv("reach", reward="none"), SpecError, "known are dense, sparse"),
+        (lambda: ArmEnv("reach", physics_hz=130.0), SpecError, "no multiple"),
+        (lambda: GoalConditioned(ArmEnv("reach", observation="camera")), SpecError, "is an image"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_loaded(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"object_weight": 1.0}, "unknown parameter 'object_weight'; known are"),
+        ({"object_mass": 0.0}, "expected a positive number"),
+        ({"hold_probability": 1.5}, "expected within"),
+        ({"object_mass": float("nan")}, "not a finite number"),
+    ],
+)
+def test_a_wrong_parameter_is_refused(parameters, message):
+    env = ArmEnv("reach")
+    with pytest.raises(ParameterError, match=message):
+        env.reset(options={"parameters": parameters})
+
+
+@pytest.mark.parametrize("action", [np.zeros(4), np.array([0.0, np.nan, 0.0])])
+def test_a_wrong_action_is_refused(action):
+    env = ArmEnv("reach")
+    env.reset()
+    with pytest.raises(SpecError, match="expected 3 finite numbers"):
+        env.step(action)
+
+
+def test_it_is_a_gymnasium_environment():
+    assert isinstance(ArmEnv("reach"), gym.Env)
