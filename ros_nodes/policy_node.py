@@ -12,6 +12,7 @@ import json
 import threading
 import time
 
+import cv2
 import rclpy
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -150,7 +151,8 @@ class PolicyNode(LifecycleNode):
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
         self._bundle = bundle
-        self.get_logger().info(f"bundle '{bundle.name}' {bundle.hash[:12]} verified, {bundle.action.rate_hz:g} Hz")
+        what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
+        self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
     def _await_arm(self, inputs: ArmInputs, cameras: dict[str, CameraTopics]) -> None:
         wait = self._settings.number("wait")
@@ -269,6 +271,7 @@ def _check_size(state: RobotState | None, camera: CameraModel, topic: CameraTopi
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit status."""
+    cv2.setNumThreads(1)  # a picture's fraction of a millisecond is not worth waiting for a second thread
     ended = process.start(args)
     node = PolicyNode(ended)
     try:
