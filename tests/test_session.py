@@ -55,30 +55,29 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, tmp_path) -> None:
-    plan = protocol(bundles, 2)
+    plan = protocol(bundles, 1)
     result = run_session(plan, bundles, tmp_path, recording=Recording(images=True, image_stride=1, videos=1))
     outcome = {(t.policy, t.index): t for t in result.trials}
-    assert len(outcome) == 4
-    for index in range(2):
-        right, wrong = outcome["right", index], outcome["wrong", index]
-        assert right.success, right
-        assert right.final_distance < 0.03
-        assert 0.5 <= right.time_to_success <= 2.5
-        assert right.latency.count > 10
-        assert right.initial == wrong.initial
-        assert right.seed == wrong.seed
-        assert not wrong.success, wrong
-        assert not wrong.note
-        assert wrong.duration == pytest.approx(2.5, abs=0.05), wrong
-        assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
+    assert len(outcome) == 2
+    right, wrong = outcome["right", 0], outcome["wrong", 0]
+    assert right.success, right
+    assert right.final_distance < 0.03
+    assert 0.5 <= right.time_to_success <= 2.5
+    assert right.latency.count > 10
+    assert right.initial == wrong.initial
+    assert right.seed == wrong.seed
+    assert not wrong.success, wrong
+    assert not wrong.note
+    assert wrong.duration == pytest.approx(2.5, abs=0.05), wrong
+    assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
     assert result.renderer.startswith(("mujoco", "sim2real"))
     with np.load(result.images) as images:
         n = len(images["images"])
         assert images["images"].shape == (n, 84, 84, 3)
         assert images["images"].dtype == np.uint8
         assert images["q"].shape == (n, 7)
-        assert set(images["trial"]) == {1, 2, 3, 4}
-    assert n > 100
+        assert set(images["trial"]) == {1, 2}
+    assert n > 50
     with np.load(result.videos["right_0"]) as video:
         assert video["frames"].shape[1:] == (240, 320, 3)
         assert 20 < len(video["frames"]) < 120
