@@ -22,6 +22,7 @@ setup(
             "sim2real = sim2real:main",
             "policy_node = ros_nodes.policy_node:main",
             "safety_gate = ros_nodes.safety_gate:main",
+            "supervisor = ros_nodes.supervisor:main",
             "virtual_arm = ros_nodes.virtual_arm:main",
         ]
     },

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String, UInt64
@@ -70,7 +71,9 @@ class ArmInputs:
         """The cameras as they really are, as far as heard."""
         self.gate_state, self.gate_reason = "", ""
         self._gate_beat = -np.inf
-        self._state: tuple[RobotState, JointState] | None = None
+        self._state: tuple[RobotState, Time] | None = None
+        self.joint_stamp: Time | None = None
+        """The stamp, as the driver wrote it, of the joint state that `newest` returned last."""
         self._images: dict[str, tuple[float, Image]] = {}
         self._frames: dict[str, CameraFrame] = {}
 
@@ -106,13 +109,8 @@ class ArmInputs:
             frame = self._frames.get(name)
             if frame is None or frame.stamp != stamp:
                 self._frames[name] = CameraFrame(stamp, rgb(message, name))
-        state = held[0]
+        state, self.joint_stamp = held
         return RobotState(state.stamp, state.q, state.dq, dict(self._frames), state.tau)
-
-    @property
-    def joint_stamp(self):
-        """The stamp of the newest joint state as the driver wrote it; None before the first."""
-        return None if self._state is None else self._state[1].header.stamp
 
     def gate_silence(self) -> float:
         """Return how long the gate has not been heard [s]."""
@@ -135,7 +133,7 @@ class ArmInputs:
         if self._state is not None and stamp <= self._state[0].stamp:
             self._reject("joint_state_out_of_order", "joint state: not newer than the last")
             return
-        self._state = (state, message)
+        self._state = (state, message.header.stamp)
 
     def _on_image(self, name: str, message: Image) -> None:
         try:

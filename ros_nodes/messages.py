@@ -6,6 +6,7 @@ import math
 import time
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -26,12 +27,12 @@ class StampError(ValueError):
     """A sample's stamp makes no sense on this machine's clock."""
 
 
-def seconds(stamp) -> float:
+def seconds(stamp: Time) -> float:
     """Return a builtin_interfaces/Time in seconds."""
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
-def local_stamp(stamp, clock: Clock, what: str) -> float:
+def local_stamp(stamp: Time, clock: Clock, what: str) -> float:
     """Return when a sample was taken, on this process's monotonic clock [s].
 
     The age is read once, on arrival; later jumps of the system's clock change nothing.
@@ -115,7 +116,11 @@ class JointStateReader:
 
 
 def trajectory(
-    joint_names: tuple[str, ...], q: np.ndarray | None, time_from_start: float, stamp=None, source: str = ""
+    joint_names: tuple[str, ...],
+    q: np.ndarray | None,
+    time_from_start: float,
+    stamp: Time | None = None,
+    source: str = "",
 ) -> JointTrajectory:
     """Build a trajectory of one point `q` (n,) [rad], to be reached `time_from_start` [s] from its stamp.
 

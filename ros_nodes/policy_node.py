@@ -12,6 +12,7 @@ import json
 import threading
 import time
 
+import cv2
 import rclpy
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -104,6 +105,7 @@ class PolicyNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop the loop and wait until the arm is at rest."""
+        self._note_failure()  # asked to deactivate just when the loop refused: the reason must not be lost
         self._end_loop("deactivated")
         self._announce("inactive")
         return SUCCESS
@@ -150,7 +152,8 @@ class PolicyNode(LifecycleNode):
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
         self._bundle = bundle
-        self.get_logger().info(f"bundle '{bundle.name}' {bundle.hash[:12]} verified, {bundle.action.rate_hz:g} Hz")
+        what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
+        self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
     def _await_arm(self, inputs: ArmInputs, cameras: dict[str, CameraTopics]) -> None:
         wait = self._settings.number("wait")
@@ -209,10 +212,13 @@ class PolicyNode(LifecycleNode):
 
     def _watch(self) -> None:
         if self._failure:
-            failure, self._failure = self._failure, ""
-            self.reason = failure
-            self.get_logger().error(f"stopped: {failure}")
+            self._note_failure()
             self.trigger_deactivate()
+
+    def _note_failure(self) -> None:
+        if self._failure:
+            self.reason, self._failure = self._failure, ""
+            self.get_logger().error(f"stopped: {self.reason}")
 
     def _end_loop(self, reason: str) -> None:
         if self._thread is None:
@@ -269,6 +275,7 @@ def _check_size(state: RobotState | None, camera: CameraModel, topic: CameraTopi
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit status."""
+    cv2.setNumThreads(1)  # a picture's fraction of a millisecond is not worth waiting for a second thread
     ended = process.start(args)
     node = PolicyNode(ended)
     try:

@@ -230,7 +230,8 @@ def main(args: list[str] | None = None) -> int:
     spinning_ended = threading.Event()
     spinner = threading.Thread(target=process.spin, args=(executor, spinning_ended), daemon=True)
     spinner.start()
-    node.get_logger().info(f"guarding '{node.robot.name}' at {1 / node.dt:.0f} Hz")
+    priority = process.prioritise()
+    node.get_logger().info(f"guarding '{node.robot.name}' at {1 / node.dt:.0f} Hz, {priority}")
     try:
         node.run(ended)
         node.close()

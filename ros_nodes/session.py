@@ -7,6 +7,7 @@ trial to the store before it starts the next.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,16 @@ from ros_nodes.frame_recorder import FrameRecorder, save_video
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
 from ros_nodes.trial_judge import TrialJudge
+from sim.hidden_reality import HiddenReality
 from sim.tasks.reach import TOLERANCE, X_RANGE, Y_RANGE, Reach
 
 Command = Sequence[str]
+ATTEMPTS = 3
+"""How often a trial is tried when the machine, not the policy, is to blame; the last attempt counts in any case."""
+STALE = re.compile(r"no frame for|no command for|no heartbeat for|silent for|s old \(limit")
+"""How the policy node and the gate say that data did not come in time. One such stop is a stall of the machine, which a
+person would not hold against the policy; a policy that is itself too slow meets it in every attempt."""
+RENDERER_FILE = "renderer.txt"
 FIRST_COMMAND = 5.0
 """Longest wait for an activated policy's first command [s]: discovery alone may take three."""
 
@@ -122,13 +130,13 @@ def run_session(
     Args:
         protocol: what to try, where, and what success is.
         bundles: path of each of the protocol's policies.
-        out_dir: gets `trials.sqlite`, what `recording` asks for, and the processes' `logs`.
+        out_dir: gets `trials.sqlite`, `hidden_reality.json`, what `recording` asks for, and the processes' `logs`.
         hidden: JSON of a `HiddenReality`; the default reality if None.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
 
     Raises:
-        ProtocolError, BundleError: before anything is started.
+        ProtocolError, BundleError, SpecError: before anything is started.
         ChildDied, SessionError: if a process ends or stays silent; trials done by then are kept.
     """
     started = time.monotonic()
@@ -136,6 +144,11 @@ def run_session(
     recording, processes = recording or Recording(), processes or Processes()
     loaded = _load(protocol, bundles)
     out_dir.mkdir(parents=True, exist_ok=True)
+    reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
+    reality.save(out_dir / "hidden_reality.json")
+    with TrialStore(out_dir / "trials.sqlite") as store:
+        if _is_complete(protocol, store):
+            return SessionResult(store.trials(protocol.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
         Interruption() as interruption,
         TrialStore(out_dir / "trials.sqlite") as store,
@@ -197,6 +210,7 @@ class _Runner:
             self._node.recorder = FrameRecorder(policy_camera, self._recording.image_stride)
             self._node.recorder.calibrate(camera)
         self._renderer = self._node.renderer()
+        (self._out_dir / RENDERER_FILE).write_text(self._renderer + "\n")
         # Long enough for a first start, when every process compiles the kinematics at once
         self._node.ready_gate(timeout=60.0)
         self._node.change_states(list(self._nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
@@ -210,13 +224,10 @@ class _Runner:
             bar = progress.add_task("trials", total=len(schedule))
             for number, planned in enumerate(schedule, start=1):
                 if planned.index not in done[planned.policy]:
-                    begun = time.monotonic()
-                    trial = self._try(number, planned)
-                    self._store.add(trial)
-                    self._walls.append(time.monotonic() - begun)
+                    trial = self._carry_out(number, planned)
                     distance = "" if trial.final_distance is None else f", {100 * trial.final_distance:.1f} cm"
-                    outcome = ("success" if trial.success else "failure") + distance
-                    progress.update(bar, description=f"trial {number} ({planned.code}): {outcome}")
+                    outcome = "void" if trial.void else "success" if trial.success else "failure"
+                    progress.update(bar, description=f"trial {number} ({planned.code}): {outcome}{distance}")
                 progress.advance(bar)
 
     def result(self, wall: float) -> SessionResult:
@@ -237,6 +248,16 @@ class _Runner:
             latencies,
         )
 
+    def _carry_out(self, number: int, planned: PlannedTrial) -> Trial:
+        """Try until it counts; record every attempt."""
+        while True:
+            begun = time.monotonic()
+            trial = self._try(number, planned)
+            self._store.add(trial)
+            self._walls.append(time.monotonic() - begun)
+            if not (trial.void and STALE.search(trial.void_reason)):
+                return trial
+
     def _try(self, number: int, planned: PlannedTrial) -> Trial:
         node, protocol = self._node, self._protocol
         judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
@@ -255,19 +276,18 @@ class _Runner:
         note = ""
         try:
             node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
-            node.wait(
-                lambda: judge.started is not None or bool(self._ended()), FIRST_COMMAND, "the policy's first command"
-            )
-            node.wait(lambda: judge.over or bool(self._ended()), protocol.timeout + 2.0, "the end of the trial")
-            note = self._ended()
+            node.wait(lambda: judge.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
+            node.wait(lambda: judge.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
         except SessionError as error:
             note = str(error)
         node.judge = None
-        if not node.policy_reason:  # else it has deactivated itself
-            try:
-                node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
-            except SessionError as error:
-                note = f"{note}; {error}" if note else str(error)
+        ended = self._ended()
+        try:
+            node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
+        except SessionError as error:
+            if not node.policy_reason:  # else it has deactivated itself, and said why
+                note = note or str(error)
+        note = note or (self._cause() if ended else "")
         node.watch_camera(node.recorder is not None)
         node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest")
         if film and node.video:
@@ -278,6 +298,10 @@ class _Runner:
         rows = [row for row in node.latencies if len(row) == 4]
         self._latencies += [(planned.policy, planned.index, row) for row in rows]
         compute = [row[2] for row in rows if np.isfinite(row[2])]
+        attempt = self._store.attempts(protocol.name, planned.policy, planned.index)
+        void_reason = "the goal was reached before the policy moved" if judge.at_goal_from_start else ""
+        if not judge.success and STALE.search(note) and attempt + 1 < ATTEMPTS:
+            void_reason = note
         interventions = {key: n - counts.get(key, 0) for key, n in node.gate.counts.items() if n > counts.get(key, 0)}
         return Trial(
             session=protocol.name,
@@ -293,18 +317,31 @@ class _Runner:
             hold=judge.hold,
             interventions=interventions,
             latency=LatencySummary.of(compute, deadline=bundle.action.dt) if compute else None,
-            void=judge.at_goal_from_start,
-            void_reason="the goal was reached before the policy moved" if judge.at_goal_from_start else "",
-            attempt=self._store.attempts(protocol.name, planned.policy, planned.index),
+            void=bool(void_reason),
+            void_reason=void_reason,
+            attempt=attempt,
             note=note,
         )
 
-    def _ended(self) -> str:
-        """Why the trial is over before its time; empty while it is not."""
-        gate = self._node.gate
-        if gate.state in ("stopping", "stopped"):
-            return f"the safety gate stopped the arm: {gate.reason}"
-        return f"the policy stopped: {self._node.policy_reason}" if self._node.policy_reason else ""
+    def _ended(self) -> bool:
+        """Whether gate or policy ended the trial before its time."""
+        return self._node.gate.state in ("stopping", "stopped") or bool(self._node.policy_reason)
+
+    def _cause(self) -> str:
+        """Why they did. The policy's own word comes after it is inactive."""
+        if self._node.policy_reason:
+            return f"the policy stopped: {self._node.policy_reason}"
+        return f"the safety gate stopped the arm: {self._node.gate.reason}"
+
+
+def _is_complete(protocol: Protocol, store: TrialStore) -> bool:
+    every = set(range(protocol.trials))
+    return all(store.done(protocol.name, policy.name) >= every for policy in protocol.policies)
+
+
+def _renderer_of(out_dir: Path) -> str:
+    path = out_dir / RENDERER_FILE
+    return path.read_text().strip() if path.is_file() else "unknown"
 
 
 def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBundle]:

@@ -67,7 +67,7 @@ class SessionNode(Node):
         self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
         self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_info, qos.EVENT)
-        self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
+        self._joint_subscription: Subscription | None = self._subscribe_joints()
         self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, qos.EVENT)
         self.create_subscription(String, topics.GATE_STATE, self._on_gate, qos.LATCHED)
@@ -188,12 +188,16 @@ class SessionNode(Node):
         self.wait(lambda: self.gate.state == "ready", timeout, "the safety gate to be ready; see its log")
 
     def watch_camera(self, wanted: bool) -> None:
-        """Subscribe to pictures only while somebody wants them: each costs a millisecond."""
+        """Subscribe to pictures and joints only while somebody wants them: a picture costs a millisecond."""
         if wanted and self._image_subscription is None:
+            self._joint_subscription = self._joint_subscription or self._subscribe_joints()
             self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, qos.EVENT)
         elif not wanted and self._image_subscription is not None:
             self.destroy_subscription(self._image_subscription)
             self._image_subscription = None
+        if not wanted and self._joint_subscription is not None:
+            self.destroy_subscription(self._joint_subscription)
+            self._joint_subscription = None
 
     def close(self) -> None:
         """Leave the graph."""
@@ -201,6 +205,9 @@ class SessionNode(Node):
         self.destroy_node()
 
     # What comes in
+
+    def _subscribe_joints(self) -> Subscription:
+        return self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
 
     @property
     def time(self) -> float:

@@ -10,10 +10,8 @@ owns the OpenGL context; and the executor in `main`, which takes commands.
 from __future__ import annotations
 
 import array
-import contextlib
 import gc
 import math
-import os
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
+from rclpy.time import Time as RosTime
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
@@ -46,8 +45,6 @@ STATE_EVERY = 5
 """Servo periods between two messages of joints and truth: 100 a second."""
 LARGEST_CATCH_UP = 0.05
 """Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
-CAMERA_NICE = 5
-"""The camera's thread yields to the servo loop where cores are scarce."""
 CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
 FAULTS = {
     "none": "all works",
@@ -57,9 +54,11 @@ FAULTS = {
     "joint_states_stop": "no more joint states",
     "joint_states_nan": "one joint reads NaN",
     "delay_jump": "joint states and pictures arrive 0.3 s late, truthfully stamped",
+    "clock_jump": "the driver's clock is 1 s ahead",
     "controller_reject": "the controller refuses every command",
 }
 DELAY_JUMP = 0.3
+CLOCK_JUMP_NS = 10**9
 NOMINAL_CAMERA = Reach.cameras[0]
 """Where policies believe the camera to stand."""
 
@@ -230,8 +229,6 @@ class VirtualArmNode(Node):
     # The camera
 
     def _camera_loop(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAMERA_NICE)
         camera = VirtualCamera(self._arm, open_renderer(self._arm))
         self.declare_parameter("renderer", camera.renderer.name)
         self.get_logger().info(f"camera drawn by {camera.renderer.name}")
@@ -265,7 +262,8 @@ class VirtualArmNode(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def _stamp(self) -> Time:
-        return self.get_clock().now().to_msg()
+        ahead = CLOCK_JUMP_NS if self._fault == "clock_jump" else 0
+        return RosTime(nanoseconds=self.get_clock().now().nanoseconds + ahead).to_msg()
 
 
 def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:

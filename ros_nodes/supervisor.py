@@ -1,0 +1,145 @@
+"""Drives the policy node's lifecycle and notices a process that has died or hangs.
+
+    python -m ros_nodes.supervisor --ros-args -p activate:=true
+
+`ros2 launch` reports success even when a node it started was killed, and its own lifecycle support differs between
+ROS releases; this node does both through services and topics alone. It ends with status 1, in one line, when a
+process is gone; the launch files then end the others, the gate last words first.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import rclpy
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
+from rclpy.node import Node
+from std_msgs.msg import String, UInt64
+from std_srvs.srv import Trigger
+
+from ros_nodes import process, qos, topics
+from ros_nodes.parameters import Parameters
+from sim.specs import SpecError
+
+LOOK_PERIOD = 0.2
+"""Between two looks at the processes [s]."""
+HANG = 2.0
+"""A process that does not answer for so long counts as dead [s]."""
+
+
+class DeadProcessError(RuntimeError):
+    """A process that the launch needs is gone, or refuses; the message says which and why."""
+
+
+class Supervisor(Node):
+    """Watches one policy node and one gate."""
+
+    def __init__(self, ended: threading.Event) -> None:
+        """Connect; `ended` cuts waiting short."""
+        super().__init__("supervisor")
+        parameters = Parameters(self)
+        parameters.declare("policy_node", "policy_node", "name of the lifecycle node to drive")
+        parameters.declare("activate", False, "activate after configuring; otherwise the operator does")
+        parameters.declare("wait", 20.0, "how long to wait for the other processes to start [s]")
+        self._name = parameters.text("policy_node")
+        self._activate = parameters.flag("activate")
+        self._wait_s = parameters.number("wait")
+        self._ended = ended
+        self._gate_beat = time.monotonic()
+        self._gate_heard = False
+        self._said: dict[str, tuple[str, str]] = {}
+        self.create_subscription(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
+        self.create_subscription(String, topics.GATE_STATE, lambda m: self._on_state("safety gate", m), qos.LATCHED)
+        self.create_subscription(String, topics.POLICY_STATE, lambda m: self._on_state(self._name, m), qos.LATCHED)
+        self._change: Client = self.create_client(ChangeState, f"/{self._name}/change_state")
+        self._get: Client = self.create_client(GetState, f"/{self._name}/get_state")
+        self._stop: Client = self.create_client(Trigger, topics.GATE_STOP)
+
+    def run(self) -> None:
+        """Start the policy, then watch until the end.
+
+        Raises:
+            DeadProcessError: when a process is gone or refuses to start.
+        """
+        self._await(lambda: self._gate_heard, self._wait_s, f"safety gate: not heard on {topics.GATE_HEARTBEAT}")
+        self._await(self._change.service_is_ready, self._wait_s, f"{self._name}: no service '{self._change.srv_name}'")
+        self._transition(Transition.TRANSITION_CONFIGURE, "configure")
+        if self._activate:
+            self._transition(Transition.TRANSITION_ACTIVATE, "activate")
+        while not self._ended.wait(LOOK_PERIOD):
+            silence = time.monotonic() - self._gate_beat
+            if silence > HANG:
+                raise DeadProcessError(f"safety gate: silent for {silence:.1f} s; the process has died or hangs")
+            state = self._call(self._get, GetState.Request(), HANG, "does not answer; the process has died or hangs")
+            if state is not None and state.current_state.id == State.PRIMARY_STATE_FINALIZED:
+                raise DeadProcessError(f"{self._name}: has been shut down")
+
+    def stop_arm(self) -> None:
+        """Ask the gate, if it lives, to stop the arm for good."""
+        if self._stop.service_is_ready():
+            future = self._stop.call_async(Trigger.Request())
+            until = time.monotonic() + 0.5
+            while not future.done() and time.monotonic() < until:
+                time.sleep(0.01)
+
+    def _transition(self, number: int, verb: str) -> None:
+        answer = self._call(
+            self._change, ChangeState.Request(transition=Transition(id=number)), 60.0, f"does not {verb} within 60 s"
+        )
+        if answer is not None and not answer.success:
+            time.sleep(0.1)  # its reason comes by topic, the refusal by service
+            _, reason = self._said.get(self._name, ("", ""))
+            raise DeadProcessError(f"{self._name}: refuses to {verb}: {reason or 'see its log'}")
+
+    def _call(self, client, request, timeout: float, otherwise: str):
+        """Call a service; None if the end came first."""
+        future = client.call_async(request)
+        self._await(future.done, timeout, f"{self._name}: {otherwise}")
+        return future.result() if future.done() else None
+
+    def _await(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        until = time.monotonic() + timeout
+        while not condition() and not self._ended.wait(0.01):
+            if time.monotonic() > until:
+                raise DeadProcessError(f"{otherwise} within {timeout:g} s" if "within" not in otherwise else otherwise)
+
+    def _on_gate_heartbeat(self, _message: UInt64) -> None:
+        self._gate_beat, self._gate_heard = time.monotonic(), True
+
+    def _on_state(self, who: str, message: String) -> None:
+        report = json.loads(message.data)
+        said = (report["state"], report["reason"])
+        if self._said.get(who) != said:
+            self._said[who] = said
+            self.get_logger().info(f"{who}: {said[0]}{': ' + said[1] if said[1] else ''}")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Watch until SIGINT or SIGTERM; return 1 as soon as a process is gone."""
+    ended = process.start(args)
+    try:
+        node = Supervisor(ended)
+    except SpecError as error:
+        return process.fail("supervisor", str(error))
+    stop_spinning = threading.Event()
+    spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), stop_spinning), daemon=True)
+    spinner.start()
+    try:
+        node.run()
+        return 0
+    except DeadProcessError as error:
+        node.stop_arm()
+        return process.fail("supervisor", str(error))
+    finally:
+        stop_spinning.set()
+        spinner.join()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
