@@ -108,8 +108,7 @@ class Actuator(ABC):
             self._due, self._commands = self._due[newest:], self._commands[newest:]
         push: Callable[[], None] | None = None
         if forces.on_object is not None and len(self._world.bodies) > 1:
-            name, force = self._world.bodies[1].name, forces.on_object.tolist()
-            push = lambda: self._world.push(name, force)  # noqa: E731
+            push = self._world.pusher(self._world.bodies[1].name, forces.on_object.tolist())
         for tick, target in enumerate(self._out.tolist()):
             while len(self._openings) > 1 and self._openings[1][0] <= self._now + tick:
                 self._openings.pop(0)

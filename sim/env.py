@@ -100,7 +100,7 @@ class ArmEnv(gym.Env):
         self._resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
-        self.world = World(self.robot, physics_hz)
+        self.world = World(self.robot, physics_hz, self._frozen_fingers())
         self._actuator = make_actuator(actuator, self.robot, self.world, int(ticks))
         self._disturbances = Disturbances(self.action_spec.rate_hz)
         names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
@@ -161,6 +161,15 @@ class ArmEnv(gym.Env):
         self._terminated = False
         self._begin_sensing()
         return self._observe(), {"parameters": dict(drawn), "is_success": False}
+
+    def _frozen_fingers(self) -> float | None:
+        """Where the fingers stand all the time [m], if they do."""
+        gripper, start = self.robot.gripper, self.task.opening
+        if gripper is None or "gripper" in self.action_spec.names:
+            return None
+        if start is None:
+            return gripper.opened
+        return start if start == gripper.closed else None
 
     def place_arm(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there."""

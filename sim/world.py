@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sim.bodies import RigidBody, Shape, Vector
 from sim.observation import ee_yaw
+from sim.physics_urdf import physics_urdf
 from sim.quiet import pybullet, quiet
 from sim.robot import RobotModel
 
@@ -51,8 +54,13 @@ class Nominal:
 class World:
     """Owns one physics client."""
 
-    def __init__(self, robot: RobotModel, physics_hz: float = 240.0):
+    def __init__(self, robot: RobotModel, physics_hz: float = 240.0, frozen_fingers: float | None = None):
         """Open a client and load `robot`.
+
+        Args:
+            robot: the arm.
+            physics_hz: ticks a second.
+            frozen_fingers: where the fingers stand for good [m]; None for fingers that move.
 
         Raises:
             WorldError: if the URDF is missing, has links without mass, or lacks joints of the model.
@@ -65,6 +73,8 @@ class World:
         check_inertials(robot)
         self.robot = robot
         self.physics_hz = physics_hz
+        self._frozen = frozen_fingers if robot.gripper else None
+        self._urdf = physics_urdf(robot, self._frozen)
         self.n = len(robot.joint_names)
         self.client = -1
         self._open()
@@ -76,16 +86,17 @@ class World:
         self._com: dict[str, tuple[float, float, float]] = {}
         self._shapes: dict[tuple, int] = {}
         self.bodies: tuple[RigidBody, ...] = ()
-        with quiet():
-            self.client = pybullet.connect(pybullet.DIRECT)
-            flags = pybullet.URDF_MERGE_FIXED_LINKS | pybullet.URDF_IGNORE_VISUAL_SHAPES
-            try:
-                self.arm = pybullet.loadURDF(
-                    self.robot.urdf_path, useFixedBase=True, flags=flags, physicsClientId=self.client
-                )
-            except pybullet.error as error:
-                pybullet.disconnect(self.client)
-                raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
+        with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
+            file.write(self._urdf)
+            file.flush()
+            with quiet():
+                self.client = pybullet.connect(pybullet.DIRECT)
+                flags = pybullet.URDF_MERGE_FIXED_LINKS
+                try:
+                    self.arm = pybullet.loadURDF(file.name, useFixedBase=True, flags=flags, physicsClientId=self.client)
+                except pybullet.error as error:
+                    pybullet.disconnect(self.client)
+                    raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
         # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder
         self._nothing_to_see = pybullet.createVisualShape(
             pybullet.GEOM_BOX, halfExtents=(1e-4, 1e-4, 1e-4), physicsClientId=self.client
@@ -102,7 +113,8 @@ class World:
             for i in range(pybullet.getNumJoints(self.arm, physicsClientId=self.client))
         ]
         by_name = {info[1].decode(): info[0] for info in infos}
-        wanted = self.robot.joint_names + (self.robot.gripper.joint_names if self.robot.gripper else ())
+        moving_fingers = self.robot.gripper.joint_names if self.robot.gripper and self._frozen is None else ()
+        wanted = self.robot.joint_names + moving_fingers
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise WorldError(
@@ -285,17 +297,19 @@ class World:
         linear, angular = pybullet.getBaseVelocity(self._body(name), physicsClientId=self.client)
         return np.array(linear), np.array(angular)
 
-    def push(self, name: str, force: Vector) -> None:
-        """Push a body at its centre of mass with `force` [N], base frame, during the next tick."""
+    def pusher(self, name: str, force: Vector) -> Callable[[], None]:
+        """Return the function that pushes a body, where it is now, with `force` [N], base frame, for one tick."""
         body = self._body(name)
         position, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=self.client)
-        pybullet.applyExternalForce(body, -1, force, position, pybullet.WORLD_FRAME, physicsClientId=self.client)
-
-    def push_ee(self, force: Vector) -> None:
-        """Push the arm's last link with `force` [N], base frame, during the next tick."""
-        link = self.joints[-1]
-        position = pybullet.getLinkState(self.arm, link, physicsClientId=self.client)[0]
-        pybullet.applyExternalForce(self.arm, link, force, position, pybullet.WORLD_FRAME, physicsClientId=self.client)
+        return partial(
+            pybullet.applyExternalForce,
+            body,
+            -1,
+            list(force),
+            position,
+            pybullet.WORLD_FRAME,
+            physicsClientId=self.client,
+        )
 
     def reset_arm(self, q: np.ndarray, opening: float | None = None) -> None:
         """Set the joints to `q` (n,) [rad] and the fingers to `opening` [m], at rest, motors holding there."""
@@ -316,7 +330,7 @@ class World:
         self.q = np.array([s[0] for s in states[: self.n]])
         self.dq = np.array([s[1] for s in states[: self.n]])
         fingers = states[self.n :]
-        self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else 0.0
+        self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else self._frozen or 0.0
         self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
 
     @property

@@ -30,6 +30,7 @@ class Push(Task):
     cameras = (FRONT,)
     time_limit = 8.0
     hold_time = 0.5
+    physics_hz = 160.0
     needs_gripper = True  # it pushes with closed fingers
     opening = 0.0
     landmarks = ("object", "mark")

@@ -33,6 +33,7 @@ class ReachClutter(Task):
     cameras = (FRONT,)
     time_limit = 6.0
     hold_time = 0.5
+    physics_hz = 120.0  # as for reach: nothing is handled
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
