@@ -27,6 +27,7 @@ from policies.restore import restore_student
 from policies.student import StudentConfig, fit_geometry, see
 from policies.train import camera_contract
 from sim.catalogue import parameter_space
+from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.views import sample_geometry
 
@@ -165,14 +166,18 @@ def _self_calibration(student: CameraStudent, bundle: PolicyBundle, target: Targ
     rng = np.random.default_rng(seed)
     (nominal,) = bundle.cameras.values()
     space = parameter_space(load_task(bundle.task), bundle.robot).preset("full")
-    q, points, goal = sample_geometry(bundle.task, bundle.robot.name, space, 8_000, seed)
+    robot = replace(load_robot(bundle.robot.name), landmarks=bundle.robot.landmarks)
+    q, points, goal = sample_geometry(bundle.task, robot, space, 8_000, seed)
     pixels = np.empty((*points.shape[:2], 2))
     for rows in np.array_split(np.arange(len(q)), CAMERAS):
         camera = calibration.sample(nominal, rng)
         pixels[rows] = camera.project(points[rows].reshape(-1, 3)).reshape(len(rows), -1, 2)
     # the median length of a Gaussian error in the plane is 1.18 standard deviations
     pixels += rng.normal(0.0, calibration.after_px / 1.18, pixels.shape)
-    seen = student.encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0)
+    located = student.encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0)
+    # The camera is known now: how unsure the landmarks are no longer matters, so spreads are any of the target's
+    spreads = see(student.encoder, target.images)[..., 2:]
+    seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
     joints = torch.from_numpy(q)
     to_goal = torch.from_numpy(goal) - student.kinematics(joints)
     fit_geometry(student, seen, joints, to_goal, StudentConfig(), seed, lambda share, text: None)
@@ -191,8 +196,9 @@ def find_camera(student: CameraStudent, bundle: PolicyBundle, target: TargetData
     """Calibrate the bundle's camera from where the student sees the arm's landmarks in `target`."""
     (nominal,) = bundle.cameras.values()
     arm = len(bundle.robot.landmarks)
-    pixels = student.encoder.to_pixels(see(student.encoder, target.images))[:, -arm:].numpy()
-    return calibrate(nominal, arm_landmarks(bundle.robot, target.q), pixels)
+    seen = see(student.encoder, target.images)[:, -arm:]
+    pixels, spread = student.encoder.to_pixels(seen[..., :2]).numpy(), seen[..., 2].numpy() * nominal.width / 2
+    return calibrate(nominal, arm_landmarks(bundle.robot, target.q), pixels, spread)
 
 
 def _both(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed: int):

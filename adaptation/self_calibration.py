@@ -43,18 +43,22 @@ class Calibration:
         return moved(nominal, rng.multivariate_normal(self.mean, self.covariance))
 
 
-def calibrate(nominal: CameraModel, points: np.ndarray, pixels: np.ndarray) -> Calibration:
+def calibrate(
+    nominal: CameraModel, points: np.ndarray, pixels: np.ndarray, spread: np.ndarray | float = 0.0
+) -> Calibration:
     """Find the fixed camera that shows `points` (N, K, 3) [m, base frame] at `pixels` (N, K, 2).
 
-    Landmarks that the nominal camera would not show are left out.
+    Landmarks that the nominal camera would not show are left out; `spread` (N, K) [px] is how unsure each
+    one is, and an unsure one (hidden behind the hand, say) counts less.
     """
     expected = _project(nominal, points)
     margin = 2.0
     inside = (expected > margin).all(-1) & (expected < np.array([nominal.width, nominal.height]) - 1 - margin).all(-1)
     seen_points, seen_pixels = points[inside], pixels[inside]
+    noise = np.hypot(NOISE, np.broadcast_to(spread, inside.shape)[inside])[:, None]
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return ((moved(nominal, x).project(seen_points) - seen_pixels) / NOISE).ravel()
+        return ((moved(nominal, x).project(seen_points) - seen_pixels) / noise).ravel()
 
     def with_prior(x: np.ndarray) -> np.ndarray:
         r = residuals(x)

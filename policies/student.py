@@ -71,10 +71,8 @@ def fit_encoder(encoder: KeypointEncoder, views: Views, config: StudentConfig, s
         with torch.autocast("cpu", torch.bfloat16):
             logits = encoder.heat(encoder.features(as_network_image(images[rows]))).flatten(2)
         logits = logits.float()
-        distance = (encoder.grid - target[rows][:, :, None]).square().sum(-1)
-        wanted = torch.softmax(-distance / (2 * cell**2), dim=2)
-        entropy = -(wanted * F.log_softmax(logits, dim=2)).sum(2)
-        offset = (encoder.expectation(logits) - target[rows]).abs().sum(-1)
+        entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
+        offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
         loss = ((0.1 * entropy + offset) * seen[rows]).mean()
         _descend(optimiser, loss, rate)
         if step % 20 == 0:
@@ -96,7 +94,7 @@ def fit_geometry(
 
     Args:
         student: whose `geometry` is trained; nothing else changes but the normaliser of q.
-        points: (N, K, 2) keypoints in map coordinates, with the errors that they will really have.
+        points: (N, K, 3) keypoints in map coordinates, with the errors and spreads that they will really have.
         q: (N, n) joint positions [rad].
         to_goal: (N, 3) goal minus end effector [m].
         config: steps, batch and learning rate.
@@ -137,7 +135,7 @@ def student_errors(student: CameraStudent, views: Views) -> dict:
     q = torch.from_numpy(views.q)
     error = 100 * (student.locate(points, q) - (torch.from_numpy(views.goal) - student.kinematics(q))).norm(dim=1)
     target, seen = _labels(student.encoder, views)
-    pixels = (student.encoder.to_pixels(points) - student.encoder.to_pixels(target)).norm(dim=-1)
+    pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
     return {
         "keypoint_px": [float(pixels[:, k][seen[:, k] > 0].median()) for k in range(pixels.shape[1])],
         "goal_cm": float(error.median()),
@@ -147,7 +145,7 @@ def student_errors(student: CameraStudent, views: Views) -> dict:
 
 @torch.no_grad()
 def see(encoder: KeypointEncoder, images: np.ndarray, batch: int = 500) -> Tensor:
-    """Locate the keypoints (N, K, 2), in map coordinates, in pictures (N, H, W, 3) uint8."""
+    """Locate the keypoints (N, K, 3), x, y and spread in map coordinates, in pictures (N, H, W, 3) uint8."""
     encoder.eval()
     parts = (torch.from_numpy(images[i : i + batch]) for i in range(0, len(images), batch))
     return torch.cat([encoder(as_network_image(part)) for part in parts])

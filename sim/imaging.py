@@ -75,8 +75,8 @@ class ImagingConfig:
     """Whether the first light casts shadows where the looks say so."""
     triangles: int = 1_000
     """Triangles a link."""
-    looks: LooksRanges = field(default_factory=LooksRanges)
-    """The looks at `looks_strength` 1."""
+    looks: LooksRanges = field(default_factory=lambda: LooksRanges(group_colour={ARM: 0.35}, plain=(ARM,)))
+    """The looks at `looks_strength` 1; an arm is plain, and strays a third of the way from its maker's colours."""
     photographs: Path | None = None
     """Folder of pictures that are used as textures beside the procedural ones."""
 

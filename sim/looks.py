@@ -23,6 +23,8 @@ class LooksRanges:
     """From 0 (nominal colours) to 1 (any colour), for every group that `group_colour` does not name."""
     group_colour: Mapping[str, float] = field(default_factory=dict)
     """The same for single groups, e.g. `{"cube": 0.2}` where the colour says which object is meant."""
+    plain: tuple[str, ...] = ()
+    """Groups that are never textured, such as arms, which makers paint in one colour."""
     vivid: tuple[str, ...] = ()
     """Groups that are always a strong plain colour, any hue: what a task is about stands out in labs too."""
     texture: float = 0.6
@@ -103,7 +105,7 @@ class LooksRanges:
                 raise RenderError(f"looks: {name} is ({low}, {high}), expected 0 ≤ low ≤ high")
         if self.lights[0] < 1 or self.texture_scale[0] <= 0:
             raise RenderError(f"looks: lights {self.lights} and texture_scale {self.texture_scale} must be positive")
-        for group in (*self.group_colour, *self.hidden, *self.vivid):
+        for group in (*self.group_colour, *self.hidden, *self.vivid, *self.plain):
             if group not in scene.groups:
                 raise RenderError(f"looks: no group '{group}'; there are {', '.join(scene.groups)}")
 
@@ -120,7 +122,7 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
     u = rng.random((G, 10))
     spread = np.array([ranges.group_colour.get(group, ranges.colour) for group in groups])[group_of, None]
     textured = u[:, 3] < ranges.texture
-    textured &= ~np.isin(groups, ranges.vivid)
+    textured &= ~np.isin(groups, (*ranges.vivid, *ranges.plain))
     # a texture under a strong colour would mostly be that colour: half of them keep their own
     drawn = np.where((textured & (u[:, 4] < 0.5))[:, None], 0.6 + 0.4 * u[:, :3], u[:, :3])
     colours = nominal.colours + spread * (drawn[group_of] - nominal.colours)

@@ -256,7 +256,7 @@ def franka_panda() -> RobotModel:
             source="Franka Control Interface documentation, robot and interface specifications, Panda",
         ),
         gripper=Gripper(("panda_finger_joint1", "panda_finger_joint2"), opened=0.04, closed=0.0, force=70.0),
-        landmarks=("panda_grasptarget", "panda_hand", "panda_link6", "panda_link0"),
+        landmarks=("panda_grasptarget", "panda_hand", "panda_link7", "panda_link6", "panda_link1", "panda_link0"),
         urdf_xml=path.read_text(),
         urdf_path=str(path),
     )

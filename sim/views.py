@@ -105,7 +105,7 @@ def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
 
 
 def sample_geometry(
-    task: str, robot: str, space: ParameterSpace, count: int, seed: int
+    task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw views without pictures: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
     env = ArmEnv(task, robot, space, "state")
