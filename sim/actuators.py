@@ -119,15 +119,20 @@ class Actuator(ABC):
         self._now += self._ticks
 
     def _offset(self, forces: Forces) -> np.ndarray:
-        """How far the joints yield: gears that are off, and what load and knocks do to a drive that is not rigid."""
-        payload = self._p["payload_mass"]
-        if payload == 0 and forces.on_ee is None:
+        """How far the joints yield: gears that are off, and what load and knocks do to a drive that is not rigid.
+
+        The controller compensates the nominal arm's weight; what the arm weighs more bends it.
+        """
+        payload, heavier = self._p["payload_mass"], 1.0 - 1.0 / self._p["arm_mass_scale"]
+        if payload == 0 and heavier == 0 and forces.on_ee is None:
             return self._gear
         force = np.array([0.0, 0.0, -GRAVITY * payload])
         if forces.on_ee is not None:
             force += forces.on_ee
-        J = self._robot.chain.jacobian(self._filtered)
-        return self._gear + (J[:3].T @ force) / (self._p["joint_stiffness"] * self._limits)
+        torque = self._robot.chain.jacobian(self._filtered)[:3].T @ force
+        if heavier:
+            torque -= heavier * self._world.weight()
+        return self._gear + torque / (self._p["joint_stiffness"] * self._limits)
 
     @abstractmethod
     def _begin(self, world: World) -> None:
@@ -181,8 +186,8 @@ class VelocityActuator(Actuator):
 class TorqueActuator(Actuator):
     """Computed torque: τ = M (ω² (q* - q) - 2 ω q̇) + h, critically damped at ω = `position_gain` [1/s].
 
-    h compensates gravity and velocity terms of the nominal arm; damping and friction of the joints are not
-    compensated (Siciliano et al., Robotics, section 8.5.2).
+    M and h, which compensates gravity and velocity terms, are those of the nominal arm; the joints' damping
+    and friction are not compensated (Siciliano et al., Robotics, section 8.5.2).
     """
 
     def _begin(self, world: World) -> None:
@@ -193,7 +198,7 @@ class TorqueActuator(Actuator):
     def _drive(self, target: list[float], opening: float) -> None:
         world, w = self._world, self._p["position_gain"]
         world.read()
-        M, h = world.dynamics()
+        M, h = (value / self._p["arm_mass_scale"] for value in world.dynamics())
         tau = M @ (w * w * (np.array(target) - world.q) - 2 * w * world.dq) + h
         tau = np.minimum(np.maximum(tau, -self._top), self._top)
         tau -= self._coulomb * np.tanh(world.dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,6 +15,7 @@ from sim.camera import CameraModel
 from sim.catalogue import parameter_space
 from sim.disturbances import Disturbances
 from sim.imaging import Imaging, ImagingConfig, moved_camera
+from sim.kinematics import KinematicsError
 from sim.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
 from sim.parameters import ParameterError, ParameterSpace
 from sim.robot import RobotModel, load_robot
@@ -75,6 +77,7 @@ class ArmEnv(gym.Env):
         self._nominal = full.nominal()
         if reward not in ("dense", "sparse"):
             raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
+        check_fit(self.task, self.robot)
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
         physics_hz = physics_hz or self.task.physics_hz
@@ -264,6 +267,26 @@ class ArmEnv(gym.Env):
             assert segmentation is not None
             privileged[f"segmentation_{name}"] = segmentation
         return self._builder.build(self._state, privileged)
+
+
+def check_fit(task: Task, robot: RobotModel) -> None:
+    """Raise `SpecError` unless `robot` can grasp if it must, reaches the task's workspace, and cameras are above it."""
+    if task.needs_gripper and robot.gripper is None:
+        raise SpecError(f"task '{task.name}' needs a gripper, but robot '{robot.name}' has none; take another arm")
+    for corner in itertools.product(*task.workspace):
+        try:
+            robot.chain.inverse(np.array(robot.home), np.array(corner), robot.R_home, iterations=100, tolerance=0.01)
+        except KinematicsError:
+            raise SpecError(
+                f"task '{task.name}' needs the end effector at {corner} m, but robot '{robot.name}' does not get there "
+                "from home; is the arm large enough, and its home above the table?"
+            ) from None
+    for camera in task.cameras:
+        if camera.T_base_camera is not None and camera.pose()[2, 3] <= 0:
+            raise SpecError(
+                f"camera '{camera.name}' is at {np.round(camera.pose()[:3, 3], 3)} m, inside or under the table, whose "
+                "top is at z = 0"
+            )
 
 
 def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str]) -> ObservationSpec:

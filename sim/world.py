@@ -380,6 +380,13 @@ class World:
             physicsClientId=self.client,
         )
 
+    def weight(self) -> np.ndarray:
+        """Return the torques (n,) [N·m] that hold the arm against gravity where `read` has seen it."""
+        q = [*self.q.tolist(), *[self.opening] * len(self.fingers)]
+        zeros = [0.0] * len(q)
+        torques = pybullet.calculateInverseDynamics(self.arm, q, zeros, zeros, physicsClientId=self.client)
+        return np.array([torques[i] for i in self._chain_order])
+
     def dynamics(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the arm's mass matrix (n, n) [kg·m²] and what gravity and motion take (n,) [N·m], from `read`."""
         fingers = [self.opening] * len(self.fingers)

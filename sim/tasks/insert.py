@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, Shape, upright_to
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT
+from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import move
 from sim.tasks.task import Scene, Task, distance, material
 
@@ -31,7 +31,8 @@ class Insert(Task):
 
     name = "insert"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.02, 0.02, 0.02), rate_hz=20.0)
-    cameras = (FRONT,)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.08, 0.2))
     time_limit = 8.0
     hold_time = 0.5
     needs_gripper = True
@@ -45,6 +46,7 @@ class Insert(Task):
         "state": ("q", "dq", "ee_pos", "object_pos", "goal"),
         "robot": ("q", "dq", "ee_pos"),
         "camera": ("q", "image_front"),
+        "cameras": ("q", "image_front", "image_wrist"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

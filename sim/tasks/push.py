@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, box, yaw_quat
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT
+from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import move
 from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
 
@@ -27,7 +27,8 @@ class Push(Task):
 
     name = "push"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (FRONT,)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
     time_limit = 8.0
     hold_time = 0.5
     physics_hz = 160.0
@@ -44,6 +45,7 @@ class Push(Task):
         "state": ("q", "dq", "ee_pos", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos"),
         "camera": ("q", "image_front"),
+        "cameras": ("q", "image_front", "image_wrist"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

@@ -12,7 +12,7 @@ from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, cube_size, distance
+from sim.tasks.task import Scene, Task, cube_size, distance, material
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -26,6 +26,7 @@ class Reach(Task):
     name = "reach"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
     cameras = (FRONT,)
+    workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
@@ -48,8 +49,7 @@ class Reach(Task):
             box(
                 "object",
                 cube_size(parameters),
-                mass=parameters["object_mass"],
-                friction=parameters["object_friction"],
+                **material(parameters),
                 colour=(0.85, 0.15, 0.12),
             ),
         )

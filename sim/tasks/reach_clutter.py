@@ -31,6 +31,7 @@ class ReachClutter(Task):
     name = "reach_clutter"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
     cameras = (FRONT,)
+    workspace = (X_RANGE, Y_RANGE, (0.1, 0.25))
     time_limit = 6.0
     hold_time = 0.5
     physics_hz = 120.0  # as for reach: nothing is handled

@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, box, yaw_quat
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT
+from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.task import Scene, Task, apart, distance, material
 
@@ -25,7 +25,8 @@ class Stack(Task):
 
     name = "stack"
     action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.04, 0.04, 0.04, 0.3, 1.0), rate_hz=20.0)
-    cameras = (FRONT,)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
     time_limit = 8.0
     hold_time = 0.5
     physics_hz = 160.0  # a grasp holds within 1 mm, as at 240 Hz
@@ -42,6 +43,7 @@ class Stack(Task):
         "state": ("q", "dq", "ee_pos", "ee_yaw", "opening", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
         "camera": ("q", "opening", "image_front"),
+        "cameras": ("q", "opening", "image_front", "image_wrist"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

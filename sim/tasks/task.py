@@ -61,6 +61,8 @@ class Task(ABC):
     """How long success must last [s]."""
     physics_hz: ClassVar[float] = 240.0
     """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
+    workspace: ClassVar[tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]
+    """Smallest and largest x, y, z that the end effector must reach [m]."""
     params: ClassVar[tuple[Param, ...]]
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
