@@ -241,6 +241,11 @@ class ArmEnv(gym.Env):
         """Return a camera as it really stands in this episode, calibration errors included."""
         return moved_camera(self._cameras[name], self.parameters)
 
+    @property
+    def segmentation_names(self) -> tuple[str, ...]:
+        """Names of the bodies in segmentation images, by number."""
+        return self._imaging.names if self._imaging else ()
+
     def close(self) -> None:
         """Close the physics client."""
         self.world.close()

@@ -9,12 +9,14 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
+from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.goals import GoalConditioned
 from sim.parameters import ParameterError
 from sim.robot import ROBOTS, load_robot
 from sim.specs import SpecError
 from sim.tasks import TASKS, load_task
+from sim.tasks.reach import Reach
 
 PAIRS = [
     (task, robot)
@@ -203,6 +205,48 @@ def test_reward_terms_add_up():
 def test_nonsense_is_refused_before_anything_is_loaded(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+class FarAway(Reach):
+    workspace = ((0.4, 1.4), (0.0, 0.1), (0.1, 0.2))
+
+
+class Buried(Reach):
+    cameras = (CameraModel.looking_at("front", (1.0, 0.0, -0.1), (0.5, 0.0, 0.0), 84, 84, 42.0),)
+
+
+@pytest.mark.parametrize(
+    ("task", "robot", "message"),
+    [
+        ("pick_place", "kuka_iiwa", "needs a gripper, but robot 'kuka_iiwa' has none"),
+        (FarAway(), "franka_panda", "does not get there"),
+        (Buried(), "franka_panda", "camera 'front' is at .* inside or under the table"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(task, robot, message):
+    with pytest.raises(SpecError, match=message):
+        ArmEnv(task, robot)
+
+
+def test_any_arrays_can_be_observed():
+    names = ("q", "image_front", "depth_front", "segmentation_front", "image_wrist", "object_pos")
+    env = ArmEnv("pick_place", observation=names)
+    observation, _ = env.reset(seed=0)
+    env.observation_spec.validate(observation)
+    assert tuple(observation) == names
+    # what the segmentation calls the cube lies where the depth says it does
+    camera, (position, _) = env.camera("front"), env.world.pose("object")
+    number = env.segmentation_names.index("object/0")
+    rows, columns = np.nonzero(observation["segmentation_front"] == number)
+    u, v = camera.project(position[None])[0]
+    assert abs(columns.mean() - u) < 1.5
+    assert abs(rows.mean() - v) < 1.5
+    to_cube = np.linalg.inv(camera.pose())[:3] @ [*position, 1.0]
+    depth = observation["depth_front"][rows, columns]
+    assert abs(depth.mean() - to_cube[2]) < env.parameters["object_size"]
+    with pytest.raises(SpecError, match="unknown array 'smell'; known are"):
+        ArmEnv("pick_place", observation=("q", "smell"))
+    env.close()
 
 
 @pytest.mark.parametrize(
