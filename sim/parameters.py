@@ -160,7 +160,7 @@ class Param:
         d = self.distribution
         if share <= 0 or d.kind == "constant":
             return replace(self, distribution=CONSTANT)
-        if d.kind == "choice":
+        if d.kind == "choice" or share >= 1:
             return self
         if d.kind == "loguniform" and self.neutral > 0:
             ends = (self.neutral * (end / self.neutral) ** share for end in (d.low, d.high))
