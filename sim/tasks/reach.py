@@ -17,8 +17,9 @@ X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
 ABOVE = 0.10
 TOLERANCE = 0.03
-GAIN = 0.4
-"""Share of the remaining way that the expert asks for in one action; 1 oscillates with two actions' delay."""
+GAIN = 0.2
+"""Share of the remaining way that the expert asks for in one action. A real loop lags by some 0.15 s (camera, gate,
+servo): at 0.4, eight a second, the arm circles the goal at 3 cm; 0.2 keeps a phase margin of 55°."""
 
 
 class Reach(Task):
