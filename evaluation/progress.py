@@ -19,7 +19,8 @@ class Stages:
         """Show `names`, in order."""
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._last: dict[str, float] = {}
+        self._when: dict[str, float] = {}
+        self._last: dict[str, str] = {}
         self._names = names
         if sys.stdout.isatty():
             self._bars = Progress(
@@ -37,10 +38,11 @@ class Stages:
                 self._bars.stop_task(self._tasks[earlier])
             self._bars.update(task, completed=share, text=text)
             return
-        now = time.monotonic()
-        if share in (0.0, 1.0) or now - self._last.get(stage, 0.0) > EVERY:
-            self._last[stage] = now
-            print(plain_line(stage, share, text), flush=True)
+        now, line = time.monotonic(), plain_line(stage, share, text)
+        due = share in (0.0, 1.0) or now - self._when.get(stage, 0.0) > EVERY
+        if due and line != self._last.get(stage):
+            self._when[stage], self._last[stage] = now, line
+            print(line, flush=True)
 
     def __enter__(self) -> Stages:
         if self._bars is not None:

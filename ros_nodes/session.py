@@ -28,9 +28,11 @@ from ros_nodes.frame_recorder import FrameRecorder, save_video
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
 from ros_nodes.trial_judge import TrialJudge
+from sim.hidden_reality import HiddenReality
 from sim.tasks.reach import TOLERANCE, X_RANGE, Y_RANGE, Reach
 
 Command = Sequence[str]
+RENDERER_FILE = "renderer.txt"
 FIRST_COMMAND = 5.0
 """Longest wait for an activated policy's first command [s]: discovery alone may take three."""
 
@@ -122,13 +124,13 @@ def run_session(
     Args:
         protocol: what to try, where, and what success is.
         bundles: path of each of the protocol's policies.
-        out_dir: gets `trials.sqlite`, what `recording` asks for, and the processes' `logs`.
+        out_dir: gets `trials.sqlite`, `hidden_reality.json`, what `recording` asks for, and the processes' `logs`.
         hidden: JSON of a `HiddenReality`; the default reality if None.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
 
     Raises:
-        ProtocolError, BundleError: before anything is started.
+        ProtocolError, BundleError, SpecError: before anything is started.
         ChildDied, SessionError: if a process ends or stays silent; trials done by then are kept.
     """
     started = time.monotonic()
@@ -136,6 +138,11 @@ def run_session(
     recording, processes = recording or Recording(), processes or Processes()
     loaded = _load(protocol, bundles)
     out_dir.mkdir(parents=True, exist_ok=True)
+    reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
+    reality.save(out_dir / "hidden_reality.json")
+    with TrialStore(out_dir / "trials.sqlite") as store:
+        if _is_complete(protocol, store):
+            return SessionResult(store.trials(protocol.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
         Interruption() as interruption,
         TrialStore(out_dir / "trials.sqlite") as store,
@@ -197,6 +204,7 @@ class _Runner:
             self._node.recorder = FrameRecorder(policy_camera, self._recording.image_stride)
             self._node.recorder.calibrate(camera)
         self._renderer = self._node.renderer()
+        (self._out_dir / RENDERER_FILE).write_text(self._renderer + "\n")
         # Long enough for a first start, when every process compiles the kinematics at once
         self._node.ready_gate(timeout=60.0)
         self._node.change_states(list(self._nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
@@ -305,6 +313,16 @@ class _Runner:
         if gate.state in ("stopping", "stopped"):
             return f"the safety gate stopped the arm: {gate.reason}"
         return f"the policy stopped: {self._node.policy_reason}" if self._node.policy_reason else ""
+
+
+def _is_complete(protocol: Protocol, store: TrialStore) -> bool:
+    every = set(range(protocol.trials))
+    return all(store.done(protocol.name, policy.name) >= every for policy in protocol.policies)
+
+
+def _renderer_of(out_dir: Path) -> str:
+    path = out_dir / RENDERER_FILE
+    return path.read_text().strip() if path.is_file() else "unknown"
 
 
 def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBundle]:

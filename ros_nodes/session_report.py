@@ -60,7 +60,7 @@ def write_session_report(
         trials=result.trials,
         policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
         setting=(
-            f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 topics through "
+            f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 through "
             f"the safety gate. Success: the end effector within {100 * protocol.success_radius:.0f} cm of the goal for "
             f"{protocol.hold_time:g} s, within {protocol.timeout:g} s. Every policy met the same {protocol.trials} "
             "places, in randomised order."

@@ -24,6 +24,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
+from rclpy.time import Time as RosTime
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
@@ -57,9 +58,11 @@ FAULTS = {
     "joint_states_stop": "no more joint states",
     "joint_states_nan": "one joint reads NaN",
     "delay_jump": "joint states and pictures arrive 0.3 s late, truthfully stamped",
+    "clock_jump": "the driver's clock is 1 s ahead",
     "controller_reject": "the controller refuses every command",
 }
 DELAY_JUMP = 0.3
+CLOCK_JUMP_NS = 10**9
 NOMINAL_CAMERA = Reach.cameras[0]
 """Where policies believe the camera to stand."""
 
@@ -265,7 +268,8 @@ class VirtualArmNode(Node):
         return self.get_clock().now().nanoseconds * 1e-9
 
     def _stamp(self) -> Time:
-        return self.get_clock().now().to_msg()
+        ahead = CLOCK_JUMP_NS if self._fault == "clock_jump" else 0
+        return RosTime(nanoseconds=self.get_clock().now().nanoseconds + ahead).to_msg()
 
 
 def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:

@@ -1,0 +1,150 @@
+"""Sessions with the project's own nodes: virtual arm, gate and policies as processes, over real DDS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="pip install 'sim2real-arms[ros]', or source a ROS installation")
+
+from evaluation.protocol import Protocol, Workspace
+from ros_nodes.children import ChildDied, Children
+from ros_nodes.ros_environment import free_domain
+from ros_nodes.session import Processes, Recording, SessionError, reach_protocol, run_session
+from tests.tiny_bundle import tiny_bundle
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).resolve().parents[1]
+PLACE = (0.5, 0.1)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    """One policy that knows where the cube stands, and one that is wrong about it."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return {
+        "right": tiny_bundle((*PLACE, 0.12)).save(folder / "right"),
+        "wrong": tiny_bundle((0.5, -0.1, 0.12)).save(folder / "wrong"),
+    }
+
+
+def protocol(bundles: dict[str, Path], trials: int) -> Protocol:
+    x, y = PLACE
+    plan = reach_protocol(bundles, trials, seed=1)
+    return replace(plan, workspace=Workspace(x - 0.002, x + 0.002, y - 0.002, y + 0.002), timeout=2.5)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes whose ROS log folder is inside `folder`."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"ROS_LOG_DIR={folder}".encode() in environ.read_bytes():
+                found.append(environ.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, tmp_path) -> None:
+    plan = protocol(bundles, 2)
+    result = run_session(plan, bundles, tmp_path, recording=Recording(images=True, image_stride=1, videos=1))
+    outcome = {(t.policy, t.index): t for t in result.trials}
+    assert len(outcome) == 4
+    for index in range(2):
+        right, wrong = outcome["right", index], outcome["wrong", index]
+        assert right.success, right
+        assert right.final_distance < 0.03
+        assert 0.5 <= right.time_to_success <= 2.5
+        assert right.latency.count > 10
+        assert right.initial == wrong.initial
+        assert right.seed == wrong.seed
+        assert not wrong.success, wrong
+        assert wrong.duration == pytest.approx(2.5, abs=0.05)
+        assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
+    assert result.renderer.startswith(("mujoco", "sim2real"))
+    with np.load(result.images) as images:
+        n = len(images["images"])
+        assert images["images"].shape == (n, 84, 84, 3)
+        assert images["images"].dtype == np.uint8
+        assert images["q"].shape == (n, 7)
+        assert set(images["trial"]) == {1, 2, 3, 4}
+    assert n > 100
+    with np.load(result.videos["right_0"]) as video:
+        assert video["frames"].shape[1:] == (240, 320, 3)
+        assert 20 < len(video["frames"]) < 120
+        assert np.diff(video["stamps"]) == pytest.approx(1 / 30, abs=0.03)
+    with np.load(result.latencies) as latency:
+        assert latency["latency"].shape[1] == 4
+    assert not processes_of(tmp_path)
+
+    nobody = Processes(arm=lambda _: ("false",))
+    again = run_session(plan, bundles, tmp_path, processes=nobody)
+    assert again.trials == result.trials
+    assert again.renderer == result.renderer
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from ros_nodes.session import reach_protocol, run_session\n"
+        f"bundles = {{name: Path(path) for name, path in { ({k: str(v) for k, v in bundles.items()})!r}.items()}}\n"
+        f"run_session(reach_protocol(bundles, 30, seed=1), bundles, Path({str(tmp_path)!r}))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    session = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2.0)
+    assert len(processes_of(tmp_path)) == 4
+    session.send_signal(number)
+    if number == signal.SIGTERM:
+        session.send_signal(number)  # the impatient send it twice
+    assert session.wait(timeout=15) != 0
+    deadline = time.monotonic() + 5
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of(tmp_path)
+
+
+def test_a_dead_process_ends_the_session_with_its_last_words(bundles, tmp_path) -> None:
+    dying = (sys.executable, "-c", "import sys; sys.exit('gate: the key is missing')")
+    with pytest.raises(ChildDied, match="'safety_gate' ended with status 1: gate: the key is missing"):
+        run_session(protocol(bundles, 1), bundles, tmp_path, processes=Processes(gate=lambda _: dying))
+    assert not processes_of(tmp_path)
+
+
+def test_another_bundle_than_the_registered_one_is_refused(bundles, tmp_path) -> None:
+    swapped = {"right": bundles["wrong"], "wrong": bundles["wrong"]}
+    with pytest.raises(SessionError, match=r"policy 'right': .* register a new protocol"):
+        run_session(protocol(bundles, 1), swapped, tmp_path)
+    with pytest.raises(SessionError, match="the protocol's policies are"):
+        run_session(protocol(bundles, 1), {"right": bundles["right"]}, tmp_path)
+
+
+def test_domains_are_not_shared() -> None:
+    with free_domain() as a, free_domain() as b:
+        assert a != b
+
+
+def test_children_that_ignore_signals_are_killed(tmp_path) -> None:
+    stubborn = "import signal, time; signal.signal(2, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with Children(tmp_path, os.environ) as children:
+        child = children.start("stubborn", (sys.executable, "-c", stubborn))
+        deadline = time.monotonic() + 5
+        while "up" not in child.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        children.stop(patience=0.3)
+    assert child.process.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 2.0

@@ -1,0 +1,215 @@
+"""The virtual arm as a process, over real DDS."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="pip install 'sim2real-arms[ros]', or source a ROS installation")
+
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
+
+from ros_nodes import topics
+from ros_nodes.messages import camera_model, rgb, seconds, trajectory
+from sim.hidden_reality import HiddenReality
+from sim.robot import load_robot
+from sim.tasks.reach import ABOVE, Reach
+from tests.ros_bench import RosBench, finish, interrupt
+
+pytestmark = pytest.mark.ros
+PANDA = load_robot("franka_panda")
+HOME = np.array(PANDA.home)
+
+
+class Beside:
+    """What a person beside the virtual arm sees and does."""
+
+    def __init__(self, bench: RosBench, **parameters: object):
+        self.bench = bench
+        self.joints = bench.listen(JointState, topics.JOINT_STATES, 50)
+        self.truth = bench.listen(Float64MultiArray, topics.VIRTUAL_TRUTH, 50)
+        self.infos = bench.listen(CameraInfo, topics.CAMERA_INFO, 50)
+        self.images = bench.listen(Image, topics.CAMERA_IMAGE, 50)
+        publish = bench.observer.create_publisher
+        self.trajectory = publish(JointTrajectory, topics.TRAJECTORY_COMMAND, 10)
+        self.forward = publish(Float64MultiArray, topics.FORWARD_COMMAND, 10)
+        self.place_topic = publish(Float64MultiArray, topics.VIRTUAL_PLACE, 10)
+        self.fault_topic = publish(String, topics.VIRTUAL_FAULT, 10)
+        self.process = bench.start("virtual_arm", **parameters)
+        commands = self.forward if "controller" in parameters else self.trajectory
+        heard = (commands, self.place_topic, self.fault_topic)
+        bench.wait(lambda: self.joints and self.truth and self.images, "the virtual arm", timeout=30)
+        bench.wait(lambda: all(topic.get_subscription_count() for topic in heard), "its subscriptions")
+
+    @property
+    def q(self) -> np.ndarray:
+        self.bench.wait(lambda: self.joints, "joint states")
+        newest = self.joints[-1]
+        return np.array(newest.position)[PANDA.order(newest.name)]
+
+    def arrives(self, q: np.ndarray, within: float = 0.03, timeout: float = 3.0) -> bool:
+        try:
+            self.bench.wait(lambda: np.abs(self.q - q).max() < within, "the arm to arrive", timeout)
+        except AssertionError:
+            return False
+        return True
+
+    def place(self, trial: int, x: float, y: float, seed: int = 0) -> None:
+        self.place_topic.publish(Float64MultiArray(data=[float(trial), x, y, float(seed)]))
+        self.bench.wait(lambda: self.truth[-1].data[0] == trial, f"trial {trial}")
+
+
+def test_publishes_what_a_robot_does_at_its_rates(ros: RosBench) -> None:
+    arm = Beside(ros)
+    time.sleep(0.3)
+    for messages in (arm.joints, arm.truth, arm.infos, arm.images):
+        messages.clear()
+    time.sleep(2.0)
+    joints, truth, infos, images = (list(m) for m in (arm.joints, arm.truth, arm.infos, arm.images))
+    assert 180 <= len(joints) <= 210
+    assert 180 <= len(truth) <= 210
+    assert 50 <= len(images) <= 62
+    assert joints[0].name[:7] != list(PANDA.joint_names), "a real driver's order is not the policy's"
+    assert sorted(joints[0].name) == sorted((*PANDA.joint_names, *PANDA.gripper.joint_names))
+    assert arm.arrives(HOME, within=0.02)
+    periods = np.diff([seconds(message.header.stamp) for message in joints])
+    assert np.quantile(np.abs(periods - 0.01), 0.9) < 0.004  # loosely: other processes share these cores
+    assert {seconds(m.header.stamp) for m in images[1:-1]} <= {seconds(m.header.stamp) for m in infos}
+    camera = camera_model(infos[0], "front")
+    picture = camera.rectifier(Reach.cameras[0])(rgb(images[-1], "front"))
+    assert picture.shape == (84, 84, 3)
+    assert any(camera.distortion)
+    assert picture.std() > 20
+
+
+def test_place_moves_the_cube_and_the_arm_home(ros: RosBench) -> None:
+    arm = Beside(ros)
+    away = HOME + 0.2
+    arm.trajectory.publish(trajectory(PANDA.joint_names, away, 0.3))
+    assert arm.arrives(away)
+    arm.place(7, 0.4, -0.15)
+    half = HiddenReality().scene.object_size / 2
+    assert arm.truth[-1].data[5:8] == pytest.approx([0.4, -0.15, half + ABOVE], abs=1e-3)
+    assert arm.arrives(HOME, within=0.02, timeout=0.5)
+    time.sleep(0.3)
+    assert np.abs(arm.q - HOME).max() < 0.02, "a command from before the place must be forgotten"
+    arm.place_topic.publish(Float64MultiArray(data=[8.0, 5.0, 0.0, 0.0]))
+    time.sleep(0.2)
+    assert arm.truth[-1].data[0] == 7, "a place off the table is refused"
+
+
+def test_trajectory_controllers_rules(ros: RosBench) -> None:
+    arm = Beside(ros)
+    names, target = PANDA.joint_names, HOME + 0.15
+    wrong = [
+        trajectory(names[:6], target[:6], 0.1),
+        trajectory((*names[:6], "elbow"), target, 0.1),
+        trajectory(names, None, 0.1),
+    ]
+    past = trajectory(names, target, 0.1)
+    past.header.stamp.sec = 1000
+    twice = trajectory(names, target, 0.1)
+    twice.points = [twice.points[0], twice.points[0]]
+    for message in (*wrong, past, twice):
+        arm.trajectory.publish(message)
+    time.sleep(0.4)
+    assert np.abs(arm.q - HOME).max() < 0.02, "a rejected command moves nothing"
+    permuted = [3, 0, 6, 1, 5, 2, 4]
+    arm.trajectory.publish(trajectory(tuple(names[i] for i in permuted), target[permuted], 0.4))
+    began = time.monotonic()
+    assert arm.arrives(target)
+    assert time.monotonic() - began > 0.25, "it interpolates, and does not leap"
+    arm.trajectory.publish(trajectory(names, np.full(7, np.nan), 0.1))
+    time.sleep(0.3)
+    assert np.abs(arm.q - target).max() < 0.03, "the driver holds where NaN is commanded"
+    status, said = interrupt(arm.process)
+    assert status == 0, said
+    assert "partial" in said
+    assert "not finite; holding" in said
+
+
+def test_forward_controller_holds_the_last_command(ros: RosBench) -> None:
+    arm = Beside(ros, controller="forward_position_controller")
+    target = HOME - 0.1
+    arm.forward.publish(Float64MultiArray(data=target.tolist()))
+    assert arm.arrives(target)
+    arm.forward.publish(Float64MultiArray(data=[float("nan"), *HOME[1:]]))
+    arm.forward.publish(Float64MultiArray(data=HOME[:5].tolist()))
+    time.sleep(0.5)
+    assert np.abs(arm.q - target).max() < 0.03
+
+
+def test_faults_on_request(ros: RosBench) -> None:
+    arm = Beside(ros, fault="camera_drop")
+    arm.images.clear()
+    time.sleep(1.0)
+    assert 5 <= len(arm.images) <= 14
+
+    def show(fault: str, settle: float = 0.15) -> None:
+        arm.fault_topic.publish(String(data=fault))
+        time.sleep(settle)
+        arm.joints.clear()
+        arm.images.clear()
+
+    show("joint_states_stop")
+    time.sleep(0.3)
+    assert not arm.joints
+    assert arm.images
+    show("camera_stop")
+    time.sleep(0.3)
+    assert arm.joints
+    assert not arm.images
+    show("camera_freeze")
+    time.sleep(0.4)
+    frozen = list(arm.images)
+    assert len(frozen) >= 2
+    assert frozen[0].data == frozen[-1].data
+    assert seconds(frozen[0].header.stamp) < seconds(frozen[-1].header.stamp)
+    show("joint_states_nan")
+    ros.wait(lambda: arm.joints and np.isnan(arm.joints[-1].position).any(), "NaN")
+    show("delay_jump", settle=0.8)
+    time.sleep(0.2)
+    now = 1e-9 * ros.observer.get_clock().now().nanoseconds
+    assert 0.25 < now - seconds(arm.joints[-1].header.stamp) < 0.6
+    show("clock_jump", settle=0.5)
+    time.sleep(0.1)
+    now = 1e-9 * ros.observer.get_clock().now().nanoseconds
+    assert 0.8 < seconds(arm.joints[-1].header.stamp) - now < 1.1
+    show("controller_reject")
+    arm.trajectory.publish(trajectory(PANDA.joint_names, HOME + 0.2, 0.1))
+    time.sleep(0.3)
+    assert np.abs(arm.q - HOME).max() < 0.02
+    show("none")
+    arm.trajectory.publish(trajectory(PANDA.joint_names, HOME + 0.2, 0.1))
+    assert arm.arrives(HOME + 0.2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly_on_a_signal(ros: RosBench, number: signal.Signals) -> None:
+    arm = Beside(ros)
+    began = time.monotonic()
+    status, said = interrupt(arm.process, number)
+    assert status == 0, said
+    assert "Traceback" not in said
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"robot": "r2d2"}, "unknown robot 'r2d2'; known are"),
+        ({"controller": "pid"}, "parameter 'controller' is 'pid'; known are joint_trajectory_controller"),
+        ({"fault": "fire"}, "unknown fault 'fire'; known are none, camera_freeze"),
+        ({"hidden": "nowhere.json"}, "hidden reality 'nowhere.json' cannot be read"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(ros: RosBench, parameters: dict, message: str) -> None:
+    status, said = finish(ros.start("virtual_arm", **parameters))
+    assert status == 1
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
