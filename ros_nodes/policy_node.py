@@ -29,6 +29,8 @@ from sim.camera import CameraModel
 from sim.observation import RobotState
 from sim.specs import SpecError
 
+FIRST_BEATS = 0.05
+"""The gate drops commands of a policy that it has not heard alive [s]."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -88,6 +90,7 @@ class PolicyNode(LifecycleNode):
         assert self._inputs is not None
         until = time.monotonic() + self._settings.number("wait")
         self._inputs.alive = self._inputs.watching = True
+        self._ended.wait(FIRST_BEATS)
         while True:
             try:
                 self._arm.check()
