@@ -83,8 +83,7 @@ def adapt(bundle: PolicyBundle, target: TargetData, method: str, seed: int, prog
         changed, report = METHODS[name](copy.deepcopy(student), bundle, fit, seed)
         candidates.append(Candidate(name, changed.eval(), report))
         scores.append(steadiness(locate_goals(changed, held_out), held_out.trial))
-    winner = _choose(candidates, scores)
-    chosen = candidates[winner]
+    chosen = candidates[_choose(scores)]
     report = {
         "chosen": chosen.method,
         "frames": len(target),
@@ -120,10 +119,16 @@ def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
     return (student.locate(points, q) + student.kinematics(q)).numpy()
 
 
-def _choose(candidates: list[Candidate], scores: list[Steadiness]) -> int:
-    """Return the index of the steadiest candidate that beats the first, which is source-only; else 0."""
-    winners = [i for i in range(1, len(candidates)) if scores[i].beats(scores[0])]
-    return min(winners, key=lambda i: scores[i].score, default=0)
+def _choose(scores: list[Steadiness]) -> int:
+    """Return the index of the winner: the first, unless a later one beats it, and so on down the list.
+
+    The list goes from what changes least to what changes most, so that more change must earn its place.
+    """
+    best = 0
+    for i in range(1, len(scores)):
+        if scores[i].beats(scores[best]):
+            best = i
+    return best
 
 
 def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: dict) -> PolicyBundle:
@@ -208,8 +213,8 @@ def _both(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed
 
 METHODS = {
     SOURCE_ONLY: _unchanged,
-    "batch-norm": _batch_norm,
     "self-calibration": _self_calibration,
+    "batch-norm": _batch_norm,
     "batch-norm+self-calibration": _both,
 }
-"""Adaptation methods by name; each changes the copy of the student it is given."""
+"""Adaptation methods by name, what changes least first; each changes the copy of the student it is given."""

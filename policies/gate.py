@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.safety import Command, SafetyError, SafetyFilter, SafetyLimits, Setpoint
+from policies.limits import SafetyError, SafetyLimits
+from policies.safety import Command, SafetyFilter, Setpoint
 from sim.observation import RobotState
 from sim.robot import RobotModel
 

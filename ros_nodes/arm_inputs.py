@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String, UInt64
 
@@ -77,6 +80,11 @@ class ArmInputs:
         self._images: dict[str, tuple[float, Image]] = {}
         self._frames: dict[str, CameraFrame] = {}
 
+        self.watching = True
+        """Whether pictures are wanted: each costs a millisecond, and a session has several policy nodes at rest."""
+        self._image_topics = {name: owner.resolve_topic_name(camera.image) for name, camera in cameras.items()}
+        self._image_subscriptions: list[Subscription] = []
+
         def subscribe(kind: type, topic: str, callback, profile) -> None:
             self._node.create_subscription(kind, owner.resolve_topic_name(topic), callback, profile)
 
@@ -84,13 +92,13 @@ class ArmInputs:
         subscribe(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
         subscribe(String, topics.GATE_STATE, self._on_gate_state, qos.LATCHED)
         for name, camera in cameras.items():
-            subscribe(Image, camera.image, lambda m, name=name: self._on_image(name, m), qos.NEWEST)
             subscribe(CameraInfo, camera.info, lambda m, name=name: self._on_info(name, m), qos.NEWEST)
+        self._heartbeat: Publisher | None = None
         if heartbeat:
-            self._heartbeat = self._node.create_publisher(
-                UInt64, owner.resolve_topic_name(topics.POLICY_HEARTBEAT), qos.COMMAND
-            )
-            self._node.create_timer(HEARTBEAT_PERIOD, self._beat)
+            topic = owner.resolve_topic_name(topics.POLICY_HEARTBEAT)
+            self._heartbeat = self._node.create_publisher(UInt64, topic, qos.COMMAND)
+        self._watch()
+        self._node.create_timer(HEARTBEAT_PERIOD, self._on_timer)
         self._ended = threading.Event()
         self._executor = process.make_executor(self._node)
         self._thread = threading.Thread(target=process.spin, args=(self._executor, self._ended), daemon=True)
@@ -155,10 +163,21 @@ class ArmInputs:
         except SpecError as error:
             self._reject(f"camera_info_{name}", str(error))
 
-    def _beat(self) -> None:
-        if self.alive:
+    def _on_timer(self) -> None:
+        if self.alive and self._heartbeat is not None:
             self._beats += 1
             self._heartbeat.publish(UInt64(data=self._beats))
+        if self.watching != bool(self._image_subscriptions):
+            self._watch()
+
+    def _watch(self) -> None:
+        """Subscribe to the pictures or let go of them; runs in the executor's own thread once that has started."""
+        for subscription in self._image_subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._image_subscriptions = []
+        for name, topic in self._image_topics.items() if self.watching else ():
+            callback = functools.partial(self._on_image, name)
+            self._image_subscriptions.append(self._node.create_subscription(Image, topic, callback, qos.NEWEST))
 
     def _on_gate_heartbeat(self, _message: UInt64) -> None:
         self._gate_beat = time.monotonic()

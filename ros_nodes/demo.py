@@ -43,13 +43,13 @@ class DemoConfig:
     """Trials of the run that collects unlabelled frames."""
     seed: int = 0
     """Of everything random."""
-    views: int = 20_000
+    views: int = 16_000
     """Labelled views of the randomised policy."""
-    steps: int = 3_000
+    steps: int = 2_400
     """Gradient steps of the randomised policy's encoder."""
-    nominal_views: int = 5_000
+    nominal_views: int = 4_000
     """Views of the policy that is trained without randomisation; its one scene is learned from fewer."""
-    nominal_steps: int = 800
+    nominal_steps: int = 400
     """Gradient steps of its encoder."""
     hidden: Path | None = None
     """JSON of another hidden reality than the default one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 
 import cv2
 import rclpy
@@ -28,6 +29,8 @@ from sim.camera import CameraModel
 from sim.observation import RobotState
 from sim.specs import SpecError
 
+FIRST_BEATS = 0.05
+"""The gate drops commands of a policy that it has not heard alive [s]."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -86,7 +89,8 @@ class PolicyNode(LifecycleNode):
         assert self._arm is not None
         assert self._inputs is not None
         until = time.monotonic() + self._settings.number("wait")
-        self._inputs.alive = True
+        self._inputs.alive = self._inputs.watching = True
+        self._ended.wait(FIRST_BEATS)
         while True:
             try:
                 self._arm.check()
@@ -94,7 +98,7 @@ class PolicyNode(LifecycleNode):
                 break
             except (RefusalError, SpecError) as error:
                 if time.monotonic() > until or self._ended.wait(0.01):
-                    self._inputs.alive = False
+                    self._inputs.alive = self._inputs.watching = False
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
         self._halt.clear()
@@ -152,6 +156,7 @@ class PolicyNode(LifecycleNode):
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
         self._bundle = bundle
+        inputs.watching = False
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
         self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
@@ -208,6 +213,10 @@ class PolicyNode(LifecycleNode):
             except RefusalError as error:
                 self._failure = str(error)
                 return
+            except Exception as error:  # whatever it is, the arm comes to rest and the reason is published
+                self._failure = f"internal error: {type(error).__name__}: {error}"
+                self.get_logger().error(traceback.format_exc())
+                return
             self._latency.publish(_latency(step))
 
     def _watch(self) -> None:
@@ -231,7 +240,7 @@ class PolicyNode(LifecycleNode):
         self._loop.stop(reason)
         self._arm.settle(timeout=1.0)
         if self._inputs is not None:
-            self._inputs.alive = False
+            self._inputs.alive = self._inputs.watching = False
 
     def _release(self) -> None:
         if self._inputs is not None:

@@ -6,6 +6,7 @@ rclpy's own signal handlers shut the context down before anything can be publish
 from __future__ import annotations
 
 import _thread
+import atexit
 import gc
 import os
 import signal
@@ -54,6 +55,15 @@ def spin(executor: Executor, ended: threading.Event) -> None:
         executor.spin_once(timeout_sec=0.05)
 
 
+def prioritise_thread(thread: int = 0) -> bool:
+    """Put one thread, by default this one, ahead of ordinary ones; return whether the system allows it."""
+    try:
+        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
 def prioritise() -> str:
     """Put every present thread of this process ahead of ordinary ones, as far as the system allows; say how far.
 
@@ -61,12 +71,10 @@ def prioritise() -> str:
     """
     gc.collect()
     gc.freeze()  # modules and models stay: no collection in motion needs to walk them
-    try:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
-    except (OSError, AttributeError):
-        return "ordinary priority; for real-time, allow rtprio in /etc/security/limits.conf"
-    return f"real-time priority {REALTIME_PRIORITY}"
+    atexit.register(gc.unfreeze)  # ruckig complains of leaks at exit about what is never collected
+    if all(prioritise_thread(int(thread)) for thread in os.listdir("/proc/self/task")):
+        return f"real-time priority {REALTIME_PRIORITY}"
+    return "ordinary priority; for real-time, allow rtprio in /etc/security/limits.conf"
 
 
 def fail(node: str, reason: str) -> int:

@@ -23,8 +23,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.gate import GateReport, SafetyGate
+from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
 from policies.runtime import Pacer
-from policies.safety import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory, trajectory_target
 from ros_nodes.parameters import Parameters
@@ -191,6 +191,7 @@ class SafetyGateNode(Node):
         declare("jerk_scale", default["jerk"], "factor on the arm's jerk limits, at most 1")
         declare("command_jump", default["command_jump"], "largest distance of a command from the setpoint [rad]")
         declare("tracking_error", default["tracking_error"], "largest distance of the arm from the setpoint [rad]")
+        declare("stall_error", default["stall_error"], "distance at which a joint that rests counts as blocked [rad]")
         declare("state_timeout", default["state_timeout"], "greatest age of the joint state [s]")
         declare("command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods")
 
@@ -206,6 +207,7 @@ class SafetyGateNode(Node):
             jerk=number("jerk_scale"),
             command_jump=number("command_jump"),
             tracking_error=number("tracking_error"),
+            stall_error=number("stall_error"),
             command_timeout=number("command_timeout") or default_command_timeout(policy_hz),
             state_timeout=number("state_timeout"),
         )

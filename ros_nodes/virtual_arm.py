@@ -10,8 +10,10 @@ owns the OpenGL context; and the executor in `main`, which takes commands.
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import math
+import os
 import sys
 import threading
 import time
@@ -45,6 +47,8 @@ STATE_EVERY = 5
 """Servo periods between two messages of joints and truth: 100 a second."""
 LARGEST_CATCH_UP = 0.05
 """Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
+CAMERA_NICE = 5
+"""The camera's thread yields to the servo loop where cores are scarce and real-time priority is not allowed."""
 CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
 FAULTS = {
     "none": "all works",
@@ -88,6 +92,7 @@ class VirtualArmNode(Node):
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
         self._refused = 0
+        self._servo_is_ahead = False
         self._placed_at = -math.inf
         # Broadcasters list joints in the order the hardware registered them: alphabetical here, fingers first
         self._shuffled = sorted(range(len(self._arm.joint_names)), key=lambda i: self._arm.joint_names[i])
@@ -179,6 +184,8 @@ class VirtualArmNode(Node):
     # The servo loop
 
     def _servo_loop(self) -> None:
+        # As a real arm's driver runs: a late joint state is a fault to the safety gate
+        self._servo_is_ahead = process.prioritise_thread()
         deadline = time.monotonic()
         late = 0.0
         tick = 0
@@ -230,6 +237,9 @@ class VirtualArmNode(Node):
 
     def _camera_loop(self) -> None:
         camera = VirtualCamera(self._arm, open_renderer(self._arm))
+        if not self._servo_is_ahead:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAMERA_NICE)
         self.declare_parameter("renderer", camera.renderer.name)
         self.get_logger().info(f"camera drawn by {camera.renderer.name}")
         settings = self._arm.hidden.camera

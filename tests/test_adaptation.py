@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adaptation.adapt import _choose
 from adaptation.self_calibration import arm_landmarks, calibrate, moved
 from adaptation.target import TargetData, TargetError, load_target
 from adaptation.validator import steadiness
@@ -89,6 +90,13 @@ def test_a_steadier_candidate_wins_an_equal_one_does_not() -> None:
     assert steadiness(*wandering(0.005, 0.1, 0)).beats(source)
     assert not steadiness(*wandering(0.01, 0.1, 0)).beats(source)
     assert not steadiness(*wandering(0.02, 0.1, 0)).beats(source)
+
+
+def test_more_change_must_earn_its_place() -> None:
+    source, little, much = (steadiness(*wandering(scatter, 0.1, 0)) for scatter in (0.01, 0.005, 0.005))
+    assert _choose([source, little, much]) == 1
+    assert _choose([source, source, little]) == 2
+    assert _choose([little, source, source]) == 0
 
 
 def test_a_candidate_that_stopped_looking_does_not_win() -> None:

@@ -21,6 +21,8 @@ ALLOWED = {
 OWNERS = {"pybullet": {"sim"}, "rclpy": {"ros_nodes"}, "mujoco": {"sim"}}
 ROBOT_SIDE = (
     "policies.bundle",
+    "policies.gate",
+    "policies.limits",
     "policies.runtime",
     "policies.safety",
     "sim.specs",

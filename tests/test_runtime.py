@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from policies.limits import default_limits
 from policies.runtime import ControlLoop, LoopLimits, Pacer, RefusalError
-from policies.safety import SafetyFilter, default_limits
+from policies.safety import SafetyFilter
 from sim.robot import load_robot
 from sim.specs import SpecError
 from tests.fakes import FakeClock, FakeRobot

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.safety import Box, Command, SafetyError, SafetyFilter, SafetyLimits, default_limits
+from policies.limits import Box, SafetyError, SafetyLimits, default_limits
+from policies.safety import Command, SafetyFilter
 from sim.observation import RobotState
 from sim.robot import RobotModel, load_robot
 
@@ -235,7 +236,28 @@ def test_measured_nan_is_a_fault(moving):
 
 def test_arm_that_does_not_follow_is_a_fault(moving):
     moving.run(1, measured=moving.q - 0.36)
-    stopped(moving, "tracking_error", "limit 0.350 rad apart")
+    stopped(moving, "tracking_error", "is 0.360 rad from its setpoint (limit 0.350 rad)")
+
+
+def test_joint_that_stays_behind_without_moving_is_blocked():
+    bench = Bench()
+    for _ in range(10):  # a target 0.2 rad ahead of a joint that something holds
+        bench.say(HOME + 0.2)
+        bench.run(5, measured=HOME)
+    assert "is 0.200 rad from its setpoint and does not move" in bench.filter.fault
+    stopped(bench, "blocked", "limit 0.100 rad for 0.3 s")
+
+
+def test_arm_that_follows_late_is_not_blocked():
+    """The same distance behind, but moving."""
+    bench = Bench()
+    measured = HOME.copy()
+    for _ in range(100):
+        bench.say(measured + 0.15)
+        bench.run(1, measured=measured)
+        measured = np.maximum(measured, bench.q - 0.12)
+    assert bench.filter.fault == ""
+    assert np.abs(measured - HOME).max() > 0.3
 
 
 def test_reset_leaves_a_fault():

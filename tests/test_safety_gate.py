@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Float64MultiArray
 
-from policies.safety import default_limits
+from policies.limits import default_limits
 from ros_nodes import topics
 from ros_nodes.messages import trajectory
 from sim.robot import load_robot

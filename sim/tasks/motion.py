@@ -17,14 +17,21 @@ HOVER = 0.08
 """How far above a cube the fingers wait while they move over it [m]."""
 
 
-def move(spec: ActionSpec, step: np.ndarray, yaw: float = 0.0, gripper: float = OPEN, limit: float = 1.0) -> np.ndarray:
-    """Return the action (float32) that goes `GAIN` of `step` (3,) [m] and `yaw` [rad], straight, at most `limit`."""
+def move(
+    spec: ActionSpec,
+    step: np.ndarray,
+    yaw: float = 0.0,
+    gripper: float = OPEN,
+    limit: float = 1.0,
+    gain: float = GAIN,
+) -> np.ndarray:
+    """Return the action (float32) that goes a share `gain` of `step` (3,) [m] and `yaw` [rad], at most `limit`."""
     action = np.zeros(spec.size, np.float32)
-    scaled = GAIN * step / np.array(spec.scale[:3])
+    scaled = gain * step / np.array(spec.scale[:3])
     action[:3] = scaled * min(1.0, limit / max(np.abs(scaled).max(), 1e-9))
     if "yaw" in spec.names:
         index = spec.names.index("yaw")
-        action[index] = np.clip(GAIN * yaw / spec.scale[index], -1.0, 1.0)
+        action[index] = np.clip(gain * yaw / spec.scale[index], -1.0, 1.0)
     if spec.names[-1] == "gripper":
         action[-1] = gripper
     return action

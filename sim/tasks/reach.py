@@ -18,6 +18,9 @@ X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
 ABOVE = 0.10
 TOLERANCE = 0.03
+GAIN = 0.2
+"""Share of the remaining way that the expert asks for in one action. A real loop lags by some 0.15 s (camera, gate,
+servo): at 0.4, eight a second, the arm circles the goal at 3 cm; 0.2 keeps a phase margin of 55°."""
 
 
 class Reach(Task):
@@ -83,4 +86,4 @@ class Reach(Task):
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Go straight to the goal."""
-        return move(self.action, self.desired_goal(scene) - scene.ee_pos)
+        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN)
