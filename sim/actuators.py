@@ -24,15 +24,16 @@ FINGER_GAIN = 0.2
 
 
 @njit(cache=True)
-def _motor_targets(due, commands, now, lag, play, quantum, max_move, offset, filtered, motor, out):
-    """Fill `out` (ticks, n) with the motor targets of one action period.
+def _motor_targets(due, commands, count, now, lag, play, quantum, max_move, offset, filtered, motor, out):
+    """Fill `out` (ticks, n) with the motor targets of one action period; return how many commands are left.
 
-    `due` (k,) are the ticks from which each of `commands` (k, n) holds, ascending; `now` is the first tick.
-    `filtered` and `motor` (n,) are the state of the lag and of the play, and are updated.
+    `due` (k,) are the ticks from which each of the first `count` of `commands` (k, n) holds, ascending; those
+    that have been replaced are taken out. `now` is the first tick. `filtered` and `motor` (n,) are the state
+    of the lag and of the play, and are updated.
     """
     newest = 0
     for tick in range(out.shape[0]):
-        while newest + 1 < due.shape[0] and due[newest + 1] <= now + tick:
+        while newest + 1 < count and due[newest + 1] <= now + tick:
             newest += 1
         for j in range(out.shape[1]):
             command = commands[newest, j]
@@ -44,7 +45,11 @@ def _motor_targets(due, commands, now, lag, play, quantum, max_move, offset, fil
             # play operator: the output moves only when the input pushes against one end of the gap
             motor[j] = min(max(motor[j], filtered[j] - play), filtered[j] + play)
             out[tick, j] = motor[j] + offset[j]
-    return newest
+    left = count - newest
+    for k in range(left if newest > 0 else 0):
+        due[k] = due[k + newest]
+        commands[k] = commands[k + newest]
+    return left
 
 
 class Actuator(ABC):
@@ -75,8 +80,11 @@ class Actuator(ABC):
         self._finger_force = p["grip_scale"] * gripper.force if gripper else 0.0
         self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / hz)
         self._now = 0
-        self._due = np.zeros(1, np.int64)
-        self._commands = np.array(q, np.float64)[None]
+        waiting = 3 + math.ceil(p["action_delay_steps"])  # commands on their way, and the one that holds
+        self._due = np.zeros(waiting, np.int64)
+        self._commands = np.zeros((waiting, world.n))
+        self._commands[0] = q
+        self._count = 1
         self._filtered = np.array(q, np.float64)
         self._motor = np.array(q, np.float64)
         self._openings = [(0, opening)]
@@ -87,13 +95,15 @@ class Actuator(ABC):
         hold = self._p["hold_probability"]
         if not (hold > 0 and rng.random() < hold):
             due = self._now + self._delay
-            self._due = np.append(self._due, due)
-            self._commands = np.concatenate([self._commands, q_target[None]])
+            self._due[self._count] = due
+            self._commands[self._count] = q_target
+            self._count += 1
             if opening is not None:
                 self._openings.append((due, opening))
-        newest = _motor_targets(
+        self._count = _motor_targets(
             self._due,
             self._commands,
+            self._count,
             self._now,
             self._lag,
             self._play,
@@ -104,8 +114,6 @@ class Actuator(ABC):
             self._motor,
             self._out,
         )
-        if newest:
-            self._due, self._commands = self._due[newest:], self._commands[newest:]
         push: Callable[[], None] | None = None
         if forces.on_object is not None and len(self._world.bodies) > 1:
             push = self._world.pusher(self._world.bodies[1].name, forces.on_object.tolist())

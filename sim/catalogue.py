@@ -66,8 +66,8 @@ TIMING = (
     Param("camera_delay", 0.0, "=", U(0.0, 0.06), "s", "timing", "Age of a picture.", at_least=0, at_most=1),
     Param("camera_jitter", 0.0, "=", U(0.0, 0.01), "s", "timing", "Its spread.", at_least=0, at_most=1),
     Param("camera_drop", 0.0, "=", U(0.0, 0.05), "", "timing", "Share of lost pictures.", at_least=0, at_most=0.9),
-    # a quarter of cameras read their rows one after the other: =Choice(0, 0, 0, 0.02)
-    Param("rolling_shutter", 0.0, "=", Choice(0, 0, 0, 0.02), "s", "timing", "From first row to last.", at_least=0),
+    # a fifth of cameras read their rows one after the other: =Choice(0, 0, 0, 0, 0.02)
+    Param("rolling_shutter", 0.0, "=", Choice(0, 0, 0, 0, 0.02), "s", "timing", "From first row to last.", at_least=0),
 )
 SENSING = (
     Param("encoder_noise", 0.0, "=", U(0.0, 0.002), "rad", "sensing", "Standard deviation of q.", at_least=0),
@@ -99,7 +99,8 @@ VISUAL = (
     Param("motion_angle", 0.0, "=", U(0.0, 3.14), "rad", "visual", "Direction of the smear."),
     Param("shot_noise", 0.0, "=", U(0.0, 0.04), "", "visual", "Noise of the light.", at_least=0),
     Param("read_noise", 0.0, "=", U(0.0, 0.002), "", "visual", "Noise of the sensor in the dark.", at_least=0),
-    Param("jpeg", 0.0, "=", U(0.0, 0.5), "", "visual", "Compression.", at_least=0, at_most=1),
+    # half of the cameras compress: =Choice(0, 0, 0.2, 0.5)
+    Param("jpeg", 0.0, "=", Choice(0, 0, 0.2, 0.5), "", "visual", "Compression.", at_least=0, at_most=1),
 )
 
 

@@ -39,79 +39,101 @@ def rpy_matrix(rpy: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True)
-def _frames(R_fixed, p_fixed, axes, revolute, q, R_out, p_out, z_out, o_out):
-    """Walk the chain; write the end-effector pose and, per moving joint, its axis and origin in base."""
-    R = np.eye(3)
-    p = np.zeros(3)
-    for i in range(R_fixed.shape[0]):
-        p = p + R @ p_fixed[i]
-        R = R @ R_fixed[i]
-        if i == q.shape[0]:
-            break
-        x, y, z = axes[i]
-        for row in range(3):
-            z_out[i, row] = R[row, 0] * x + R[row, 1] * y + R[row, 2] * z
-            o_out[i, row] = p[row]
-        if revolute[i]:
-            c = math.cos(q[i])
-            s = math.sin(q[i])
-            t = 1.0 - c
-            rotation = np.array(  # Rodrigues' formula
-                (
-                    (t * x * x + c, t * x * y - s * z, t * x * z + s * y),
-                    (t * x * y + s * z, t * y * y + c, t * y * z - s * x),
-                    (t * x * z - s * y, t * y * z + s * x, t * z * z + c),
-                )
-            )
-            R = R @ rotation
-        else:
-            p = p + z_out[i] * q[i]
-    R_out[:] = R
-    p_out[:] = p
+def _walk(table, q, R, z, o):
+    """Walk the chain; write the end effector's rotation R (3, 3), and the axis z and origin o of each joint in base.
 
-
-@njit(cache=True)
-def _jacobian(revolute, p, z, o, J):
-    for i in range(z.shape[0]):
-        if revolute[i]:
-            dx = p[0] - o[i, 0]
-            dy = p[1] - o[i, 1]
-            dz = p[2] - o[i, 2]
-            J[0, i] = z[i, 1] * dz - z[i, 2] * dy
-            J[1, i] = z[i, 2] * dx - z[i, 0] * dz
-            J[2, i] = z[i, 0] * dy - z[i, 1] * dx
-            J[3, i] = z[i, 0]
-            J[4, i] = z[i, 1]
-            J[5, i] = z[i, 2]
-        else:
-            J[0, i] = z[i, 0]
-            J[1, i] = z[i, 1]
-            J[2, i] = z[i, 2]
-            J[3, i] = J[4, i] = J[5, i] = 0.0
-
-
-@njit(cache=True)
-def _pose(R_fixed, p_fixed, axes, revolute, q):
+    `table` (n + 1, 16) holds for each joint the fixed rotation and translation before it, its axis and whether
+    it turns; its last row leads to the end effector. Returns the end effector's position. Three by three
+    products are written out: a call of BLAS takes longer than all of the arithmetic.
+    """
+    r00 = r11 = r22 = 1.0
+    r01 = r02 = r10 = r12 = r20 = r21 = 0.0
+    px = py = pz = 0.0
     n = q.shape[0]
-    R, p, z, o = np.empty((3, 3)), np.empty(3), np.empty((n, 3)), np.empty((n, 3))
-    _frames(R_fixed, p_fixed, axes, revolute, q, R, p, z, o)
+    for i in range(n + 1):
+        f = table[i]
+        px += r00 * f[9] + r01 * f[10] + r02 * f[11]
+        py += r10 * f[9] + r11 * f[10] + r12 * f[11]
+        pz += r20 * f[9] + r21 * f[10] + r22 * f[11]
+        a0, a1, a2 = r00, r01, r02
+        r00, r01, r02 = (
+            a0 * f[0] + a1 * f[3] + a2 * f[6],
+            a0 * f[1] + a1 * f[4] + a2 * f[7],
+            a0 * f[2] + a1 * f[5] + a2 * f[8],
+        )
+        a0, a1, a2 = r10, r11, r12
+        r10, r11, r12 = (
+            a0 * f[0] + a1 * f[3] + a2 * f[6],
+            a0 * f[1] + a1 * f[4] + a2 * f[7],
+            a0 * f[2] + a1 * f[5] + a2 * f[8],
+        )
+        a0, a1, a2 = r20, r21, r22
+        r20, r21, r22 = (
+            a0 * f[0] + a1 * f[3] + a2 * f[6],
+            a0 * f[1] + a1 * f[4] + a2 * f[7],
+            a0 * f[2] + a1 * f[5] + a2 * f[8],
+        )
+        if i == n:
+            break
+        x, y, w = f[12], f[13], f[14]
+        z[i, 0] = r00 * x + r01 * y + r02 * w
+        z[i, 1] = r10 * x + r11 * y + r12 * w
+        z[i, 2] = r20 * x + r21 * y + r22 * w
+        o[i, 0], o[i, 1], o[i, 2] = px, py, pz
+        if f[15] == 0.0:
+            px += z[i, 0] * q[i]
+            py += z[i, 1] * q[i]
+            pz += z[i, 2] * q[i]
+            continue
+        c, s = math.cos(q[i]), math.sin(q[i])
+        t = 1.0 - c  # Rodrigues' formula
+        b00, b01, b02 = t * x * x + c, t * x * y - s * w, t * x * w + s * y
+        b10, b11, b12 = t * x * y + s * w, t * y * y + c, t * y * w - s * x
+        b20, b21, b22 = t * x * w - s * y, t * y * w + s * x, t * w * w + c
+        a0, a1, a2 = r00, r01, r02
+        r00, r01, r02 = a0 * b00 + a1 * b10 + a2 * b20, a0 * b01 + a1 * b11 + a2 * b21, a0 * b02 + a1 * b12 + a2 * b22
+        a0, a1, a2 = r10, r11, r12
+        r10, r11, r12 = a0 * b00 + a1 * b10 + a2 * b20, a0 * b01 + a1 * b11 + a2 * b21, a0 * b02 + a1 * b12 + a2 * b22
+        a0, a1, a2 = r20, r21, r22
+        r20, r21, r22 = a0 * b00 + a1 * b10 + a2 * b20, a0 * b01 + a1 * b11 + a2 * b21, a0 * b02 + a1 * b12 + a2 * b22
+    R[0, 0], R[0, 1], R[0, 2] = r00, r01, r02
+    R[1, 0], R[1, 1], R[1, 2] = r10, r11, r12
+    R[2, 0], R[2, 1], R[2, 2] = r20, r21, r22
+    return px, py, pz
+
+
+@njit(cache=True)
+def _pose(table, q):
+    """Rotation (3, 3) and position (3,) of the end effector."""
+    n = q.shape[0]
+    R, z, o, p = np.empty((3, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty(3)
+    p[0], p[1], p[2] = _walk(table, q, R, z, o)
     return R, p
 
 
 @njit(cache=True)
-def _pose_and_jacobian(R_fixed, p_fixed, axes, revolute, q):
+def _rotation_and_jacobian(table, q):
+    """Rotation (3, 3) of the end effector and geometric Jacobian (6, n)."""
     n = q.shape[0]
-    R, p, z, o = np.empty((3, 3)), np.empty(3), np.empty((n, 3)), np.empty((n, 3))
-    _frames(R_fixed, p_fixed, axes, revolute, q, R, p, z, o)
-    J = np.empty((6, n))
-    _jacobian(revolute, p, z, o, J)
-    return R, p, J
+    R, z, o = np.empty((3, 3)), np.empty((n, 3)), np.empty((n, 3))
+    px, py, pz = _walk(table, q, R, z, o)
+    J = np.zeros((6, n))
+    for i in range(n):
+        if table[i, 15] == 0.0:
+            J[0, i], J[1, i], J[2, i] = z[i, 0], z[i, 1], z[i, 2]
+            continue
+        dx, dy, dz = px - o[i, 0], py - o[i, 1], pz - o[i, 2]
+        J[0, i] = z[i, 1] * dz - z[i, 2] * dy
+        J[1, i] = z[i, 2] * dx - z[i, 0] * dz
+        J[2, i] = z[i, 0] * dy - z[i, 1] * dx
+        J[3, i], J[4, i], J[5, i] = z[i, 0], z[i, 1], z[i, 2]
+    return R, J
 
 
 @njit(cache=True)
-def _step_towards(R_fixed, p_fixed, axes, revolute, q, dp, R_goal, damping):
+def _step_towards(table, q, dp, R_goal, damping):
     """q + Jᵀ (J Jᵀ + λ² I)⁻¹ twist (Wampler 1986)."""
-    R, _p, J = _pose_and_jacobian(R_fixed, p_fixed, axes, revolute, q)
+    R, J = _rotation_and_jacobian(table, q)
     twist = np.zeros(6)
     twist[:3] = dp
     for i in range(3):  # ½ Σ aᵢ × bᵢ over the columns
@@ -193,7 +215,7 @@ class KinematicChain:
 
     def pose(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame at `q` [rad]."""
-        return _pose(*self._arrays, self._checked(q))
+        return _pose(self._table, self._checked(q))
 
     def positions(self, q: np.ndarray) -> np.ndarray:
         """Compute the end effector's positions (m, 3) [m] in the base frame for a path `q` (m, n) [rad].
@@ -218,7 +240,7 @@ class KinematicChain:
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Compute the geometric Jacobian (6, n) in the base frame: linear velocity first, then angular."""
-        return _pose_and_jacobian(*self._arrays, self._checked(q))[2]
+        return _rotation_and_jacobian(self._table, self._checked(q))[1]
 
     def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03) -> np.ndarray:
         """Take one damped-least-squares step from `q` [rad] that moves the end effector by `dp` [m].
@@ -227,7 +249,7 @@ class KinematicChain:
         ½ Σ aᵢ × bᵢ over the columns of the two rotations. Returns the new joint positions (n,).
         """
         return _step_towards(
-            *self._arrays,
+            self._table,
             self._checked(q),
             np.ascontiguousarray(dp, np.float64),
             np.ascontiguousarray(R_goal, np.float64),
@@ -261,8 +283,15 @@ class KinematicChain:
         )
 
     @cached_property
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return self.R_fixed, self.p_fixed, self.axes, self.revolute
+    def _table(self) -> np.ndarray:
+        """The chain as the compiled functions take it, (n + 1, 16)."""
+        n = len(self.joint_names)
+        table = np.zeros((n + 1, 16))
+        table[:, :9] = self.R_fixed.reshape(n + 1, 9)
+        table[:, 9:12] = self.p_fixed
+        table[:n, 12:15] = self.axes
+        table[:n, 15] = self.revolute
+        return table
 
     def _checked(self, q: np.ndarray) -> np.ndarray:
         q = np.ascontiguousarray(q, np.float64)

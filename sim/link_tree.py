@@ -16,29 +16,34 @@ from sim.kinematics import KinematicsError, joint_axis, joint_origin, njit
 
 @njit(cache=True)
 def _walk(parent, T_fixed, axis, kind, joint, q, T):
-    """Fill T (L, 4, 4) with link poses; kind 0 fixed, 1 turning, 2 sliding."""
+    """Fill T (L, 4, 4) with link poses; kind 0 fixed, 1 turning, 2 sliding. No BLAS: it is slower."""
+    local = np.zeros((3, 4))
     for i in range(parent.shape[0]):
-        local = T_fixed[i].copy()
+        F = T_fixed[i]
+        local[:] = F[:3]
+        x, y, z = axis[i, 0], axis[i, 1], axis[i, 2]
         if kind[i] == 1:
-            x, y, z = axis[i]
-            c = np.cos(q[joint[i]])
-            s = np.sin(q[joint[i]])
-            t = 1.0 - c
-            R = np.array(  # Rodrigues' formula
-                (
-                    (t * x * x + c, t * x * y - s * z, t * x * z + s * y),
-                    (t * x * y + s * z, t * y * y + c, t * y * z - s * x),
-                    (t * x * z - s * y, t * y * z + s * x, t * z * z + c),
-                )
-            )
-            local[:3, :3] = np.ascontiguousarray(local[:3, :3]) @ R
+            c, s = np.cos(q[joint[i]]), np.sin(q[joint[i]])
+            t = 1.0 - c  # Rodrigues' formula
+            for row in range(3):
+                u, v, w = F[row, 0], F[row, 1], F[row, 2]
+                local[row, 0] = u * (t * x * x + c) + v * (t * x * y + s * z) + w * (t * x * z - s * y)
+                local[row, 1] = u * (t * x * y - s * z) + v * (t * y * y + c) + w * (t * y * z + s * x)
+                local[row, 2] = u * (t * x * z + s * y) + v * (t * y * z - s * x) + w * (t * z * z + c)
         elif kind[i] == 2:
             for row in range(3):
-                for k in range(3):
-                    local[row, 3] += T_fixed[i, row, k] * axis[i, k] * q[joint[i]]
-        if parent[i] >= 0:
-            local = T[parent[i]] @ local
-        T[i] = local
+                local[row, 3] += (F[row, 0] * x + F[row, 1] * y + F[row, 2] * z) * q[joint[i]]
+        if parent[i] < 0:
+            T[i, :3] = local
+        else:
+            P = T[parent[i]]
+            for row in range(3):
+                for column in range(4):
+                    value = P[row, 0] * local[0, column] + P[row, 1] * local[1, column] + P[row, 2] * local[2, column]
+                    T[i, row, column] = value
+                T[i, row, 3] += P[row, 3]
+        T[i, 3, 0] = T[i, 3, 1] = T[i, 3, 2] = 0.0
+        T[i, 3, 3] = 1.0
 
 
 @dataclass(frozen=True)

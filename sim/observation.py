@@ -46,14 +46,21 @@ class RobotState:
     opening: float | None = None
     """Mean finger position [m], where there is a gripper."""
 
+    def ee_pose(self, robot: RobotModel) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame, once."""
+        cache = self.__dict__  # a frozen dataclass has one, too
+        if "_ee_pose" not in cache:
+            cache["_ee_pose"] = robot.chain.pose(self.q)
+        return cache["_ee_pose"]
+
 
 Source = Callable[[RobotState, RobotModel], np.ndarray]
 
 PROPRIOCEPTION: dict[str, Source] = {
     "q": lambda state, robot: state.q,
     "dq": lambda state, robot: state.dq,
-    "ee_pos": lambda state, robot: robot.chain.pose(state.q)[1],
-    "ee_yaw": lambda state, robot: ee_yaw(robot.chain.pose(state.q)[0], robot),
+    "ee_pos": lambda state, robot: state.ee_pose(robot)[1],
+    "ee_yaw": lambda state, robot: ee_yaw(state.ee_pose(robot)[0], robot),
     "opening": lambda state, robot: opening(state, robot),
 }
 """Arrays that a real robot can fill from its joints, by name."""
@@ -61,8 +68,11 @@ PROPRIOCEPTION: dict[str, Source] = {
 
 def ee_yaw(R_base_ee: np.ndarray, robot: RobotModel) -> np.ndarray:
     """How far the end effector is turned from home about the base's z (1,) [rad], small tilts aside."""
-    R = R_base_ee @ robot.R_home.T
-    return np.array([math.atan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1])])
+    (a, b, c), (d, e, f), _ = R_base_ee.tolist()
+    (u, v, w), (x, y, z), _ = robot.R_home.tolist()
+    # of R = R_base_ee R_homeᵀ: atan2(R₁₀ - R₀₁, R₀₀ + R₁₁)
+    sine, cosine = (d * u + e * v + f * w) - (a * x + b * y + c * z), (a * u + b * v + c * w) + (d * x + e * y + f * z)
+    return np.array([math.atan2(sine, cosine)])
 
 
 def opening(state: RobotState, robot: RobotModel) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from sim.robot import RobotModel
 from sim.world import World
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The true state of the world at one moment."""
 
     q: np.ndarray
@@ -33,9 +32,11 @@ class Snapshot:
 
     def towards(self, other: Snapshot, share: float) -> Snapshot:
         """Return the state `share` (0 to 1) of the way to `other`."""
-        poses = {}
+        poses = dict(self.poses)
         for name, (position, quat) in self.poses.items():
             position_2, quat_2 = other.poses[name]
+            if position_2 is position:  # it never moves
+                continue
             blend = quat + share * ((quat_2 if quat @ quat_2 >= 0 else -quat_2) - quat)
             poses[name] = position + share * (position_2 - position), blend / np.linalg.norm(blend)
         return Snapshot(
@@ -54,16 +55,23 @@ class Recorder:
         self._world = world
         self._bodies = bodies
         self._past: deque[Snapshot] = deque(maxlen=2)
+        self._movers: list[str] = []
+        self._still: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def begin(self, oldest: float) -> None:
         """Forget everything, remember from now on `oldest` action periods, and the present state first."""
         self._past = deque(maxlen=2 + int(oldest))
+        bodies = self._world.bodies if self._bodies else ()
+        self._movers = [body.name for body in bodies if body.mass > 0]
+        self._still = {body.name: self._world.pose(body.name) for body in bodies if body.mass == 0}
         self.record()
 
     def record(self) -> None:
         """Remember the present state."""
         world = self._world
-        poses = {body.name: world.pose(body.name) for body in world.bodies} if self._bodies else {}
+        poses = self._still
+        if self._bodies:
+            poses = {**self._still, **{name: world.pose(name) for name in self._movers}}
         self._past.append(Snapshot(world.q, world.dq, world.opening, poses))
 
     def at(self, age: float) -> Snapshot:
@@ -151,5 +159,5 @@ class CameraSensor:
         return self._last
 
 
-STRIPS = 4
+STRIPS = 2
 """Pieces of a picture that a rolling shutter exposes one after the other."""

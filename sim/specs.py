@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -191,7 +192,11 @@ class ActionSpec:
 
     def to_si(self, action: np.ndarray) -> np.ndarray:
         """Scale a normalised action, clipped to [-1, 1], to SI units."""
-        return np.minimum(np.maximum(action, -1.0), 1.0) * np.asarray(self.scale, np.float64)
+        return np.minimum(np.maximum(action, -1.0), 1.0) * self._scale
+
+    @cached_property
+    def _scale(self) -> np.ndarray:
+        return np.array(self.scale, np.float64)
 
     def space(self) -> gym.spaces.Box:
         """Build the Gymnasium space of the normalised action."""

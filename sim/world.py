@@ -83,6 +83,7 @@ class World:
         self._builds = 0
         self._built: list[RigidBody] = []
         self._bodies: dict[str, int] = {}
+        self._poses: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of this tick
         self._com: dict[str, tuple[float, float, float]] = {}
         self._shapes: dict[tuple, int] = {}
         self.bodies: tuple[RigidBody, ...] = ()
@@ -196,6 +197,7 @@ class World:
         self._builds += len(wanted) - kept
         self._built = wanted
         self._com = {body.name: body.com for body in wanted}
+        self._poses.clear()
 
     def _apply_to_arm(self, parameters: Mapping[str, float]) -> None:
         """Set what differs from what is set; every value is computed from the nominal one."""
@@ -282,15 +284,19 @@ class World:
         if any(com):
             position, quat = pybullet.multiplyTransforms(position, quat, com, (0.0, 0.0, 0.0, 1.0))
         pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self.client)
+        self._poses.pop(name, None)
 
     def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
-        position, quat = pybullet.getBasePositionAndOrientation(self._body(name), physicsClientId=self.client)
-        com = self._com[name]
-        if any(com):
-            back = tuple(-v for v in com)
-            position, quat = pybullet.multiplyTransforms(position, quat, back, (0.0, 0.0, 0.0, 1.0))
-        return np.array(position), np.array(quat)
+        """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame; not to be written to."""
+        known = self._poses.get(name)
+        if known is None:
+            position, quat = pybullet.getBasePositionAndOrientation(self._body(name), physicsClientId=self.client)
+            com = self._com[name]
+            if any(com):
+                back = tuple(-v for v in com)
+                position, quat = pybullet.multiplyTransforms(position, quat, back, (0.0, 0.0, 0.0, 1.0))
+            known = self._poses[name] = np.array(position), np.array(quat)
+        return known
 
     def velocity(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a body's linear (3,) [m/s] and angular (3,) [rad/s] velocity at its centre of mass."""
@@ -398,6 +404,7 @@ class World:
 
     def step(self) -> None:
         """Advance by one tick."""
+        self._poses.clear()
         pybullet.stepSimulation(self.client)
 
     def touching(self, name: str) -> bool:

@@ -5,6 +5,7 @@ Importing this needs no PyBullet: a task also runs in any other engine that offe
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, TypedDict
@@ -129,7 +130,9 @@ class Task(ABC):
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean distance over the last dimension of (..., n); a third of the time of np.linalg.norm."""
+    """Euclidean distance over the last dimension of (..., n), faster than np.linalg.norm, most of all for one point."""
+    if np.ndim(a) == 1 and np.ndim(b) == 1:
+        return np.float64(math.dist(a, b))
     d = np.asarray(a) - b
     return np.sqrt((d * d).sum(axis=-1))
 

@@ -23,7 +23,7 @@ def shaped(command, ticks=12, lag=1.0, play=0.0, quantum=0.0, max_move=1.0, due=
     filtered, motor, out = np.array([start]), np.array([start]), np.empty((ticks, 1))
     commands = np.array([[start], [command]])
     _motor_targets(
-        np.array([0, due]), commands, 0, lag, play, quantum, np.array([max_move]), np.zeros(1), filtered, motor, out
+        np.array([0, due]), commands, 2, 0, lag, play, quantum, np.array([max_move]), np.zeros(1), filtered, motor, out
     )
     return out[:, 0]
 
@@ -113,11 +113,12 @@ def test_lost_commands_are_not_made_up_for(world):
     world.reset_arm(HOME)
     actuator.reset(HOME, 0.04, {**NOMINAL, "hold_probability": 0.9})
     rng, moved = np.random.default_rng(0), 0
-    before = HOME
+    before = HOME.copy()
     for k in range(40):
         actuator.run(HOME + 0.002 * (k + 1), None, rng)
-        moved += not np.array_equal(actuator._commands[-1], before)
-        before = actuator._commands[-1]
+        newest = actuator._commands[actuator._count - 1].copy()
+        moved += not np.array_equal(newest, before)
+        before = newest
     assert 1 <= moved <= 12  # 4 expected
 
 
