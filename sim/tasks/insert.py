@@ -30,11 +30,12 @@ class Insert(Task):
     """Success: the peg's tip at least 2 cm deep in the hole, for 0.5 s."""
 
     name = "insert"
-    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.02, 0.02, 0.02), rate_hz=20.0)
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.016, 0.016, 0.016), rate_hz=25.0)
     cameras = (FRONT, WRIST)
     workspace = (X_RANGE, Y_RANGE, (0.08, 0.2))
     time_limit = 8.0
     hold_time = 0.5
+    physics_hz = 200.0
     needs_gripper = True
     opening = PEG_RADIUS
     landmarks = ("object", "socket")

@@ -26,12 +26,12 @@ class Push(Task):
     """Success: the cube's centre within 3 cm of the mark's, for 0.5 s."""
 
     name = "push"
-    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.032, 0.032, 0.032), rate_hz=25.0)
     cameras = (FRONT, WRIST)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
     time_limit = 8.0
     hold_time = 0.5
-    physics_hz = 160.0
+    physics_hz = 150.0
     needs_gripper = True  # it pushes with closed fingers
     opening = 0.0
     landmarks = ("object", "mark")
