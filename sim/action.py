@@ -5,6 +5,7 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,10 @@ from sim.specs import ActionSpec, SpecError
 
 MAX_LEAD = 0.2
 """How far a joint target may run ahead of the measured joint [rad]: keeps a blocked arm from winding up."""
+
+
+MAX_YAW = 1.6
+"""How far the end effector may be turned from home about the base's z [rad]."""
 
 
 class ActionResolver:
@@ -34,27 +39,51 @@ class ActionResolver:
         self._robot = robot
         self._low = np.array(robot.limits.q_low)
         self._high = np.array(robot.limits.q_high)
+        has_gripper = spec.names[-1] == "gripper"
+        moving = spec.names[:-1] if has_gripper else spec.names
+        if has_gripper and robot.gripper is None:
+            raise SpecError(f"action: the last element is 'gripper', but robot '{robot.name}' has none")
         if spec.kind == "ee_delta":
-            if spec.names != ("x", "y", "z"):
-                raise SpecError(f"action: ee_delta has elements {spec.names}, expected ('x', 'y', 'z')")
-        elif spec.names != robot.joint_names:
+            if moving not in (("x", "y", "z"), ("x", "y", "z", "yaw")):
+                raise SpecError(
+                    f"action: ee_delta has elements {spec.names}, expected x, y, z, then yaw, gripper or both if wanted"
+                )
+        elif moving != robot.joint_names:
             raise SpecError(f"action: elements {spec.names} are not the joints {robot.joint_names} of '{robot.name}'")
-        chain, R_home = robot.chain, robot.R_home
+        n = len(moving)
+        self._turns = "yaw" in moving
+        self._gripper = robot.gripper if has_gripper else None
         self._moves: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            "joint_position": lambda si: np.array(robot.home) + si,
-            "joint_velocity": lambda si: self._target + si * spec.dt,
-            "joint_delta": lambda si: self._target + si,
-            "ee_delta": lambda si: chain.step_towards(self._target, si, R_home),
+            "joint_position": lambda si: np.array(robot.home) + si[:n],
+            "joint_velocity": lambda si: self._target + si[:n] * spec.dt,
+            "joint_delta": lambda si: self._target + si[:n],
+            "ee_delta": self._move_ee,
         }
         self._target = np.array(robot.home)
+        self._yaw = 0.0
+        self.opening: float | None = None
+        """Where the last action wants the fingers [m]; None if the action has no `gripper` element."""
 
     def reset(self, q: np.ndarray) -> None:
-        """Start from the measured joint positions `q` [rad]."""
+        """Start from the measured joint positions `q` [rad], the end effector not turned from home."""
         self._target = np.array(q, np.float64)
+        self._yaw = 0.0
 
     def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
-        target = self._moves[self._spec.kind](self._spec.to_si(action))
+        si = self._spec.to_si(action)
+        target = self._moves[self._spec.kind](si)
         target = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)  # np.clip costs five times as much
         self._target = np.minimum(np.maximum(target, self._low), self._high)
+        if self._gripper is not None:
+            share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open
+            self.opening = self._gripper.closed + share * (self._gripper.opened - self._gripper.closed)
         return self._target.copy()
+
+    def _move_ee(self, si: np.ndarray) -> np.ndarray:
+        R_goal = self._robot.R_home
+        if self._turns:
+            self._yaw = min(max(self._yaw + si[3], -MAX_YAW), MAX_YAW)
+            c, s = math.cos(self._yaw), math.sin(self._yaw)
+            R_goal = np.array(((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0))) @ R_goal
+        return self._robot.chain.step_towards(self._target, si[:3], R_goal)

@@ -1,23 +1,30 @@
-"""How commands become motion: delay, loss, lag, play and a position controller with limited torque and speed.
+"""How commands become motion: delay, loss, lag, play, and four kinds of joint controller.
 
-Everything that happens to a command between the policy and the motor is computed for all ticks of an
-action period at once.
+command ─▶ delay, loss ─▶ grid, lag, speed limit ─▶ play (backlash, friction) ─▶ offsets ─▶ controller
+
+Everything up to the controller is computed for all ticks of an action period at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sim.disturbances import NONE, Forces
 from sim.kinematics import njit
 from sim.robot import RobotModel
-from sim.world import World
+from sim.specs import SpecError
+from sim.world import GRAVITY, World
+
+FINGER_GAIN = 0.2
+"""Share of the way to its target that a finger goes in one tick of 1/240 s, if its force suffices."""
 
 
 @njit(cache=True)
-def _motor_targets(due, commands, now, lag, backlash, quantum, max_move, filtered, motor, out):
+def _motor_targets(due, commands, now, lag, play, quantum, max_move, offset, filtered, motor, out):
     """Fill `out` (ticks, n) with the motor targets of one action period.
 
     `due` (k,) are the ticks from which each of `commands` (k, n) holds, ascending; `now` is the first tick.
@@ -35,17 +42,13 @@ def _motor_targets(due, commands, now, lag, backlash, quantum, max_move, filtere
             move = min(max(move, -max_move[j]), max_move[j])
             filtered[j] += move
             # play operator: the output moves only when the input pushes against one end of the gap
-            motor[j] = min(max(motor[j], filtered[j] - backlash), filtered[j] + backlash)
-            out[tick, j] = motor[j]
+            motor[j] = min(max(motor[j], filtered[j] - play), filtered[j] + play)
+            out[tick, j] = motor[j] + offset[j]
     return newest
 
 
-class PositionActuator:
-    """Position control as an arm's own controller runs it.
-
-    The joint closes in on its target at `position_gain` [1/s], with the torque that takes, up to the
-    limit; the target itself moves no faster than the joint's velocity limit.
-    """
+class Actuator(ABC):
+    """What all controllers share: the path of a command to the motor."""
 
     def __init__(self, robot: RobotModel, world: World, ticks: int):
         """Prepare for `ticks` physics ticks an action."""
@@ -53,35 +56,36 @@ class PositionActuator:
         self._world = world
         self._ticks = ticks
         self._out = np.empty((ticks, world.n))
-        self._max_move = np.array(robot.limits.dq) / world.physics_hz
+        self._zeros = np.zeros(world.n)
+        self._limits = np.array(robot.limits.tau)
 
-    def reset(self, q: np.ndarray, opening: float, parameters: Mapping[str, float]) -> None:
-        """Hold the joints at `q` [rad] and the fingers at `opening` [m]; read the actuation parameters."""
-        p, hz = parameters, self._world.physics_hz
-        self._delay = round(p.get("action_delay_steps", 0.0) * self._ticks)
-        self._hold = p.get("hold_probability", 0.0)
-        lag = p.get("actuator_lag", 0.0)
+    def reset(self, q: np.ndarray, opening: float, p: Mapping[str, float]) -> None:
+        """Hold the joints at `q` [rad] and the fingers at `opening` [m]; read the parameters of an episode."""
+        world, hz = self._world, self._world.physics_hz
+        self._p = p
+        self._delay = round(p["action_delay_steps"] * self._ticks)
+        lag = p["actuator_lag"]
         self._lag = 1.0 - math.exp(-1.0 / (hz * lag)) if lag > 0 else 1.0
-        self._backlash = p.get("backlash", 0.0)
-        self._quantum = p.get("command_quantum", 0.0)
-        # gains act per tick: this is the share of the error that is left to go after one tick
-        gain = 1.0 - math.exp(-p.get("position_gain", 25.0) / hz)
-        fingers = len(self._world.fingers)
-        self._gains = [gain] * self._world.n + [0.2] * fingers
-        scale = p.get("torque_scale", 1.0)
-        force = self._robot.gripper.force if self._robot.gripper else 0.0
-        self._forces = [scale * tau for tau in self._robot.limits.tau] + [scale * force] * fingers
+        # Coulomb friction against an elastic drive is a play, too: it stops within friction / stiffness
+        self._play = p["backlash"] + p["joint_friction"] / p["joint_stiffness"]
+        self._max_move = p["speed_scale"] * np.array(self._robot.limits.dq) / hz
+        self._torques = (p["torque_scale"] * self._limits).tolist()
+        self._gear = np.array([p[f"gear_offset_{joint}"] for joint in self._robot.joint_names])
+        gripper = self._robot.gripper
+        self._finger_force = p["grip_scale"] * gripper.force if gripper else 0.0
+        self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / hz)
         self._now = 0
         self._due = np.zeros(1, np.int64)
         self._commands = np.array(q, np.float64)[None]
         self._filtered = np.array(q, np.float64)
         self._motor = np.array(q, np.float64)
         self._openings = [(0, opening)]
-        self._driven: list[float] = []
+        self._begin(world)
 
-    def run(self, q_target: np.ndarray, opening: float | None, rng: np.random.Generator) -> None:
-        """Send `q_target` (n,) [rad] and `opening` [m], and let one action period pass."""
-        if not (self._hold > 0 and rng.random() < self._hold):
+    def run(self, q_target: np.ndarray, opening: float | None, rng: np.random.Generator, forces: Forces = NONE) -> None:
+        """Send `q_target` (n,) [rad] and `opening` [m], and let one action period pass under `forces`."""
+        hold = self._p["hold_probability"]
+        if not (hold > 0 and rng.random() < hold):
             due = self._now + self._delay
             self._due = np.append(self._due, due)
             self._commands = np.concatenate([self._commands, q_target[None]])
@@ -92,23 +96,150 @@ class PositionActuator:
             self._commands,
             self._now,
             self._lag,
-            self._backlash,
-            self._quantum,
+            self._play,
+            self._p["command_quantum"],
             self._max_move,
+            self._offset(forces),
             self._filtered,
             self._motor,
             self._out,
         )
         if newest:
             self._due, self._commands = self._due[newest:], self._commands[newest:]
-        world, fingers = self._world, len(self._world.fingers)
+        push: Callable[[], None] | None = None
+        if forces.on_object is not None and len(self._world.bodies) > 1:
+            push = self._world.pusher(self._world.bodies[1].name, forces.on_object.tolist())
         for tick, target in enumerate(self._out.tolist()):
-            if fingers:
-                while len(self._openings) > 1 and self._openings[1][0] <= self._now + tick:
-                    self._openings.pop(0)
-                target += [self._openings[0][1]] * fingers
-            if target != self._driven:
-                world.drive(target, self._gains, self._forces)
-                self._driven = target
-            world.step()
+            while len(self._openings) > 1 and self._openings[1][0] <= self._now + tick:
+                self._openings.pop(0)
+            self._drive(target, self._openings[0][1])
+            if push:
+                push()
+            self._world.step()
         self._now += self._ticks
+
+    def _offset(self, forces: Forces) -> np.ndarray:
+        """How far the joints yield: gears that are off, and what load and knocks do to a drive that is not rigid.
+
+        The controller compensates the nominal arm's weight; what the arm weighs more bends it.
+        """
+        payload, heavier = self._p["payload_mass"], 1.0 - 1.0 / self._p["arm_mass_scale"]
+        if payload == 0 and heavier == 0 and forces.on_ee is None:
+            return self._gear
+        force = np.array([0.0, 0.0, -GRAVITY * payload])
+        if forces.on_ee is not None:
+            force += forces.on_ee
+        torque = self._robot.chain.jacobian(self._filtered)[:3].T @ force
+        if heavier:
+            torque -= heavier * self._world.weight()
+        return self._gear + torque / (self._p["joint_stiffness"] * self._limits)
+
+    @abstractmethod
+    def _begin(self, world: World) -> None:
+        """Prepare the motors for an episode."""
+
+    @abstractmethod
+    def _drive(self, target: list[float], opening: float) -> None:
+        """Drive the joints towards `target` [rad] and the fingers towards `opening` [m] for one tick."""
+
+
+class PositionActuator(Actuator):
+    """Position control as industrial arms have it: the joint closes in at `position_gain` [1/s], with any torque
+    up to the limit."""
+
+    def _begin(self, world: World) -> None:
+        # gains act per tick: this is the share of the error that is left to go after one tick
+        gain = 1.0 - math.exp(-self._p["position_gain"] / world.physics_hz)
+        fingers = len(world.fingers)
+        self._gains = [gain] * world.n + [self._finger_gain] * fingers
+        self._forces = self._torques + [self._finger_force] * fingers
+        self._driven: list[float] = []
+
+    def _drive(self, target: list[float], opening: float) -> None:
+        target += [opening] * len(self._world.fingers)
+        if target != self._driven:
+            self._world.drive(target, self._gains, self._forces)
+            self._driven = target
+
+
+class VelocityActuator(Actuator):
+    """Velocity control: the commanded speed and a correction of the position error at `position_gain` [1/s]."""
+
+    def _begin(self, world: World) -> None:
+        self._last = self._motor.tolist()
+        self._top = (self._p["speed_scale"] * np.array(self._robot.limits.dq)).tolist()
+
+    def _drive(self, target: list[float], opening: float) -> None:
+        world = self._world
+        world.read()
+        gain, hz = self._p["position_gain"], world.physics_hz
+        velocities = [
+            min(max((new - old) * hz + gain * (old - q), -top), top)
+            for new, old, q, top in zip(target, self._last, world.q.tolist(), self._top)
+        ]
+        self._last = target
+        world.drive_velocity(velocities, self._torques)
+        if world.fingers:
+            world.drive_fingers(opening, self._finger_gain, self._finger_force)
+
+
+class TorqueActuator(Actuator):
+    """Computed torque: τ = M (ω² (q* - q) - 2 ω q̇) + h, critically damped at ω = `position_gain` [1/s].
+
+    M and h, which compensates gravity and velocity terms, are those of the nominal arm; the joints' damping
+    and friction are not compensated (Siciliano et al., Robotics, section 8.5.2).
+    """
+
+    def _begin(self, world: World) -> None:
+        world.drive_velocity([0.0] * world.n, [0.0] * world.n)  # the motors off
+        self._top = np.array(self._torques)
+        self._coulomb = self._p["joint_friction"] * self._limits
+
+    def _drive(self, target: list[float], opening: float) -> None:
+        world, w = self._world, self._p["position_gain"]
+        world.read()
+        M, h = (value / self._p["arm_mass_scale"] for value in world.dynamics())
+        tau = M @ (w * w * (np.array(target) - world.q) - 2 * w * world.dq) + h
+        tau = np.minimum(np.maximum(tau, -self._top), self._top)
+        tau -= self._coulomb * np.tanh(world.dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s
+        world.drive_torque(tau.tolist())
+        if world.fingers:
+            world.drive_fingers(opening, self._finger_gain, self._finger_force)
+
+
+class ServoActuator(Actuator):
+    """A hobby servo, as in the SO-101: proportional, with a dead band, saturated in speed and torque."""
+
+    def _begin(self, world: World) -> None:
+        self._top = (self._p["speed_scale"] * np.array(self._robot.limits.dq)).tolist()
+
+    def _drive(self, target: list[float], opening: float) -> None:
+        world = self._world
+        world.read()
+        gain, band = self._p["position_gain"], self._p["servo_dead_band"]
+        velocities = []
+        for goal, q, top in zip(target, world.q.tolist(), self._top):
+            past = math.copysign(max(abs(goal - q) - band, 0.0), goal - q)
+            velocities.append(min(max(gain * past, -top), top))
+        world.drive_velocity(velocities, self._torques)  # inside the band the gears hold
+        if world.fingers:
+            world.drive_fingers(opening, self._finger_gain, self._finger_force)
+
+
+ACTUATORS: dict[str, Callable[[RobotModel, World, int], Actuator]] = {
+    "position": PositionActuator,
+    "velocity": VelocityActuator,
+    "torque": TorqueActuator,
+    "servo": ServoActuator,
+}
+
+
+def make_actuator(kind: str, robot: RobotModel, world: World, ticks: int) -> Actuator:
+    """Build the actuator registered under `kind`.
+
+    Raises:
+        SpecError: for an unknown kind; lists the known ones.
+    """
+    if kind not in ACTUATORS:
+        raise SpecError(f"unknown actuator '{kind}'; known are {', '.join(ACTUATORS)}")
+    return ACTUATORS[kind](robot, world, ticks)

@@ -43,6 +43,10 @@ class RigidBody:
     """A contact's coefficient is the product of its two bodies'."""
     com: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Centre of mass in the body's frame [m]."""
+    solid: bool = True
+    """Whether things can touch it; a mark on the table is only seen."""
+    inertia_scale: float = 1.0
+    """Factor of the moments of inertia that the shape would have with its mass spread evenly."""
     colour: tuple[float, float, float] = (0.7, 0.7, 0.7)
     """Nominal RGB in [0, 1]."""
 
@@ -57,7 +61,7 @@ def half_height(shape: Shape) -> float:
     return shape.size[0] if shape.kind == "sphere" else shape.size[-1] / 2
 
 
-def box(name: str, size: Sequence[float], **properties: float | tuple[float, float, float]) -> RigidBody:
+def box(name: str, size: Sequence[float], **properties: float | bool | tuple[float, float, float]) -> RigidBody:
     """Build a box of `size` (x, y, z) [m]; `properties` are fields of `RigidBody`."""
     return RigidBody(name, (Shape("box", tuple(size)),), **properties)  # type: ignore[arg-type]
 
@@ -65,3 +69,9 @@ def box(name: str, size: Sequence[float], **properties: float | tuple[float, flo
 def yaw_quat(yaw: float) -> np.ndarray:
     """Quaternion xyzw (4,) of a rotation by `yaw` [rad] about z."""
     return np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+
+
+def upright_to(axis: np.ndarray) -> np.ndarray:
+    """Quaternion xyzw (4,) of the shortest rotation that brings z to the unit vector `axis` (3,), not to -z."""
+    quat = np.array([-axis[1], axis[0], 0.0, 1.0 + axis[2]])
+    return quat / np.linalg.norm(quat)

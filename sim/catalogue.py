@@ -6,28 +6,44 @@ A draw is commented as `=U(low, high)` (replaces nominal), `*U` (scales it) or `
 from __future__ import annotations
 
 from sim.camera import CameraModel
-from sim.parameters import CONSTANT, LogU, N, Param, ParameterSpace, U
+from sim.parameters import CONSTANT, Choice, LogU, N, Param, ParameterSpace, U
 from sim.robot import RobotModel
 from sim.tasks.task import Task
 
 DYNAMICS = (
     Param("object_mass", 0.1, "*", LogU(0.5, 3.0), "kg", "dynamics", "Mass of what is handled.", positive=True),
-    Param("object_friction", 0.7, "=", U(0.4, 1.2), "", "dynamics", "Sliding friction of it.", positive=True),
+    Param("object_inertia", 1.0, "*", LogU(0.7, 1.4), "", "dynamics", "Factor of its inertia.", positive=True),
+    Param("object_com_x", 0.0, "+", U(-0.1, 0.1), "", "dynamics", "Its centre of mass, in edges.", at_most=0.4),
+    Param("object_com_y", 0.0, "+", U(-0.1, 0.1), "", "dynamics", "Its centre of mass, in edges.", at_most=0.4),
+    Param("object_com_z", 0.0, "+", U(-0.1, 0.1), "", "dynamics", "Its centre of mass, in edges.", at_most=0.4),
+    Param("object_friction", 0.7, "=", U(0.4, 1.2), "", "dynamics", "Its sliding friction.", positive=True),
+    Param("object_rolling", 0.0, "=", U(0.0, 1e-4), "m", "dynamics", "Its rolling friction.", at_least=0),
+    Param("object_spinning", 0.0, "=", U(0.0, 1e-3), "m", "dynamics", "Its spinning friction.", at_least=0),
+    Param("object_restitution", 0.0, "=", U(0.0, 0.3), "", "dynamics", "How it bounces.", at_least=0, at_most=1),
     Param("table_friction", 1.0, "*", U(0.8, 1.2), "", "dynamics", "Sliding friction of the table.", positive=True),
-    Param("finger_friction", 1.0, "*", U(0.7, 1.2), "", "dynamics", "Sliding friction of the fingers.", positive=True),
+    Param("table_restitution", 0.5, "=", U(0.2, 0.9), "", "dynamics", "How things bounce.", at_least=0, at_most=1),
     Param("table_height", 0.0, "+", U(-0.01, 0.01), "m", "dynamics", "Height of the table's top."),
+    Param("finger_friction", 1.0, "*", U(0.7, 1.2), "", "dynamics", "Sliding friction of the fingers.", positive=True),
     Param("base_tilt_x", 0.0, "+", N(0.0, 0.01), "rad", "dynamics", "Tilt of the base about y: gravity leans to x."),
     Param("base_tilt_y", 0.0, "+", N(0.0, 0.01), "rad", "dynamics", "Tilt of the base about x: gravity leans to y."),
     Param("arm_mass_scale", 1.0, "*", U(0.9, 1.1), "", "dynamics", "Factor of every link's mass.", positive=True),
-    Param("payload_mass", 0.0, "=", U(0.0, 0.3), "kg", "dynamics", "Unmodelled load at the last link.", at_least=0.0),
-    Param("joint_damping", 0.0, "=", U(0.0, 0.5), "N·m·s/rad", "dynamics", "Viscous joint friction.", at_least=0.0),
+    Param("arm_inertia_scale", 1.0, "*", U(0.8, 1.25), "", "dynamics", "Factor of its inertia.", positive=True),
+    Param("payload_mass", 0.0, "=", U(0.0, 0.3), "kg", "dynamics", "Unmodelled load at the last link.", at_least=0),
+    Param("joint_damping", 0.0, "=", U(0.0, 0.5), "N·m·s/rad", "dynamics", "Viscous joint friction.", at_least=0),
+    Param("joint_friction", 0.0, "=", U(0.0, 0.02), "", "dynamics", "Coulomb friction, in torque limits.", at_least=0),
 )
 ACTUATION = (
     Param("position_gain", 25.0, "*", LogU(0.6, 1.6), "1/s", "actuation", "Rate of closing in.", positive=True),
+    Param(
+        "joint_stiffness", 7.0, "*", LogU(0.6, 1.6), "1/rad", "actuation", "In torque limits a radian.", positive=True
+    ),
     Param("torque_scale", 1.0, "*", U(0.7, 1.0), "", "actuation", "Factor of the torque limits.", positive=True),
-    Param("actuator_lag", 0.0, "=", U(0.0, 0.03), "s", "actuation", "First-order time constant.", at_least=0.0),
-    Param("backlash", 0.0, "=", U(0.0, 0.003), "rad", "actuation", "Half the play of every joint.", at_least=0.0),
-    Param("command_quantum", 0.0, "=", U(0.0, 0.002), "rad", "actuation", "Step of the command's grid.", at_least=0.0),
+    Param("speed_scale", 1.0, "*", U(0.7, 1.0), "", "actuation", "Factor of the speed limits.", positive=True),
+    Param("grip_scale", 1.0, "*", U(0.5, 1.0), "", "actuation", "Factor of the fingers' force.", positive=True),
+    Param("actuator_lag", 0.0, "=", U(0.0, 0.03), "s", "actuation", "First-order time constant.", at_least=0),
+    Param("backlash", 0.0, "=", U(0.0, 0.003), "rad", "actuation", "Half the play of every joint.", at_least=0),
+    Param("command_quantum", 0.0, "=", U(0.0, 0.002), "rad", "actuation", "Step of the command's grid.", at_least=0),
+    Param("servo_dead_band", 0.01, "*", U(0.5, 2.0), "rad", "actuation", "Of the `servo` actuator.", at_least=0),
     Param(
         "hold_probability", 0.0, "=", U(0.0, 0.1), "", "actuation", "Share of lost commands.", at_least=0, at_most=0.9
     ),
@@ -41,15 +57,28 @@ TIMING = (
         "actions",
         "timing",
         "Delay between observation and motion, in action periods; fractions count.",
-        at_least=0.0,
-        at_most=20.0,
+        at_least=0,
+        at_most=20,
     ),
-    Param("joint_delay", 0.0, "=", U(0.0, 0.02), "s", "timing", "Age of the joint state.", at_least=0.0, at_most=1.0),
+    Param("joint_delay", 0.0, "=", U(0.0, 0.02), "s", "timing", "Age of the joint state.", at_least=0, at_most=1),
+    Param("joint_jitter", 0.0, "=", U(0.0, 0.005), "s", "timing", "Its spread.", at_least=0, at_most=1),
+    Param("joint_drop", 0.0, "=", U(0.0, 0.02), "", "timing", "Share of lost joint states.", at_least=0, at_most=0.9),
+    Param("camera_delay", 0.0, "=", U(0.0, 0.06), "s", "timing", "Age of a picture.", at_least=0, at_most=1),
+    Param("camera_jitter", 0.0, "=", U(0.0, 0.01), "s", "timing", "Its spread.", at_least=0, at_most=1),
+    Param("camera_drop", 0.0, "=", U(0.0, 0.05), "", "timing", "Share of lost pictures.", at_least=0, at_most=0.9),
+    # a quarter of cameras read their rows one after the other: =Choice(0, 0, 0, 0.02)
+    Param("rolling_shutter", 0.0, "=", Choice(0, 0, 0, 0.02), "s", "timing", "From first row to last.", at_least=0),
 )
 SENSING = (
-    Param("encoder_noise", 0.0, "=", U(0.0, 0.002), "rad", "sensing", "Standard deviation of q.", at_least=0.0),
-    Param("encoder_quantum", 0.0, "=", U(0.0, 0.001), "rad", "sensing", "Step of the encoders.", at_least=0.0),
-    Param("velocity_noise", 0.0, "=", U(0.0, 0.02), "rad/s", "sensing", "Standard deviation of dq.", at_least=0.0),
+    Param("encoder_noise", 0.0, "=", U(0.0, 0.002), "rad", "sensing", "Standard deviation of q.", at_least=0),
+    Param("encoder_quantum", 0.0, "=", U(0.0, 0.001), "rad", "sensing", "Step of the encoders.", at_least=0),
+    Param("velocity_noise", 0.0, "=", U(0.0, 0.02), "rad/s", "sensing", "Standard deviation of dq.", at_least=0),
+)
+DISTURBANCE = (
+    Param("knock_rate", 0.0, "=", U(0.0, 0.5), "1/s", "disturbance", "Knocks a second.", at_least=0),
+    Param("ee_knock", 5.0, "*", U(0.0, 2.0), "N", "disturbance", "Force of a knock on the hand.", at_least=0),
+    Param("object_knock", 0.2, "*", U(0.0, 2.0), "N", "disturbance", "Force of one on the object.", at_least=0),
+    Param("object_force_noise", 0.0, "=", U(0.0, 0.05), "N", "disturbance", "Restless force on it.", at_least=0),
 )
 START = (
     Param("start_spread", 0.15, "=", CONSTANT, "rad", "dynamics", "Start pose: home ± this, each joint.", at_least=0.0),
@@ -66,6 +95,8 @@ VISUAL = (
     Param("gamma", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Exponent of the tone curve."),
     Param("vignetting", 0.0, "=", U(0.0, 0.35), "", "visual", "Light lost in the corners.", at_least=0, at_most=1),
     Param("blur", 0.0, "=", U(0.0, 0.7), "px", "visual", "Standard deviation of the lens's blur.", at_least=0),
+    Param("motion_blur", 0.0, "=", U(0.0, 1.0), "px", "visual", "Length of a smear.", at_least=0),
+    Param("motion_angle", 0.0, "=", U(0.0, 3.14), "rad", "visual", "Direction of the smear."),
     Param("shot_noise", 0.0, "=", U(0.0, 0.04), "", "visual", "Noise of the light.", at_least=0),
     Param("read_noise", 0.0, "=", U(0.0, 0.002), "", "visual", "Noise of the sensor in the dark.", at_least=0),
     Param("jpeg", 0.0, "=", U(0.0, 0.5), "", "visual", "Compression.", at_least=0, at_most=1),
@@ -89,6 +120,7 @@ def camera_params(camera: CameraModel) -> tuple[Param, ...]:
         *moves,
         *turns,
         Param(f"{name}_focal", 1.0, "*", U(0.95, 1.05), "", "camera", "Factor of the focal length.", positive=True),
+        Param(f"{name}_k1", 0.0, "+", U(-0.03, 0.03), "", "camera", "Distortion that calibration left."),
         Param(f"{name}_cx", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
         Param(f"{name}_cy", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
     )
@@ -96,11 +128,16 @@ def camera_params(camera: CameraModel) -> tuple[Param, ...]:
 
 def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
     """Return everything that varies for `task` on `robot`, at the ranges of `full`."""
-    encoder_bias = tuple(
-        # +N(0, 0.003)
-        Param(f"encoder_bias_{joint}", 0.0, "+", N(0.0, 0.003), "rad", "sensing", f"Measured minus true {joint}.")
+    encoder_bias = (
+        # +N(0, 0.002)
+        Param(f"encoder_bias_{joint}", 0.0, "+", N(0.0, 0.002), "rad", "sensing", f"Measured minus true {joint}.")
+        for joint in robot.joint_names
+    )
+    gear_offset = (
+        # +N(0, 0.002)
+        Param(f"gear_offset_{joint}", 0.0, "+", N(0.0, 0.002), "rad", "actuation", f"Where {joint} goes, minus target.")
         for joint in robot.joint_names
     )
     cameras = tuple(param for camera in task.cameras for param in camera_params(camera))
-    space = ParameterSpace((*DYNAMICS, *ACTUATION, *TIMING, *SENSING, *encoder_bias, *START, *VISUAL, *cameras))
-    return space.with_params(*task.params)
+    common = (*DYNAMICS, *ACTUATION, *gear_offset, *TIMING, *SENSING, *encoder_bias, *DISTURBANCE, *START, *VISUAL)
+    return ParameterSpace((*common, *cameras)).with_params(*task.params)

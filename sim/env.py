@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+import itertools
+from collections.abc import Sequence
 from typing import Literal
 
 import gymnasium as gym
 import numpy as np
 
 from sim.action import ActionResolver
-from sim.actuators import PositionActuator
+from sim.actuators import make_actuator
 from sim.camera import CameraModel
 from sim.catalogue import parameter_space
+from sim.disturbances import Disturbances
 from sim.imaging import Imaging, ImagingConfig, moved_camera
-from sim.observation import PROPRIOCEPTION, CameraFrame, ObservationBuilder, RobotState, joint_array
+from sim.kinematics import KinematicsError
+from sim.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
 from sim.parameters import ParameterError, ParameterSpace
 from sim.robot import RobotModel, load_robot
+from sim.sensors import CameraSensor, JointSensor, Recorder
 from sim.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
 from sim.tasks import Task, load_task
 from sim.world import World
@@ -39,9 +42,10 @@ class ArmEnv(gym.Env):
         task: str | Task = "reach",
         robot: str | RobotModel = "franka_panda",
         space: str | ParameterSpace = "full",
-        observation: str = "state",
+        observation: str | Sequence[str] = "state",
         *,
         reward: RewardKind = "dense",
+        actuator: str = "position",
         imaging: ImagingConfig | None = None,
         physics_hz: float | None = None,
         render_mode: str | None = None,
@@ -52,8 +56,9 @@ class ArmEnv(gym.Env):
             task: name in `TASKS`, or an instance that this environment then owns.
             robot: name in `ROBOTS`, or a model.
             space: a preset (`nominal`, `mild`, `full`) or a space.
-            observation: one of the task's named observations.
+            observation: one of the task's named observations, or names of arrays.
             reward: the sum of the task's named terms, or -1 until success.
+            actuator: name in `ACTUATORS`.
             imaging: how pictures are drawn, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             render_mode: None or `rgb_array`.
@@ -72,6 +77,7 @@ class ArmEnv(gym.Env):
         self._nominal = full.nominal()
         if reward not in ("dense", "sparse"):
             raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
+        check_fit(self.task, self.robot)
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
         physics_hz = physics_hz or self.task.physics_hz
@@ -89,23 +95,32 @@ class ArmEnv(gym.Env):
             self.observation_spec,
             self.robot,
             self._cameras,
-            privileged=tuple(array.name for array in self.task.privileged),
+            privileged=tuple(a.name for a in self.task.privileged)
+            + tuple(f"segmentation_{camera.name}" for camera in self.task.cameras),
         )
-        self._privileged = any(a.name not in PROPRIOCEPTION and not a.is_image for a in self.observation_spec.arrays)
+        known = {array.name for array in self.task.privileged}
+        self._privileged = any(array.name in known for array in self.observation_spec.arrays)
         self._resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
-        self.world = World(self.robot, physics_hz)
-        self._actuator = PositionActuator(self.robot, self.world, int(ticks))
-        self._camera_names = tuple(
-            array.name.removeprefix("image_") for array in self.observation_spec.arrays if array.is_image
-        )
+        self.world = World(self.robot, physics_hz, self._frozen_fingers())
+        self._actuator = make_actuator(actuator, self.robot, self.world, int(ticks))
+        self._disturbances = Disturbances(self.action_spec.rate_hz)
+        names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
+        cameras = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
+        self._segmented = [n[1] for n in names if n[0] == "segmentation"]
         self._imaging: Imaging | None = None
-        if self._camera_names or render_mode:
+        self._camera_sensors: dict[str, CameraSensor] = {}
+        if cameras or render_mode:
             self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging)
+            rate = self.action_spec.rate_hz
+            self._camera_sensors = {name: CameraSensor(name, self._imaging, rate) for name in dict.fromkeys(cameras)}
+        self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
+        self._recorder = Recorder(self.world, bodies=bool(cameras))
         self.action_space = self.action_spec.space()
         self.observation_space = self.observation_spec.space()
         self.parameters: dict[str, float] = {}
+        self._state: RobotState
         self._terminated = True
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
@@ -130,31 +145,40 @@ class ArmEnv(gym.Env):
             drawn = full.complete(given, drawn)
         self.parameters = drawn
         self.world.apply(drawn, self.task.bodies(drawn))
-        self.task.reset(self.world, drawn, rng)
         spread = drawn["start_spread"]
         q = np.clip(self._home + rng.uniform(-spread, spread, len(self._home)), self._q_low, self._q_high)
-        opening = self.robot.gripper.opened if self.robot.gripper else 0.0
+        gripper = self.robot.gripper
+        opening = 0.0
+        if gripper:
+            opening = gripper.opened if self.task.opening is None else self.task.opening
         self.world.reset_arm(q, opening)
-        self._actuator.reset(q, opening, drawn)
+        self.world.read()
+        self.task.reset(self.world, drawn, rng)
+        grip = opening if gripper is None or self.task.opening is None else gripper.closed
+        self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)
-        self._prepare_sensors(drawn)
+        self._disturbances.begin(drawn)
         if self._imaging is not None:
             self._imaging.begin(drawn, self.world.bodies[1:])
-        self.world.read()
-        self._history.clear()
-        self._history.append((self.world.q, self.world.dq))
         self._step = self._held = 0
         self._terminated = False
-        self._state = self._measure()
+        self._begin_sensing()
         return self._observe(), {"parameters": dict(drawn), "is_success": False}
+
+    def _frozen_fingers(self) -> float | None:
+        """Where the fingers stand all the time [m], if they do."""
+        gripper, start = self.robot.gripper, self.task.opening
+        if gripper is None or "gripper" in self.action_spec.names:
+            return None
+        if start is None:
+            return gripper.opened
+        return start if start == gripper.closed else None
 
     def place_arm(self, q: np.ndarray) -> dict[str, np.ndarray]:
         """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there."""
         self.world.reset_arm(np.clip(q, self._q_low, self._q_high))
         self.world.read()
-        self._history.clear()
-        self._history.append((self.world.q, self.world.dq))
-        self._state = self._measure()
+        self._begin_sensing()
         return self._observe()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -169,14 +193,15 @@ class ArmEnv(gym.Env):
         if action.shape != (self.action_spec.size,) or not np.isfinite(action).all():
             raise SpecError(f"action {action}: expected {self.action_spec.size} finite numbers in [-1, 1]")
         target = self._resolver.resolve(action, self._state.q)
-        self._actuator.run(target, None, self.np_random)
+        forces = self._disturbances.draw(self.np_random)
+        self._actuator.run(target, self._resolver.opening, self.np_random, forces)
         self._step += 1
         self.world.read()
-        self._history.append((self.world.q, self.world.dq))
+        self._recorder.record()
         self._state = self._measure()
         observation = self._observe()
         achieved, desired = self.task.achieved_goal(self.world), self.task.desired_goal(self.world)
-        near = bool(self.task.is_success(achieved, desired))
+        near = bool(self.task.is_success(achieved, desired)) and self.task.is_let_go(self.world)
         self._held = self._held + 1 if near else 0
         success = self._held >= self._steps_held
         info: dict = {"is_success": success, "near": near}
@@ -185,12 +210,16 @@ class ArmEnv(gym.Env):
         else:
             terms = self.task.reward_terms(achieved, desired)
             info["reward_terms"] = {name: float(value) for name, value in terms.items()}
-            reward = float(sum(info["reward_terms"].values()))
-        truncated = not success and self._step >= self._steps_allowed
-        if success or truncated:
+            info["reward_terms"].update(self.task.shaping_terms(self.world))
+            reward = sum(info["reward_terms"].values())
+        failure = not success and self.task.is_failure(self.world)
+        if failure:  # as if every step that is left went wrong, or else failing early would pay
+            reward -= float(self._steps_allowed - self._step)
+        truncated = not (success or failure) and self._step >= self._steps_allowed
+        if success or failure or truncated:
             info["parameters"] = dict(self.parameters)
             self._terminated = True
-        return observation, reward, success, truncated, info
+        return observation, reward, success or failure, truncated, info
 
     def expert(self) -> np.ndarray:
         """Return the action of the task's scripted expert in the present state, float32."""
@@ -216,59 +245,69 @@ class ArmEnv(gym.Env):
         """Close the physics client."""
         self.world.close()
 
-    def _prepare_sensors(self, p: Mapping[str, float]) -> None:
-        self._bias = np.array([p.get(f"encoder_bias_{joint}", 0.0) for joint in self.robot.joint_names])
-        self._age = p["joint_delay"] * self.action_spec.rate_hz  # in action periods
-        self._history: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=2 + int(self._age))
+    def _begin_sensing(self) -> None:
+        oldest = self._joint_sensor.begin(self.parameters)
+        for sensor in self._camera_sensors.values():
+            oldest = max(oldest, sensor.begin(self.parameters))
+        self._recorder.begin(oldest)
+        self._state = self._measure()
 
     def _measure(self) -> RobotState:
-        """Read the joints as the arm's own sensors would."""
-        p, n = self.parameters, self.world.n
-        q, dq = self._aged()
-        q = q + self._bias
-        if p["encoder_noise"] > 0 or p["velocity_noise"] > 0:
-            noise = self.np_random.standard_normal(2 * n)
-            q = q + p["encoder_noise"] * noise[:n]
-            dq = dq + p["velocity_noise"] * noise[n:]
-        if p["encoder_quantum"] > 0:
-            q = p["encoder_quantum"] * np.rint(q / p["encoder_quantum"])
-        stamp = self._step * self.action_spec.dt
-        return RobotState(stamp, q, dq, {name: self._take(name, stamp) for name in self._camera_names})
-
-    def _take(self, camera: str, stamp: float) -> CameraFrame:
-        assert self._imaging is not None
-        return CameraFrame(stamp, self._imaging.picture(self.world, camera, self.np_random))
-
-    def _aged(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the joint state as it was `joint_delay` ago, interpolated between action periods."""
-        whole = min(int(self._age), len(self._history) - 1)
-        part = self._age - int(self._age)
-        newer, older = self._history[-1 - whole], self._history[max(-2 - whole, -len(self._history))]
-        if part == 0:
-            return newer
-        return newer[0] + part * (older[0] - newer[0]), newer[1] + part * (older[1] - newer[1])
+        """Read all sensors."""
+        rng, now = self.np_random, self._step * self.action_spec.dt
+        q, dq, opening, age = self._joint_sensor.read(self._recorder, rng)
+        frames = {name: sensor.read(self._recorder, now, rng) for name, sensor in self._camera_sensors.items()}
+        stamp = now - age * self.action_spec.dt
+        return RobotState(stamp, q, dq, frames, opening=opening if self.robot.gripper else None)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        privileged = self.task.state(self.world) if self._privileged else None
+        privileged: dict[str, np.ndarray] = self.task.state(self.world) if self._privileged else {}
+        for name in self._segmented:
+            segmentation = self._camera_sensors[name].segmentation
+            assert segmentation is not None
+            privileged[f"segmentation_{name}"] = segmentation
         return self._builder.build(self._state, privileged)
 
 
-def observation_spec(task: Task, robot: RobotModel, name: str) -> ObservationSpec:
-    """Specify the task's observation called `name` for `robot`.
+def check_fit(task: Task, robot: RobotModel) -> None:
+    """Raise `SpecError` unless `robot` can grasp if it must, reaches the task's workspace, and cameras are above it."""
+    if task.needs_gripper and robot.gripper is None:
+        raise SpecError(f"task '{task.name}' needs a gripper, but robot '{robot.name}' has none; take another arm")
+    for corner in itertools.product(*task.workspace):
+        try:
+            robot.chain.inverse(np.array(robot.home), np.array(corner), robot.R_home, iterations=100, tolerance=0.01)
+        except KinematicsError:
+            raise SpecError(
+                f"task '{task.name}' needs the end effector at {corner} m, but robot '{robot.name}' does not get there "
+                "from home; is the arm large enough, and its home above the table?"
+            ) from None
+    for camera in task.cameras:
+        if camera.T_base_camera is not None and camera.pose()[2, 3] <= 0:
+            raise SpecError(
+                f"camera '{camera.name}' is at {np.round(camera.pose()[:3, 3], 3)} m, inside or under the table, whose "
+                "top is at z = 0"
+            )
+
+
+def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str]) -> ObservationSpec:
+    """Specify the task's observation called `chosen`, or one of the arrays `chosen`, for `robot`.
 
     Raises:
-        SpecError: for an unknown observation; lists the known ones.
+        SpecError: for an unknown observation or array; lists the known ones.
     """
-    if name not in task.observations:
-        raise SpecError(f"task '{task.name}': unknown observation '{name}'; known are {', '.join(task.observations)}")
-    privileged = {array.name: array for array in task.privileged}
-    cameras = {f"image_{camera.name}": camera for camera in task.cameras}
-    arrays = []
-    for array in task.observations[name]:
-        if array in privileged:
-            arrays.append(privileged[array])
-        elif array in cameras:
-            arrays.append(ArraySpec.image(array, cameras[array].height, cameras[array].width))
-        else:
-            arrays.append(joint_array(array, robot))
-    return ObservationSpec(tuple(arrays))
+    if isinstance(chosen, str) and chosen not in task.observations:
+        raise SpecError(f"task '{task.name}': unknown observation '{chosen}'; known are {', '.join(task.observations)}")
+    known = {array.name: array for array in task.privileged}
+    for camera in task.cameras:
+        size = camera.height, camera.width
+        known[f"image_{camera.name}"] = ArraySpec.image(f"image_{camera.name}", *size)
+        known[f"depth_{camera.name}"] = ArraySpec.depth(f"depth_{camera.name}", *size)
+        name = f"segmentation_{camera.name}"
+        known[name] = ArraySpec(name, size, "int16", -1, np.iinfo(np.int16).max)
+    for name in PROPRIOCEPTION:
+        known[name] = joint_array(name, robot)
+    names = task.observations[chosen] if isinstance(chosen, str) else tuple(chosen)
+    for name in names:
+        if name not in known:
+            raise SpecError(f"task '{task.name}': unknown array '{name}'; known are {', '.join(known)}")
+    return ObservationSpec(tuple(known[name] for name in names))

@@ -5,11 +5,13 @@ parameters ─▶ looks, cameras, disturbances (once an episode) ─▶ a pictur
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +23,23 @@ from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.render import Body, Frame, Scene
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
-from sim.world import TABLE_CENTRE, TABLE_SIZE, World
+from sim.world import TABLE_CENTRE, TABLE_SIZE
+
+
+class Posed(Protocol):
+    """The world, or a moment of it."""
+
+    @property
+    def q(self) -> np.ndarray:
+        """(n,) joint positions [rad]."""
+
+    @property
+    def opening(self) -> float:
+        """Mean finger position [m]."""
+
+    def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
+
 
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
@@ -106,6 +124,11 @@ class Imaging:
         else:
             self._looks = self._scene.nominal_looks
         self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
+        self._lenses = {}
+        for name, camera in self._nominal_cameras.items():
+            k1 = parameters[f"camera_{name}_k1"]
+            if k1:
+                self._lenses[name] = lens_map(camera, k1)
         self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
         fixed = len(self._arm) + 2
         self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
@@ -116,14 +139,25 @@ class Imaging:
         for row, shape in enumerate(shapes, start=fixed):
             self._scales[row] = _scale(shape)
 
-    def frame(self, world: World, name: str) -> Frame:
-        """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation."""
+    def frame(self, state: Posed, name: str, rows: tuple[int, int] | None = None) -> Frame:
+        """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation.
+
+        Args:
+            state: the world, or a moment of it.
+            name: of the camera.
+            rows: first and last + 1 of the rows to draw; all by default.
+        """
+        camera = self.cameras[name]
+        if rows is not None:
+            K = np.array(camera.K)
+            K[1, 2] -= rows[0]
+            camera = replace(camera, height=rows[1] - rows[0], K=as_matrix(K))
         arm = len(self._arm)
-        poses = self._robot.link_poses(world.q, world.opening)
+        poses = self._robot.link_poses(state.q, state.opening)
         self._T[:arm] = poses[self._links]
         row = arm + 2
         for body in self._bodies:
-            position, quat = world.pose(body.name)
+            position, quat = state.pose(body.name)
             R = quat_matrix(quat)
             for shape in body.shapes:
                 self._T[row, :3, :3] = R
@@ -132,7 +166,7 @@ class Imaging:
         T_base_ee = poses[self._robot.tree.links.index(self._robot.ee_link)]
         return self._scene.render(
             self._T,
-            self.cameras[name],
+            camera,
             self._looks,
             supersample=self.config.supersample,
             shadow=self._looks.shadow and self.config.shadows,
@@ -140,9 +174,31 @@ class Imaging:
             scales=self._scales,
         )
 
-    def picture(self, world: World, name: str, rng: np.random.Generator) -> np.ndarray:
-        """Take the picture (H, W, 3) uint8 that camera `name` delivers, noise from `rng`."""
-        return disturb(self.frame(world, name).rgb, self._disturbance, rng)
+    def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator) -> Frame:
+        """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
+
+        Args:
+            states: what the camera sees; several of them are seen one below the other (rolling shutter).
+            name: of the camera.
+            rng: source of the noise.
+        """
+        if len(states) == 1:
+            frame = self.frame(states[0], name)
+        else:
+            edges = np.linspace(0, self.cameras[name].height, len(states) + 1).round().astype(int).tolist()
+            strips = [self.frame(s, name, rows) for s, rows in zip(states, itertools.pairwise(edges))]
+            frame = Frame(*(np.concatenate(parts) for parts in zip(*strips)))
+        rgb = frame.rgb
+        if name in self._lenses:
+            import cv2
+
+            rgb = cv2.remap(rgb, *self._lenses[name], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return frame._replace(rgb=disturb(rgb, self._disturbance, rng))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bodies, by their number in segmentation images."""
+        return self._scene.names
 
     def _scene_of(self, bodies: Sequence[RigidBody]) -> Scene:
         key = tuple((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies)
@@ -167,6 +223,8 @@ _DISTURBANCES = (
     "gamma",
     "vignetting",
     "blur",
+    "motion_blur",
+    "motion_angle",
     "shot_noise",
     "read_noise",
     "jpeg",
@@ -188,6 +246,18 @@ def quat_matrix(quat: np.ndarray) -> np.ndarray:
             (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
         )
     )
+
+
+def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return OpenCV's maps that give an ideal picture of `camera` the radial distortion `k1`.
+
+    What calibration leaves is small: the inverse of r (1 + k₁ r²) is taken as r (1 - k₁ r²).
+    """
+    K = np.array(camera.K)
+    columns, rows = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
+    x, y = (columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1]
+    factor = 1.0 - k1 * (x * x + y * y)
+    return (K[0, 2] + K[0, 0] * x * factor).astype(np.float32), (K[1, 2] + K[1, 1] * y * factor).astype(np.float32)
 
 
 @cache

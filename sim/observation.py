@@ -6,6 +6,7 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ class CameraFrame:
     """Time of exposure [s], on the robot's clock."""
     image: np.ndarray
     """RGB uint8, height × width × 3."""
+    depth: np.ndarray | None = None
+    """(height, width) float32 [m] along the optical axis, 0 where unknown; for cameras that measure it."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class RobotState:
     """The newest frame of each camera, by the camera's name."""
     tau: np.ndarray | None = None
     """(n,) joint torques [N·m], where the arm reports them."""
+    opening: float | None = None
+    """Mean finger position [m], where there is a gripper."""
 
 
 Source = Callable[[RobotState, RobotModel], np.ndarray]
@@ -48,8 +53,27 @@ PROPRIOCEPTION: dict[str, Source] = {
     "q": lambda state, robot: state.q,
     "dq": lambda state, robot: state.dq,
     "ee_pos": lambda state, robot: robot.chain.pose(state.q)[1],
+    "ee_yaw": lambda state, robot: ee_yaw(robot.chain.pose(state.q)[0], robot),
+    "opening": lambda state, robot: opening(state, robot),
 }
 """Arrays that a real robot can fill from its joints, by name."""
+
+
+def ee_yaw(R_base_ee: np.ndarray, robot: RobotModel) -> np.ndarray:
+    """How far the end effector is turned from home about the base's z (1,) [rad], small tilts aside."""
+    R = R_base_ee @ robot.R_home.T
+    return np.array([math.atan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1])])
+
+
+def opening(state: RobotState, robot: RobotModel) -> np.ndarray:
+    """Mean finger position (1,) [m].
+
+    Raises:
+        SpecError: if the state has none.
+    """
+    if state.opening is None:
+        raise SpecError(f"robot '{robot.name}': the state has no finger positions; are the finger joints published?")
+    return np.array([state.opening])
 
 
 def joint_array(name: str, robot: RobotModel) -> ArraySpec:
@@ -68,6 +92,8 @@ def joint_array(name: str, robot: RobotModel) -> ArraySpec:
         ),
         "dq": ArraySpec("dq", (n,), unit="rad/s"),
         "ee_pos": ArraySpec("ee_pos", (3,), unit="m", frame="base"),
+        "ee_yaw": ArraySpec("ee_yaw", (1,), low=-3.15, high=3.15, unit="rad", frame="base"),
+        "opening": ArraySpec("opening", (1,), low=-0.1, high=0.2, unit="m"),
     }
     if name not in specs:
         raise SpecError(f"observation: no joint array '{name}'; known are {', '.join(specs)}")
@@ -105,10 +131,13 @@ class ObservationBuilder:
                 self._sources[array.name] = PROPRIOCEPTION[array.name]
             elif array.is_image:
                 self._sources[array.name] = self._image_source(array, cameras, incoming or {})
+            elif array.name.startswith("depth_"):
+                self._sources[array.name] = self._depth_source(array, cameras, incoming or {})
             elif array.name not in privileged:
                 raise SpecError(
                     f"observation: '{array.name}' cannot be measured on a robot; known are "
-                    f"{', '.join(PROPRIOCEPTION)} and image_<camera>. Is this a teacher's bundle? Deploy the student's"
+                    f"{', '.join(PROPRIOCEPTION)}, image_<camera> and depth_<camera>. "
+                    "Is this a teacher's bundle? Deploy the student's"
                 )
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -145,5 +174,29 @@ class ObservationBuilder:
             if frame is None:
                 raise SpecError(f"camera '{name}': no frame yet")
             return rectify(frame.image)
+
+        return source
+
+    @staticmethod
+    def _depth_source(
+        array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]
+    ) -> Source:
+        name = array.name.removeprefix("depth_")
+        if name not in cameras:
+            raise SpecError(
+                f"observation: '{array.name}' needs camera '{name}'; there are {', '.join(cameras) or 'none'}"
+            )
+        trained, real = cameras[name], incoming.get(name, cameras[name])
+        if (real.height, real.width) != (trained.height, trained.width) or not np.allclose(real.K, trained.K):
+            raise SpecError(
+                f"'{array.name}': camera '{name}' is {real.height} × {real.width} with another K than the policy's "
+                f"{trained.height} × {trained.width}; rectify and resize its depth images in the driver"
+            )
+
+        def source(state: RobotState, robot: RobotModel) -> np.ndarray:
+            frame = state.frames.get(name)
+            if frame is None or frame.depth is None:
+                raise SpecError(f"camera '{name}': no depth image yet")
+            return frame.depth
 
         return source

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import NormalDist
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,9 +27,9 @@ PRESETS = {"nominal": 0.0, "mild": MILD, "full": 1.0}
 """Share of the declared range that each preset keeps."""
 
 _TRUNCATION = 2.0  # standard deviations at which a normal draw is cut
-_TAIL = NormalDist().cdf(-_TRUNCATION)
-_NORMAL_CDF = np.linspace(0.0, 1.0, 513)
-_NORMAL_QUANTILES = np.array([NormalDist().inv_cdf(_TAIL + u * (1 - 2 * _TAIL)) for u in _NORMAL_CDF])
+_NORMAL_QUANTILES = np.linspace(-_TRUNCATION, _TRUNCATION, 1025)
+_NORMAL_CDF = np.array([math.erf(x / math.sqrt(2)) for x in _NORMAL_QUANTILES])
+_NORMAL_CDF = (_NORMAL_CDF - _NORMAL_CDF[0]) / (_NORMAL_CDF[-1] - _NORMAL_CDF[0])
 
 
 class ParameterError(ValueError):

@@ -6,6 +6,7 @@ data nor a description package is needed beside the robot.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -261,7 +262,62 @@ def franka_panda() -> RobotModel:
     )
 
 
-ROBOTS: dict[str, Callable[[], RobotModel]] = {"franka_panda": franka_panda}
+def kuka_iiwa() -> RobotModel:
+    """KUKA LBR iiwa 14 R820 without a tool, as in pybullet_data; the end effector is the flange's frame."""
+    path = _pybullet_data() / "kuka_iiwa" / "model.urdf"
+    degrees = math.pi / 180
+    q_high = tuple(v * degrees for v in (170.0, 120.0, 170.0, 120.0, 170.0, 120.0, 175.0))
+    ddq = (8.57, 8.57, 8.74, 11.36, 12.23, 15.72, 15.72)
+    return RobotModel(
+        name="kuka_iiwa",
+        joint_names=tuple(f"lbr_iiwa_joint_{i}" for i in range(1, 8)),
+        base_link="lbr_iiwa_link_0",
+        ee_link="lbr_iiwa_link_7",
+        home=(0.0, 0.5024, 0.0, -1.9056, 0.0, 0.7343, 0.0),
+        limits=JointLimits(
+            q_low=tuple(-v for v in q_high),
+            q_high=q_high,
+            dq=tuple(v * degrees for v in (85.0, 85.0, 100.0, 75.0, 130.0, 135.0, 135.0)),
+            ddq=ddq,
+            jerk=tuple(100 * v for v in ddq),
+            tau=(320.0, 320.0, 176.0, 176.0, 110.0, 40.0, 40.0),
+            source="KUKA LBR iiwa 14 R820 data sheet; accelerations as in Drake's iiwa14 model (pull request 16377); "
+            "KUKA publishes no jerk: a hundred times the acceleration is this project's choice",
+        ),
+        urdf_xml=path.read_text(),
+        urdf_path=str(path),
+    )
+
+
+def xarm6() -> RobotModel:
+    """UFACTORY xArm 6 without a tool, as in pybullet_data; the end effector is the flange's frame."""
+    path = _pybullet_data() / "xarm" / "xarm6_robot.urdf"
+    turn = 2 * math.pi
+    return RobotModel(
+        name="xarm6",
+        joint_names=tuple(f"joint{i}" for i in range(1, 7)),
+        base_link="link_base",
+        ee_link="link6",
+        home=(0.0, 0.0174, -1.0664, 0.0, 1.049, 0.0),
+        limits=JointLimits(
+            q_low=(-turn, -2.059, -3.927, -turn, -1.69297, -turn),
+            q_high=(turn, 2.0944, 0.19198, turn, math.pi, turn),
+            dq=(math.pi,) * 6,
+            ddq=(20.0,) * 6,
+            jerk=(500.0,) * 6,
+            tau=(50.0, 50.0, 32.0, 32.0, 32.0, 20.0),
+            source="xArm user manual: 180 deg/s, 1145 deg/s², 28647 deg/s³; positions and torques from xarm_ros's URDF",
+        ),
+        urdf_xml=path.read_text(),
+        urdf_path=str(path),
+    )
+
+
+ROBOTS: dict[str, Callable[[], RobotModel]] = {
+    "franka_panda": franka_panda,
+    "kuka_iiwa": kuka_iiwa,
+    "xarm6": xarm6,
+}
 
 
 def load_robot(name: str) -> RobotModel:

@@ -77,6 +77,11 @@ class ArraySpec:
         """Specify an RGB image, uint8, height × width × 3."""
         return cls(name, (height, width, 3), "uint8", 0, 255)
 
+    @classmethod
+    def depth(cls, name: str, height: int, width: int) -> ArraySpec:
+        """Specify a depth image, float32, height × width [m]; 0 where unknown."""
+        return cls(name, (height, width), "float32", 0.0, 100.0, unit="m")
+
     def to_dict(self) -> dict:
         """Return plain JSON types; infinite bounds become None."""
         data = asdict(self)
@@ -155,9 +160,10 @@ class ActionSpec:
     """`joint_position`: offset from home; `joint_velocity`; `joint_delta`: added to the last joint target;
     `ee_delta`: displacement of the end effector in the base frame, resolved by damped least squares."""
     names: tuple[str, ...]
-    """One name an element: joint names, or x, y, z (and rx, ry, rz) for `ee_delta`."""
+    """One name an element: joint names, or x, y, z (and yaw) for `ee_delta`; last, if wanted, `gripper`."""
     scale: tuple[float, ...]
-    """SI value of a normalised action of 1: rad, rad/s, or m an action."""
+    """SI value of a normalised action of 1: rad, rad/s, or m an action; 1 for `gripper`, which is -1 when closed
+    and 1 when open."""
     rate_hz: float
     """Actions a second."""
 

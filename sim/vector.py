@@ -27,18 +27,28 @@ class EnvConfig:
     """Name in `ROBOTS`."""
     space: str | ParameterSpace = "full"
     """Preset or parameter space."""
-    observation: str = "state"
-    """One of the task's named observations."""
+    observation: str | tuple[str, ...] = "state"
+    """One of the task's named observations, or names of arrays."""
     reward: RewardKind = "dense"
     """Named terms, or -1 until success."""
     goal_conditioned: bool = False
     """Whether observations come with goals, for hindsight replay."""
+    actuator: str = "position"
+    """Name in `ACTUATORS`."""
     imaging: ImagingConfig | None = None
     """How pictures are drawn."""
 
     def __call__(self) -> gym.Env:
         """Make the environment."""
-        env = ArmEnv(self.task, self.robot, self.space, self.observation, reward=self.reward, imaging=self.imaging)
+        env = ArmEnv(
+            self.task,
+            self.robot,
+            self.space,
+            self.observation,
+            reward=self.reward,
+            actuator=self.actuator,
+            imaging=self.imaging,
+        )
         return GoalConditioned(env) if self.goal_conditioned else env
 
 

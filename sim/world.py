@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sim.bodies import RigidBody, Shape, Vector
+from sim.observation import ee_yaw
+from sim.physics_urdf import physics_urdf
 from sim.quiet import pybullet, quiet
 from sim.robot import RobotModel
 
 GRAVITY = 9.81
 TABLE_SIZE = (1.2, 1.6, 0.04)
 TABLE_CENTRE = (0.4, 0.0)
-SHAPE_STEP = 2.5e-4
+SHAPE_STEP = 1e-4
 """Sizes are rounded to this [m], so that collision shapes, which PyBullet never frees, can be shared."""
-MOST_REBUILDS = 20_000
+FINGER_GEAR = 500.0
+"""Force that keeps the fingers level with each other [N]."""
+MOST_BUILDS = 5_000
 """PyBullet leaks about 1 kB for each body built; after this many the client is opened anew."""
 
 
@@ -41,13 +47,20 @@ class Nominal:
     """[kg]."""
     inertia: tuple[tuple[float, float, float], ...]
     """Diagonal [kg·m²], about the centre of mass."""
+    damping: tuple[float, ...]
+    """Viscous friction of the joint before each link [N·m·s/rad]."""
 
 
 class World:
     """Owns one physics client."""
 
-    def __init__(self, robot: RobotModel, physics_hz: float = 240.0):
+    def __init__(self, robot: RobotModel, physics_hz: float = 240.0, frozen_fingers: float | None = None):
         """Open a client and load `robot`.
+
+        Args:
+            robot: the arm.
+            physics_hz: ticks a second.
+            frozen_fingers: where the fingers stand for good [m]; None for fingers that move.
 
         Raises:
             WorldError: if the URDF is missing, has links without mass, or lacks joints of the model.
@@ -60,26 +73,34 @@ class World:
         check_inertials(robot)
         self.robot = robot
         self.physics_hz = physics_hz
+        self._frozen = frozen_fingers if robot.gripper else None
+        self._urdf = physics_urdf(robot, self._frozen)
         self.n = len(robot.joint_names)
         self.client = -1
         self._open()
 
     def _open(self) -> None:
-        self._built = 0
+        self._builds = 0
+        self._built: list[RigidBody] = []
         self._bodies: dict[str, int] = {}
         self._com: dict[str, tuple[float, float, float]] = {}
         self._shapes: dict[tuple, int] = {}
         self.bodies: tuple[RigidBody, ...] = ()
-        with quiet():
-            self.client = pybullet.connect(pybullet.DIRECT)
-            flags = pybullet.URDF_MERGE_FIXED_LINKS | pybullet.URDF_IGNORE_VISUAL_SHAPES
-            try:
-                self.arm = pybullet.loadURDF(
-                    self.robot.urdf_path, useFixedBase=True, flags=flags, physicsClientId=self.client
-                )
-            except pybullet.error as error:
-                pybullet.disconnect(self.client)
-                raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
+        with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
+            file.write(self._urdf)
+            file.flush()
+            with quiet():
+                self.client = pybullet.connect(pybullet.DIRECT)
+                flags = pybullet.URDF_MERGE_FIXED_LINKS
+                try:
+                    self.arm = pybullet.loadURDF(file.name, useFixedBase=True, flags=flags, physicsClientId=self.client)
+                except pybullet.error as error:
+                    pybullet.disconnect(self.client)
+                    raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
+        # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder
+        self._nothing_to_see = pybullet.createVisualShape(
+            pybullet.GEOM_BOX, halfExtents=(1e-4, 1e-4, 1e-4), physicsClientId=self.client
+        )
         pybullet.setTimeStep(1.0 / self.physics_hz, physicsClientId=self.client)
         pybullet.setPhysicsEngineParameter(
             numSolverIterations=50,  # fewer weaken the grasp
@@ -92,7 +113,8 @@ class World:
             for i in range(pybullet.getNumJoints(self.arm, physicsClientId=self.client))
         ]
         by_name = {info[1].decode(): info[0] for info in infos}
-        wanted = self.robot.joint_names + (self.robot.gripper.joint_names if self.robot.gripper else ())
+        moving_fingers = self.robot.gripper.joint_names if self.robot.gripper and self._frozen is None else ()
+        wanted = self.robot.joint_names + moving_fingers
         missing = [name for name in wanted if name not in by_name]
         if missing:
             raise WorldError(
@@ -102,9 +124,25 @@ class World:
         self.joints = [by_name[name] for name in self.robot.joint_names]
         self.fingers = [by_name[name] for name in wanted[self.n :]]
         self._moving = self.joints + self.fingers
+        for finger in self.fingers[1:]:  # the fingers of a parallel gripper share one motor
+            gear = pybullet.createConstraint(
+                self.arm,
+                self.fingers[0],
+                self.arm,
+                finger,
+                pybullet.JOINT_GEAR,
+                (1, 0, 0),
+                (0, 0, 0),
+                (0, 0, 0),
+                physicsClientId=self.client,
+            )
+            pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
+        moving = [info[0] for info in infos if info[2] != pybullet.JOINT_FIXED]
+        self._chain_order = [moving.index(joint) for joint in self.joints]
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(self.arm, i, physicsClientId=self.client) for i in self._links]
-        self.nominal = Nominal(tuple(d[0] for d in dynamics), tuple(d[2] for d in dynamics))
+        damping = (0.0, *(info[6] for info in infos))
+        self.nominal = Nominal(tuple(d[0] for d in dynamics), tuple(d[2] for d in dynamics), damping)
         self._arm_set: dict[str, float] = {}
         for link in range(-1, self.joints[len(self.joints) // 2] + 1):  # the upper arm touches nothing
             pybullet.setCollisionFilterGroupMask(self.arm, link, 0, 0, physicsClientId=self.client)
@@ -114,7 +152,7 @@ class World:
 
         Bodies stand at the origin until `place`d. Reads the `dynamics` parameters; those not given are nominal.
         """
-        if self._built > MOST_REBUILDS:
+        if self._builds > MOST_BUILDS:
             self.close()
             self._open()
         get = parameters.get
@@ -127,10 +165,6 @@ class World:
             physicsClientId=self.client,
         )
         self._apply_to_arm(parameters)
-        for body_id in self._bodies.values():
-            pybullet.removeBody(body_id, physicsClientId=self.client)
-        self._bodies.clear()
-        self._com.clear()
         table = RigidBody(
             "table",
             (Shape("box", TABLE_SIZE),),
@@ -139,9 +173,29 @@ class World:
         )
         self.table_height = get("table_height", 0.0)
         self.bodies = (table, *bodies)
-        for body in self.bodies:
-            self._build(body)
+        self._rebuild()
         self.place("table", (*TABLE_CENTRE, self.table_height - TABLE_SIZE[2] / 2))
+
+    def _rebuild(self) -> None:
+        """Build all bodies, what never moves first; from the front on, keep what does not move and has the same shape.
+
+        PyBullet's order of bodies, which decides on the last bits of a result, is thus always the same.
+        """
+        wanted = sorted(self.bodies, key=lambda body: body.mass > 0)
+        kept = 0
+        for old, new in zip(self._built, wanted):
+            if new.mass > 0 or (old.name, old.shapes, old.solid, old.mass) != (new.name, new.shapes, new.solid, 0.0):
+                break
+            kept += 1
+        for body in reversed(self._built[kept:]):
+            pybullet.removeBody(self._bodies.pop(body.name), physicsClientId=self.client)
+        for body in wanted[:kept]:
+            self._set_contact(self._bodies[body.name], body)
+        for body in wanted[kept:]:
+            self._bodies[body.name] = self._build(body)
+        self._builds += len(wanted) - kept
+        self._built = wanted
+        self._com = {body.name: body.com for body in wanted}
 
     def _apply_to_arm(self, parameters: Mapping[str, float]) -> None:
         """Set what differs from what is set; every value is computed from the nominal one."""
@@ -159,7 +213,7 @@ class World:
                 link,
                 mass=mass,
                 localInertiaDiagonal=inertia,
-                jointDamping=wanted["joint_damping"],
+                jointDamping=self.nominal.damping[i] + wanted["joint_damping"],
                 physicsClientId=self.client,
             )
         for link in self.fingers or self.joints[-1:]:
@@ -172,16 +226,24 @@ class World:
             )
         self._arm_set = wanted
 
-    def _build(self, body: RigidBody) -> None:
+    def _build(self, body: RigidBody) -> int:
         body_id = pybullet.createMultiBody(
             body.mass,
-            self._shape(body.shapes),
-            -1,
+            self._shape(body.shapes) if body.solid else -1,
+            self._nothing_to_see,
             baseInertialFramePosition=body.com,
             physicsClientId=self.client,
         )
         if body_id < 0:
             raise WorldError(f"body '{body.name}': PyBullet cannot build {body.shapes}")
+        self._set_contact(body_id, body)
+        if body.inertia_scale != 1.0:
+            inertia = pybullet.getDynamicsInfo(body_id, -1, physicsClientId=self.client)[2]
+            scaled = [body.inertia_scale * v for v in inertia]
+            pybullet.changeDynamics(body_id, -1, localInertiaDiagonal=scaled, physicsClientId=self.client)
+        return body_id
+
+    def _set_contact(self, body_id: int, body: RigidBody) -> None:
         pybullet.changeDynamics(
             body_id,
             -1,
@@ -194,9 +256,6 @@ class World:
             frictionAnchor=1,  # without it a body at rest creeps by 0.4 mm/s at this solver residual
             physicsClientId=self.client,
         )
-        self._bodies[body.name] = body_id
-        self._com[body.name] = body.com
-        self._built += 1
 
     def _shape(self, shapes: tuple[Shape, ...]) -> int:
         rounded = [[SHAPE_STEP * round(v / SHAPE_STEP) for v in (*s.size, *s.position)] for s in shapes]
@@ -238,17 +297,19 @@ class World:
         linear, angular = pybullet.getBaseVelocity(self._body(name), physicsClientId=self.client)
         return np.array(linear), np.array(angular)
 
-    def push(self, name: str, force: Vector) -> None:
-        """Push a body at its centre of mass with `force` [N], base frame, during the next tick."""
+    def pusher(self, name: str, force: Vector) -> Callable[[], None]:
+        """Return the function that pushes a body, where it is now, with `force` [N], base frame, for one tick."""
         body = self._body(name)
         position, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=self.client)
-        pybullet.applyExternalForce(body, -1, force, position, pybullet.WORLD_FRAME, physicsClientId=self.client)
-
-    def push_ee(self, force: Vector) -> None:
-        """Push the arm's last link with `force` [N], base frame, during the next tick."""
-        link = self.joints[-1]
-        position = pybullet.getLinkState(self.arm, link, physicsClientId=self.client)[0]
-        pybullet.applyExternalForce(self.arm, link, force, position, pybullet.WORLD_FRAME, physicsClientId=self.client)
+        return partial(
+            pybullet.applyExternalForce,
+            body,
+            -1,
+            list(force),
+            position,
+            pybullet.WORLD_FRAME,
+            physicsClientId=self.client,
+        )
 
     def reset_arm(self, q: np.ndarray, opening: float | None = None) -> None:
         """Set the joints to `q` (n,) [rad] and the fingers to `opening` [m], at rest, motors holding there."""
@@ -264,13 +325,18 @@ class World:
         )
 
     def read(self) -> None:
-        """Refresh `q` (n,) [rad], `dq` (n,) [rad/s], `ee_pos` (3,) [m] and `opening` [m] with the true state."""
+        """Refresh the true `q` (n,) [rad], `dq` (n,) [rad/s], `ee_R` (3, 3), `ee_pos` (3,) [m] and `opening` [m]."""
         states = pybullet.getJointStates(self.arm, self._moving, physicsClientId=self.client)
         self.q = np.array([s[0] for s in states[: self.n]])
         self.dq = np.array([s[1] for s in states[: self.n]])
         fingers = states[self.n :]
-        self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else 0.0
-        _R, self.ee_pos = self.robot.chain.pose(self.q)
+        self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else self._frozen or 0.0
+        self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
+
+    @property
+    def ee_yaw(self) -> float:
+        """How far the end effector is turned from home about the base's z [rad]."""
+        return float(ee_yaw(self.ee_R, self.robot)[0])
 
     def drive(self, targets: list[float], gains: list[float], forces: list[float]) -> None:
         """Set position targets of the arm's joints [rad] and fingers [m]: gain per tick, torque limit [N·m or N]."""
@@ -283,6 +349,52 @@ class World:
             forces=forces,
             physicsClientId=self.client,
         )
+
+    def drive_velocity(self, velocities: list[float], forces: list[float]) -> None:
+        """Set velocity targets of the arm's joints [rad/s], with torque limits [N·m]; fingers are left alone."""
+        pybullet.setJointMotorControlArray(
+            self.arm,
+            self.joints,
+            pybullet.VELOCITY_CONTROL,
+            targetVelocities=velocities,
+            forces=forces,
+            physicsClientId=self.client,
+        )
+
+    def drive_torque(self, torques: list[float]) -> None:
+        """Apply torques to the arm's joints [N·m] during the next tick; their motors must be off."""
+        pybullet.setJointMotorControlArray(
+            self.arm, self.joints, pybullet.TORQUE_CONTROL, forces=torques, physicsClientId=self.client
+        )
+
+    def drive_fingers(self, target: float, gain: float, force: float) -> None:
+        """Set the position target of all fingers [m]: gain per tick, force limit [N]."""
+        count = len(self.fingers)
+        pybullet.setJointMotorControlArray(
+            self.arm,
+            self.fingers,
+            pybullet.POSITION_CONTROL,
+            targetPositions=[target] * count,
+            positionGains=[gain] * count,
+            forces=[force] * count,
+            physicsClientId=self.client,
+        )
+
+    def weight(self) -> np.ndarray:
+        """Return the torques (n,) [N·m] that hold the arm against gravity where `read` has seen it."""
+        q = [*self.q.tolist(), *[self.opening] * len(self.fingers)]
+        zeros = [0.0] * len(q)
+        torques = pybullet.calculateInverseDynamics(self.arm, q, zeros, zeros, physicsClientId=self.client)
+        return np.array([torques[i] for i in self._chain_order])
+
+    def dynamics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the arm's mass matrix (n, n) [kg·m²] and what gravity and motion take (n,) [N·m], from `read`."""
+        fingers = [self.opening] * len(self.fingers)
+        q, dq = [*self.q.tolist(), *fingers], [*self.dq.tolist(), *[0.0] * len(fingers)]
+        M = pybullet.calculateMassMatrix(self.arm, q, physicsClientId=self.client)
+        h = pybullet.calculateInverseDynamics(self.arm, q, dq, [0.0] * len(q), physicsClientId=self.client)
+        order = self._chain_order
+        return np.array(M)[np.ix_(order, order)], np.array(h)[order]
 
     def step(self) -> None:
         """Advance by one tick."""

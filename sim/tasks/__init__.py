@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim.specs import SpecError
+from sim.tasks.insert import Insert
+from sim.tasks.pick_place import PickPlace
+from sim.tasks.push import Push
 from sim.tasks.reach import Reach
+from sim.tasks.reach_clutter import ReachClutter
+from sim.tasks.stack import Stack
 from sim.tasks.task import Scene, Task
 
 __all__ = ["TASKS", "Scene", "Task", "load_task"]
 
-TASKS: dict[str, Callable[[], Task]] = {"reach": Reach}
+TASKS: dict[str, Callable[[], Task]] = {
+    "reach": Reach,
+    "push": Push,
+    "pick_place": PickPlace,
+    "stack": Stack,
+    "insert": Insert,
+    "reach_clutter": ReachClutter,
+}
 
 
 def load_task(name: str) -> Task:

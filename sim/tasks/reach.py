@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from sim.bodies import RigidBody, box, yaw_quat
-from sim.camera import CameraModel
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.task import Scene, Task, distance
+from sim.tasks.cameras import FRONT
+from sim.tasks.motion import move
+from sim.tasks.task import Scene, Task, cube_size, distance, material
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -27,19 +28,22 @@ class Reach(Task):
 
     name = "reach"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (
-        CameraModel.looking_at(
-            "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46
-        ),
-    )
+    cameras = (FRONT,)
+    workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
     )
-    observations: ClassVar = {"state": ("q", "dq", "ee_pos", "goal"), "camera": ("q", "image_front")}
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "goal"),
+        "robot": ("q", "dq", "ee_pos"),
+        "camera": ("q", "image_front"),
+    }
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
@@ -47,9 +51,8 @@ class Reach(Task):
         return (
             box(
                 "object",
-                (parameters["object_size"],) * 3,
-                mass=parameters["object_mass"],
-                friction=parameters["object_friction"],
+                cube_size(parameters),
+                **material(parameters),
                 colour=(0.85, 0.15, 0.12),
             ),
         )
@@ -57,7 +60,7 @@ class Reach(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""
         x, y = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
-        z = scene.table_height + parameters["object_size"] / 2
+        z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (x, y, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
@@ -82,6 +85,5 @@ class Reach(Task):
         return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """Go straight to the goal, by less than the whole way at once: a delayed arm would overshoot."""
-        step = GAIN * (self.desired_goal(scene) - scene.ee_pos) / np.array(self.action.scale)
-        return (step / max(1.0, np.abs(step).max())).astype(np.float32)
+        """Go straight to the goal."""
+        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN)

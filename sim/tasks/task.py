@@ -6,8 +6,8 @@ Importing this needs no PyBullet: a task also runs in any other engine that offe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 
@@ -24,8 +24,14 @@ class Scene(Protocol):
     """Height of the table's top [m]."""
     ee_pos: np.ndarray
     """(3,) true position of the end effector [m], base frame."""
+    ee_R: np.ndarray
+    """(3, 3) true rotation of the end effector in the base frame."""
     opening: float
     """Mean finger position [m]."""
+
+    @property
+    def ee_yaw(self) -> float:
+        """How far the end effector is turned from home about the base's z [rad]."""
 
     def place(self, name: str, position: Vector, quat: Vector = ...) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""
@@ -55,6 +61,8 @@ class Task(ABC):
     """How long success must last [s]."""
     physics_hz: ClassVar[float] = 240.0
     """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
+    workspace: ClassVar[tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]
+    """Smallest and largest x, y, z that the end effector must reach [m]."""
     params: ClassVar[tuple[Param, ...]]
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -66,8 +74,14 @@ class Task(ABC):
     """Whether the arm must be able to grasp."""
     landmarks: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that a camera policy must find; they always have a strong colour."""
+    movable: ClassVar[tuple[str, ...]] = ("object",)
+    """Bodies that may fall off the table."""
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
+
+    opening: ClassVar[float | None] = None
+    """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
+    None for fingers that start, and stay, open."""
 
     @abstractmethod
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
@@ -75,7 +89,7 @@ class Task(ABC):
 
     @abstractmethod
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
-        """Place every body and draw the goal."""
+        """Place every body and draw the goal; the arm already stands where it starts."""
 
     @abstractmethod
     def desired_goal(self, scene: Scene) -> np.ndarray:
@@ -97,6 +111,18 @@ class Task(ABC):
     def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
         """Compute the terms whose sum is the dense reward, each (...), from goals (..., n); at most 0 in sum."""
 
+    def shaping_terms(self, scene: Scene) -> dict[str, float]:
+        """Compute further terms of the dense reward, which goals alone do not tell; at most 0 in sum."""
+        return {}
+
+    def is_let_go(self, scene: Scene) -> bool:
+        """Whether success counts as far as the arm's grip goes."""
+        return True
+
+    def is_failure(self, scene: Scene) -> bool:
+        """Whether something happened that ends the episode without success: by default, a body left the table."""
+        return any(scene.pose(name)[0][2] < scene.table_height - 0.05 for name in self.movable)
+
     @abstractmethod
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
@@ -106,3 +132,59 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distance over the last dimension of (..., n); a third of the time of np.linalg.norm."""
     d = np.asarray(a) - b
     return np.sqrt((d * d).sum(axis=-1))
+
+
+def apart(
+    rng: np.random.Generator,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    gap: float,
+    count: int,
+    away_from: Sequence[tuple[float, float]] = (),
+) -> np.ndarray:
+    """Draw `count` points (count, 2) [m] that are `gap` [m] from each other and from `away_from`.
+
+    A draw that gets too crowded starts over with a gap a tenth smaller.
+    """
+    while True:
+        points = [(float(x), float(y)) for x, y in away_from]
+        low, high = (x_range[0], y_range[0]), (x_range[1], y_range[1])
+        for x, y in rng.uniform(low, high, (32 * count, 2)).tolist():
+            if all((x - u) ** 2 + (y - v) ** 2 > gap * gap for u, v in points):
+                points.append((x, y))
+                if len(points) == count + len(away_from):
+                    return np.array(points[len(away_from) :]).reshape(count, 2)
+        gap *= 0.9
+
+
+class Material(TypedDict):
+    """Fields of a `RigidBody` that parameters vary."""
+
+    mass: float
+    friction: float
+    rolling_friction: float
+    spinning_friction: float
+    restitution: float
+    inertia_scale: float
+    com: tuple[float, float, float]
+
+
+def material(parameters: Mapping[str, float]) -> Material:
+    """Return what the `object_…` parameters make of the body that is handled."""
+    p = parameters
+    edge = p.get("object_size", 0.0)  # a peg has none: its centre of mass stays in the middle
+    return {
+        "mass": p["object_mass"],
+        "friction": p["object_friction"],
+        "rolling_friction": p["object_rolling"],
+        "spinning_friction": p["object_spinning"],
+        "restitution": p["object_restitution"],
+        "inertia_scale": p["object_inertia"],
+        "com": (edge * p["object_com_x"], edge * p["object_com_y"], edge * p["object_com_z"]),
+    }
+
+
+def cube_size(parameters: Mapping[str, float]) -> tuple[float, float, float]:
+    """Return the edges of the cube that is handled [m]."""
+    edge = parameters["object_size"]
+    return edge, edge, edge * parameters["object_aspect"]

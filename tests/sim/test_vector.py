@@ -135,8 +135,9 @@ def make_stuck():
 
 
 def test_a_worker_that_hangs_is_reported():
-    env = ArmVectorEnv([make_stuck, CONFIG], workers=2, timeout_s=1.0)
+    env = ArmVectorEnv([make_stuck, CONFIG], workers=2)
     env.reset(seed=0)
+    env._pool._timeout_s = 1.0  # only now: the first reset compiles
     with pytest.raises(WorkerError, match=r"worker 0 \(environments 0\) has not answered for 1 s"):
         env.step(np.ones((2, 3), np.float32))
 

@@ -107,8 +107,9 @@ def test_an_arm_that_hangs_by_one_joint_swings_with_its_period(world):
 
 def test_a_push_changes_momentum_by_force_times_time(world):
     build(world, position=(0.5, 0.4, 1.0), gravity=0.0)
+    push = world.pusher("object", (0.2, 0.0, 0.0))
     for _ in range(24):
-        world.push("object", (0.2, 0.0, 0.0))
+        push()
         world.step()
     assert world.velocity("object")[0][0] == pytest.approx(0.2 * 0.1 / 0.1, rel=1e-2)
 

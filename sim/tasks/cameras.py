@@ -1,0 +1,29 @@
+"""Where the tasks' cameras stand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sim.camera import CameraModel, as_matrix
+
+FRONT = CameraModel.looking_at(
+    "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46
+)
+"""Opposite the arm: sees the table from x = 0.3 to 0.7 m, and the hand."""
+
+
+def _wrist() -> CameraModel:
+    """A camera on the hand, 6 cm in front of the fingers, that looks at what is between them."""
+    z = np.array([-0.6, 0.0, 0.8])
+    x = np.array([0.0, 1.0, 0.0])
+    T_ee_camera = np.eye(4)
+    T_ee_camera[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    T_ee_camera[:3, 3] = (0.06, 0.0, -0.06)
+    f = 0.5 * 84 / math.tan(math.radians(70) / 2)
+    K = ((f, 0.0, 41.5), (0.0, f, 41.5), (0.0, 0.0, 1.0))
+    return CameraModel("wrist", 84, 84, K, T_ee_camera=as_matrix(T_ee_camera))
+
+
+WRIST = _wrist()

@@ -1,0 +1,117 @@
+"""Insert: lower a peg that the gripper holds into a hole with a millimetre to spare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from sim.bodies import RigidBody, Shape, upright_to
+from sim.parameters import Param, U
+from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.motion import move
+from sim.tasks.task import Scene, Task, distance, material
+
+X_RANGE = (0.42, 0.60)
+Y_RANGE = (-0.15, 0.15)
+PEG_RADIUS = 0.012
+PEG_LENGTH = 0.10
+SOCKET = (0.10, 0.10, 0.045)
+"""Outer size of the block with the hole [m]; the hole goes through."""
+DEPTH = 0.02
+"""How deep the peg's tip must be in the hole [m]."""
+GRIP = 0.02
+"""How far above the peg's centre the fingers hold it [m]."""
+
+
+class Insert(Task):
+    """Success: the peg's tip at least 2 cm deep in the hole, for 0.5 s."""
+
+    name = "insert"
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.02, 0.02, 0.02), rate_hz=20.0)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.08, 0.2))
+    time_limit = 8.0
+    hold_time = 0.5
+    needs_gripper = True
+    opening = PEG_RADIUS
+    landmarks = ("object", "socket")
+    params = (
+        # =U(0.0005, 0.002)
+        Param("clearance", 0.001, "=", U(0.0005, 0.002), "m", "dynamics", "Gap around the peg.", positive=True),
+    )
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "object_pos", "goal"),
+        "robot": ("q", "dq", "ee_pos"),
+        "camera": ("q", "image_front"),
+        "cameras": ("q", "image_front", "image_wrist"),
+    }
+    privileged = (
+        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+    )
+
+    def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
+        """A round peg, and a block of four walls around a square hole."""
+        peg = RigidBody(
+            "object",
+            (Shape("cylinder", (PEG_RADIUS, PEG_LENGTH)),),
+            **material(parameters),
+            colour=(0.85, 0.15, 0.12),
+        )
+        hole = PEG_RADIUS + parameters["clearance"]  # half the side
+        _x, y, z = SOCKET
+        wall = SOCKET[0] / 2 - hole
+        walls = (
+            Shape("box", (wall, y, z), (hole + wall / 2, 0.0, 0.0)),
+            Shape("box", (wall, y, z), (-hole - wall / 2, 0.0, 0.0)),
+            Shape("box", (2 * hole, y / 2 - hole, z), (0.0, hole + (y / 2 - hole) / 2, 0.0)),
+            Shape("box", (2 * hole, y / 2 - hole, z), (0.0, -hole - (y / 2 - hole) / 2, 0.0)),
+        )
+        return peg, RigidBody("socket", walls, friction=0.5, colour=(0.15, 0.35, 0.80))
+
+    def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
+        """Put the peg between the fingers, and the block somewhere."""
+        forward = scene.ee_R[:, 2]  # out of the hand
+        scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
+        xy = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
+        scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
+        self._mouth = np.array([*xy, scene.table_height + SOCKET[2]])
+
+    def desired_goal(self, scene: Scene) -> np.ndarray:
+        """The peg's tip when it is deep enough (3,) [m]."""
+        return self._mouth - np.array([0.0, 0.0, DEPTH])
+
+    def achieved_goal(self, scene: Scene) -> np.ndarray:
+        """The peg's tip (3,) [m]."""
+        position, quat = scene.pose("object")
+        x, y, z, w = quat
+        axis = np.array([2 * (x * z + y * w), 2 * (y * z - x * w), 1 - 2 * (x * x + y * y)])
+        return position - axis * PEG_LENGTH / 2
+
+    def state(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The peg's centre and the goal."""
+        return {"object_pos": scene.pose("object")[0], "goal": self.desired_goal(scene)}
+
+    def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether the tip is in the hole and at least that deep; leading dimensions are kept."""
+        inside = np.abs(achieved[..., :2] - desired[..., :2]).max(axis=-1) < PEG_RADIUS
+        return inside & (achieved[..., 2] < desired[..., 2])
+
+    def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
+        """The tip's distance from where it is deep enough [m]; sideways counts more the closer it is."""
+        aside = distance(achieved[..., :2], desired[..., :2])
+        above = np.maximum(achieved[..., 2] - desired[..., 2], 0.0)
+        return {"above": -above, "aside": -aside, "precision": -0.5 * np.tanh((aside + above) / DEPTH)}
+
+    def expert(self, scene: Scene) -> np.ndarray:
+        """Over the hole, then straight down, ever correcting sideways."""
+        tip = self.achieved_goal(scene)
+        aside = self._mouth[:2] - tip[:2]
+        above = tip[2] - self._mouth[2]
+        if float(np.abs(aside).max()) < 0.0015 or above < -0.003:
+            down = -0.03 if above < 0.01 else -above
+            return move(self.action, np.array([*aside, down]), limit=0.6)
+        return move(self.action, np.array([*aside, 0.015 - above]))

@@ -1,0 +1,86 @@
+"""How scripted experts move: steps towards a point, square alignment with a cube, picking a cube up."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sim.specs import ActionSpec
+from sim.tasks.task import Scene
+
+GAIN = 0.4
+"""Share of the remaining way that is asked for in one action; 1 oscillates with two actions' delay."""
+OPEN, CLOSE = 1.0, -1.0
+"""Values of an action's `gripper` element."""
+HOVER = 0.08
+"""How far above a cube the fingers wait while they move over it [m]."""
+
+
+def move(
+    spec: ActionSpec,
+    step: np.ndarray,
+    yaw: float = 0.0,
+    gripper: float = OPEN,
+    limit: float = 1.0,
+    gain: float = GAIN,
+) -> np.ndarray:
+    """Return the action (float32) that goes `gain` of `step` (3,) [m] and `yaw` [rad], straight, at most `limit`."""
+    action = np.zeros(spec.size, np.float32)
+    scaled = gain * step / np.array(spec.scale[:3])
+    action[:3] = scaled * min(1.0, limit / max(np.abs(scaled).max(), 1e-9))
+    if "yaw" in spec.names:
+        index = spec.names.index("yaw")
+        action[index] = np.clip(gain * yaw / spec.scale[index], -1.0, 1.0)
+    if spec.names[-1] == "gripper":
+        action[-1] = gripper
+    return action
+
+
+def yaw_of(quat: np.ndarray) -> float:
+    """Rotation about z [rad] of a quaternion xyzw."""
+    x, y, z, w = quat
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
+def square_turn(scene: Scene, quat: np.ndarray) -> float:
+    """Smallest turn [rad] that sets the fingers square to a cube's sides."""
+    angle = yaw_of(quat) - scene.ee_yaw
+    quarter = math.pi / 2
+    turn = (angle + quarter / 2) % quarter - quarter / 2
+    if abs(scene.ee_yaw + turn) > math.pi / 3:  # rather a quarter turn the other way than the wrist's end
+        turn -= math.copysign(quarter, turn)
+    return turn
+
+
+def is_held(scene: Scene, position: np.ndarray, half: float) -> bool:
+    """Whether the fingers have closed on a cube of half edge `half` [m] at `position`."""
+    return scene.opening < half + 0.003 and float(np.abs(position - scene.ee_pos).max()) < 0.02
+
+
+def pick(spec: ActionSpec, scene: Scene, name: str, half: float) -> np.ndarray:
+    """Return the action that comes closer to holding the cube `name`: over it, square to it, down, close."""
+    position, quat = scene.pose(name)
+    way = position - scene.ee_pos
+    aside = math.hypot(way[0], way[1])
+    turn = square_turn(scene, quat)
+    if aside > 0.012 or abs(turn) > 0.15:
+        height = -way[2]
+        if aside > 0.03 and height < HOVER - 0.03:  # beside it: up first
+            return move(spec, np.array([0.0, 0.0, HOVER - height]), gripper=OPEN)
+        return move(spec, way + np.array([0.0, 0.0, HOVER]), turn, OPEN)
+    if way[2] < -0.008:
+        return move(spec, way, turn, OPEN, limit=0.6)
+    return move(spec, way, 0.0, CLOSE)
+
+
+def carry(spec: ActionSpec, scene: Scene, position: np.ndarray, goal: np.ndarray, lift: float) -> np.ndarray:
+    """Return the action that brings what is held from `position` over `goal` at height `lift` [m] above, then down."""
+    way = goal - position
+    aside = math.hypot(way[0], way[1])
+    if aside > 0.015:
+        up = way[2] + lift
+        if aside > 0.04 and up > 0.02:
+            return move(spec, np.array([0.0, 0.0, up]), gripper=CLOSE)
+        return move(spec, np.array([way[0], way[1], up]), gripper=CLOSE, limit=0.7)
+    return move(spec, way, gripper=CLOSE, limit=0.5)

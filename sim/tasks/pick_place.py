@@ -1,0 +1,114 @@
+"""Pick and place: set a cube on a pad that is too high to push it onto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from sim.bodies import RigidBody, box, yaw_quat
+from sim.parameters import Param, U
+from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.motion import OPEN, carry, is_held, move, pick
+from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
+
+X_RANGE = (0.38, 0.62)
+Y_RANGE = (-0.2, 0.2)
+PAD = 0.10
+TOLERANCE = 0.03
+
+
+class PickPlace(Task):
+    """Success: the cube's centre within 3 cm of where it is when it stands on the pad, let go, for 0.5 s."""
+
+    name = "pick_place"
+    action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.04, 0.04, 0.04, 0.3, 1.0), rate_hz=20.0)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
+    time_limit = 8.0
+    hold_time = 0.5
+    physics_hz = 160.0  # a grasp holds within 1 mm, as at 240 Hz
+    needs_gripper = True
+    landmarks = ("object", "pad")
+    params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
+        # =U(0.035, 0.05)
+        Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
+        # =U(0.03, 0.08)
+        Param("pad_height", 0.05, "=", U(0.03, 0.08), "m", "dynamics", "Height of the pad.", positive=True),
+    )
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "ee_yaw", "opening", "object_pos", "object_quat", "goal"),
+        "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
+        "camera": ("q", "opening", "image_front"),
+        "cameras": ("q", "opening", "image_front", "image_wrist"),
+    }
+    privileged = (
+        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
+        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+    )
+
+    def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
+        """A cube and a pad."""
+        cube = box(
+            "object",
+            cube_size(parameters),
+            **material(parameters),
+            colour=(0.85, 0.15, 0.12),
+        )
+        return cube, box("pad", (PAD, PAD, parameters["pad_height"]), colour=(0.15, 0.35, 0.80))
+
+    def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
+        """Stand both somewhere, apart from each other, the cube turned anyhow."""
+        self._half = parameters["object_size"] / 2
+        xy = apart(rng, X_RANGE, Y_RANGE, 0.16, 2)
+        rise = cube_size(parameters)[2] / 2
+        scene.place("object", (*xy[0], scene.table_height + rise), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"] / 2))
+        self._goal = np.array([*xy[1], scene.table_height + parameters["pad_height"] + rise])
+
+    def desired_goal(self, scene: Scene) -> np.ndarray:
+        """Centre of a cube that stands on the pad (3,) [m]."""
+        return self._goal
+
+    def achieved_goal(self, scene: Scene) -> np.ndarray:
+        """The cube's centre (3,) [m]."""
+        return scene.pose("object")[0]
+
+    def state(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The cube's pose and the goal."""
+        position, quat = scene.pose("object")
+        return {"object_pos": position, "object_quat": quat, "goal": self._goal}
+
+    def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether the cube is within 3 cm of the goal; leading dimensions are kept."""
+        return distance(achieved, desired) < TOLERANCE
+
+    def is_let_go(self, scene: Scene) -> bool:
+        """Whether the arm no longer touches the cube."""
+        return not scene.touching("object")
+
+    def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
+        """The cube's distance from the goal [m], and a term that is steep close to it."""
+        d = distance(achieved, desired)
+        return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
+
+    def shaping_terms(self, scene: Scene) -> dict[str, float]:
+        """Distance from the fingers to the cube [m], until it is there."""
+        position = scene.pose("object")[0]
+        there = self.is_success(position, self._goal)
+        return {"approach": 0.0 if there else -float(distance(scene.ee_pos, position))}
+
+    def expert(self, scene: Scene) -> np.ndarray:
+        """Pick, carry over the pad, lower, let go, withdraw."""
+        position, _ = scene.pose("object")
+        if abs(position[2] - self._goal[2]) < 0.012 and distance(position[:2], self._goal[:2]) < 0.02:
+            up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
+            return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
+        if is_held(scene, position, self._half):
+            return carry(self.action, scene, position, self._goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
+        return pick(self.action, scene, "object", self._half)

@@ -1,0 +1,131 @@
+"""Push: move a cube on the table to a mark, without grasping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from sim.bodies import RigidBody, box, yaw_quat
+from sim.parameters import Param, U
+from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.motion import move
+from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
+
+X_RANGE = (0.40, 0.60)
+Y_RANGE = (-0.16, 0.16)
+TOLERANCE = 0.03
+MARK = 0.05
+FINGERTIP = 0.012
+"""Half the width of the closed fingers [m]."""
+
+
+class Push(Task):
+    """Success: the cube's centre within 3 cm of the mark's, for 0.5 s."""
+
+    name = "push"
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
+    time_limit = 8.0
+    hold_time = 0.5
+    physics_hz = 160.0
+    needs_gripper = True  # it pushes with closed fingers
+    opening = 0.0
+    landmarks = ("object", "mark")
+    params = (
+        # *U(0.85, 1.15)
+        Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
+        # =U(0.04, 0.055)
+        Param("object_size", 0.045, "=", U(0.04, 0.055), "m", "dynamics", "Edge of the cube.", positive=True),
+    )
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "object_pos", "object_quat", "goal"),
+        "robot": ("q", "dq", "ee_pos"),
+        "camera": ("q", "image_front"),
+        "cameras": ("q", "image_front", "image_wrist"),
+    }
+    privileged = (
+        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
+        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+    )
+
+    def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
+        """A cube, and a mark that is only painted."""
+        cube = box(
+            "object",
+            cube_size(parameters),
+            **material(parameters),
+            colour=(0.85, 0.15, 0.12),
+        )
+        return cube, box("mark", (MARK, MARK, 0.001), solid=False, colour=(0.10, 0.55, 0.25))
+
+    def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
+        """Put both somewhere, at least 0.1 m apart, the cube turned anyhow."""
+        self._half = parameters["object_size"] / 2
+        xy = apart(rng, X_RANGE, Y_RANGE, 0.10, 2)
+        height = scene.table_height + cube_size(parameters)[2] / 2
+        scene.place("object", (*xy[0], height), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("mark", (*xy[1], scene.table_height + 0.0005))
+        self._goal = np.array([*xy[1], height])
+
+    def desired_goal(self, scene: Scene) -> np.ndarray:
+        """Centre of a cube that stands on the mark (3,) [m]."""
+        return self._goal
+
+    def achieved_goal(self, scene: Scene) -> np.ndarray:
+        """The cube's centre (3,) [m]."""
+        return scene.pose("object")[0]
+
+    def state(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The cube's pose and the goal."""
+        position, quat = scene.pose("object")
+        return {"object_pos": position, "object_quat": quat, "goal": self._goal}
+
+    def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether the cube is within 3 cm of the goal; leading dimensions are kept."""
+        return distance(achieved, desired) < TOLERANCE
+
+    def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
+        """The cube's distance from the goal [m], and a term that is steep close to it."""
+        d = distance(achieved, desired)
+        return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE)}
+
+    def shaping_terms(self, scene: Scene) -> dict[str, float]:
+        """Half the distance from the fingers to the point behind the cube [m], until it is there."""
+        position = scene.pose("object")[0]
+        if self.is_success(position, self._goal):
+            return {"approach": 0.0}
+        return {"approach": -0.5 * float(distance(scene.ee_pos, self._behind(position)))}
+
+    def _behind(self, position: np.ndarray) -> np.ndarray:
+        """The point from which to push the cube at `position` towards the goal, clear of its corners (3,) [m]."""
+        way = self._goal[:2] - position[:2]
+        way /= max(np.linalg.norm(way), 1e-6)
+        return np.array([*(position[:2] - way * (1.42 * self._half + FINGERTIP + 0.015)), position[2]])
+
+    def expert(self, scene: Scene) -> np.ndarray:
+        """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips."""
+        position = scene.pose("object")[0]
+        left = float(distance(position[:2], self._goal[:2]))
+        if left < 0.008:
+            return move(self.action, np.zeros(3))
+        ahead = (self._goal[:2] - position[:2]) / left
+        side = np.array([-ahead[1], ahead[0]])
+        to_cube = position[:2] - scene.ee_pos[:2]
+        gap, drift = float(to_cube @ ahead), float(to_cube @ side)
+        low = scene.ee_pos[2] < position[2] + 0.012
+        if low and 0 < gap < 2.5 * self._half + 0.04 and abs(drift) < 0.6 * self._half:
+            speed = min(0.05, left + 0.012)
+            step = ahead * speed + side * 1.5 * drift
+            return move(self.action, np.array([*step, position[2] - scene.ee_pos[2]]), limit=0.5)
+        behind = self._behind(position) - scene.ee_pos
+        if float(np.hypot(*behind[:2])) < 0.012:
+            return move(self.action, behind)
+        up = position[2] + self._half + 0.05 - scene.ee_pos[2]
+        if up > 0.025:  # beside the cube: up first
+            return move(self.action, np.array([0.0, 0.0, up]))
+        return move(self.action, np.array([*behind[:2], up]))

@@ -1,0 +1,112 @@
+"""Stack: set one cube on another and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from sim.bodies import RigidBody, box, yaw_quat
+from sim.parameters import Param, U
+from sim.specs import ActionSpec, ArraySpec
+from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.motion import OPEN, carry, is_held, move, pick
+from sim.tasks.task import Scene, Task, apart, distance, material
+
+X_RANGE = (0.38, 0.62)
+Y_RANGE = (-0.2, 0.2)
+TOLERANCE = np.array([0.02, 0.02, 0.01])
+"""How far the upper cube's centre may be from above the lower one's [m], along each axis."""
+
+
+class Stack(Task):
+    """Success: the cube stands on the other, let go, for 0.5 s."""
+
+    name = "stack"
+    action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.04, 0.04, 0.04, 0.3, 1.0), rate_hz=20.0)
+    cameras = (FRONT, WRIST)
+    workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
+    time_limit = 8.0
+    hold_time = 0.5
+    physics_hz = 160.0  # a grasp holds within 1 mm, as at 240 Hz
+    needs_gripper = True
+    landmarks = ("object", "base")
+    movable = ("object", "base")
+    params = (
+        # =U(0.035, 0.05)
+        Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the upper cube.", positive=True),
+        # =U(0.04, 0.055)
+        Param("base_size", 0.045, "=", U(0.04, 0.055), "m", "dynamics", "Edge of the lower cube.", positive=True),
+    )
+    observations: ClassVar = {
+        "state": ("q", "dq", "ee_pos", "ee_yaw", "opening", "object_pos", "object_quat", "goal"),
+        "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
+        "camera": ("q", "opening", "image_front"),
+        "cameras": ("q", "opening", "image_front", "image_wrist"),
+    }
+    privileged = (
+        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
+        ArraySpec("goal", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+    )
+
+    def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
+        """Two cubes of one material."""
+        upper, lower = parameters["object_size"], parameters["base_size"]
+        mass, friction = parameters["object_mass"] * (lower / upper) ** 3, parameters["object_friction"]
+        return (
+            box("object", (upper,) * 3, **material(parameters), colour=(0.85, 0.15, 0.12)),
+            box("base", (lower,) * 3, mass=mass, friction=friction, colour=(0.15, 0.35, 0.80)),
+        )
+
+    def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
+        """Stand both somewhere, apart from each other, turned anyhow."""
+        self._half = parameters["object_size"] / 2
+        self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
+        xy = apart(rng, X_RANGE, Y_RANGE, 0.15, 2)
+        for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
+            scene.place(name, (*at, scene.table_height + size / 2), yaw_quat(rng.uniform(-np.pi, np.pi)))
+
+    def desired_goal(self, scene: Scene) -> np.ndarray:
+        """Centre of a cube that stands in the middle of the other (3,) [m]."""
+        return scene.pose("base")[0] + np.array([0.0, 0.0, self._rise])
+
+    def achieved_goal(self, scene: Scene) -> np.ndarray:
+        """The upper cube's centre (3,) [m]."""
+        return scene.pose("object")[0]
+
+    def state(self, scene: Scene) -> dict[str, np.ndarray]:
+        """The upper cube's pose and the goal."""
+        position, quat = scene.pose("object")
+        return {"object_pos": position, "object_quat": quat, "goal": self.desired_goal(scene)}
+
+    def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether the cube is on the other within `TOLERANCE`; leading dimensions are kept."""
+        return (np.abs(achieved - desired) < TOLERANCE).all(axis=-1)
+
+    def is_let_go(self, scene: Scene) -> bool:
+        """Whether the arm no longer touches the cube."""
+        return not scene.touching("object")
+
+    def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
+        """The cube's distance from the goal [m], and a term that is steep close to it."""
+        d = distance(achieved, desired)
+        return {"distance": -d, "precision": -0.5 * np.tanh(d / TOLERANCE[0])}
+
+    def shaping_terms(self, scene: Scene) -> dict[str, float]:
+        """Distance from the fingers to the cube [m], until it is there."""
+        position = scene.pose("object")[0]
+        there = self.is_success(position, self.desired_goal(scene))
+        return {"approach": 0.0 if there else -float(distance(scene.ee_pos, position))}
+
+    def expert(self, scene: Scene) -> np.ndarray:
+        """Pick, carry over the other cube, lower, let go, withdraw."""
+        position, _ = scene.pose("object")
+        goal = self.desired_goal(scene)
+        if abs(position[2] - goal[2]) < 0.005 and distance(position[:2], goal[:2]) < 0.014:
+            up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
+            return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
+        if is_held(scene, position, self._half):
+            return carry(self.action, scene, position, goal + np.array([0.0, 0.0, 0.001]), lift=0.05)
+        return pick(self.action, scene, "object", self._half)

@@ -1,0 +1,216 @@
+"""Every parameter of `full` does something, where it should; and nothing where it should not."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from sim.catalogue import parameter_space
+from sim.env import ArmEnv
+from sim.robot import load_robot
+from sim.tasks import TASKS, load_task
+
+ARM = load_robot("franka_panda")
+MOTION, OBJECT, MEASURED, PICTURE = "motion", "object", "measured", "picture"
+SIGNALS = {MOTION, OBJECT, MEASURED, PICTURE}
+SAME = 1e-7  # what differs by less is the solver's rounding
+
+
+@cache
+def env(task, actuator="position"):
+    return ArmEnv(task, ARM, "nominal", observation=("q", "dq", "image_front"), actuator=actuator)
+
+
+def free_motion(parameters, task="reach", actuator="position"):
+    """Swing the arm about above a cube at rest."""
+    e = env(task, actuator)
+    observation, _ = e.reset(seed=1, options={"parameters": parameters})
+    rows = {signal: [] for signal in SIGNALS}
+    for k in range(14):
+        if k:
+            observation, *_ = e.step(0.4 * np.array([np.sin(k / 2), np.cos(k / 3), 0.2]))
+        rows[MOTION].append(e.world.q)
+        rows[OBJECT].append(np.concatenate(e.world.pose("object")))
+        rows[MEASURED].append(np.concatenate([observation["q"] - e.world.q, observation["dq"] - e.world.dq]))
+        rows[PICTURE].append(observation["image_front"].astype(float))
+    return {signal: np.array(values) for signal, values in rows.items()}
+
+
+def thrown_cube(parameters):
+    """Let the cube fall askew, spinning, onto the table, and push it."""
+    from sim.quiet import pybullet
+
+    e = env("reach")
+    e.reset(seed=1, options={"parameters": parameters})
+    world = e.world
+    world.place("object", (0.5, 0.0, 0.12), (0.1, 0.05, 0.0, 0.99))
+    spin = {"linearVelocity": (0.2, 0.1, 0.0), "angularVelocity": (0.0, 0.0, 8.0)}
+    pybullet.resetBaseVelocity(world._bodies["object"], **spin, physicsClientId=world.client)
+    rows = []
+    for _ in range(60):
+        world.pusher("object", (0.05, 0.0, 0.0))()
+        world.step()
+        rows.append(np.concatenate(world.pose("object")))
+    return {OBJECT: np.array(rows)}
+
+
+def grasp(parameters, task="pick_place"):
+    """Pick the cube up as the expert does."""
+    e = env(task)
+    e.reset(seed=1, options={"parameters": parameters})
+    rows = []
+    for _ in range(30):
+        ended = e.step(e.expert())[2:4]
+        rows.append(np.concatenate(e.world.pose("object")))
+        if any(ended):
+            break
+    return {OBJECT: np.array(rows)}
+
+
+def weak_arm(parameters):
+    """An arm whose torque does not suffice: it sinks, onto the cube in the end."""
+    return free_motion({"torque_scale": 0.25, **parameters})
+
+
+def servo_motion(parameters):
+    return free_motion(parameters, actuator="servo")
+
+
+def insertion(parameters):
+    return grasp(parameters, "insert")
+
+
+def clutter(parameters):
+    """Whether and where posts stand, seen."""
+    return free_motion(parameters, task="reach_clutter")
+
+
+def stacking(parameters):
+    return grasp(parameters, "stack")
+
+
+MOVES, SEES = {MOTION}, {PICTURE}
+# parameter: (value, scenario, what must change there, what must not; other parameters that make it visible)
+EFFECTS = {
+    "object_mass": (0.2, thrown_cube, {OBJECT}, set(), {}),
+    "object_inertia": (1.4, thrown_cube, {OBJECT}, set(), {}),
+    "object_com_x": (0.1, thrown_cube, {OBJECT}, set(), {}),
+    "object_com_y": (0.1, thrown_cube, {OBJECT}, set(), {}),
+    "object_com_z": (0.1, thrown_cube, {OBJECT}, set(), {}),
+    "object_friction": (0.4, thrown_cube, {OBJECT}, set(), {}),
+    "object_rolling": (1e-4, thrown_cube, {OBJECT}, set(), {}),
+    "object_spinning": (1e-3, thrown_cube, {OBJECT}, set(), {}),
+    "object_restitution": (0.3, thrown_cube, {OBJECT}, set(), {}),
+    "table_restitution": (0.9, thrown_cube, {OBJECT}, set(), {"object_restitution": 0.5}),
+    "table_friction": (0.8, thrown_cube, {OBJECT}, set(), {}),
+    "table_height": (0.01, free_motion, {OBJECT, PICTURE}, {MOTION, MEASURED}, {}),
+    "finger_friction": (0.7, grasp, {OBJECT}, set(), {"object_friction": 0.4, "grip_scale": 0.05}),
+    "grip_scale": (0.5, grasp, {OBJECT}, set(), {}),
+    "base_tilt_x": (0.02, thrown_cube, {OBJECT}, set(), {}),
+    "base_tilt_y": (0.02, thrown_cube, {OBJECT}, set(), {}),
+    "arm_mass_scale": (1.1, free_motion, MOVES, {OBJECT}, {}),
+    "arm_inertia_scale": (1.25, weak_arm, MOVES, {OBJECT}, {}),
+    "payload_mass": (0.3, free_motion, MOVES, {OBJECT}, {}),
+    "joint_damping": (0.5, weak_arm, MOVES, set(), {}),
+    "joint_friction": (0.02, free_motion, MOVES, {OBJECT}, {}),
+    "object_size": (0.05, free_motion, {OBJECT, PICTURE}, {MOTION, MEASURED}, {}),
+    "object_aspect": (1.15, free_motion, {OBJECT, PICTURE}, {MOTION, MEASURED}, {}),
+    "start_spread": (0.1, free_motion, MOVES, set(), {}),
+    "position_gain": (15.0, free_motion, MOVES, {OBJECT}, {}),
+    "joint_stiffness": (4.5, free_motion, MOVES, {OBJECT}, {"payload_mass": 0.3}),
+    "torque_scale": (0.25, free_motion, MOVES, set(), {}),
+    "speed_scale": (0.2, free_motion, MOVES, {OBJECT}, {}),
+    "actuator_lag": (0.03, free_motion, MOVES, {OBJECT}, {}),
+    "backlash": (0.003, free_motion, MOVES, {OBJECT}, {}),
+    "command_quantum": (0.002, free_motion, MOVES, {OBJECT}, {}),
+    "servo_dead_band": (0.02, servo_motion, MOVES, {OBJECT}, {}),
+    "hold_probability": (0.5, free_motion, MOVES, {OBJECT}, {}),
+    "gear_offset": (0.004, free_motion, MOVES, {OBJECT}, {}),
+    "action_delay_steps": (1.5, free_motion, MOVES, {OBJECT}, {}),
+    "joint_delay": (0.02, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "joint_jitter": (0.005, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "joint_drop": (0.5, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "encoder_noise": (0.002, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "encoder_quantum": (0.001, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "encoder_bias": (0.004, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "velocity_noise": (0.02, free_motion, {MEASURED}, {MOTION, OBJECT, PICTURE}, {}),
+    "camera_delay": (0.06, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}),
+    "camera_jitter": (0.02, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}),
+    "camera_drop": (0.5, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}),
+    "rolling_shutter": (0.04, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}),
+    "knock_rate": (20.0, free_motion, MOVES | {OBJECT}, set(), {}),
+    "ee_knock": (10.0, free_motion, MOVES, set(), {"knock_rate": 20.0}),
+    "object_knock": (0.9, free_motion, {OBJECT}, set(), {"knock_rate": 20.0}),
+    "object_force_noise": (0.5, free_motion, {OBJECT}, {MOTION}, {}),
+    "looks_strength": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"looks_seed": 5.0}),
+    "looks_seed": (7.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"looks_strength": 1.0}),
+    "motion_angle": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"motion_blur": 3.0}),
+    "pad_height": (0.08, grasp, set(), set(), {}),
+    "base_size": (0.055, stacking, set(), set(), {}),
+    "clearance": (0.002, insertion, {OBJECT}, set(), {}),
+    "post_height": (0.2, clutter, SEES, {MOTION, MEASURED}, {}),
+    "post_count": (2.0, clutter, SEES, {MOTION, MEASURED}, {}),
+}
+VISUAL = {
+    "exposure": 0.6,
+    "white_balance": 0.3,
+    "tint": 0.12,
+    "gamma": 0.3,
+    "vignetting": 0.35,
+    "blur": 0.7,
+    "motion_blur": 3.0,
+    "shot_noise": 0.04,
+    "read_noise": 0.01,
+    "jpeg": 0.5,
+    "camera_front_x": 0.03,
+    "camera_front_y": 0.03,
+    "camera_front_z": 0.03,
+    "camera_front_pitch": 0.03,
+    "camera_front_yaw": 0.03,
+    "camera_front_roll": 0.03,
+    "camera_front_focal": 1.05,
+    "camera_front_cx": 1.5,
+    "camera_front_cy": 1.5,
+    "camera_front_k1": 0.1,
+}
+EFFECTS |= {name: (value, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}) for name, value in VISUAL.items()}
+
+
+def family(name):
+    """`encoder_bias_panda_joint3` -> `encoder_bias`; the wrist camera's parameters are the front camera's."""
+    for stem in ("encoder_bias", "gear_offset"):
+        if name.startswith(stem):
+            return stem
+    return name.replace("camera_wrist", "camera_front")
+
+
+def test_no_parameter_is_forgotten():
+    names = {family(name) for task in TASKS for name in parameter_space(load_task(task), ARM).names}
+    assert names == set(EFFECTS)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_it_has_its_effect_and_no_other(name):
+    value, scenario, changes, stays, others = EFFECTS[name]
+    joints = {"encoder_bias": "encoder_bias_panda_joint3", "gear_offset": "gear_offset_panda_joint3"}
+    nominal, changed = scenario(others), scenario({**others, joints.get(name, name): value})
+
+    def difference(signal):
+        a, b = nominal[signal], changed[signal]
+        return np.inf if a.shape != b.shape else float(np.abs(a - b).max())
+
+    for signal in changes:
+        assert difference(signal) > 1e-5, f"{name} does not change {signal}"
+    for signal in stays:
+        assert difference(signal) < SAME, f"{name} changes {signal}"
+
+
+def test_sizes_that_only_a_task_has_are_its_bodies_sizes():
+    """The pad and the lower cube are seen in the goal: it stands on them."""
+    for task, name, rise in (("pick_place", "pad_height", 1.0), ("stack", "base_size", 1.0)):
+        e = env(task)
+        goals = []
+        for value in (0.045, 0.055):
+            e.reset(seed=3, options={"parameters": {name: value}})
+            goals.append(e.task.desired_goal(e.world)[2])
+        assert goals[1] - goals[0] == pytest.approx(0.01 * rise, abs=1e-6)
