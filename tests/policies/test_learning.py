@@ -154,6 +154,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
         (["train", "--out", "tests"], "'tests' exists already"),
         (["adapt", "--bundle", "nowhere", "--target", "x", "--out", "y"], "bundle 'nowhere' does not exist"),
         (["evaluate", "--bundles", "nowhere", "--out", "y"], "bundle 'nowhere' does not exist"),
+        (["policy-node", "--speed", "3"], "unknown parameter '--speed'; known are --bundle, --shadow"),
         (["fly"], "unknown command 'fly'; known are demo, train"),
     ],
 )
@@ -166,10 +167,22 @@ def test_the_command_line_refuses_in_one_line(arguments: list[str], message: str
     assert not (ROOT / "y").exists()
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "adapt", "evaluate"])
-def test_help_explains_every_option(command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("demo", "--out"),
+        ("train", "--out"),
+        ("adapt", "--out"),
+        ("evaluate", "--out"),
+        ("virtual-arm", "--fault"),
+        ("policy-node", "--shadow"),
+        ("safety-gate", "--dq-scale"),
+        ("play-camera", "--source"),
+    ],
+)
+def test_help_explains_every_option(command: str, option: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sim2real", command, "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert "--out" in done.stdout
+    assert option in done.stdout
