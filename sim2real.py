@@ -159,23 +159,30 @@ def bundle(arguments: list[str]) -> int:
 
 def virtual_arm(arguments: list[str]) -> int:
     """Start the virtual arm: a stand-in for a real robot, its controllers and its camera, over ROS 2."""
-    from ros_nodes.virtual_arm import main as run
+    from ros_nodes import virtual_arm as node
 
-    return run(_ros(arguments))
+    return _start("virtual-arm", virtual_arm.__doc__, node.PARAMETERS, node.main, arguments)
 
 
 def policy_node(arguments: list[str]) -> int:
     """Start the policy node, which drives an arm through the safety gate."""
-    from ros_nodes.policy_node import main as run
+    from ros_nodes import policy_node as node
 
-    return run(_ros(arguments))
+    return _start("policy-node", policy_node.__doc__, node.PARAMETERS, node.main, arguments)
 
 
 def safety_gate(arguments: list[str]) -> int:
     """Start the safety gate, the only process that commands the arm."""
-    from ros_nodes.safety_gate import main as run
+    from ros_nodes import safety_gate as node
 
-    return run(_ros(arguments))
+    return _start("safety-gate", safety_gate.__doc__, node.PARAMETERS, node.main, arguments)
+
+
+def play_camera(arguments: list[str]) -> int:
+    """Play recorded pictures as a camera topic, for the policy node in shadow mode."""
+    from ros_nodes import camera_player as node
+
+    return _start("play-camera", play_camera.__doc__, node.PARAMETERS, node.main, arguments)
 
 
 COMMANDS: dict[str, Command] = {
@@ -187,6 +194,7 @@ COMMANDS: dict[str, Command] = {
     "virtual-arm": virtual_arm,
     "policy-node": policy_node,
     "safety-gate": safety_gate,
+    "play-camera": play_camera,
 }
 """Sub-commands by name."""
 
@@ -206,6 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nsim2real {name}: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        return 1
     except ImportError as error:
         extra = (
             "ros" if (error.name or "").startswith(("rclpy", "lifecycle", "sensor", "std_", "trajectory")) else "train"
@@ -227,7 +237,17 @@ def _parse(config: type, name: str, description: str | None, arguments: list[str
     return tyro.cli(config, prog=f"sim2real {name}", description=description, args=arguments)
 
 
-def _ros(arguments: list[str]) -> list[str]:
+def _start(name: str, about: str | None, parameters: Sequence, run: Command, arguments: list[str]) -> int:
+    from ros_nodes.parameters import help_text
+
+    if "--help" in arguments or "-h" in arguments:
+        print(help_text(f"sim2real {name}", about or "", parameters))
+        return 0
+    known = [parameter.name for parameter in parameters]
+    return run(_ros(arguments, known))
+
+
+def _ros(arguments: list[str], known: Sequence[str]) -> list[str]:
     """Turn `--name value` into ROS parameters; what follows `--ros-args` is passed on as it is.
 
     `--shadow` alone is true.
@@ -239,8 +259,13 @@ def _ros(arguments: list[str]) -> list[str]:
         name = own.pop(0)
         if not name.startswith("--"):
             raise ValueError(f"unexpected argument '{name}'; give parameters as --name value")
+        parameter = name[2:].replace("-", "_")
+        if parameter not in known:
+            raise ValueError(
+                f"unknown parameter '{name}'; known are {', '.join('--' + k.replace('_', '-') for k in known)}"
+            )
         value = own.pop(0) if own and not own[0].startswith("--") else "true"
-        parameters += ["-p", f"{name[2:].replace('-', '_')}:={value}"]
+        parameters += ["-p", f"{parameter}:={value}"]
     return ["--ros-args", *parameters, *rest]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,12 +106,24 @@ def fit_geometry(
     student.q_centre.copy_(q.mean(0))
     student.q_spread.copy_(q.std(0).clamp_min(1e-3))
     optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
-    for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
-        rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
-        error = (student.locate(points[rows], q[rows]) - to_goal[rows]).norm(dim=1).mean()
-        _descend(optimiser, error, rate)
-        if step % 100 == 0:
-            progress(step / config.geometry_steps, f"geometry {100 * float(error.detach()):.1f} cm")
+    with _one_thread():
+        for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
+            rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
+            error = (student.locate(points[rows], q[rows]) - to_goal[rows]).norm(dim=1).mean()
+            _descend(optimiser, error, rate)
+            if step % 100 == 0:
+                progress(step / config.geometry_steps, f"geometry {100 * float(error.detach()):.1f} cm")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: layers this small gain nothing from a second and wait for it when cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fit_student(student: CameraStudent, views: Views, config: StudentConfig, seed: int, progress: Progress) -> dict:

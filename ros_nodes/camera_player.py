@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from policies.bundle import BundleError, PolicyBundle
 from ros_nodes import process, qos, topics
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameter, Parameters
 from sim.camera import CameraModel, as_matrix
 from sim.specs import SpecError
 
@@ -83,6 +83,14 @@ def assumed_camera(name: str, recording: Recording, fov_y_deg: float) -> CameraM
     return CameraModel(name, height, width, K)
 
 
+PARAMETERS = (
+    Parameter("source", "", "video, folder of pictures, or folder with frames.json"),
+    Parameter("bundle", "", "policy bundle that names the arm's joints and its home pose"),
+    Parameter("rate", 30.0, "frames a second"),
+    Parameter("fov_y", 60.0, "vertical field of view of the recording where it holds no K [deg]"),
+)
+
+
 class CameraPlayer(Node):
     """Publishes one recording, over and over."""
 
@@ -93,11 +101,7 @@ class CameraPlayer(Node):
             SpecError, BundleError: if one makes no sense.
         """
         super().__init__("camera_player")
-        parameters = Parameters(self)
-        parameters.declare("source", "", "video, folder of pictures, or folder with frames.json")
-        parameters.declare("bundle", "", "policy bundle that names the arm's joints and its home pose")
-        parameters.declare("rate", 30.0, "frames a second")
-        parameters.declare("fov_y", 60.0, "vertical field of view of the recording where it holds no K [deg]")
+        parameters = Parameters(self, PARAMETERS)
         bundle = PolicyBundle.load(parameters.text("bundle"))
         recording = read_recording(Path(parameters.text("source")))
         name = next(iter(bundle.cameras), "camera")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
@@ -10,17 +11,34 @@ from rclpy.node import Node
 from sim.specs import SpecError
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a node."""
+
+    name: str
+    default: str | bool | float | Sequence[float]
+    description: str
+    """What it means, unit included."""
+
+
+def help_text(command: str, about: str, parameters: Sequence[Parameter]) -> str:
+    """Write what `--help` prints for a node."""
+    lines = [f"usage: {command} [--name value …] [--ros-args …]", "", about, ""]
+    for parameter in parameters:
+        name = "--" + parameter.name.replace("_", "-")
+        lines.append(f"  {name:20} {parameter.description} (default: {parameter.default!r})")
+    return "\n".join(lines)
+
+
 class Parameters:
     """Parameters of one node. `-p rate:=100` is a number as much as `100.0` is."""
 
-    def __init__(self, node: Node):
-        """Declare and read on `node`."""
+    def __init__(self, node: Node, parameters: Sequence[Parameter]):
+        """Declare `parameters` on `node`."""
         self._node = node
-
-    def declare(self, name: str, default: str | bool | float | Sequence[float], description: str) -> None:
-        """Declare one parameter with its default and its meaning, unit included."""
-        descriptor = ParameterDescriptor(description=description, dynamic_typing=True)
-        self._node.declare_parameter(name, default, descriptor)
+        for parameter in parameters:
+            descriptor = ParameterDescriptor(description=parameter.description, dynamic_typing=True)
+            node.declare_parameter(parameter.name, parameter.default, descriptor)
 
     def text(self, name: str) -> str:
         """Return a string's present value."""

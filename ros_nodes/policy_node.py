@@ -24,7 +24,7 @@ from policies.runtime import ControlLoop, LoopLimits, LoopStep, Pacer, RefusalEr
 from ros_nodes import process, qos, topics
 from ros_nodes.arm_inputs import ArmInputs, CameraTopics
 from ros_nodes.gated_arm import GatedArm, ShadowArm
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameter, Parameters
 from sim.camera import CameraModel
 from sim.observation import RobotState
 from sim.specs import SpecError
@@ -34,22 +34,26 @@ FIRST_BEATS = 0.05
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
+PARAMETERS = (
+    Parameter("bundle", "", "path of the policy bundle, a folder or a zip"),
+    Parameter("shadow", False, "publish what would be sent, move nothing"),
+    Parameter("autostart", False, "configure and activate at once; exit if that fails"),
+    Parameter("state_age", 0.1, "greatest age of the joint state [s]"),
+    Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
+    Parameter("blend", 0.3, "time from the present position to full commands [s]"),
+    Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
+    Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    Parameter("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each"),
+)
+
+
 class PolicyNode(LifecycleNode):
     """Lifecycle around one `ControlLoop`."""
 
     def __init__(self, ended: threading.Event) -> None:
         """Declare the parameters; they are read again at each configure. `ended` cuts waiting short."""
         super().__init__("policy_node")
-        self._settings = parameters = Parameters(self)
-        parameters.declare("bundle", "", "path of the policy bundle, a folder or a zip")
-        parameters.declare("shadow", False, "publish what would be sent, move nothing")
-        parameters.declare("autostart", False, "configure and activate at once; exit if that fails")
-        parameters.declare("state_age", 0.1, "greatest age of the joint state [s]")
-        parameters.declare("frame_age", 0.25, "greatest age of a camera's frame [s]")
-        parameters.declare("blend", 0.3, "time from the present position to full commands [s]")
-        parameters.declare("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]")
-        parameters.declare("joint_states", topics.JOINT_STATES, "topic of the joint states")
-        parameters.declare("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each")
+        self._settings = Parameters(self, PARAMETERS)
         self._ended = ended
         self.reason = ""
         """Why the node is not doing what it was asked to do; empty while all is well."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PROFILE = Path(__file__).resolve().parents[1] / "launch" / "config" / "fastdds.xml"
+_PLACES = (
+    Path(__file__).resolve().parents[1] / "launch" / "config",  # a checkout
+    Path(sys.prefix) / "share" / "sim2real_arms" / "config",  # an installed wheel
+)
+PROFILE = next((place / "fastdds.xml" for place in _PLACES if (place / "fastdds.xml").is_file()), _PLACES[0])
 """Shared memory wide enough for camera images; without it most pictures are lost between processes."""
 LAST_DOMAIN = 101
 """Greatest ROS domain whose ports stay below Linux's ephemeral ones."""

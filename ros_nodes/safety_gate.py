@@ -27,7 +27,7 @@ from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, 
 from policies.runtime import Pacer
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory, trajectory_target
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameter, Parameters
 from sim.robot import RobotModel, load_robot
 from sim.specs import SpecError
 
@@ -37,6 +37,38 @@ CONTROLLERS = {
 }
 HEARTBEAT_HZ = 50.0
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
+
+
+PARAMETERS = (
+    Parameter("bundle", "", "path of the policy bundle, whose robot is guarded"),
+    Parameter("robot", "", "name of the arm, where no bundle is given"),
+    Parameter("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}"),
+    Parameter("rate", 100.0, "setpoints a second"),
+    Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    Parameter("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]"),
+    Parameter(
+        "workspace_low",
+        [0.0, 0.0, 0.0],
+        "smallest x, y, z of the end effector, base frame [m]; equal to "
+        "workspace_high: all within reach above the mounting plane",
+    ),
+    Parameter("workspace_high", [0.0, 0.0, 0.0], "largest x, y, z of the end effector, base frame [m]"),
+    Parameter("q_margin", DEFAULT_TIGHTENING["q_margin"], "kept free at both ends of every joint's range [rad]"),
+    Parameter("dq_scale", DEFAULT_TIGHTENING["dq"], "factor on the arm's velocity limits, at most 1"),
+    Parameter("ddq_scale", DEFAULT_TIGHTENING["ddq"], "factor on the arm's acceleration limits, at most 1"),
+    Parameter("jerk_scale", DEFAULT_TIGHTENING["jerk"], "factor on the arm's jerk limits, at most 1"),
+    Parameter(
+        "command_jump", DEFAULT_TIGHTENING["command_jump"], "largest distance of a command from the setpoint [rad]"
+    ),
+    Parameter(
+        "tracking_error", DEFAULT_TIGHTENING["tracking_error"], "largest distance of the arm from the setpoint [rad]"
+    ),
+    Parameter(
+        "stall_error", DEFAULT_TIGHTENING["stall_error"], "distance at which a joint that rests counts as blocked [rad]"
+    ),
+    Parameter("state_timeout", DEFAULT_TIGHTENING["state_timeout"], "greatest age of the joint state [s]"),
+    Parameter("command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods"),
+)
 
 
 class SafetyGateNode(Node):
@@ -50,8 +82,7 @@ class SafetyGateNode(Node):
         """
         super().__init__("safety_gate")
         self._ros_clock = self.get_clock()
-        self._settings = parameters = Parameters(self)
-        self._declare()
+        self._settings = parameters = Parameters(self, PARAMETERS)
         bundle, robot_name = parameters.text("bundle"), parameters.text("robot")
         controller, rate_hz = parameters.text("controller"), parameters.number("rate")
         if controller not in CONTROLLERS:
@@ -168,32 +199,6 @@ class SafetyGateNode(Node):
         array = DiagnosticArray(status=[status])
         array.header.stamp = self._ros_clock.now().to_msg()
         self._diagnostics.publish(array)
-
-    def _declare(self) -> None:
-        declare = self._settings.declare
-        declare("bundle", "", "path of the policy bundle, whose robot is guarded")
-        declare("robot", "", "name of the arm, where no bundle is given")
-        declare("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}")
-        declare("rate", 100.0, "setpoints a second")
-        declare("joint_states", topics.JOINT_STATES, "topic of the joint states")
-        declare("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]")
-        declare(
-            "workspace_low",
-            [0.0, 0.0, 0.0],
-            "smallest x, y, z of the end effector, base frame [m]; equal to "
-            "workspace_high: all within reach above the mounting plane",
-        )
-        declare("workspace_high", [0.0, 0.0, 0.0], "largest x, y, z of the end effector, base frame [m]")
-        default = DEFAULT_TIGHTENING
-        declare("q_margin", default["q_margin"], "kept free at both ends of every joint's range [rad]")
-        declare("dq_scale", default["dq"], "factor on the arm's velocity limits, at most 1")
-        declare("ddq_scale", default["ddq"], "factor on the arm's acceleration limits, at most 1")
-        declare("jerk_scale", default["jerk"], "factor on the arm's jerk limits, at most 1")
-        declare("command_jump", default["command_jump"], "largest distance of a command from the setpoint [rad]")
-        declare("tracking_error", default["tracking_error"], "largest distance of the arm from the setpoint [rad]")
-        declare("stall_error", default["stall_error"], "distance at which a joint that rests counts as blocked [rad]")
-        declare("state_timeout", default["state_timeout"], "greatest age of the joint state [s]")
-        declare("command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods")
 
     def _limits(self, policy_hz: float) -> SafetyLimits:
         """Tighten the arm's own limits by the parameters."""

@@ -23,13 +23,20 @@ from std_msgs.msg import String, UInt64
 from std_srvs.srv import Trigger
 
 from ros_nodes import process, qos, topics
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameter, Parameters
 from sim.specs import SpecError
 
 LOOK_PERIOD = 0.2
 """Between two looks at the processes [s]."""
 HANG = 2.0
 """A process that does not answer for so long counts as dead [s]."""
+
+
+PARAMETERS = (
+    Parameter("policy_node", "policy_node", "name of the lifecycle node to drive"),
+    Parameter("activate", False, "activate after configuring; otherwise the operator does"),
+    Parameter("wait", 20.0, "how long to wait for the other processes to start [s]"),
+)
 
 
 class DeadProcessError(RuntimeError):
@@ -42,10 +49,7 @@ class Supervisor(Node):
     def __init__(self, ended: threading.Event) -> None:
         """Connect; `ended` cuts waiting short."""
         super().__init__("supervisor")
-        parameters = Parameters(self)
-        parameters.declare("policy_node", "policy_node", "name of the lifecycle node to drive")
-        parameters.declare("activate", False, "activate after configuring; otherwise the operator does")
-        parameters.declare("wait", 20.0, "how long to wait for the other processes to start [s]")
+        parameters = Parameters(self, PARAMETERS)
         self._name = parameters.text("policy_node")
         self._activate = parameters.flag("activate")
         self._wait_s = parameters.number("wait")

@@ -32,7 +32,7 @@ from trajectory_msgs.msg import JointTrajectory
 from ros_nodes import process, qos, topics
 from ros_nodes.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
 from ros_nodes.messages import seconds
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameter, Parameters
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_arm import MujocoArm
@@ -67,6 +67,14 @@ NOMINAL_CAMERA = Reach.cameras[0]
 """Where policies believe the camera to stand."""
 
 
+PARAMETERS = (
+    Parameter("robot", "franka_panda", "name of the arm"),
+    Parameter("hidden", "", "JSON file of a HiddenReality; empty for the default one"),
+    Parameter("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}"),
+    Parameter("fault", "none", f"a fault to show: {', '.join(FAULTS)}"),
+)
+
+
 class VirtualArmNode(Node):
     """Topics on one side, `MujocoArm` on the other."""
 
@@ -77,11 +85,7 @@ class VirtualArmNode(Node):
             SpecError: for a parameter that makes no sense.
         """
         super().__init__("virtual_arm")
-        parameters = Parameters(self)
-        parameters.declare("robot", "franka_panda", "name of the arm")
-        parameters.declare("hidden", "", "JSON file of a HiddenReality; empty for the default one")
-        parameters.declare("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}")
-        parameters.declare("fault", "none", f"a fault to show: {', '.join(FAULTS)}")
+        parameters = Parameters(self, PARAMETERS)
         robot = load_robot(parameters.text("robot"))
         hidden, kind = parameters.text("hidden"), parameters.text("controller")
         self._fault = "none"

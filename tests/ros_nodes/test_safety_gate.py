@@ -14,8 +14,8 @@ from policies.limits import default_limits
 from ros_nodes import topics
 from ros_nodes.messages import trajectory
 from sim.robot import load_robot
+from tests.policies.test_safety import check_stream
 from tests.ros_bench import FakeArm, RosBench, finish, interrupt
-from tests.test_safety import check_stream
 from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
 
 pytestmark = pytest.mark.ros

@@ -17,7 +17,7 @@ from policies.bundle import BundleError, PolicyBundle
 from sim.specs import SpecError
 from tests.tiny_bundle import tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from sim.tasks import load_task
 from sim.views import sample_views
 from tests.tiny_bundle import tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
 SMALL = StudentConfig(views=3_000, steps=500, held_out=300, geometry_steps=1_000)
@@ -138,7 +138,7 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
 @pytest.mark.slow
 def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: TargetData) -> None:
     bundle = PolicyBundle.load(run / "bundle")
-    with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, batch-norm"):
+    with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, self-calibration"):
         adapt(bundle, still_target, "magic", 0, QUIET)
     small = replace(still_target, images=still_target.images[:, ::2, ::2])
     with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy sees"):
@@ -154,6 +154,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
         (["train", "--out", "tests"], "'tests' exists already"),
         (["adapt", "--bundle", "nowhere", "--target", "x", "--out", "y"], "bundle 'nowhere' does not exist"),
         (["evaluate", "--bundles", "nowhere", "--out", "y"], "bundle 'nowhere' does not exist"),
+        (["policy-node", "--speed", "3"], "unknown parameter '--speed'; known are --bundle, --shadow"),
         (["fly"], "unknown command 'fly'; known are demo, train"),
     ],
 )
@@ -166,10 +167,22 @@ def test_the_command_line_refuses_in_one_line(arguments: list[str], message: str
     assert not (ROOT / "y").exists()
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "adapt", "evaluate"])
-def test_help_explains_every_option(command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("demo", "--out"),
+        ("train", "--out"),
+        ("adapt", "--out"),
+        ("evaluate", "--out"),
+        ("virtual-arm", "--fault"),
+        ("policy-node", "--shadow"),
+        ("safety-gate", "--dq-scale"),
+        ("play-camera", "--source"),
+    ],
+)
+def test_help_explains_every_option(command: str, option: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sim2real", command, "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
-    assert "--out" in done.stdout
+    assert option in done.stdout

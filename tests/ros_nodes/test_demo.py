@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     *("--trials", "3", "--collect", "4", "--views", "1500", "--steps", "150"),
     *("--nominal-views", "1200", "--nominal-steps", "100"),

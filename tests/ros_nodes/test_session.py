@@ -22,7 +22,7 @@ from ros_nodes.session import Processes, Recording, SessionError, reach_protocol
 from tests.tiny_bundle import tiny_bundle
 
 pytestmark = pytest.mark.ros
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLACE = (0.5, 0.1)
 
 
