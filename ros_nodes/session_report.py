@@ -18,7 +18,10 @@ from evaluation.trials import LatencySummary
 from policies.bundle import PolicyBundle
 from policies.provenance import provenance
 from ros_nodes.session import SessionResult
+from sim.catalogue import parameter_space
 from sim.hidden_reality import HiddenReality
+from sim.robot import load_robot
+from sim.tasks import load_task
 
 CLIP_RATE_HZ = 10.0
 COMPUTE = 2
@@ -72,7 +75,7 @@ def write_session_report(
         loop_period=first.action.dt,
         clips=_clips(result.videos),
         camera=_camera_samples(loaded, result),
-        differences=differences(reality),
+        differences=differences(reality, first.task, first.robot.name),
         tables=tuple(story.tables),
         wall_time=story.wall_time if story.wall_time is not None else result.wall,
         made={
@@ -103,42 +106,53 @@ def loop_latency(path: Path | None, period: float) -> LatencySummary | None:
     return LatencySummary.of(compute.tolist(), deadline=period) if len(compute) else None
 
 
-def differences(reality: HiddenReality) -> tuple[DomainDifference, ...]:
-    """List what the virtual arm does that training never saw."""
+def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDifference, ...]:
+    """List what the virtual arm does against what full randomisation covers; the ranges are the catalogue's."""
     arm, camera, scene = reality.arm, reality.camera, reality.scene
+    space = parameter_space(load_task(task), load_robot(robot))
+    (name,) = (camera.name for camera in load_task(task).cameras)
+
+    def within(parameter: str, scale: float = 1.0) -> str:
+        low, high = space[parameter].range
+        return f"{scale * low:.3g} to {scale * high:.3g}"
+
     rows = (
         ("physics engine", "PyBullet", "MuJoCo"),
         ("renderer", "numba rasteriser", "MuJoCo's OpenGL renderer, or the rasteriser with looks of its own"),
-        (
-            "joint servo",
-            "velocity-limited position constraint",
-            f"impedance, stiffness {min(arm.kp):g} to {max(arm.kp):g} N·m/rad",
-        ),
-        ("link masses", "URDF ±10 %", "identified on a real Panda (Gaz et al. 2019)"),
+        ("joint servo", "position constraint", f"impedance, {min(arm.kp):g} to {max(arm.kp):g} N·m/rad"),
+        ("link masses", f"URDF × {within('arm_mass_scale')}", "identified on a real Panda (Gaz et al. 2019)"),
         (
             "joint friction",
-            "viscous, up to 0.5 N·m·s/rad",
-            f"Coulomb up to {max(arm.friction):g} N·m, viscous up to {max(arm.damping):g}",
+            f"viscous {within('joint_damping')} N·m·s/rad, Coulomb {within('joint_friction', 100)} % of the limits",
+            f"viscous up to {max(arm.damping):g} N·m·s/rad, Coulomb up to {max(arm.friction):g} N·m",
         ),
         (
             "gravity compensation",
-            "exact",
-            f"{100 * arm.gravity_compensation:.0f} %, and {arm.tool_mass:g} kg unknown load",
+            f"exact, unknown load {within('payload_mass')} kg",
+            f"{100 * arm.gravity_compensation:.0f} %, unknown load {arm.tool_mass:g} kg",
         ),
-        ("camera pose", "±3 cm, ±1.7°", f"{_cm(camera.position_offset)} cm, {camera.rotation_offset_deg}° off nominal"),
-        ("lens", "pinhole", f"distorted (k1 = {camera.distortion[0]:g}), rectified by the node from CameraInfo"),
+        (
+            "camera pose",
+            f"{within(f'camera_{name}_x', 100)} cm and {within(f'camera_{name}_yaw', 57.3)}° off nominal, each axis",
+            f"{_cm(camera.position_offset)} cm and {camera.rotation_offset_deg}° off nominal",
+        ),
+        (
+            "lens",
+            f"k1 of {within(f'camera_{name}_k1')} left by calibration",
+            f"k1 = {camera.distortion[0]:g}, rectified by the node from CameraInfo",
+        ),
         ("picture", "84 × 84 as rendered", f"{camera.width} × {camera.height}, blurred, noisy, resized by the node"),
         ("lights", "1 to 3 directional", "ceiling panel, window and desk lamp"),
         ("table", "procedural textures", "birch ply with a grain of its own"),
         (
             "cube",
-            "3.5 to 5 cm, any hue",
+            f"{within('object_size', 100)} cm, any hue",
             f"{100 * scene.object_size:g} cm, {len(scene.object_colours)} filament colours",
         ),
         (
             "delays",
-            "0 to 2 actions",
-            f"camera {1e3 * camera.delay:.0f} ms, command {1e3 * arm.command_delay:.0f} ms, DDS",
+            f"command {within('action_delay_steps')} actions, picture {within('camera_delay', 1000)} ms",
+            f"command {1e3 * arm.command_delay:.0f} ms, picture {1e3 * camera.delay:.0f} ms, gate, DDS",
         ),
     )
     return tuple(DomainDifference(*row) for row in rows)
