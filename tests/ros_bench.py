@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import gc
 import json
 import os
 import signal
@@ -116,10 +117,15 @@ class RosBench:
         self.command = self.observer.create_publisher(JointTrajectory, topics.POLICY_COMMAND, qos.COMMAND)
 
     def __enter__(self) -> RosBench:
+        # The fake arm lives in this process, whose heap holds the whole suite's libraries: a full collection would
+        # pause its joint states for 0.1 s, and the nodes would rightly stop.
+        gc.collect()
+        gc.freeze()
         self._spin(self.observer)
         return self
 
     def __exit__(self, *_: object) -> None:
+        gc.unfreeze()
         for child in self.processes:
             if child.poll() is None:
                 child.send_signal(signal.SIGCONT)
