@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="pip install 'sim2real-arms[ros]', or source a ROS installation")
-
 from evaluation.protocol import Protocol, Workspace
 from ros_nodes.children import ChildDied, Children
 from ros_nodes.ros_environment import free_domain

@@ -7,9 +7,6 @@ import time
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="pip install 'sim2real-arms[ros]', or source a ROS installation")
-
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory

@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pybullet_data
 import pytest
 
 from sim.meshes import Mesh, MeshError, box, cylinder, plane, sphere
@@ -153,7 +154,6 @@ def test_packages_are_found_through_the_environment(urdf, tmp_path, monkeypatch)
 
 
 def test_the_stock_panda_is_reduced_to_about_a_thousand_triangles_a_link(tmp_path):
-    pybullet_data = pytest.importorskip("pybullet_data")
     path = Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"
     meshes = load_urdf_visuals(path)
     fine = sum(len(mesh.triangles) for mesh in meshes.values())

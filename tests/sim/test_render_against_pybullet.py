@@ -4,15 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pybullet as p
+import pybullet_data
 import pytest
 from scipy.spatial.transform import Rotation
 
 from sim.camera import CameraModel, as_matrix
 from sim.render import Body, Scene
 from sim.urdf_visuals import load_urdf_visuals
-
-p = pytest.importorskip("pybullet")
-pybullet_data = pytest.importorskip("pybullet_data")
 
 URDF = Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"
 HEIGHT, WIDTH, FOV = 480, 640, 45.0
