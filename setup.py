@@ -9,8 +9,7 @@ package = "sim2real_arms"
 setup(
     name="sim2real-arms",
     version="0.1.0",
-    py_modules=["sim2real"],
-    packages=["sim", "sim.tasks", "policies", "adaptation", "evaluation", "ros_nodes"],
+    packages=["sim2real", "sim", "sim.tasks", "policies", "adaptation", "evaluation", "ros_nodes"],
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),
@@ -19,7 +18,7 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "sim2real = sim2real:main",
+            "sim2real = sim2real.command_line:main",
             "policy_node = ros_nodes.policy_node:main",
             "safety_gate = ros_nodes.safety_gate:main",
             "supervisor = ros_nodes.supervisor:main",

@@ -88,14 +88,16 @@ def test_launch_is_no_package() -> None:
 def test_every_room_is_packaged() -> None:
     """setup.py and pyproject.toml name the same packages: all there are, and neither launch nor tests."""
     packages = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".") for r in ROOMS for path in (ROOT / r).rglob("__init__.py")
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for r in ("sim2real", *ROOMS)
+        for path in (ROOT / r).rglob("__init__.py")
     }
     setup = ast.parse((ROOT / "setup.py").read_text())
     (call,) = (n for n in ast.walk(setup) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "setup")
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     assert set(ast.literal_eval(keywords["packages"])) == packages
     project = (ROOT / "pyproject.toml").read_text()
-    line = next(line for line in project.splitlines() if line.startswith('packages = ["sim", "sim.tasks"'))
+    line = next(line for line in project.splitlines() if line.startswith('packages = ["sim2real", "sim", "sim.tasks"'))
     assert set(ast.literal_eval(line.split("=", 1)[1].strip())) == packages
 
 

@@ -1,0 +1,1 @@
+"""The command `sim2real`: one small file a group of sub-commands."""

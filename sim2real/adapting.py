@@ -1,0 +1,67 @@
+"""Sub-commands that bring a policy nearer to its target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sim2real.parsing import parse, stages
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How a bundle is adapted."""
+
+    bundle: Path
+    """The policy to adapt."""
+    target: Path
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images', or its folder."""
+    out: Path
+    """Where the adapted bundle is written; must not exist. No bundle is written when no method wins."""
+    name: str = ""
+    """Name of the adapted policy in reports; by default the parent's and the method's."""
+    method: str = "auto"
+    """auto tries all; or batch-norm, self-calibration, batch-norm+self-calibration."""
+    seed: int = 0
+    """Of everything random."""
+
+
+def adapt(arguments: list[str]) -> int:
+    """Adapt a camera policy to what the real camera sees, from unlabelled frames."""
+    config = parse(AdaptConfig, "adapt", adapt.__doc__, arguments)
+    import json
+
+    from adaptation.adapt import SOURCE_ONLY
+    from adaptation.adapt import adapt as run
+    from adaptation.target import load_target
+    from policies.bundle import PolicyBundle
+
+    if config.out.exists():
+        raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
+    bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
+    with stages(("candidates",)) as progress:
+        outcome = run(
+            bundle, target, config.method, config.seed, lambda share, text: progress("candidates", share, text)
+        )
+    _print_candidates(outcome.report)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    config.out.with_name(f"{config.out.name}.report.json").write_text(json.dumps(outcome.report, indent=2) + "\n")
+    if outcome.method == SOURCE_ONLY:
+        print("no candidate beats source-only on the held-out frames: nothing written, keep the bundle you have")
+        return 3
+    replace(outcome.bundle, name=config.name or outcome.bundle.name).save(config.out)
+    print(f"adapted by {outcome.method}: {config.out}")
+    return 0
+
+
+def _print_candidates(report: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", "scatter of a still goal", "beats source-only", title="adaptation, judged without labels")
+    for method, figures in report["candidates"].items():
+        chosen = " ◀" if method == report["chosen"] else ""
+        table.add_row(
+            method + chosen, f"{1000 * figures['scatter']:.1f} mm", "yes" if figures["beats_source_only"] else "no"
+        )
+    Console().print(table)

@@ -1,0 +1,59 @@
+"""Sub-commands that measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sim2real.parsing import parse, stages
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How policies are evaluated."""
+
+    bundles: tuple[Path, ...]
+    """The policies, one or more bundles."""
+    out: Path
+    """Folder of the results; a broken-off evaluation in it goes on where it stopped."""
+    robot: Literal["sim", "virtual"] = "virtual"
+    """sim: the simulator it was trained in, on fresh seeds; virtual: the virtual arm over ROS 2."""
+    trials: int = 30
+    """Trials a policy; all policies are tried at the same places."""
+    seed: int = 0
+    """Of places and order."""
+    randomise: str = "full"
+    """With sim: what varies (nominal, mild, full)."""
+    hidden: Path | None = None
+    """With virtual: JSON of another hidden reality than the default one."""
+    record_images: bool = False
+    """With virtual: keep unlabelled frames for 'sim2real adapt'."""
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Measure success with intervals, in simulation or on the virtual arm over ROS 2."""
+    config = parse(EvaluateConfig, "evaluate", evaluate.__doc__, arguments)
+    from policies.bundle import PolicyBundle
+
+    if config.trials < 1:
+        raise ValueError(f"trials is {config.trials}, expected at least 1")
+    loaded = {path: PolicyBundle.load(path) for path in config.bundles}
+    names = [bundle.name for bundle in loaded.values()]
+    if len(set(names)) != len(names):
+        raise ValueError(f"bundles have the names {names}; policies that are compared need names of their own")
+    paths = dict(zip(names, loaded))
+    if config.robot == "sim":
+        from evaluation.simulated import evaluate_in_simulation
+
+        with stages(tuple(names)) as progress:
+            evaluate_in_simulation(paths, config.randomise, config.trials, config.seed, config.out, progress)
+    else:
+        from ros_nodes.session import Recording, reach_protocol, run_session
+        from ros_nodes.session_report import write_session_report
+
+        protocol = reach_protocol(paths, config.trials, config.seed)
+        recording = Recording(images=config.record_images, videos=1)
+        result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
+        write_session_report(config.out, protocol, result, paths, config.hidden)
+    return 0
