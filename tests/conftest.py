@@ -14,7 +14,7 @@ def pytest_collection_modifyitems(items):
     Every further try is reported as such; a node that is wrong fails all three.
     """
     for item in items:
-        if item.get_closest_marker("ros"):
+        if item.get_closest_marker("ros") or item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
