@@ -4,6 +4,7 @@
     policy.onnx     the policy with its normaliser and adapter inside the graph
     parity.npz      recorded observations and the actions they must give
     robot.urdf      the arm's description
+    hulls.npz       convex hulls of the arm's links, by name, for the safety gate; absent without collision geometry
     weights.npz     the same weights by name, from which adaptation and transfer go on; optional
 
 Loads with numpy and onnxruntime alone. Nothing in it is ever unpickled. `docs/bundle.md` is the format.
@@ -18,7 +19,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from sim.specs import ActionSpec, ObservationSpec
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
 FILES = ("policy.onnx", "parity.npz", "robot.urdf")
-OPTIONAL_FILES = ("weights.npz",)
+OPTIONAL_FILES = ("weights.npz", "hulls.npz")
 
 
 class BundleError(ValueError):
@@ -164,7 +165,10 @@ class PolicyBundle:
                 task=manifest["task"],
                 observation=ObservationSpec.from_dict(manifest["observation"]),
                 action=ActionSpec.from_dict(manifest["action"]),
-                robot=RobotModel.from_dict(manifest["robot"], payload["robot.urdf"].decode()),
+                robot=replace(
+                    RobotModel.from_dict(manifest["robot"], payload["robot.urdf"].decode()),
+                    hulls=_read_arrays(payload["hulls.npz"]) if "hulls.npz" in payload else {},
+                ),
                 cameras={camera["name"]: CameraModel.from_dict(camera) for camera in manifest["cameras"]},
                 onnx=payload["policy.onnx"],
                 parity=_read_arrays(payload["parity.npz"]),
@@ -195,6 +199,11 @@ class PolicyBundle:
             "parity.npz": _write_arrays(self.parity),
             "robot.urdf": self.robot.urdf_xml.encode(),
         }
+        from sim.arm_geometry import arm_hulls  # needs scipy, which loading does not
+
+        hulls = arm_hulls(self.robot)
+        if hulls:
+            payload["hulls.npz"] = _write_arrays(hulls)
         return {**payload, "weights.npz": _write_arrays(self.weights)} if self.weights else payload
 
     @cached_property

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from policies.collision import CollisionModel
 from policies.limits import SafetyError, SafetyLimits
 from policies.safety import Command, SafetyFilter, Setpoint
 from sim.observation import RobotState
@@ -38,7 +39,14 @@ class GateReport:
 class SafetyGate:
     """The gate's state machine around a `SafetyFilter`."""
 
-    def __init__(self, robot: RobotModel, limits: SafetyLimits, dt: float, heartbeat_timeout: float):
+    def __init__(
+        self,
+        robot: RobotModel,
+        limits: SafetyLimits,
+        dt: float,
+        heartbeat_timeout: float,
+        collision: CollisionModel | None = None,
+    ):
         """Prepare.
 
         Args:
@@ -46,11 +54,12 @@ class SafetyGate:
             limits: what to enforce.
             dt: [s] between two calls of `tick`.
             heartbeat_timeout: longest silence of the policy process while the arm moves [s].
+            collision: what the arm must not come near to.
         """
         if not 0 < heartbeat_timeout <= 0.5:
             raise SafetyError(f"limit 'heartbeat_timeout': {heartbeat_timeout} s, expected within (0, 0.5]")
         self._robot = robot
-        self._filter = SafetyFilter(robot, limits, dt)
+        self._filter = SafetyFilter(robot, limits, dt, collision)
         self._heartbeat_timeout = heartbeat_timeout
         self._lock = threading.Lock()
         self._state: RobotState | None = None
@@ -221,5 +230,5 @@ class SafetyGate:
         elif self._command is None:
             self._mode, self._reason = ("ready", "") if at_rest else ("stopping", "the policy is done")
         else:
-            self._mode, self._reason = "moving", ""
+            self._mode, self._reason = "moving", self._filter.approach
         return setpoint

@@ -6,7 +6,7 @@ from every setpoint that it gives out it has already computed and checked a whol
 next setpoint is taken only if it has such a motion too; otherwise, and after every fault, the arm
 follows the one that is known to be good.
 
-Robot side: numpy and ruckig only.
+Robot side: numpy and ruckig; pinocchio and coal behind `CollisionModel`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
 
+from policies.collision import CollisionModel
 from policies.limits import SafetyError, SafetyLimits
 from sim.observation import RobotState
 from sim.robot import RobotModel
@@ -60,8 +61,11 @@ class Setpoint:
 class SafetyFilter:
     """Limits one arm's commands. Called once a control period, it moves the setpoint by one period."""
 
-    def __init__(self, robot: RobotModel, limits: SafetyLimits, dt: float):
+    def __init__(self, robot: RobotModel, limits: SafetyLimits, dt: float, collision: CollisionModel | None = None):
         """Prepare for setpoints `dt` [s] apart. Nothing may be sent before `reset`.
+
+        With a `collision` model no setpoint is given out from which the arm could not stop before it comes too near to
+        itself or to a keep-out box.
 
         Raises:
             SafetyError: if the limits are another arm's.
@@ -74,6 +78,10 @@ class SafetyFilter:
         self.fault = ""
         """Why the arm was stopped for good, in a sentence; empty while all is well."""
         self._chain = robot.chain
+        self._collision = collision
+        self._blocked = "brake"
+        self.approach = ""
+        """What the last braking kept the arm from, in a sentence; empty while nothing is near."""
         self._dt = dt
         self._n = n = len(robot.joint_names)
         self._low, self._high = np.array(limits.q_low), np.array(limits.q_high)
@@ -133,6 +141,8 @@ class SafetyFilter:
                 f"the end effector is at {np.round(p, 3).tolist()} m, outside the workspace {p_low.tolist()} to "
                 f"{p_high.tolist()}; bring it back with the arm's own means, or set another workspace"
             )
+        if self._collision is not None:
+            self._collision.start(q)
         self._low, self._high = np.minimum(low, q), np.maximum(high, q)
         self._p_low, self._p_high = np.minimum(p_low, p), np.maximum(p_high, p)
         self._q, self._v, self._a = q, np.zeros(self._n), np.zeros(self._n)
@@ -182,7 +192,7 @@ class SafetyFilter:
         if self._stopping or self._command is None:
             self._follow_stop()
         elif not self._advance():
-            reasons.append("brake")
+            reasons.append(self._blocked)
             self._follow_stop()
         self.counts.update(reasons)
         return self._setpoint(tuple(reasons))
@@ -282,6 +292,7 @@ class SafetyFilter:
 
     def _advance(self) -> bool:
         """Move one period towards the target if a checked stopping motion exists from there."""
+        self._blocked, self.approach = "brake", ""
         self._towards.current_position = self._q.tolist()  # type: ignore[union-attr]
         self._towards.current_velocity = self._v.tolist()
         self._towards.current_acceleration = self._a.tolist()
@@ -314,7 +325,12 @@ class SafetyFilter:
         if (q < self._low - SLACK).any() or (q > self._high + SLACK).any():
             return False
         p = self._chain.positions(q)
-        return bool((p >= self._p_low - SLACK).all() and (p <= self._p_high + SLACK).all())
+        if (p < self._p_low - SLACK).any() or (p > self._p_high + SLACK).any():
+            return False
+        near = self._collision.obstacle(q) if self._collision is not None else None
+        if near is not None:
+            self._blocked, self.approach = near.reason, str(near)
+        return near is None
 
     def _follow_stop(self) -> None:
         assert self._stop_path is not None

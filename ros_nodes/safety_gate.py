@@ -22,12 +22,15 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionModel
 from policies.gate import GateReport, SafetyGate
 from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
 from policies.runtime import Pacer
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
+from sim.arm_geometry import arm_hulls
+from sim.meshes import MeshError
 from sim.robot import RobotModel, load_robot
 from sim.specs import SpecError
 
@@ -53,6 +56,19 @@ PARAMETERS = (
         "workspace_high: all within reach above the mounting plane",
     ),
     Parameter("workspace_high", [0.0, 0.0, 0.0], "largest x, y, z of the end effector, base frame [m]"),
+    Parameter(
+        "keep_out",
+        "",
+        "boxes that no link may enter, base frame [m]: 'x y z x y z' of the smallest and the largest corner, "
+        "several separated by ';'",
+    ),
+    Parameter("keep_out_margin", KEEP_OUT_MARGIN, "distance kept between a link and a keep-out box [m]"),
+    Parameter("self_margin", SELF_MARGIN, "distance kept between two links of the arm [m]"),
+    Parameter(
+        "collision",
+        True,
+        "keep the arm from itself and from the keep-out boxes; false only for an arm whose bundle has no hulls",
+    ),
     Parameter("q_margin", DEFAULT_TIGHTENING["q_margin"], "kept free at both ends of every joint's range [rad]"),
     Parameter("dq_scale", DEFAULT_TIGHTENING["dq"], "factor on the arm's velocity limits, at most 1"),
     Parameter("ddq_scale", DEFAULT_TIGHTENING["ddq"], "factor on the arm's acceleration limits, at most 1"),
@@ -94,7 +110,9 @@ class SafetyGateNode(Node):
         self.robot, policy_hz = _robot(bundle, robot_name)
         self.dt = 1.0 / rate_hz
         heartbeat_timeout = parameters.number("heartbeat_timeout")
-        self.gate = SafetyGate(self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout)
+        self.gate = SafetyGate(
+            self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, self._collision(bundle or robot_name)
+        )
         self._reader = JointStateReader(self.robot)
         self._period = 2 * self.dt  # one period in hand, so that a late setpoint does not halt the trajectory
         kind, topic = CONTROLLERS[controller]
@@ -217,6 +235,43 @@ class SafetyGateNode(Node):
             state_timeout=number("state_timeout"),
         )
 
+    def _collision(self, source: str) -> CollisionModel | None:
+        """Build what keeps the arm from itself and from boxes; None only where that was asked for."""
+        number, boxes = self._settings.number, keep_out_boxes(self._settings.text("keep_out"))
+        if not self._settings.flag("collision"):
+            if boxes:
+                raise SpecError(
+                    "parameters 'collision' and 'keep_out': false and a box; boxes need the collision check"
+                )
+            self.get_logger().warning("parameter 'collision' is false: the arm is not kept from itself")
+            return None
+        hulls = arm_hulls(self.robot)
+        if not hulls:
+            raise SpecError(
+                f"'{source}' holds no hulls of the arm's links, by which collisions are seen; export the bundle again "
+                "where the arm's meshes are, or give -p collision:=false"
+            )
+        return CollisionModel(self.robot, hulls, boxes, number("self_margin"), number("keep_out_margin"))
+
+
+def keep_out_boxes(text: str) -> tuple[Box, ...]:
+    """Read boxes from `x y z x y z; …`.
+
+    Raises:
+        SpecError: for anything but six numbers a box.
+    """
+    boxes = []
+    for part in filter(str.strip, text.split(";")):
+        try:
+            low_x, low_y, low_z, high_x, high_y, high_z = (float(word) for word in part.replace(",", " ").split())
+        except ValueError:
+            raise SpecError(
+                f"parameter 'keep_out': '{part.strip()}', expected six numbers a box, 'x y z x y z' of its smallest "
+                "and its largest corner [m], boxes separated by ';'"
+            ) from None
+        boxes.append(Box((low_x, low_y, low_z), (high_x, high_y, high_z)))
+    return tuple(boxes)
+
 
 def _robot(bundle: str, name: str) -> tuple[RobotModel, float]:
     """Return the arm, and the policy's rate [Hz] as far as it is known."""
@@ -231,7 +286,7 @@ def main(args: list[str] | None = None) -> int:
     ended = process.start(args)
     try:
         node = SafetyGateNode()
-    except (SpecError, BundleError, SafetyError) as error:
+    except (SpecError, BundleError, SafetyError, MeshError) as error:
         return process.fail("safety_gate", str(error))
     executor = process.make_executor(node)
     spinning_ended = threading.Event()

@@ -97,6 +97,8 @@ class RobotModel:
     """Text of the URDF."""
     urdf_path: str | None = field(default=None, compare=False)
     """File the text was read from, beside its meshes; None for a model from a bundle."""
+    hulls: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    """Corners of the links' convex hulls, as a bundle carries them; `sim.arm_geometry.arm_hulls` says where else."""
 
     def __post_init__(self) -> None:
         self.limits.validate(self.joint_names)
@@ -221,8 +223,8 @@ class RobotModel:
 
     def to_dict(self) -> dict:
         """Return plain JSON types, without the URDF, which a bundle keeps as a file of its own."""
-        data = asdict(replace(self, urdf_xml="", urdf_path=None))
-        del data["urdf_xml"], data["urdf_path"]
+        data = asdict(replace(self, urdf_xml="", urdf_path=None, hulls=None))
+        del data["urdf_xml"], data["urdf_path"], data["hulls"]
         return data
 
     @classmethod

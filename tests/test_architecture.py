@@ -21,10 +21,12 @@ ALLOWED = {
 OWNERS = {"pybullet": {"sim"}, "rclpy": {"ros_nodes"}, "mujoco": {"sim"}}
 ROBOT_SIDE = (
     "policies.bundle",
+    "policies.collision",
     "policies.gate",
     "policies.limits",
     "policies.runtime",
     "policies.safety",
+    "sim.arm_geometry",
     "sim.specs",
     "sim.robot",
     "sim.camera",

@@ -175,6 +175,7 @@ def test_bad_commands_from_anybody_stop_the_arm(ros, far_bundle_path):
         ({"robot": "franka_panda", "rate": "fast"}, "parameter 'rate': 'fast', expected a number"),
         ({"robot": "franka_panda", "dq_scale": 1.5}, "limit 'dq': factor 1.5, expected within (0, 1]"),
         ({"robot": "franka_panda", "state_timeout": 5.0}, "limit 'state_timeout': 5.0, expected within (0, 0.2]"),
+        ({"robot": "franka_panda", "keep_out": "1 2 3"}, "parameter 'keep_out': '1 2 3', expected six numbers a box"),
         ({"robot": "franka_panda", "workspace_low": "[1.0, 0.0, 0.0]"}, "workspace: (1.0, 0.0, 0.0) to"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
