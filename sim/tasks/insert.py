@@ -11,7 +11,7 @@ from sim.bodies import RigidBody, Shape, upright_to
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, WRIST
-from sim.tasks.motion import move
+from sim.tasks.motion import GAIN, move
 from sim.tasks.task import Scene, Task, distance, material
 
 X_RANGE = (0.42, 0.60)
@@ -24,6 +24,10 @@ DEPTH = 0.02
 """How deep the peg's tip must be in the hole [m]."""
 GRIP = 0.02
 """How far above the peg's centre the fingers hold it [m]."""
+HOVER, HOVER_NEAR = 0.035, 0.015
+"""How far above the mouth the expert carries the tip, far from the hole and close to it [m]."""
+HELD_DEPTH = 0.03
+"""How deep the expert holds the tip in the hole [m]; the block is 0.045 m high."""
 
 
 class Insert(Task):
@@ -108,11 +112,23 @@ class Insert(Task):
         return {"above": -above, "aside": -aside, "precision": -0.5 * np.tanh((aside + above) / DEPTH)}
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """Over the hole, then straight down, ever correcting sideways."""
+        """Over the hole, high enough to pass the block with a lagging arm; straight down; then hold that depth.
+
+        The hole goes through, so that who goes on pressing stands the peg on the table and bends the arm. In the
+        hole the walls steer the tip, and the hand sets the peg upright over it.
+        """
         tip = self.achieved_goal(scene)
+        centre = scene.pose("object")[0]
+        above = float(tip[2] - self._mouth[2])
+        if above < -0.003 and float(np.abs(self._mouth[:2] - tip[:2]).max()) < PEG_RADIUS:
+            held = centre + (centre - tip) * (2 * GRIP / PEG_LENGTH)  # where the fingers are
+            return move(self.action, np.array([*(self._mouth[:2] - held[:2]), max(-0.03, -HELD_DEPTH - above)]))
         aside = self._mouth[:2] - tip[:2]
-        above = tip[2] - self._mouth[2]
-        if float(np.abs(aside).max()) < 0.0015 or above < -0.003:
-            down = -0.03 if above < 0.01 else -above
-            return move(self.action, np.array([*aside, down]), limit=0.6)
-        return move(self.action, np.array([*aside, 0.015 - above]))
+        off = float(np.abs(aside).max())
+        calm = float(np.abs(scene.velocity("object")[0][:2]).max()) < 0.02
+        if off < 0.0015 and (calm or above < 0.004):
+            return move(self.action, np.array([*aside, -0.03 if above < 0.01 else -above]), limit=0.6)
+        if off < 0.02:
+            return move(self.action, np.array([*aside, HOVER_NEAR - above]), gain=0.6 * GAIN)
+        up = HOVER - above
+        return move(self.action, np.array([*(aside if up < 0.02 else 0.0 * aside), up]))

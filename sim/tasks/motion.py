@@ -9,8 +9,9 @@ import numpy as np
 from sim.specs import ActionSpec
 from sim.tasks.task import Scene
 
-GAIN = 0.4
-"""Share of the remaining way that is asked for in one action; 1 oscillates with two actions' delay."""
+GAIN = 0.15
+"""Share of the remaining way that is asked for in one action. Two actions' delay, lag and a slow joint controller
+sum up to 0.2 s under `full`: at 25 actions a second 0.4 circles the goal, 0.15 keeps a phase margin of 47°."""
 OPEN, CLOSE = 1.0, -1.0
 """Values of an action's `gripper` element."""
 HOVER = 0.08
@@ -49,7 +50,7 @@ def square_turn(scene: Scene, quat: np.ndarray) -> float:
     quarter = math.pi / 2
     turn = (angle + quarter / 2) % quarter - quarter / 2
     if abs(scene.ee_yaw + turn) > math.pi / 3:  # rather a quarter turn the other way than the wrist's end
-        turn -= math.copysign(quarter, turn)
+        turn -= math.copysign(quarter, scene.ee_yaw + turn)
     return turn
 
 

@@ -1,0 +1,58 @@
+"""Scripted experts succeed with everything random; the exact shares are printed by benchmarks/experts.py."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from sim.bodies import yaw_quat
+from sim.env import ArmEnv
+from sim.tasks import TASKS, load_task
+from sim.tasks.motion import square_turn
+
+EPISODES, NEEDED = 8, 6  # at a true share of 0.98, five or fewer of eight have a chance of 4e-4; the seeds are fixed
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_expert_succeeds_under_full_randomisation(task):
+    env = ArmEnv(task, "franka_panda", "full")
+    successes = 0
+    for seed in range(EPISODES):
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            *_, terminated, truncated, info = env.step(env.expert())
+            ended = terminated or truncated
+        successes += info["is_success"]
+    env.close()
+    assert successes >= NEEDED
+
+
+def test_the_peg_is_not_pressed_onto_the_table():
+    """After success the expert holds a depth: the arm stands still, 2 to 4 cm in a hole of 4.5 cm."""
+    task = load_task("insert")
+    task.hold_time = 60.0
+    env = ArmEnv(task, "franka_panda", "nominal")
+    env.reset(seed=0)
+    for _ in range(150):
+        env.step(env.expert())
+    depth = task._mouth[2] - task.achieved_goal(env.world)[2]
+    assert 0.02 < depth < 0.04
+    assert np.abs(env.world.dq).max() < 0.02
+    env.close()
+
+
+@dataclass
+class Turned:
+    """A scene of which only the hand's turn is looked at."""
+
+    ee_yaw: float
+
+
+@pytest.mark.parametrize("hand", np.linspace(-1.6, 1.6, 9))
+@pytest.mark.parametrize("cube", np.linspace(-3.1, 3.1, 13))
+def test_the_hand_turns_square_to_the_cube_and_never_to_the_wrists_end(hand, cube):
+    after = hand + square_turn(Turned(hand), yaw_quat(cube))
+    assert abs(after) <= math.pi / 2 + 1e-9
+    assert abs(math.remainder(after - cube, math.pi / 2)) < 1e-9
