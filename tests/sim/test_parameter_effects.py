@@ -59,7 +59,7 @@ def grasp(parameters, task="pick_place"):
     e = env(task)
     e.reset(seed=1, options={"parameters": parameters})
     rows = []
-    for _ in range(30):
+    for _ in range(60):
         ended = e.step(e.expert())[2:4]
         rows.append(np.concatenate(e.world.pose("object")))
         if any(ended):
