@@ -9,7 +9,16 @@ package = "sim2real_arms"
 setup(
     name="sim2real-arms",
     version="0.1.0",
-    packages=["sim2real", "sim", "sim.tasks", "policies", "adaptation", "evaluation", "ros_nodes"],
+    packages=[
+        "sim2real",
+        "sim",
+        "sim.tasks",
+        "policies",
+        "adaptation",
+        "adaptation.shallow",
+        "evaluation",
+        "ros_nodes",
+    ],
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),
