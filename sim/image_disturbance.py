@@ -13,6 +13,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from sim.picture_faults import Shifts, develop, soften
+
 _DISPLAY = 2.2  # exponent from grey levels to light
 _LIGHT = (np.arange(256) / 255) ** _DISPLAY
 
@@ -84,15 +86,17 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
             f"image disturbance: image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)"
         )
     e = effects
-    if e.vignetting > 0:
-        image = (image * _vignette(image.shape[0], image.shape[1], e.vignetting) + np.float32(0.5)).astype(np.uint8)
-    if e.blur > 0:
-        image = cv2.GaussianBlur(image, (0, 0), e.blur, borderType=cv2.BORDER_REPLICATE)
-    if e.motion_blur > 0:
-        kernel = _smear(e.motion_blur, e.motion_angle)
-        image = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    if e.exposure or e.white_balance or e.tint or e.gamma or e.shot_noise or e.read_noise:
-        image = _expose(image, e, rng)
+    rows = np.ascontiguousarray(image).reshape(len(image), -1)
+    grey: np.ndarray = rows
+    if e.vignetting > 0 or e.blur > 0 or e.motion_blur > 0:
+        height, width = image.shape[:2]
+        grey = soften(rows, _vignette(height, width, e.vignetting), *_shifts(e.blur, e.motion_blur, e.motion_angle))
+    noisy = e.shot_noise > 0 or e.read_noise > 0
+    if grey is not rows or noisy or e.exposure or e.white_balance or e.tint or e.gamma:
+        levels, spread = _tables(e.exposure, e.white_balance, e.tint, e.gamma, e.shot_noise, e.read_noise)
+        image = np.empty(image.shape, np.uint8)
+        seed = np.uint32(rng.random() * 2.0**32) if noisy else np.uint32(0)
+        develop(grey, levels, spread, noisy, seed, image.reshape(rows.shape))
     if e.jpeg > 0:
         quality = round(100 - 95 * e.jpeg)
         _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -100,52 +104,41 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
     return image
 
 
-def _expose(image: np.ndarray, e: ImageDisturbance, rng: np.random.Generator) -> np.ndarray:
-    """Let the light fall on the sensor, add its noise, and develop: table look-ups by grey level."""
-    levels, spread = _tables(e)
-    if spread is None:
-        return np.asarray(cv2.LUT(image, levels.astype(np.uint8)))
-    noisy = _noise(image.shape, rng)
-    noisy *= np.asarray(cv2.LUT(image, spread))
-    noisy += np.asarray(cv2.LUT(image, levels))
-    return np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)
-
-
-@lru_cache(maxsize=64)  # strengths are an episode's, images arrive at every step
-def _tables(e: ImageDisturbance) -> tuple[np.ndarray, np.ndarray | None]:
-    """Developed level plus a half, and standard deviation of its noise, (1, 256, 3) float32 grey levels."""
-    stops = np.array([e.exposure + e.white_balance / 2, e.exposure + e.tint, e.exposure - e.white_balance / 2])
+# Strengths are an episode's, images arrive at every step, and a process may hold many episodes.
+@lru_cache(maxsize=256)
+def _tables(
+    exposure: float, white_balance: float, tint: float, gamma: float, shot_noise: float, read_noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Developed level plus a half, and standard deviation of its noise, (768,) float32 grey levels."""
+    stops = np.array([exposure + white_balance / 2, exposure + tint, exposure - white_balance / 2])
     light = _LIGHT[:, None] * np.exp2(stops)
-    curve = 2.0**e.gamma / _DISPLAY
-    levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)[None]
-    if not (e.shot_noise or e.read_noise):
-        return levels, None
-    sigma = np.sqrt(e.shot_noise**2 * light + e.read_noise**2)
+    curve = 2.0**gamma / _DISPLAY
+    levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)
+    sigma = np.sqrt(shot_noise**2 * light + read_noise**2)
     # half the difference between one sigma more and one sigma less of light
     spread = 255 * ((light + sigma) ** curve - np.maximum(light - sigma, 0.0) ** curve) / 2
-    return levels, spread.astype(np.float32)[None]
+    return levels.ravel(), spread.astype(np.float32).ravel()
 
 
-def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Normal noise, float32, as sums of four random bytes: a fifth of the time, no tail beyond 3.4 sigma."""
-    n = math.prod(shape)
-    words = rng.integers(0, 2**64, size=-(-n // 2), dtype=np.uint64)
-    quarters = words.view(np.uint8)[: 4 * n].reshape(4, n)
-    total = quarters[0].astype(np.float32)
-    for quarter in quarters[1:]:
-        total += quarter
-    total -= 4 * 127.5
-    total *= 1 / math.sqrt(4 * (256**2 - 1) / 12)
-    return total.reshape(shape)
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _vignette(height: int, width: int, strength: float) -> np.ndarray:
-    """Factors (H, W, 1) of grey levels: light falls with the radius squared, by `strength` in the corners."""
+    """Factors (H, W) of grey levels: light falls with the radius squared, by `strength` in the corners."""
+    if strength == 0:
+        return np.empty((0, 0), np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32) ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
     light = 1 - np.float32(strength / 2) * (y[:, None] + x[None])
-    return (light ** np.float32(1 / _DISPLAY))[..., None]
+    return light ** np.float32(1 / _DISPLAY)
+
+
+@lru_cache(maxsize=256)
+def _shifts(blur: float, length: float, angle: float) -> tuple[Shifts, Shifts, Shifts]:
+    """Return a Gaussian of `blur` along rows and columns, and a smear of `length` [px]."""
+    reach = max(1, round(3 * blur)) if blur > 0 else 0
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(blur, 0.1)) ** 2)[None]
+    bell /= bell.sum()
+    kernel = _smear(length, angle) if length > 0 else np.ones((1, 1))
+    return Shifts.of(bell), Shifts.of(bell.T), Shifts.of(kernel)
 
 
 def _smear(length: float, angle: float) -> np.ndarray:
