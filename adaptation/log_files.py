@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | Non
         command_names = joint_names
         chosen = [c for c in reader.connections if c.topic in (states, commands)]
         for connection, nanoseconds, raw in reader.messages(chosen):
-            message = reader.deserialize(raw, connection.msgtype)
+            message: Any = reader.deserialize(raw, connection.msgtype)  # classes made from the bag
             at = nanoseconds * 1e-9
             if connection.topic == states:
                 state_names = tuple(message.name)
@@ -210,7 +211,7 @@ def _command_topic(path: Path, types: dict[str, str], states: str, wanted: str |
     return found[0]
 
 
-def _command(message, kind: str) -> tuple[tuple[str, ...], np.ndarray | None]:
+def _command(message: Any, kind: str) -> tuple[tuple[str, ...], np.ndarray | None]:
     """Joint names and target of one command message; a trajectory counts with its last point."""
     if kind == "std_msgs/msg/Float64MultiArray":
         return (), np.array(message.data)
