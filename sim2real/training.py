@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sim2real.parsing import parse, stages
 
 
 def train(arguments: list[str]) -> int:
-    """Train a camera policy in randomised simulation."""
+    """Train a policy in randomised simulation; from state with --observation state, else from a camera."""
+    resumed = _value(arguments, "--resume")
+    if resumed is not None:
+        return _resume(arguments, Path(resumed))
+    if _value(arguments, "--observation") == "state":
+        return _from_state(arguments)
     from policies.train import TrainConfig
     from policies.train import train as run
 
@@ -15,3 +22,52 @@ def train(arguments: list[str]) -> int:
         bundle = run(config, progress)
     print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
     return 0
+
+
+def _from_state(arguments: list[str]) -> int:
+    import tyro
+
+    from policies.recipes import state_recipe
+    from policies.state_run import STAGES, StateRunConfig, train_state
+
+    task, robot = _value(arguments, "--task") or "reach", _value(arguments, "--robot") or "franka_panda"
+    # the table's recipe becomes the default of each of its options
+    recipe = state_recipe(task, robot)
+    default = StateRunConfig(tyro.MISSING, task=task, robot=robot, recipe=recipe)
+    config = tyro.cli(StateRunConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default)
+    with stages(STAGES) as progress:
+        bundle = train_state(config, progress)
+    _tell(bundle, config.out)
+    return 0
+
+
+def _resume(arguments: list[str], path: Path) -> int:
+    if len(arguments) > 2 or (len(arguments) == 2 and arguments[0] != "--resume"):
+        raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
+    from policies.state_run import STAGES, resume_state
+
+    with stages(STAGES) as progress:
+        bundle = resume_state(path, progress)
+    _tell(bundle, path)
+    return 0
+
+
+def _tell(bundle, out: Path) -> None:
+    metrics = bundle.provenance["metrics"]
+    found = metrics["judgement"]
+    print(
+        f"trained '{bundle.name}' for '{bundle.task}': {out / 'best'}  (SHA-256 {bundle.hash[:12]}…)\n"
+        f"success {found['success']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['episodes']} fresh "
+        f"episodes ({found['randomise']}), held to the end; {metrics['train_seconds']:.0f} s, "
+        f"{metrics['train_cpu_seconds']:.0f} s of processor time, {metrics['env_steps']} environment steps"
+    )
+
+
+def _value(arguments: list[str], option: str) -> str | None:
+    """Value of `option` among `arguments`; None if it is not there."""
+    for index, argument in enumerate(arguments):
+        if argument == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if argument.startswith(f"{option}="):
+            return argument.split("=", 1)[1]
+    return None

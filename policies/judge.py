@@ -1,0 +1,183 @@
+"""Judge a policy strictly: on fresh seeds, and success only counts when it is held to the end of the episode.
+
+A training episode ends when success has lasted for the task's hold time; a policy that then lets the cube roll
+away looks good there. Here every episode runs for its whole time limit, and what counts is its last moments.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import gymnasium as gym
+import numpy as np
+from scipy.stats import binomtest
+
+from sim.env import ArmEnv
+from sim.parameters import ParameterSpace
+from sim.tasks import load_task
+from sim.vector import ArmVectorEnv
+
+JUDGE_SEEDS = 1_500_000_000
+"""Episodes that judge a finished policy start here; training's seeds are below `TRAINING_SEEDS`."""
+VALIDATION_SEEDS = 1_200_000_000
+"""Episodes that choose between the checkpoints of one run."""
+TRAINING_SEEDS = 1_000_000_000
+"""Training draws its seeds below this."""
+
+EXPERT = "expert"
+"""Name of the expert's action among the observations of `Labelled`."""
+
+Act = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+"""A policy over many arms: arrays (B, …) by name to actions (B, a)."""
+
+
+@dataclass(frozen=True)
+class LastingEnv:
+    """An environment by value whose episodes are not ended by success; calling it makes one."""
+
+    task: str
+    """Name in `TASKS`."""
+    robot: str = "franka_panda"
+    """Name in `ROBOTS`."""
+    space: str | ParameterSpace = "full"
+    """Preset or parameter space."""
+    observation: str | tuple[str, ...] = "state"
+    """One of the task's named observations, or names of arrays."""
+
+    def arm(self) -> ArmEnv:
+        """Make the bare environment."""
+        task = load_task(self.task)
+        vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
+        return ArmEnv(task, self.robot, self.space, self.observation)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays that a policy is given."""
+        return self.observation if not isinstance(self.observation, str) else self._named()
+
+    def _named(self) -> tuple[str, ...]:
+        return tuple(load_task(self.task).observations[str(self.observation)])
+
+    def __call__(self) -> gym.Env:
+        """Make the environment, with the expert's action beside what a policy is given."""
+        return Labelled(self.arm())
+
+
+class Labelled(gym.Wrapper):
+    """An environment whose observation also holds `expert`, what the scripted expert would do now."""
+
+    def __init__(self, arm: ArmEnv):
+        super().__init__(arm)
+        self._arm = arm
+        assert isinstance(arm.observation_space, gym.spaces.Dict)
+        self.observation_space = gym.spaces.Dict({**arm.observation_space.spaces, EXPERT: arm.action_space})
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """Reset the environment; see `ArmEnv.reset`."""
+        observation, info = self._arm.reset(seed=seed, options=options)
+        return {**observation, EXPERT: self._arm.expert()}, info
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Step the environment; see `ArmEnv.step`."""
+        observation, reward, terminated, truncated, info = self._arm.step(action)
+        return {**observation, EXPERT: self._arm.expert()}, reward, terminated, truncated, info
+
+    def cpu_seconds(self) -> tuple[int, float]:
+        """Return this process's number and its processor seconds so far."""
+        return os.getpid(), time.process_time()
+
+
+def worker_seconds(arms: ArmVectorEnv) -> float:
+    """Processor seconds [s] that the processes of `arms` have used so far."""
+    return sum(dict(arms.call("cpu_seconds")).values())
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How often a policy succeeded, and under what."""
+
+    success: float
+    """Share of the episodes that ended in success, held for the task's hold time up to the very end."""
+    low: float
+    """Lower end of the 95 % Wilson interval."""
+    high: float
+    """Upper end."""
+    successes: int
+    """How many did."""
+    episodes: int
+    """Of how many."""
+    touched: float
+    """Share that had success for the hold time at some moment: what a lenient judge would report."""
+    randomise: str
+    """What varied."""
+    first_seed: int
+    """Episode k had this seed plus k."""
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.success:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.episodes} ({self.randomise})"
+
+
+def judge(act: Act, arms: ArmVectorEnv, make: LastingEnv, episodes: int, first_seed: int = JUDGE_SEEDS) -> Judgement:
+    """Run `episodes` episodes of `act` in `arms`, environments made by `make`; episode k has seed `first_seed` + k.
+
+    Which environment runs an episode makes no difference to it.
+
+    Raises:
+        ValueError: if there is no episode to run.
+    """
+    if episodes < 1:
+        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+    task = load_task(make.task)
+    steps = round(task.time_limit * task.action.rate_hz)
+    hold = max(1, round(task.hold_time * task.action.rate_hz))
+    names = make.names()
+    lasted = touched = 0
+    for wave in range(0, episodes, arms.num_envs):
+        seen, _ = arms.reset(seed=first_seed + wave)
+        running = np.arange(arms.num_envs) < episodes - wave
+        held = np.zeros(arms.num_envs, int)
+        longest = np.zeros(arms.num_envs, int)
+        for step in range(steps):
+            seen, _, terminated, truncated, infos = arms.step(act({name: seen[name] for name in names}))
+            near = near_goal(infos, arms.num_envs)
+            held = np.where(near & running, held + 1, np.where(running, 0, held))
+            longest = np.maximum(longest, held)
+            ended = terminated | truncated
+            if step < steps - 1:
+                held[ended & running] = 0  # failed: whatever runs there now is another episode
+                running &= ~ended
+                if not running.any():
+                    break
+        lasted += int((running & (held >= hold)).sum())
+        touched += int((longest >= hold).sum())
+    interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
+    return Judgement(
+        lasted / episodes,
+        float(interval.low),
+        float(interval.high),
+        lasted,
+        episodes,
+        touched / episodes,
+        make.space if isinstance(make.space, str) else make.space.name,
+        first_seed,
+    )
+
+
+def near_goal(infos: dict, count: int) -> np.ndarray:
+    """Read from the vector environment's `infos` which of `count` arms are where they should be, (count,) bool."""
+    near = np.zeros(count, bool)
+    if "near" in infos:
+        near |= infos["near"].astype(bool) & infos["_near"]
+    if "final_info" in infos:  # of arms whose episode has just ended; `near` is then of the last moment
+        final = infos["final_info"]
+        if isinstance(final, dict):
+            near |= np.asarray(final["near"], bool) & final["_near"]
+        else:
+            near |= np.array([bool(info and info.get("near")) for info in final])
+    return near

@@ -1,0 +1,279 @@
+"""One training run from state: rounds of imitation, a checkpoint after each, then the judge and the bundles.
+
+Killed at any moment, a run resumes from its newest checkpoint and ends with the same weights to the bit as one
+that was left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+
+from policies.bundle import PolicyBundle
+from policies.export import Contract, export_bundle
+from policies.imitation import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
+from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.provenance import provenance
+from policies.recipes import StateRecipe, state_recipe
+from policies.run_folder import RunFolder, refuse_existing
+from policies.state_network import StateNetwork
+from sim.catalogue import parameter_space
+from sim.parameters import PRESETS, ParameterSpace
+from sim.robot import load_robot
+from sim.tasks import load_task
+from sim.vector import ArmVectorEnv
+
+Progress = Callable[[str, float, str], None]
+"""Called with the stage, the share of it that is done, and a short text."""
+STAGES = ("rounds", "judge", "bundle")
+PARITY_RECORDS = 1_000
+NEVER = float("nan")
+
+
+@dataclass(frozen=True)
+class StateRunConfig:
+    """How a state policy is trained."""
+
+    out: Path
+    """Folder of the run; must not exist."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    observation: str = "state"
+    """What the policy sees: `state` (this trainer), or `camera`."""
+    randomise: str = "full"
+    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    name: str = ""
+    """Name of the policy in reports; by default that of the folder."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that simulate."""
+    judge_episodes: int = 200
+    """Fresh episodes on which the finished policy is judged."""
+    recipe: StateRecipe = field(default_factory=lambda: state_recipe("reach", "franka_panda"))
+    """How it is learned; tuned for each task and arm."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        refuse_existing(self.out)
+        if self.workers < 1 or self.judge_episodes < 1:
+            raise ValueError(f"workers ({self.workers}) and judge_episodes ({self.judge_episodes}) must be at least 1")
+        self.recipe.validate()
+        state_recipe(self.task, self.robot, self.observation)
+        self.environment().arm().close()
+
+    def space(self) -> ParameterSpace:
+        """The parameter space to train on."""
+        if self.randomise.endswith(".json"):
+            return ParameterSpace.from_json(self.randomise)
+        if self.randomise not in PRESETS:
+            raise ValueError(
+                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
+                "or the path of a .json parameter space"
+            )
+        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+    def environment(self) -> LastingEnv:
+        """What the policy is trained and judged in."""
+        return LastingEnv(self.task, self.robot, self.space(), self.observation)
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> StateRunConfig:
+        """Build from what `to_dict` returned."""
+        recipe = {**data["recipe"], "hidden": tuple(data["recipe"]["hidden"])}
+        return cls(**{**data, "out": Path(data["out"]), "recipe": StateRecipe(**recipe)})
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run's network comes from."""
+
+    network: Callable[[StateNetwork, Records], Restraint] = field(default=lambda network, records: FREE)
+    """Called with a fresh network, its normaliser fitted, and the first round's records; changes it in place."""
+    provenance: dict = field(default_factory=dict)
+    """What the bundle's manifest says about it."""
+
+
+SCRATCH = Start()
+
+
+def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRATCH) -> PolicyBundle:
+    """Train a state policy in a new folder.
+
+    Raises:
+        ValueError: if the configuration makes no sense; nothing has been written then.
+    """
+    config.validate()
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
+    return _Run(config, folder, start, progress).finish()
+
+
+def resume_state(path: Path, progress: Progress, start: Start = SCRATCH) -> PolicyBundle:
+    """Go on with the run in `path` from its newest checkpoint.
+
+    Raises:
+        RunError: if there is no unfinished run.
+    """
+    folder = RunFolder.open(path)
+    config = StateRunConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    return _Run(config, folder, start, progress).finish()
+
+
+class _Run:
+    """One process's part of a run: everything that outlives it is in the folder."""
+
+    def __init__(self, config: StateRunConfig, folder: RunFolder, start: Start, progress: Progress):
+        self._config, self._folder, self._start, self._progress = config, folder, start, progress
+        self._make = config.environment()
+        self._env = self._make.arm()
+        self._env.close()
+        torch.set_num_threads(1)  # layers this small gain nothing from a second thread, and results stay the same
+
+    def finish(self) -> PolicyBundle:
+        config, recipe = self._config, self._config.recipe
+        began, cpu_began = time.monotonic(), time.process_time()
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
+        network = StateNetwork.for_specs(self._env.observation_spec, self._env.action_spec, recipe.hidden)
+        optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+        state = self._folder.load_state()
+        done = state["rounds"] if state else 0
+        spent = state["spent"] if state else {"seconds": 0.0, "cpu_seconds": 0.0}
+        rows: list[dict[str, float]] = state["rows"] if state else []
+        parts = self._folder.load_rounds(done)
+        restraint = FREE
+        if state:
+            network.fit_normaliser(row_of(network, parts[0]))
+            restraint = self._start.network(network, parts[0])
+            network.load_state_dict(state["network"])
+            optimiser.load_state_dict(state["optimiser"])
+        best: dict[str, Any] = state["best"] if state else {"success": -1.0, "round": -1, "network": {}}
+        hold = load_task(config.task).hold_time + recipe.linger
+        hold_steps = max(1, round(hold * self._env.action_spec.rate_hz))
+        names = self._make.names()
+        for round_ in range(done, recipe.rounds):
+            # fresh worlds: PyBullet keeps some 1e-4 rad/s of an arm's past through a reset, too much for a resumed
+            # run to be the same
+            with closing(_arms(self._make, recipe.envs, config.workers)) as arms:
+                report = partial(self._report, round_)
+                records = collect(
+                    arms, network, recipe, round_, config.seed, hold_steps, partial(report, 0.0, "collect"), names
+                )
+                if round_ == 0:
+                    network.fit_normaliser(row_of(network, records))
+                    restraint = self._start.network(network, records)
+                self._folder.save_round(round_, records)
+                parts.append(records)
+                told, everything = partial(report, 0.5, "fit"), joined(parts)
+                loss = fit(network, optimiser, everything, recipe, round_, config.seed, told, restraint)
+                rate, low, high = NEVER, NEVER, NEVER
+                if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
+                    found = judge(as_policy(network), arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
+                    rate, low, high = found.success, found.low, found.high
+                    if rate >= best["success"]:  # of equals the later one: it has seen more
+                        best = {"success": rate, "round": round_, "network": _copy(network)}
+                spent["cpu_seconds"] += worker_seconds(arms)
+            now = {
+                "seconds": spent["seconds"] + time.monotonic() - began,
+                "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began,
+            }
+            rows.append(
+                {
+                    "round": round_ + 1,
+                    "env_steps": (round_ + 1) * recipe.envs * recipe.round_steps,
+                    "gradient_steps": sum(recipe.gradient_steps_of(i) for i in range(round_ + 1)),
+                    "expert_share": recipe.share_of_expert(round_),
+                    "loss": loss,
+                    "success": rate,
+                    "low": low,
+                    "high": high,
+                    **now,
+                }
+            )
+            self._folder.save_state(
+                {
+                    "rounds": round_ + 1,
+                    "network": network.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "rows": rows,
+                    "best": best,
+                    "spent": now,
+                }
+            )
+            self._folder.write_metrics(rows, purge_from=round_ + 1 if round_ == done and done else None)
+        self._progress("judge", 0.0, "")
+        last_weights = _copy(network)
+        network.load_state_dict(best["network"])
+        with closing(_arms(self._make, recipe.envs, config.workers)) as arms:
+            judgement = judge(as_policy(network), arms, self._make, config.judge_episodes, JUDGE_SEEDS)
+        self._progress("judge", 1.0, f"success {judgement}")
+        metrics = {
+            "judgement": judgement.to_dict(),
+            "best_round": best["round"] + 1,
+            "env_steps": recipe.total_steps,
+            "train_seconds": rows[-1]["seconds"],
+            "train_cpu_seconds": rows[-1]["cpu_seconds"],
+        }
+        bundle = self._export("best", network, best["network"], parts, metrics)
+        self._export("last", network, last_weights, parts, metrics)
+        self._folder.write_json("metrics.json", metrics)
+        self._progress("bundle", 1.0, str(config.out / "best"))
+        return bundle
+
+    def _report(self, round_: int, part: float, what: str, share: float, text: str) -> None:
+        done = (round_ + part + 0.5 * share) / self._config.recipe.rounds
+        self._progress("rounds", min(done, 1.0), f"round {round_ + 1}: {what} {text}".rstrip())
+
+    def _export(
+        self, folder: str, network: StateNetwork, weights: dict, parts: list[Records], metrics: dict
+    ) -> PolicyBundle:
+        network.load_state_dict(weights)
+        newest = parts[-1]
+        rows = np.linspace(0, len(newest["expert"]) - 1, min(PARITY_RECORDS, len(newest["expert"]))).astype(int)
+        config, env = self._config, self._env
+        bundle = export_bundle(
+            config.name or config.out.name,
+            network,
+            Contract(config.task, env.observation_spec, env.action_spec, env.robot, {}),
+            {name: newest[name][rows] for name in env.observation_spec.names},
+            network.architecture(),
+            {
+                "config": config.to_dict(),
+                "parameter_space": config.space().to_dict(),
+                "metrics": metrics,
+                **self._start.provenance,
+                **self._folder.read_json("provenance.json"),
+            },
+        )
+        path = config.out / folder
+        shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
+        bundle.save(path)
+        return bundle
+
+
+def _arms(make: LastingEnv, count: int, workers: int) -> ArmVectorEnv:
+    return ArmVectorEnv(make, count, workers, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _copy(network: StateNetwork) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in network.state_dict().items()}
