@@ -20,7 +20,7 @@ from sim.bodies import RigidBody, Shape
 from sim.camera import CameraModel, as_matrix
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.looks import LooksRanges, sample_looks, texture_pool
-from sim.render import Body, Frame, Scene
+from sim.render import Body, Frame, Scene, StillPicture
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 from sim.world import TABLE_CENTRE, TABLE_SIZE
@@ -43,6 +43,8 @@ class Posed(Protocol):
 
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
+DRAWN_ANEW = 2
+"""Pictures of an episode that a camera draws whole before it keeps what stands still: some episodes have no more."""
 ARM = "arm"
 """The group of bodies that is the arm."""
 
@@ -111,6 +113,8 @@ class Imaging:
         visuals = load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
         self._links = np.array([robot.tree.links.index(link) for link in visuals])
         self._arm = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
+        self._arm_moves = robot.tree.moves[self._links]
+        self._ee = robot.tree.links.index(robot.ee_link)
         self._scenes: dict[tuple, Scene] = {}
 
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
@@ -135,44 +139,75 @@ class Imaging:
         self._T[len(self._arm), :3, 3] = (*TABLE_CENTRE, parameters["table_height"] - TABLE_SIZE[2] / 2)
         self._T[len(self._arm) + 1, :3, 3] = (0.0, 0.0, FLOOR_HEIGHT)
         self._scales = np.ones((len(self._scene.bodies), 3))
-        shapes = [shape for body in bodies for shape in body.shapes]
-        for row, shape in enumerate(shapes, start=fixed):
+        shapes = [(shape, body.mass > 0) for body in bodies for shape in body.shapes]
+        self._moving = np.zeros(len(self._scene.bodies), np.bool_)
+        self._moving[: len(self._arm)] = self._arm_moves
+        for row, (shape, moves) in enumerate(shapes, start=fixed):
             self._scales[row] = _scale(shape)
+            self._moving[row] = moves
+        self._drawn = dict.fromkeys(self._nominal_cameras, 0)
+        self._still: dict[str, StillPicture] = {}
+        self._stood: dict[str, np.ndarray] = {}
 
-    def frame(self, state: Posed, name: str, rows: tuple[int, int] | None = None) -> Frame:
+    def frame(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
         """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation.
 
         Args:
             state: the world, or a moment of it.
             name: of the camera.
             rows: first and last + 1 of the rows to draw; all by default.
+            out: where to draw; a new frame by default.
         """
         camera = self.cameras[name]
-        if rows is not None:
-            K = np.array(camera.K)
-            K[1, 2] -= rows[0]
-            camera = replace(camera, height=rows[1] - rows[0], K=as_matrix(K))
-        arm = len(self._arm)
         poses = self._robot.link_poses(state.q, state.opening)
-        self._T[:arm] = poses[self._links]
-        row = arm + 2
-        for body in self._bodies:
-            position, quat = state.pose(body.name)
-            R = quat_matrix(quat)
-            for shape in body.shapes:
-                self._T[row, :3, :3] = R
-                self._T[row, :3, 3] = position + R @ shape.position
-                row += 1
-        T_base_ee = poses[self._robot.tree.links.index(self._robot.ee_link)]
+        self._pose_bodies(state, poses)
+        shadow = self._looks.shadow and self.config.shadows
+        still = self._still.get(name)
+        if still is None and camera.T_base_camera is not None:
+            self._drawn[name] += 1
+            if self._drawn[name] > DRAWN_ANEW:
+                still = self._still[name] = self._scene.still(
+                    self._T,
+                    camera,
+                    self._looks,
+                    moving=self._moving,
+                    supersample=self.config.supersample,
+                    shadow=shadow,
+                    scales=self._scales,
+                )
         return self._scene.render(
             self._T,
             camera,
             self._looks,
             supersample=self.config.supersample,
-            shadow=self._looks.shadow and self.config.shadows,
-            T_base_ee=T_base_ee,
+            shadow=shadow,
+            T_base_ee=poses[self._ee],
             scales=self._scales,
+            out=out,
+            rows=rows,
+            still=still,
         )
+
+    def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
+        """Put the arm and all bodies where they are; one that should not have moved ends the still pictures."""
+        arm = len(self._arm)
+        self._T[:arm] = link_poses[self._links]
+        row = arm + 2
+        for body in self._bodies:
+            position, quat = state.pose(body.name)
+            if body.mass == 0:
+                stood = self._stood.get(body.name)
+                if stood is position:  # nothing was written since
+                    row += len(body.shapes)
+                    continue
+                if stood is not None and not np.array_equal(stood, position):
+                    self._still.clear()
+                self._stood[body.name] = position
+            R = quat_matrix(quat)
+            for shape in body.shapes:
+                self._T[row, :3, :3] = R
+                self._T[row, :3, 3] = position + R @ shape.position
+                row += 1
 
     def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator) -> Frame:
         """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
@@ -185,9 +220,11 @@ class Imaging:
         if len(states) == 1:
             frame = self.frame(states[0], name)
         else:
-            edges = np.linspace(0, self.cameras[name].height, len(states) + 1).round().astype(int).tolist()
-            strips = [self.frame(s, name, rows) for s, rows in zip(states, itertools.pairwise(edges))]
-            frame = Frame(*(np.concatenate(parts) for parts in zip(*strips)))
+            camera = self.cameras[name]
+            edges = np.linspace(0, camera.height, len(states) + 1).round().astype(int).tolist()
+            frame = Frame.empty(camera.height, camera.width)
+            for state, rows in zip(states, itertools.pairwise(edges)):
+                self.frame(state, name, rows, frame)
         rgb = frame.rgb
         if name in self._lenses:
             import cv2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -99,6 +100,14 @@ class LinkTree:
                 kinds.append(kind)
                 joints.append(list(joint_names).index(name) if kind else -1)
         return cls(tuple(names), np.array(parents), np.array(fixed), np.array(axes), np.array(kinds), np.array(joints))
+
+    @cached_property
+    def moves(self) -> np.ndarray:
+        """(L,) bool: whether a joint lies between the root and each link."""
+        moves = self.kind != 0
+        for i, parent in enumerate(self.parent):
+            moves[i] |= parent >= 0 and moves[parent]
+        return moves
 
     def poses(self, q: np.ndarray) -> np.ndarray:
         """Compute the poses (L, 4, 4), link -> root, at joint positions `q` [rad or m]."""

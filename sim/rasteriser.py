@@ -100,6 +100,21 @@ class Placement(NamedTuple):
     """(B, 3): turn the mesh's normals into the scaled body's."""
     spheres: np.ndarray
     """(B, 4): centre in the camera frame and radius [m]."""
+    shadow_cut: np.ndarray
+    """(2, 2): along each axis of the shadow map, where it begins [m] and how fine it is [texels/m]."""
+
+
+@njit(cache=True, nogil=True)
+def light_axes(direction):
+    """Axes (3, 3) of the shadow map under the light from `direction` (3,): columns, rows, towards the light."""
+    zx, zy, zz = direction[0], direction[1], direction[2]
+    if abs(zz) < 0.9:  # x axis of the map: across the light and the axis it is farthest from
+        xx, xy, xz = -zy, zx, 0.0 * zx
+    else:
+        xx, xy, xz = zz, 0.0 * zz, -zx
+    n = 1.0 / math.sqrt(xx * xx + xy * xy + xz * xz)
+    xx, xy, xz = xx * n, xy * n, xz * n
+    return np.array(((xx, xy, xz), (zy * xz - zz * xy, zz * xx - zx * xz, zx * xy - zy * xx), (zx, zy, zz)))
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +129,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
     """
     if not (np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()):
         return math.nan
-    to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres = placement
+    to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres, shadow_cut = placement
     B = T_base_bodies.shape[0]
     C = T_base_camera
     for b in range(B):
@@ -142,14 +157,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
     if shadow_size == 0 or light_directions.shape[0] == 0:
         return 0.0
 
-    zx, zy, zz = light_directions[0, 0], light_directions[0, 1], light_directions[0, 2]
-    if abs(zz) < 0.9:  # x axis of the map: across the light and the axis it is farthest from
-        xx, xy, xz = -zy, zx, 0.0 * zx
-    else:
-        xx, xy, xz = zz, 0.0 * zz, -zx
-    n = 1.0 / math.sqrt(xx * xx + xy * xy + xz * xz)
-    xx, xy, xz = xx * n, xy * n, xz * n
-    L = np.array(((xx, xy, xz), (zy * xz - zz * xy, zz * xx - zx * xz, zx * xy - zy * xx), (zx, zy, zz)))
+    L = light_axes(light_directions[0])
     low = np.full(2, np.inf)
     high = np.full(2, -np.inf)
     for b in range(B):
@@ -169,6 +177,7 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
     for i in range(2):
         gain[i] = (shadow_size - 4) / (high[i] - low[i])  # two empty texels round the edge: outside is lit
         texel = max(texel, 1.0 / gain[i])
+        shadow_cut[i, 0], shadow_cut[i, 1] = low[i], gain[i]
     for b in range(B):
         T, s = T_base_bodies[b], scales[b]
         for i in range(3):
@@ -268,22 +277,20 @@ def _clip(corners, fx, skew, cx, fy, cy, value, depth, ids):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids):
-    """Find the nearest front-facing triangle of every sample.
+    """Find the nearest front-facing triangle of every sample, where it is nearer than what is there already.
 
     Args:
         geometry: the triangles.
         placement: their poses.
-        visible: (B,) bool.
+        visible: (B,) bool: the bodies to draw.
         K: (3, 3) intrinsics of this sample grid; integer coordinates are sample centres.
         screen: (V, 3) float32, workspace.
         queue: (T + 1,) int32, workspace.
-        inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.
-        ids: (H, W) int32, out: the triangle; -1 where there is nothing.
+        inverse_depth: (H, W) float32, in and out [1/m]; 0 where there is nothing.
+        ids: (H, W) int32, in and out: the triangle; -1 where there is nothing.
     """
     height, width = ids.shape
     fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
-    inverse_depth[:] = 0
-    ids[:] = -1
     # the four sides of the picture as planes through the camera: (x, y, z) points inwards
     sides = np.array(
         (

@@ -7,15 +7,15 @@ camera. Images are the ideal ones of a rectified camera: lens distortion is not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from sim.camera import CameraModel
 from sim.meshes import Mesh
-from sim.rasteriser import Appearance, Geometry, Placement, draw_shadow_map, place, rasterise
-from sim.shading import shade
+from sim.rasteriser import Appearance, Geometry, Placement, draw_shadow_map, light_axes, place, rasterise
+from sim.shading import NOTHING_STILL, Still, see_by_light, shade
 
 
 class RenderError(ValueError):
@@ -140,6 +140,21 @@ class Frame(NamedTuple):
         )
 
 
+@dataclass(frozen=True, eq=False)
+class StillPicture:
+    """What a camera that stands still sees of the bodies that do; other bodies are drawn over it.
+
+    Good for as long as camera, looks, scales and the poses of these bodies stay as they are.
+    """
+
+    seen: Still
+    """The picture."""
+    over_it: np.ndarray
+    """(B,) bool: the bodies that are left to draw."""
+    supersample: int
+    """Samples a side that it was drawn with."""
+
+
 class Scene:
     """Bodies prepared for rendering, with the buffers it takes.
 
@@ -228,6 +243,8 @@ class Scene:
         T_base_ee: np.ndarray | None = None,
         scales: np.ndarray | None = None,
         out: Frame | None = None,
+        rows: tuple[int, int] | None = None,
+        still: StillPicture | None = None,
     ) -> Frame:
         """Render one frame.
 
@@ -240,6 +257,8 @@ class Scene:
             T_base_ee: (4, 4), for a camera on the wrist.
             scales: (B, 3) factors of the meshes along their own axes; default 1.
             out: a frame to write into; otherwise a new one is returned.
+            rows: first row, and one past the last, to draw; the others are left as they are in `out`.
+            still: what `still` returned for the same camera, looks, scales and shadow.
 
         Raises:
             RenderError: if an array has the wrong shape, or a pose is not finite.
@@ -250,13 +269,26 @@ class Scene:
         sizes = self._unit_scales if scales is None else np.ascontiguousarray(scales, np.float64)
         frame = Frame.empty(camera.height, camera.width) if out is None else out
         self._check(poses, sizes, looks, supersample, frame, camera)
-        K = np.array(camera.K)
-        if supersample == 2:
-            K[:2, :2] *= 2
-            K[:2, 2] = 2 * K[:2, 2] + 0.5
+        first, last = (0, camera.height) if rows is None else rows
+        if not 0 <= first < last <= camera.height:
+            raise RenderError(f"scene: rows {first} to {last} of a picture with {camera.height}")
+        if still is not None and (
+            still.supersample != supersample or still.seen.rgb.shape != (camera.height, camera.width, 3)
+        ):
+            raise RenderError("scene: the still picture was drawn for another size or supersample; draw it anew")
+        K = _sample_matrix(camera, supersample, first)
         shadow = looks.shadow if shadow is None else shadow
         placement = self._placement(len(looks.light_directions))
-        inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
+        inverse_depth, ids = self._sample_buffers((last - first) * supersample, camera.width * supersample)
+        if still is None:
+            known, chosen = NOTHING_STILL, looks.visible
+            inverse_depth.fill(0)
+            ids.fill(-1)
+        else:
+            known = still.seen if rows is None else still.seen.rows(first, last, supersample)
+            chosen = still.over_it
+            inverse_depth[:] = known.inverse_depth
+            ids[:] = known.ids
         shadow_map = self._shadow_buffer(camera)
         texel = place(
             self._geometry,
@@ -273,7 +305,7 @@ class Scene:
             raise RenderError(
                 f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
             )
-        rasterise(self._geometry, placement, looks.visible, K, self._screen, self._queue, inverse_depth, ids)
+        rasterise(self._geometry, placement, chosen, K, self._screen, self._queue, inverse_depth, ids)
         if texel > 0:
             draw_shadow_map(self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map)
         shade(
@@ -283,13 +315,56 @@ class Scene:
             self.textures,
             K,
             supersample,
+            first,
+            camera.height,
             texel,
             shadow_map,
             inverse_depth,
             ids,
-            *frame,
+            known,
+            *(frame if rows is None else (array[first:last] for array in frame)),
         )
         return frame
+
+    def still(
+        self,
+        T_base_bodies: np.ndarray,
+        camera: CameraModel,
+        looks: Looks | None = None,
+        *,
+        moving: np.ndarray,
+        supersample: int = 1,
+        shadow: bool | None = None,
+        scales: np.ndarray | None = None,
+    ) -> StillPicture:
+        """Draw, for many frames of a camera fixed in the base frame, what will not move meanwhile.
+
+        Args:
+            T_base_bodies: as for `render`.
+            camera: as for `render`.
+            looks: as for `render`.
+            moving: (B,) bool: bodies whose pose will change. With shadow, those that cast one count as moving, too.
+            supersample: as for `render`.
+            shadow: as for `render`.
+            scales: as for `render`.
+
+        Raises:
+            RenderError: if an array has the wrong shape, or a pose is not finite.
+            SpecError: if the camera is not fixed.
+        """
+        looks = self.nominal_looks if looks is None else looks
+        shadow = looks.shadow if shadow is None else shadow
+        over_it = np.array(moving, np.bool_)
+        if shadow:
+            over_it |= self._geometry.casts_shadow
+        background = replace(looks, visible=looks.visible & ~over_it)
+        frame = self.render(T_base_bodies, camera, background, supersample=supersample, shadow=False, scales=scales)
+        inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
+        light = np.empty((camera.height, camera.width, 3), np.float32)
+        axes = light_axes(looks.light_directions[0])
+        see_by_light(_sample_matrix(camera, supersample), supersample, camera.pose(), axes, inverse_depth, ids, light)
+        seen = Still(inverse_depth.copy(), ids.copy(), *frame, light)
+        return StillPicture(seen, looks.visible & over_it, supersample)
 
     def _check(
         self,
@@ -319,7 +394,7 @@ class Scene:
     def _placement(self, lights: int) -> Placement:
         if lights not in self._placements:
             B = len(self.bodies)
-            shapes = ((B, 3, 4), (B, 3, 4), (B, 3, 4), (B, 3, 3), (B, lights, 3), (B, 3), (B, 4))
+            shapes = ((B, 3, 4), (B, 3, 4), (B, 3, 4), (B, 3, 3), (B, lights, 3), (B, 3), (B, 4), (2, 2))
             self._placements[lights] = Placement(*(np.zeros(shape) for shape in shapes))
         return self._placements[lights]
 
@@ -336,6 +411,16 @@ class Scene:
             shape = (height, width)
             self._samples[shape] = (np.empty(shape, np.float32), np.empty(shape, np.int32))
         return self._samples[height, width]
+
+
+def _sample_matrix(camera: CameraModel, supersample: int, first_row: int = 0) -> np.ndarray:
+    """Intrinsics (3, 3) of the grid of samples, whose row 0 is the first of pixel row `first_row`."""
+    K = np.array(camera.K)
+    K[1, 2] -= first_row
+    if supersample == 2:
+        K[:2, :2] *= 2
+        K[:2, 2] = 2 * K[:2, 2] + 0.5
+    return K
 
 
 def _pack(bodies: tuple[Body, ...]) -> Geometry:

@@ -6,6 +6,7 @@ Pure functions like those of `sim/rasteriser.py`, which finds what is visible.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,6 +16,71 @@ _STEEPEST = 60.0
 _BYTE = 1.0 / 255.0
 _BIAS = 0.35
 """Part of a texel by which a surface must be overshadowed: curved surfaces are facets in the map."""
+
+
+_EMPTY = np.float32(-1e29)
+"""Below this, a texel of the shadow map holds no body."""
+
+
+class Still(NamedTuple):
+    """What a camera that stands still sees of the bodies that do: where nothing is before it, it is the picture."""
+
+    inverse_depth: np.ndarray
+    """(samples H, samples W) float32 [1/m]."""
+    ids: np.ndarray
+    """(samples H, samples W) int32."""
+    rgb: np.ndarray
+    """(H, W, 3) uint8, in full light."""
+    depth: np.ndarray
+    """(H, W) float32 [m]."""
+    segmentation: np.ndarray
+    """(H, W) int16."""
+    light: np.ndarray
+    """(H, W, 3) float32: where the shadow map sees a pixel's first sample [m], along its columns and rows; then 1
+    if that does not tell whether the pixel is in shadow, because it shows several triangles, else 0."""
+
+    def rows(self, first: int, last: int, samples: int) -> Still:
+        """Return the pixel rows from `first` to before `last`, at `samples` samples a side."""
+        coarse, fine = slice(first, last), slice(samples * first, samples * last)
+        return Still(self.inverse_depth[fine], self.ids[fine], *(array[coarse] for array in self[2:]))
+
+
+NOTHING_STILL = Still(
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.int32),
+    np.empty((0, 0, 3), np.uint8),
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.int16),
+    np.empty((0, 0, 3), np.float32),
+)
+"""For cameras that move, and pictures that are drawn once."""
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def see_by_light(K, samples, T_base_camera, axes, inverse_depth, ids, light):
+    """Fill `light` of a `Still` whose samples have been found; `axes` (3, 3) are the shadow map's."""
+    height, width, _ = light.shape
+    C = T_base_camera
+    for row in range(height):
+        for column in range(width):
+            y, x = samples * row, samples * column
+            t = ids[y, x]
+            mixed = False
+            if samples == 2:
+                mixed = not (t == ids[y, x + 1] == ids[y + 1, x] == ids[y + 1, x + 1])
+            light[row, column, 0] = light[row, column, 1] = 1e9  # beyond any shadow
+            light[row, column, 2] = 1.0 if mixed else 0.0
+            if t < 0 or mixed:
+                continue
+            Z = 1.0 / inverse_depth[y, x]
+            Y = (y - K[1, 2]) / K[1, 1]
+            X = (x - K[0, 2] - K[0, 1] * Y) / K[0, 0] * Z
+            Y *= Z
+            for i in range(2):
+                along = 0.0
+                for k in range(3):
+                    along += axes[i, k] * (C[k, 0] * X + C[k, 1] * Y + C[k, 2] * Z + C[k, 3])
+                light[row, column, i] = along
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -58,7 +124,24 @@ def _lit_part(x, y, z, b, t, planes, to_light, light_slopes, texel, shadow_map):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, inverse_depth, ids, rgb, depth, seg):
+def shade(
+    geometry,
+    placement,
+    appearance,
+    pool,
+    K,
+    samples,
+    first_row,
+    picture_height,
+    texel,
+    shadow_map,
+    inverse_depth,
+    ids,
+    still,
+    rgb,
+    depth,
+    seg,
+):
     """Colour every pixel from its samples.
 
     With two samples a side, visibility and texture are looked up at all four, the light once per
@@ -72,10 +155,13 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
         pool: (N, S, S, 3) uint8 textures; S a power of two.
         K: (3, 3) intrinsics of the sample grid.
         samples: 1 or 2 a side.
+        first_row: row of the whole picture in which `rgb` begins.
+        picture_height: rows of the whole picture.
         texel: size of the shadow map's texels [m], 0 for no shadows.
         shadow_map: (M, M) float32.
         inverse_depth: (samples H, samples W) float32 [1/m].
         ids: (samples H, samples W) int32.
+        still: what is copied where nothing is before it and no shadow falls on it, or `NOTHING_STILL`.
         rgb: (H, W, 3) uint8, out.
         depth: (H, W) float32, out [m] along the optical axis, 0 where there is nothing.
         seg: (H, W) int16, out: body, -1 where there is nothing.
@@ -102,12 +188,35 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
     ar = ag = ab = kr = kg = kb = key = gloss = 0.0
     lr = lg = lb = highlight = 0.0
     x = y = z = 0.0
+    known_ids, known_light, cut = still.ids, still.light, placement.shadow_cut
+    has_still = known_ids.shape[0] > 0
+    if has_still:
+        rgb[:] = still.rgb
+    left, fine_x, top, fine_y = cut[0, 0], cut[0, 1], cut[1, 0], cut[1, 1]
+    size = shadow_map.shape[0]
     for row in range(height):
-        down = row / max(1, height - 1)
+        down = (first_row + row) / max(1, picture_height - 1)
         sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
         sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
         for column in range(width):
+            if has_still:
+                sy, sx = samples * row, samples * column
+                same = ids[sy, sx] == known_ids[sy, sx]
+                if samples == 2:
+                    same &= ids[sy, sx + 1] == known_ids[sy, sx + 1]
+                    same &= ids[sy + 1, sx] == known_ids[sy + 1, sx]
+                    same &= ids[sy + 1, sx + 1] == known_ids[sy + 1, sx + 1]
+                if same and texel > 0:
+                    same = known_light[row, column, 2] == 0
+                    u = (known_light[row, column, 0] - left) * fine_x + 2.0
+                    v = (known_light[row, column, 1] - top) * fine_y + 2.0
+                    if same and u >= 0 and v >= 0 and u < size - 1 and v < size - 1:
+                        tu, tv = int(u), int(v)
+                        same = shadow_map[tv, tu] < _EMPTY and shadow_map[tv, tu + 1] < _EMPTY
+                        same &= shadow_map[tv + 1, tu] < _EMPTY and shadow_map[tv + 1, tu + 1] < _EMPTY
+                if same:
+                    continue
             red = green = blue = 0.0
             shown = -1  # the triangle whose light is that of this pixel
             for k in range(count):
@@ -119,7 +228,10 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
                     wr, wg, wb = sky_r, sky_g, sky_b
                     ti = background_texture
                     if ti >= 0:
-                        tv, tu = sy * side // (height * samples), sx * side // (width * samples)
+                        tv, tu = (
+                            (sy + samples * first_row) * side // (picture_height * samples),
+                            sx * side // (width * samples),
+                        )
                         wr *= pool[ti, tv, tu, 0] * _BYTE
                         wg *= pool[ti, tv, tu, 1] * _BYTE
                         wb *= pool[ti, tv, tu, 2] * _BYTE
@@ -203,23 +315,35 @@ def shade(geometry, placement, appearance, pool, K, samples, texel, shadow_map, 
             rgb[row, column, 0] = int(red * gain + 0.5)
             rgb[row, column, 1] = int(green * gain + 0.5)
             rgb[row, column, 2] = int(blue * gain + 0.5)
-    _resolve(body, samples, inverse_depth, ids, depth, seg)
+    _resolve(body, samples, inverse_depth, ids, still, depth, seg)
 
 
 @njit(cache=True, nogil=True)
-def _resolve(body, samples, inverse_depth, ids, depth, seg):
+def _resolve(body, samples, inverse_depth, ids, still, depth, seg):
     """Depth and body of each pixel: of its one sample, or of the body with most of its four."""
     height, width = seg.shape
     one = np.float32(1)
     owner = np.empty(4, np.int32)
     z = np.empty(4, np.float32)
+    known = still.ids
+    has_still = known.shape[0] > 0
+    if has_still:
+        depth[:] = still.depth
+        seg[:] = still.segmentation
     for row in range(height):
         for column in range(width):
             if samples == 1:
                 t = ids[row, column]
+                if has_still and t == known[row, column]:
+                    continue
                 seg[row, column] = body[t] if t >= 0 else -1
                 depth[row, column] = one / inverse_depth[row, column] if t >= 0 else np.float32(0)
                 continue
+            if has_still:
+                y, x = 2 * row, 2 * column
+                same = ids[y, x] == known[y, x] and ids[y, x + 1] == known[y, x + 1]
+                if same and ids[y + 1, x] == known[y + 1, x] and ids[y + 1, x + 1] == known[y + 1, x + 1]:
+                    continue
             for k in range(4):
                 t = ids[2 * row + k // 2, 2 * column + k % 2]
                 z[k] = inverse_depth[2 * row + k // 2, 2 * column + k % 2]
