@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sim.arm_load import ArmLoad
 from sim.disturbances import NONE, Forces
 from sim.kinematics import njit
 from sim.robot import RobotModel
@@ -21,6 +22,9 @@ from sim.world import GRAVITY, World
 
 FINGER_GAIN = 0.2
 """Share of the way to its target that a finger goes in one tick of 1/240 s, if its force suffices."""
+
+LEVEL = np.array([0.0, 0.0, -GRAVITY])
+"""Gravity as the arm's controller believes it to be [m/s²]."""
 
 
 @njit(cache=True)
@@ -79,6 +83,8 @@ class Actuator(ABC):
         gripper = self._robot.gripper
         self._finger_force = p["grip_scale"] * gripper.force if gripper else 0.0
         self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / hz)
+        load, nominal = world.dynamics.load, world.dynamics.nominal_load
+        self._sags = p["payload_mass"] > 0 or load is not nominal or bool((world.gravity != LEVEL).any())
         self._now = 0
         waiting = 3 + math.ceil(p["action_delay_steps"])  # commands on their way, and the one that holds
         self._due = np.zeros(waiting, np.int64)
@@ -129,17 +135,19 @@ class Actuator(ABC):
     def _offset(self, forces: Forces) -> np.ndarray:
         """How far the joints yield: gears that are off, and what load and knocks do to a drive that is not rigid.
 
-        The controller compensates the nominal arm's weight; what the arm weighs more bends it.
+        The controller compensates the nominal arm's weight on a level table; what differs from that bends it.
         """
-        payload, heavier = self._p["payload_mass"], 1.0 - 1.0 / self._p["arm_mass_scale"]
-        if payload == 0 and heavier == 0 and forces.on_ee is None:
+        if not self._sags and forces.on_ee is None:
             return self._gear
-        force = np.array([0.0, 0.0, -GRAVITY * payload])
+        chain, q = self._robot.chain, self._filtered
+        torque = np.zeros(len(q))
+        if self._sags:
+            dynamics = self._world.dynamics
+            torque = dynamics.nominal_load.gravity(q, LEVEL) - dynamics.load.gravity(q, self._world.gravity)
+        force = self._p["payload_mass"] * self._world.gravity
         if forces.on_ee is not None:
-            force += forces.on_ee
-        torque = self._robot.chain.jacobian(self._filtered)[:3].T @ force
-        if heavier:
-            torque -= heavier * self._world.weight()
+            force = force + forces.on_ee
+        torque += force @ chain.jacobian(q)[:3]
         return self._gear + torque / (self._p["joint_stiffness"] * self._limits)
 
     @abstractmethod
@@ -202,14 +210,20 @@ class TorqueActuator(Actuator):
         world.drive_velocity([0.0] * world.n, [0.0] * world.n)  # the motors off
         self._top = np.array(self._torques)
         self._coulomb = self._p["joint_friction"] * self._limits
+        self._shifted = not np.array_equal(world.dynamics.load.com, world.dynamics.nominal_load.com)
 
     def _drive(self, target: list[float], opening: float) -> None:
         world, w = self._world, self._p["position_gain"]
         world.read()
-        M, h = (value / self._p["arm_mass_scale"] for value in world.dynamics())
+        load = world.dynamics.nominal_load
+        M, h = load.terms(world.q, world.dq, LEVEL)
         tau = M @ (w * w * (np.array(target) - world.q) - 2 * w * world.dq) + h
         tau = np.minimum(np.maximum(tau, -self._top), self._top)
         tau -= self._coulomb * np.tanh(world.dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s
+        if self._shifted:  # PyBullet cannot move a link's centre of mass
+            true = world.dynamics.load
+            central = ArmLoad(true.chain, true.mass, load.com, true.inertia)
+            tau += central.gravity(world.q, world.gravity) - true.gravity(world.q, world.gravity)
         world.drive_torque(tau.tolist())
         if world.fingers:
             world.drive_fingers(opening, self._finger_gain, self._finger_force)

@@ -139,6 +139,44 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         Param(f"gear_offset_{joint}", 0.0, "+", N(0.0, 0.002), "rad", "actuation", f"Where {joint} goes, minus target.")
         for joint in robot.joint_names
     )
+    links = tuple(
+        # *U(0.95, 1.05): what a datasheet's masses are worth; *U(0.9, 1.1): centres of mass are guessed from CAD
+        param
+        for joint in robot.joint_names
+        for param in (
+            Param(
+                f"link_mass_{joint}",
+                1.0,
+                "*",
+                U(0.95, 1.05),
+                "",
+                "dynamics",
+                f"Factor of the mass after {joint}.",
+                positive=True,
+            ),
+            Param(
+                f"link_com_{joint}",
+                1.0,
+                "*",
+                U(0.9, 1.1),
+                "",
+                "dynamics",
+                f"Factor of its lever from {joint}.",
+                positive=True,
+            ),
+        )
+    )
     cameras = tuple(param for camera in task.cameras for param in camera_params(camera))
-    common = (*DYNAMICS, *ACTUATION, *gear_offset, *TIMING, *SENSING, *encoder_bias, *DISTURBANCE, *START, *VISUAL)
+    common = (
+        *DYNAMICS,
+        *links,
+        *ACTUATION,
+        *gear_offset,
+        *TIMING,
+        *SENSING,
+        *encoder_bias,
+        *DISTURBANCE,
+        *START,
+        *VISUAL,
+    )
     return ParameterSpace((*common, *cameras)).with_params(*task.params)

@@ -103,7 +103,7 @@ class ArmEnv(gym.Env):
         self._resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
-        self.world = World(self.robot, physics_hz, self._frozen_fingers())
+        self.world = World(self.robot, physics_hz, self._frozen_fingers(), stops=actuator != "position")
         self._actuator = make_actuator(actuator, self.robot, self.world, int(ticks))
         self._disturbances = Disturbances(self.action_spec.rate_hz)
         names = [array.name.split("_", 1) for array in self.observation_spec.arrays]

@@ -215,7 +215,7 @@ class KinematicChain:
 
     def pose(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame at `q` [rad]."""
-        return _pose(self._table, self._checked(q))
+        return _pose(self.table, self._checked(q))
 
     def positions(self, q: np.ndarray) -> np.ndarray:
         """Compute the end effector's positions (m, 3) [m] in the base frame for a path `q` (m, n) [rad].
@@ -240,7 +240,7 @@ class KinematicChain:
 
     def jacobian(self, q: np.ndarray) -> np.ndarray:
         """Compute the geometric Jacobian (6, n) in the base frame: linear velocity first, then angular."""
-        return _rotation_and_jacobian(self._table, self._checked(q))[1]
+        return _rotation_and_jacobian(self.table, self._checked(q))[1]
 
     def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03) -> np.ndarray:
         """Take one damped-least-squares step from `q` [rad] that moves the end effector by `dp` [m].
@@ -249,7 +249,7 @@ class KinematicChain:
         ½ Σ aᵢ × bᵢ over the columns of the two rotations. Returns the new joint positions (n,).
         """
         return _step_towards(
-            self._table,
+            self.table,
             self._checked(q),
             np.ascontiguousarray(dp, np.float64),
             np.ascontiguousarray(R_goal, np.float64),
@@ -283,7 +283,7 @@ class KinematicChain:
         )
 
     @cached_property
-    def _table(self) -> np.ndarray:
+    def table(self) -> np.ndarray:
         """The chain as the compiled functions take it, (n + 1, 16)."""
         n = len(self.joint_names)
         table = np.zeros((n + 1, 16))

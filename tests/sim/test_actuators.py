@@ -138,3 +138,25 @@ def test_the_expert_reaches_with_every_controller(actuator):
 def test_an_unknown_controller_is_refused():
     with pytest.raises(SpecError, match="known are position, velocity, torque, servo"):
         ArmEnv("reach", actuator="magic")
+
+
+@pytest.mark.parametrize("actuator", ["velocity", "torque", "servo"])
+def test_joints_stop_at_their_limits(actuator):
+    """A joint that is thrown at its limit stops there, whatever its motor does."""
+    from sim.quiet import pybullet
+
+    env = ArmEnv("reach", space="nominal", actuator=actuator)
+    env.reset(seed=0)
+    world, low = env.world, env.robot.limits.q_low[3]
+    q = np.array(env.robot.home)
+    q[3] = low + 0.05
+    world.reset_arm(q)
+    world.drive_velocity([0.0] * 7, [0.0] * 7)  # the motors off
+    pybullet.resetJointState(world.arm, world.joints[3], q[3], -2.0, physicsClientId=world.client)
+    lowest = q[3]
+    for _ in range(60):
+        world.step()
+        world.read()
+        lowest = min(lowest, world.q[3])
+    assert low - 0.02 < lowest < low + 0.005
+    env.close()

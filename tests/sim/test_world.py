@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sim.bodies import RigidBody, Shape, box
+from sim.physics_urdf import check_inertials
 from sim.robot import load_robot
-from sim.world import World, WorldError, check_inertials
+from sim.world import World, WorldError
 
 HOME = np.array(load_robot("franka_panda").home)
 CUBE = box("object", (0.04, 0.04, 0.04), mass=0.1, friction=0.5)

@@ -1,0 +1,100 @@
+"""What an arm in PyBullet weighs and how its joints rub, from an episode's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sim.arm_load import ArmLoad
+from sim.quiet import pybullet
+from sim.robot import RobotModel
+
+PARAMETERS = ("arm_mass_scale", "arm_inertia_scale", "payload_mass", "joint_damping", "finger_friction")
+NEUTRAL = (1.0, 1.0, 0.0, 0.0, 1.0)
+
+
+class LinkDynamics:
+    """The masses, inertias and joint friction of one loaded arm; every value is computed from the nominal one."""
+
+    def __init__(self, client: int, arm: int, robot: RobotModel, joints: Sequence[int], fingers: Sequence[int]):
+        """Read the nominal values of `arm`, whose chain and fingers are PyBullet's `joints` and `fingers`."""
+        self._client, self._arm, self._robot = client, arm, robot
+        self._joints, self._fingers = list(joints), list(fingers)
+        infos = [
+            pybullet.getJointInfo(arm, i, physicsClientId=client)
+            for i in range(pybullet.getNumJoints(arm, physicsClientId=client))
+        ]
+        self._links = [-1, *(info[0] for info in infos)]
+        dynamics = [pybullet.getDynamicsInfo(arm, i, physicsClientId=client) for i in self._links]
+        self._mass = [d[0] for d in dynamics]
+        self._inertia = [d[2] for d in dynamics]
+        self._damping = [0.0, *(info[6] for info in infos)]
+        self._set: tuple | None = None
+        self.nominal_load = self._read_load({info[0]: info[12].decode() for info in infos}, dynamics)
+        """What the arm's own controller compensates."""
+        self.load = self.nominal_load
+        """What the arm weighs in this episode, its payload left out."""
+
+    def apply(self, parameters: Mapping[str, float]) -> None:
+        """Set what differs from what is set; those not given are nominal."""
+        get = parameters.get
+        values = tuple(get(name, neutral) for name, neutral in zip(PARAMETERS, NEUTRAL))
+        masses = tuple(get(f"link_mass_{name}", 1.0) for name in self._robot.joint_names)
+        coms = tuple(get(f"link_com_{name}", 1.0) for name in self._robot.joint_names)
+        wanted = values, masses, coms
+        if wanted == self._set:
+            return
+        mass_scale, inertia_scale, payload, damping, friction = values
+        factors = dict(zip(self._joints, masses))
+        for i, link in enumerate(self._links):
+            factor = mass_scale * factors.get(link, 1.0)
+            pybullet.changeDynamics(
+                self._arm,
+                link,
+                mass=self._mass[i] * factor + (payload if link == self._joints[-1] else 0.0),
+                localInertiaDiagonal=[inertia_scale * v for v in self._inertia[i]],
+                jointDamping=self._damping[i] + damping,
+                physicsClientId=self._client,
+            )
+        for link in self._fingers or self._joints[-1:]:
+            pybullet.changeDynamics(
+                self._arm, link, lateralFriction=friction, spinningFriction=0.001, physicsClientId=self._client
+            )
+        nominal = self.nominal_load
+        same = (mass_scale, inertia_scale) == (1.0, 1.0) and set(masses) | set(coms) == {1.0}
+        self.load = (
+            nominal
+            if same
+            else ArmLoad(
+                nominal.chain,
+                nominal.mass * (mass_scale * np.array(masses)),
+                nominal.com * np.array(coms)[:, None],
+                nominal.inertia * inertia_scale,
+            )
+        )
+        self._set = wanted
+
+    def _read_load(self, link_names: Mapping[int, str], dynamics: Sequence[tuple]) -> ArmLoad:
+        """Read PyBullet's masses, what hangs on the last joint (the fingers) fixed to it where it is at 0."""
+        robot, n = self._robot, len(self._joints)
+        poses = robot.link_poses(np.zeros(n))
+        T = {link: poses[robot.tree.links.index(name)] for link, name in link_names.items()}
+        parts: list[list[tuple[float, np.ndarray, np.ndarray]]] = [[] for _ in range(n)]
+        for link, d in zip(self._links, dynamics):
+            if link == -1 or d[0] == 0:
+                continue
+            j = self._joints.index(link) if link in self._joints else n - 1
+            relative = np.linalg.inv(T[self._joints[j]]) @ T[link]
+            R_link = np.array(pybullet.getMatrixFromQuaternion(d[4])).reshape(3, 3)
+            R = relative[:3, :3] @ R_link
+            parts[j].append((d[0], relative[:3, :3] @ np.array(d[3]) + relative[:3, 3], R @ np.diag(d[2]) @ R.T))
+        mass, com, inertia = np.zeros(n), np.zeros((n, 3)), np.zeros((n, 3, 3))
+        for j, bodies in enumerate(parts):
+            mass[j] = sum(m for m, _, _ in bodies)
+            if mass[j] > 0:
+                com[j] = sum(m * c for m, c, _ in bodies) / mass[j]
+            for m, c, about_com in bodies:
+                d = c - com[j]
+                inertia[j] += about_com + m * (d @ d * np.eye(3) - np.outer(d, d))  # Steiner
+        return ArmLoad(robot.chain, mass, com, inertia)

@@ -1,0 +1,132 @@
+"""Gravity and inertia of an arm: against closed forms, against PyBullet's, and with masses that change."""
+
+import math
+
+import numpy as np
+import pytest
+
+from sim.arm_load import ArmLoad
+from sim.env import ArmEnv
+from sim.kinematics import KinematicChain
+from sim.quiet import pybullet
+from sim.robot import ROBOTS, load_robot
+from sim.world import World
+
+DOWN = np.array([0.0, 0.0, -9.81])
+
+
+def two_links():
+    """A planar arm in the x-z plane, links of 1 m, turning about -y: q = 0 points along x."""
+    joints = "".join(
+        f'<joint name="j{i}" type="revolute"><parent link="l{i}"/><child link="l{i + 1}"/>'
+        f'<origin xyz="{float(i)} 0 0"/><axis xyz="0 -1 0"/></joint>'
+        for i in range(2)
+    )
+    links = "".join(f'<link name="l{i}"/>' for i in range(3))
+    return KinematicChain.from_urdf(f'<robot name="r">{links}{joints}</robot>', "l2")
+
+
+def planar_load(m=(2.0, 3.0), c=(0.4, 0.7), inertia=(0.1, 0.2)):
+    com = np.array([[c[0], 0.0, 0.0], [c[1], 0.0, 0.0]])
+    tensors = np.array([np.diag([0.0, value, 0.0]) for value in inertia])
+    return ArmLoad(two_links(), np.array(m), com, tensors), m, c, inertia
+
+
+def test_a_planar_arms_torques_have_their_closed_form():
+    """Siciliano et al., Robotics, section 7.3.2, without motors."""
+    load, m, c, inertia = planar_load()
+    q, dq = np.array([0.4, -1.1]), np.array([0.8, -0.5])
+    g = 9.81
+    weight_2 = m[1] * c[1] * g * math.cos(q[0] + q[1])
+    weight = np.array([(m[0] * c[0] + m[1]) * g * math.cos(q[0]) + weight_2, weight_2])
+    assert load.gravity(q, DOWN) == pytest.approx(weight, abs=1e-12)
+    cosine, sine = math.cos(q[1]), math.sin(q[1])
+    m22 = inertia[1] + m[1] * c[1] ** 2
+    m12 = m22 + m[1] * c[1] * cosine
+    m11 = inertia[0] + m[0] * c[0] ** 2 + inertia[1] + m[1] * (1 + c[1] ** 2 + 2 * c[1] * cosine)
+    assert load.terms(q, np.zeros(len(q)), DOWN)[0] == pytest.approx(np.array([[m11, m12], [m12, m22]]), abs=1e-12)
+    h = -m[1] * c[1] * sine
+    coriolis = np.array([h * dq[1] ** 2 + 2 * h * dq[0] * dq[1], -h * dq[0] ** 2])
+    assert load.terms(q, dq, DOWN)[1] == pytest.approx(weight + coriolis, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ROBOTS)
+def test_it_agrees_with_pybullet_where_pybullet_is_right(name):
+    """In a fresh client, before any mass was changed; fingers at zero, as the load has them."""
+    robot = load_robot(name)
+    world = World(robot)
+    world.apply({}, [])
+    rng = np.random.default_rng(0)
+    fingers = [0.0] * len(world.fingers)
+    n, load = world.n, world.dynamics.nominal_load
+    for _ in range(5):
+        q = rng.uniform(robot.limits.q_low, robot.limits.q_high)
+        dq = rng.uniform(-1, 1, n)
+        still = [0.0] * (n + len(fingers))
+        moving = [*dq.tolist(), *fingers]
+        h = pybullet.calculateInverseDynamics(world.arm, [*q, *fingers], moving, still, physicsClientId=world.client)
+        M = pybullet.calculateMassMatrix(world.arm, [*q, *fingers], physicsClientId=world.client)
+        assert load.terms(q, dq, world.gravity)[1] == pytest.approx(np.array(h)[:n], abs=1e-3)
+        assert load.terms(q, np.zeros(len(q)), DOWN)[0] == pytest.approx(np.array(M)[:n, :n], abs=1e-3)
+    world.close()
+
+
+@pytest.mark.parametrize("actuator", ["torque", "position"])
+def test_an_earlier_episodes_masses_do_not_weigh_on_this_one(actuator):
+    """The trap of PyBullet's inverse dynamics: an arm first asked when it was heavy stays heavy."""
+
+    def sag(env, heavy_before):
+        if heavy_before:
+            env.reset(seed=0, options={"parameters": {"arm_mass_scale": 1.5, "payload_mass": 2.0}})
+            env.step(np.zeros(3))
+        env.reset(seed=0, options={"parameters": {"start_spread": 0.0}})
+        begin = env.world.q
+        for _ in range(20):
+            env.step(np.zeros(3))
+        return np.abs(env.world.q - begin).max()
+
+    envs = [ArmEnv("reach", space="nominal", actuator=actuator) for _ in range(2)]
+    first, second = (sag(env, heavy) for env, heavy in zip(envs, (False, True)))
+    assert first == second
+    assert first < 2e-3
+    for env in envs:
+        env.close()
+
+
+def test_what_a_controller_does_not_know_bends_the_arm():
+    """A payload m at the hand sags the joint by J' m g over its stiffness, whichever way gravity leans."""
+    env = ArmEnv("reach", space="nominal")
+    base = {"start_spread": 0.0}
+
+    def rest(**parameters):
+        env.reset(seed=0, options={"parameters": {**base, **parameters}})
+        for _ in range(30):
+            env.step(np.zeros(3))
+        return env.world.q
+
+    nominal = rest()
+    sagged = rest(payload_mass=0.5) - nominal
+    J = env.robot.chain.jacobian(nominal)[:3]
+    expected = J.T @ (0.5 * DOWN) / (7.0 * np.array(env.robot.limits.tau))
+    assert sagged == pytest.approx(expected, abs=1e-3)  # PyBullet's motors are not quite rigid either
+    assert np.abs(expected).max() > 3e-3
+    env.close()
+
+
+def test_frames_without_mass_weigh_nothing(tmp_path):
+    """PyBullet makes a link without <inertial> 1 kg, and merges it into what it is fixed to."""
+    from sim.robot import RobotModel
+
+    def link(name, mass):
+        body = f'<inertial><mass value="{mass}"/><inertia ixx="1e-3" iyy="1e-3" izz="1e-3" ixy="0" ixz="0" iyz="0"/>'
+        return f'<link name="{name}">{body}</inertial></link>'
+
+    urdf = f"""<robot name="pole">{link("base", 1.0)}{link("arm", 0.7)}<link name="tip"/>
+      <joint name="hinge" type="revolute"><parent link="base"/><child link="arm"/><axis xyz="0 1 0"/>
+        <limit lower="-3" upper="3" effort="10" velocity="2"/></joint>
+      <joint name="tool" type="fixed"><parent link="arm"/><child link="tip"/><origin xyz="0 0 0.5"/></joint></robot>"""
+    path = tmp_path / "pole.urdf"
+    path.write_text(urdf)
+    world = World(RobotModel.from_urdf(path, "tip", home=[0.1], ddq=[10.0], jerk=[100.0]))
+    assert world.dynamics.nominal_load.mass == pytest.approx([0.7])
+    world.close()
