@@ -19,6 +19,7 @@ setup(
         "evaluation",
         "ros_nodes",
     ],
+    package_data={"evaluation": ["page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),

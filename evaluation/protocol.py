@@ -37,6 +37,8 @@ class PlannedPolicy:
     name: str
     bundle: str
     """SHA-256 of its bundle, 64 hexadecimal digits."""
+    method: str = ""
+    """How it was made; policies of one method are its training seeds, and reported together as well."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,12 @@ class Registration:
     sha256: str
     """Of the canonical JSON of the plan and the time; a session stores it with its trials."""
 
+    def text(self) -> str:
+        """The registration as its file holds it."""
+        content = _content(self.protocol, self.registered_at)
+        document = {**content, "fields": _field_hashes(content), "sha256": self.sha256}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
 
 def register(protocol: Protocol, path: Path) -> Registration:
     """Validate the plan, stamp it and write it to `path`, which must not exist yet."""
@@ -200,8 +208,7 @@ def register(protocol: Protocol, path: Path) -> Registration:
         raise ProtocolError(f"protocol '{path}': its folder does not exist; create it first")
     content = _content(protocol, datetime.now(timezone.utc).isoformat(timespec="seconds"))
     registration = Registration(protocol, str(content["registered_at"]), _hash(content))
-    document = {**content, "fields": _field_hashes(content), "sha256": registration.sha256}
-    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, registration.text())
     return registration
 
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from evaluation import svg
 from evaluation.comparison import PairedComparison
+from evaluation.markup import dot, key, legend, p_text, panel, percent, row, span, table
 from evaluation.pictures import data_uri, png
 from evaluation.report_data import ReportData
+from evaluation.report_sections import aggregates_section, registration_section, slices_section, transfer_section
 from evaluation.results import PolicyResult, compare_all, write_whole
 from evaluation.stylesheet import CSS
 
@@ -58,7 +60,7 @@ def page(data: ReportData) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(data.title)}</title><style>{CSS}</style></head><body>"
         '<a class="skip" href="#main">Skip to the results</a><div class="page">'
-        f'<header><p class="kicker">sim2real evaluation{_dot(data.date)}</p><h1>{escape(data.title)}</h1>'
+        f'<header><p class="kicker">sim2real evaluation{dot(data.date)}</p><h1>{escape(data.title)}</h1>'
         f'<p class="headline">{escape(headline)}</p>{setting}{_cards(data, results)}'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>'
         f'<main id="main">{body}</main>'
@@ -73,7 +75,7 @@ def headline_of(data: ReportData, results: Sequence[PolicyResult], comparisons: 
     rate = best.rate
     text = (
         f"The policy “{data.label(best.policy)}” succeeded in {rate.successes} of {rate.trials} trials "
-        f"({_percent(rate.estimate)}, 95 % interval {_range(rate.low, rate.high)})."
+        f"({percent(rate.estimate)}, 95 % interval {span(rate.low, rate.high)})."
     )
     worst = min(results, key=lambda r: r.rate.estimate)
     pair = next((c for c in comparisons if (c.a, c.b) == (best.policy, worst.policy)), None)
@@ -81,7 +83,7 @@ def headline_of(data: ReportData, results: Sequence[PolicyResult], comparisons: 
         verdict = "" if pair.p_corrected < 0.05 else "; so few trials do not prove the difference"
         text += (
             f" “{data.label(worst.policy)}” succeeded in {worst.rate.successes} of {worst.rate.trials} "
-            f"from the same starting points ({_percent(worst.rate.estimate)}){verdict}."
+            f"from the same starting points ({percent(worst.rate.estimate)}){verdict}."
         )
     return text
 
@@ -95,16 +97,16 @@ def _success(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pair
         times = r.times_to_success
         cells = [
             f"{r.rate.successes} of {r.rate.trials}",
-            _percent(r.rate.estimate),
-            _range(r.rate.low, r.rate.high),
+            percent(r.rate.estimate),
+            span(r.rate.low, r.rate.high),
             f"{np.median(times):.1f} s" if len(times) else "–",
             str(r.voided),
         ]
-        rows.append(_row(f"{_key(i)}{escape(data.label(r.policy))}", cells))
+        rows.append(row(f"{key(i)}{escape(data.label(r.policy))}", cells))
     columns = ("Policy", "Successes", "Rate", "Wilson 95 % interval", "Median time to success", "Void trials")
     caption = "Success per policy. Void trials are recorded and left out of every figure."
     chart = svg.forest([(data.label(r.policy), r.rate) for r in results])
-    return _panel("Chart of success", chart, "Each line spans the 95 % interval.") + _table(columns, rows, caption)
+    return panel("Chart of success", chart, "Each line spans the 95 % interval.") + table(columns, rows, caption)
 
 
 def _paired(data: ReportData, _: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]) -> str:
@@ -116,16 +118,16 @@ def _paired(data: ReportData, _: Sequence[PolicyResult], comparisons: Sequence[P
             str(c.only_a),
             str(c.only_b),
             f"{100 * d.estimate:+.0f} points ({100 * d.low:+.0f} to {100 * d.high:+.0f})".replace("-", "−"),
-            _p(c.p_value),
-            _p(c.p_corrected),
+            p_text(c.p_value),
+            p_text(c.p_corrected),
             "a difference" if c.p_corrected < 0.05 else "none shown",
         ]
         pair = f"{escape(data.label(c.a))} <small>against</small> {escape(data.label(c.b))}"
-        rows.append(_row(pair, cells))
+        rows.append(row(pair, cells))
     if not rows:
         return ""
     columns = ("Pair", "Pairs", "Only first", "Only second", "Difference (95 %)", "p", "p, Holm", "At 5 %")
-    return _table(
+    return table(
         columns,
         rows,
         "Every policy was tried from the same starting points, so trials are compared in pairs: McNemar’s "
@@ -143,14 +145,14 @@ def _distance(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pai
         values = r.final_distances
         rows.append((data.label(r.policy), values, np.array([t.success for t in measured])))
         quantiles = [f"{100 * q:.1f} cm" for q in np.quantile(values, [0.25, 0.5, 0.75, 1])]
-        cells.append(_row(f"{_key(i)}{escape(data.label(r.policy))}", [str(len(values)), *quantiles]))
+        cells.append(row(f"{key(i)}{escape(data.label(r.policy))}", [str(len(values)), *quantiles]))
     if not rows:
         return ""
     columns = ("Policy", "Trials", "Quarter within", "Half within", "Three quarters within", "Largest")
     chart = svg.distances(rows, data.success_radius)
     note = "One mark per trial; the bar is the median; the axis is logarithmic."
-    panel = _legend() + _panel("Chart of final distances", chart, note)
-    return panel + _table(columns, cells, "Distance between end effector and goal at the end.")
+    shown = legend() + panel("Chart of final distances", chart, note)
+    return shown + table(columns, cells, "Distance between end effector and goal at the end.")
 
 
 def _workspace(data: ReportData, results: Sequence[PolicyResult], _: Sequence[PairedComparison]) -> str:
@@ -166,12 +168,12 @@ def _workspace(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pa
         trials = placed[r.policy]
         places = [(t.initial[key_x], t.initial[key_y]) for t in trials]
         picture = svg.workspace(data.label(r.policy), places, [t.success for t in trials], bounds, i)
-        maps.append(f'<div class="panel"><h3>{_key(i)}{escape(data.label(r.policy))}</h3>{picture}</div>')
+        maps.append(f'<div class="panel"><h3>{key(i)}{escape(data.label(r.policy))}</h3>{picture}</div>')
     lead = (
         "Where the object stood at the start of each trial, seen from above and behind the arm, whose base "
         "is below each map: x (upwards, in metres) leads away from it and y to its left."
     )
-    return f'<p class="lead">{lead}</p>{_legend()}<div class="row maps">{"".join(maps)}</div>'
+    return f'<p class="lead">{lead}</p>{legend()}<div class="row maps">{"".join(maps)}</div>'
 
 
 def _clips(data: ReportData, *_: object) -> str:
@@ -207,11 +209,11 @@ def _latency(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pair
     for label, one in [*named, ("all", summary)]:
         if one is not None:
             times = [f"{1e3 * v:.2f} ms" for v in (one.p50, one.p99, one.maximum)]
-            rows.append(_row(escape(label), [f"{one.count:,}", *times, f"{one.missed:,}"]))
+            rows.append(row(escape(label), [f"{one.count:,}", *times, f"{one.missed:,}"]))
     columns = ("Policy", "Cycles", "p50", "p99", "Largest", "Missed deadlines")
     note = "From reading the sensors to having sent the command. The axis is logarithmic."
     chart = svg.latency(summary, data.loop_period)
-    return _panel("Chart of latency", chart, note) + _table(columns, rows, "Control-loop latency.")
+    return panel("Chart of latency", chart, note) + table(columns, rows, "Control-loop latency.")
 
 
 def _interventions(data: ReportData, results: Sequence[PolicyResult], _: Sequence[PairedComparison]) -> str:
@@ -219,22 +221,22 @@ def _interventions(data: ReportData, results: Sequence[PolicyResult], _: Sequenc
     reasons = sorted(set().union(*totals), key=lambda reason: -sum(t[reason] for t in totals))
     if not reasons:
         return "<p>The safety filter never changed or stopped a command.</p>"
-    rows = [_row(escape(reason), [f"{t[reason]:,}" for t in totals]) for reason in reasons]
+    rows = [row(escape(reason), [f"{t[reason]:,}" for t in totals]) for reason in reasons]
     columns = ("Reason", *(data.label(r.policy) for r in results))
-    return _table(columns, rows, "How often the safety filter changed or stopped a command, by reason.")
+    return table(columns, rows, "How often the safety filter changed or stopped a command, by reason.")
 
 
 def _differences(data: ReportData, *_: object) -> str:
-    rows = [_row(escape(d.what), [d.training, d.target], numeric=False) for d in data.differences]
+    rows = [row(escape(d.what), [d.training, d.target], numeric=False) for d in data.differences]
     caption = "What the policies were trained on, and what they were tried on."
-    return _table(("", "Training", "Target"), rows, caption, numeric=False) if rows else ""
+    return table(("", "Training", "Target"), rows, caption, numeric=False) if rows else ""
 
 
 def _tables(data: ReportData, *_: object) -> str:
     parts = []
-    for table in data.tables:
-        rows = [_row(escape(row[0]), list(row[1:])) for row in table.rows]
-        parts.append(f"<h3>{escape(table.heading)}</h3>{_table(table.columns, rows, table.caption)}")
+    for one in data.tables:
+        rows = [row(escape(cells[0]), list(cells[1:])) for cells in one.rows]
+        parts.append(f"<h3>{escape(one.heading)}</h3>{table(one.columns, rows, one.caption)}")
     return "".join(parts)
 
 
@@ -263,8 +265,12 @@ def _shortcomings(data: ReportData, *_: object) -> str:
 _SECTIONS: tuple[tuple[str, _Section], ...] = (
     ("Success", _success),
     ("Paired comparison", _paired),
+    ("Over seeds and tasks", aggregates_section),
+    ("Simulation against the arm", transfer_section),
     ("What falls short", _shortcomings),
-    ("A trial", _clips),
+    ("Registered and deviated", registration_section),
+    ("Trials to see", _clips),
+    ("Where it fails", slices_section),
     ("What the cameras saw", _camera),
     ("Final distance", _distance),
     ("Over the workspace", _workspace),
@@ -283,61 +289,10 @@ def _cards(data: ReportData, results: Sequence[PolicyResult]) -> str:
         low, high, share = 100 * r.rate.low, 100 * r.rate.high, 100 * r.rate.estimate
         items.append(
             f'<li class="card c{i % svg.COLOURS}"><p class="name">{escape(data.label(r.policy))}</p>'
-            f'<p class="big">{_percent(r.rate.estimate)}</p><div class="meter" aria-hidden="true">'
+            f'<p class="big">{percent(r.rate.estimate)}</p><div class="meter" aria-hidden="true">'
             f'<i style="left:{low:.1f}%;right:{100 - high:.1f}%"></i><b style="left:{share:.1f}%"></b></div>'
             f'<p class="small">{r.rate.successes} of {r.rate.trials} trials, 95 %: '
-            f"{_range(r.rate.low, r.rate.high)}</p>"
+            f"{span(r.rate.low, r.rate.high)}</p>"
             f'<p class="small">{escape(descriptions.get(r.policy, ""))}</p></li>'
         )
     return f'<ul class="cards">{"".join(items)}</ul>'
-
-
-def _row(head: str, cells: Sequence[str], *, numeric: bool = True) -> str:
-    kind = ' class="n"' if numeric else ""
-    columns = "".join(f"<td{kind}>{escape(cell)}</td>" for cell in cells)
-    return f'<tr><th scope="row">{head}</th>{columns}</tr>'
-
-
-def _table(columns: Sequence[str], rows: Sequence[str], caption: str, *, numeric: bool = True) -> str:
-    kind = ' class="n"' if numeric else ""
-    first = f'<th scope="col">{escape(columns[0])}</th>' if columns[0] else "<td></td>"
-    heads = first + "".join(f'<th scope="col"{kind}>{escape(c)}</th>' for c in columns[1:])
-    # A region with a name and a tab stop, so that a keyboard can scroll it on a narrow screen.
-    return (
-        f'<div class="panel scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _panel(label: str, content: str, caption: str) -> str:
-    scrolled = f'<div class="scroll wide" role="region" tabindex="0" aria-label="{escape(label)}">{content}</div>'
-    return f'<figure class="panel">{scrolled}<figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def _legend() -> str:
-    return (
-        '<ul class="legend"><li><svg viewBox="0 0 14 14" aria-hidden="true"><circle class="hit" cx="7" '
-        'cy="7" r="5"/></svg>success</li><li><svg viewBox="0 0 14 14" aria-hidden="true"><path class="miss" '
-        'd="M2 2l10 10m0-10l-10 10"/></svg>failure</li></ul>'
-    )
-
-
-def _key(i: int) -> str:
-    return f'<span class="key c{i % svg.COLOURS}" aria-hidden="true"></span>'
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _range(low: float, high: float) -> str:
-    return f"{100 * low:.0f}–{100 * high:.0f} %"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _dot(text: str) -> str:
-    return f" · {escape(text)}" if text else ""

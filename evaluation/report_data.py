@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evaluation.aggregates import Aggregates
 from evaluation.pictures import Clip
 from evaluation.results import PolicyResult, policy_results, summarise
+from evaluation.slices import Slice
+from evaluation.transfer import Transfer
 from evaluation.trials import LatencySummary, Trial
 
 
@@ -78,6 +81,16 @@ class ReportData:
     """Of the control loop; by default all cycles of all trials."""
     loop_period: float | None = None
     """Deadline of one cycle [s]."""
+    registered: Mapping[str, str] = field(default_factory=dict)
+    """What was written down before the first trial."""
+    deviations: tuple[str, ...] = ()
+    """Where the session was not what was registered."""
+    slices: tuple[Slice, ...] = ()
+    """What goes with failure, as `failure_slices` found it."""
+    transfer: Transfer | None = None
+    """Simulated success beside that on the arm."""
+    aggregates: Aggregates | None = None
+    """Over training seeds and tasks."""
     clips: tuple[Clip, ...] = ()
     camera: tuple[CameraSamples, ...] = ()
     """Both domains, shown side by side."""

@@ -79,6 +79,7 @@ svg .dot{fill:var(--c);stroke:var(--card);stroke-width:2}
 svg .hit{fill:var(--c,var(--soft));fill-opacity:.55;stroke:var(--c,var(--soft))}
 svg .miss{stroke:var(--bad);stroke-width:2.6;fill:none;stroke-linecap:round}
 svg .median{stroke:var(--c,var(--ink));stroke-width:2.5;stroke-linecap:round}
+svg .curve{fill:none;stroke:var(--c);stroke-width:1.6;opacity:.7}svg .heat{fill:var(--bad)}
 svg .limit{stroke:var(--bad);stroke-width:1.6;stroke-dasharray:5 4}
 svg .bar{fill:var(--c1);rx:1.5px}
 svg .table{fill:var(--wash);stroke:var(--line)}

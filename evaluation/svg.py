@@ -43,14 +43,14 @@ def forest(rows: Sequence[tuple[str, SuccessRate]]) -> str:
 
     body = []
     for share in (0, 0.25, 0.5, 0.75, 1):
-        body.append(_line(x(share), top, x(share), bottom, "grid"))
-        body.append(_text(x(share), bottom + 18, f"{100 * share:.0f} %", "tick"))
+        body.append(line(x(share), top, x(share), bottom, "grid"))
+        body.append(text(x(share), bottom + 18, f"{100 * share:.0f} %", "tick"))
     for i, (label, rate) in enumerate(rows):
         y, colour = top + step * (i + 0.5), _colour(i)
-        body.append(_text(left - 14, y + 4, label, "name end"))
+        body.append(text(left - 14, y + 4, label, "name end"))
         body.append(f'<g class="{colour}">')
-        body.append(_line(x(rate.low), y, x(rate.high), y, "whisker"))
-        body += [_line(x(end), y - 6, x(end), y + 6, "whisker") for end in (rate.low, rate.high)]
+        body.append(line(x(rate.low), y, x(rate.high), y, "whisker"))
+        body += [line(x(end), y - 6, x(end), y + 6, "whisker") for end in (rate.low, rate.high)]
         body.append(f'<circle class="dot" cx="{x(rate.estimate):.1f}" cy="{y:.1f}" r="7"/></g>')
     said = "; ".join(
         f"{label}: {100 * r.estimate:.0f} %, {100 * r.low:.0f} to {100 * r.high:.0f} %" for label, r in rows
@@ -77,20 +77,20 @@ def distances(rows: Sequence[tuple[str, np.ndarray, np.ndarray]], radius: float 
 
     body = []
     for tick in _log_ticks(low, high):
-        body.append(_line(x(tick), top, x(tick), bottom, "grid"))
-        body.append(_text(x(tick), bottom + 18, f"{100 * tick:g} cm", "tick"))
+        body.append(line(x(tick), top, x(tick), bottom, "grid"))
+        body.append(text(x(tick), bottom + 18, f"{100 * tick:g} cm", "tick"))
     if radius is not None:
-        body.append(_line(x(radius), top - 6, x(radius), bottom, "limit"))
-        body.append(_text(x(radius), top - 11, f"reached: {100 * radius:g} cm", "tick"))
+        body.append(line(x(radius), top - 6, x(radius), bottom, "limit"))
+        body.append(text(x(radius), top - 11, f"reached: {100 * radius:g} cm", "tick"))
     for i, (label, values, successes) in enumerate(rows):
         y = top + step * (i + 0.5)
-        body.append(_text(left - 14, y + 4, label, "name end"))
+        body.append(text(left - 14, y + 4, label, "name end"))
         body.append(f'<g class="{_colour(i)}">')
         # Spread by the golden ratio: even, and the same in every rendering.
         offsets = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * (step - 26)
         for value, offset, success in zip(values, offsets, successes):
-            body.append(_mark(x(value), y + float(offset), bool(success), 4.0))
-        body.append(_line(x(float(np.median(values))), y - 20, x(float(np.median(values))), y + 20, "median"))
+            body.append(mark(x(value), y + float(offset), bool(success), 4.0))
+        body.append(line(x(float(np.median(values))), y - 20, x(float(np.median(values))), y + 20, "median"))
         body.append("</g>")
     said = "; ".join(f"{label}: median {100 * np.median(d):.1f} cm, n = {len(d)}" for label, d, _ in rows)
     return chart(bottom + 28, "Final distance to the goal per policy", said, body)
@@ -126,14 +126,14 @@ def workspace(
         f'width="{(y_high - y_low) * scale:.1f}" height="{depth:.1f}" rx="4"/>'
     ]
     for x_tick in (x_low, (x_low + x_high) / 2, x_high):
-        body.append(_text(left - 6, place(x_tick, y_high)[1] + 4, _signed(x_tick), "tick end"))
+        body.append(text(left - 6, place(x_tick, y_high)[1] + 4, signed(x_tick), "tick end"))
     for y_tick in (y_low, (y_low + y_high) / 2, y_high):
-        body.append(_text(place(x_low, y_tick)[0], top + depth + 16, _signed(y_tick), "tick"))
+        body.append(text(place(x_low, y_tick)[0], top + depth + 16, signed(y_tick), "tick"))
     body.append(f'<g class="{_colour(colour)}">')
     # Failures last: they are the few that must not be hidden.
     for (px, py), success in sorted(zip(position, successes), key=lambda item: not item[1]):
         u, v = place(px, py)
-        body.append(_mark(u, v, success, 5.0))
+        body.append(mark(u, v, success, 5.0))
     body.append("</g>")
     failed = [f"({x:.2f}, {y:.2f})" for (x, y), success in zip(position, successes) if not success]
     said = f"{len(position) - len(failed)} of {len(position)} positions succeeded."
@@ -162,24 +162,24 @@ def latency(summary: LatencySummary, deadline: float | None) -> str:
 
     body = []
     for tick in _log_ticks(low, high):
-        body.append(_line(x(tick), top, x(tick), bottom, "grid"))
-        body.append(_text(x(tick), bottom + 18, f"{1e3 * tick:g} ms", "tick"))
+        body.append(line(x(tick), top, x(tick), bottom, "grid"))
+        body.append(text(x(tick), bottom + 18, f"{1e3 * tick:g} ms", "tick"))
     for i in filled:
         height = (bottom - top) * counts[i] / counts.max()
         body.append(
             f'<rect class="bar" x="{x(edges[i]) + 0.5:.1f}" y="{bottom - height:.1f}" '
             f'width="{x(edges[i + 1]) - x(edges[i]) - 1:.1f}" height="{height:.1f}"/>'
         )
-    body.append(_line(left, bottom, right, bottom, "axis"))
+    body.append(line(left, bottom, right, bottom, "axis"))
     marks = [("p50", summary.p50, "median"), ("p99", summary.p99, "median")]
     if deadline is not None:
         marks.append(("deadline", deadline, "limit"))
     for row, (name, value, kind) in enumerate(marks):
-        body.append(_line(x(value), top - 6, x(value), bottom, kind))
+        body.append(line(x(value), top - 6, x(value), bottom, kind))
         side = "end" if x(value) > WIDTH * 0.6 else "start"
         nudge = -6 if side == "end" else 6
         y = 16 + 14 * (row % 2)  # neighbours on two lines, so that close values stay legible
-        body.append(_text(x(value) + nudge, y, f"{name} {1e3 * value:#.3g} ms", f"tick strong {side}"))
+        body.append(text(x(value) + nudge, y, f"{name} {1e3 * value:#.3g} ms", f"tick strong {side}"))
     said = f"{summary.count} cycles: median {1e3 * summary.p50:.3g} ms, 99 % within {1e3 * summary.p99:.3g} ms."
     return chart(bottom + 28, "Loop latency", said, body)
 
@@ -193,22 +193,26 @@ def _colour(i: int) -> str:
     return f"c{i % COLOURS}"
 
 
-def _mark(x: float, y: float, success: bool, r: float) -> str:
+def mark(x: float, y: float, success: bool, r: float) -> str:
+    """A dot for a success, a cross for a failure."""
     if success:
         return f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="{r:g}"/>'
     d = f"M{x - r:.1f} {y - r:.1f}l{2 * r:g} {2 * r:g}m0 {-2 * r:g}l{-2 * r:g} {2 * r:g}"
     return f'<path class="miss" d="{d}"/>'
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """A line of the stylesheet class `kind`."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def text(x: float, y: float, content: str, kind: str) -> str:
+    """A piece of text of the stylesheet class `kind`."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(content)}</text>'
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A coordinate with a true minus sign."""
     return f"{value + 0.0:.2f}".replace("-", "−")
 
 

@@ -103,7 +103,15 @@ class Trial:
     """How often the safety filter changed or stopped a command, by its reason."""
     latency: LatencySummary | None = None
     verdict: VerdictSource = "task"
-    """Who judged: the task's own measurement, or the operator."""
+    """Whose judgement `success` is: the task's own measurement, or the operator's."""
+    automatic: bool | None = None
+    """What the task's own measurement said; None where it cannot judge."""
+    operator: bool | None = None
+    """What the operator said; None where nobody was asked."""
+    operator_note: str = ""
+    """What the operator wrote."""
+    stopped: str = ""
+    """Who ended the trial before its time, and why; empty if nobody did."""
     void: bool = False
     """Excluded from the statistics, e.g. success at reset; the index is to be tried again."""
     void_reason: str = ""
@@ -133,9 +141,12 @@ class Trial:
             )
         if self.verdict not in get_args(VerdictSource):
             raise TrialError(f"{where}: verdict '{self.verdict}', expected one of {get_args(VerdictSource)}")
+        said = self.automatic if self.verdict == "task" else self.operator
+        if not self.void and said is not None and said != self.success:
+            raise TrialError(f"{where}: success is {self.success}, but the verdict of the {self.verdict} is {said}")
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x53325254  # "S2RT": tells our file from any other SQLite database
 _JSON_COLUMNS = ("initial", "interventions", "latency", "parameters")
 _COLUMNS = tuple(f.name for f in fields(Trial))
@@ -149,6 +160,8 @@ CREATE TABLE trials (
     success INTEGER NOT NULL CHECK (success IN (0, 1)), duration REAL NOT NULL,
     initial TEXT NOT NULL, final_distance REAL, time_to_success REAL, hold REAL NOT NULL,
     interventions TEXT NOT NULL, latency TEXT, verdict TEXT NOT NULL,
+    automatic INTEGER CHECK (automatic IN (0, 1)), operator INTEGER CHECK (operator IN (0, 1)),
+    operator_note TEXT NOT NULL, stopped TEXT NOT NULL,
     void INTEGER NOT NULL CHECK (void IN (0, 1)), void_reason TEXT NOT NULL, attempt INTEGER NOT NULL,
     parameters TEXT NOT NULL, note TEXT NOT NULL, recorded_at TEXT NOT NULL,
     UNIQUE (session, policy, "index", attempt)
@@ -161,7 +174,21 @@ CREATE TRIGGER no_repeat BEFORE INSERT ON trials
 WHEN EXISTS (SELECT 1 FROM trials WHERE session = NEW.session AND policy = NEW.policy
              AND "index" = NEW."index" AND (void = 0 OR attempt = NEW.attempt))
 BEGIN SELECT RAISE(ABORT, 'already recorded'); END;
+CREATE TABLE events (at TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
+CREATE TRIGGER no_event_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TRIGGER no_event_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a session beside its trials."""
+
+    at: str
+    """UTC, ISO 8601."""
+    kind: str
+    """E.g. `started`, `resumed`, `paused`, `stopped early`."""
+    text: str
 
 
 class TrialStore:
@@ -200,6 +227,20 @@ class TrialStore:
             raise TrialError(f"{where}: {error} in '{self.path}'; resume with the indexes not in `done`") from error
         except sqlite3.Error as error:
             raise TrialError(f"{where}: not recorded in '{self.path}': {error}; free space, then resume") from error
+
+    def log(self, kind: str, text: str = "") -> None:
+        """Note an event. Raises TrialError if it cannot be written."""
+        try:
+            row = (datetime.now(timezone.utc).isoformat(timespec="seconds"), kind, text)
+            self._db.execute("INSERT INTO events (at, kind, text) VALUES (?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise TrialError(
+                f"event '{kind}': not recorded in '{self.path}': {error}; free space, then resume"
+            ) from error
+
+    def events(self) -> tuple[Event, ...]:
+        """All events in order."""
+        return tuple(Event(*row) for row in self._db.execute("SELECT at, kind, text FROM events ORDER BY rowid"))
 
     def trials(self, session: str | None = None, policy: str | None = None) -> tuple[Trial, ...]:
         """All trials in the order in which they were recorded, void ones included."""
@@ -287,4 +328,6 @@ def _trial(row: dict) -> Trial:
         row["latency"]["histogram"] = tuple((i, n) for i, n in row["latency"]["histogram"])
         row["latency"] = LatencySummary(**row["latency"])
     row["success"], row["void"] = bool(row["success"]), bool(row["void"])
+    for name in ("automatic", "operator"):
+        row[name] = None if row[name] is None else bool(row[name])
     return Trial(**row)

@@ -17,8 +17,9 @@ from evaluation.progress import Stages, read_plain_line
 from evaluation.report_data import DataTable
 from policies.bundle import PolicyBundle
 from ros_nodes.children import Child, ChildDied, Children, Interruption
-from ros_nodes.session import Recording, reach_protocol, run_session
+from ros_nodes.session import reach_protocol, run_session
 from ros_nodes.session_report import Story, write_session_report
+from ros_nodes.trial_runner import Recording
 
 REFUSED = 3
 """Exit status of 'sim2real adapt' when no candidate wins."""

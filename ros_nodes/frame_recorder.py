@@ -50,10 +50,3 @@ class FrameRecorder:
         images = np.array(self._images, np.uint8).reshape(-1, camera.height, camera.width, 3)
         np.savez_compressed(path, images=images, q=np.array(self._q, np.float32), trial=np.array(self._trials, int))
         return path
-
-
-def save_video(frames: list[np.ndarray], stamps: list[float], path: Path) -> Path:
-    """Write raw `frames` (T, height, width, 3) uint8 and their `stamps` (T,) [s from the first] as .npz."""
-    times = np.array(stamps) - (stamps[0] if stamps else 0.0)
-    np.savez_compressed(path, frames=np.array(frames, np.uint8), stamps=times)
-    return path

@@ -7,40 +7,46 @@ trial to the store before it starts the next.
 
 from __future__ import annotations
 
-import re
+import math
+import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import rclpy
 from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from evaluation.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
-from evaluation.trials import LatencySummary, Trial, TrialStore
+from evaluation.conduct import Conduct
+from evaluation.protocol import PlannedPolicy, Protocol, Registration, Workspace
+from evaluation.session_folder import begin_session
+from evaluation.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
+from ros_nodes.attendant import Attendant, Nobody
 from ros_nodes.children import Children, Interruption
-from ros_nodes.frame_recorder import FrameRecorder, save_video
+from ros_nodes.homing import Homing
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
-from ros_nodes.trial_judge import TrialJudge
+from ros_nodes.trial_runner import Recording, TrialRunner
+from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
-from sim.tasks.reach import TOLERANCE, X_RANGE, Y_RANGE, Reach
+from sim.tasks import load_task
+from sim.tasks.reach import ABOVE, TOLERANCE, X_RANGE, Y_RANGE, Reach
 
+CUBE = 0.04
+"""Edge of the nominal cube of `reach` [m]."""
 Command = Sequence[str]
-ATTEMPTS = 3
-"""How often a trial is tried when the machine, not the policy, is to blame; the last attempt counts in any case."""
-STALE = re.compile(r"no frame for|no command for|no heartbeat for|silent for|s old \(limit")
-"""How the policy node and the gate say that data did not come in time. One such stop is a stall of the machine, which a
-person would not hold against the policy; a policy that is itself too slow meets it in every attempt."""
+Robot = Literal["virtual", "ros"]
 RENDERER_FILE = "renderer.txt"
-FIRST_COMMAND = 5.0
-"""Longest wait for an activated policy's first command [s]: discovery alone may take three."""
+GOAL_HEIGHT = {"reach": CUBE / 2 + ABOVE}
+"""Height above the table [m] of the goal of tasks that the measured joints can judge on a real arm, by task."""
 
 
 def _policy_command(node: str, bundle: Path) -> Command:
@@ -69,17 +75,8 @@ class Processes:
     """From any of the bundles: it takes the arm from it."""
     arm: Callable[[Path | None], Command] = _arm_command
     """From the file with the hidden reality, if any."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What a session keeps beside the outcomes."""
-
-    images: bool = False
-    """Every `image_stride`-th frame as the policies see it, with the joints: `images.npz`."""
-    image_stride: int = 2
-    videos: int = 0
-    """Raw frames of each policy's first trials: `video_<policy>_<index>.npz`."""
+    recorder: Callable[[Path], Command] | None = None
+    """From the folder of the recording; None records nothing."""
 
 
 @dataclass(frozen=True)
@@ -116,227 +113,151 @@ def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: st
     )
 
 
+Attend = Callable[[SessionNode, Conduct, CameraModel], Attendant]
+"""Makes the attendant, given the session's node, what is open, and the camera, whose pose is known."""
+
+
 def run_session(
-    protocol: Protocol,
+    protocol: Protocol | Registration,
     bundles: Mapping[str, Path],
     out_dir: Path,
     *,
+    robot: Robot = "virtual",
     hidden: Path | None = None,
     recording: Recording | None = None,
     processes: Processes | None = None,
+    attend: Attend | None = None,
 ) -> SessionResult:
-    """Carry out `protocol` on a virtual arm and return its trials; a session broken off goes on where it stopped.
+    """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
 
     Args:
-        protocol: what to try, where, and what success is.
+        protocol: what to try, where, and what success is; registered in `out_dir` if it was not before.
         bundles: path of each of the protocol's policies.
         out_dir: gets `trials.sqlite`, `hidden_reality.json`, what `recording` asks for, and the processes' `logs`.
-        hidden: JSON of a `HiddenReality`; the default reality if None.
+        robot: `virtual` starts a virtual arm and its gate in a ROS domain of their own; `ros` uses the arm and the
+            gate that are there in this environment's domain.
+        hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
+        attend: who starts and judges the trials; nobody by default.
 
     Raises:
         ProtocolError, BundleError, SpecError: before anything is started.
         ChildDied, SessionError: if a process ends or stays silent; trials done by then are kept.
     """
     started = time.monotonic()
-    protocol.validate()
+    plan = protocol.protocol if isinstance(protocol, Registration) else protocol
+    plan.validate()
     recording, processes = recording or Recording(), processes or Processes()
-    loaded = _load(protocol, bundles)
+    loaded = _load(plan, bundles)
     out_dir.mkdir(parents=True, exist_ok=True)
-    reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
-    reality.save(out_dir / "hidden_reality.json")
-    with TrialStore(out_dir / "trials.sqlite") as store:
-        if _is_complete(protocol, store):
-            return SessionResult(store.trials(protocol.name), _renderer_of(out_dir), 0.0, 0.0)
+    details = {}
+    if robot == "virtual":
+        reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
+        reality.save(out_dir / "hidden_reality.json")
+        details = {"hidden": str(hidden or "")}
+    folder = begin_session(out_dir, protocol, robot, details)
+    with folder.store() as store:
+        if Conduct(plan, store).finished:
+            return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
         Interruption() as interruption,
-        TrialStore(out_dir / "trials.sqlite") as store,
-        free_domain() as domain,
-        Children(out_dir / "logs", isolated(domain, out_dir / "logs")) as children,
+        folder.store() as store,
+        _domain(robot) as domain,
+        Children(out_dir / "logs", _environment(robot, domain, out_dir)) as children,
     ):
         any_bundle = next(iter(bundles.values()))
-        children.start("virtual_arm", processes.arm(hidden))
-        children.start("safety_gate", processes.gate(any_bundle), layer=1)
+        if robot == "virtual":
+            children.start("virtual_arm", processes.arm(hidden))
+            children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
-        for policy, node in nodes.items():
-            children.start(node, processes.policy(node, bundles[policy]), layer=2)
+        for policy, node_name in nodes.items():
+            children.start(node_name, processes.policy(node_name, bundles[policy]), layer=2)
+        if find_spec("ros_nodes.recorder") is not None and processes.recorder is not None:
+            children.start("recorder", processes.recorder(out_dir / "recording"), layer=1)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
+        attendant: Attendant = Nobody()
 
         def check() -> None:
             interruption.check()
             children.check()
+            attendant.serve()
 
-        operator = SessionNode(context, first.robot, check)
+        height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
+        node = SessionNode(context, first.robot, check, goal_height=height)
         try:
-            runner = _Runner(protocol, loaded, nodes, operator, store, out_dir, recording)
-            runner.prepare()
+            conduct = Conduct(plan, store)
+            camera = node.wait_for_arm()
+            if attend is not None:
+                attendant = attend(node, conduct, _posed(camera, first))
+            homing = Homing(node, first.robot) if robot == "ros" else None
+            bring_home = homing.bring_home if homing is not None else lambda: None
+            runner = TrialRunner(conduct, loaded, nodes, node, attendant, out_dir, recording, bring_home)
+            if recording.images:
+                runner.record_images()
+                assert node.recorder is not None
+                node.recorder.calibrate(camera)
+            renderer = node.renderer() if robot == "virtual" else "the camera"
+            (out_dir / RENDERER_FILE).write_text(renderer + "\n")
+            # Long enough for a first start, when every process compiles the kinematics at once
+            node.ready_gate(timeout=60.0)
+            node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
+            conduct.log("resumed" if conduct.resumed else "started", f"{robot}, pictures by {renderer}")
             runner.run()
-            return runner.result(time.monotonic() - started)
+            conduct.log("finished")
+            attendant.finish("All trials are done. The report is being written.")
+            return _result(runner, store, plan, node, renderer, out_dir, time.monotonic() - started)
         finally:
-            operator.close()
+            node.close()
             context.try_shutdown()
 
 
-class _Runner:
-    """The trials of one session, while its processes run."""
-
-    def __init__(
-        self,
-        protocol: Protocol,
-        bundles: Mapping[str, PolicyBundle],
-        nodes: Mapping[str, str],
-        node: SessionNode,
-        store: TrialStore,
-        out_dir: Path,
-        recording: Recording,
-    ):
-        self._protocol, self._bundles, self._nodes = protocol, bundles, nodes
-        self._node, self._store, self._out_dir, self._recording = node, store, out_dir, recording
-        self._walls: list[float] = []
-        self._videos: dict[str, Path] = {}
-        self._latencies: list[tuple[str, int, list[float]]] = []
-        self._renderer = ""
-
-    def prepare(self) -> None:
-        """Wait for the arm, configure the policies."""
-        camera = self._node.wait_for_arm()
-        if self._recording.images:
-            policy_camera = next((c for b in self._bundles.values() for c in b.cameras.values()), None)
-            if policy_camera is None:
-                raise SessionError("no bundle of this session has a camera: there are no images to record")
-            self._node.recorder = FrameRecorder(policy_camera, self._recording.image_stride)
-            self._node.recorder.calibrate(camera)
-        self._renderer = self._node.renderer()
-        (self._out_dir / RENDERER_FILE).write_text(self._renderer + "\n")
-        # Long enough for a first start, when every process compiles the kinematics at once
-        self._node.ready_gate(timeout=60.0)
-        self._node.change_states(list(self._nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
-
-    def run(self) -> None:
-        """Carry out what the store does not hold yet."""
-        schedule = self._protocol.schedule()
-        done = {policy: self._store.done(self._protocol.name, policy) for policy in self._nodes}
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns) as progress:
-            bar = progress.add_task("trials", total=len(schedule))
-            for number, planned in enumerate(schedule, start=1):
-                if planned.index not in done[planned.policy]:
-                    trial = self._carry_out(number, planned)
-                    distance = "" if trial.final_distance is None else f", {100 * trial.final_distance:.1f} cm"
-                    outcome = "void" if trial.void else "success" if trial.success else "failure"
-                    progress.update(bar, description=f"trial {number} ({planned.code}): {outcome}{distance}")
-                progress.advance(bar)
-
-    def result(self, wall: float) -> SessionResult:
-        """Write what was recorded."""
-        recorder = self._node.recorder
-        latencies = None
-        if self._latencies:
-            latencies = self._out_dir / "latency.npz"
-            policies, indexes, rows = zip(*self._latencies)
-            np.savez_compressed(latencies, policy=np.array(policies), index=np.array(indexes), latency=np.array(rows))
-        return SessionResult(
-            self._store.trials(self._protocol.name),
-            self._renderer,
-            wall,
-            float(np.median(self._walls)) if self._walls else 0.0,
-            recorder.save(self._out_dir / "images.npz") if recorder is not None else None,
-            self._videos,
-            latencies,
-        )
-
-    def _carry_out(self, number: int, planned: PlannedTrial) -> Trial:
-        """Try until it counts; record every attempt."""
-        while True:
-            begun = time.monotonic()
-            trial = self._try(number, planned)
-            self._store.add(trial)
-            self._walls.append(time.monotonic() - begun)
-            if not (trial.void and STALE.search(trial.void_reason)):
-                return trial
-
-    def _try(self, number: int, planned: PlannedTrial) -> Trial:
-        node, protocol = self._node, self._protocol
-        judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
-        film = planned.index < self._recording.videos
-        x, y = planned.initial["x"], planned.initial["y"]
-        # The seed of looks is the place's: every policy sees the same light and the same cube
-        node.place(number, x, y, planned.seed % 2**31)
-        node.ready_gate()
-        counts = dict(node.gate.counts)
-        node.latencies.clear()
-        node.video = [] if film else None
-        node.watch_camera(film or node.recorder is not None)
-        node.judge = judge
-        node.policy_reason = ""
-        lifecycle = [self._nodes[planned.policy]]
-        note = ""
-        try:
-            node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
-            node.wait(lambda: judge.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
-            node.wait(lambda: judge.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
-        except SessionError as error:
-            note = str(error)
-        node.judge = None
-        ended = self._ended()
-        try:
-            node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
-        except SessionError as error:
-            if not node.policy_reason:  # else it has deactivated itself, and said why
-                note = note or str(error)
-        note = note or (self._cause() if ended else "")
-        node.watch_camera(node.recorder is not None)
-        node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest")
-        if film and node.video:
-            stamps, frames = zip(*node.video)
-            path = self._out_dir / f"video_{planned.policy}_{planned.index}.npz"
-            self._videos[f"{planned.policy}_{planned.index}"] = save_video(list(frames), list(stamps), path)
-        bundle = self._bundles[planned.policy]
-        rows = [row for row in node.latencies if len(row) == 4]
-        self._latencies += [(planned.policy, planned.index, row) for row in rows]
-        compute = [row[2] for row in rows if np.isfinite(row[2])]
-        attempt = self._store.attempts(protocol.name, planned.policy, planned.index)
-        void_reason = "the goal was reached before the policy moved" if judge.at_goal_from_start else ""
-        if not judge.success and STALE.search(note) and attempt + 1 < ATTEMPTS:
-            void_reason = note
-        interventions = {key: n - counts.get(key, 0) for key, n in node.gate.counts.items() if n > counts.get(key, 0)}
-        return Trial(
-            session=protocol.name,
-            policy=planned.policy,
-            bundle=bundle.hash,
-            index=planned.index,
-            seed=planned.seed,
-            success=judge.success,
-            duration=judge.duration,
-            initial=planned.initial,
-            final_distance=judge.distance,
-            time_to_success=judge.time_to_success,
-            hold=judge.hold,
-            interventions=interventions,
-            latency=LatencySummary.of(compute, deadline=bundle.action.dt) if compute else None,
-            void=bool(void_reason),
-            void_reason=void_reason,
-            attempt=attempt,
-            note=note,
-        )
-
-    def _ended(self) -> bool:
-        """Whether gate or policy ended the trial before its time."""
-        return self._node.gate.state in ("stopping", "stopped") or bool(self._node.policy_reason)
-
-    def _cause(self) -> str:
-        """Why they did. The policy's own word comes after it is inactive."""
-        if self._node.policy_reason:
-            return f"the policy stopped: {self._node.policy_reason}"
-        return f"the safety gate stopped the arm: {self._node.gate.reason}"
+def _result(
+    runner: TrialRunner,
+    store: TrialStore,
+    plan: Protocol,
+    node: SessionNode,
+    renderer: str,
+    out_dir: Path,
+    wall: float,
+) -> SessionResult:
+    """Write what was recorded."""
+    latencies = None
+    if runner.latencies:
+        latencies = out_dir / "latency.npz"
+        policies, indexes, rows = zip(*runner.latencies)
+        np.savez_compressed(latencies, policy=np.array(policies), index=np.array(indexes), latency=np.array(rows))
+    return SessionResult(
+        store.trials(plan.name),
+        renderer,
+        wall,
+        float(np.median(runner.walls)) if runner.walls else 0.0,
+        node.recorder.save(out_dir / "images.npz") if node.recorder is not None else None,
+        runner.videos,
+        latencies,
+    )
 
 
-def _is_complete(protocol: Protocol, store: TrialStore) -> bool:
-    every = set(range(protocol.trials))
-    return all(store.done(protocol.name, policy.name) >= every for policy in protocol.policies)
+@contextmanager
+def _domain(robot: Robot) -> Iterator[int]:
+    """A domain of its own for the virtual arm; the user's for a real one."""
+    if robot == "virtual":
+        with free_domain() as domain:
+            yield domain
+    else:
+        yield int(os.environ.get("ROS_DOMAIN_ID") or 0)
+
+
+def _environment(robot: Robot, domain: int, out_dir: Path) -> dict[str, str]:
+    return isolated(domain, out_dir / "logs") if robot == "virtual" else {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def _posed(camera: CameraModel, bundle: PolicyBundle) -> CameraModel:
+    """The live camera's lens, where the bundle or else the task says that the camera stands."""
+    nominal = next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
+    return replace(camera, T_base_camera=nominal.T_base_camera, T_ee_camera=nominal.T_ee_camera)
 
 
 def _renderer_of(out_dir: Path) -> str:

@@ -20,9 +20,10 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from evaluation.trial_judge import TrialJudge
 from ros_nodes import process, qos, topics
 from ros_nodes.frame_recorder import FrameRecorder
-from ros_nodes.trial_judge import TrialJudge
+from ros_nodes.messages import rgb, seconds
 from sim.camera import CameraModel
 from sim.robot import RobotModel
 
@@ -52,17 +53,24 @@ class GateView:
 class SessionNode(Node):
     """Everything is done in the calling thread: each method spins until what it waits for has come."""
 
-    def __init__(self, context: Context, robot: RobotModel, check: Callable[[], None]):
+    def __init__(
+        self, context: Context, robot: RobotModel, check: Callable[[], None], goal_height: float | None = None
+    ):
         """Connect.
 
         Args:
             context: an initialised rclpy context.
             robot: gives the joints' order.
             check: called while waiting; raises when the session must end, e.g. because a process died.
+            goal_height: None with the virtual arm, which tells the truth. With a real one the truth is made of the
+                measured joints and the place that the protocol asks for: the goal's height above the table [m]; NaN
+                where a task cannot be judged so.
         """
         super().__init__("session", context=context)
         self._robot = robot
         self._check = check
+        self._goal_height = goal_height
+        self._trial, self._goal = 0, np.full(3, np.nan)
         self._executor = process.make_executor(self)
         self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
@@ -73,6 +81,7 @@ class SessionNode(Node):
         self.create_subscription(String, topics.GATE_STATE, self._on_gate, qos.LATCHED)
         self.create_subscription(String, topics.POLICY_STATE, self._on_policy, qos.EVENT)
         self._reset_gate: Client = self.create_client(Trigger, topics.GATE_RESET)
+        self._stop_gate: Client = self.create_client(Trigger, topics.GATE_STOP)
         self._lifecycle: dict[str, Client] = {}
         self._truth: np.ndarray | None = None
         self._exposed = 0  # stamp of the newest frame [ns]
@@ -88,6 +97,12 @@ class SessionNode(Node):
         self.recorder: FrameRecorder | None = None
         self.video: list[tuple[float, np.ndarray]] | None = None
         """Raw frames and their stamps [s] since `watch_camera`; None while no video is wanted."""
+        self.video_period = 0.0
+        """Shortest time between two frames of a video [s]."""
+        self.keep_frame = False
+        """Whether `frame` is wanted."""
+        self.frame: np.ndarray | None = None
+        """The newest picture, RGB uint8 (height, width, 3)."""
 
     # Waiting
 
@@ -113,7 +128,8 @@ class SessionNode(Node):
 
     def wait_for_arm(self, timeout: float = 30.0) -> CameraModel:
         """Wait until the arm's joints, truth and camera are there; return the camera as its CameraInfo says."""
-        self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
+        if self._goal_height is None:
+            self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
         self.wait(
             lambda: self._order is not None, timeout, f"the joints of '{self._robot.name}' on {topics.JOINT_STATES}"
         )
@@ -164,7 +180,13 @@ class SessionNode(Node):
         return [future.result() for future in futures]
 
     def place(self, trial: int, x: float, y: float, seed: int) -> None:
-        """Put the object at (x, y) [m] and the arm at home; wait until joints and camera show it."""
+        """Put the object at (x, y) [m] and the arm at home; wait until joints and camera show it.
+
+        With a real arm the object is for the operator to put: this only notes where it belongs.
+        """
+        if self._goal_height is not None:
+            self._trial, self._goal = trial, np.array([x, y, self._goal_height])
+            return
         self._truth = None
 
         def shown() -> bool:
@@ -187,6 +209,22 @@ class SessionNode(Node):
                 raise SessionError(f"the safety gate cannot be reset: {answer.message}")
         self.wait(lambda: self.gate.state == "ready", timeout, "the safety gate to be ready; see its log")
 
+    def request_stop(self) -> None:
+        """Ask the gate for a controlled stop, now and without waiting for its answer."""
+        if self.gate.state in ("ready", "moving", "waiting") and self._stop_gate.service_is_ready():
+            self._stop_gate.call_async(Trigger.Request())
+
+    @property
+    def q(self) -> np.ndarray:
+        """Newest joint positions (n,) [rad], in the robot's order."""
+        return self._q
+
+    def ee_pose(self) -> np.ndarray:
+        """Pose of the end effector (4, 4), T_base_ee."""
+        T_base_ee = np.eye(4)
+        T_base_ee[:3, :3], T_base_ee[:3, 3] = self._robot.chain.pose(self._q)
+        return T_base_ee
+
     def watch_camera(self, wanted: bool) -> None:
         """Subscribe to pictures and joints only while somebody wants them: a picture costs a millisecond."""
         if wanted and self._image_subscription is None:
@@ -195,7 +233,7 @@ class SessionNode(Node):
         elif not wanted and self._image_subscription is not None:
             self.destroy_subscription(self._image_subscription)
             self._image_subscription = None
-        if not wanted and self._joint_subscription is not None:
+        if not wanted and self._goal_height is None and self._joint_subscription is not None:
             self.destroy_subscription(self._joint_subscription)
             self._joint_subscription = None
 
@@ -215,9 +253,17 @@ class SessionNode(Node):
         return float(self._truth[1]) if self._truth is not None else float("nan")
 
     def _on_truth(self, message: Float64MultiArray) -> None:
-        self._truth = np.array(message.data)
-        if self.judge is not None:
-            self.judge.see(self._truth[1], self._truth[2:5], self._truth[5:8])
+        if self._goal_height is None:
+            self._take_truth(np.array(message.data))
+
+    def _take_truth(self, truth: np.ndarray) -> None:
+        self._truth = truth
+        if self.judge is None:
+            return
+        if np.isnan(truth[5:8]).any():
+            self.judge.observe(truth[1], None, False)
+        else:
+            self.judge.see(truth[1], truth[2:5], truth[5:8])
 
     def _on_info(self, message: CameraInfo) -> None:
         self._last_info = message
@@ -227,6 +273,9 @@ class SessionNode(Node):
         if self._order is None:
             self._order = self._robot.order(message.name)
         self._q = np.array(message.position)[self._order]
+        if self._goal_height is not None:
+            ee = self._robot.chain.pose(self._q)[1]
+            self._take_truth(np.array([self._trial, seconds(message.header.stamp), *ee, *self._goal]))
 
     def _on_command(self, message: JointTrajectory) -> None:
         if self.judge is not None and self._truth is not None and message.points:
@@ -244,10 +293,14 @@ class SessionNode(Node):
         self.policy_reason = reason or self.policy_reason
 
     def _on_image(self, message: Image) -> None:
-        image = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        image = rgb(message, "camera")
+        if self.keep_frame:
+            self.frame = image
         if self._truth is None:
             return
         if self.recorder is not None:
             self.recorder.add(image, self._q, int(self._truth[0]))
         if self.video is not None:
-            self.video.append((message.header.stamp.sec + message.header.stamp.nanosec * 1e-9, image.copy()))
+            stamp = seconds(message.header.stamp)
+            if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:
+                self.video.append((stamp, image.copy()))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from evaluation.pictures import Clip, clip
+from evaluation.frames import load_clip
+from evaluation.pictures import Clip
 from evaluation.protocol import Protocol
 from evaluation.report import write_report
 from evaluation.report_data import CameraSamples, DataTable, DomainDifference, PolicyCard, ReportData
@@ -23,7 +24,6 @@ from sim.hidden_reality import HiddenReality
 from sim.robot import load_robot
 from sim.tasks import load_task
 
-CLIP_RATE_HZ = 10.0
 COMPUTE = 2
 """Column of `latency.npz` that holds the time from observation to command."""
 
@@ -166,18 +166,8 @@ def _clips(videos: Mapping[str, Path]) -> tuple[Clip, ...]:
     clips = []
     for name, path in videos.items():
         policy = name.rsplit("_", 1)[0]
-        with np.load(path, allow_pickle=False) as video:
-            frames, stamps = video["frames"], video["stamps"]
-        wanted = np.arange(0.0, stamps[-1] + 1e-9, 1 / CLIP_RATE_HZ)
-        chosen = [frames[i] for i in np.searchsorted(stamps, wanted).clip(max=len(frames) - 1)]
-        clips.append(
-            clip(
-                chosen,
-                CLIP_RATE_HZ,
-                f"A trial of '{policy}', as the arm's camera saw it",
-                f"The arm driven by {policy}",
-            )
-        )
+        caption = f"A trial of '{policy}', as the arm's camera saw it"
+        clips.append(load_clip(path, caption, f"The arm driven by {policy}"))
     return tuple(clips)
 
 

@@ -128,7 +128,8 @@ class ArmEnv(gym.Env):
 
         Args:
             seed: of `np_random`.
-            options: `parameters`: values to set exactly, by name; the others are drawn.
+            options: `parameters`: values to set exactly, by name; the others are drawn. `places`: (x, y) [m, base
+                frame] of bodies by name; their height and their turn stay as the task drew them.
 
         Raises:
             ParameterError: for a parameter that is unknown or makes no sense.
@@ -154,6 +155,9 @@ class ArmEnv(gym.Env):
         self.world.reset_arm(q, opening)
         self.world.read()
         self.task.reset(self.world, drawn, rng)
+        for name, (x, y) in (options or {}).get("places", {}).items():
+            position, quat = self.world.pose(name)
+            self.world.place(name, (x, y, position[2]), quat)
         grip = opening if gripper is None or self.task.opening is None else gripper.closed
         self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)

@@ -10,6 +10,7 @@ from sim2real.bundles import bundle
 from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
 from sim2real.nodes import play_camera, policy_node, safety_gate, virtual_arm
+from sim2real.sessions import plan, report, session
 from sim2real.training import train
 
 Command = Callable[[list[str]], int]
@@ -19,6 +20,9 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "adapt": adapt,
     "evaluate": evaluate,
+    "plan": plan,
+    "session": session,
+    "report": report,
     "bundle": bundle,
     "virtual-arm": virtual_arm,
     "policy-node": policy_node,

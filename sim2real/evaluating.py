@@ -49,8 +49,9 @@ def evaluate(arguments: list[str]) -> int:
         with stages(tuple(names)) as progress:
             evaluate_in_simulation(paths, config.randomise, config.trials, config.seed, config.out, progress)
     else:
-        from ros_nodes.session import Recording, reach_protocol, run_session
+        from ros_nodes.session import reach_protocol, run_session
         from ros_nodes.session_report import write_session_report
+        from ros_nodes.trial_runner import Recording
 
         protocol = reach_protocol(paths, config.trials, config.seed)
         recording = Recording(images=config.record_images, videos=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def parse(config: type, name: str, description: str | None, arguments: list[str]):
+def parse(config, name: str, description: str | None, arguments: list[str]):
     """Build `config` from `arguments`; `--help` and bad input end the program as tyro does."""
     import tyro
 

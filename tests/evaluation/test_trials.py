@@ -165,7 +165,7 @@ def test_another_schema_version_is_refused(tmp_path):
     newer = sqlite3.connect(tmp_path / "t.sqlite")
     newer.execute("PRAGMA user_version = 99")
     newer.close()
-    with pytest.raises(TrialError, match="schema version 99, expected 1"):
+    with pytest.raises(TrialError, match="schema version 99, expected 2"):
         TrialStore(tmp_path / "t.sqlite")
 
 

@@ -16,7 +16,9 @@ import pytest
 from evaluation.protocol import Protocol, Workspace
 from ros_nodes.children import ChildDied, Children
 from ros_nodes.ros_environment import free_domain
-from ros_nodes.session import Processes, Recording, SessionError, reach_protocol, run_session
+from ros_nodes.session import Processes, reach_protocol, run_session
+from ros_nodes.session_node import SessionError
+from ros_nodes.trial_runner import Recording
 from tests.tiny_bundle import tiny_bundle
 
 pytestmark = pytest.mark.ros

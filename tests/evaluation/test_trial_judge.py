@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros_nodes.trial_judge import TrialJudge
+from evaluation.trial_judge import TrialJudge
 
 GOAL = np.array([0.5, 0.0, 0.12])
 

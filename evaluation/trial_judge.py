@@ -1,4 +1,4 @@
-"""Decides from ground truth whether a trial succeeded; no ROS, so that the rules can be tested alone."""
+"""Decides from what was measured whether a trial succeeded: the same rules in simulation and on an arm."""
 
 from __future__ import annotations
 
@@ -37,10 +37,14 @@ class TrialJudge:
 
     def see(self, t: float, ee: np.ndarray, goal: np.ndarray) -> None:
         """Take one sample of the truth: `ee` and `goal` (3,) [m, base frame] at `t` [s]."""
+        distance = float(np.linalg.norm(ee - goal))
+        self.observe(t, distance, distance < self.radius)
+
+    def observe(self, t: float, distance: float | None, inside: bool) -> None:
+        """Take one sample whose `distance` [m, None if unknown] and being `inside` the goal were judged elsewhere."""
         if self.over:
             return
-        self.distance = float(np.linalg.norm(ee - goal))
-        inside = self.distance < self.radius
+        self.distance = distance
         if self.started is None:
             self.at_goal_from_start = inside
             return

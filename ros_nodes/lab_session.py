@@ -1,0 +1,126 @@
+"""A registered session over ROS 2, with its operator's page.
+
+sim2real session run protocol.toml --robot ros
+python -m ros_nodes.lab_session --ros-args -p protocol:=protocol.toml
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+from rclpy.node import Node
+
+from evaluation.conduct import Conduct
+from evaluation.desk import Desk
+from evaluation.page_server import PageServer
+from evaluation.protocol import ProtocolError, Registration
+from evaluation.protocol_file import open_registered
+from evaluation.session_report import print_session, write_session_report
+from evaluation.trials import TrialError
+from policies.bundle import BundleError
+from ros_nodes import process
+from ros_nodes.attendant import Attendant, Operator
+from ros_nodes.children import ChildDied
+from ros_nodes.parameters import Parameter, Parameters
+from ros_nodes.session import Processes, Robot, SessionResult, run_session
+from ros_nodes.session_node import SessionError, SessionNode
+from ros_nodes.trial_runner import Recording
+from sim.camera import CameraModel
+from sim.specs import SpecError
+
+PARAMETERS = (
+    Parameter("protocol", "", "path of the registered protocol, a .toml file"),
+    Parameter("out", "", "folder of the session; empty: <protocol>-ros beside the protocol"),
+    Parameter("host", "127.0.0.1", "where the operator's page listens; 0.0.0.0 lets a tablet in the network in"),
+    Parameter("port", 8642, "port of the operator's page; 0 takes a free one"),
+)
+
+
+@dataclass(frozen=True)
+class LabOptions:
+    """How a session over ROS 2 is attended."""
+
+    robot: Robot
+    hidden: Path | None = None
+    """Of the virtual arm."""
+    page: bool = False
+    """Whether an operator starts and judges the trials."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    videos: int = 2
+    """Failures a policy whose video is kept."""
+
+
+def run_lab_session(
+    registration: Registration,
+    bundles: Mapping[str, Path],
+    out: Path,
+    options: LabOptions,
+    processes: Processes | None = None,
+) -> SessionResult:
+    """Carry out what is open; with a page, print its address and wait for the operator at every trial."""
+    plan = registration.protocol
+    with ExitStack() as stack:
+        attend = None
+        if options.page:
+            desk = Desk()
+            server = stack.enter_context(PageServer(desk, options.host, options.port))
+            print(f"operator's page: {server.url}", flush=True)
+            if options.host == "0.0.0.0":
+                print(f"from a tablet in the same network: {server.url.replace('127.0.0.1', socket.gethostname())}")
+
+            def attend(node: SessionNode, conduct: Conduct, camera: CameraModel) -> Attendant:
+                operator = Operator(desk, node, conduct, plan.name, len(plan.schedule()), options.robot)
+                operator.see_through(camera)
+                node.watch_camera(True)
+                return operator
+
+        return run_session(
+            registration,
+            bundles,
+            out,
+            robot=options.robot,
+            hidden=options.hidden,
+            recording=Recording(failures=options.videos),
+            processes=processes,
+            attend=attend,
+        )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the session that the parameters name, on the arm that is there; return the exit status."""
+    rclpy.init(args=args)
+    node = Node("lab_session")
+    parameters = Parameters(node, PARAMETERS)
+    protocol, out, host = (parameters.text(name) for name in ("protocol", "out", "host"))
+    try:
+        port = int(parameters.number("port"))
+        if not protocol:
+            raise SpecError("parameter 'protocol' is empty; give the path of a registered protocol")
+    except SpecError as error:
+        return process.fail("lab_session", str(error))
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    path = Path(protocol)
+    folder = Path(out) if out else path.with_name(f"{path.stem}-ros")
+    try:
+        file, registration = open_registered(path)
+        options = LabOptions("ros", page=True, host=host, port=port)
+        run_lab_session(registration, file.bundles, folder, options)
+        print_session(folder)
+        print(f"report: {write_session_report([folder], folder / 'report.html')}")
+    except (ProtocolError, BundleError, TrialError, SpecError, SessionError, ChildDied, ValueError) as error:
+        return process.fail("lab_session", str(error))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

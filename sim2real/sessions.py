@@ -1,0 +1,172 @@
+"""Sub-commands of evaluation sessions: plan, register, run, look, report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from sim2real.parsing import parse
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What a session shall find."""
+
+    detect: float
+    """Smallest difference of success rates that matters, e.g. 0.15."""
+    baseline: float = 0.85
+    """Success rate that the better policy is expected to have."""
+    power: float = 0.8
+    """Probability of finding such a difference."""
+    alpha: float = 0.05
+    """Level of the test."""
+
+
+def plan(arguments: list[str]) -> int:
+    """Say how many trials are needed to find a difference."""
+    config = parse(PlanConfig, "plan", plan.__doc__, arguments)
+    from evaluation.planning import MAX_UNPAIRED_TRIALS, plan_trials
+
+    found = plan_trials(config.detect, config.baseline, alpha=config.alpha, power=config.power)
+    unpaired = f"{found.unpaired}" if found.unpaired is not None else f"more than {MAX_UNPAIRED_TRIALS}"
+    print(
+        f"to tell {100 * found.rate_a:g} % from {100 * found.rate_b:g} % "
+        f"(level {config.alpha:g}, power {config.power:g}), trials a policy:"
+    )
+    print(f"  {found.paired:>4}  paired: all policies from the same places, McNemar's exact test")
+    print(f"  {unpaired:>4}  unpaired: each from places of its own, Barnard's exact test")
+    print(
+        "The paired figure assumes that the policies fail independently of each other: where the same places are "
+        "hard for both, it takes fewer."
+    )
+    return 0
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Which plan is registered."""
+
+    protocol: tyro.conf.Positional[Path]
+    """The protocol, a .toml file."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a session is carried out."""
+
+    protocol: tyro.conf.Positional[Path]
+    """The registered protocol, a .toml file."""
+    robot: Literal["sim", "virtual", "ros"] = "sim"
+    """sim: the simulator, on all cores; virtual: the virtual arm over ROS 2; ros: an arm that is running already."""
+    out: Path | None = None
+    """Folder of the session; by default <protocol>-<robot> beside the protocol. A broken-off session goes on there."""
+    randomise: Literal["nominal", "mild", "full"] = "full"
+    """With sim: what varies."""
+    workers: int | None = None
+    """With sim: processes; by default all cores."""
+    ray: str = ""
+    """With sim: address of a Ray cluster, or 'local'."""
+    hidden: Path | None = None
+    """With virtual: JSON of another hidden reality than the default one."""
+    page: bool | None = None
+    """Serve the operator's page; by default with ros only. Without it, trials follow each other unattended."""
+    host: str = "127.0.0.1"
+    """Where the page listens; 0.0.0.0 lets a tablet in the same network in."""
+    port: int = 0
+    """Port of the page; 0 takes a free one."""
+    videos: int = 2
+    """Failures a policy whose video is kept, and one success."""
+
+
+@dataclass(frozen=True)
+class StatusConfig:
+    """Which session is looked at."""
+
+    session: tyro.conf.Positional[Path]
+    """Folder of the session."""
+
+
+SessionConfig = (
+    Annotated[RegisterConfig, tyro.conf.subcommand("register", description="Stamp and hash a protocol, once.")]
+    | Annotated[RunConfig, tyro.conf.subcommand("run", description="Carry out a registered protocol, or go on.")]
+    | Annotated[StatusConfig, tyro.conf.subcommand("status", description="Say how far a session is.")]
+)
+
+
+def session(arguments: list[str]) -> int:
+    """Carry out an evaluation session: register, run, status."""
+    config = parse(SessionConfig, "session", session.__doc__, arguments)
+    if isinstance(config, RegisterConfig):
+        return _register(config)
+    return _run(config) if isinstance(config, RunConfig) else _status(config)
+
+
+def _register(config: RegisterConfig) -> int:
+    from evaluation.protocol_file import register_file
+
+    file, registration = register_file(config.protocol)
+    plan, places = registration.protocol, registration.protocol.trials
+    print(f"registered '{plan.name}' at {registration.registered_at}: {file.registration}")
+    print(f"SHA-256 {registration.sha256}")
+    print(f"{len(plan.policies)} policies at {places} places: {len(plan.schedule())} trials, {plan.stop}, {plan.order}")
+    return 0
+
+
+def _run(config: RunConfig) -> int:
+    from evaluation.protocol_file import open_registered
+
+    if config.ray and config.robot != "sim":
+        raise ValueError(f"--ray {config.ray} is for --robot sim, not for {config.robot}")
+    if config.workers is not None and config.workers < 1:
+        raise ValueError(f"workers is {config.workers}, expected at least 1")
+    file, registration = open_registered(config.protocol)
+    out = config.out or config.protocol.with_name(f"{config.protocol.stem}-{config.robot}")
+    if config.robot == "sim":
+        from evaluation.sim_session import run_simulated_session
+
+        run_simulated_session(
+            registration, file.bundles, out, config.randomise, config.workers, config.ray, config.videos
+        )
+    else:
+        from ros_nodes.lab_session import LabOptions, run_lab_session
+
+        page = config.page if config.page is not None else config.robot == "ros"
+        options = LabOptions(config.robot, config.hidden, page, config.host, config.port, config.videos)
+        run_lab_session(registration, file.bundles, out, options)
+    from evaluation.session_report import print_session, write_session_report
+
+    print_session(out)
+    print(f"report: {write_session_report([out], out / 'report.html')}")
+    return 0
+
+
+def _status(config: StatusConfig) -> int:
+    from evaluation.session_report import print_session
+
+    print_session(config.session)
+    return 0
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Which sessions are reported."""
+
+    sessions: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of sessions; simulated ones are set beside the others."""
+    out: Path | None = None
+    """The page; by default report.html in the first session. The .md and .tex tables are written beside it."""
+
+
+def report(arguments: list[str]) -> int:
+    """Write the report of one or more sessions: HTML, Markdown and LaTeX."""
+    config = parse(ReportConfig, "report", report.__doc__, arguments)
+    from evaluation.session_report import write_session_report
+
+    if not config.sessions:
+        raise ValueError("no session given; name at least one folder that 'sim2real session run' wrote")
+    out = config.out or config.sessions[0] / "report.html"
+    print(f"report: {write_session_report(config.sessions, out)}")
+    return 0
