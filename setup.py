@@ -15,6 +15,7 @@ setup(
         "sim.tasks",
         "policies",
         "adaptation",
+        "adaptation.calibration",
         "adaptation.shallow",
         "evaluation",
         "ros_nodes",

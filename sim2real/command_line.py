@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sim2real.adapting import adapt
 from sim2real.bundles import bundle
+from sim2real.calibrating import calibrate
 from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
 from sim2real.nodes import play_camera, policy_node, safety_gate, virtual_arm
@@ -19,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "demo": demo,
     "train": train,
     "adapt": adapt,
+    "calibrate": calibrate,
     "evaluate": evaluate,
     "plan": plan,
     "session": session,

@@ -1,0 +1,82 @@
+"""Focal lengths, principal point and distortion from views of a board (Zhang 2000, by OpenCV)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from adaptation.calibration.boards import CalibrationError, Sightings
+from sim.camera import CameraModel, as_matrix
+
+FEWEST_VIEWS = 5
+LEAST_TILT = 10.0
+"""[degrees] that the boards' normals must differ by: boards that are all parallel do not say how long the lens is."""
+LARGEST_UNCERTAINTY = 0.03
+"""Standard deviation of the focal length, as a share of it, above which a result is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intrinsics:
+    """A calibrated lens and what it leaves unexplained."""
+
+    camera: CameraModel
+    """K, distortion and size; no pose."""
+    focal_std: float
+    """Standard deviation of fx [px]."""
+    rms_px: float
+    """Root mean square distance of all corners from where the lens puts them."""
+    view_px: dict[str, float]
+    """The same for each view."""
+    coverage: float
+    """Share of the picture inside the hull of all corners; outside it, the distortion is extrapolated."""
+
+
+def calibrate_intrinsics(sightings: Sightings, name: str = "camera") -> Intrinsics:
+    """Calibrate the lens that took `sightings`.
+
+    Raises:
+        CalibrationError: if there are too few views, the boards stand too much alike, or the focal length
+            stays too uncertain.
+    """
+    views = [view for view in sightings.views if len(view.points) >= 6]
+    if len(views) < FEWEST_VIEWS:
+        raise CalibrationError(
+            f"{len(views)} images show the board, expected at least {FEWEST_VIEWS}; not found in "
+            f"{', '.join(sightings.without) or 'none'}; take more, at different angles"
+        )
+    points = [view.points.astype(np.float32) for view in views]
+    pixels = [view.pixels.astype(np.float32) for view in views]
+    size = (sightings.width, sightings.height)
+    _, K, distortion, rotations, translations, spread, _, _ = cv2.calibrateCameraExtended(
+        points, pixels, size, np.eye(3), np.zeros(5)
+    )
+    normals = np.array([cv2.Rodrigues(r)[0][:, 2] for r in rotations])
+    tilt = float(np.degrees(np.arccos(np.clip((normals @ normals.T).min(), -1, 1))))
+    if tilt < LEAST_TILT:
+        raise CalibrationError(
+            f"the boards' normals differ by {tilt:.1f}° at most, expected at least {LEAST_TILT:.0f}°: "
+            "the focal length cannot be told from the distance; tilt the board"
+        )
+    focal_std = float(spread.ravel()[0])
+    if not focal_std < LARGEST_UNCERTAINTY * K[0, 0]:
+        raise CalibrationError(
+            f"the focal length is {K[0, 0]:.0f} ± {focal_std:.0f} px, expected within "
+            f"{100 * LARGEST_UNCERTAINTY:.0f} %; take more views, nearer and more tilted"
+        )
+    errors = {}
+    for view, r, t in zip(views, rotations, translations):
+        seen, _ = cv2.projectPoints(view.points, r, t, K, distortion)
+        errors[view.name] = np.linalg.norm(seen.reshape(-1, 2) - view.pixels, axis=1)
+    hull = cv2.convexHull(np.concatenate(pixels))
+    camera = CameraModel(
+        name, sightings.height, sightings.width, as_matrix(K), tuple(float(d) for d in distortion.ravel()[:5])
+    )
+    return Intrinsics(
+        camera,
+        focal_std,
+        float(np.sqrt(np.mean(np.concatenate(list(errors.values())) ** 2))),
+        {view: float(np.sqrt(np.mean(error**2))) for view, error in errors.items()},
+        float(cv2.contourArea(hull)) / (sightings.height * sightings.width),
+    )

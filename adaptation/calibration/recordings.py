@@ -1,0 +1,102 @@
+"""Files that calibration reads: cameras, and lists of frames with the arm's pose at each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adaptation.calibration.boards import CalibrationError
+from adaptation.calibration.refine import Recording
+from sim.camera import CameraModel
+from sim.robot import RobotModel
+from sim.specs import SpecError
+
+
+def read_camera(path: Path) -> CameraModel:
+    """Read a camera that a calibration wrote.
+
+    Raises:
+        CalibrationError: if the file is missing or is something else.
+    """
+    try:
+        return CameraModel.from_dict(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
+        raise CalibrationError(
+            f"camera '{path}' cannot be read ({error}); write it with 'sim2real calibrate intrinsics'"
+        ) from None
+
+
+def read_frames(path: Path) -> list[dict]:
+    """Read the list `frames` of a JSON file, each with its image's `file`.
+
+    Raises:
+        CalibrationError: if the file is missing or is something else.
+    """
+    try:
+        frames = json.loads(Path(path).read_text())["frames"]
+        if not frames or not all(isinstance(frame.get("file"), str) for frame in frames):
+            raise ValueError("no frames, or a frame without 'file'")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CalibrationError(
+            f"poses '{path}' cannot be read ({error}); expected JSON with 'frames': "
+            "a list of objects with 'file' and 'q' or 'T_base_ee'"
+        ) from None
+    return frames
+
+
+def arm_poses(frames: Sequence[dict], files: Sequence[str], robot: RobotModel) -> np.ndarray:
+    """Return T_base_ee (N, 4, 4) at the images `files`, from `T_base_ee` or by forward kinematics from `q`.
+
+    Raises:
+        CalibrationError: naming the image that has no pose, or one that is none.
+    """
+    by_file = {frame["file"]: frame for frame in frames}
+    poses = []
+    for file in files:
+        frame = by_file.get(file)
+        if frame is None or ("T_base_ee" not in frame and "q" not in frame):
+            raise CalibrationError(f"image {file} has no T_base_ee and no q among the {len(frames)} poses")
+        if "T_base_ee" in frame:
+            T = np.asarray(frame["T_base_ee"], float)
+        else:
+            T = np.eye(4)
+            T[:3, :3], T[:3, 3] = robot.chain.pose(_joints(frame, robot))
+        if T.shape != (4, 4) or not np.allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-3):
+            raise CalibrationError(f"image {file}: T_base_ee is no pose; expected 4 × 4 with a rotation in it")
+        poses.append(T)
+    return np.array(poses)
+
+
+def read_recording(folder: Path, frames: Sequence[dict]) -> Recording:
+    """Read the images and joints of `frames`.
+
+    Raises:
+        CalibrationError: if an image is missing, damaged or of another size, or a frame has no q or t.
+    """
+    images: list[np.ndarray] = []
+    for frame in frames:
+        image = cv2.imread(str(Path(folder) / frame["file"]), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise CalibrationError(f"image {Path(folder) / frame['file']} is missing or damaged")
+        if images and image.shape != images[0].shape:
+            raise CalibrationError(f"image {frame['file']} is {image.shape}, the first is {images[0].shape}")
+        if "q" not in frame or "t" not in frame:
+            raise CalibrationError(f"image {frame['file']}: its frame has no q or no t")
+        images.append(image)
+    q = [np.asarray(frame["q"], float) for frame in frames]
+    if len({each.shape for each in q}) > 1:
+        raise CalibrationError(f"frames have different numbers of joints: {sorted({len(each) for each in q})}")
+    return Recording(np.stack(images), np.array(q), np.array([float(frame["t"]) for frame in frames]))
+
+
+def _joints(frame: dict, robot: RobotModel) -> np.ndarray:
+    q = np.asarray(frame["q"], float)
+    if q.shape != (len(robot.joint_names),):
+        raise CalibrationError(
+            f"image {frame['file']}: q has {q.shape} values, '{robot.name}' has {len(robot.joint_names)} joints"
+        )
+    return q
