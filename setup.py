@@ -32,6 +32,7 @@ setup(
             "sim2real = sim2real.command_line:main",
             "policy_node = ros_nodes.policy_node:main",
             "safety_gate = ros_nodes.safety_gate:main",
+            "recorder = ros_nodes.recorder:main",
             "supervisor = ros_nodes.supervisor:main",
             "virtual_arm = ros_nodes.virtual_arm:main",
         ]

@@ -55,6 +55,10 @@ GATE_STOP = "/safety_gate/stop"
 GATE_RESET = "/safety_gate/reset"
 """std_srvs/Trigger: leave a latched stop; the cause must be gone"""
 
+RECORDER_STATE = "/recorder/state"
+"""std_msgs/String, JSON {"state": "recording" | "failed" | "closed", "reason": str, "path": folder, "topics": n,
+"messages": n written, "bytes": n}; latched, once a second"""
+
 # The operator's side of the virtual arm: what a person's hands and eyes do beside a real one
 VIRTUAL_PLACE = "/virtual_arm/place"
 """std_msgs/Float64MultiArray [trial, x, y, seed]: put the arm at home, the object at (x, y) [m, base frame] and draw

@@ -10,7 +10,7 @@ from sim2real.bundles import bundle
 from sim2real.calibrating import calibrate
 from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
-from sim2real.nodes import play_camera, policy_node, safety_gate, virtual_arm
+from sim2real.nodes import play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.training import train
 
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "virtual-arm": virtual_arm,
     "policy-node": policy_node,
     "safety-gate": safety_gate,
+    "record": record,
     "play-camera": play_camera,
 }
 """Sub-commands by name."""

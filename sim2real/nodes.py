@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 NodeMain = Callable[[list[str]], int]
 
@@ -26,6 +27,17 @@ def safety_gate(arguments: list[str]) -> int:
     from ros_nodes import safety_gate as node
 
     return _start("safety-gate", safety_gate.__doc__, node.PARAMETERS, node.main, arguments)
+
+
+def record(arguments: list[str]) -> int:
+    """Record a session into MCAP; `record --repair FOLDER` makes one that was killed readable."""
+    from ros_nodes import recorder as node
+
+    if arguments[:1] == ["--repair"]:
+        if len(arguments) != 2:
+            raise ValueError("record --repair takes one folder of a recording")
+        return node.report_repair(Path(arguments[1]))
+    return _start("record", record.__doc__, node.PARAMETERS, node.main, arguments)
 
 
 def play_camera(arguments: list[str]) -> int:

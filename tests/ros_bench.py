@@ -187,10 +187,13 @@ class RosBench:
             if time.monotonic() > began + timeout:
                 raise AssertionError(
                     f"waited {timeout} s in vain for {what}; gate {self.gate_state}, policy {self.policy_state}, "
-                    f"processes {[(c.args[2], c.poll()) for c in self.processes]}"
+                    f"processes {[(c.args[2], c.poll()) for c in self.processes]}, last words {self._last_words()}"
                 )
             time.sleep(0.002)
         return time.monotonic() - began
+
+    def _last_words(self) -> list[str]:
+        return [finish(child)[1][-1500:] for child in self.processes if child.poll()]
 
     def e_stop(self, pressed: bool) -> None:
         self._e_stop.publish(Bool(data=pressed))
