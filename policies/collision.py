@@ -24,8 +24,8 @@ KEEP_OUT_MARGIN = 0.02
 """Distance kept between a link and a keep-out box [m]."""
 NEIGHBOURS_TOUCH = 0.005
 """Links next but one to each other that are this near at home touch by their hulls' bulk [m]: not watched."""
-MARGIN_SHARE = 0.9
-"""An arm that starts inside a margin may come nearer by a tenth of its distance, no more."""
+ROUNDING = 1e-6
+"""What distances computed twice may differ by [m]."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,11 @@ class CollisionModel:
         """What is watched."""
         return tuple(self._names)
 
+    @property
+    def margins(self) -> np.ndarray:
+        """What is kept between each pair (pairs,) [m]."""
+        return self._margins.copy()
+
     def distances(self, q: np.ndarray) -> np.ndarray:
         """Compute the distance of every pair [m] at `q` (n,) [rad]; negative in contact."""
         pinocchio.computeDistances(self._model, self._data, self._geometry, self._distances, self._placing(q))
@@ -131,7 +136,7 @@ class CollisionModel:
         return Approach(*self._names[worst], float(distances[worst]))
 
     def start(self, q: np.ndarray) -> None:
-        """Begin at `q` (n,) [rad]: an arm inside a margin may move away, and hardly nearer.
+        """Begin at `q` (n,) [rad]: an arm inside a margin may move away, and no nearer.
 
         Raises:
             SafetyError: if it is in contact already.
@@ -141,7 +146,7 @@ class CollisionModel:
             worst = int(distances.argmin())
             approach = Approach(*self._names[worst], float(distances[worst]))
             raise SafetyError(f"collision: {approach}; bring the arm away with its own means")
-        self._required = np.minimum(self._margins, MARGIN_SHARE * distances)
+        self._required = np.where(distances >= self._margins, self._margins, distances - ROUNDING)
         self._seen, self._seen_at = distances, np.tile(np.asarray(q, np.float64), (len(distances), 1))
 
     def obstacle(self, path: np.ndarray) -> Approach | None:

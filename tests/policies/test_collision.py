@@ -116,7 +116,7 @@ def test_path_check_agrees_with_looking_at_every_point():
     for _ in range(60):
         ends = rng.uniform(PANDA.limits.q_low, PANDA.limits.q_high, (2, 7))
         path = HOME + np.linspace(0, 0.6, 30)[:, None] * (ends[0] - HOME)
-        expected = any((model.distances(q) < model._margins).any() for q in path)
+        expected = any((model.distances(q) < model.margins).any() for q in path)
         assert (model.obstacle(path) is not None) == expected
         found += expected
     assert 5 < found < 55  # both answers occur
@@ -175,7 +175,7 @@ class Bench:
     def check(self) -> None:
         check_stream(np.array(self.stream), self.robot, self.limits, DT)
         for q in self.stream:
-            assert (self.watcher.distances(q) >= self.watcher._margins - 1e-6).all()
+            assert (self.watcher.distances(q) >= self.watcher.margins - 1e-6).all()
 
 
 def test_arm_stops_before_a_box_and_can_leave_again():
@@ -225,3 +225,12 @@ def test_arm_inside_the_margin_may_leave_but_not_near():
     assert near.reason == "keep_out"
     with pytest.raises(SafetyError, match="bring the arm away"):
         model.start(np.array([0.05]))
+
+
+def test_restarts_at_the_margin_do_not_wear_it_away():
+    """A policy that runs into a box, faults, is reset and runs again must not come nearer each time."""
+    model = CollisionModel(slider(), {"carriage": cube(0.2)}, [Box((0.1201, -1.0, 0.0), (0.5, 1.0, 1.0))])
+    model.start(np.zeros(1))  # 20.1 mm away, 20 mm are kept
+    near = model.obstacle(np.linspace(0, 0.001, 20)[:, None])
+    assert near is not None
+    assert near.distance == pytest.approx(0.02, abs=1e-4)

@@ -36,11 +36,14 @@ def start(ros, folder, **parameters):
 
 
 def test_session_is_recorded_with_bundle_parameters_and_pictures(ros, tiny_bundle_path, tmp_path):
-    ros.arm(PANDA, CAMERA)
+    arm = ros.arm(PANDA, CAMERA)
     child = start(ros, tmp_path / "bag")
     ros.gate(tiny_bundle_path)
+    ros.wait(lambda: recorder_state(ros)["topics"] > 6, "the recorder to find the gate's topics", 30.0)
     ros.policy(tiny_bundle_path)
-    ros.wait(lambda: recorder_state(ros)["messages"] > 300 or child.poll() is not None, "messages", 40.0)
+    ros.wait(lambda: len(arm.received) > 100, "the arm to be commanded", 30.0)
+    enough = recorder_state(ros)["messages"] + 200
+    ros.wait(lambda: recorder_state(ros)["messages"] > enough or child.poll() is not None, "messages", 40.0)
     assert child.poll() is None, finish(child)[1]
     status, said = interrupt(child)
     assert (status, "Traceback" in said) == (0, False), said
