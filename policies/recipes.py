@@ -77,7 +77,7 @@ class StateRecipe:
 SHARES = ("expert_share", "disturbed_share")
 
 REACH = StateRecipe(rounds=3, round_steps=60, gradient_steps=300, last_gradient_steps=1_000, batch=256)
-PUSH = StateRecipe(rounds=6, round_steps=250)
+PUSH = StateRecipe(rounds=8, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256)
 PICK_PLACE = StateRecipe(rounds=6, round_steps=300, last_gradient_steps=4_000)
 STACK = StateRecipe(rounds=8, round_steps=400, gradient_steps=1_500, last_gradient_steps=6_000)
 INSERT = StateRecipe(rounds=6, round_steps=300, last_gradient_steps=4_000)
@@ -85,7 +85,7 @@ REACH_CLUTTER = StateRecipe(rounds=8, round_steps=250, gradient_steps=1_500, las
 
 RECIPES: dict[tuple[str, str, str], StateRecipe] = {
     **{("reach", arm, "state"): REACH for arm in ARMS},
-    **{("push", arm, "state"): PUSH for arm in ("franka_panda", "kuka_iiwa")},
+    ("push", "franka_panda", "state"): PUSH,
     ("pick_place", "franka_panda", "state"): PICK_PLACE,
     ("stack", "franka_panda", "state"): STACK,
     ("insert", "franka_panda", "state"): INSERT,

@@ -19,6 +19,8 @@ from sim.specs import ActionSpec, ObservationSpec
 STATE_NETWORK = "state_network"
 NEAR = 0.02
 """Distance at which a squashed difference bends [m]: it resolves millimetres, where the plain one is all zero."""
+SAME = 0.005
+"""Distance below which object and goal have no direction between them any more [m]."""
 SMALLEST_SPREAD = 1e-3
 """Least standard deviation that the normaliser divides by: what never varied in training must not blow up."""
 MOST_SPREADS = 10.0
@@ -43,7 +45,8 @@ def features_of(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Feature,
     """List the columns for an observation of `arrays` (name, shape).
 
     Each array as it is; the way between any two of end effector, object and goal, plain and squashed; the cube's
-    turn against the fingers, which comes round every 90°; the way to each post.
+    turn against the fingers, which comes round every 90°; the way to each post. And what pushing is about: the
+    heading from object to goal, and how far behind and beside the object the end effector is in that heading.
     """
     shapes = dict(arrays)
     found = [Feature(name, _size(shape), _flat(name)) for name, shape in arrays]
@@ -51,6 +54,9 @@ def features_of(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Feature,
     for to, of in itertools.combinations(points, 2):
         found.append(Feature(f"{to} - {of}", 3, _difference(to, of)))
         found.append(Feature(f"near({to} - {of})", 3, _squashed(to, of)))
+    if {"goal", "object_pos", "ee_pos"} <= set(shapes):
+        found.append(Feature("heading", 2, _heading))
+        found.append(Feature("ee_pos in heading", 4, _ee_in_heading))
     if "object_quat" in shapes:
         found.append(Feature("object_turn", 2, _object_turn("ee_yaw" in shapes)))
     if "posts" in shapes:
@@ -197,6 +203,22 @@ def _object_turn(against_fingers: bool) -> Callable[[Arrays], Tensor]:
         return torch.stack([torch.sin(4 * turn), torch.cos(4 * turn)], dim=1)
 
     return compute
+
+
+def _heading(arrays: Arrays) -> Tensor:
+    """Unit vector (B, 2) on the table from object to goal; shorter where they are as good as one."""
+    way = (arrays["goal"] - arrays["object_pos"])[:, :2]
+    return way / (way.square().sum(1, keepdim=True) + SAME**2).sqrt()
+
+
+def _ee_in_heading(arrays: Arrays) -> Tensor:
+    """How far the end effector is ahead and to the left of the object, (B, 2) plain [m] and (B, 2) squashed."""
+    ahead = _heading(arrays)
+    from_object = (arrays["ee_pos"] - arrays["object_pos"])[:, :2]
+    along = (from_object * ahead).sum(1)
+    aside = from_object[:, 1] * ahead[:, 0] - from_object[:, 0] * ahead[:, 1]
+    both = torch.stack([along, aside], dim=1)
+    return torch.cat([both, torch.tanh(both / NEAR)], dim=1)
 
 
 def _posts(arrays: Arrays) -> Tensor:

@@ -126,7 +126,7 @@ def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRAT
     """
     config.validate()
     folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
-    return _Run(config, folder, start, progress).finish()
+    return StateRun(config, folder, start, progress).finish()
 
 
 def resume_state(path: Path, progress: Progress, start: Start = SCRATCH) -> PolicyBundle:
@@ -137,20 +137,36 @@ def resume_state(path: Path, progress: Progress, start: Start = SCRATCH) -> Poli
     """
     folder = RunFolder.open(path)
     config = StateRunConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
-    return _Run(config, folder, start, progress).finish()
+    return StateRun(config, folder, start, progress).finish()
 
 
-class _Run:
+@dataclass(frozen=True)
+class Learned:
+    """What the rounds of a run have left."""
+
+    network: StateNetwork
+    """The network after the last round."""
+    parts: list[Records]
+    """What each round has collected."""
+    rows: list[dict[str, float]]
+    """One line of the metrics for each round."""
+    best: dict[str, Any]
+    """`success`, `round` and the weights, `network`, of the round that did best in validation."""
+
+
+class StateRun:
     """One process's part of a run: everything that outlives it is in the folder."""
 
     def __init__(self, config: StateRunConfig, folder: RunFolder, start: Start, progress: Progress):
+        """Prepare to go on behind the newest checkpoint in `folder`."""
         self._config, self._folder, self._start, self._progress = config, folder, start, progress
         self._make = config.environment()
         self._env = self._make.arm()
         self._env.close()
         torch.set_num_threads(1)  # layers this small gain nothing from a second thread, and results stay the same
 
-    def finish(self) -> PolicyBundle:
+    def learn(self) -> Learned:
+        """Go through the rounds that are left."""
         config, recipe = self._config, self._config.recipe
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
@@ -221,6 +237,13 @@ class _Run:
                 }
             )
             self._folder.write_metrics(rows, purge_from=round_ + 1 if round_ == done and done else None)
+        return Learned(network, parts, rows, best)
+
+    def finish(self) -> PolicyBundle:
+        """Learn, judge what was best, and pack it."""
+        config, recipe = self._config, self._config.recipe
+        learned = self.learn()
+        network, parts, rows, best = learned.network, learned.parts, learned.rows, learned.best
         self._progress("judge", 0.0, "")
         last_weights = _copy(network)
         network.load_state_dict(best["network"])

@@ -13,12 +13,15 @@ from sim2real.evaluating import evaluate
 from sim2real.nodes import play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.training import train
+from sim2real.transferring import compare_transfer, transfer
 
 Command = Callable[[list[str]], int]
 
 COMMANDS: dict[str, Command] = {
     "demo": demo,
     "train": train,
+    "transfer": transfer,
+    "compare-transfer": compare_transfer,
     "adapt": adapt,
     "calibrate": calibrate,
     "evaluate": evaluate,
@@ -74,5 +77,5 @@ def _overview() -> str:
         "Train arm policies in randomised simulation, adapt them, drive the arm.",
         "",
     ]
-    lines += [f"  {name:12} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:16} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
     return "\n".join(lines)

@@ -9,10 +9,10 @@ from sim2real.parsing import parse, stages
 
 def train(arguments: list[str]) -> int:
     """Train a policy in randomised simulation; from state with --observation state, else from a camera."""
-    resumed = _value(arguments, "--resume")
+    resumed = value_of(arguments, "--resume")
     if resumed is not None:
         return _resume(arguments, Path(resumed))
-    if _value(arguments, "--observation") == "state":
+    if value_of(arguments, "--observation") == "state":
         return _from_state(arguments)
     from policies.train import TrainConfig
     from policies.train import train as run
@@ -30,14 +30,14 @@ def _from_state(arguments: list[str]) -> int:
     from policies.recipes import state_recipe
     from policies.state_run import STAGES, StateRunConfig, train_state
 
-    task, robot = _value(arguments, "--task") or "reach", _value(arguments, "--robot") or "franka_panda"
+    task, robot = value_of(arguments, "--task") or "reach", value_of(arguments, "--robot") or "franka_panda"
     # the table's recipe becomes the default of each of its options
     recipe = state_recipe(task, robot)
     default = StateRunConfig(tyro.MISSING, task=task, robot=robot, recipe=recipe)
     config = tyro.cli(StateRunConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default)
     with stages(STAGES) as progress:
         bundle = train_state(config, progress)
-    _tell(bundle, config.out)
+    tell(bundle, config.out)
     return 0
 
 
@@ -48,11 +48,12 @@ def _resume(arguments: list[str], path: Path) -> int:
 
     with stages(STAGES) as progress:
         bundle = resume_state(path, progress)
-    _tell(bundle, path)
+    tell(bundle, path)
     return 0
 
 
-def _tell(bundle, out: Path) -> None:
+def tell(bundle, out: Path) -> None:
+    """Print what a finished run has come to."""
     metrics = bundle.provenance["metrics"]
     found = metrics["judgement"]
     print(
@@ -63,7 +64,7 @@ def _tell(bundle, out: Path) -> None:
     )
 
 
-def _value(arguments: list[str], option: str) -> str | None:
+def value_of(arguments: list[str], option: str) -> str | None:
     """Value of `option` among `arguments`; None if it is not there."""
     for index, argument in enumerate(arguments):
         if argument == option and index + 1 < len(arguments):
