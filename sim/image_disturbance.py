@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
@@ -63,6 +63,54 @@ class ImageDisturbance:
             if getattr(self, name) > 1:
                 raise DisturbanceError(f"image disturbance: {name} is {getattr(self, name)}, expected ≤ 1")
 
+    def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Apply all effects but JPEG to RGB uint8 (H, W, 3), which is left as it is."""
+        height, width, _ = image.shape
+        rows = np.ascontiguousarray(image).reshape(height, 3 * width)
+        grey: np.ndarray = rows
+        if self._softens:
+            grey = soften(rows, _vignette(height, width, self.vignetting), *self._shifts)
+        elif not self._exposes:
+            return image
+        levels, spread, noisy = self._tables
+        result = np.empty(image.shape, np.uint8)
+        seed = np.uint32(rng.random() * 2.0**32) if noisy else np.uint32(0)
+        develop(grey, levels, spread, noisy, seed, result.reshape(height, 3 * width))
+        return result
+
+    # Strengths are an episode's, pictures come at every step: what can be prepared is prepared once.
+    @cached_property
+    def _softens(self) -> bool:
+        return self.vignetting > 0 or self.blur > 0 or self.motion_blur > 0
+
+    @cached_property
+    def _exposes(self) -> bool:
+        strengths = self.exposure, self.white_balance, self.tint, self.gamma, self.shot_noise, self.read_noise
+        return any(strengths)
+
+    @cached_property
+    def _tables(self) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Developed level plus a half, standard deviation of its noise, (768,) float32 grey levels; any noise."""
+        warm = self.white_balance / 2
+        stops = np.array([self.exposure + warm, self.exposure + self.tint, self.exposure - warm])
+        light = _LIGHT[:, None] * np.exp2(stops)
+        curve = 2.0**self.gamma / _DISPLAY
+        levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)
+        sigma = np.sqrt(self.shot_noise**2 * light + self.read_noise**2)
+        # half the difference between one sigma more and one sigma less of light
+        spread = 255 * ((light + sigma) ** curve - np.maximum(light - sigma, 0.0) ** curve) / 2
+        noisy = self.shot_noise > 0 or self.read_noise > 0
+        return levels.ravel(), spread.astype(np.float32).ravel(), noisy
+
+    @cached_property
+    def _shifts(self) -> tuple[Shifts, Shifts, Shifts]:
+        """The blur along rows and columns, and the smear."""
+        reach = max(1, round(3 * self.blur)) if self.blur > 0 else 0
+        bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(self.blur, 0.1)) ** 2)[None]
+        bell /= bell.sum()
+        kernel = _smear(self.motion_blur, self.motion_angle) if self.motion_blur > 0 else np.ones((1, 1))
+        return Shifts.of(bell), Shifts.of(bell.T), Shifts.of(kernel)
+
 
 def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generator) -> np.ndarray:
     """Return the disturbed image.
@@ -85,39 +133,12 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
         raise DisturbanceError(
             f"image disturbance: image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)"
         )
-    e = effects
-    rows = np.ascontiguousarray(image).reshape(len(image), -1)
-    grey: np.ndarray = rows
-    if e.vignetting > 0 or e.blur > 0 or e.motion_blur > 0:
-        height, width = image.shape[:2]
-        grey = soften(rows, _vignette(height, width, e.vignetting), *_shifts(e.blur, e.motion_blur, e.motion_angle))
-    noisy = e.shot_noise > 0 or e.read_noise > 0
-    if grey is not rows or noisy or e.exposure or e.white_balance or e.tint or e.gamma:
-        levels, spread = _tables(e.exposure, e.white_balance, e.tint, e.gamma, e.shot_noise, e.read_noise)
-        image = np.empty(image.shape, np.uint8)
-        seed = np.uint32(rng.random() * 2.0**32) if noisy else np.uint32(0)
-        develop(grey, levels, spread, noisy, seed, image.reshape(rows.shape))
-    if e.jpeg > 0:
-        quality = round(100 - 95 * e.jpeg)
-        _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        image = np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1])
-    return image
-
-
-# Strengths are an episode's, images arrive at every step, and a process may hold many episodes.
-@lru_cache(maxsize=256)
-def _tables(
-    exposure: float, white_balance: float, tint: float, gamma: float, shot_noise: float, read_noise: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Developed level plus a half, and standard deviation of its noise, (768,) float32 grey levels."""
-    stops = np.array([exposure + white_balance / 2, exposure + tint, exposure - white_balance / 2])
-    light = _LIGHT[:, None] * np.exp2(stops)
-    curve = 2.0**gamma / _DISPLAY
-    levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)
-    sigma = np.sqrt(shot_noise**2 * light + read_noise**2)
-    # half the difference between one sigma more and one sigma less of light
-    spread = 255 * ((light + sigma) ** curve - np.maximum(light - sigma, 0.0) ** curve) / 2
-    return levels.ravel(), spread.astype(np.float32).ravel()
+    result = effects.develop(image, rng)
+    if effects.jpeg > 0:
+        bgr = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)  # fifteen times as fast as numpy's [..., ::-1]
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(100 - 95 * effects.jpeg)])
+        result = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    return result
 
 
 @lru_cache(maxsize=256)
@@ -129,16 +150,6 @@ def _vignette(height: int, width: int, strength: float) -> np.ndarray:
     x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
     light = 1 - np.float32(strength / 2) * (y[:, None] + x[None])
     return light ** np.float32(1 / _DISPLAY)
-
-
-@lru_cache(maxsize=256)
-def _shifts(blur: float, length: float, angle: float) -> tuple[Shifts, Shifts, Shifts]:
-    """Return a Gaussian of `blur` along rows and columns, and a smear of `length` [px]."""
-    reach = max(1, round(3 * blur)) if blur > 0 else 0
-    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(blur, 0.1)) ** 2)[None]
-    bell /= bell.sum()
-    kernel = _smear(length, angle) if length > 0 else np.ones((1, 1))
-    return Shifts.of(bell), Shifts.of(bell.T), Shifts.of(kernel)
 
 
 def _smear(length: float, angle: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from sim import meshes
 from sim.bodies import RigidBody, Shape
 from sim.camera import CameraModel, as_matrix
 from sim.image_disturbance import ImageDisturbance, disturb
+from sim.kinematics import njit
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.render import Body, Frame, Scene, StillPicture
 from sim.robot import RobotModel
@@ -145,6 +146,7 @@ class Imaging:
         for row, (shape, moves) in enumerate(shapes, start=fixed):
             self._scales[row] = _scale(shape)
             self._moving[row] = moves
+        self._offsets = {body.name: np.array([shape.position for shape in body.shapes], float) for body in bodies}
         self._drawn = dict.fromkeys(self._nominal_cameras, 0)
         self._still: dict[str, StillPicture] = {}
         self._stood: dict[str, np.ndarray] = {}
@@ -203,11 +205,8 @@ class Imaging:
                 if stood is not None and not np.array_equal(stood, position):
                     self._still.clear()
                 self._stood[body.name] = position
-            R = quat_matrix(quat)
-            for shape in body.shapes:
-                self._T[row, :3, :3] = R
-                self._T[row, :3, 3] = position + R @ shape.position
-                row += 1
+            _put(self._T, row, self._offsets[body.name], position, quat)
+            row += len(body.shapes)
 
     def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator) -> Frame:
         """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
@@ -273,16 +272,20 @@ _UNIT = {
 }
 
 
-def quat_matrix(quat: np.ndarray) -> np.ndarray:
-    """Rotation matrix (3, 3) of a unit quaternion (4,) xyzw."""
+@njit(cache=True)
+def _put(T, row, offsets, position, quat):
+    """Write the poses of a body's shapes, `offsets` (k, 3) from its origin, into T (B, 4, 4) from `row` on."""
     x, y, z, w = quat
-    return np.array(
-        (
-            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-    )
+    R = T[row, :3, :3]
+    R[0, 0], R[0, 1], R[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
+    R[1, 0], R[1, 1], R[1, 2] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)
+    R[2, 0], R[2, 1], R[2, 2] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
+    for k in range(offsets.shape[0]):
+        for i in range(3):
+            for j in range(3):
+                T[row + k, i, j] = R[i, j]
+            o = offsets[k]
+            T[row + k, i, 3] = position[i] + R[i, 0] * o[0] + R[i, 1] * o[1] + R[i, 2] * o[2]
 
 
 def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:

@@ -420,3 +420,63 @@ def draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_m
                 screen[k, 0], screen[k, 1], screen[k, 2],
                 t, shadow_map, None,
             )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def see(
+    geometry,
+    T_base_bodies,
+    scales,
+    visible,
+    chosen,
+    T_base_camera,
+    light_directions,
+    K,
+    with_shadow,
+    known_depth,
+    known_ids,
+    placement,
+    screen,
+    queue,
+    shadow_map,
+    inverse_depth,
+    ids,
+):
+    """Find what a camera sees, and what the first light does: `place`, `rasterise` and `draw_shadow_map` in one call.
+
+    Args:
+        geometry: the triangles.
+        T_base_bodies: (B, 4, 4) poses.
+        scales: (B, 3).
+        visible: (B,) bool: bodies that are there.
+        chosen: (B,) bool: those of them to draw, over `known_depth` and `known_ids`; all cast their shadows.
+        T_base_camera: (4, 4).
+        light_directions: (L, 3) float32.
+        K: (3, 3) intrinsics of the sample grid.
+        with_shadow: whether to draw the shadow map.
+        known_depth: (H, W) float32 [1/m] of what has been drawn before, or (0, 0).
+        known_ids: (H, W) int32, likewise.
+        placement: out.
+        screen: (V, 3) float32, workspace.
+        queue: (T + 1,) int32, workspace.
+        shadow_map: (S, S) float32, out.
+        inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.
+        ids: (H, W) int32, out: triangles; -1 where there is nothing.
+
+    Returns:
+        What `place` returns.
+    """
+    size = shadow_map.shape[0] if with_shadow else 0
+    texel = place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directions, size, placement)
+    if math.isnan(texel):
+        return texel
+    if known_ids.shape[0] > 0:
+        inverse_depth[:] = known_depth
+        ids[:] = known_ids
+    else:
+        inverse_depth[:] = 0
+        ids[:] = -1
+    rasterise(geometry, placement, chosen, K, screen, queue, inverse_depth, ids)
+    if texel > 0:
+        draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_map)
+    return texel

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from sim.camera import CameraModel
+from sim.camera import CameraModel, Matrix
 from sim.meshes import Mesh
-from sim.rasteriser import Appearance, Geometry, Placement, draw_shadow_map, light_axes, place, rasterise
+from sim.rasteriser import Appearance, Geometry, Placement, light_axes, see
 from sim.shading import NOTHING_STILL, Still, see_by_light, shade
 
 
@@ -66,6 +67,8 @@ class Looks:
     """Whether the first light casts shadows."""
     appearance: Appearance = field(init=False, repr=False)
     """The same, as the kernels take it."""
+    largest_texture: int = field(init=False, repr=False)
+    """The largest number in `textures` and `background_texture`."""
 
     def __post_init__(self) -> None:
         B, L = len(self.colours), len(self.light_directions)
@@ -102,6 +105,7 @@ class Looks:
             int(self.background_texture),
         )
         object.__setattr__(self, "appearance", arrays)
+        object.__setattr__(self, "largest_texture", max(int(self.textures.max()), int(self.background_texture)))
 
     @classmethod
     def nominal(cls, colours: np.ndarray) -> Looks:
@@ -276,38 +280,39 @@ class Scene:
             still.supersample != supersample or still.seen.rgb.shape != (camera.height, camera.width, 3)
         ):
             raise RenderError("scene: the still picture was drawn for another size or supersample; draw it anew")
-        K = _sample_matrix(camera, supersample, first)
+        K = _sample_matrix(camera.K, supersample, first)
         shadow = looks.shadow if shadow is None else shadow
         placement = self._placement(len(looks.light_directions))
         inverse_depth, ids = self._sample_buffers((last - first) * supersample, camera.width * supersample)
-        if still is None:
-            known, chosen = NOTHING_STILL, looks.visible
-            inverse_depth.fill(0)
-            ids.fill(-1)
-        else:
+        known, chosen = NOTHING_STILL, looks.visible
+        if still is not None:
             known = still.seen if rows is None else still.seen.rows(first, last, supersample)
             chosen = still.over_it
-            inverse_depth[:] = known.inverse_depth
-            ids[:] = known.ids
         shadow_map = self._shadow_buffer(camera)
-        texel = place(
+        texel = see(
             self._geometry,
             poses,
             sizes,
             looks.visible,
-            camera.pose(T_base_ee),
+            chosen,
+            camera.pose(T_base_ee) if camera.T_base_camera is None else _fixed_pose(camera.T_base_camera),
             looks.light_directions,
-            len(shadow_map) if shadow else 0,
+            K,
+            shadow,
+            known.inverse_depth,
+            known.ids,
             placement,
+            self._screen,
+            self._queue,
+            shadow_map,
+            inverse_depth,
+            ids,
         )
         if texel != texel:
             bad = [n for n, T in zip(self.names, poses, strict=True) if not np.isfinite(T).all()]
             raise RenderError(
                 f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
             )
-        rasterise(self._geometry, placement, chosen, K, self._screen, self._queue, inverse_depth, ids)
-        if texel > 0:
-            draw_shadow_map(self._geometry, placement, looks.visible, texel, self._screen, self._queue, shadow_map)
         shade(
             self._geometry,
             placement,
@@ -362,7 +367,9 @@ class Scene:
         inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
         light = np.empty((camera.height, camera.width, 3), np.float32)
         axes = light_axes(looks.light_directions[0])
-        see_by_light(_sample_matrix(camera, supersample), supersample, camera.pose(), axes, inverse_depth, ids, light)
+        see_by_light(
+            _sample_matrix(camera.K, supersample, 0), supersample, camera.pose(), axes, inverse_depth, ids, light
+        )
         seen = Still(inverse_depth.copy(), ids.copy(), *frame, light)
         return StillPicture(seen, looks.visible & over_it, supersample)
 
@@ -383,9 +390,8 @@ class Scene:
             )
         if len(looks.colours) != B:
             raise RenderError(f"scene: looks are for {len(looks.colours)} bodies, the scene has {B}")
-        largest = max(int(looks.textures.max()), looks.background_texture)
-        if largest >= len(self.textures):
-            raise RenderError(f"scene: looks use texture {largest}, the pool has {len(self.textures)}")
+        if looks.largest_texture >= len(self.textures):
+            raise RenderError(f"scene: looks use texture {looks.largest_texture}, the pool has {len(self.textures)}")
         if supersample not in (1, 2):
             raise RenderError(f"scene: supersample is {supersample}, expected 1 or 2")
         if frame.rgb.shape != (camera.height, camera.width, 3):
@@ -413,14 +419,21 @@ class Scene:
         return self._samples[height, width]
 
 
-def _sample_matrix(camera: CameraModel, supersample: int, first_row: int = 0) -> np.ndarray:
+@lru_cache(maxsize=256)
+def _sample_matrix(K: Matrix, supersample: int, first_row: int) -> np.ndarray:
     """Intrinsics (3, 3) of the grid of samples, whose row 0 is the first of pixel row `first_row`."""
-    K = np.array(camera.K)
-    K[1, 2] -= first_row
+    samples = np.array(K)
+    samples[1, 2] -= first_row
     if supersample == 2:
-        K[:2, :2] *= 2
-        K[:2, 2] = 2 * K[:2, 2] + 0.5
-    return K
+        samples[:2, :2] *= 2
+        samples[:2, 2] = 2 * samples[:2, 2] + 0.5
+    return samples
+
+
+@lru_cache(maxsize=256)
+def _fixed_pose(T_base_camera: Matrix) -> np.ndarray:
+    """The pose (4, 4) of a fixed camera: made once, for it is asked for at every frame."""
+    return np.array(T_base_camera)
 
 
 def _pack(bodies: tuple[Body, ...]) -> Geometry:

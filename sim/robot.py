@@ -133,10 +133,13 @@ class RobotModel:
 
     def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
         """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and finger `opening` [m]."""
-        fingers = len(self.gripper.joint_names) if self.gripper else 0
-        poses = self.tree.poses(np.concatenate([q, np.full(fingers, opening)]))
-        base = poses[self.tree.links.index(self.base_link)]
-        return poses if np.array_equal(base, np.eye(4)) else np.linalg.inv(base) @ poses
+        n = len(q)
+        positions = np.full(n + (len(self.gripper.joint_names) if self.gripper else 0), opening, np.float64)
+        positions[:n] = q
+        poses = self.tree.poses(positions)
+        if self.tree.links[0] == self.base_link:
+            return poses
+        return np.linalg.inv(poses[self.tree.links.index(self.base_link)]) @ poses
 
     def order(self, names: Sequence[str]) -> np.ndarray:
         """Return the indices that put values listed under `names` into this model's joint order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.imaging import Imaging
+from sim.kinematics import njit
 from sim.observation import CameraFrame
 from sim.robot import RobotModel
 from sim.world import World
@@ -30,21 +32,30 @@ class Snapshot(NamedTuple):
         """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
         return self.poses[name]
 
-    def towards(self, other: Snapshot, share: float) -> Snapshot:
-        """Return the state `share` (0 to 1) of the way to `other`."""
-        poses = dict(self.poses)
-        for name, (position, quat) in self.poses.items():
-            position_2, quat_2 = other.poses[name]
-            if position_2 is position:  # it never moves
-                continue
-            blend = quat + share * ((quat_2 if quat @ quat_2 >= 0 else -quat_2) - quat)
-            poses[name] = position + share * (position_2 - position), blend / np.linalg.norm(blend)
-        return Snapshot(
-            self.q + share * (other.q - self.q),
-            self.dq + share * (other.dq - self.dq),
-            self.opening + share * (other.opening - self.opening),
-            poses,
-        )
+    def towards(self, other: Snapshot, share: float, bodies: bool = True) -> Snapshot:
+        """Return the state `share` (0 to 1) of the way to `other`; without `bodies`, they stay where they are here."""
+        poses = self.poses
+        if bodies and poses:
+            poses = dict(poses)
+            for name, (position, quat) in self.poses.items():
+                position_2, quat_2 = other.poses[name]
+                if position_2 is not position:  # or else it never moves
+                    poses[name] = _between(position, quat, position_2, quat_2, share)
+        q, dq = _both(self.q, self.dq, other.q, other.dq, share)
+        return Snapshot(q, dq, self.opening + share * (other.opening - self.opening), poses)
+
+
+@njit(cache=True)
+def _between(position, quat, position_2, quat_2, share):
+    """Position (3,) and orientation (4,) part of the way from one pose to another."""
+    sign = 1.0 if (quat * quat_2).sum() >= 0 else -1.0
+    blend = quat + share * (sign * quat_2 - quat)
+    return position + share * (position_2 - position), blend / math.sqrt((blend * blend).sum())
+
+
+@njit(cache=True)
+def _both(q, dq, q_2, dq_2, share):
+    return q + share * (q_2 - q), dq + share * (dq_2 - dq)
 
 
 class Recorder:
@@ -74,14 +85,17 @@ class Recorder:
             poses = {**self._still, **{name: world.pose(name) for name in self._movers}}
         self._past.append(Snapshot(world.q, world.dq, world.opening, poses))
 
-    def at(self, age: float) -> Snapshot:
-        """Return the state as it was `age` action periods ago, interpolated; at most as old as the first one."""
+    def at(self, age: float, bodies: bool = True) -> Snapshot:
+        """Return the state as it was `age` action periods ago, interpolated; at most as old as the first one.
+
+        Without `bodies`, only the arm's state is that old.
+        """
         whole = int(age)
         part = age - whole
         if whole + 1 >= len(self._past):  # part of the way to the oldest, or the oldest itself
             whole, part = (len(self._past) - 1, 0.0) if whole >= len(self._past) - 1 else (whole, part)
         newer = self._past[-1 - whole]
-        return newer.towards(self._past[-2 - whole], part) if part > 0 else newer
+        return newer.towards(self._past[-2 - whole], part, bodies) if part > 0 else newer
 
 
 class JointSensor:
@@ -111,7 +125,7 @@ class JointSensor:
         age = self._age
         if self._jitter > 0:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
-        true = past.at(age)
+        true = past.at(age, bodies=False)
         q, dq = true.q + self._bias, true.dq
         if p["encoder_noise"] > 0 or p["velocity_noise"] > 0:
             noise = rng.standard_normal(2 * n)
