@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import gymnasium as gym
@@ -51,15 +52,15 @@ class Sb3ArmVectorEnv(VecEnv):
         specials = self._pool.wait_step()
         a, layout = self._pool.arrays, self._pool.layout
         truncated = a["truncated"] & ~a["terminated"]
-        infos: list[dict] = []
-        for row, cut in zip(a["info"].tolist(), truncated.tolist()):
-            info: dict = {"TimeLimit.truncated": cut}
-            for (path, kind), value in zip(layout.infos, row):
+        infos: list[dict] = [{"TimeLimit.truncated": cut} for cut in truncated.tolist()]
+        for path, names, places, kinds, _ in layout.groups:
+            columns = [a["info"][:, place].astype(kind).tolist() for place, kind in zip(places, kinds)]
+            rows = zip(*columns) if columns else itertools.repeat(())
+            for info, row in zip(infos, rows):
                 level = info
-                for key in path[:-1]:
+                for key in path:
                     level = level.setdefault(key, {})
-                level[path[-1]] = kind(value)
-            infos.append(info)
+                level.update(zip(names, row))
         for s in specials:
             info = s.info if s.final_info is None else s.final_info
             infos[s.env] = {"TimeLimit.truncated": bool(truncated[s.env]), **info}

@@ -131,7 +131,7 @@ class Task(ABC):
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distance over the last dimension of (..., n), faster than np.linalg.norm, most of all for one point."""
-    if np.ndim(a) == 1 and np.ndim(b) == 1:
+    if getattr(a, "ndim", 0) == 1 and getattr(b, "ndim", 0) == 1:
         return np.float64(math.dist(a, b))
     d = np.asarray(a) - b
     return np.sqrt((d * d).sum(axis=-1))
