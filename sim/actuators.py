@@ -28,7 +28,7 @@ LEVEL = np.array([0.0, 0.0, -GRAVITY])
 
 
 @njit(cache=True)
-def _motor_targets(due, commands, count, now, lag, play, quantum, max_move, offset, filtered, motor, out):
+def _motor_targets(due, commands, count, now, lag, play, quantum, max_move, offset, low, high, filtered, motor, out):
     """Fill `out` (ticks, n) with the motor targets of one action period; return how many commands are left.
 
     `due` (k,) are the ticks from which each of the first `count` of `commands` (k, n) holds, ascending; those
@@ -48,7 +48,7 @@ def _motor_targets(due, commands, count, now, lag, play, quantum, max_move, offs
             filtered[j] += move
             # play operator: the output moves only when the input pushes against one end of the gap
             motor[j] = min(max(motor[j], filtered[j] - play), filtered[j] + play)
-            out[tick, j] = motor[j] + offset[j]
+            out[tick, j] = min(max(motor[j] + offset[j], low[j]), high[j])  # the joints' stops
     left = count - newest
     for k in range(left if newest > 0 else 0):
         due[k] = due[k + newest]
@@ -67,6 +67,7 @@ class Actuator(ABC):
         self._out = np.empty((ticks, world.n))
         self._zeros = np.zeros(world.n)
         self._limits = np.array(robot.limits.tau)
+        self._low, self._high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
 
     def reset(self, q: np.ndarray, opening: float, p: Mapping[str, float]) -> None:
         """Hold the joints at `q` [rad] and the fingers at `opening` [m]; read the parameters of an episode."""
@@ -116,6 +117,8 @@ class Actuator(ABC):
             self._p["command_quantum"],
             self._max_move,
             self._offset(forces),
+            self._low,
+            self._high,
             self._filtered,
             self._motor,
             self._out,

@@ -69,6 +69,7 @@ class ArmEnv(gym.Env):
         """
         self.task = load_task(task) if isinstance(task, str) else task
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
+        self.task.fit(self.robot)
         full = parameter_space(self.task, self.robot)
         self.parameter_space = full.preset(space) if isinstance(space, str) else space
         self.parameter_space.validate()

@@ -22,6 +22,10 @@ except ImportError:  # the robot side lives without numba
         return lambda function: function
 
 
+ORIENTATION_SHARE = 0.03
+"""What a radian of orientation counts against a metre of position for an arm with fewer than six joints."""
+
+
 class KinematicsError(ValueError):
     """The URDF does not hold the chain asked for."""
 
@@ -36,6 +40,21 @@ def rpy_matrix(rpy: np.ndarray) -> np.ndarray:
             [-sp, cp * sr, cp * cr],
         ]
     )
+
+
+def matrix_rpy(R: np.ndarray) -> tuple[float, float, float]:
+    """Roll, pitch and yaw [rad] of a rotation (3, 3), the inverse of `rpy_matrix`; roll 0 where they are not unique."""
+    pitch = math.atan2(-R[2, 0], math.hypot(R[0, 0], R[1, 0]))
+    if math.hypot(R[0, 0], R[1, 0]) < 1e-9:
+        return 0.0, pitch, math.atan2(-R[0, 1], R[1, 1])
+    return math.atan2(R[2, 1], R[2, 2]), pitch, math.atan2(R[1, 0], R[0, 0])
+
+
+def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rotation (3, 3) by `angle` [rad] about the unit vector `axis` (3,)."""
+    x, y, z = axis
+    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * K + (1.0 - math.cos(angle)) * K @ K
 
 
 @njit(cache=True)
@@ -140,6 +159,9 @@ def _step_towards(table, q, dp, R_goal, damping):
         twist[3] += 0.5 * (R[1, i] * R_goal[2, i] - R[2, i] * R_goal[1, i])
         twist[4] += 0.5 * (R[2, i] * R_goal[0, i] - R[0, i] * R_goal[2, i])
         twist[5] += 0.5 * (R[0, i] * R_goal[1, i] - R[1, i] * R_goal[0, i])
+    if q.shape[0] < 6:  # too few joints for a pose: the position counts, the orientation as far as it is free
+        J[3:] *= ORIENTATION_SHARE
+        twist[3:] *= ORIENTATION_SHARE
     A = J @ J.T
     for i in range(6):
         A[i, i] += damping * damping

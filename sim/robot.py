@@ -93,6 +93,9 @@ class RobotModel:
     landmarks: tuple[str, ...] = ()
     """Links whose origins can be recognised in a picture of the arm; with known joint angles they tell a
     policy where its camera is."""
+    table_area: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Smallest and largest x and y [m] at which tasks put things; None for the tasks' own, which suit arms that
+    reach as far as a Panda."""
     urdf_xml: str = field(default="", repr=False)
     """Text of the URDF."""
     urdf_path: str | None = field(default=None, compare=False)
@@ -220,8 +223,8 @@ class RobotModel:
             limits,
             gripper,
             landmarks,
-            text,
-            str(path),
+            urdf_xml=text,
+            urdf_path=str(path),
         )
 
     def to_dict(self) -> dict:
@@ -234,6 +237,8 @@ class RobotModel:
     def from_dict(cls, data: Mapping, urdf_xml: str) -> RobotModel:
         """Build from what `to_dict` returned and the URDF's text."""
         fields: dict = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        if fields.get("table_area") is not None:
+            fields["table_area"] = tuple(tuple(ends) for ends in data["table_area"])
         limits: dict = {key: tuple(v) if isinstance(v, list) else v for key, v in data["limits"].items()}
         fields["limits"] = JointLimits(**limits)
         if data["gripper"] is not None:
@@ -326,14 +331,19 @@ ROBOTS: dict[str, Callable[[], RobotModel]] = {
 
 
 def load_robot(name: str) -> RobotModel:
-    """Build the arm registered under `name`.
+    """Build the arm registered under `name`, or read it from an arm file (`….json`, see docs/arms.md).
 
     Raises:
         SpecError: for an unknown name; lists the known ones.
     """
+    if name.endswith(".json"):
+        from sim.arm_file import load_arm  # which builds on this module
+
+        return load_arm(name)
     if name not in ROBOTS:
         raise SpecError(
-            f"unknown robot '{name}'; known are {', '.join(sorted(ROBOTS))}, or give a URDF to RobotModel.from_urdf"
+            f"unknown robot '{name}'; known are {', '.join(sorted(ROBOTS))}, or name an arm file (….json); "
+            "docs/arms.md shows how to write one"
         )
     return ROBOTS[name]()
 

@@ -81,7 +81,7 @@ class Insert(Task):
         """Put the peg between the fingers, and the block somewhere."""
         forward = scene.ee_R[:, 2]  # out of the hand
         scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
-        xy = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
+        xy = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
         self._mouth = np.array([*xy, scene.table_height + SOCKET[2]])
 

@@ -65,7 +65,7 @@ class PickPlace(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand both somewhere, apart from each other, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = apart(rng, X_RANGE, Y_RANGE, 0.16, 2)
+        xy = apart(rng, *self.workspace[:2], 0.16, 2)
         rise = cube_size(parameters)[2] / 2
         scene.place("object", (*xy[0], scene.table_height + rise), yaw_quat(rng.uniform(-np.pi, np.pi)))
         scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"] / 2))

@@ -66,7 +66,7 @@ class Push(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Put both somewhere, at least 0.1 m apart, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = apart(rng, X_RANGE, Y_RANGE, 0.10, 2)
+        xy = apart(rng, *self.workspace[:2], 0.10, 2)
         height = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (*xy[0], height), yaw_quat(rng.uniform(-np.pi, np.pi)))
         scene.place("mark", (*xy[1], scene.table_height + 0.0005))

@@ -59,7 +59,7 @@ class Reach(Task):
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""
-        x, y = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
+        x, y = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
         z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (x, y, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
 

@@ -69,12 +69,14 @@ class ReachClutter(Task):
         """Stand the cube somewhere, the posts around it, none within reach of the hand where it starts."""
         self._count = round(parameters["post_count"])
         self._top = scene.table_height + parameters["post_height"]
-        at = rng.uniform(*X_RANGE), rng.uniform(*Y_RANGE)
+        at = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
         z = scene.table_height + parameters["object_size"] / 2
         scene.place("object", (*at, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
         self._goal = np.array([*at, z + ABOVE])
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
-        points = apart(rng, (0.3, 0.7), (-0.3, 0.3), GAP, self._count, [at])
+        (x_low, x_high), (y_low, y_high) = self.workspace[:2]
+        field = (x_low - 0.08, x_high + 0.08), (y_low - 0.1, y_high + 0.1)
+        points = apart(rng, *field, GAP, self._count, [at])
         for i, xy in enumerate(points):
             scene.place(f"post{i}", (*xy, scene.table_height + parameters["post_height"] / 2))
             self._posts[i] = (*xy, self._top)

@@ -64,7 +64,7 @@ class Stack(Task):
         """Stand both somewhere, apart from each other, turned anyhow."""
         self._half = parameters["object_size"] / 2
         self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
-        xy = apart(rng, X_RANGE, Y_RANGE, 0.15, 2)
+        xy = apart(rng, *self.workspace[:2], 0.15, 2)
         for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
             scene.place(name, (*at, scene.table_height + size / 2), yaw_quat(rng.uniform(-np.pi, np.pi)))
 

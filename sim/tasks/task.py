@@ -15,7 +15,8 @@ import numpy as np
 from sim.bodies import RigidBody, Vector
 from sim.camera import CameraModel
 from sim.parameters import Param
-from sim.specs import ActionSpec, ArraySpec
+from sim.robot import RobotModel
+from sim.specs import ActionSpec, ArraySpec, SpecError
 
 
 class Scene(Protocol):
@@ -62,8 +63,8 @@ class Task(ABC):
     """How long success must last [s]."""
     physics_hz: ClassVar[float] = 240.0
     """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
-    workspace: ClassVar[tuple[tuple[float, float], tuple[float, float], tuple[float, float]]]
-    """Smallest and largest x, y, z that the end effector must reach [m]."""
+    workspace: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    """Smallest and largest x, y, z that the end effector must reach [m]; things stand within its x and y."""
     params: ClassVar[tuple[Param, ...]]
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -83,6 +84,21 @@ class Task(ABC):
     opening: ClassVar[float | None] = None
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
+
+    def fit(self, robot: RobotModel) -> None:
+        """Put things where `robot` says that it reaches them.
+
+        Raises:
+            SpecError: if the arm's home is inside the table.
+        """
+        height = float(robot.chain.pose(np.array(robot.home))[1][2])
+        if height <= 0:
+            raise SpecError(
+                f"at home the hand of robot '{robot.name}' is at z = {height:.3f} m, inside the table, whose top is at "
+                "0; choose a home above the table"
+            )
+        if robot.table_area is not None:
+            self.workspace = (*robot.table_area, self.workspace[2])
 
     @abstractmethod
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:

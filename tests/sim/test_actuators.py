@@ -22,9 +22,9 @@ def shaped(command, ticks=12, lag=1.0, play=0.0, quantum=0.0, max_move=1.0, due=
     """Motor targets of one joint that a step from `start` to `command` gives."""
     filtered, motor, out = np.array([start]), np.array([start]), np.empty((ticks, 1))
     commands = np.array([[start], [command]])
-    _motor_targets(
-        np.array([0, due]), commands, 2, 0, lag, play, quantum, np.array([max_move]), np.zeros(1), filtered, motor, out
-    )
+    ends = np.array([-2.0]), np.array([2.0])
+    moves, offset = np.array([max_move]), np.zeros(1)
+    _motor_targets(np.array([0, due]), commands, 2, 0, lag, play, quantum, moves, offset, *ends, filtered, motor, out)
     return out[:, 0]
 
 
@@ -41,6 +41,10 @@ def test_the_lag_is_of_first_order():
 def test_play_takes_up_its_gap_before_it_moves():
     assert shaped(1.0, play=0.25)[-1] == pytest.approx(0.75)
     assert shaped(0.2, play=0.25)[-1] == 0.0
+
+
+def test_no_motor_goes_past_a_joints_stops():
+    assert shaped(3.0)[-1] == 2.0
 
 
 def test_the_speed_is_limited():
