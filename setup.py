@@ -26,6 +26,8 @@ setup(
         (f"share/{package}", ["package.xml"]),
         (f"share/{package}/launch", glob("launch/*.launch.py")),
         (f"share/{package}/config", glob("launch/config/*")),
+        (f"share/{package}/presets", glob("launch/presets/*")),
+        (f"share/{package}/security", glob("launch/security/*")),
     ],
     entry_points={
         "console_scripts": [

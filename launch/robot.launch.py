@@ -26,7 +26,7 @@ def generate_launch_description():
         DeclareLaunchArgument(
             "controller",
             default_value="joint_trajectory_controller",
-            description="joint_trajectory_controller or forward_position_controller; the one that is active on the arm",
+            description="kind of the controller that is active on the arm; ros_nodes/controllers.py lists them",
         ),
         DeclareLaunchArgument("joint_states", default_value="/joint_states", description="topic of the joint states"),
         DeclareLaunchArgument(
@@ -39,12 +39,18 @@ def generate_launch_description():
             "activate", default_value="false", description="set out at once; otherwise ros2 lifecycle set /policy_node"
         ),
         DeclareLaunchArgument(
+            "preset",
+            default_value="any.yaml",
+            description="a driver's preset of launch/presets: where its controllers listen; wins over 'controller'",
+        ),
+        DeclareLaunchArgument(
             "params_file",
             default_value=PathJoinSubstitution([config, "robot.yaml"]),
             description="parameters of the nodes: limits, workspace",
         ),
     ]
     params_file = LaunchConfiguration("params_file")
+    preset = PathJoinSubstitution([FindPackageShare("sim2real_arms"), "presets", LaunchConfiguration("preset")])
     bundle = ParameterValue(LaunchConfiguration("bundle"), value_type=str)
     joint_states = ParameterValue(LaunchConfiguration("joint_states"), value_type=str)
 
@@ -58,7 +64,7 @@ def generate_launch_description():
             executable=executable,
             name=executable,
             output="screen",
-            parameters=[params_file, *parameters],
+            parameters=[params_file, *parameters, preset],
             on_exit=end,
         )
 
@@ -83,6 +89,13 @@ def generate_launch_description():
                     "shadow": ParameterValue(LaunchConfiguration("shadow"), value_type=bool),
                 },
             ),
-            node("supervisor", {"activate": ParameterValue(LaunchConfiguration("activate"), value_type=bool)}),
+            node(
+                "supervisor",
+                {
+                    "activate": ParameterValue(LaunchConfiguration("activate"), value_type=bool),
+                    "bundle": bundle,
+                    "controller": ParameterValue(LaunchConfiguration("controller"), value_type=str),
+                },
+            ),
         ]
     )

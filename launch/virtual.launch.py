@@ -69,6 +69,13 @@ def generate_launch_description():
                 "policy_node",
                 {"bundle": bundle, "shadow": ParameterValue(LaunchConfiguration("shadow"), value_type=bool)},
             ),
-            node("supervisor", {"activate": ParameterValue(LaunchConfiguration("activate"), value_type=bool)}),
+            node(
+                "supervisor",
+                {
+                    "activate": ParameterValue(LaunchConfiguration("activate"), value_type=bool),
+                    "bundle": bundle,
+                    "controller": controller,
+                },
+            ),
         ]
     )

@@ -13,11 +13,12 @@ import json
 import threading
 import time
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, Float64MultiArray, String, UInt64
+from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -27,17 +28,14 @@ from policies.gate import GateReport, SafetyGate
 from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
 from policies.runtime import Pacer
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory, trajectory_target
+from ros_nodes.controllers import CONTROLLERS, Output, find
+from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 from sim.arm_geometry import arm_hulls
 from sim.meshes import MeshError
 from sim.robot import RobotModel, load_robot
 from sim.specs import SpecError
 
-CONTROLLERS = {
-    "joint_trajectory_controller": (JointTrajectory, topics.TRAJECTORY_COMMAND),
-    "forward_position_controller": (Float64MultiArray, topics.FORWARD_COMMAND),
-}
 HEARTBEAT_HZ = 50.0
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
 
@@ -46,6 +44,7 @@ PARAMETERS = (
     Parameter("bundle", "", "path of the policy bundle, whose robot is guarded"),
     Parameter("robot", "", "name of the arm, where no bundle is given"),
     Parameter("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}"),
+    Parameter("controller_topic", "", "where the controller listens, if not at its usual topic"),
     Parameter("rate", 100.0, "setpoints a second"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
     Parameter("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]"),
@@ -101,8 +100,7 @@ class SafetyGateNode(Node):
         self._settings = parameters = Parameters(self, PARAMETERS)
         bundle, robot_name = parameters.text("bundle"), parameters.text("robot")
         controller, rate_hz = parameters.text("controller"), parameters.number("rate")
-        if controller not in CONTROLLERS:
-            raise SpecError(f"parameter 'controller': '{controller}', expected one of {', '.join(CONTROLLERS)}")
+        find(controller)
         if not 20.0 <= rate_hz <= 1000.0:
             raise SpecError(f"parameter 'rate': {rate_hz} Hz, expected within [20, 1000]")
         if bool(bundle) == bool(robot_name):
@@ -114,10 +112,8 @@ class SafetyGateNode(Node):
             self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, self._collision(bundle or robot_name)
         )
         self._reader = JointStateReader(self.robot)
-        self._period = 2 * self.dt  # one period in hand, so that a late setpoint does not halt the trajectory
-        kind, topic = CONTROLLERS[controller]
-        self._controller_topic = topic
-        self._controller = self.create_publisher(kind, topic, qos.COMMAND)
+        self._measured: np.ndarray | None = None
+        self._controller = Output(self, self.robot, controller, parameters.text("controller_topic"), self.dt)
         self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
         self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
@@ -143,10 +139,10 @@ class SafetyGateNode(Node):
             pacer.wait()
             if ended.is_set():
                 self.gate.request_stop("shutdown", "the safety gate was shut down")
-            self.gate.on_controller(self._controller.get_subscription_count() > 0)
+            self.gate.on_controller(self._controller.listeners > 0)
             setpoint = self.gate.tick(time.monotonic())
             if setpoint is not None:
-                self._controller.publish(self._command(setpoint.q))
+                self._controller.publish(setpoint, self._measured)
             if tick % beat_every == 0:
                 self._heartbeat.publish(UInt64(data=tick))
             report = self.gate.report
@@ -161,17 +157,15 @@ class SafetyGateNode(Node):
     def close(self) -> None:
         """Wait until the last words have arrived."""
         self._publish_state()
-        for publisher in (self._controller, self._state):
-            publisher.wait_for_all_acked(rclpy.duration.Duration(seconds=0.3))
-
-    def _command(self, q) -> JointTrajectory | Float64MultiArray:
-        if self._controller_topic == topics.TRAJECTORY_COMMAND:
-            return trajectory(self.robot.joint_names, q, self._period)
-        return Float64MultiArray(data=q.tolist())
+        timeout = rclpy.duration.Duration(seconds=0.3)
+        self._controller.acknowledged(timeout)
+        self._state.wait_for_all_acked(timeout)
 
     def _on_state(self, message: JointState) -> None:
         try:
-            self.gate.on_state(self._reader.read(message, local_stamp(message.header.stamp, self._ros_clock, "state")))
+            state = self._reader.read(message, local_stamp(message.header.stamp, self._ros_clock, "state"))
+            self.gate.on_state(state)
+            self._measured = state.q if np.isfinite(state.q).all() else None
         except StampError:
             self.gate.reject("state_stamp")
         except SpecError:

@@ -22,12 +22,18 @@ from rclpy.node import Node
 from std_msgs.msg import String, UInt64
 from std_srvs.srv import Trigger
 
+from policies.bundle import BundleError, PolicyBundle
 from ros_nodes import process, qos, topics
+from ros_nodes.controllers import CONTROLLERS, Output, find
 from ros_nodes.parameters import Parameter, Parameters
 from sim.specs import SpecError
 
 LOOK_PERIOD = 0.2
 """Between two looks at the processes [s]."""
+GATE_SILENCE = 0.15
+"""A gate that is not heard for so long can brake no arm any more [s]."""
+HOLDS = 50
+"""So many times a second are zeros sent to a controller that would coast, from then on."""
 HANG = 2.0
 """A process that does not answer for so long counts as dead [s]."""
 
@@ -35,6 +41,9 @@ HANG = 2.0
 PARAMETERS = (
     Parameter("policy_node", "policy_node", "name of the lifecycle node to drive"),
     Parameter("activate", False, "activate after configuring; otherwise the operator does"),
+    Parameter("bundle", "", "path of the policy bundle; needed where a velocity controller must be held"),
+    Parameter("controller", "joint_trajectory_controller", f"as the gate's: one of {', '.join(CONTROLLERS)}"),
+    Parameter("controller_topic", "", "as the gate's"),
     Parameter("wait", 20.0, "how long to wait for the other processes to start [s]"),
 )
 
@@ -62,6 +71,10 @@ class Supervisor(Node):
         self.create_subscription(String, topics.POLICY_STATE, lambda m: self._on_state(self._name, m), qos.LATCHED)
         self._change: Client = self.create_client(ChangeState, f"/{self._name}/change_state")
         self._get: Client = self.create_client(GetState, f"/{self._name}/get_state")
+        self._coasting = self._output(parameters)
+        if self._coasting is not None:
+            self.create_timer(1.0 / HOLDS, self._brake)
+        self._braking = False
         self._stop: Client = self.create_client(Trigger, topics.GATE_STOP)
 
     def run(self) -> None:
@@ -82,6 +95,34 @@ class Supervisor(Node):
             state = self._call(self._get, GetState.Request(), HANG, "does not answer; the process has died or hangs")
             if state is not None and state.current_state.id == State.PRIMARY_STATE_FINALIZED:
                 raise DeadProcessError(f"{self._name}: has been shut down")
+
+    def _output(self, parameters: Parameters) -> Output | None:
+        """Return what sends zeros to a controller that goes on moving when the gate dies; None for all others."""
+        controller, bundle = parameters.text("controller"), parameters.text("bundle")
+        if not find(controller).coasts:
+            return None
+        if not bundle:
+            raise SpecError(
+                f"parameter 'bundle' is empty; a '{controller}' goes on moving when the gate dies, and the "
+                "supervisor must know the arm to stop it"
+            )
+        return Output(self, PolicyBundle.load(bundle).robot, controller, parameters.text("controller_topic"), 1 / HOLDS)
+
+    def _brake(self) -> None:
+        """Send zeros while the gate, heard before, is silent; it takes over again when it is back."""
+        silence = time.monotonic() - self._gate_beat
+        if not self._gate_heard or silence <= GATE_SILENCE or self._coasting is None:
+            self._braking = False
+            return
+        if not self._braking:
+            self._braking = True
+            self.get_logger().error(f"safety gate: silent for {silence:.2f} s; holding the arm with zero velocity")
+        self._coasting.hold()
+
+    def brake_to_rest(self) -> None:
+        """Hold on a little, so that a velocity controller has surely heard the zeros."""
+        if self._braking:
+            time.sleep(0.2)
 
     def stop_arm(self) -> None:
         """Ask the gate, if it lives, to stop the arm for good."""
@@ -128,7 +169,7 @@ def main(args: list[str] | None = None) -> int:
     ended = process.start(args)
     try:
         node = Supervisor(ended)
-    except SpecError as error:
+    except (SpecError, BundleError) as error:
         return process.fail("supervisor", str(error))
     stop_spinning = threading.Event()
     spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), stop_spinning), daemon=True)
@@ -138,6 +179,7 @@ def main(args: list[str] | None = None) -> int:
         return 0
     except DeadProcessError as error:
         node.stop_arm()
+        node.brake_to_rest()
         return process.fail("supervisor", str(error))
     finally:
         stop_spinning.set()

@@ -167,7 +167,9 @@ def _perform(value: object, values: Mapping[str, str]) -> str:
         return os.path.join(*(_perform(part, values) for part in value.parts))
     if isinstance(value, FindPackageShare):
         assert value.package == "sim2real_arms"
-        return str(ROOT / "launch")  # config/ lies beside the launch files here, as it does in share/ when installed
+        return str(
+            ROOT / "launch"
+        )  # config/ and presets/ lie beside the launch files here, as it does in share/ when installed
     raise LaunchError(f"{type(value).__name__} is not among what the stand-in knows")
 
 
