@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from policies.input_watch import InputWatch
 from sim.camera import CameraModel
 from sim.robot import RobotModel
 from sim.specs import ActionSpec, ObservationSpec
@@ -65,6 +66,9 @@ class PolicyBundle:
     """What `weights` belong to: the network's kind and sizes; empty without weights."""
     weights: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     """Weights by name, for further training; never needed to run the policy."""
+
+    inputs: InputWatch = field(default_factory=lambda: InputWatch({}))
+    """What its inputs held in training; the control loop refuses others."""
 
     @cached_property
     def hash(self) -> str:
@@ -174,6 +178,7 @@ class PolicyBundle:
                 parity=_read_arrays(payload["parity.npz"]),
                 provenance=manifest["provenance"],
                 network=manifest["network"],
+                inputs=InputWatch.from_dict(manifest.get("inputs", {})),
                 weights=_read_arrays(payload["weights.npz"]) if "weights.npz" in payload else {},
             )
         except (KeyError, TypeError) as error:
@@ -218,6 +223,7 @@ class PolicyBundle:
             "cameras": [camera.to_dict() for camera in self.cameras.values()],
             "provenance": self.provenance,
             "network": self.network,
+            "inputs": self.inputs.to_dict(),
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
         }
         return json.dumps(manifest, indent=2).encode()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from policies.bundle import PolicyBundle
+from policies.input_watch import InputWatch
 from sim.camera import CameraModel
 from sim.robot import RobotModel
 from sim.specs import ActionSpec, ObservationSpec
@@ -40,10 +41,12 @@ def export_bundle(
     observations: Mapping[str, np.ndarray],
     architecture: dict,
     provenance: dict,
+    seen: Mapping[str, np.ndarray] | None = None,
 ) -> PolicyBundle:
     """Pack `network` with its contract and `observations` (N, …) by array name, recorded for parity.
 
-    The network takes the contract's arrays in order, with a leading batch, and returns actions.
+    The network takes the contract's arrays in order, with a leading batch, and returns actions. What it has `seen`
+    (N, …) by array name, if given, is what the control loop will hold its inputs against.
 
     Raises:
         BundleError: if the exported graph's actions differ from the network's.
@@ -65,6 +68,7 @@ def export_bundle(
         parity={**parity, "action": actions.numpy()},
         provenance=provenance,
         network=architecture,
+        inputs=InputWatch.record(contract.observation, seen) if seen is not None else InputWatch({}),
         weights={key: value.detach().float().numpy() for key, value in network.state_dict().items()},
     )
     bundle.check_parity()

@@ -54,6 +54,8 @@ class LoopLimits:
     """Greatest age of the joint state [s]."""
     frame_age: float = 0.25
     """Greatest age of a camera's frame [s]."""
+    check_inputs: bool = True
+    """Whether to refuse what the policy was not trained on, as far as its bundle says what that was."""
     blend: float = 0.3
     """Time over which commands go from the present position to the policy's targets [s]."""
 
@@ -227,6 +229,9 @@ class ControlLoop:
             self.bundle.observation.validate(observation)
         except SpecError as error:
             raise RefusalError(f"observation {error}") from None
+        unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
+        if unknown:
+            raise RefusalError(unknown)
         return observation
 
 

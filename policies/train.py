@@ -19,6 +19,7 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.export import Contract, export_bundle
+from policies.input_watch import FEWEST
 from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder
 from policies.provenance import provenance
 from policies.restore import student_architecture
@@ -154,7 +155,9 @@ def export_student(
     landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
     records = {joints.name: views.q[:PARITY_RECORDS], image.name: views.images[:PARITY_RECORDS]}
     architecture = student_architecture(student, landmarks, *image.shape[:2])
-    return export_bundle(name, student, contract, records, architecture, provenance)
+    enough = len(views.q) >= FEWEST
+    seen = {joints.name: views.q, image.name: views.images[:: max(1, len(views.q) // 500)]} if enough else None
+    return export_bundle(name, student, contract, records, architecture, provenance, seen)
 
 
 def _plain(config: TrainConfig) -> dict:

@@ -40,6 +40,7 @@ PARAMETERS = (
     Parameter("autostart", False, "configure and activate at once; exit if that fails"),
     Parameter("state_age", 0.1, "greatest age of the joint state [s]"),
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
+    Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
     Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
@@ -144,7 +145,10 @@ class PolicyNode(LifecycleNode):
         if not path:
             raise SpecError("parameter 'bundle' is empty; give the path of a policy bundle: -p bundle:=<path>")
         limits = LoopLimits(
-            self._settings.number("state_age"), self._settings.number("frame_age"), self._settings.number("blend")
+            self._settings.number("state_age"),
+            self._settings.number("frame_age"),
+            self._settings.flag("check_inputs"),
+            self._settings.number("blend"),
         )
         bundle = PolicyBundle.load(path)
         bundle.check_parity()

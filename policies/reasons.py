@@ -1,0 +1,59 @@
+"""Every reason for which the gate changes, drops or refuses something: its key in the published counts, and what to
+do about it. None is silent, and none is counted under a key that is not here.
+"""
+
+from __future__ import annotations
+
+REASONS: dict[str, tuple[str, str]] = {
+    # limited, no stop
+    "velocity_limit": (
+        "targets come faster than the joints may move; the arm lags",
+        "lower the action scale, or raise `dq_scale`",
+    ),
+    "position_limit": ("a target beyond a joint's range, moved to its end", "look at the task's start poses"),
+    "workspace": ("a target outside the box, moved to its wall", "is the box right? is the policy?"),
+    "brake": ("the motion was slowed because it could not have been stopped in time at a limit", "as above"),
+    "keep_out": (
+        "the motion was stopped before a link came too near a keep-out box; the state's reason names the pair",
+        "is the box right? is the policy?",
+    ),
+    "self_collision": (
+        "the motion was stopped before two links came too near each other; the state's reason names them",
+        "the policy folds the arm; look at its start poses",
+    ),
+    # stopped, latched
+    "command_jump": ("a command too far from the setpoint to be meant", "the bundle, or someone else publishes"),
+    "command_invalid": ("a command that is not finite or not complete", "the bundle, or someone else publishes"),
+    "command_stale": ("the policy was silent for too long", "its log; is the machine overloaded?"),
+    "policy_dead": ("the policy's process gave no sign of life", "its log; is the machine overloaded?"),
+    "two_policies": ("two nodes command at once", "deactivate one"),
+    "tracking_error": ("the arm is not where it was sent", "obstacle, load, another controller, too fast"),
+    "blocked": ("a joint lags and does not move", "obstacle, load, brakes, another controller"),
+    "state_missing": ("no joint state came", "the driver's log, the network"),
+    "state_stale": ("the joint state is too old", "the driver's log, the network"),
+    "state_invalid": ("a joint state that is not finite or not complete", "the driver's log"),
+    "start_outside": (
+        "the arm stands outside limits or workspace, or in contact",
+        "bring it back with its own means",
+    ),
+    "controller_lost": ("nobody receives the setpoints any more", "was the controller deactivated?"),
+    "e_stop": ("the emergency stop was pressed", "release it, then reset"),
+    "stop_service": ("somebody called the stop service", "reset"),
+    "shutdown": ("the gate was shut down", "start it again"),
+    # dropped
+    "command_without_heartbeat": ("commands of nobody alive", "who publishes on `/policy/joint_trajectory`?"),
+    "moving_at_start": ("the arm moved when the policy set out", "wait until it rests"),
+    "state_stamp": ("a stamp in the future or long past", "synchronise the clocks (chrony)"),
+    "state_out_of_order": ("an older or equal sample after a newer one", "harmless if rare"),
+    "state_incomplete": (
+        "a message without all the arm's joints",
+        "harmless: a gripper's own; else the joint names",
+    ),
+}
+"""By key: what it means, and what to do."""
+
+
+def table() -> str:
+    """Write the page's table of reasons."""
+    rows = [f"| `{key}` | {meaning} | {remedy} |" for key, (meaning, remedy) in REASONS.items()]
+    return "\n".join(["| count | meaning | what to do |", "| --- | --- | --- |", *rows])
