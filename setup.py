@@ -15,6 +15,7 @@ setup(
         "sim.tasks",
         "policies",
         "adaptation",
+        "adaptation.arm_vision",
         "adaptation.calibration",
         "adaptation.shallow",
         "evaluation",

@@ -9,6 +9,8 @@ is steadier on trials that no candidate has seen.
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,7 +20,7 @@ from torch import nn
 
 from adaptation.self_calibration import Calibration, arm_landmarks, calibrate
 from adaptation.target import TargetData
-from adaptation.validator import Steadiness, steadiness
+from adaptation.validator import Steadiness, fewest_trials, steadiness
 from policies.bundle import PolicyBundle
 from policies.export import export_bundle
 from policies.networks import CameraStudent, as_network_image
@@ -60,8 +62,25 @@ class Outcome:
     """Every candidate's figures, as plain JSON types."""
 
 
-def adapt(bundle: PolicyBundle, target: TargetData, method: str, seed: int, progress: Progress) -> Outcome:
+def adapt(
+    bundle: PolicyBundle,
+    target: TargetData,
+    method: str,
+    seed: int,
+    progress: Progress,
+    budget: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
     """Adapt `bundle` to `target` by `method`, one of `METHODS` or `auto` for the steadiest.
+
+    Args:
+        bundle: a camera policy.
+        target: frames of the target, without labels.
+        method: by which, or `auto` for all.
+        seed: of everything random.
+        progress: told the share that is done and the method that is tried.
+        budget: time after which no further candidate is begun [s]; those left out are named in the report.
+        clock: that the budget is measured by [s].
 
     Raises:
         TargetError: if the target data does not fit the bundle.
@@ -76,23 +95,31 @@ def adapt(bundle: PolicyBundle, target: TargetData, method: str, seed: int, prog
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
     student = restore_student(bundle)
     fit, held_out = split(target)
-    candidates, scores = [], []
+    candidates, scores, skipped = [], [], []
+    begun = clock()
     for i, name in enumerate(dict.fromkeys(names)):
+        if i > 1 and clock() - begun > budget:
+            skipped.append(name)
+            continue
         progress(i / len(names), name)
         torch.manual_seed(seed)
         changed, report = METHODS[name](copy.deepcopy(student), bundle, fit, seed)
         candidates.append(Candidate(name, changed.eval(), report))
         scores.append(steadiness(locate_goals(changed, held_out), held_out.trial))
     chosen = candidates[_choose(scores)]
+    tests = max(1, len(scores) - 1)
     report = {
         "chosen": chosen.method,
         "frames": len(target),
         "trials": len(np.unique(target.trial)),
+        "judged_trials": len(scores[0].scatter),
+        "fewest_judged_trials": fewest_trials(tests),
+        "out_of_time": skipped,
         "candidates": {
             candidate.method: {
                 "scatter": score.score,
                 "spread": score.spread,
-                "beats_source_only": score.beats(scores[0]),
+                "beats_source_only": score.beats(scores[0], candidates=tests),
                 **candidate.report,
             }
             for candidate, score in zip(candidates, scores)
@@ -122,11 +149,12 @@ def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
 def _choose(scores: list[Steadiness]) -> int:
     """Return the index of the winner: the first, unless a later one beats it, and so on down the list.
 
-    The list goes from what changes least to what changes most, so that more change must earn its place.
+    The list goes from what changes least to what changes most, so that more change must earn its place. Whoever is
+    first to beat source-only has had as many chances as there are candidates, and the level is divided by them.
     """
     best = 0
     for i in range(1, len(scores)):
-        if scores[i].beats(scores[best]):
+        if scores[i].beats(scores[best], candidates=len(scores) - 1):
             best = i
     return best
 

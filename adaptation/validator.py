@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import wilcoxon
 
+LEVEL = 0.05
+"""Probability that a candidate no better than source-only wins, over all candidates."""
 COLLAPSE = 0.7
 """A candidate whose goals spread over less than this share of source-only's has stopped looking."""
 
@@ -25,14 +27,21 @@ class Steadiness:
         """Median scatter [m]; smaller is better."""
         return float(np.median(self.scatter))
 
-    def beats(self, source: Steadiness, level: float = 0.05) -> bool:
+    def beats(self, source: Steadiness, level: float = LEVEL, candidates: int = 1) -> bool:
         """Whether this is steadier than `source` on the same trials, beyond chance and without having collapsed.
 
-        The test is Wilcoxon's signed-rank test, one-sided, paired by trial.
+        The test is Wilcoxon's signed-rank test, one-sided, paired by trial, at `level` over the number of
+        candidates (Bonferroni): the best of ten that are all as good as source-only often looks better.
+        A policy that draws every goal towards the mean scatters less for that alone, so scatter is compared as a
+        share of the goals' spread where that has shrunk.
         """
         if self.spread < COLLAPSE * source.spread or np.array_equal(self.scatter, source.scatter):
             return False
-        return bool(wilcoxon(self.scatter, source.scatter, alternative="less").pvalue < level)
+        shrunk = max(1.0, source.spread / self.spread)
+        difference = np.round(shrunk * self.scatter - source.scatter, 12)
+        if not difference.any():  # a pure shrinking
+            return False
+        return bool(wilcoxon(difference, alternative="less").pvalue < level / candidates)
 
 
 def steadiness(goals: np.ndarray, trial: np.ndarray) -> Steadiness:
@@ -42,3 +51,8 @@ def steadiness(goals: np.ndarray, trial: np.ndarray) -> Steadiness:
     scatter = [np.sqrt(np.square(group - centre).sum(axis=1).mean()) for group, centre in zip(groups, centres)]
     spread = np.sqrt(np.square(centres - centres.mean(axis=0)).sum(axis=1).mean())
     return Steadiness(np.array(scatter), float(spread))
+
+
+def fewest_trials(candidates: int, level: float = LEVEL) -> int:
+    """Return how many judged trials it takes before any candidate could win: the test's smallest p is 2⁻ᵀ."""
+    return int(np.floor(np.log2(candidates / level))) + 1

@@ -22,6 +22,8 @@ class AdaptConfig:
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
     """auto tries all; or batch-norm, self-calibration, batch-norm+self-calibration."""
+    budget: float = 900.0
+    """Time after which auto begins no further method [s]."""
     seed: int = 0
     """Of everything random."""
 
@@ -41,12 +43,24 @@ def adapt(arguments: list[str]) -> int:
     bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
     with stages(("candidates",)) as progress:
         outcome = run(
-            bundle, target, config.method, config.seed, lambda share, text: progress("candidates", share, text)
+            bundle,
+            target,
+            config.method,
+            config.seed,
+            lambda share, text: progress("candidates", share, text),
+            config.budget,
         )
     _print_candidates(outcome.report)
+    if outcome.report["out_of_time"]:
+        print(f"not tried for want of time (--budget): {', '.join(outcome.report['out_of_time'])}")
     config.out.parent.mkdir(parents=True, exist_ok=True)
     config.out.with_name(f"{config.out.name}.report.json").write_text(json.dumps(outcome.report, indent=2) + "\n")
     if outcome.method == SOURCE_ONLY:
+        judged, fewest = outcome.report["judged_trials"], outcome.report["fewest_judged_trials"]
+        if judged < fewest:
+            print(
+                f"{judged} trials were held out to judge by; with fewer than {fewest} no candidate can win by the test"
+            )
         print("no candidate beats source-only on the held-out frames: nothing written, keep the bundle you have")
         return 3
     replace(outcome.bundle, name=config.name or outcome.bundle.name).save(config.out)

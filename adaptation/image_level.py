@@ -1,0 +1,93 @@
+"""Make pictures of one domain look like another's: colour, histogram, low frequencies, background.
+
+All take and give (H, W, 3) RGB uint8. They change looks and never geometry: labels stay true.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+class ImageError(ValueError):
+    """Pictures that do not fit together."""
+
+
+def match_colour(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Give `image` the mean and standard deviation of each CIELAB channel of `reference` (Reinhard et al. 2001)."""
+    _check(image, reference)
+    lab, target = (cv2.cvtColor(_float(each), cv2.COLOR_RGB2LAB) for each in (image, reference))
+    spread = lab.std((0, 1))
+    scaled = (lab - lab.mean((0, 1))) * (target.std((0, 1)) / np.where(spread > 1e-6, spread, 1.0))
+    moved = (scaled + target.mean((0, 1))).astype(np.float32)
+    return _byte(255 * cv2.cvtColor(moved, cv2.COLOR_LAB2RGB))
+
+
+def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Give each channel of `image` the distribution of grey levels of `reference`."""
+    _check(image, reference)
+    out = np.empty_like(image)
+    for c in range(3):
+        here = np.cumsum(np.bincount(image[..., c].ravel(), minlength=256)) / image[..., c].size
+        there = np.cumsum(np.bincount(reference[..., c].ravel(), minlength=256)) / reference[..., c].size
+        table = np.minimum(np.searchsorted(there, here - 1e-12), 255).astype(np.uint8)
+        out[..., c] = table[image[..., c]]
+    return out
+
+
+def match_fourier(image: np.ndarray, reference: np.ndarray, share: float = 0.02) -> np.ndarray:
+    """Take the amplitudes of the lowest frequencies from `reference` (FDA, Yang & Soatto, CVPR 2020).
+
+    Args:
+        image: whose phases, and so whose shapes, stay.
+        reference: of the same size.
+        share: β of the paper: half the side of the square of exchanged frequencies, as a share of the shorter side.
+    """
+    _check(image, reference)
+    if image.shape != reference.shape:
+        raise ImageError(f"Fourier matching: image {image.shape} and reference {reference.shape}, expected one size")
+    if not 0 <= share < 0.5:
+        raise ImageError(f"Fourier matching: share is {share}, expected within [0, 0.5)")
+    ours, theirs = (np.fft.fft2(each.astype(float), axes=(0, 1)) for each in (image, reference))
+    height, width = image.shape[:2]
+    reach = int(share * min(height, width))
+    rows, columns = np.abs(np.fft.fftfreq(height) * height), np.abs(np.fft.fftfreq(width) * width)
+    low = ((rows[:, None] <= reach) & (columns[None] <= reach))[..., None]
+    amplitude = np.where(low, np.abs(theirs), np.abs(ours))
+    return _byte(np.fft.ifft2(amplitude * np.exp(1j * np.angle(ours)), axes=(0, 1)).real)
+
+
+def replace_background(image: np.ndarray, foreground: np.ndarray, photograph: np.ndarray) -> np.ndarray:
+    """Put a photograph of the empty scene behind what `foreground` (H, W), a share in [0, 1], says is drawn."""
+    _check(image, photograph)
+    if foreground.shape != image.shape[:2]:
+        raise ImageError(f"background: mask is {foreground.shape}, expected {image.shape[:2]}")
+    height, width = image.shape[:2]
+    behind = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA).astype(float)
+    share = np.asarray(foreground, float)[..., None]
+    return _byte(share * image + (1 - share) * behind)
+
+
+def channels_swapped(images: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether `images` (N, H, W, 3) look like BGR beside `reference` (M, H, W, 3), both RGB if all is well.
+
+    Compares how far red leads blue, pixel by pixel of the mean pictures: where swapping makes two clearly
+    different pictures agree, the order is wrong. Grey pictures never look swapped.
+    """
+    ours, theirs = (np.asarray(each, float).mean((0, 1, 2)) for each in (images, reference))
+    lead, expected = ours[0] - ours[2], theirs[0] - theirs[2]
+    return bool(abs(lead) > 8 and abs(expected) > 8 and abs(-lead - expected) < 0.5 * abs(lead - expected))
+
+
+def _check(*images: np.ndarray) -> None:
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(f"image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
+
+
+def _float(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float32) / 255
+
+
+def _byte(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.asarray(values) + 0.5, 0, 255).astype(np.uint8)
