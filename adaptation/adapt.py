@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from adaptation.image_level import channels_swapped
 from adaptation.self_calibration import Calibration, arm_landmarks, calibrate
 from adaptation.target import TargetData
 from adaptation.validator import Steadiness, fewest_trials, steadiness
@@ -115,6 +116,7 @@ def adapt(
         "judged_trials": len(scores[0].scatter),
         "fewest_judged_trials": fewest_trials(tests),
         "out_of_time": skipped,
+        "warnings": _warnings(bundle, target, image.name),
         "candidates": {
             candidate.method: {
                 "scatter": score.score,
@@ -129,6 +131,14 @@ def adapt(
     if chosen.method == SOURCE_ONLY:
         return Outcome(bundle, SOURCE_ONLY, report)
     return Outcome(_pack(bundle, chosen, target, report), chosen.method, report)
+
+
+def _warnings(bundle: PolicyBundle, target: TargetData, image: str) -> list[str]:
+    """Say what looks wrong with the target beside the pictures that the bundle recorded, without being certain."""
+    recorded = bundle.parity.get(f"observation.{image}")
+    if recorded is not None and channels_swapped(target.images, recorded):
+        return ["the target's pictures look as if red and blue were swapped; are they RGB?"]
+    return []
 
 
 def split(target: TargetData) -> tuple[TargetData, TargetData]:

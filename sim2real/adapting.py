@@ -51,6 +51,8 @@ def adapt(arguments: list[str]) -> int:
             config.budget,
         )
     _print_candidates(outcome.report)
+    for warning in outcome.report["warnings"]:
+        print(f"warning: {warning}")
     if outcome.report["out_of_time"]:
         print(f"not tried for want of time (--budget): {', '.join(outcome.report['out_of_time'])}")
     config.out.parent.mkdir(parents=True, exist_ok=True)

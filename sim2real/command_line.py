@@ -10,6 +10,7 @@ from sim2real.bundles import bundle
 from sim2real.calibrating import calibrate
 from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
+from sim2real.gapping import gap
 from sim2real.nodes import play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.training import train
@@ -24,6 +25,7 @@ COMMANDS: dict[str, Command] = {
     "compare-transfer": compare_transfer,
     "adapt": adapt,
     "calibrate": calibrate,
+    "gap": gap,
     "evaluate": evaluate,
     "plan": plan,
     "session": session,

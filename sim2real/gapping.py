@@ -1,0 +1,72 @@
+"""Sub-command that shows how far a target's pictures are from the simulation's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim2real.parsing import parse, stages
+
+
+@dataclass(frozen=True)
+class GapConfig:
+    """What is compared, and where the page goes."""
+
+    bundle: Path
+    """A camera policy: its task and arm are simulated, its encoder looks at the pictures."""
+    target: Path
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images', or its folder."""
+    out: Path
+    """Where the HTML page is written."""
+    views: int = 300
+    """Simulated pictures to compare with."""
+    randomise: str = "full"
+    """Preset of the simulation: nominal, mild or full."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that draw."""
+
+
+def gap(arguments: list[str]) -> int:
+    """Show how far a target's pictures are from the simulation's, and what would cover them."""
+    config = parse(GapConfig, "gap", gap.__doc__, arguments)
+    if config.views < 20:
+        raise ValueError(f"views is {config.views}, expected at least 20")
+    from adaptation.gap import factors, layer_gaps, nearest_across
+    from adaptation.gap_page import gap_page, write_gap_page
+    from adaptation.layers import layer_features
+    from adaptation.target import load_target
+    from policies.bundle import PolicyBundle
+    from policies.restore import restore_student
+    from sim.catalogue import parameter_space
+    from sim.tasks import load_task
+    from sim.views import sample_views
+
+    bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
+    (image,) = (array for array in bundle.observation.arrays if array.is_image)
+    target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
+    encoder = restore_student(bundle).encoder
+    space = parameter_space(load_task(bundle.task), bundle.robot).preset(config.randomise)
+    with stages(("simulated views",)) as progress:
+        views = sample_views(
+            bundle.task,
+            bundle.robot.name,
+            space,
+            config.views,
+            config.seed,
+            config.workers,
+            lambda share: progress("simulated views", share, ""),
+        )
+    here, there = layer_features(encoder, views.images), layer_features(encoder, target.images)
+    layers, measured = layer_gaps(here, there), factors(views.images, target.images)
+    last = list(here)[-1]
+    pairs = [(target.images[t], views.images[s]) for t, s in nearest_across(here[last], there[last], 8)]
+    write_gap_page(config.out, gap_page(f"{bundle.name} against {config.target}", layers, measured, pairs))
+    for factor in measured:
+        note = f": {factor.remedy}" if factor.covered < 0.8 else ""
+        print(f"{factor.name:15} {100 * factor.covered:3.0f} % of the target covered{note}")
+    for layer in layers:
+        print(f"{layer.layer:15} A-distance {layer.a_distance:.2f}  MMD² {layer.mmd:.3f}  Fréchet {layer.frechet:.3f}")
+    print(f"page: {config.out}")
+    return 0
