@@ -149,6 +149,7 @@ class ObservationBuilder:
                     f"{', '.join(PROPRIOCEPTION)}, image_<camera> and depth_<camera>. "
                     "Is this a teacher's bundle? Deploy the student's"
                 )
+        self._parts = [(a.name, np.dtype(a.dtype), self._sources.get(a.name)) for a in spec.arrays]
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Make the observation of `state`; every array has its spec's dtype.
@@ -157,10 +158,9 @@ class ObservationBuilder:
             SpecError: if a camera's frame is missing or of the wrong size.
         """
         observation = {}
-        for array in self.spec.arrays:
-            source = self._sources.get(array.name)
-            value = source(state, self._robot) if source is not None else (privileged or {})[array.name]
-            observation[array.name] = np.asarray(value, array.dtype)
+        for name, dtype, source in self._parts:
+            value = source(state, self._robot) if source is not None else (privileged or {})[name]
+            observation[name] = np.asarray(value, dtype)
         return observation
 
     @staticmethod

@@ -110,6 +110,8 @@ class JointSensor:
         """Take an episode's parameters; return how old a reading can be, in action periods."""
         self._p = p
         self._bias = np.array([p[f"encoder_bias_{joint}"] for joint in self._robot.joint_names])
+        self._noisy = p["encoder_noise"] > 0 or p["velocity_noise"] > 0
+        self._silence = np.zeros(2 * len(self._bias))
         self._age = p["joint_delay"] * self._rate_hz
         self._jitter = p["joint_jitter"] * self._rate_hz
         self._last: tuple[np.ndarray, np.ndarray, float, float] | None = None
@@ -126,15 +128,25 @@ class JointSensor:
         if self._jitter > 0:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
         true = past.at(age, bodies=False)
-        q, dq = true.q + self._bias, true.dq
-        if p["encoder_noise"] > 0 or p["velocity_noise"] > 0:
-            noise = rng.standard_normal(2 * n)
-            q = q + p["encoder_noise"] * noise[:n]
-            dq = dq + p["velocity_noise"] * noise[n:]
-        if p["encoder_quantum"] > 0:
-            q = p["encoder_quantum"] * np.rint(q / p["encoder_quantum"])
+        noise = rng.standard_normal(2 * n) if self._noisy else self._silence
+        q, dq = _encode(
+            true.q, true.dq, self._bias, noise, p["encoder_noise"], p["velocity_noise"], p["encoder_quantum"]
+        )
         self._last = q, dq, true.opening, age
         return self._last
+
+
+@njit(cache=True)
+def _encode(q, dq, bias, noise, q_noise, dq_noise, quantum):
+    """What encoders make of joint positions and velocities (n,); `noise` (2 n,) is standard normal."""
+    n = q.shape[0]
+    seen, speed = np.empty(n), np.empty(n)
+    for j in range(n):
+        seen[j] = q[j] + bias[j] + q_noise * noise[j]
+        speed[j] = dq[j] + dq_noise * noise[n + j]
+        if quantum > 0:
+            seen[j] = quantum * np.rint(seen[j] / quantum)
+    return seen, speed
 
 
 class CameraSensor:

@@ -204,10 +204,10 @@ class World:
     def read(self) -> None:
         """Refresh the true `q` (n,) [rad], `dq` (n,) [rad/s], `ee_R` (3, 3), `ee_pos` (3,) [m] and `opening` [m]."""
         states = pybullet.getJointStates(self.arm, self._moving, physicsClientId=self.client)
-        self.q = np.array([s[0] for s in states[: self.n]])
-        self.dq = np.array([s[1] for s in states[: self.n]])
-        fingers = states[self.n :]
-        self.opening = sum(s[0] for s in fingers) / len(fingers) if fingers else self._frozen or 0.0
+        q, dq, _, _ = zip(*states)
+        n = self.n
+        self.q, self.dq = np.array(q[:n]), np.array(dq[:n])
+        self.opening = sum(q[n:]) / len(self.fingers) if self.fingers else self._frozen or 0.0
         self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
 
     @property
