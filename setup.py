@@ -17,6 +17,7 @@ setup(
         "adaptation",
         "adaptation.arm_vision",
         "adaptation.calibration",
+        "adaptation.deep",
         "adaptation.shallow",
         "evaluation",
         "ros_nodes",
