@@ -89,6 +89,21 @@ VISUAL = (
     # Looks are drawn from the seed, so that one number in an episode's record brings them back.
     Param("looks_strength", 0.0, "=", U(0.6, 1.0), "", "visual", "0: nominal looks, 1: any.", at_least=0, at_most=1),
     Param("looks_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of colours, textures and lights.", at_least=0),
+    # half of the episodes have no distractor: =Choice(0, 0, 0, 0, 0, 1, 2, 3, 4, 5)
+    Param(
+        "clutter_count",
+        0.0,
+        "=",
+        Choice(0, 0, 0, 0, 0, 1, 2, 3, 4, 5),
+        "",
+        "visual",
+        "Distractors beside the work area.",
+        at_least=0,
+        at_most=5,
+    ),
+    Param("clutter_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of their sizes and places.", at_least=0),
+    # a quarter of tables: =Choice(0, 0, 0, 1)
+    Param("table_cloth", 0.0, "=", Choice(0, 0, 0, 1), "", "visual", "1: a cloth lies there.", at_least=0, at_most=1),
     Param("exposure", 0.0, "+", U(-0.6, 0.6), "stops", "visual", "Light on the sensor."),
     Param("white_balance", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Gain of red against blue."),
     Param("tint", 0.0, "+", U(-0.12, 0.12), "log2", "visual", "Gain of green."),

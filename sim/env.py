@@ -113,7 +113,8 @@ class ArmEnv(gym.Env):
         self._imaging: Imaging | None = None
         self._camera_sensors: dict[str, CameraSensor] = {}
         if cameras or render_mode:
-            self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging)
+            area = self.task.workspace[:2]
+            self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging, area)
             rate = self.action_spec.rate_hz
             self._camera_sensors = {name: CameraSensor(name, self._imaging, rate) for name in dict.fromkeys(cameras)}
         self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)

@@ -18,6 +18,7 @@ import numpy as np
 from sim import meshes
 from sim.bodies import RigidBody, Shape
 from sim.camera import CameraModel, as_matrix
+from sim.clutter import CLOTH, NAMES, SLOTS, Area, is_tidy, lay_out
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.kinematics import njit
 from sim.looks import LooksRanges, sample_looks, texture_pool
@@ -93,6 +94,7 @@ class Imaging:
         cameras: Sequence[CameraModel],
         vivid: tuple[str, ...] = (),
         config: ImagingConfig | None = None,
+        area: Area = ((0.3, 0.7), (-0.3, 0.3)),
     ):
         """Load the arm's meshes.
 
@@ -101,6 +103,7 @@ class Imaging:
             cameras: the nominal ones.
             vivid: bodies that always have a strong colour.
             config: how pictures are drawn.
+            area: smallest and largest x and y [m] of the task's work, which stays free of clutter.
 
         Raises:
             MeshError: if a mesh is missing.
@@ -109,6 +112,7 @@ class Imaging:
         self.config = config or ImagingConfig()
         self._looks_ranges = replace(self.config.looks, vivid=vivid)
         self._robot = robot
+        self._area = area
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
         visuals = load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
@@ -121,13 +125,18 @@ class Imaging:
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
         """Fix looks, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
         self._bodies = bodies
-        self._scene = self._scene_of(bodies)
+        clutter = () if is_tidy(parameters) else lay_out(parameters, self._area)
+        self._scene = self._scene_of(bodies, bool(clutter))
         strength = parameters["looks_strength"]
         if strength > 0:
             rng = np.random.default_rng(int(parameters["looks_seed"]))
             self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength))
         else:
             self._looks = self._scene.nominal_looks
+        if clutter:
+            visible = self._looks.visible.copy()
+            visible[-len(clutter) :] = [piece.visible for piece in clutter]
+            self._looks = replace(self._looks, visible=visible)
         self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
         self._lenses = {}
         for name, camera in self._nominal_cameras.items():
@@ -146,6 +155,10 @@ class Imaging:
         for row, (shape, moves) in enumerate(shapes, start=fixed):
             self._scales[row] = _scale(shape)
             self._moving[row] = moves
+        for row, piece in enumerate(clutter, start=len(self._scene.bodies) - len(clutter)):
+            self._scales[row] = _scale(piece.shape)
+            self._T[row, :3, :3] = piece.R
+            self._T[row, :3, 3] = piece.position
         self._offsets = {body.name: np.array([shape.position for shape in body.shapes], float) for body in bodies}
         self._drawn = dict.fromkeys(self._nominal_cameras, 0)
         self._still: dict[str, StillPicture] = {}
@@ -236,8 +249,8 @@ class Imaging:
         """Names of the bodies, by their number in segmentation images."""
         return self._scene.names
 
-    def _scene_of(self, bodies: Sequence[RigidBody]) -> Scene:
-        key = tuple((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies)
+    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
+        key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
         if key not in self._scenes:
             parts = [
                 Body("table", meshes.box(TABLE_SIZE), colour=(0.72, 0.66, 0.58), casts_shadow=False),
@@ -246,6 +259,12 @@ class Imaging:
             for body in bodies:
                 for i, shape in enumerate(body.shapes):
                     parts.append(Body(f"{body.name}/{i}", _UNIT[shape.kind](), body.name, body.colour))
+            if cluttered:  # last, so that the others keep their numbers
+                kinds = (*SLOTS, "box")
+                parts += [
+                    Body(name, _UNIT[kind](), colour=(0.60, 0.60, 0.58), casts_shadow=name != CLOTH)
+                    for name, kind in zip(NAMES, kinds)
+                ]
             scene = Scene([*self._arm, *parts], _textures(self.config.photographs))
             self._looks_ranges.validate(scene)
             self._scenes[key] = scene

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from sim.bodies import RigidBody, box, yaw_quat
-from sim.parameters import Param, U
+from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
+from sim.tasks.task import SHAPES, Scene, Task, apart, cube_size, distance, handled
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -33,6 +33,8 @@ class PickPlace(Task):
     needs_gripper = True
     landmarks = ("object", "pad")
     params = (
+        # =Choice(0, 0, 1): a ball rolls out of the fingers' way
+        Param("object_shape", 0.0, "=", Choice(0, 0, 1), "", "dynamics", SHAPES, at_least=0, at_most=2),
         # *U(0.85, 1.15)
         Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.035, 0.05)
@@ -54,12 +56,7 @@ class PickPlace(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube and a pad."""
-        cube = box(
-            "object",
-            cube_size(parameters),
-            **material(parameters),
-            colour=(0.85, 0.15, 0.12),
-        )
+        cube = handled(parameters)
         return cube, box("pad", (PAD, PAD, parameters["pad_height"]), colour=(0.15, 0.35, 0.80))
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:

@@ -23,7 +23,10 @@ FINGERTIP = 0.012
 
 
 class Push(Task):
-    """Success: the cube's centre within 3 cm of the mark's, for 0.5 s."""
+    """Success: the cube's centre within 3 cm of the mark's, for 0.5 s.
+
+    It stays a box under `full`: the fingers tip one upright cylinder in five over.
+    """
 
     name = "push"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.032, 0.032, 0.032), rate_hz=25.0)

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, box, yaw_quat
-from sim.parameters import Param, U
+from sim.bodies import RigidBody, yaw_quat
+from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, cube_size, distance, material
+from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, handled
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -34,6 +34,8 @@ class Reach(Task):
     hold_time = 0.5
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
+        # =Choice(0, 1, 2)
+        Param("object_shape", 0.0, "=", Choice(0, 1, 2), "", "dynamics", SHAPES, at_least=0, at_most=2),
         # *U(0.85, 1.15)
         Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
         # =U(0.035, 0.05)
@@ -48,14 +50,7 @@ class Reach(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """One cube."""
-        return (
-            box(
-                "object",
-                cube_size(parameters),
-                **material(parameters),
-                colour=(0.85, 0.15, 0.12),
-            ),
-        )
+        return (handled(parameters),)
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape, box, yaw_quat
+from sim.bodies import RigidBody, Shape, yaw_quat
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import Scene, Task, apart, distance, material
+from sim.tasks.task import SHAPES, Scene, Task, apart, cube_size, distance, handled
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -36,6 +36,8 @@ class ReachClutter(Task):
     hold_time = 0.5
     physics_hz = 120.0  # as for reach: nothing is handled
     params = (
+        # =Choice(0, 1, 2)
+        Param("object_shape", 0.0, "=", Choice(0, 1, 2), "", "dynamics", SHAPES, at_least=0, at_most=2),
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
         # =U(0.12, 0.2)
@@ -54,13 +56,7 @@ class ReachClutter(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube and the posts."""
-        size = parameters["object_size"]
-        cube = box(
-            "object",
-            (size, size, size),
-            **material(parameters),
-            colour=(0.85, 0.15, 0.12),
-        )
+        cube = handled(parameters)
         post = (Shape("cylinder", (POST_RADIUS, parameters["post_height"])),)
         count = round(parameters["post_count"])
         return cube, *(RigidBody(f"post{i}", post, colour=(0.55, 0.55, 0.60)) for i in range(count))
@@ -70,7 +66,7 @@ class ReachClutter(Task):
         self._count = round(parameters["post_count"])
         self._top = scene.table_height + parameters["post_height"]
         at = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
-        z = scene.table_height + parameters["object_size"] / 2
+        z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (*at, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
         self._goal = np.array([*at, z + ABOVE])
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none

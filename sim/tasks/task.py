@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 
-from sim.bodies import RigidBody, Vector
+from sim.bodies import RigidBody, Shape, Vector
 from sim.camera import CameraModel
 from sim.parameters import Param
 from sim.robot import RobotModel
@@ -203,7 +203,22 @@ def material(parameters: Mapping[str, float]) -> Material:
     }
 
 
+SHAPES = "0 box, 1 upright cylinder, 2 ball."
+
+
+def handled(parameters: Mapping[str, float]) -> RigidBody:
+    """Return the body that is handled: `object_shape` 0 a box, 1 an upright cylinder as wide and high, 2 a ball."""
+    size = cube_size(parameters)
+    shape: Shape = (
+        Shape("box", size),
+        Shape("cylinder", (size[0] / 2, size[2])),
+        Shape("sphere", (size[0] / 2,)),
+    )[round(parameters.get("object_shape", 0.0))]
+    return RigidBody("object", (shape,), **material(parameters), colour=(0.85, 0.15, 0.12))
+
+
 def cube_size(parameters: Mapping[str, float]) -> tuple[float, float, float]:
-    """Return the edges of the cube that is handled [m]."""
+    """Return the width, depth and height of what is handled [m]; a ball is as high as it is wide."""
     edge = parameters["object_size"]
-    return edge, edge, edge * parameters["object_aspect"]
+    round_all_over = round(parameters.get("object_shape", 0.0)) == 2
+    return edge, edge, edge if round_all_over else edge * parameters.get("object_aspect", 1.0)
