@@ -36,8 +36,8 @@ class ReachClutter(Task):
     hold_time = 0.5
     physics_hz = 120.0  # as for reach: nothing is handled
     params = (
-        # =Choice(0, 1, 2)
-        Param("object_shape", 0.0, "=", Choice(0, 1, 2), "", "dynamics", SHAPES, at_least=0, at_most=2),
+        # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
+        Param("object_shape", 0.0, "=", Choice(0, 1), "", "dynamics", SHAPES, at_least=0, at_most=2),
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
         # =U(0.12, 0.2)
