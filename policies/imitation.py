@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.judge import EXPERT, TRAINING_SEEDS, near_goal
+from policies.pace import paced_step
 from policies.recipes import StateRecipe
 from policies.state_network import StateNetwork
 from sim.vector import ArmVectorEnv
@@ -132,7 +133,7 @@ def fit(
         extra = restraint.penalty(network, batch, round_)
         optimiser.zero_grad()
         (loss if extra is None else loss + extra).backward()
-        _paced_step(optimiser, network, pace)
+        paced_step(optimiser, network, pace)
         if step >= steps - 100:
             recent += float(loss.detach()) / min(100, steps)
         if step % 50 == 0:
@@ -150,16 +151,6 @@ def row_of(network: StateNetwork, records: Records) -> Tensor:
 def joined(parts: Sequence[Records]) -> Records:
     """Put records together, in order."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _paced_step(optimiser: torch.optim.Optimizer, network: StateNetwork, pace: Mapping[str, Tensor]) -> None:
-    """Take the optimiser's step, then keep of it only the share that `pace` allows each element."""
-    slow = [(parameter, pace[name]) for name, parameter in network.named_parameters() if name in pace]
-    before = [parameter.detach().clone() for parameter, _ in slow]
-    optimiser.step()
-    with torch.no_grad():
-        for (parameter, share), old in zip(slow, before):
-            parameter.copy_(old + share * (parameter - old))
 
 
 def _draw_steering(

@@ -15,10 +15,12 @@ import gymnasium as gym
 import numpy as np
 from scipy.stats import binomtest
 
+from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
 from sim.tasks import load_task
 from sim.vector import ArmVectorEnv
+from sim.views import task_seen_by
 
 JUDGE_SEEDS = 1_500_000_000
 """Episodes that judge a finished policy start here; training's seeds are below `TRAINING_SEEDS`."""
@@ -46,10 +48,12 @@ class LastingEnv:
     """Preset or parameter space."""
     observation: str | tuple[str, ...] = "state"
     """One of the task's named observations, or names of arrays."""
+    camera: CameraModel | None = None
+    """Where the task's camera stands, if not where the task has it."""
 
     def arm(self) -> ArmEnv:
         """Make the bare environment."""
-        task = load_task(self.task)
+        task = task_seen_by(self.task, self.camera)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
         return ArmEnv(task, self.robot, self.space, self.observation)
 

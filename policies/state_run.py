@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -190,7 +190,7 @@ class StateRun:
         for round_ in range(done, recipe.rounds):
             # fresh worlds: PyBullet keeps some 1e-4 rad/s of an arm's past through a reset, too much for a resumed
             # run to be the same
-            with closing(_arms(self._make, recipe.envs, config.workers)) as arms:
+            with open_arms(self._make, recipe.envs, config.workers) as arms:
                 report = partial(self._report, round_)
                 records = collect(
                     arms, network, recipe, round_, config.seed, hold_steps, partial(report, 0.0, "collect"), names
@@ -247,7 +247,7 @@ class StateRun:
         self._progress("judge", 0.0, "")
         last_weights = _copy(network)
         network.load_state_dict(best["network"])
-        with closing(_arms(self._make, recipe.envs, config.workers)) as arms:
+        with open_arms(self._make, recipe.envs, config.workers) as arms:
             judgement = judge(as_policy(network), arms, self._make, config.judge_episodes, JUDGE_SEEDS)
         self._progress("judge", 1.0, f"success {judgement}")
         metrics = {
@@ -294,8 +294,14 @@ class StateRun:
         return bundle
 
 
-def _arms(make: LastingEnv, count: int, workers: int) -> ArmVectorEnv:
-    return ArmVectorEnv(make, count, workers, autoreset_mode=AutoresetMode.SAME_STEP)
+@contextmanager
+def open_arms(make: LastingEnv, count: int, workers: int) -> Iterator[ArmVectorEnv]:
+    """Open `count` environments in `workers` processes, and close them again."""
+    arms = ArmVectorEnv(make, count, workers, autoreset_mode=AutoresetMode.SAME_STEP)
+    try:
+        yield arms
+    finally:
+        arms.close()
 
 
 def _copy(network: StateNetwork) -> dict[str, torch.Tensor]:

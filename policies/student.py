@@ -7,7 +7,7 @@ and is slow; geometry needs only numbers, is fast, and must live with the errors
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from policies.networks import CameraStudent, KeypointEncoder, as_network_image
+from policies.pace import paced_step
 from sim.views import Views
 
 Progress = Callable[[float, str], None]
@@ -53,7 +54,31 @@ class StudentConfig:
             raise ValueError(f"student: held_out is {self.held_out}, expected between 0 and views ({self.views})")
 
 
-def fit_encoder(encoder: KeypointEncoder, views: Views, config: StudentConfig, seed: int, progress: Progress) -> None:
+@dataclass(frozen=True)
+class EncoderRestraint:
+    """What holds an encoder to where it started; nothing does, unless it was carried from an earlier student."""
+
+    pace: Callable[[float], Mapping[str, Tensor]] = lambda share: {}
+    """For the share of the steps that is done: how far each parameter's elements move, as a share of the optimiser's
+    step, by name."""
+    frozen_statistics: Callable[[float], bool] = lambda share: False
+    """Whether batch normalisation keeps its statistics."""
+    penalty: Callable[[KeypointEncoder, Tensor, float], Tensor | None] = lambda encoder, image, share: None
+    """Added to the loss, for pictures (B, 3, H, W) and that share."""
+
+
+FREE = EncoderRestraint()
+NO_PACE: Mapping[str, Tensor] = {}
+
+
+def fit_encoder(
+    encoder: KeypointEncoder,
+    views: Views,
+    config: StudentConfig,
+    seed: int,
+    progress: Progress,
+    restraint: EncoderRestraint = FREE,
+) -> None:
     """Teach the encoder to locate the keypoints in `views`, whose labels simulation gives.
 
     The loss is the cross-entropy of each heat map against a Gaussian one cell wide at the label, plus the
@@ -68,14 +93,18 @@ def fit_encoder(encoder: KeypointEncoder, views: Views, config: StudentConfig, s
     optimiser = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=1e-4)
     for step, rate in enumerate(one_cycle(config.learning_rate, config.steps)):
         rows = torch.randint(len(images), (config.batch,), generator=generator)
+        share = step / config.steps
+        encoder.features.train(not restraint.frozen_statistics(share))
+        image = as_network_image(images[rows])
         # bfloat16 halves the time on processors that have it and costs no accuracy here
         with torch.autocast("cpu", torch.bfloat16):
-            logits = encoder.heat(encoder.features(as_network_image(images[rows]))).flatten(2)
+            logits = encoder.heat(encoder.features(image)).flatten(2)
         logits = logits.float()
         entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
         loss = ((0.1 * entropy + offset) * seen[rows]).mean()
-        _descend(optimiser, loss, rate)
+        extra = restraint.penalty(encoder, image, share)
+        _descend(optimiser, loss if extra is None else loss + extra, rate, encoder, restraint.pace(share))
         if step % 20 == 0:
             pixels = float(offset[seen[rows] > 0].mean().detach()) / cell * 4
             progress(step / config.steps, f"keypoints {pixels:.1f} px")
@@ -126,14 +155,21 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def fit_student(student: CameraStudent, views: Views, config: StudentConfig, seed: int, progress: Progress) -> dict:
+def fit_student(
+    student: CameraStudent,
+    views: Views,
+    config: StudentConfig,
+    seed: int,
+    progress: Progress,
+    restraint: EncoderRestraint = FREE,
+) -> dict:
     """Train encoder and geometry on `views`; return the figures on the part that was held out.
 
     Returns:
         `keypoint_px` (median error of each keypoint), `goal_cm` and `goal_cm_p90` (error of the located goal).
     """
     held_out, training = views[: config.held_out], views[config.held_out :]
-    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.85 * share, text))
+    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.85 * share, text), restraint)
     points = see(student.encoder, training.images)
     q = torch.from_numpy(training.q)
     to_goal = torch.from_numpy(training.goal) - student.kinematics(q)
@@ -178,9 +214,18 @@ def _labels(encoder: KeypointEncoder, views: Views) -> tuple[Tensor, Tensor]:
     return torch.nan_to_num(target), seen.float()
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+def _descend(
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    rate: float,
+    network: torch.nn.Module | None = None,
+    pace: Mapping[str, Tensor] = NO_PACE,
+) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
     loss.backward()
-    optimiser.step()
+    if network is None:
+        optimiser.step()
+    else:
+        paced_step(optimiser, network, pace)

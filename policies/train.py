@@ -20,17 +20,18 @@ import torch
 from policies.bundle import BundleError, PolicyBundle
 from policies.export import Contract, export_bundle
 from policies.input_watch import FEWEST
-from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder
+from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from policies.provenance import provenance
 from policies.restore import student_architecture
-from policies.student import StudentConfig, fit_student
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig, train_teacher
+from sim.camera import CameraModel
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
 from sim.parameters import PRESETS, ParameterSpace
-from sim.robot import load_robot
-from sim.tasks import load_task
-from sim.views import Views, sample_views
+from sim.robot import RobotModel, load_robot
+from sim.tasks import Task, load_task
+from sim.views import Views, sample_views, task_seen_by
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""
@@ -49,6 +50,9 @@ class TrainConfig:
     """The arm."""
     randomise: str = "full"
     """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    camera: Path | None = None
+    """Where the camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
+    distortion and T_base_camera."""
     name: str = ""
     """Name of the policy in reports; by default that of the folder."""
     seed: int = 0
@@ -77,7 +81,21 @@ class TrainConfig:
         task = load_task(self.task)
         if "camera" not in task.observations or len(task.cameras) != 1:
             raise ValueError(f"task '{self.task}' has no observation of one camera to train a student on")
+        self.camera_model()
         self.space().validate()
+
+    def camera_model(self) -> CameraModel | None:
+        """Read the camera's file, if there is one.
+
+        Raises:
+            ValueError: if it is no camera.
+        """
+        if self.camera is None:
+            return None
+        try:
+            return CameraModel.from_dict(json.loads(self.camera.read_text()))
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
 
     def space(self) -> ParameterSpace:
         """The parameter space to train on."""
@@ -91,8 +109,20 @@ class TrainConfig:
         return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
 
 
-def train(config: TrainConfig, progress: Progress) -> PolicyBundle:
+Beginning = Callable[[CameraStudent, tuple[str, ...]], EncoderRestraint]
+"""Called with a fresh student and its landmarks' names; changes it in place, and says how it is held there."""
+
+
+def train(
+    config: TrainConfig, progress: Progress, start: Beginning | None = None, origin: dict | None = None
+) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
+
+    Args:
+        config: how.
+        progress: told about the share of each stage that is done.
+        start: where the student comes from, if not from scratch.
+        origin: what the manifest says about that.
 
     Raises:
         ValueError: if the configuration makes no sense; nothing has been written then.
@@ -100,7 +130,8 @@ def train(config: TrainConfig, progress: Progress) -> PolicyBundle:
     config.validate()
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
-    space, robot, task = config.space(), load_robot(config.robot), load_task(config.task)
+    space, robot, camera = config.space(), load_robot(config.robot), config.camera_model()
+    task = task_seen_by(config.task, camera)
     torch.manual_seed(seeds[0])
 
     def make_env() -> ArmEnv:
@@ -117,31 +148,45 @@ def train(config: TrainConfig, progress: Progress) -> PolicyBundle:
         seeds[2],
         config.workers,
         lambda share: progress("views", share, ""),
+        camera,
     )
-    (camera,) = task.cameras
     landmarks = (*task.landmarks, *robot.landmarks)
-    encoder = KeypointEncoder(len(landmarks), camera.height, camera.width, config.student.channels)
-    student = CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names))
+    student = untrained_student(task, robot, teacher, config.student.channels)
+    restraint = start(student, landmarks) if start is not None else FREE
     student_figures = fit_student(
-        student, views, config.student, seeds[3], lambda share, text: progress("student", share, text)
+        student, views, config.student, seeds[3], lambda share, text: progress("student", share, text), restraint
     )
     progress("bundle", 0.0, "")
     metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
     bundle = export_student(
         config.name or config.out.name,
         student,
-        camera_contract(config.task, config.robot),
+        camera_contract(config.task, config.robot, camera),
         views[: config.student.held_out],
-        {"config": _plain(config), "parameter_space": space.to_dict(), "metrics": metrics, **provenance()},
+        {
+            "config": _plain(config),
+            "parameter_space": space.to_dict(),
+            "metrics": metrics,
+            **(origin or {}),
+            **provenance(),
+        },
     )
     write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
 
 
-def camera_contract(task: str, robot: str) -> Contract:
-    """Describe what a camera policy for `task` on `robot` sees and commands."""
-    env = ArmEnv(task, robot, "nominal", "camera")
+def untrained_student(task: Task, robot: RobotModel, teacher: StatePolicy, channels: int) -> CameraStudent:
+    """Build the student that sees `task`'s one camera and moves `robot` by `teacher`'s rule."""
+    (camera,) = task.cameras
+    keypoints = len(task.landmarks) + len(robot.landmarks)
+    encoder = KeypointEncoder(keypoints, camera.height, camera.width, channels)
+    return CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names))
+
+
+def camera_contract(task: str, robot: str, camera: CameraModel | None = None) -> Contract:
+    """Describe what a camera policy for `task` on `robot` sees, by `camera` if not the task's own, and commands."""
+    env = ArmEnv(task_seen_by(task, camera), robot, "nominal", "camera")
     env.close()
     cameras = {camera.name: camera for camera in env.task.cameras}
     return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
 
+from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.kinematics import KinematicsError
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel
+from sim.specs import SpecError
+from sim.tasks import Task, load_task
 
 CHUNK = 250
 """Views that one call of a worker draws."""
@@ -60,6 +63,7 @@ def sample_views(
     seed: int,
     workers: int = 2,
     progress: Callable[[float], None] = lambda share: None,
+    camera: CameraModel | None = None,
 ) -> Views:
     """Draw `count` independent views of `task` under `space`; the same ones whatever the number of workers.
 
@@ -71,10 +75,11 @@ def sample_views(
         seed: of everything random.
         workers: processes.
         progress: told the share that is done.
+        camera: where the task's camera stands, if not where the task has it.
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
-    draw = partial(_draw_chunk, task, robot, space)
+    draw = partial(_draw_chunk, task, robot, space, camera)
     parts: list[Views | None] = [None] * chunks
     # spawn: a fork of a process that has used threads may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -154,12 +159,27 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
 
 
+def task_seen_by(name: str, camera: CameraModel | None) -> Task:
+    """Load a task of one camera, seen by `camera`, where one is given, in its place.
+
+    Raises:
+        SpecError: if the task has another number of cameras.
+    """
+    task = load_task(name)
+    if camera is None:
+        return task
+    if len(task.cameras) != 1:
+        raise SpecError(f"task '{name}' has {len(task.cameras)} cameras; only the camera of a task of one can be moved")
+    vars(task)["cameras"] = (replace(camera, name=task.cameras[0].name),)  # this instance's own
+    return task
+
+
 _ENVIRONMENTS: dict[tuple, ArmEnv] = {}
 """One environment a worker process, opened at its first chunk."""
 
 
-def _draw_chunk(task: str, robot: str, space: ParameterSpace, seed: int) -> Views:
-    key = (task, robot, space.name)
+def _draw_chunk(task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, seed: int) -> Views:
+    key = (task, robot, space.name, camera)
     if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, "camera")
+        _ENVIRONMENTS[key] = ArmEnv(task_seen_by(task, camera), robot, space, "camera")
     return draw_views(_ENVIRONMENTS[key], CHUNK, seed)

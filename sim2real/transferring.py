@@ -10,23 +10,38 @@ from sim2real.training import tell, value_of
 
 
 def transfer(arguments: list[str]) -> int:
-    """Train a state policy from an earlier one: another task or arm, --from BUNDLE --mode MODE."""
+    """Train a policy from an earlier one: another task, arm or camera, --from BUNDLE --mode MODE."""
     import tyro
 
+    arguments = _with_source(arguments)
+    told: list[str] = []
+
+    def remember(surgery) -> None:
+        told.extend([*surgery.lines(), f"{surgery.share:.0%} of the weights were carried"])
+
+    def parse(default):
+        return tyro.cli(
+            type(default), prog="sim2real transfer", description=transfer.__doc__, args=arguments, default=default
+        )
+
+    if _sees(arguments):
+        from policies.camera_transfer import CameraTransferConfig, transfer_camera
+
+        config = parse(CameraTransferConfig(tyro.MISSING, source=tyro.MISSING))
+        with stages(("teacher", "views", "student", "bundle")) as progress:
+            bundle = transfer_camera(config, progress, remember)
+        print("\n".join(told))
+        print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
+        return 0
     from policies.state_run import STAGES
     from policies.transfer_run import TransferConfig
     from policies.transfer_run import transfer as run
 
-    arguments = _with_source(arguments)
     task, robot = value_of(arguments, "--task") or "reach", value_of(arguments, "--robot") or "franka_panda"
     recipe = _recipe(arguments, task, robot)
-    default = TransferConfig(tyro.MISSING, task=task, robot=robot, recipe=recipe, source=tyro.MISSING)
-    config = tyro.cli(
-        TransferConfig, prog="sim2real transfer", description=transfer.__doc__, args=arguments, default=default
-    )
-    told: list[str] = []
+    config = parse(TransferConfig(tyro.MISSING, task=task, robot=robot, recipe=recipe, source=tyro.MISSING))
     with stages(STAGES) as progress:
-        bundle = run(config, progress, lambda surgery: told.extend([*surgery.lines(), f"{surgery.share:.0%} carried"]))
+        bundle = run(config, progress, remember)
     print("\n".join(told))
     tell(bundle, config.out)
     return 0
@@ -36,34 +51,64 @@ def compare_transfer(arguments: list[str]) -> int:
     """Measure what transfer saves: from scratch against every mode, over seeds and data budgets."""
     import tyro
 
-    from policies.transfer_run import CompareConfig
-    from policies.transfer_run import compare_transfer as run
-
     arguments = _with_source(arguments)
-    task, robot = value_of(arguments, "--task") or "stack", value_of(arguments, "--robot") or "franka_panda"
-    recipe = _recipe(arguments, task, robot)
-    default = CompareConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe)
-    config = tyro.cli(
-        CompareConfig,
-        prog="sim2real compare-transfer",
-        description=compare_transfer.__doc__,
-        args=arguments,
-        default=default,
-    )
-    with stages(("runs",)) as progress:
-        report = run(config, progress)
-    print(f"level: {report['level']:.3f}, the mean success from scratch at the largest budget")
-    for method, found in report["methods"].items():
-        share = found["share_of_scratch"]
-        saved = (
-            "does not get there"
-            if share is None
-            else f"{found['steps_to_level']:,.0f} steps, {share:.2f} of scratch's "
-            f"[{found['share_low']:.2f}, {'∞' if found['share_high'] is None else format(found['share_high'], '.2f')}]"
+
+    def parse(default):
+        return tyro.cli(
+            type(default),
+            prog="sim2real compare-transfer",
+            description=compare_transfer.__doc__,
+            args=arguments,
+            default=default,
         )
-        print(f"  {method:18} {' '.join(f'{m:.2f}' for m in found['mean'])}   {saved}")
+
+    if _sees(arguments):
+        from policies.camera_transfer import CompareCameraConfig, compare_camera
+
+        config = parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING))
+        with stages(("runs",)) as progress:
+            report = compare_camera(config, progress)
+    else:
+        from policies.transfer_run import CompareConfig
+        from policies.transfer_run import compare_transfer as run
+
+        task, robot = value_of(arguments, "--task") or "stack", value_of(arguments, "--robot") or "franka_panda"
+        recipe = _recipe(arguments, task, robot)
+        config = parse(CompareConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe))
+        with stages(("runs",)) as progress:
+            report = run(config, progress)
+    for line in _table(report):
+        print(line)
     print(f"{config.out / 'transfer.json'}  {config.out / 'transfer.png'}")
     return 0
+
+
+def _table(report: dict) -> list[str]:
+    """Success at every budget, and what each method needs of the data that scratch needs to get as far."""
+    methods = report["methods"]
+    lines = [f"level: {report['level']:.3f}, the mean success from scratch at the largest budget"]
+    lines.append(f"  {'data':18} {' '.join(f'{steps:>6}' for steps in methods['scratch']['steps'])}")
+    for method, found in methods.items():
+        success = " ".join(f"{mean:6.2f}" for mean in found["mean"])
+        if found["share_of_scratch"] is None:
+            saved = "does not get there"
+        else:
+            high = "∞" if found["share_high"] is None else f"{found['share_high']:.2f}"
+            low = "∞" if found["share_low"] is None else f"{found['share_low']:.2f}"
+            saved = f"{found['steps_to_level']:,.0f}: {found['share_of_scratch']:.2f} of scratch's [{low}, {high}]"
+        lines.append(f"  {method:18} {success}   {saved}")
+    return lines
+
+
+def _sees(arguments: list[str]) -> bool:
+    """Whether the policy to start from is a camera student."""
+    source = value_of(arguments, "--source")
+    if source is None:
+        return False
+    from policies.bundle import PolicyBundle
+    from policies.restore import CAMERA_STUDENT
+
+    return PolicyBundle.load(Path(source)).network.get("kind") == CAMERA_STUDENT
 
 
 def _with_source(arguments: list[str]) -> list[str]:

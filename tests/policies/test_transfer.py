@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation import _paced_step
+from policies.pace import paced_step
 from policies.recipes import StateRecipe
 from policies.run_folder import RunError
 from policies.state_network import StateNetwork
@@ -105,7 +105,7 @@ def descend(mode: str, round_: int, steps: int = 20) -> tuple[StateNetwork, Stat
         extra = restraint.penalty(network, row, round_)
         optimiser.zero_grad()
         (loss if extra is None else loss + extra).backward()
-        _paced_step(optimiser, network, restraint.pace(round_))
+        paced_step(optimiser, network, restraint.pace(round_))
     return start, network, dict(surgery.masks)
 
 

@@ -1,0 +1,318 @@
+"""Start a camera student from an earlier one: another camera pose, another lens, another arm, another task.
+
+What finds the object in a picture does not care where the camera stands; what turns pixels into metres does. So the
+encoder is carried, its heat maps by the names of their landmarks, and the geometry is learned anew.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.judge import JUDGE_SEEDS, LastingEnv, judge
+from policies.networks import CameraStudent, KeypointEncoder
+from policies.provenance import provenance
+from policies.restore import restore_student
+from policies.run_folder import RunFolder
+from policies.state_run import open_arms
+from policies.student import EncoderRestraint, StudentConfig, fit_student
+from policies.teacher import TeacherConfig
+from policies.train import Progress, TrainConfig, train, untrained_student
+from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, MODES, Piece, Surgery
+from policies.transfer_report import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
+from policies.transfer_run import check_mode
+from sim.robot import load_robot
+from sim.views import sample_views, task_seen_by
+
+THAW = 1 / 3
+"""Share of the steps after which gradual unfreezing lets the features learn."""
+
+
+def carry_encoder(
+    source: KeypointEncoder, theirs: tuple[str, ...], target: KeypointEncoder, ours: tuple[str, ...]
+) -> Surgery:
+    """Carry the features, and the heat maps of landmarks that both have, from `source` into `target`, in place.
+
+    Args:
+        source: the earlier encoder.
+        theirs: names of its landmarks, in order.
+        target: the new one.
+        ours: names of its landmarks.
+
+    Raises:
+        BundleError: if the encoders' widths differ.
+    """
+    if source.heat.in_channels != target.heat.in_channels:
+        raise BundleError(
+            f"transfer: the source's encoder is {source.heat.in_channels} channels wide, the new one "
+            f"{target.heat.in_channels}; give --student.channels {source.heat.in_channels}"
+        )
+    masks = {name: torch.zeros_like(parameter) for name, parameter in target.named_parameters()}
+    target.features.load_state_dict(source.features.state_dict())
+    carried, new = [], []
+    for name, mask in masks.items():
+        if name.startswith("features."):
+            mask.fill_(1.0)
+            carried.append(Piece(name, tuple(mask.shape)))
+    with torch.no_grad():
+        for row, name in enumerate(ours):
+            piece = Piece(f"heat.weight[{name}]", tuple(target.heat.weight[row].shape))
+            if name not in theirs:
+                new.append(piece)
+                continue
+            other = theirs.index(name)
+            assert source.heat.bias is not None
+            assert target.heat.bias is not None
+            target.heat.weight[row], target.heat.bias[row] = source.heat.weight[other], source.heat.bias[other]
+            masks["heat.weight"][row] = masks["heat.bias"][row] = 1.0
+            carried.append(piece)
+    new.append(Piece("geometry", ()))
+    shape = tuple(source.heat.weight.shape[1:])
+    left = tuple(Piece(f"heat.weight[{name}]", shape) for name in theirs if name not in ours)
+    return Surgery(tuple(carried), tuple(new), left, masks)
+
+
+def hold(mode: str, encoder: KeypointEncoder, fresh: KeypointEncoder, surgery: Surgery) -> EncoderRestraint:
+    """Hold a carried `encoder` as `mode` of `MODES` says; `distil` puts the weights of `fresh` back."""
+    check_mode(mode)
+    slow = {name: 1.0 - (1.0 - CARRIED_PACE) * mask for name, mask in surgery.masks.items()}
+    frozen = {name: torch.zeros_like(mask) for name, mask in surgery.masks.items() if name.startswith("features.")}
+    if mode == "feature-extractor":
+        return EncoderRestraint(lambda share: frozen, lambda share: True)
+    if mode == "fine-tune":
+        return EncoderRestraint(lambda share: slow)
+    if mode == "gradual-unfreeze":
+        return EncoderRestraint(lambda share: frozen if share < THAW else slow, lambda share: share < THAW)
+    if mode == "l2-sp":
+        return EncoderRestraint(penalty=_pull_back(encoder, surgery.masks))
+    reference = copy.deepcopy(encoder).eval().requires_grad_(False)
+    encoder.load_state_dict(fresh.state_dict())
+
+    def imitate(learning: KeypointEncoder, image: Tensor, share: float) -> Tensor | None:
+        if share >= 0.5:
+            return None
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                wanted = reference.features(image)
+            return DISTIL * (1.0 - 2.0 * share) * (learning.features(image) - wanted).float().square().mean()
+
+    return EncoderRestraint(penalty=imitate)
+
+
+def _pull_back(
+    encoder: KeypointEncoder, masks: Mapping[str, Tensor]
+) -> Callable[[KeypointEncoder, Tensor, float], Tensor]:
+    start = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
+
+    def penalty(learning: KeypointEncoder, image: Tensor, share: float) -> Tensor:
+        parts = [(masks[n] * (p - start[n])).square().sum() for n, p in learning.named_parameters()]
+        return L2_SP * torch.stack(parts).sum()
+
+    return penalty
+
+
+@dataclass(frozen=True)
+class CameraTransferConfig(TrainConfig):
+    """How a camera policy is trained from an earlier one."""
+
+    source: Path = Path()
+    """Bundle to start from: `--from`."""
+    mode: str = "fine-tune"
+    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(views=3_000, steps=800, held_out=500))
+    """The camera student: less is needed than from scratch."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for an unknown mode, a source that does not fit, or what `TrainConfig` refuses.
+        """
+        check_mode(self.mode)
+        super().validate()
+        source = restore_student(PolicyBundle.load(self.source))
+        if source.encoder.heat.in_channels != self.student.channels:
+            raise BundleError(
+                f"transfer: the source's encoder is {source.encoder.heat.in_channels} channels wide, "
+                f"student.channels is {self.student.channels}; give both the same"
+            )
+
+
+def begin_from(
+    bundle: PolicyBundle, mode: str, tell: Callable[[Surgery], None]
+) -> Callable[[CameraStudent, tuple[str, ...]], EncoderRestraint]:
+    """Return what makes a fresh student start from `bundle`; `tell` is called with the surgery."""
+    source = restore_student(bundle)
+    theirs = tuple(bundle.network["landmarks"])
+
+    def begin(student: CameraStudent, landmarks: tuple[str, ...]) -> EncoderRestraint:
+        fresh = copy.deepcopy(student.encoder)
+        surgery = carry_encoder(source.encoder, theirs, student.encoder, landmarks)
+        tell(surgery)
+        return hold(mode, student.encoder, fresh, surgery)
+
+    return begin
+
+
+def transfer_camera(config: CameraTransferConfig, progress: Progress, tell: Callable[[Surgery], None]) -> PolicyBundle:
+    """Train a camera policy from an earlier one in a new folder.
+
+    Raises:
+        ValueError: if the configuration or the source makes no sense; nothing has been written then.
+    """
+    config.validate()
+    bundle = PolicyBundle.load(config.source)
+    plain = TrainConfig(**{each.name: getattr(config, each.name) for each in fields(TrainConfig)})
+    origin = {"transfer": {"parent": bundle.hash, "parent_name": bundle.name, "mode": config.mode}}
+    return train(plain, progress, begin_from(bundle, config.mode, tell), origin)
+
+
+@dataclass(frozen=True)
+class CompareCameraConfig:
+    """How transfer of a camera policy is compared with training from scratch."""
+
+    out: Path
+    """Folder of the comparison; one that was interrupted goes on."""
+    source: Path
+    """Bundle to start from: `--from`. Its teacher moves the arm in every run, so that only seeing differs."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    camera: Path | None = None
+    """Where the camera stands, if not where the task has it (.json)."""
+    randomise: str = "full"
+    """What varies."""
+    modes: tuple[str, ...] = tuple(MODES)
+    """Modes to try, beside from scratch."""
+    seeds: int = 3
+    """Runs of each."""
+    views: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
+    """Budgets: labelled pictures that a run may learn from."""
+    episodes: int = 100
+    """Fresh episodes by which every run is judged."""
+    workers: int = 2
+    """Processes that draw and simulate."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
+    """How every run learns; `views` and `held_out` are set by the budgets."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a field out of range, an unknown mode or a source that does not fit."""
+        for mode in self.modes:
+            check_mode(mode)
+        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
+            raise ValueError(
+                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
+                "must be at least 1"
+            )
+        self.run().validate()
+        restore_student(PolicyBundle.load(self.source))
+
+    def run(self) -> TrainConfig:
+        """What all runs share."""
+        return TrainConfig(
+            self.out / "run", self.task, self.robot, self.randomise, camera=self.camera, teacher=TeacherConfig()
+        )
+
+
+HELD_OUT = 500
+"""Views on which every run's errors are measured."""
+
+
+def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
+    """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
+
+    All methods of a seed see the same views, and take the same number of gradient steps. Runs whose result is there
+    already are not run again.
+
+    Raises:
+        ValueError: if the configuration makes no sense.
+    """
+    config.validate()
+    torch.set_num_threads(1)
+    run = config.run()
+    bundle = PolicyBundle.load(config.source)
+    space, robot, camera = run.space(), load_robot(config.robot), run.camera_model()
+    task = task_seen_by(config.task, camera)
+    teacher = restore_student(bundle).teacher
+    landmarks = (*task.landmarks, *robot.landmarks)
+    methods = (FROM_SCRATCH, *config.modes)
+    folder = RunFolder(config.out)
+    config.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, dict] = folder.read_json("results.json") if (config.out / "results.json").is_file() else {}
+    total, done = len(methods) * config.seeds * len(config.views), 0
+    make = LastingEnv(config.task, config.robot, space, "camera", camera)
+    for seed in range(config.seeds):
+        seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
+        keys = {(m, v): f"{m} {v} views, seed {seed}" for v in config.views for m in methods}
+        if all(key in results for key in keys.values()):
+            done += len(keys)
+            continue
+        pictures = sample_views(
+            config.task, config.robot, space, HELD_OUT + max(config.views), seeds[0], config.workers, camera=camera
+        )
+        for (method, count), key in keys.items():
+            if key not in results:
+                torch.manual_seed(seeds[1])
+                student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
+                begin = None if method == FROM_SCRATCH else begin_from(bundle, method, lambda surgery: None)
+                settings = replace(config.student, views=HELD_OUT + count, held_out=HELD_OUT)
+                tell = lambda share, text: None  # noqa: E731
+                figures = (
+                    fit_student(student, pictures[: HELD_OUT + count], settings, seeds[1], tell)
+                    if begin is None
+                    else fit_student(
+                        student, pictures[: HELD_OUT + count], settings, seeds[1], tell, begin(student, landmarks)
+                    )
+                )
+                with open_arms(make, 10, config.workers) as arms:
+                    found = judge(_as_policy(student), arms, make, config.episodes, JUDGE_SEEDS)
+                results[key] = {**figures, "success": found.success}
+                folder.write_json("results.json", results)
+            done += 1
+            progress("runs", done / total, f"{key}: success {results[key]['success']:.2f}")
+    steps = np.array(config.views)
+
+    def table(method: str, value: Callable[[dict], float]) -> np.ndarray:
+        return np.array(
+            [[value(results[f"{method} {v} views, seed {s}"]) for v in config.views] for s in range(config.seeds)]
+        )
+
+    curves = [Curve(m, steps, table(m, lambda r: r["success"]), np.zeros((config.seeds, len(steps)))) for m in methods]
+    errors: dict[str, dict[str, dict]] = {}
+    for method in methods:
+        for name, value in (("goal_cm", lambda r: r["goal_cm"]), ("object_px", lambda r: r["keypoint_px"][0])):
+            mean, low, high = mean_interval(table(method, value))
+            errors.setdefault(method, {})[name] = {"mean": mean.tolist(), "low": low.tolist(), "high": high.tolist()}
+    report = {
+        "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
+        "task": config.task,
+        "robot": config.robot,
+        "camera": camera.to_dict() if camera else None,
+        "randomise": config.randomise,
+        "episodes": config.episodes,
+        "seeds": list(range(config.seeds)),
+        **compare_curves(curves),
+        "errors": errors,
+        **provenance(),
+    }
+    folder.write_json("transfer.json", report)
+    draw_curves(curves, report, config.out / "transfer.png", unit="labelled pictures")
+    return report
+
+
+def _as_policy(student: CameraStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    @torch.no_grad()
+    def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        (image,) = (name for name in observation if name.startswith("image_"))
+        return student(torch.from_numpy(observation["q"]), torch.from_numpy(observation[image])).numpy()
+
+    student.eval()
+    return act
