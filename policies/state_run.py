@@ -23,7 +23,8 @@ from gymnasium.vector import AutoresetMode
 from policies.bundle import PolicyBundle
 from policies.export import Contract, export_bundle
 from policies.imitation import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
-from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.input_watch import FEWEST
+from policies.judge import EXPERT, JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.run_folder import RunFolder, refuse_existing
@@ -272,8 +273,10 @@ class StateRun:
     ) -> PolicyBundle:
         network.load_state_dict(weights)
         newest = parts[-1]
-        rows = np.linspace(0, len(newest["expert"]) - 1, min(PARITY_RECORDS, len(newest["expert"]))).astype(int)
+        rows = np.linspace(0, len(newest[EXPERT]) - 1, min(PARITY_RECORDS, len(newest[EXPERT]))).astype(int)
         config, env = self._config, self._env
+        everything = joined(parts)
+        seen = {name: everything[name] for name in env.observation_spec.names}
         bundle = export_bundle(
             config.name or config.out.name,
             network,
@@ -287,6 +290,7 @@ class StateRun:
                 **self._start.provenance,
                 **self._folder.read_json("provenance.json"),
             },
+            seen if len(everything[EXPERT]) >= FEWEST else None,
         )
         path = config.out / folder
         shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
