@@ -40,6 +40,10 @@ SEED = 0
 SIZE = 84
 WORKERS, ENVS = 2, 16
 THEIR_ENVS = 4
+CUBE_MASS = 0.1
+"""Of the cube that is grasped [kg]; the nominal one of our task."""
+SLOWER = 0.032 / 0.05
+"""Our largest step of the end effector over panda-gym's."""
 GENTLE, SQUEEZE = 10.0, 70.0
 """Forces of a finger [N]; 70 is what the Panda's hand can do."""
 MET = {
@@ -181,7 +185,7 @@ def grasp(force: float, episodes: int) -> float:
             if world.pose("object")[0][2] > world.table_height + 0.05:
                 break
         for way in waypoints(rng, 0.3):
-            for _ in range(20):
+            for _ in range(25):
                 action = np.zeros(5)
                 action[:3] = np.clip(10 * (way + np.array([0.5, 0.0, 0.0]) - world.ee_pos), -1, 1)
                 action[4] = -1.0
@@ -194,25 +198,28 @@ def grasp(force: float, episodes: int) -> float:
 
 
 def grasp_panda_gym(episodes: int) -> float:
-    """The same with panda-gym, at the force it always uses."""
+    """The same with panda-gym, at the force it always uses: our cube's mass, our points and our speed."""
     env = make_panda_gym("PandaPickAndPlace-v3", pixels=False).unwrapped
     held = 0
     for seed in range(episodes):
         env.reset(seed=seed)
+        body = env.sim._bodies_idx["object"]  # it makes its cube 1 kg
+        env.sim.physics_client.changeDynamics(body, -1, mass=CUBE_MASS)
         rng, worst = np.random.default_rng(seed), 0.0
 
         def go(to: np.ndarray, grip: float, steps: int, env=env) -> None:
             for _ in range(steps):
                 way = to - env.robot.get_ee_position()
-                env.step(np.append(np.clip(10 * way, -1, 1), grip).astype(np.float32))
+                env.step(np.append(SLOWER * np.clip(10 * way, -1, 1), grip).astype(np.float32))
 
         cube = env.sim.get_base_position("object")
-        go(cube + np.array([0, 0, 0.08]), 1.0, 20)
+        go(cube + np.array([0, 0, 0.08]), 1.0, 30)
         go(cube, 1.0, 20)
         go(cube, -1.0, 8)
-        go(cube + np.array([0, 0, 0.15]), -1.0, 12)
-        for way in waypoints(rng, 0.25):
-            for _ in range(25):
+        go(cube + np.array([0, 0, 0.15]), -1.0, 20)
+        for way in waypoints(rng, 0.3):
+            way[0] -= 0.1  # its arm stands at x = -0.6 m: our points, seen from the base
+            for _ in range(25):  # as many periods of 1/25 s as ours has, a second for each point
                 go(way, -1.0, 1)
                 worst = max(
                     worst, float(np.linalg.norm(env.sim.get_base_position("object") - env.robot.get_ee_position()))
