@@ -6,7 +6,13 @@ INSTALLED := $(VENV)/.installed
 # One thread a process: the two cores are shared by processes, and oversubscribed BLAS is slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo check test test-fast build clean
+# The robot side alone, on ROS 2 Jazzy: no PyBullet, no torch, no simulator. The arms' URDFs come from PyBullet's data
+# package, which holds files only and is lent from .venv.
+JAZZY := .venv-jazzy
+JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/test_controllers.py tests/ros_nodes/test_recorder.py \
+	tests/ros_nodes/test_mcap_file.py
+
+.PHONY: install demo check test test-fast test-jazzy build clean
 
 install: $(INSTALLED)
 
@@ -31,8 +37,19 @@ test: check
 test-fast: install
 	$(BIN)/python -m pytest -m 'not slow'
 
+$(JAZZY)/.installed: $(INSTALLED)
+	@test -x $(JAZZY)/bin/python || $(PYTHON) -m venv $(JAZZY)
+	$(JAZZY)/bin/python -m pip install --quiet --editable '.[jazzy,dev]' onnx
+	ln -sfn "$$($(BIN)/python -c 'import pybullet_data; print(pybullet_data.getDataPath())')" \
+		"$$($(JAZZY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
+	@touch $@
+
+test-jazzy: $(JAZZY)/.installed
+	$(JAZZY)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
+	ROS_DISTRO=jazzy $(JAZZY)/bin/python -m pytest -q $(JAZZY_TESTS)
+
 build: install
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(JAZZY) build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache

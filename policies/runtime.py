@@ -165,6 +165,19 @@ class ControlLoop:
                 )
         return state
 
+    def warm_up(self) -> None:
+        """Go once through all that a step computes, and send nothing: code is loaded now, not with the first command.
+
+        Raises:
+            RefusalError: if there is no state yet, or the policy will not act on it.
+        """
+        state = self._robot.read()
+        if state is None:
+            raise RefusalError("joint state: none received; is the arm's driver running?")
+        action = self.bundle.act(self._observe(state))
+        self._resolver.reset(state.q)
+        self._resolver.resolve(np.zeros_like(action), state.q)
+
     def start(self) -> None:
         """Begin at the arm's present position.
 

@@ -99,7 +99,9 @@ class SafetyFilter:
         self._to_rest.max_acceleration = list(limits.ddq)
         self._to_rest.max_jerk = list(limits.jerk)
         self._to_rest.target_velocity = [0.0] * n
-        self._chain.step_towards(np.array(robot.home), np.zeros(3), robot.R_home)  # numba compiles now, not in motion
+        # numba compiles now, not in motion
+        self._chain.step_towards(np.array(robot.home), np.zeros(3), robot.R_home)
+        self._chain.pose(np.array(robot.home))
         self._q: np.ndarray | None = None
         self._command: Command | None = None
         self._stopping = False

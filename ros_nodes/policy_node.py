@@ -163,6 +163,7 @@ class PolicyNode(LifecycleNode):
         arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot.joint_names, bundle.action.dt)
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
+        self._loop.warm_up()
         self._bundle = bundle
         inputs.watching = False
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
