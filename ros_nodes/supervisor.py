@@ -26,6 +26,7 @@ from policies.bundle import BundleError, PolicyBundle
 from ros_nodes import process, qos, topics
 from ros_nodes.controllers import CONTROLLERS, Output, find
 from ros_nodes.parameters import Parameter, Parameters
+from ros_nodes.shared_memory import free_leftovers
 from sim.specs import SpecError
 
 LOOK_PERIOD = 0.2
@@ -166,6 +167,7 @@ class Supervisor(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Watch until SIGINT or SIGTERM; return 1 as soon as a process is gone."""
+    free_leftovers()  # of an earlier launch that was killed
     ended = process.start(args)
     try:
         node = Supervisor(ended)

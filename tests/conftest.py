@@ -24,6 +24,7 @@ def ros_environment(tmp_path_factory):
     import rclpy  # noqa: F401 - fails here, once and clearly, where ROS is missing
 
     from ros_nodes.ros_environment import free_domain, isolated
+    from ros_nodes.shared_memory import free_leftovers
 
     with free_domain() as domain:
         environment = isolated(domain, tmp_path_factory.mktemp("ros_log"))
@@ -31,6 +32,7 @@ def ros_environment(tmp_path_factory):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
         os.environ.update({key: value for key, value in environment.items() if key.startswith(("ROS_", "FASTDDS_"))})
         yield environment
+    free_leftovers()
 
 
 @pytest.fixture

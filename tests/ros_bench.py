@@ -164,12 +164,12 @@ class RosBench:
 
     def gate(self, bundle: Path, **parameters: object) -> subprocess.Popen:
         child = self.start("safety_gate", bundle=bundle, **parameters)
-        self.wait(lambda: self.gate_state["state"] == "ready", "gate ready")
+        self.wait(lambda: self.gate_state["state"] == "ready", "gate ready", 40.0)
         return child
 
     def policy(self, bundle: Path, **parameters: object) -> subprocess.Popen:
         child = self.start("policy_node", bundle=bundle, autostart=True, **parameters)
-        self.wait(lambda: self.policy_state["state"] == "active", "policy active")
+        self.wait(lambda: self.policy_state["state"] == "active", "policy active", 40.0)
         return child
 
     @property
@@ -180,7 +180,7 @@ class RosBench:
     def policy_state(self) -> dict:
         return _newest(self.seen[topics.POLICY_STATE])
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout: float = 12.0) -> float:
+    def wait(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> float:
         """Wait until `condition` holds; return how long it took [s]."""
         began = time.monotonic()
         while not condition():

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policies.bundle import PolicyBundle
 from policies.collision import CollisionModel
@@ -178,6 +180,10 @@ class Bench:
             assert (self.watcher.distances(q) >= self.watcher.margins - 1e-6).all()
 
 
+CELL = Bench(PANDA, default_limits(PANDA, 20.0), (Box((0.3, 0.22, -0.1), (0.8, 0.6, 0.9)),))
+"""Made once: hypothesis runs many examples."""
+
+
 def test_arm_stops_before_a_box_and_can_leave_again():
     bench = Bench(PANDA, default_limits(PANDA, 20.0), (Box((0.2, 0.25, -0.1), (0.8, 0.6, 0.9)),))
     goal = HOME.copy()
@@ -213,6 +219,22 @@ def test_random_targets_keep_the_margins_at_small_cost(name):
         reasons |= bench.go(rng.uniform(bench.limits.q_low, bench.limits.q_high), 100)
     assert (time.thread_time() - began) / 800 < 0.003  # 0.4 ms a command measured; processor time, not the wall's
     assert reasons & {"keep_out", "self_collision"}
+    bench.check()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.lists(st.floats(-0.49, 0.49), min_size=7, max_size=7), st.integers(1, 12)), max_size=25))
+def test_no_sequence_of_commands_comes_near_a_box_or_itself(steps):
+    """Property: whatever is asked for, for however long, limits and margins hold at every setpoint."""
+    bench = CELL
+    bench.filter.reset(HOME)
+    bench.stream = [HOME]
+    for step, ticks in steps:
+        command = Command(bench.stream[-1] + np.array(step), bench.now)
+        for _ in range(ticks):
+            q = bench.stream[-1]
+            bench.stream.append(bench.filter.filter(command, RobotState(bench.now, q, np.zeros(7)), bench.now).q)
+            bench.now += DT
     bench.check()
 
 
