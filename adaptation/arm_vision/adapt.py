@@ -27,12 +27,16 @@ PEAK = 5e-4
 SURE = 0.5
 """Share of the target's landmarks that self-training believes: those with the narrowest maps."""
 
-Method = Callable[[ArmVision, ArmViews, np.ndarray, int], None]
+Method = Callable[[ArmVision, ArmViews, np.ndarray, int, int], None]
 Term = Callable[[Tensor, Tensor], Tensor]
 
 
-def adapted(network: ArmVision, method: str, views: ArmViews, images: np.ndarray, seed: int) -> ArmVision:
+def adapted(
+    network: ArmVision, method: str, views: ArmViews, images: np.ndarray, seed: int, steps: int = STEPS
+) -> ArmVision:
     """Return a copy of `network` adapted by one of `METHODS` to pictures (N, H, W, 3) uint8 without labels.
+
+    `steps` are gradient steps; methods without any ignore them.
 
     Raises:
         ValueError: for an unknown method, or pictures of another size, or all alike.
@@ -48,7 +52,7 @@ def adapted(network: ArmVision, method: str, views: ArmViews, images: np.ndarray
         raise ValueError(f"all {len(images)} target pictures are the same; did the camera freeze?")
     changed = copy.deepcopy(network)
     torch.manual_seed(seed)
-    METHODS[method](changed, views, images, seed)
+    METHODS[method](changed, views, images, seed, steps)
     return changed.eval()
 
 
@@ -67,50 +71,58 @@ def take_statistics(network: ArmVision, images: np.ndarray) -> None:
     network.eval()
 
 
-def unsteadiness(network: ArmVision, images: np.ndarray, seed: int) -> float:
-    """How far the end effector jumps when a picture is lit, blurred and compressed otherwise, median [m].
+def unsteadiness(network: ArmVision, images: np.ndarray, seed: int, source_spread: float = 0.0) -> float:
+    """How far the end effector jumps when a picture is lit, blurred and compressed otherwise, median [m]; no labels.
 
-    Divided by how much of the spread of all positions is left against 5 cm where it is less, so that a network which
-    always says the same is not steady but blind. Needs no label.
+    A network that says nearly the same of every picture jumps little for that alone. Where the positions spread less
+    than source-only's, `source_spread` [m], the jumps are scaled up by as much.
     """
-    rng = np.random.default_rng(seed)
     plain, _ = predict(network, images)
-    other, _ = predict(network, _disturbed(images, rng))
-    spread = float(np.sqrt(np.square(plain - plain.mean(0)).sum(1).mean()))
-    return float(np.median(np.linalg.norm(plain - other, axis=1))) * max(1.0, 0.05 / max(spread, 1e-6))
+    other, _ = predict(network, _disturbed(images, np.random.default_rng(seed)))
+    jump = float(np.median(np.linalg.norm(plain - other, axis=1)))
+    return jump * max(1.0, source_spread / max(_spread(plain), 1e-9))
 
 
-def _source_only(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
-    del network, views, images, seed
+def spread(network: ArmVision, images: np.ndarray) -> float:
+    """Root mean square distance of the end effectors in `images` from their mean [m]."""
+    return _spread(predict(network, images)[0])
 
 
-def _batch_norm(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
+def _spread(ee: np.ndarray) -> float:
+    return float(np.sqrt(np.square(ee - ee.mean(0)).sum(1).mean()))
+
+
+def _source_only(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
+    del network, views, images, seed, steps
+
+
+def _batch_norm(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
     take_statistics(network, images)
 
 
-def _coral(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
-    _align(network, views, images, seed, lambda s, t: 10.0 * losses.coral(s, t) + losses.mean_gap(s, t))
+def _coral(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
+    _align(network, views, images, seed, steps, lambda s, t: 10.0 * losses.coral(s, t) + losses.mean_gap(s, t))
 
 
-def _mmd(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
-    _align(network, views, images, seed, lambda s, t: 0.1 * losses.mmd(s, t))
+def _mmd(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
+    _align(network, views, images, seed, steps, lambda s, t: 0.1 * losses.mmd(s, t))
 
 
-def _adversarial(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
+def _adversarial(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
     channels = network.mask.in_channels
     judge = nn.Sequential(nn.Linear(channels, 64), nn.ReLU(), nn.Linear(64, 1))
-    _align(network, views, images, seed, lambda s, t: 0.1 * losses.domain_adversarial(s, t, judge), judge)
+    _align(network, views, images, seed, steps, lambda s, t: 0.1 * losses.domain_adversarial(s, t, judge), judge)
 
 
-def _fourier(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
-    _restyle(network, views, images, seed, lambda image, reference: match_fourier(image, reference, 0.02))
+def _fourier(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
+    _restyle(network, views, images, seed, steps, lambda image, reference: match_fourier(image, reference, 0.02))
 
 
-def _histogram(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
-    _restyle(network, views, images, seed, match_histogram)
+def _histogram(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
+    _restyle(network, views, images, seed, steps, match_histogram)
 
 
-def _self_training(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int) -> None:
+def _self_training(network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, steps: int) -> None:
     """Teach the network what it sees in plain pictures to see in disturbed ones, where it is sure."""
     teacher = landmarks(network, images)
     limit = teacher[..., 2].quantile(SURE)
@@ -123,11 +135,17 @@ def _self_training(network: ArmVision, views: ArmViews, images: np.ndarray, seed
         seen = network.encoder.locate(logits)[..., :2]
         return losses.consistency(seen.flatten(0, 1), told[..., :2].flatten(0, 1), told[..., 2].flatten(), float(limit))
 
-    _descend(network, views, seed, lambda rows: views.images[rows], lambda features: term(), [])
+    _descend(network, views, seed, steps, lambda rows: views.images[rows], lambda features: term(), [])
 
 
 def _align(
-    network: ArmVision, views: ArmViews, images: np.ndarray, seed: int, term: Term, judge: nn.Module | None = None
+    network: ArmVision,
+    views: ArmViews,
+    images: np.ndarray,
+    seed: int,
+    steps: int,
+    term: Term,
+    judge: nn.Module | None = None,
 ) -> None:
     """Fine-tune with a term on the pooled features of both domains; the target's statistics come last."""
     rng = np.random.default_rng(seed)
@@ -137,7 +155,9 @@ def _align(
         of_target = network.encoder.features(as_network_image(torch.from_numpy(images[rows])))
         return term(features.float().mean((2, 3)), of_target.float().mean((2, 3)))
 
-    _descend(network, views, seed, lambda rows: views.images[rows], compare, list(judge.parameters()) if judge else [])
+    _descend(
+        network, views, seed, steps, lambda rows: views.images[rows], compare, list(judge.parameters()) if judge else []
+    )
     take_statistics(network, images)
 
 
@@ -146,6 +166,7 @@ def _restyle(
     views: ArmViews,
     images: np.ndarray,
     seed: int,
+    steps: int,
     style: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> None:
     """Fine-tune on renderings that look like the target's pictures."""
@@ -154,13 +175,14 @@ def _restyle(
     def styled(rows: np.ndarray) -> np.ndarray:
         return np.stack([style(views.images[row], images[rng.integers(len(images))]) for row in rows])
 
-    _descend(network, views, seed, styled, None, [])
+    _descend(network, views, seed, steps, styled, None, [])
 
 
 def _descend(
     network: ArmVision,
     views: ArmViews,
     seed: int,
+    steps: int,
     pictures: Callable[[np.ndarray], np.ndarray],
     term: Callable[[Tensor], Tensor] | None,
     extra: list[nn.Parameter],
@@ -169,7 +191,7 @@ def _descend(
     seeing = [*network.encoder.parameters(), *network.mask.parameters()]
     optimiser = torch.optim.AdamW([*seeing, *extra], PEAK, weight_decay=1e-4)
     network.train()
-    for rate in one_cycle(PEAK, STEPS):
+    for rate in one_cycle(PEAK, steps):
         rows = rng.integers(0, len(views), BATCH)
         features, logits, mask = network.see(as_network_image(torch.from_numpy(pictures(rows))))
         loss = vision_loss(network, views, rows, logits, mask)
