@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sim.arm_load import ArmLoad
 from sim.disturbances import NONE, Forces
 from sim.kinematics import njit
 from sim.robot import RobotModel
@@ -213,7 +212,8 @@ class TorqueActuator(Actuator):
         world.drive_velocity([0.0] * world.n, [0.0] * world.n)  # the motors off
         self._top = np.array(self._torques)
         self._coulomb = self._p["joint_friction"] * self._limits
-        self._shifted = not np.array_equal(world.dynamics.load.com, world.dynamics.nominal_load.com)
+        dynamics = world.dynamics
+        self._shifted = not np.array_equal(dynamics.load.bodies[:, 1:4], dynamics.nominal_load.bodies[:, 1:4])
 
     def _drive(self, target: list[float], opening: float) -> None:
         world, w = self._world, self._p["position_gain"]
@@ -225,8 +225,7 @@ class TorqueActuator(Actuator):
         tau -= self._coulomb * np.tanh(world.dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s
         if self._shifted:  # PyBullet cannot move a link's centre of mass
             true = world.dynamics.load
-            central = ArmLoad(true.chain, true.mass, load.com, true.inertia)
-            tau += central.gravity(world.q, world.gravity) - true.gravity(world.q, world.gravity)
+            tau += true.centred_as(load).gravity(world.q, world.gravity) - true.gravity(world.q, world.gravity)
         world.drive_torque(tau.tolist())
         if world.fingers:
             world.drive_fingers(opening, self._finger_gain, self._finger_force)

@@ -7,7 +7,6 @@ asked, whatever `changeDynamics` says later; these take the masses that they are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -19,14 +18,38 @@ from sim.kinematics import KinematicChain
 class ArmLoad:
     """The bodies of an arm's links, each fixed to the joint before it."""
 
-    chain: KinematicChain
-    """The joints."""
-    mass: np.ndarray
-    """(n,) of each joint's link and all that is fixed to it [kg]."""
-    com: np.ndarray
-    """(n, 3) centres of mass in the links' frames [m]."""
-    inertia: np.ndarray
-    """(n, 3, 3) about the centres of mass, in the links' frames [kg·m²]."""
+    table: np.ndarray
+    """(n, 16) the joints: fixed rotation, translation, axis, and 1 where it slides."""
+    bodies: np.ndarray
+    """(n, 10) of each joint's link and all that is fixed to it: mass [kg], centre of mass [m] in the link's frame,
+    inertia xx yy zz xy xz yz about it [kg·m²]."""
+
+    @classmethod
+    def of(cls, chain: KinematicChain, mass: np.ndarray, com: np.ndarray, inertia: np.ndarray) -> ArmLoad:
+        """Build from masses (n,), centres of mass (n, 3) and inertias (n, 3, 3) about them, in the links' frames."""
+        table = chain.table[:-1].copy()
+        table[:, 15] = 1.0 - table[:, 15]  # there it is 1 where a joint turns
+        rows, columns = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)
+        return cls(table, np.ascontiguousarray(np.column_stack([mass, com, inertia[:, rows, columns]])))
+
+    def scaled(self, mass: np.ndarray, com: np.ndarray, inertia: float) -> ArmLoad:
+        """Return the arm with factors of its masses (n,), of its centres of mass (n,), and of all inertias."""
+        bodies = self.bodies.copy()
+        bodies[:, 0] *= mass
+        bodies[:, 1:4] *= com[:, None]
+        bodies[:, 4:] *= inertia
+        return ArmLoad(self.table, bodies)
+
+    def centred_as(self, other: ArmLoad) -> ArmLoad:
+        """Return the arm with the centres of mass of `other`."""
+        bodies = self.bodies.copy()
+        bodies[:, 1:4] = other.bodies[:, 1:4]
+        return ArmLoad(self.table, bodies)
+
+    @property
+    def mass(self) -> np.ndarray:
+        """(n,) [kg]."""
+        return self.bodies[:, 0]
 
     def terms(self, q: np.ndarray, dq: np.ndarray, gravity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the joint-space inertia (n, n) [kg·m²] and the torques (n,) [N·m] of gravity and velocity terms.
@@ -35,21 +58,9 @@ class ArmLoad:
         """
         n = len(q)
         M, bias, work = np.empty((n, n)), np.empty(n), np.zeros((n, WORK))
-        dynamics(self._table, self._bodies, gravity, q, dq, work, M, bias)
+        dynamics(self.table, self.bodies, gravity, q, dq, work, M, bias)
         return M, bias
 
     def gravity(self, q: np.ndarray, gravity: np.ndarray) -> np.ndarray:
         """Compute the torques (n,) [N·m] that hold the arm still at `q` under `gravity` (3,) [m/s²], base frame."""
         return self.terms(q, np.zeros(len(q)), gravity)[1]
-
-    @cached_property
-    def _table(self) -> np.ndarray:
-        """The chain as the compiled function takes it (n, 16), whose last column is 1 where a joint slides."""
-        table = self.chain.table[:-1].copy()
-        table[:, 15] = 1.0 - table[:, 15]
-        return table
-
-    @cached_property
-    def _bodies(self) -> np.ndarray:
-        rows, columns = (0, 1, 2, 0, 0, 1), (0, 1, 2, 1, 2, 2)
-        return np.ascontiguousarray(np.column_stack([self.mass, self.com, self.inertia[:, rows, columns]]))

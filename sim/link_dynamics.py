@@ -30,6 +30,8 @@ class LinkDynamics:
         self._mass = [d[0] for d in dynamics]
         self._inertia = [d[2] for d in dynamics]
         self._damping = [0.0, *(info[6] for info in infos)]
+        self._mass_names = [f"link_mass_{name}" for name in robot.joint_names]
+        self._com_names = [f"link_com_{name}" for name in robot.joint_names]
         self._set: tuple | None = None
         self.nominal_load = self._read_load({info[0]: info[12].decode() for info in infos}, dynamics)
         """What the arm's own controller compensates."""
@@ -39,9 +41,9 @@ class LinkDynamics:
     def apply(self, parameters: Mapping[str, float]) -> None:
         """Set what differs from what is set; those not given are nominal."""
         get = parameters.get
-        values = tuple(get(name, neutral) for name, neutral in zip(PARAMETERS, NEUTRAL))
-        masses = tuple(get(f"link_mass_{name}", 1.0) for name in self._robot.joint_names)
-        coms = tuple(get(f"link_com_{name}", 1.0) for name in self._robot.joint_names)
+        values = [get(name, neutral) for name, neutral in zip(PARAMETERS, NEUTRAL)]
+        masses = [get(name, 1.0) for name in self._mass_names]
+        coms = [get(name, 1.0) for name in self._com_names]
         wanted = values, masses, coms
         if wanted == self._set:
             return
@@ -63,16 +65,7 @@ class LinkDynamics:
             )
         nominal = self.nominal_load
         same = (mass_scale, inertia_scale) == (1.0, 1.0) and set(masses) | set(coms) == {1.0}
-        self.load = (
-            nominal
-            if same
-            else ArmLoad(
-                nominal.chain,
-                nominal.mass * (mass_scale * np.array(masses)),
-                nominal.com * np.array(coms)[:, None],
-                nominal.inertia * inertia_scale,
-            )
-        )
+        self.load = nominal if same else nominal.scaled(mass_scale * np.array(masses), np.array(coms), inertia_scale)
         self._set = wanted
 
     def _read_load(self, link_names: Mapping[int, str], dynamics: Sequence[tuple]) -> ArmLoad:
@@ -97,4 +90,4 @@ class LinkDynamics:
             for m, c, about_com in bodies:
                 d = c - com[j]
                 inertia[j] += about_com + m * (d @ d * np.eye(3) - np.outer(d, d))  # Steiner
-        return ArmLoad(robot.chain, mass, com, inertia)
+        return ArmLoad.of(robot.chain, mass, com, inertia)

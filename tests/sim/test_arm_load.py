@@ -29,7 +29,7 @@ def two_links():
 def planar_load(m=(2.0, 3.0), c=(0.4, 0.7), inertia=(0.1, 0.2)):
     com = np.array([[c[0], 0.0, 0.0], [c[1], 0.0, 0.0]])
     tensors = np.array([np.diag([0.0, value, 0.0]) for value in inertia])
-    return ArmLoad(two_links(), np.array(m), com, tensors), m, c, inertia
+    return ArmLoad.of(two_links(), np.array(m), com, tensors), m, c, inertia
 
 
 def test_a_planar_arms_torques_have_their_closed_form():
