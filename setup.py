@@ -37,6 +37,7 @@ setup(
             "policy_node = ros_nodes.policy_node:main",
             "safety_gate = ros_nodes.safety_gate:main",
             "recorder = ros_nodes.recorder:main",
+            "lab_session = ros_nodes.lab_session:main",
             "supervisor = ros_nodes.supervisor:main",
             "virtual_arm = ros_nodes.virtual_arm:main",
         ]

@@ -35,7 +35,7 @@ from evaluation.agreement import MIN_POLICIES, mean_maximum_rank_violation, meas
 from evaluation.comparison import required_trials
 from evaluation.intervals import clopper_pearson_bounds, wilson, wilson_bounds
 from evaluation.sequential import log_evidence
-from evaluation.trials import TrialStore
+from evaluation.session_folder import open_session
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0
@@ -43,17 +43,31 @@ SESSIONS = 10_000
 ALPHA = 0.05
 KILLS_QUICK, KILLS = 60, 200
 
-# A session reduced to its writing: resume, then one row after the other, each acknowledged on stdout.
-WRITER = """
-import sys
+# A session whose arm is quick: registration, order of trials, store and resumption are the product's own. Each run is
+# forked off a process that has imported everything, so that the kill falls into the session and not into imports.
+RECORDER = """
+import os, sys
 from pathlib import Path
-from evaluation.trials import Trial, TrialStore
-with TrialStore(Path(sys.argv[1])) as store:
-    done = store.done("kill", "p")
-    for index in range(1_000_000):
-        if index not in done:
-            store.add(Trial("kill", "p", "ab", index, index, True, 1.0, note="n" * 3000))
-            print(index, flush=True)
+from evaluation.conduct import Conduct
+from evaluation.protocol import PlannedPolicy, Protocol, Workspace
+from evaluation.session_folder import begin_session
+from evaluation.trials import Trial
+policies = tuple(PlannedPolicy(name, digit * 64) for name, digit in (("a", "0"), ("b", "1"), ("c", "2")))
+plan = Protocol("kill", "reach", policies, 20_000, 0, Workspace(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
+bundles = {policy.name: policy.bundle for policy in policies}
+for _ in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.write(1, b"%d\\n" % os.getpid())
+        with begin_session(Path(sys.argv[1]), plan, "sim").store() as store:
+            conduct = Conduct(plan, store)
+            for t in conduct.open():
+                trial = Trial("kill", t.policy, bundles[t.policy], t.index, t.seed, t.index % 3 > 0, 1.0, t.initial)
+                conduct.record(trial)
+                os.write(1, f"{t.policy} {t.index}\\n".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.write(1, b"over\\n")
 """
 
 console = Console(width=110)
@@ -165,34 +179,49 @@ def published(figures: dict, path: Path | None) -> None:
 
 
 def kills(figures: dict, number: int) -> None:
-    """Kill the writer at random moments, from its first import on, and audit the store after each."""
+    """Kill a session at random moments, audit its store after each, and let the next one go on."""
     rng = random.Random(SEED)
-    survived, acknowledged, started = 0, [], time.perf_counter()
+    survived, acknowledged, began, started = 0, [], 0, time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trials.sqlite"
+        out = Path(folder) / "session"
+        recorder = subprocess.Popen(
+            [sys.executable, "-c", RECORDER, str(out)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert recorder.stdin is not None
+        assert recorder.stdout is not None
         for _ in range(number):
-            process = subprocess.Popen(
-                [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, env=environment
-            )
-            assert process.stdout is not None
-            if rng.random() < 0.75:
-                acknowledged.append(int(process.stdout.readline()))
-                time.sleep(rng.uniform(0, 0.03))
-            else:  # dies while it imports, opens the store or resumes
-                time.sleep(rng.uniform(0, 0.3))
-            os.kill(process.pid, signal.SIGKILL)
-            acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
-            process.wait()
-            with TrialStore(path) as store:
-                stored = [trial.index for trial in store.trials()]
-            # Nothing lost, nothing twice, no gap: the next run went on where this one was killed.
-            survived += set(acknowledged) <= set(stored) and stored == list(range(len(stored)))
+            recorder.stdin.write("go\n")
+            recorder.stdin.flush()
+            child = int(recorder.stdout.readline())
+            # Before it has opened anything, while it resumes, and in the midst of its trials
+            time.sleep(rng.uniform(0, 0.6))
+            os.kill(child, signal.SIGKILL)
+            before = len(acknowledged)
+            while (line := recorder.stdout.readline()) != "over\n":
+                policy, index = line.split()
+                acknowledged.append((policy, int(index)))
+            began += len(acknowledged) > before
+            if not (out / "trials.sqlite").is_file():
+                survived += not acknowledged
+                continue
+            session = open_session(out)
+            with session.store() as store:
+                stored = [(trial.policy, trial.index) for trial in store.trials()]
+            planned = [(t.policy, t.index) for t in session.protocol.schedule()[: len(stored)]]
+            # Nothing lost, nothing twice, no gap: the next one went on where this one was killed.
+            survived += stored == planned and set(acknowledged) <= set(stored)
+        recorder.stdin.close()
+        recorder.wait()
     figures["kills_survived"], figures["kills"] = survived, number
     seconds = time.perf_counter() - started
     console.print(
-        f"SIGKILL: {survived} of {number} kills survived, {len(acknowledged):,} trials acknowledged, "
-        f"{len(set(acknowledged)) - len(acknowledged):+d} repeated, {seconds:.0f} s"
+        f"SIGKILL: {survived} of {number} kills survived, {began} of them amid trials; {len(acknowledged):,} trials "
+        f"acknowledged, {len(acknowledged) - len(set(acknowledged))} of them twice, {seconds:.0f} s"
     )
 
 

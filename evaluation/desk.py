@@ -27,7 +27,7 @@ ANSWERS: dict[Phase, tuple[Answer, ...]] = {
     "finished": (),
 }
 LOST_AFTER = 5.0
-"""Longest silence of all pages before the operator counts as gone [s]; a page asks twice a second."""
+"""Longest silence of all pages before the operator counts as gone [s]; a page asks four times a second."""
 LONGEST_NOTE = 2000
 
 
@@ -108,6 +108,12 @@ class Desk:
         """Whether every page that was there has fallen silent."""
         with self._lock:
             return self._ever_seen and not self._watching()
+
+    @property
+    def shown(self) -> bool:
+        """Whether a page has fetched the question that is asked now."""
+        with self._lock:
+            return any(seen > self._asked_at for seen in self._seen.values())
 
     @property
     def watched(self) -> bool:

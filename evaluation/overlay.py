@@ -30,7 +30,7 @@ def draw_place(
         return shown
     # Pixel centres: (u + ½) · scale − ½; the fraction of a pixel is kept by OpenCV's fixed-point shift
     points = np.round(((pixels + 0.5) * scale - 0.5) * 16).astype(np.int32)
-    for colour, width in ((_EDGE, 5), (_COLOUR, 2)):
+    for colour, width in ((_EDGE, 7), (_COLOUR, 3)):
         cv2.polylines(shown, [points[:49]], True, colour, width, cv2.LINE_AA, 4)
         cv2.line(shown, points[49], points[50], colour, width, cv2.LINE_AA, 4)
         cv2.line(shown, points[51], points[52], colour, width, cv2.LINE_AA, 4)

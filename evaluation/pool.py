@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,10 @@ from policies.bundle import PolicyBundle
 
 AHEAD = 4
 """Trials a worker under way or waiting to be recorded: enough to keep it busy, few to throw away."""
+
+
+CONNECT = 10.0
+"""Longest wait for a Ray cluster [s]."""
 
 
 class PoolError(RuntimeError):
@@ -108,6 +113,7 @@ def ray_pool(protocol: Protocol, bundles: Mapping[str, Path], space: str, addres
         import ray
     except ImportError as error:
         raise PoolError("--ray needs Ray: pip install 'sim2real-arms[ray]'") from error
+    _check_address(address)
     begun_here = not ray.is_initialized()
     if begun_here:
         try:
@@ -132,6 +138,17 @@ def ray_pool(protocol: Protocol, bundles: Mapping[str, Path], space: str, addres
     finally:
         if begun_here:
             ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise PoolError where nobody listens: Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:  # `local`, `auto`
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT).close()
+    except (OSError, ValueError) as error:
+        raise PoolError(f"Ray at '{address}': {error}; start it with 'ray start --head', or use 'local'") from error
 
 
 class RayWorker:

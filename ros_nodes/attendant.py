@@ -31,8 +31,8 @@ class Attendant(Interface):
     def serve(self) -> None:
         """Called whenever the session waits."""
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int) -> None:
-        """Return when the trial may start."""
+    def prepare(self, planned: PlannedTrial, number: int, attempt: int, again: str) -> None:
+        """Return when the trial may start; `again` says why it is tried again, if it is."""
 
     def begin(self, timeout: float) -> None:
         """The trial runs now, for at most `timeout` [s]."""
@@ -56,7 +56,7 @@ class Nobody:
     def serve(self) -> None:
         """Nothing to do."""
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int) -> None:
+    def prepare(self, planned: PlannedTrial, number: int, attempt: int, again: str) -> None:
         """Start at once."""
 
     def begin(self, timeout: float) -> None:
@@ -108,8 +108,9 @@ class Operator:
             self._next_frame = now + FRAME_PERIOD
             self._desk.show_frame(self._overlaid(self._node.frame))
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int) -> None:
+    def prepare(self, planned: PlannedTrial, number: int, attempt: int, again: str) -> None:
         """Ask for the object at its place, and wait for "start"."""
+        once_more = f"Once more: the last attempt was void ({again}). " if again else ""
         self._question = replace(
             self._blank,
             phase="prepare",
@@ -118,7 +119,7 @@ class Operator:
             code=planned.code,
             x=planned.initial["x"],
             y=planned.initial["y"],
-            text=PREPARE[self._robot],
+            text=once_more + PREPARE[self._robot],
         )
         self._ask()
         self._answer()
@@ -138,10 +139,10 @@ class Operator:
         return self._answer()
 
     def finish(self, text: str) -> None:
-        """Say that it is over, and give the pages time to show it."""
+        """Say that it is over, and give a page that is open time to show it."""
         self._question = replace(self._blank, phase="finished", text=text)
         self._ask()
-        self._node.spin(1.5)
+        self._node.wait(lambda: self._desk.shown or not self._desk.watched, 30.0, "the page to show the end")
 
     def _ask(self) -> None:
         self._desk.ask(self._question)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import rclpy
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from evaluation.conduct import Conduct
 from evaluation.desk import Desk
@@ -29,7 +30,7 @@ from ros_nodes.children import ChildDied
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.session import Processes, Robot, SessionResult, run_session
 from ros_nodes.session_node import SessionError, SessionNode
-from ros_nodes.trial_runner import Recording
+from ros_nodes.trial_runner import Mcap, Recording
 from sim.camera import CameraModel
 from sim.specs import SpecError
 
@@ -54,6 +55,8 @@ class LabOptions:
     port: int = 0
     videos: int = 2
     """Failures a policy whose video is kept."""
+    mcap: Mcap = "signals"
+    """What is recorded."""
 
 
 def run_lab_session(
@@ -86,7 +89,7 @@ def run_lab_session(
             out,
             robot=options.robot,
             hidden=options.hidden,
-            recording=Recording(failures=options.videos),
+            recording=Recording(failures=options.videos, mcap=options.mcap),
             processes=processes,
             attend=attend,
         )
@@ -94,7 +97,7 @@ def run_lab_session(
 
 def main(args: list[str] | None = None) -> int:
     """Run the session that the parameters name, on the arm that is there; return the exit status."""
-    rclpy.init(args=args)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("lab_session")
     parameters = Parameters(node, PARAMETERS)
     protocol, out, host = (parameters.text(name) for name in ("protocol", "out", "host"))
@@ -118,7 +121,7 @@ def main(args: list[str] | None = None) -> int:
     except (ProtocolError, BundleError, TrialError, SpecError, SessionError, ChildDied, ValueError) as error:
         return process.fail("lab_session", str(error))
     except KeyboardInterrupt:
-        return 130
+        print(f"broken off; the same command goes on: {folder}")
     return 0
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +28,13 @@ from evaluation.protocol import PlannedPolicy, Protocol, Registration, Workspace
 from evaluation.session_folder import begin_session
 from evaluation.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
+from ros_nodes import topics
 from ros_nodes.attendant import Attendant, Nobody
 from ros_nodes.children import Children, Interruption
 from ros_nodes.homing import Homing
 from ros_nodes.ros_environment import free_domain, isolated
 from ros_nodes.session_node import SessionError, SessionNode
-from ros_nodes.trial_runner import Recording, TrialRunner
+from ros_nodes.trial_runner import Mcap, Recording, TrialRunner
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.tasks import load_task
@@ -65,6 +65,12 @@ def _arm_command(hidden: Path | None) -> Command:
     return (sys.executable, "-m", "ros_nodes.virtual_arm", *chosen)
 
 
+def _recorder_command(folder: Path, mcap: Mcap) -> Command:
+    left_out = ("-p", f"exclude:={topics.CAMERA_IMAGE}") if mcap == "signals" else ()
+    stop = ("-p", "stop_arm:=true")
+    return (sys.executable, "-m", "ros_nodes.recorder", "--ros-args", "-p", f"out:={folder}", *stop, *left_out)
+
+
 @dataclass(frozen=True)
 class Processes:
     """How a session's processes are started."""
@@ -75,8 +81,8 @@ class Processes:
     """From any of the bundles: it takes the arm from it."""
     arm: Callable[[Path | None], Command] = _arm_command
     """From the file with the hidden reality, if any."""
-    recorder: Callable[[Path], Command] | None = None
-    """From the folder of the recording; None records nothing."""
+    recorder: Callable[[Path, Mcap], Command] = _recorder_command
+    """From the folder of the recording and what it holds."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +179,8 @@ def run_session(
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node_name in nodes.items():
             children.start(node_name, processes.policy(node_name, bundles[policy]), layer=2)
-        if find_spec("ros_nodes.recorder") is not None and processes.recorder is not None:
-            children.start("recorder", processes.recorder(out_dir / "recording"), layer=1)
+        if recording.mcap != "none":
+            children.start("recorder", processes.recorder(_next_recording(out_dir), recording.mcap), layer=1)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
@@ -238,6 +244,13 @@ def _result(
         runner.videos,
         latencies,
     )
+
+
+def _next_recording(out_dir: Path) -> Path:
+    """A folder of its own for each time that the session is taken up."""
+    taken = out_dir / "recording"
+    taken.mkdir(exist_ok=True)
+    return taken / f"run_{len(list(taken.iterdir()))}"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from lifecycle_msgs.msg import Transition
@@ -34,6 +35,10 @@ VIDEO_PERIOD = 0.1
 """Between two frames of a video that is kept for its outcome [s]."""
 
 
+Mcap = Literal["none", "signals", "all"]
+"""What the recorder writes beside the trials."""
+
+
 @dataclass(frozen=True)
 class Recording:
     """What a session keeps beside the outcomes."""
@@ -45,6 +50,8 @@ class Recording:
     """Raw frames of each policy's first trials: `video_<policy>_<index>.npz`."""
     failures: int = 0
     """Videos of each policy's first failures, ten frames a second, and of one success, likewise."""
+    mcap: Mcap = "none"
+    """`signals`: all topics but the pictures, `all`: those too (some 10 MB a second)."""
 
 
 class TrialRunner:
@@ -78,6 +85,7 @@ class TrialRunner:
         self._node, self._attendant, self._out_dir, self._recording = node, attendant, out_dir, recording
         self._bring_home = bring_home
         self._filmed: Counter[tuple[str, bool]] = Counter()
+        self._again = ""
         self.walls: list[float] = []
         """Of each trial [s]."""
         self.videos: dict[str, Path] = {}
@@ -101,6 +109,7 @@ class TrialRunner:
                 number, attempt = self._conduct.number(planned), self._conduct.attempt(planned)
                 trial = self._try(number, planned, attempt)
                 self._conduct.record(trial)
+                self._again = trial.void_reason
                 self.walls.append(time.monotonic() - begun)
                 outcome = "void" if trial.void else "done" if self._protocol.blinded else _word(trial.success)
                 said = f"trial {number} ({planned.code}): {outcome}"
@@ -113,7 +122,7 @@ class TrialRunner:
         self._bring_home()
         # The seed of looks is the place's: every policy sees the same light and the same cube
         node.place(number, x, y, planned.seed % 2**31)
-        self._attendant.prepare(planned, number, attempt)
+        self._attendant.prepare(planned, number, attempt, self._again if attempt else "")
         node.ready_gate()
         counts = dict(node.gate.counts)
         node.latencies.clear()

@@ -71,12 +71,14 @@ class RunConfig:
     """With sim: address of a Ray cluster, or 'local'."""
     hidden: Path | None = None
     """With virtual: JSON of another hidden reality than the default one."""
-    page: bool | None = None
-    """Serve the operator's page; by default with ros only. Without it, trials follow each other unattended."""
+    page: bool = False
+    """With virtual: serve the operator's page instead of running unattended. With ros it is always served."""
     host: str = "127.0.0.1"
     """Where the page listens; 0.0.0.0 lets a tablet in the same network in."""
     port: int = 0
     """Port of the page; 0 takes a free one."""
+    record: Literal["none", "signals", "all"] = "signals"
+    """With virtual and ros: what goes to the MCAP recording; signals: all but the pictures."""
     videos: int = 2
     """Failures a policy whose video is kept, and one success."""
 
@@ -120,6 +122,8 @@ def _run(config: RunConfig) -> int:
 
     if config.ray and config.robot != "sim":
         raise ValueError(f"--ray {config.ray} is for --robot sim, not for {config.robot}")
+    if config.page and config.robot == "sim":
+        raise ValueError("--page is for trials that an operator attends: --robot virtual or --robot ros")
     if config.workers is not None and config.workers < 1:
         raise ValueError(f"workers is {config.workers}, expected at least 1")
     file, registration = open_registered(config.protocol)
@@ -133,8 +137,8 @@ def _run(config: RunConfig) -> int:
     else:
         from ros_nodes.lab_session import LabOptions, run_lab_session
 
-        page = config.page if config.page is not None else config.robot == "ros"
-        options = LabOptions(config.robot, config.hidden, page, config.host, config.port, config.videos)
+        page = config.page or config.robot == "ros"
+        options = LabOptions(config.robot, config.hidden, page, config.host, config.port, config.videos, config.record)
         run_lab_session(registration, file.bundles, out, options)
     from evaluation.session_report import print_session, write_session_report
 

@@ -1,7 +1,7 @@
-// The operator's page. It holds no state of its own: twice a second it asks what is asked, and shows that.
+// The operator's page. It holds no state of its own: four times a second it asks what is asked, and shows that.
 "use strict";
 
-const POLL_MS = 500;
+const POLL_MS = 250;
 const CAMERA_MS = 150;
 const PATIENCE_MS = 4000;
 const TOKEN = new URLSearchParams(location.search).get("token") || "";

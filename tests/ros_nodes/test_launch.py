@@ -20,6 +20,10 @@ from tests.tiny_bundle import CAMERA, GOAL
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
+MORE = {"session.launch.py": {"protocol": "/some/protocol.toml"}}
+"""What a file requires beside the bundle."""
+NODES = {"session.launch.py": {"safety_gate", "lab_session"}}
+"""What it starts, where it is not gate, policy and supervisor."""
 
 
 def start(ros, file: str, without: tuple[str, ...] = (), **arguments: object) -> dict[str, subprocess.Popen]:
@@ -43,9 +47,10 @@ def start(ros, file: str, without: tuple[str, ...] = (), **arguments: object) ->
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
 def test_launch_file_evaluates(file):
-    launch = evaluate(file, {"bundle": "/some/bundle"})
+    required = {"bundle": "/some/bundle", **MORE.get(file.name, {})}
+    launch = evaluate(file, required)
     executables = {command.executable for command in launch.commands}
-    assert {"safety_gate", "policy_node", "supervisor"} <= executables
+    assert NODES.get(file.name, {"safety_gate", "policy_node", "supervisor"}) <= executables
     assert all(command.ends_the_launch for command in launch.commands)
     profile = Path(launch.environment["FASTDDS_DEFAULT_PROFILES_FILE"])
     sizes = ElementTree.parse(profile).getroot().iter("{http://www.eprosima.com}segment_size")
@@ -55,9 +60,9 @@ def test_launch_file_evaluates(file):
         assert given
         assert all(Path(params_file).is_file() for params_file in given)
     with pytest.raises(LaunchError, match="argument 'bundle' is required"):
-        evaluate(file, {})
+        evaluate(file, MORE.get(file.name, {}))
     with pytest.raises(LaunchError, match="unknown arguments"):
-        evaluate(file, {"bundle": "x", "bndle": "y"})
+        evaluate(file, {**required, "bndle": "y"})
 
 
 def test_robot_launch_moves_nothing_unless_told_twice():
@@ -70,7 +75,7 @@ def test_robot_launch_moves_nothing_unless_told_twice():
 def test_setup_installs_what_the_launch_files_start():
     text = (ROOT / "setup.py").read_text()
     for file in FILES:
-        for command in evaluate(file, {"bundle": "x"}).commands:
+        for command in evaluate(file, {"bundle": "x", **MORE.get(file.name, {})}).commands:
             assert f'"{command.executable} = ros_nodes.{command.executable}:main"' in text
 
 
