@@ -120,11 +120,12 @@ def ray_pool(protocol: Protocol, bundles: Mapping[str, Path], space: str, addres
             ray.init(address=None if address == "local" else address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise PoolError(f"Ray at '{address}': {error}; start it with 'ray start', or use 'local'") from error
+    workers: list = []
     try:
         payloads = {policy: _as_zip(path) for policy, path in bundles.items()}
         count = max(1, int(ray.cluster_resources().get("CPU", 1)))
         remote = ray.remote(num_cpus=1)(RayWorker)
-        workers = [remote.remote(protocol, space, payloads) for _ in range(count)]
+        workers += [remote.remote(protocol, space, payloads) for _ in range(count)]
         turn = 0
 
         def submit(planned: PlannedTrial, attempt: int) -> Pending:
@@ -133,9 +134,9 @@ def ray_pool(protocol: Protocol, bundles: Mapping[str, Path], space: str, addres
             return _Ray(workers[turn % count].run.remote(planned, attempt))
 
         yield Pool(count, submit)
-        for worker in workers:
-            ray.kill(worker)
     finally:
+        while workers:
+            ray.kill(workers.pop())
         if begun_here:
             ray.shutdown()
 

@@ -89,7 +89,7 @@ def lab(folder: Path, bundles: Path, places: int, timeout: float = 2.0) -> Path:
 
 
 def test_a_blinded_session_runs_unattended_and_is_reported(bundles, tmp_path, capfd) -> None:
-    places = PLACES or 6
+    places = PLACES or 4
     plan, out = lab(tmp_path, bundles, places), tmp_path / "out"
     begun = time.monotonic()
     assert main(["session", "run", str(plan), "--robot", "virtual", "--out", str(out), "--videos", "1"]) == 0
