@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 FROM_SCRATCH = "scratch"
+LEAST_LEVEL = 0.1
+"""Success below which nothing has been learned that others could be asked to match."""
 RESAMPLES = 10_000
 """Draws of the bootstrap."""
 
@@ -52,22 +54,25 @@ def compare_curves(curves: Sequence[Curve]) -> dict:
     """Tabulate curves, the first one from scratch, and the steps each needs to scratch's final mean success.
 
     The share of scratch's steps has a 95 % bootstrap interval over seeds of both; inf, as null, where a method
-    does not get there.
+    does not get there. Where scratch itself ends below `LEAST_LEVEL`, that is the level, scratch counts as having
+    needed its largest budget, and the share is an upper bound (`share_is_bound`).
     """
     scratch = curves[0]
-    level = float(scratch.success[:, -1].mean())
+    final = float(scratch.success[:, -1].mean())
+    level = max(final, LEAST_LEVEL)
     methods = {}
     rng = np.random.default_rng(0)
     for curve in curves:
         mean, low, high = mean_interval(curve.success)
         needed = steps_to(level, curve.steps, curve.success)
-        base = steps_to(level, scratch.steps, scratch.success)
+        base = min(steps_to(level, scratch.steps, scratch.success), float(scratch.steps[-1]))
         shares = []
         for _ in range(RESAMPLES // 10):
             ours = curve.success[rng.integers(0, len(curve.success), len(curve.success))]
             theirs = scratch.success[rng.integers(0, len(scratch.success), len(scratch.success))]
-            goal = float(theirs[:, -1].mean())
-            shares.append(steps_to(goal, curve.steps, ours) / steps_to(goal, scratch.steps, theirs))
+            goal = max(float(theirs[:, -1].mean()), LEAST_LEVEL)
+            most = min(steps_to(goal, scratch.steps, theirs), float(scratch.steps[-1]))
+            shares.append(steps_to(goal, curve.steps, ours) / most)
         ends = np.quantile(shares, (0.025, 0.975), method="higher")
         methods[curve.method] = {
             "steps": curve.steps.tolist(),
@@ -81,7 +86,7 @@ def compare_curves(curves: Sequence[Curve]) -> dict:
             "share_low": _finite(ends[0]),
             "share_high": _finite(ends[1]),
         }
-    return {"level": level, "methods": methods}
+    return {"level": level, "scratch_final": final, "share_is_bound": final < LEAST_LEVEL, "methods": methods}
 
 
 def draw_curves(curves: Sequence[Curve], report: dict, path: Path, unit: str = "environment steps") -> None:

@@ -87,6 +87,11 @@ def _table(report: dict) -> list[str]:
     """Success at every budget, and what each method needs of the data that scratch needs to get as far."""
     methods = report["methods"]
     lines = [f"level: {report['level']:.3f}, the mean success from scratch at the largest budget"]
+    if report["share_is_bound"]:
+        lines = [
+            f"level: {report['level']:.3f}; from scratch the largest budget gives {report['scratch_final']:.3f}, "
+            "so that the shares are upper bounds"
+        ]
     lines.append(f"  {'data':18} {' '.join(f'{steps:>6}' for steps in methods['scratch']['steps'])}")
     for method, found in methods.items():
         success = " ".join(f"{mean:6.2f}" for mean in found["mean"])

@@ -193,6 +193,17 @@ def test_the_share_of_steps_is_what_the_curves_say() -> None:
     assert steps_to(0.3, steps, scratch) == pytest.approx(250)
 
 
+def test_where_scratch_learns_nothing_the_share_is_an_upper_bound() -> None:
+    steps, cpu = np.array([100, 200, 400]), np.ones((2, 3))
+    nothing, some = np.zeros((2, 3)), np.array([[0.0, 0.2, 0.5]] * 2)
+    found = compare_curves([Curve("scratch", steps, nothing, cpu), Curve("a", steps, some, cpu)])
+    assert found["share_is_bound"]
+    assert found["level"] == pytest.approx(0.1)
+    assert found["methods"]["scratch"]["steps_to_level"] is None
+    assert found["methods"]["a"]["share_of_scratch"] == pytest.approx(150 / 400)
+    assert not compare_curves([Curve("scratch", steps, some, cpu)])["share_is_bound"]
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reach"
