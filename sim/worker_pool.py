@@ -9,6 +9,7 @@ needs the usual `if __name__ == "__main__":`.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -33,6 +34,8 @@ PLAIN, SPECIAL, FAILED = b"k", b"s", b"!"
 STEP, RESET, CALL, CLOSE = b"s", b"r", b"c", b"x"
 START_TIMEOUT = 120.0
 """How long a worker may take to import and to make its environments [s]."""
+COLLECT_AFTER = 10_000
+"""Objects after which a worker looks for cycles; Python's 700 are made in a few steps, and none is in a cycle."""
 SINGLE = ""
 """Name of the only array of an observation that is not a dict."""
 
@@ -343,6 +346,9 @@ def _work(pipe: Connection, memory, layout: Layout, rows: range, job: bytes, sam
     worker = None
     try:
         worker = _Worker(pickle.loads(job), layout.views(memoryview(memory).cast("B")), layout, rows, same_step)
+        gc.collect()
+        gc.freeze()  # what is imported and made by now stays: the collector need not look through it again
+        gc.set_threshold(COLLECT_AFTER)
         pipe.send_bytes(PLAIN)
         while True:
             message = pipe.recv_bytes()
