@@ -12,8 +12,12 @@ def train(arguments: list[str]) -> int:
     resumed = value_of(arguments, "--resume")
     if resumed is not None:
         return _resume(arguments, Path(resumed))
-    if value_of(arguments, "--observation") == "state":
+    observation = value_of(arguments, "--observation") or "camera"
+    if observation not in ("state", "camera"):
+        raise ValueError(f"train: unknown --observation '{observation}'; known are state, camera")
+    if observation == "state":
         return _from_state(arguments)
+    arguments = _without(arguments, "--observation")
     from policies.train import TrainConfig
     from policies.train import train as run
 
@@ -72,3 +76,13 @@ def value_of(arguments: list[str], option: str) -> str | None:
         if argument.startswith(f"{option}="):
             return argument.split("=", 1)[1]
     return None
+
+
+def _without(arguments: list[str], option: str) -> list[str]:
+    """The arguments without `option` and its value."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument != option and not argument.startswith(f"{option}="):
+            kept.append(argument)
+        skip = argument == option and not skip
+    return kept

@@ -24,6 +24,7 @@ from policies.state_network import StateNetwork, restore_state_network
 from policies.state_run import StateRunConfig, resume_state, train_state
 from sim.tasks import TASKS
 from sim.vector import ArmVectorEnv
+from sim2real.command_line import main
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = lambda *_: None  # noqa: E731
@@ -161,6 +162,26 @@ def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_o
     assert left.touched == 1.0
     # Wilson's interval of 5 out of 5, in closed form: n / (n + z²)
     assert found[0].low == pytest.approx(5 / (5 + 1.959964**2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--observation", "smell"], "known are state, camera"),
+        (["--observation=state", "--task", "stack", "--robot", "xarm6"], "for 'stack' there are franka_panda"),
+        (["--resume", "{out}"], "holds no run"),
+        (["--resume", "{out}", "--seed", "1"], "nothing else"),
+        (["--observation", "camera", "--task", "pick_place"], "'{out}' exists already"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [argument.format(out=tmp_path) for argument in arguments]
+    given += [] if "--resume" in given else ["--out", str(tmp_path)]
+    assert main(["train", *given]) == 1
+    assert message.format(out=tmp_path) in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
