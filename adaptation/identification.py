@@ -1,0 +1,254 @@
+"""From recordings to an identified arm: check, cut, fit, and judge on motions that the fit never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adaptation.identify import FitConfig, Progress, fit
+from adaptation.joint_log import Inspection, JointLog, LogError, UniformLog, inspect, resample
+from adaptation.replay import SETTLE, Replay, Window, windows
+from adaptation.system_id import Posterior, posterior
+from sim.model_parameters import prior
+from sim.parameters import ParameterSpace
+from sim.robot import RobotModel
+from sim.servo_model import JOINT_TERMS
+
+DRAWS = 60
+"""Candidates replayed for a band."""
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """How an arm is identified from its recordings."""
+
+    window: float = 20.0
+    """Length of the windows that are fitted [s]; errors do not compound beyond it."""
+    most_windows: int = 8
+    """At most this many windows are fitted, spread evenly over the recordings."""
+    held_out: float = 0.5
+    """Share of the recordings that is kept for judging; with one recording, its last part."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How hard to look."""
+    workers: int = 2
+    """Threads."""
+    seed: int = 0
+    """Of the split and of everything random."""
+
+    def validate(self) -> None:
+        """Raise ValueError for values that make no sense."""
+        self.fit.validate()
+        if not self.window > 2 * SETTLE or self.most_windows < 2:
+            raise ValueError(
+                f"window ({self.window} s) must be longer than {2 * SETTLE} s, most_windows ({self.most_windows}) "
+                "at least 2"
+            )
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out}, expected between 0 and 1, both excluded")
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One held-out recording, measured and replayed over its whole length."""
+
+    name: str
+    """Of the recording."""
+    t: np.ndarray
+    """(T,) [s]."""
+    command: np.ndarray
+    """(T, n) [rad]."""
+    measured: np.ndarray
+    """(T, n) [rad]."""
+    before: np.ndarray
+    """(T, n) replayed with the prior's nominal values [rad]."""
+    after: np.ndarray
+    """(T, n) replayed with the best candidate [rad]."""
+    low: np.ndarray
+    """(T, n) lower end of the band [rad]."""
+    high: np.ndarray
+    """(T, n) upper end."""
+
+    @property
+    def rmse_before(self) -> np.ndarray:
+        """(n,) [rad]."""
+        return np.sqrt(np.mean((self.before - self.measured) ** 2, axis=0))
+
+    @property
+    def rmse_after(self) -> np.ndarray:
+        """(n,) [rad]."""
+        return np.sqrt(np.mean((self.after - self.measured) ** 2, axis=0))
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(n,) share of the measured samples within the band."""
+        return np.mean((self.measured >= self.low) & (self.measured <= self.high), axis=0)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """All that came out."""
+
+    robot: str
+    """Name of the arm."""
+    joint_names: tuple[str, ...]
+    """Order of all joint arrays."""
+    inspections: tuple[Inspection, ...]
+    """What the recordings are like, used or not."""
+    trained_on: tuple[str, ...]
+    """Recordings that were fitted."""
+    judged_on: tuple[str, ...]
+    """Recordings that were kept out."""
+    posterior: Posterior
+    """The result."""
+    judgements: tuple[Judgement, ...]
+    """One a held-out recording."""
+    left_out: tuple[str, ...]
+    """Joints and quantities that the recordings say nothing about."""
+    seconds: float
+    """Of the fit."""
+    candidates: int
+    """Replayed during the fit."""
+    steps_per_s: float
+    """Time steps of the compiled arm a second during the fit, all threads together."""
+
+    def figures(self) -> dict:
+        """The report's numbers, as plain JSON types."""
+        after = np.array([j.rmse_after for j in self.judgements])
+        before = np.array([j.rmse_before for j in self.judgements])
+        inside = np.array([j.inside for j in self.judgements])
+        return {
+            "robot": self.robot,
+            "trained_on": list(self.trained_on),
+            "judged_on": list(self.judged_on),
+            "left_out": list(self.left_out),
+            "rmse_before": float(before.mean()),
+            "rmse_after": float(after.mean()),
+            "rmse_by_joint": dict(zip(self.joint_names, after.mean(axis=0).tolist())),
+            "rmse_by_recording": {j.name: float(j.rmse_after.mean()) for j in self.judgements},
+            "coverage_90": float(inside.mean()),
+            "coverage_by_joint": dict(zip(self.joint_names, inside.mean(axis=0).tolist())),
+            "seconds": self.seconds,
+            "candidates": self.candidates,
+            "sim_steps_per_s": self.steps_per_s,
+            "interval_90": {k: list(v) for k, v in self.posterior.interval().items()},
+            "known": self.posterior.known,
+        }
+
+
+def identify(
+    robot: RobotModel, logs: Sequence[JointLog], config: IdentifyConfig, progress: Progress | None = None
+) -> Identification:
+    """Identify `robot` from recordings of it.
+
+    Raises:
+        LogError: if a recording is unusable, with every reason; nothing is fitted then.
+    """
+    config.validate()
+    ordered = [log.in_order(robot) for log in logs]
+    inspections = [inspect(log, robot) for log in ordered]
+    refused = [f"log '{i.log}': {f.text}" for i in inspections for f in i.refused]
+    if refused:
+        raise LogError("; ".join(refused))
+    uniform = [resample(log, inspection) for log, inspection in zip(ordered, inspections)]
+    train, test = split(uniform, config.held_out, config.seed)
+    chosen = spread(windows(train, config.window), config.most_windows)
+    used = np.any([w.log.joint_used for w in chosen], axis=0)
+    fixed, left_out = _untold(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
+    space = prior(robot)
+    replay = Replay(robot, chosen, config.workers)
+    found = fit(replay, space, config.fit, fixed, progress)
+    best = space.at(found.u)
+    speeds = tuple(_speed(replay.positions(best, i), w.log.period) for i, w in enumerate(chosen))
+    result = posterior(found, space, used, speeds)
+    return Identification(
+        robot.name,
+        robot.joint_names,
+        tuple(inspections),
+        tuple(dict.fromkeys(log.name for log in train)),
+        tuple(dict.fromkeys(log.name for log in test)),
+        result,
+        judge(robot, windows(test), result, config.seed, config.workers),
+        left_out,
+        found.seconds,
+        found.candidates,
+        found.candidates * replay.simulator_steps / found.seconds,
+    )
+
+
+def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[UniformLog], list[UniformLog]]:
+    """Split recordings by name and seed, before anything is looked at; a single one by time."""
+    if len(logs) == 1:
+        log = logs[0]
+        cut = round(len(log.q) * (1 - held_out))
+        return [_piece(log, 0, cut)], [_piece(log, cut, len(log.q))]
+    ordered = sorted(logs, key=lambda log: log.name)
+    order = np.random.default_rng(seed).permutation(len(ordered))
+    kept = min(max(1, round(len(ordered) * (1 - held_out))), len(ordered) - 1)
+    return [ordered[i] for i in order[:kept]], [ordered[i] for i in order[kept:]]
+
+
+def spread(chosen: Sequence[Window], most: int) -> tuple[Window, ...]:
+    """Return at most `most` of the windows, evenly spread."""
+    if len(chosen) <= most:
+        return tuple(chosen)
+    return tuple(chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).round().astype(int)))
+
+
+def judge(
+    robot: RobotModel, chosen: Sequence[Window], result: Posterior, seed: int, workers: int = 2
+) -> tuple[Judgement, ...]:
+    """Replay `chosen` open loop from their first sample on, with draws of the posterior around the best candidate."""
+    rng = np.random.default_rng(seed)
+    replay = Replay(robot, chosen, workers)
+    draws = result.draws(rng, DRAWS)
+    nominal, best = result.prior.nominal(), result.best
+    errors = replay.batch([nominal, best, *draws])
+    found = []
+    for i, w in enumerate(chosen):
+        skip = w.steps - len(errors[0][i])
+        measured = w.q[skip:]
+        before, after, *drawn = (e[i] + measured for e in errors)
+        std = result.error_floor + result.error_slope * np.abs(_speed(after, w.log.period, 0))
+        noisy = np.array(drawn) + rng.standard_normal((len(drawn), 1, measured.shape[1])) * std
+        low, high = np.quantile(noisy, [0.05, 0.95], axis=0)
+        stretch = slice(w.start + skip, w.start + w.steps)
+        t = w.log.period * np.arange(len(measured))
+        found.append(Judgement(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))
+    return tuple(found)
+
+
+def _untold(
+    robot: RobotModel, used: np.ndarray, inspections: Sequence[Inspection]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Parameters that stay at their prior whatever the fit says, and in words why."""
+    fixed = [f"servo_{term}_{joint}" for joint, use in zip(robot.joint_names, used) if not use for term in JOINT_TERMS]
+    words = [f"servo of {joint}" for joint, use in zip(robot.joint_names, used) if not use]
+    if all(i.delay_unknown for i in inspections):
+        fixed.append("servo_delay")
+        words.append("command delay")
+    return tuple(fixed), tuple(words)
+
+
+def _piece(log: UniformLog, start: int, stop: int) -> UniformLog:
+    inside = [(max(a, start) - start, min(b, stop) - start) for a, b in log.segments if min(b, stop) - max(a, start) > 1]
+    return UniformLog(
+        log.name, log.period, log.command[start:stop], log.q[start:stop], tuple(inside), log.joint_used
+    )
+
+
+def _speed(q: np.ndarray, period: float, settle: float = SETTLE) -> np.ndarray:
+    return np.gradient(q, period, axis=0)[round(settle / period) :]
+
+
+def base_space(task: str | None, robot: RobotModel, preset: str) -> ParameterSpace | None:
+    """The task's own space at `preset`, whose dynamics and actuation are left to the identified arm."""
+    if task is None:
+        return None
+    from sim.catalogue import parameter_space
+    from sim.tasks import load_task
+
+    return parameter_space(load_task(task), robot).preset(preset)

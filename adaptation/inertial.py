@@ -1,0 +1,188 @@
+"""Inertial parameters and friction from measured torques, physically consistent by construction.
+
+Torques are linear in the links' ten inertial parameters (pinocchio's regressor) and in friction. Each link's
+parameters are those of a positive definite pseudo-inertia, written as a log-Cholesky factor (Rucker and Wensing,
+IEEE RA-L 2022), so that no mass and no principal moment can become negative; a weak pull towards the URDF decides
+what the motion does not excite. Joints are weighted by their own residual.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pinocchio
+from scipy.optimize import least_squares
+from scipy.signal import butter, sosfiltfilt
+
+FRICTION = ("viscous", "coulomb", "offset", "rotor")
+"""Columns of the friction table: N·m·s/rad, N·m, N·m, kg·m²."""
+SIGN_SPEED = 0.02
+"""Coulomb friction turns over within this speed [rad/s]."""
+PULL = 0.02
+"""Strength of the pull towards the URDF, against residuals of one standard deviation."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Filtered samples on an even grid."""
+
+    t: np.ndarray
+    """(T,) [s]."""
+    q: np.ndarray
+    """(T, n) [rad]."""
+    dq: np.ndarray
+    """(T, n) [rad/s]."""
+    ddq: np.ndarray
+    """(T, n) [rad/s²]."""
+    tau: np.ndarray
+    """(T, n) [N·m]."""
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Motion:
+        return Motion(self.t[rows], self.q[rows], self.dq[rows], self.ddq[rows], self.tau[rows])
+
+
+def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cutoff_hz: float = 10.0) -> Motion:
+    """Bring samples onto an even grid and low-pass them forwards and backwards, which adds no lag.
+
+    Raises:
+        ValueError: if the rate is below five times the cut-off.
+    """
+    fresh = np.concatenate([[True], np.diff(t) > 0])
+    t, q, dq, tau = t[fresh], q[fresh], dq[fresh], tau[fresh]
+    dt = float(np.median(np.diff(t)))
+    if 1 / dt < 5 * cutoff_hz:
+        raise ValueError(f"torque log: {1 / dt:.0f} Hz, expected at least {5 * cutoff_hz:.0f} Hz for {cutoff_hz:g} Hz")
+    grid = np.arange(t[0], t[-1], dt)
+    sos = butter(2, cutoff_hz, fs=1 / dt, output="sos")
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        even = np.stack([np.interp(grid, t, column) for column in values.T], axis=1)
+        return sosfiltfilt(sos, even, axis=0)
+
+    speed = smooth(dq)
+    return Motion(grid, smooth(q), speed, np.gradient(speed, dt, axis=0), smooth(tau))
+
+
+def arm_model(urdf_xml: str, joint_names: Sequence[str], without: Sequence[str] = ()) -> pinocchio.Model:
+    """Build pinocchio's model of the driven joints; the links `without` weigh nothing (a tool taken off)."""
+    root = ElementTree.fromstring(urdf_xml)
+    for link in root.findall("link"):
+        inertial = link.find("inertial")
+        if link.get("name") in without and inertial is not None:
+            link.remove(inertial)
+    model = pinocchio.buildModelFromXML(ElementTree.tostring(root, encoding="unicode"))
+    locked = [model.getJointId(name) for name in list(model.names)[1:] if name not in joint_names]
+    return pinocchio.buildReducedModel(model, locked, pinocchio.neutral(model)) if locked else model
+
+
+@dataclass(frozen=True)
+class InertialFit:
+    """Identified dynamics."""
+
+    inertial: np.ndarray
+    """(n, 10) per link: mass, first moment x y z, inertia about the joint xx xy yy xz yz zz (pinocchio's order)."""
+    friction: np.ndarray
+    """(n, 4) in the order of `FRICTION`."""
+    sigma: np.ndarray
+    """(n,) residual on the samples that were fitted [N·m]."""
+    std: np.ndarray
+    """(14 n,) standard deviation of link parameters, then friction, as far as the motion tells; the prior's else."""
+
+    def torque(self, model: pinocchio.Model, motion: Motion) -> np.ndarray:
+        """Predict the torques (T, n) [N·m] of `motion`."""
+        return np.einsum("tja,a->tj", regressor(model, motion), np.concatenate([self.inertial.ravel(), self.friction.ravel()]))
+
+    def masses(self) -> np.ndarray:
+        """(n,) [kg]."""
+        return self.inertial[:, 0]
+
+
+def regressor(model: pinocchio.Model, motion: Motion) -> np.ndarray:
+    """Compute Y (T, n, 14 n): torques are Y times link parameters and friction."""
+    n, data = model.nv, model.createData()
+    Y = np.zeros((len(motion.t), n, 14 * n))
+    for i in range(len(motion.t)):
+        Y[i, :, : 10 * n] = pinocchio.computeJointTorqueRegressor(model, data, motion.q[i], motion.dq[i], motion.ddq[i])
+    for j in range(n):
+        at = 10 * n + 4 * j
+        Y[:, j, at] = motion.dq[:, j]
+        Y[:, j, at + 1] = np.tanh(motion.dq[:, j] / SIGN_SPEED)
+        Y[:, j, at + 2] = 1.0
+        Y[:, j, at + 3] = motion.ddq[:, j]
+    return Y
+
+
+def fit_inertial(model: pinocchio.Model, motion: Motion, pull: float = PULL, rounds: int = 3) -> InertialFit:
+    """Fit link parameters and friction to `motion`, weighted by each joint's own residual.
+
+    Args:
+        model: from `arm_model`; its inertias are the prior.
+        motion: samples to fit.
+        pull: towards the prior; one unit is a factor e in mass, or a standard friction of a tenth of the torques.
+        rounds: of weighting.
+    """
+    n = model.nv
+    Y = regressor(model, motion)
+    start = np.concatenate([_to_cholesky(_parameters(model.inertias[j + 1])) for j in range(n)])
+    scale = np.maximum(0.1 * np.std(motion.tau, axis=0), 1e-3)
+    x = np.concatenate([start, np.zeros(4 * n)])
+    sigma = 0.1 * np.std(motion.tau, axis=0)
+    for _ in range(rounds):
+        rows = (Y / sigma[None, :, None]).reshape(-1, 14 * n)
+        target = (motion.tau / sigma).ravel()
+        R = np.linalg.qr(np.column_stack([rows, target]), mode="r")  # all that least squares needs of the samples
+        A, b = R[:, :-1], R[:, -1]
+        strength = pull * np.sqrt(len(target)) * 0.1
+
+        def residuals(x: np.ndarray, A=A, b=b, strength=strength) -> np.ndarray:
+            theta, friction = x[: 10 * n], x[10 * n :].reshape(n, 4) * scale[:, None]
+            links = np.concatenate([_from_cholesky(theta[10 * j : 10 * j + 10]) for j in range(n)])
+            return np.concatenate([A @ np.concatenate([links, friction.ravel()]) - b, strength * (theta - start), 1e-3 * x[10 * n :]])
+
+        low = np.full(14 * n, -np.inf)
+        low[10 * n :] = np.tile([0.0, 0.0, -np.inf, 0.0], n)  # friction brakes, rotors weigh
+        x = least_squares(residuals, np.maximum(x, low + 1e-9), bounds=(low, np.inf), x_scale="jac", max_nfev=60).x
+        links = np.array([_from_cholesky(x[10 * j : 10 * j + 10]) for j in range(n)])
+        friction = x[10 * n :].reshape(n, 4) * scale[:, None]
+        error = np.einsum("tja,a->tj", Y, np.concatenate([links.ravel(), friction.ravel()])) - motion.tau
+        sigma = np.maximum(error.std(axis=0), 1e-4)
+    rows = (Y / sigma[None, :, None]).reshape(-1, 14 * n)
+    spread = np.concatenate([np.abs(links).ravel() + 0.05, np.repeat(scale, 4)])
+    information = rows.T @ rows / 50.0 + np.diag(1.0 / spread**2)  # 10 Hz of signal at 1 kHz: 50 samples are one
+    return InertialFit(links, friction, sigma, np.sqrt(np.diag(np.linalg.inv(information))))
+
+
+def _parameters(inertia: pinocchio.Inertia) -> np.ndarray:
+    return np.array(inertia.toDynamicParameters())
+
+
+def _pseudo(p: np.ndarray) -> np.ndarray:
+    """Pseudo-inertia (4, 4) of parameters (10,) in pinocchio's order."""
+    m, h = p[0], p[1:4]
+    I = np.array([[p[4], p[5], p[7]], [p[5], p[6], p[8]], [p[7], p[8], p[9]]])  # noqa: E741
+    J = np.empty((4, 4))
+    J[:3, :3] = 0.5 * np.trace(I) * np.eye(3) - I
+    J[:3, 3] = J[3, :3] = h
+    J[3, 3] = m
+    return J
+
+
+def _to_cholesky(p: np.ndarray) -> np.ndarray:
+    """Log-Cholesky coordinates (10,) of parameters (10,); a URDF's inconsistent inertia is made consistent first."""
+    values, vectors = np.linalg.eigh(_pseudo(p))
+    J = (vectors * np.maximum(values, 1e-5)) @ vectors.T
+    L = np.linalg.cholesky(J[::-1, ::-1])[::-1, ::-1]  # upper triangular: J = L L'
+    return np.array([*np.log(np.diag(L)), L[0, 1], L[1, 2], L[0, 2], L[0, 3], L[1, 3], L[2, 3]])
+
+
+def _from_cholesky(theta: np.ndarray) -> np.ndarray:
+    """Parameters (10,) in pinocchio's order."""
+    L = np.diag(np.exp(theta[:4]))
+    L[0, 1], L[1, 2], L[0, 2], L[0, 3], L[1, 3], L[2, 3] = theta[4:]
+    J = L @ L.T
+    S = J[:3, :3]
+    I = np.trace(S) * np.eye(3) - S  # noqa: E741
+    return np.array([J[3, 3], *J[:3, 3], I[0, 0], I[0, 1], I[1, 1], I[0, 2], I[1, 2], I[2, 2]])

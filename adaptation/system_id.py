@@ -1,0 +1,188 @@
+"""What a fit leaves unknown: intervals, correlations, draws, and the parameter space that training takes.
+
+The covariance is Gauss–Newton's with the likelihood tempered by the errors' autocorrelation (neighbouring samples
+of one motion are one piece of evidence, not hundreds), widened to the sandwich over windows where that is larger
+(White, Econometrica 1982: valid for a model that is wrong), and widened by factors measured on synthetic arms
+whose truth was known. What the data cannot tell stays at its prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import truncnorm
+
+from adaptation.identify import PRIOR_STD, Fit
+from sim.parameters import Distribution, Param, ParameterSpace
+from sim.servo_model import JOINT_TERMS
+
+LEVEL = 0.9
+"""Probability of an interval unless another is asked for."""
+UNKNOWN = 0.75
+"""A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
+WIDENING: dict[str, float] = {}
+"""Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate`."""
+DEFAULT_WIDENING = 2.0
+"""For terms that were not calibrated."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A prior space narrowed by logs."""
+
+    prior: ParameterSpace
+    """What was believed before."""
+    u: np.ndarray
+    """(d,) the best candidate, in the prior's unit cube."""
+    covariance: np.ndarray
+    """(d, d) in the unit cube, widened; the prior's where nothing was fitted."""
+    error_floor: np.ndarray
+    """(n,) standard deviation of what stays unexplained at rest [rad]."""
+    error_slope: np.ndarray
+    """(n,) by how much it grows with speed [s]."""
+    widening: Mapping[str, float] = field(default_factory=lambda: dict(WIDENING))
+    """Factors that `covariance` contains."""
+
+    @property
+    def std(self) -> np.ndarray:
+        """(d,) standard deviations in the unit cube."""
+        return np.sqrt(np.diag(self.covariance))
+
+    @property
+    def best(self) -> dict[str, float]:
+        """Values of the best candidate."""
+        return self.prior.at(self.u)
+
+    @property
+    def known(self) -> dict[str, bool]:
+        """Whether the logs told each parameter."""
+        return {name: bool(s < UNKNOWN * PRIOR_STD) for name, s in zip(self.prior.names, self.std)}
+
+    def quantile_interval(self, level: float = LEVEL) -> np.ndarray:
+        """Return the ends (d, 2) of each parameter's interval in the unit cube."""
+        low, high = (1 - level) / 2, (1 + level) / 2
+        s = np.maximum(self.std, 1e-9)
+        a, b = (0 - self.u) / s, (1 - self.u) / s
+        ends = np.stack([truncnorm.ppf(p, a, b, loc=self.u, scale=s) for p in (low, high)], axis=1)
+        unknown = ~np.array(list(self.known.values()))
+        ends[unknown] = low, high
+        return np.clip(ends, 0.0, 1.0)
+
+    def interval(self, level: float = LEVEL) -> dict[str, tuple[float, float]]:
+        """Return the interval of every parameter."""
+        ends = self.quantile_interval(level)
+        low, high = self.prior.at(ends[:, 0]), self.prior.at(ends[:, 1])
+        return {name: (low[name], high[name]) for name in self.prior.names}
+
+    def draws(self, rng: np.random.Generator, count: int) -> list[dict[str, float]]:
+        """Draw `count` candidates with their correlations; folded back at the prior's ends."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        u = self.u + rng.standard_normal((count, len(self.u))) @ root.T
+        folded = np.abs((u + 1.0) % 2.0 - 1.0)  # a triangle wave: 1.2 becomes 0.8
+        return [self.prior.at(row) for row in folded]
+
+    def correlations(self, above: float = 0.6) -> list[tuple[str, str, float]]:
+        """Return the pairs of parameters that the logs can hardly tell apart, strongest first."""
+        s = self.std
+        matrix = self.covariance / np.outer(s, s)
+        pairs = [
+            (self.prior.names[i], self.prior.names[j], float(matrix[i, j]))
+            for i in range(len(s))
+            for j in range(i)
+            if abs(matrix[i, j]) >= above
+        ]
+        return sorted(pairs, key=lambda pair: -abs(pair[2]))
+
+    def space(self, base: ParameterSpace | None = None, name: str = "identified") -> ParameterSpace:
+        """Return the space to train on: what is known evenly over its interval, the rest as in the prior.
+
+        Args:
+            base: a task's space, whose other parameters are kept.
+            name: of the result.
+        """
+        ends, best, known = self.interval(), self.best, self.known
+        params = [_narrowed(param, *ends[param.name], best[param.name], known[param.name]) for param in self.prior.params]
+        return replace(base.with_params(*params), name=name) if base else ParameterSpace(tuple(params), name)
+
+
+def posterior(
+    fit: Fit,
+    prior: ParameterSpace,
+    used: np.ndarray,
+    speeds: tuple[np.ndarray, ...],
+    widening: Mapping[str, float] | None = None,
+) -> Posterior:
+    """Turn a fit into a posterior.
+
+    Args:
+        fit: from `adaptation.identify.fit`.
+        prior: the space that was fitted.
+        used: (n,) joints that the recordings say anything about.
+        speeds: per window, (samples, n) replayed joint speeds [rad/s], for how errors grow with speed.
+        widening: factor by term; the calibrated `WIDENING` by default.
+    """
+    widening = WIDENING if widening is None else widening
+    J = np.concatenate(fit.jacobian)
+    d = J.shape[-1]
+    tau = np.mean([[_correlation_time(e[:, j]) for j in range(e.shape[1])] for e in fit.errors], axis=0)
+    weight = np.where(used, 1.0 / (fit.sigma**2 * tau), 0.0)
+    P = np.eye(d) / PRIOR_STD**2
+    C = np.linalg.inv(np.einsum("tja,tjb,j->ab", J, J, weight) + P)
+    g = np.array([np.einsum("tja,tj,j->a", Jw, e, weight) for Jw, e in zip(fit.jacobian, fit.errors)])
+    sandwich = C @ (g.T @ g + P) @ C
+    wider = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(C)))
+    names = [name for name, free in zip(prior.names, fit.free) if free]
+    wider *= [widening.get(term_of(name), DEFAULT_WIDENING) for name in names]
+    wider = np.minimum(wider, 1.2 * PRIOR_STD / np.sqrt(np.diag(C)))
+    full = np.eye(len(prior)) * PRIOR_STD**2
+    index = np.flatnonzero(fit.free)
+    full[np.ix_(index, index)] = C * np.outer(wider, wider)
+    floor, slope = _error_model(fit.errors, speeds)
+    return Posterior(prior, fit.u, full, floor, slope, dict(widening))
+
+
+def term_of(name: str) -> str:
+    """Return the term of the servo model that a parameter belongs to; its own name if it is shared."""
+    for term in JOINT_TERMS:
+        if name.startswith(f"servo_{term}_"):
+            return term
+    return name
+
+
+def _narrowed(param: Param, low: float, high: float, best: float, known: bool) -> Param:
+    if not known or high <= low:
+        return param
+    logarithmic = param.distribution.kind == "loguniform" and low > 0
+    nominal = float(np.clip(best, low, high))
+    return replace(
+        param, nominal=nominal, operator="=", distribution=Distribution("loguniform" if logarithmic else "uniform", low, high)
+    )
+
+
+def _correlation_time(errors: np.ndarray) -> float:
+    """Samples of `errors` (T,) that make one independent one: 1 + 2 Σ ρ, up to where ρ falls below 0.05.
+
+    About zero, not about the mean: an error that never changes is one piece of evidence.
+    """
+    size = 1 << (2 * len(errors) - 1).bit_length()
+    spectrum = np.abs(np.fft.rfft(errors, size)) ** 2
+    rho = np.fft.irfft(spectrum)[: len(errors)]
+    if rho[0] <= 0:
+        return 1.0
+    rho = rho / rho[0]
+    below = np.flatnonzero(rho < 0.05)
+    stop = int(below[0]) if len(below) else len(rho)
+    return float(1.0 + 2.0 * np.sum(rho[1:stop]))
+
+
+def _error_model(errors: tuple[np.ndarray, ...], speeds: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Fit |error| = floor + slope · |speed| per joint, as standard deviations of a normal error."""
+    from scipy.optimize import nnls
+
+    e, v = np.abs(np.concatenate(errors)), np.abs(np.concatenate(speeds))
+    fits = [nnls(np.column_stack([np.ones(len(v)), v[:, j]]), e[:, j])[0] for j in range(e.shape[1])]
+    half_normal = np.sqrt(np.pi / 2)  # standard deviation over mean of |normal|
+    return half_normal * np.array([f[0] for f in fits]), half_normal * np.array([f[1] for f in fits])
