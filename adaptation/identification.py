@@ -234,10 +234,10 @@ def _untold(
 
 
 def _piece(log: UniformLog, start: int, stop: int) -> UniformLog:
-    inside = [(max(a, start) - start, min(b, stop) - start) for a, b in log.segments if min(b, stop) - max(a, start) > 1]
-    return UniformLog(
-        log.name, log.period, log.command[start:stop], log.q[start:stop], tuple(inside), log.joint_used
-    )
+    inside = [
+        (max(a, start) - start, min(b, stop) - start) for a, b in log.segments if min(b, stop) - max(a, start) > 1
+    ]
+    return UniformLog(log.name, log.period, log.command[start:stop], log.q[start:stop], tuple(inside), log.joint_used)
 
 
 def _speed(q: np.ndarray, period: float, settle: float = SETTLE) -> np.ndarray:

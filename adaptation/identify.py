@@ -119,26 +119,26 @@ def fit(
     config.validate()
     began = time.perf_counter()
     rng = np.random.default_rng(config.seed)
-    free = np.array([name not in fixed for name in space.names])
+    free = np.array([p.name not in fixed and p.distribution.kind != "constant" for p in space.params])
     used = np.any([w.log.joint_used for w in replay.windows], axis=0)
     objective = _Objective(replay, space, free, used)
     d = int(free.sum())
     say = progress or (lambda share, text: None)
     if start is None:
-        xs = np.vstack([np.full(d, 0.5), rng.uniform(0.2, 0.8, (config.screen - 1, d))])
-        costs = objective.costs(xs)
-        x = xs[np.argmin(costs)]
+        xs = np.vstack([np.full(d, 0.5), rng.uniform(0.1, 0.9, (config.screen - 1, d))])
+        squares = np.array([_mean_squares(objective, e) for e in objective.errors(xs)])
+        x = xs[np.argmin(squares[:, used].mean(axis=1))].copy()
+        for index, joints in _blocks(objective)[:-1]:  # each joint's best, whatever the others did
+            x[index] = xs[np.argmin(squares[:, joints].mean(axis=1)), index]
     else:
         x = np.clip(start[free], 0.0, 1.0)
-    objective.weigh_by(x)
     say(0.1, f"screened {config.screen}")
     if config.evaluations:
         x = _cma(objective, x, config, say)
-    for stage in range(2):  # the weights follow the errors
-        objective.weigh_by(x)
+    for stage in range(2):  # joints count alike at first, then by how well they are explained
         x = _gauss_newton(objective, x, max(1, config.iterations // 2))
+        objective.weigh_by(x)
         say(0.6 + 0.2 * stage, f"Gauss–Newton {stage + 1}")
-    objective.weigh_by(x)
     errors, jacobian = _jacobian(objective, x)
     say(1.0, "")
     return Fit(
@@ -153,22 +153,59 @@ def fit(
 
 
 def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
+    """Search with one CMA-ES a joint and one for what joints share, all on the same replays.
+
+    A joint's servo shows in its own error almost alone, so each strategy has ten dimensions or fewer instead of
+    all together: hundreds of candidates suffice where thousands would.
+    """
     import cma
 
-    options = {
-        "bounds": [0, 1],
-        "seed": config.seed + 1,  # cma takes 0 for the clock
-        "maxfevals": config.evaluations,
-        "verbose": -9,
-        "verb_log": 0,
-        "CMA_diagonal": True,  # dozens of parameters and a few hundred candidates
-    }
-    search = cma.CMAEvolutionStrategy(np.clip(x, 0.02, 0.98), 0.15, options)
-    while not search.stop():
-        xs = search.ask()
-        search.tell(xs, list(objective.costs(np.array(xs))))
-        say(0.1 + 0.5 * search.countevals / config.evaluations, f"CMA-ES {search.best.f:.3f}")
-    return np.array(search.best.x)
+    blocks = _blocks(objective)
+    size = 14
+    searches = []
+    for k, (index, _) in enumerate(blocks):
+        options = {
+            "bounds": [0, 1],
+            "seed": config.seed * len(blocks) + k + 1,  # cma takes 0 for the clock
+            "popsize": size,
+            "verbose": -9,
+            "verb_log": 0,
+            "tolfun": 0.0,
+        }
+        searches.append(cma.CMAEvolutionStrategy(np.clip(x[index], 0.02, 0.98), 0.2, options))
+    for generation in range(max(1, config.evaluations // size)):
+        asked = [search.ask(size) for search in searches]
+        xs = np.tile(x, (size, 1))
+        for (index, _), rows in zip(blocks, asked):
+            xs[:, index] = np.array(rows)
+        squares = np.array([_mean_squares(objective, e) for e in objective.errors(xs)])  # (size, n)
+        for (index, joints), search, rows in zip(blocks, searches, asked):
+            pull = 1e-3 * np.sum((xs[:, index] - 0.5) ** 2, axis=1)
+            search.tell(rows, list(squares[:, joints].mean(axis=1) + pull))
+        share = (generation + 1) * size / config.evaluations
+        say(0.1 + 0.5 * min(share, 1.0), f"CMA-ES {squares.mean(axis=1).min():.3f}")
+    candidates = np.stack([x, x])
+    for (index, _), search in zip(blocks, searches):
+        candidates[1, index] = np.clip(search.mean, 0.0, 1.0)
+    return candidates[np.argmin(objective.costs(candidates))]
+
+
+def _blocks(objective: _Objective) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Parameters (indices into the free ones) that show in the same joints (indices), joint by joint, shared last."""
+    names = [name for name, free in zip(objective.space.names, objective.free) if free]
+    joints = objective.replay.dynamics.joint_names
+    owner = [
+        next((j for j, joint in enumerate(joints) if n.startswith("servo_") and n.endswith(f"_{joint}")), -1)
+        for n in names
+    ]
+    found = [(np.flatnonzero(np.array(owner) == j), np.array([j])) for j in range(len(joints)) if objective.used[j]]
+    found.append((np.flatnonzero(np.array(owner) == -1), np.flatnonzero(objective.used)))
+    return [(index, shown) for index, shown in found if len(index) > 1]  # cma has no one-dimensional search
+
+
+def _mean_squares(objective: _Objective, errors: list[np.ndarray]) -> np.ndarray:
+    squares = np.mean((np.concatenate(errors) / objective.sigma) ** 2, axis=0)
+    return np.nan_to_num(squares, nan=1e6, posinf=1e6)
 
 
 def _jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -55,7 +55,9 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
             for i in range(count):
                 found.append(Window(log, start + i * steps, steps))
     if not found:
-        raise LogError(f"no stretch without a gap is as long as the window ({length or 2 * SETTLE:.1f} s); record longer")
+        raise LogError(
+            f"no stretch without a gap is as long as the window ({length or 2 * SETTLE:.1f} s); record longer"
+        )
     return tuple(found)
 
 

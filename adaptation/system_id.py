@@ -104,7 +104,9 @@ class Posterior:
             name: of the result.
         """
         ends, best, known = self.interval(), self.best, self.known
-        params = [_narrowed(param, *ends[param.name], best[param.name], known[param.name]) for param in self.prior.params]
+        params = [
+            _narrowed(param, *ends[param.name], best[param.name], known[param.name]) for param in self.prior.params
+        ]
         return replace(base.with_params(*params), name=name) if base else ParameterSpace(tuple(params), name)
 
 
@@ -158,7 +160,10 @@ def _narrowed(param: Param, low: float, high: float, best: float, known: bool) -
     logarithmic = param.distribution.kind == "loguniform" and low > 0
     nominal = float(np.clip(best, low, high))
     return replace(
-        param, nominal=nominal, operator="=", distribution=Distribution("loguniform" if logarithmic else "uniform", low, high)
+        param,
+        nominal=nominal,
+        operator="=",
+        distribution=Distribution("loguniform" if logarithmic else "uniform", low, high),
     )
 
 
