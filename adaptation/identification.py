@@ -32,6 +32,8 @@ class IdentifyConfig:
     """Share of the recordings that is kept for judging; with one recording, its last part."""
     fit: FitConfig = field(default_factory=FitConfig)
     """How hard to look."""
+    gravity_compensation: bool = False
+    """Whether the arm's controller cancels gravity, as industrial arms' do."""
     workers: int = 2
     """Threads."""
     seed: int = 0
@@ -158,7 +160,7 @@ def identify(
     chosen = spread(windows(train, config.window), config.most_windows)
     used = np.any([w.log.joint_used for w in chosen], axis=0)
     fixed, left_out = _untold(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
-    space = prior(robot)
+    space = prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
     found = fit(replay, space, config.fit, fixed, progress)
     best = space.at(found.u)

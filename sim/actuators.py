@@ -1,4 +1,4 @@
-"""How commands become motion: delay, loss, lag, play, and four kinds of joint controller.
+"""How commands become motion: delay, loss, lag, play, and five kinds of joint controller.
 
 command ─▶ delay, loss ─▶ grid, lag, speed limit ─▶ play (backlash, friction) ─▶ offsets ─▶ controller
 
@@ -250,11 +250,18 @@ class ServoActuator(Actuator):
             world.drive_fingers(opening, self._finger_gain, self._finger_force)
 
 
+def _identified(robot: RobotModel, world: World, ticks: int) -> Actuator:
+    from sim.model_actuator import ModelActuator  # which is an Actuator: it imports this module
+
+    return ModelActuator(robot, world, ticks)
+
+
 ACTUATORS: dict[str, Callable[[RobotModel, World, int], Actuator]] = {
     "position": PositionActuator,
     "velocity": VelocityActuator,
     "torque": TorqueActuator,
     "servo": ServoActuator,
+    "model": _identified,
 }
 
 

@@ -16,6 +16,7 @@ from sim.catalogue import parameter_space
 from sim.disturbances import Disturbances
 from sim.imaging import Imaging, ImagingConfig, moved_camera
 from sim.kinematics import KinematicsError
+from sim.model_parameters import model_params
 from sim.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
 from sim.parameters import ParameterError, ParameterSpace
 from sim.robot import RobotModel, load_robot
@@ -72,6 +73,9 @@ class ArmEnv(gym.Env):
         self.task.fit(self.robot)
         full = parameter_space(self.task, self.robot)
         self.parameter_space = full.preset(space) if isinstance(space, str) else space
+        if actuator == "model" or "servo_delay" in self.parameter_space:  # an identified arm brings its servos along
+            actuator, full = "model", full.with_params(*model_params(self.robot))
+        self._full = full
         self.parameter_space.validate()
         for name in self.parameter_space.names:
             full[name]  # raises for an unknown one, and lists the known
@@ -144,8 +148,7 @@ class ArmEnv(gym.Env):
             unknown = [name for name in given if name not in self._nominal]
             if unknown:
                 raise ParameterError(f"unknown parameter '{unknown[0]}'; known are {', '.join(self._nominal)}")
-            full = parameter_space(self.task, self.robot)
-            drawn = full.complete(given, drawn)
+            drawn = self._full.complete(given, drawn)
         self.parameters = drawn
         self.world.apply(drawn, self.task.bodies(drawn))
         spread = drawn["start_spread"]

@@ -6,7 +6,9 @@ Ranges are in the arm's own torque limits, because that is what all arms' drives
 
 from __future__ import annotations
 
-from sim.parameters import LogU, N, Param, ParameterSpace, U
+from dataclasses import replace
+
+from sim.parameters import CONSTANT, LogU, N, Param, ParameterSpace, U
 from sim.robot import RobotModel
 
 
@@ -15,6 +17,7 @@ def model_params(robot: RobotModel) -> tuple[Param, ...]:
     params = [
         Param("servo_delay", 0.03, "=", U(0.0, 0.15), "s", "timing", "From command to servo.", at_least=0, at_most=1),
         Param("servo_lead", 0.0, "=", U(0.0, 1.0), "", "actuation", "Share of damping against the target's speed."),
+        Param("servo_gravity_compensation", 1.0, "=", CONSTANT, "", "actuation", "Share of gravity that is cancelled."),
     ]
     for joint, tau in zip(robot.joint_names, robot.limits.tau):
 
@@ -23,7 +26,7 @@ def model_params(robot: RobotModel) -> tuple[Param, ...]:
             params.append(Param(name, nominal, operator, distribution, unit, "actuation", f"{doc} {joint}.", **limits))
 
         add("kp", 8.0 * tau, "*", LogU(0.125, 8.0), "N·m/rad", "Position gain of", positive=True)
-        add("damping", 0.3 * tau, "*", LogU(0.1, 10.0), "N·m·s/rad", "Velocity gain and friction of", positive=True)
+        add("damping", 0.5 * tau, "*", LogU(0.06, 6.0), "N·m·s/rad", "Velocity gain and friction of", positive=True)
         add("coulomb", 0.01 * tau, "=", U(0.0, 0.12 * tau), "N·m", "Coulomb friction of", at_least=0)
         add("stribeck", 0.0, "=", U(0.0, 1.0), "", "Excess of static over Coulomb friction of", at_least=0)
         add("armature", 0.004 * tau, "*", LogU(0.1, 10.0), "kg·m²", "Rotor inertia seen at", positive=True)
@@ -43,6 +46,15 @@ BODY = (
 """What else identification asks about; the catalogue's names, wider ranges where nothing is known."""
 
 
-def prior(robot: RobotModel) -> ParameterSpace:
-    """Return what is believed about `robot` before its logs are read."""
-    return ParameterSpace((*model_params(robot), *BODY), f"prior:{robot.name}")
+def prior(robot: RobotModel, gravity_compensation: bool = False) -> ParameterSpace:
+    """Return what is believed about `robot` before its logs are read.
+
+    Args:
+        robot: the arm.
+        gravity_compensation: whether its controller cancels gravity, as industrial arms' do; hobby servos do not.
+    """
+    space = ParameterSpace((*model_params(robot), *BODY), f"prior:{robot.name}")
+    param = space["servo_gravity_compensation"]
+    if gravity_compensation:
+        return space.with_params(replace(param, distribution=U(0.8, 1.1)))
+    return space.with_params(replace(param, nominal=0.0))

@@ -11,14 +11,13 @@ Coulomb friction is exact: a joint that friction can hold stands still (the disc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from sim.arm_dynamics import WORK, ArmDynamics, dynamics, tilted_gravity
 from sim.kinematics import njit
-from sim.robot import RobotModel
 
 KP, DAMPING, COULOMB, STRIBECK, ARMATURE, DEAD_BAND, BACKLASH, OFFSET, LIMIT = range(9)
 JOINT_TERMS = ("kp", "damping", "coulomb", "stribeck", "armature", "dead_band", "backlash", "offset", "torque_limit")
@@ -125,7 +124,7 @@ class ServoArm:
     servo: np.ndarray
     """(n, 9) in the order of `JOINT_TERMS`."""
     gravity: np.ndarray
-    """(3,) in the base frame [m/s²]."""
+    """(3,) in the base frame [m/s²]: what the controller does not compensate."""
     delay: float = 0.0
     """From a command to the servo [s]."""
     lead: float = 0.0
@@ -133,16 +132,17 @@ class ServoArm:
 
     @classmethod
     def from_parameters(cls, dynamics: ArmDynamics, parameters: Mapping[str, float]) -> ServoArm:
-        """Set the arm from parameters named as in `model_parameter_names`.
+        """Set the arm from parameters named as in `sim.model_parameters`.
 
         Raises:
-            KeyError: if one is missing; `sim.model_actuator.model_params` declares all.
+            KeyError: if one is missing; `sim.model_parameters.model_params` declares all.
         """
         servo = np.array(
             [[parameters[f"servo_{term}_{joint}"] for term in JOINT_TERMS] for joint in dynamics.joint_names]
         )
         arm = dynamics.loaded(parameters.get("arm_mass_scale", 1.0), parameters.get("payload_mass", 0.0))
-        return cls(arm, servo, tilted_gravity(parameters), parameters["servo_delay"], parameters["servo_lead"])
+        felt = tilted_gravity(parameters) * (1.0 - parameters.get("servo_gravity_compensation", 0.0))
+        return cls(arm, servo, felt, parameters["servo_delay"], parameters["servo_lead"])
 
     def rollout(
         self,
@@ -217,13 +217,3 @@ class SteppedArm:
             self.tau,
         )
         return dq
-
-
-def model_parameter_names(robot: RobotModel) -> tuple[str, ...]:
-    """Names of the servo parameters of `robot`, shared ones first."""
-    return ("servo_delay", "servo_lead", *(f"servo_{t}_{j}" for j in robot.joint_names for t in JOINT_TERMS))
-
-
-def joint_parameters(term: str, joints: Sequence[str]) -> tuple[str, ...]:
-    """Names of one term's parameters, one a joint."""
-    return tuple(f"servo_{term}_{joint}" for joint in joints)

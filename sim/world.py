@@ -257,6 +257,11 @@ class World:
             physicsClientId=self.client,
         )
 
+    def joint_damping(self) -> np.ndarray:
+        """Return the viscous friction (n,) that the URDF gives the arm's joints [N·m·s/rad]."""
+        infos = [pybullet.getJointInfo(self.arm, joint, physicsClientId=self.client) for joint in self.joints]
+        return np.array([info[6] for info in infos])
+
     def step(self) -> None:
         """Advance by one tick."""
         self._poses.clear()

@@ -11,6 +11,7 @@ from sim2real.calibrating import calibrate
 from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
 from sim2real.gapping import gap
+from sim2real.identifying import delays, excite, identify
 from sim2real.nodes import play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.training import train
@@ -26,6 +27,9 @@ COMMANDS: dict[str, Command] = {
     "adapt": adapt,
     "calibrate": calibrate,
     "gap": gap,
+    "identify": identify,
+    "delays": delays,
+    "excite": excite,
     "evaluate": evaluate,
     "plan": plan,
     "session": session,

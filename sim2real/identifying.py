@@ -1,0 +1,170 @@
+"""Sub-commands of the dynamics loop: identify an arm, measure its delays, write a motion that shows what it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptation.identify import FitConfig
+from sim2real.parsing import parse, stages
+
+
+@dataclass(frozen=True)
+class IdentifyCommand:
+    """What is identified from what."""
+
+    robot: str
+    """The arm: a registered name, or its description file."""
+    logs: Path
+    """A recording (.npz, .csv, .mcap, rosbag2 folder), or a folder of them."""
+    out: Path
+    """Where the parameter space is written, for 'sim2real train --randomise'."""
+    task: str | None = None
+    """Task to train on later: its own objects, cameras and looks are then part of the space."""
+    rest: str = "full"
+    """Preset of what identification does not touch, with --task: nominal, mild or full."""
+    joints: tuple[str, ...] = ()
+    """Names of a recording's columns, where the file has none; the arm's joints by default."""
+    command_topic: str | None = None
+    """Topic of the commands in a bag."""
+    degrees: bool = False
+    """The recordings are in degrees."""
+    common_start: bool = False
+    """Commands and states have different clocks, but began at the same moment. Makes the delay meaningless."""
+    gravity_compensation: bool = False
+    """The arm's controller cancels gravity, as industrial arms' do."""
+    window: float = 20.0
+    """Length of the windows that are fitted [s]."""
+    held_out: float = 0.5
+    """Share of the recordings that the fit never sees."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How hard to look."""
+    seed: int = 0
+    """Of the split and of everything random."""
+    workers: int = 2
+    """Threads."""
+
+
+def identify(arguments: list[str]) -> int:
+    """Make the simulator an arm's twin from recordings of it, with what stays unknown."""
+    config = parse(IdentifyCommand, "identify", identify.__doc__, arguments)
+    from adaptation.identification import IdentifyConfig, base_space
+    from adaptation.identification import identify as run
+    from adaptation.identification_report import report
+    from adaptation.joint_log import inspect, summary
+    from adaptation.log_files import find_logs, read_log
+    from sim.robot import load_robot
+
+    robot = load_robot(config.robot)
+    base = base_space(config.task, robot, config.rest)
+    logs = [read_log(p, config.joints or robot.joint_names, config.command_topic) for p in find_logs(config.logs)]
+    logs = [log.in_order(robot) for log in logs]
+    if config.degrees:
+        logs = [log.in_radians() for log in logs]
+    if config.common_start:
+        logs = [log.with_common_start() for log in logs]
+    print(summary([inspect(log, robot) for log in logs]))
+    settings = IdentifyConfig(
+        window=config.window,
+        held_out=config.held_out,
+        fit=config.fit,
+        gravity_compensation=config.gravity_compensation,
+        workers=config.workers,
+        seed=config.seed,
+    )
+    with stages(("fit",)) as progress:
+        found = run(robot, logs, settings, lambda share, text: progress("fit", share, text))
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    found.posterior.space(base, f"identified:{robot.name}").to_json(config.out)
+    figures = found.figures()
+    config.out.with_suffix(".report.json").write_text(json.dumps(figures, indent=1) + "\n")
+    config.out.with_suffix(".html").write_text(report(found))
+    known = sum(figures["known"].values())
+    print(
+        f"held-out motions {', '.join(found.judged_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "
+        f"{1e3 * figures['rmse_after']:.1f} mrad after; the 90 % band holds {100 * figures['coverage_90']:.0f} % of the "
+        f"samples\n{known} of {len(figures['known'])} parameters told by the logs"
+        + (f"; left out: {', '.join(found.left_out)}" if found.left_out else "")
+        + f"\n{config.out}, {config.out.with_suffix('.html').name}, {config.out.with_suffix('.report.json').name}"
+    )
+    return 0
+
+
+@dataclass(frozen=True)
+class DelaysCommand:
+    """Which bag, and where the timing goes."""
+
+    bag: Path
+    """A recording (.mcap or rosbag2 folder) with stamped joint states or pictures, or /policy/latency."""
+    out: Path | None = None
+    """Where the parameter space with the measured timing is written; none without it."""
+    base: Path | None = None
+    """Space whose timing is replaced, e.g. of 'sim2real identify'; the task's own by default."""
+    task: str = "reach"
+    """Task whose space is taken without --base."""
+    robot: str = "franka_panda"
+    """Arm whose space is taken without --base."""
+    rest: str = "full"
+    """Preset of everything else, without --base."""
+
+
+def delays(arguments: list[str]) -> int:
+    """Turn a recording's delays into the timing that training sees."""
+    config = parse(DelaysCommand, "delays", delays.__doc__, arguments)
+    from adaptation.delays import read_delays, timing_space
+    from adaptation.identification import base_space
+    from sim.parameters import ParameterSpace
+    from sim.robot import load_robot
+
+    found = read_delays(config.bag)
+    for delay in found:
+        print(
+            f"{delay.source}: {delay.count} messages every {1e3 * delay.period:.1f} ms, age {1e3 * delay.p50:.1f} ms "
+            f"({1e3 * delay.p05:.1f} to {1e3 * delay.p95:.1f}), {100 * delay.lost:.1f} % lost"
+        )
+        print("\n".join(delay.bars()))
+    if config.out is None:
+        return 0
+    if config.base is not None:
+        base = ParameterSpace.from_json(config.base)
+    else:
+        known = base_space(config.task, load_robot(config.robot), config.rest)
+        assert known is not None
+        base = known
+    space = timing_space(found, base)
+    space.to_json(config.out)
+    changed = [p.name for p in space.params if p != base[p.name]]
+    print(f"{config.out}: {', '.join(changed) or 'nothing'} as measured")
+    return 0
+
+
+def excite(arguments: list[str]) -> int:
+    """Write a safe motion that makes an arm's dynamics show."""
+    from adaptation.excitation import ExciteConfig
+    from adaptation.excitation import excite as run
+    from sim.robot import load_robot
+
+    @dataclass(frozen=True)
+    class ExciteCommand:
+        """Which arm moves, and how far."""
+
+        robot: str
+        """The arm: a registered name, or its description file."""
+        out: Path
+        """Where the motion is written (.npz: t, q, joint_names)."""
+        motion: ExciteConfig = field(default_factory=ExciteConfig)
+        """What the motion may do."""
+
+    config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
+    with stages(("motions",)) as progress:
+        found = run(load_robot(config.robot), config.motion, lambda share, text: progress("motions", share, text))
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    found.save(config.out)
+    print(
+        f"{config.out}: {found.t[-1]:.0f} s, {len(found.joint_names)} joints, {100 * found.scale:.0f} % of the wished "
+        f"reach; condition {found.condition:.0f} (median of those tried {found.condition_median:.0f}); nearest: "
+        f"{found.nearest}"
+    )
+    return 0
+
