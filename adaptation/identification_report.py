@@ -25,10 +25,10 @@ def report(found: Identification) -> str:
     f = found.figures()
     parts = [
         f"<h1>{escape(found.robot)}: what its own motion says about it</h1>",
-        f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about motions that the fit never saw: "
-        f"{escape(', '.join(found.judged_on))}, replayed open loop from their first sample to their last.</p>",
-        f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against {1e3 * f['rmse_before']:.1f} mrad before; the "
-        f"90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the measured samples. {found.candidates} candidates, "
+        f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about motions that the fit never "
+        f"saw: {escape(', '.join(found.judged_on))}, replayed open loop from their first sample to their last.</p>",
+        f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against "
+        f"{1e3 * f['rmse_before']:.1f} mrad before; the 90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the measured samples. {found.candidates} candidates, "
         f"{found.seconds:.0f} s, {found.steps_per_s:,.0f} simulator steps a second.</p>",
         "<h2>The recordings</h2>",
         *_recordings(found),
@@ -90,8 +90,8 @@ def _curves(found: Identification, judgement: Judgement, j: int) -> str:
     error = f"{1e3 * judgement.rmse_before[j]:.1f} → {1e3 * judgement.rmse_after[j]:.1f} mrad"
     return (
         f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{name}: {error}'>"
-        f"<polygon class='band' points='{band}'/>{lines}</svg><figcaption>{name}: {error}, {t[0]:.0f} to {t[-1]:.0f} s, "
-        f"{low:.2f} to {high:.2f} rad</figcaption></figure>"
+        f"<polygon class='band' points='{band}'/>{lines}</svg><figcaption>{name}: {error}, {t[0]:.0f} to {t[-1]:.0f} "
+        f"s, {low:.2f} to {high:.2f} rad</figcaption></figure>"
     )
 
 
@@ -108,7 +108,9 @@ def _intervals(found: Identification) -> str:
             continue
         known = post.known[param.name]
         low, high = interval[param.name]
-        green = f"<rect x='{200 * ends[i, 0]:.1f}' y='4' width='{200 * np.ptp(ends[i]):.1f}' height='8' fill='#0b6a5d'/>"
+        green = (
+            f"<rect x='{200 * ends[i, 0]:.1f}' y='4' width='{200 * np.ptp(ends[i]):.1f}' height='8' fill='#0b6a5d'/>"
+        )
         mark = f"<rect x='{200 * post.u[i] - 1:.1f}' y='1' width='2' height='14' fill='currentColor'/>"
         bar = f"<rect y='6' width='200' height='4' fill='#8886'/>{green + mark if known else ''}"
         value = f"{best[param.name]:.4g} {escape(param.unit)}" if known else "not told"
@@ -116,7 +118,8 @@ def _intervals(found: Identification) -> str:
             f"<tr><td>{escape(param.name)}</td><td><svg style='width:200px' viewBox='0 0 200 16'>{bar}</svg></td>"
             f"<td>{value}</td><td>{low:.4g} to {high:.4g}</td></tr>"
         )
-    return f"<table><tr><th>parameter</th><th>prior and posterior</th><th>best</th><th>90 %</th></tr>{''.join(rows)}</table>"
+    head = "<tr><th>parameter</th><th>prior and posterior</th><th>best</th><th>90 %</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
 
 
 def _pairs(pairs: Sequence[tuple[str, str, float]]) -> str:

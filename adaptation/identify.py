@@ -30,9 +30,9 @@ class FitConfig:
 
     screen: int = 64
     """Random candidates to begin with."""
-    evaluations: int = 400
+    evaluations: int = 560
     """Candidates that CMA-ES may try; 0 leaves it out."""
-    iterations: int = 12
+    iterations: int = 16
     """Most Jacobians that Gauss–Newton may compute."""
     seed: int = 0
     """Of everything random."""

@@ -138,7 +138,7 @@ def fit_inertial(model: pinocchio.Model, motion: Motion, pull: float = PULL, rou
     for _ in range(rounds):
         rows = (Y / sigma[None, :, None]).reshape(-1, 14 * n)
         target = (motion.tau / sigma).ravel()
-        R = np.linalg.qr(np.column_stack([rows, target]), mode="r")  # all that least squares needs of the samples
+        R = np.asarray(np.linalg.qr(np.column_stack([rows, target]), mode="r"))  # all that least squares needs
         A, b = R[:, :-1], R[:, -1]
         strength = pull * np.sqrt(len(target)) * 0.1
 

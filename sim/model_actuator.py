@@ -20,6 +20,7 @@ from sim.robot import RobotModel
 from sim.servo_model import ServoArm, SteppedArm
 from sim.world import World
 
+
 class ModelActuator(Actuator):
     """Servos with the terms of `sim.servo_model`, as `sim2real identify` finds them."""
 

@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adaptation.identify import FitConfig
 from sim2real.parsing import parse, stages
 
 
@@ -38,8 +37,10 @@ class IdentifyCommand:
     """Length of the windows that are fitted [s]."""
     held_out: float = 0.5
     """Share of the recordings that the fit never sees."""
-    fit: FitConfig = field(default_factory=FitConfig)
-    """How hard to look."""
+    evaluations: int = 560
+    """Candidates that CMA-ES may try; 0 leaves it out."""
+    iterations: int = 16
+    """Most Jacobians that Gauss–Newton may compute."""
     seed: int = 0
     """Of the split and of everything random."""
     workers: int = 2
@@ -52,6 +53,7 @@ def identify(arguments: list[str]) -> int:
     from adaptation.identification import IdentifyConfig, base_space
     from adaptation.identification import identify as run
     from adaptation.identification_report import report
+    from adaptation.identify import FitConfig
     from adaptation.joint_log import inspect, summary
     from adaptation.log_files import find_logs, read_log
     from sim.robot import load_robot
@@ -68,7 +70,7 @@ def identify(arguments: list[str]) -> int:
     settings = IdentifyConfig(
         window=config.window,
         held_out=config.held_out,
-        fit=config.fit,
+        fit=FitConfig(evaluations=config.evaluations, iterations=config.iterations, seed=config.seed),
         gravity_compensation=config.gravity_compensation,
         workers=config.workers,
         seed=config.seed,
@@ -83,8 +85,8 @@ def identify(arguments: list[str]) -> int:
     known = sum(figures["known"].values())
     print(
         f"held-out motions {', '.join(found.judged_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "
-        f"{1e3 * figures['rmse_after']:.1f} mrad after; the 90 % band holds {100 * figures['coverage_90']:.0f} % of the "
-        f"samples\n{known} of {len(figures['known'])} parameters told by the logs"
+        f"{1e3 * figures['rmse_after']:.1f} mrad after; the 90 % band holds {100 * figures['coverage_90']:.0f} % of "
+        f"the samples\n{known} of {len(figures['known'])} parameters told by the logs"
         + (f"; left out: {', '.join(found.left_out)}" if found.left_out else "")
         + f"\n{config.out}, {config.out.with_suffix('.html').name}, {config.out.with_suffix('.report.json').name}"
     )
@@ -167,4 +169,3 @@ def excite(arguments: list[str]) -> int:
         f"{found.nearest}"
     )
     return 0
-
