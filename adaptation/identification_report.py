@@ -27,8 +27,8 @@ def report(found: Identification) -> str:
         f"<h1>{escape(found.robot)}: what its own motion says about it</h1>",
         f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about motions that the fit never "
         f"saw: {escape(', '.join(found.judged_on))}, replayed open loop from their first sample to their last.</p>",
-        f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against "
-        f"{1e3 * f['rmse_before']:.1f} mrad before; the 90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the measured samples. {found.candidates} candidates, "
+        f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against {1e3 * f['rmse_before']:.1f} mrad before; "
+        f"the 90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the samples. {found.candidates} candidates, "
         f"{found.seconds:.0f} s, {found.steps_per_s:,.0f} simulator steps a second.</p>",
         "<h2>The recordings</h2>",
         *_recordings(found),
