@@ -45,11 +45,11 @@ class ModelActuator(Actuator):
     def _begin(self, world: World) -> None:
         self._stepped = SteppedArm(ServoArm.from_parameters(self._dynamics, self._p), self._motor)
         self._damping = world.joint_damping() + self._p["joint_damping"]  # PyBullet's, which the model's replaces
-        load = world.dynamics.load
-        mass = load.mass.copy()
-        mass[-1] += self._p["payload_mass"]
         # PyBullet cannot move a link's centre of mass: it is where it nominally is
-        self._bullet = ArmLoad(load.chain, mass, world.dynamics.nominal_load.com, load.inertia)
+        load = world.dynamics.load.centred_as(world.dynamics.nominal_load)
+        bodies = load.bodies.copy()
+        bodies[-1, 0] += self._p["payload_mass"]
+        self._bullet = ArmLoad(load.table, bodies)
         self._last = self._motor.copy()
 
     def _drive(self, target: list[float], opening: float) -> None:
