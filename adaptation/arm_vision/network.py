@@ -62,7 +62,15 @@ def vision_loss(network: ArmVision, views: ArmViews, rows: np.ndarray, logits: T
     return ((0.1 * entropy + offset) * inside).mean() + 0.5 * covered
 
 
-def fit(network: ArmVision, views: ArmViews, steps: int, batch: int, seed: int, peak: float = 3e-3) -> None:
+def fit(
+    network: ArmVision,
+    views: ArmViews,
+    steps: int,
+    batch: int,
+    seed: int,
+    peak: float = 3e-3,
+    place_steps: int = 1500,
+) -> None:
     """Train on labelled views: first to see, then to place."""
     rng = np.random.default_rng(seed)
     network.train()
@@ -74,10 +82,10 @@ def fit(network: ArmVision, views: ArmViews, steps: int, batch: int, seed: int, 
         _, logits, mask = _see(network, views.images[rows])
         descend(optimiser, vision_loss(network, views, rows, logits, mask), rate)
     network.eval()
-    fit_place(network, views, seed)
+    fit_place(network, views, seed, place_steps)
 
 
-def fit_place(network: ArmVision, views: ArmViews, seed: int, steps: int = 1500) -> None:
+def fit_place(network: ArmVision, views: ArmViews, seed: int, steps: int) -> None:
     """Teach the geometry with the landmarks that the network really sees in `views`."""
     points = landmarks(network, views.images)
     ee = torch.from_numpy(views.ee_pos)

@@ -55,7 +55,7 @@ def test_the_network_learns_to_see_the_arm(scene: ArmScene) -> None:
     torch.manual_seed(0)
     network = ArmVision(views.pixels.shape[1], 64, 88, channels=16)
     before = np.median(np.linalg.norm(predict(network, views.images)[0] - views.ee_pos, axis=1))
-    fit(network, views, steps=40, batch=16, seed=0)
+    fit(network, views, steps=40, batch=16, seed=0, place_steps=150)
     ee, mask = predict(network, views.images)
     after = np.median(np.linalg.norm(ee - views.ee_pos, axis=1))
     assert after < 0.4 * before
