@@ -22,6 +22,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from sensor_msgs.msg import JointState
 
+from evaluation.conduct import AT_RESET
 from evaluation.protocol_file import register_file
 from evaluation.session_report import deviations, read_session
 from evaluation.trials import Trial
@@ -98,17 +99,21 @@ def test_a_blinded_session_runs_unattended_and_is_reported(bundles, tmp_path, ca
     before_results = said.split("session 'lab'")[0]
     assert not re.search(r"\((right|near|wrong)\)", before_results), "a blinded session names letters only"
     session = read_session(out)
-    assert session.progress.counted == 3 * places
+    assert session.progress.left == 0
     schedule = session.folder.protocol.schedule()
     counted = {(t.policy, t.index): t for t in session.trials if not t.void}
-    assert set(counted) == {(t.policy, t.index) for t in schedule}
-    assert [(t.policy, t.index) for t in session.trials if not t.void] == [(t.policy, t.index) for t in schedule]
+    assert len(counted) + session.progress.excluded == 3 * places
+    turns = [(t.policy, t.index) for t in schedule if (t.policy, t.index) in counted]
+    assert [(t.policy, t.index) for t in session.trials if not t.void] == turns
     for planned in schedule:
-        trial = counted[planned.policy, planned.index]
+        trial = counted.get((planned.policy, planned.index))
+        if trial is None:
+            continue
         assert dict(trial.initial) == dict(planned.initial)
         assert trial.automatic == trial.success
         assert trial.operator is None
-        assert trial.latency.count > 5
+        if not trial.note:  # else the machine stalled three times, before there was anything to measure
+            assert trial.latency.count > 5
     rate = {r.policy: r.rate.estimate for r in session.results}
     assert rate["right"] >= 0.5
     assert rate["wrong"] == 0.0
@@ -180,8 +185,8 @@ def answerable(browser) -> bool:
 
 
 def judged(session) -> list[Trial]:
-    """Trials but those that a stall of the machine voided."""
-    return [t for t in session.trials if not STALE.search(t.void_reason)]
+    """Trials that an operator was asked about: all but those that a stall of the machine voided."""
+    return [t for t in session.trials if not (STALE.search(t.void_reason) or t.void_reason.startswith(AT_RESET))]
 
 
 def click(browser, button: str, timeout: float = 60.0) -> None:
@@ -207,8 +212,9 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
             click(browser, "start")
             until(browser, lambda b: not b.find_element(By.ID, "start").is_enabled(), "the start to be taken")
             if stop:
-                until(browser, lambda b: phase(b) == "running", "the arm to move")
-                browser.find_element(By.ID, "stop").click()
+                until(browser, lambda b: phase(b) == "running" or answerable(b), "the arm to move")
+                if phase(browser) == "running":
+                    browser.find_element(By.ID, "stop").click()
             until(browser, lambda b: phase(b) in ("judge", "prepare") and answerable(b), "the end of the trial")
         if verdict == "void":
             browser.find_element(By.ID, "note").send_keys("the cable caught")
@@ -235,9 +241,9 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
             browser.get(url)
             until(browser, lambda b: b.find_element(By.ID, "start").is_enabled(), "the session to go on")
             assert browser.find_element(By.ID, "trial").text == number
-            for _ in range(3 * places - 2):
+            while phase(browser) != "finished":
                 trial(browser, "failure" if len(verdicts) % 2 else "success")
-            until(browser, lambda b: phase(b) == "finished", "the end")
+                until(browser, lambda b: answerable(b) or phase(b) == "finished", "the next trial or the end")
         assert page.end() == 0, "".join(page.said)
     assert codes <= CODES
     assert len(codes) == 3
