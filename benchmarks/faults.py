@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import rclpy
 import tyro
+from lifecycle_msgs.msg import Transition
 from rich.console import Console
 from rich.table import Table
 from rosbags.rosbag2 import Reader
@@ -252,7 +253,7 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
     )
     ros.processes.append(policy)
     scene = Scene(ros, arm, gate, policy, bundle, folder, recorder)
-    ros.wait(lambda: np.abs(arm.q - HOME).max() > 0.1, "the arm to move", 40.0)
+    set_out(scene)
     sent: list[float] = []
 
     def count(until: float) -> None:
@@ -291,6 +292,19 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
         loss = (sent[-1] - sent[last]) if last >= 0 else sent[-1] - sent[0]
         good = good and loss < 1.0
     return good, stopped if fault.stops else float("nan"), loss, scene.words.strip(" |")
+
+
+def set_out(scene: Scene) -> None:
+    """Wait until the arm moves; a machine that stalled and made the policy give up before the fault is tried again."""
+    ros, until = scene.ros, time.monotonic() + 90.0
+    while np.abs(scene.arm.q - HOME).max() <= 0.1:
+        if time.monotonic() > until:
+            raise SystemExit(f"the arm does not set out: {scene.words}; is the machine too busy?")
+        if ros.gate_state["state"] == "stopped":
+            ros.trigger(topics.GATE_RESET)
+        if ros.policy_state["state"] == "inactive":
+            ros.change_state(Transition.TRANSITION_ACTIVATE)
+        time.sleep(0.1)
 
 
 def _each(flag: str, values: list[str]) -> list[str]:

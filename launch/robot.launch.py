@@ -34,6 +34,9 @@ def generate_launch_description():
             default_value="",
             description="camera=topic, comma-separated; empty: /camera/image_raw, or /<camera>/image_raw for several",
         ),
+        DeclareLaunchArgument(
+            "dry_run", default_value="", description="file of a confirmed dry run; given, no other bundle moves the arm"
+        ),
         DeclareLaunchArgument("shadow", default_value="true", description="run everything, move nothing"),
         DeclareLaunchArgument(
             "activate", default_value="false", description="set out at once; otherwise ros2 lifecycle set /policy_node"
@@ -87,6 +90,7 @@ def generate_launch_description():
                     "joint_states": joint_states,
                     "image_topics": ParameterValue(LaunchConfiguration("image_topics"), value_type=str),
                     "shadow": ParameterValue(LaunchConfiguration("shadow"), value_type=bool),
+                    "dry_run": ParameterValue(LaunchConfiguration("dry_run"), value_type=str),
                 },
             ),
             node(

@@ -12,6 +12,7 @@ import json
 import threading
 import time
 import traceback
+from pathlib import Path
 
 import cv2
 import rclpy
@@ -20,6 +21,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Float64MultiArray, String
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.dry_run import DryRunError, check_confirmed
 from policies.runtime import ControlLoop, LoopLimits, LoopStep, Pacer, RefusalError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm_inputs import ArmInputs, CameraTopics
@@ -37,6 +39,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 PARAMETERS = (
     Parameter("bundle", "", "path of the policy bundle, a folder or a zip"),
     Parameter("shadow", False, "publish what would be sent, move nothing"),
+    Parameter("dry_run", "", "file of a dry run that the operator confirmed; given, no other bundle moves the arm"),
     Parameter("autostart", False, "configure and activate at once; exit if that fails"),
     Parameter("state_age", 0.1, "greatest age of the joint state [s]"),
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
@@ -81,7 +84,7 @@ class PolicyNode(LifecycleNode):
         """Load and verify the bundle, compare it with the arm and the cameras."""
         try:
             self._configure()
-        except (SpecError, BundleError, RefusalError) as error:
+        except (SpecError, BundleError, RefusalError, DryRunError) as error:
             self._release()
             return self._refuse("unconfigured", str(error))
         self.reason = ""
@@ -154,6 +157,9 @@ class PolicyNode(LifecycleNode):
         bundle.check_parity()
         cameras = self._camera_topics(bundle)
         shadow = self._settings.flag("shadow")
+        dry_run = self._settings.text("dry_run")
+        if dry_run and not shadow:
+            check_confirmed(Path(dry_run), bundle)
         self._inputs = inputs = ArmInputs(
             self, bundle.robot, self._settings.text("joint_states"), cameras, heartbeat=not shadow
         )

@@ -12,7 +12,7 @@ from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
 from sim2real.gapping import gap
 from sim2real.identifying import delays, excite, identify
-from sim2real.nodes import play_camera, policy_node, record, safety_gate, virtual_arm
+from sim2real.nodes import dry_run, play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.training import train
 from sim2real.transferring import compare_transfer, transfer
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "virtual-arm": virtual_arm,
     "policy-node": policy_node,
     "safety-gate": safety_gate,
+    "dry-run": dry_run,
     "record": record,
     "play-camera": play_camera,
 }

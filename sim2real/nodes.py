@@ -40,6 +40,13 @@ def record(arguments: list[str]) -> int:
     return _start("record", record.__doc__, node.PARAMETERS, node.main, arguments)
 
 
+def dry_run(arguments: list[str]) -> int:
+    """Watch a policy in shadow mode, show what it would do, and keep that the operator agreed."""
+    from ros_nodes import dry_run as node
+
+    return _start("dry-run", dry_run.__doc__, node.PARAMETERS, node.main, arguments)
+
+
 def play_camera(arguments: list[str]) -> int:
     """Play recorded pictures as a camera topic, for the policy node in shadow mode."""
     from ros_nodes import camera_player as node
