@@ -238,10 +238,10 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
         ros.listen(String, topics.RECORDER_STATE)
         names = f"/numbers,{topics.JOINT_STATES},{topics.POLICY_STATE}"
         recorder = ros.start("recorder", out=recording, topics=names, stop_arm=True)
-        ros.wait(lambda: bool(ros.seen[topics.RECORDER_STATE]), "the recorder", 30.0)
-        ros.wait(lambda: numbers.get_subscription_count() > 0, "the recorder to listen", 30.0)
+        ros.wait(lambda: bool(ros.seen[topics.RECORDER_STATE]), "the recorder", 120.0)
+        ros.wait(lambda: numbers.get_subscription_count() > 0, "the recorder to listen", 120.0)
     gate = ros.start("safety_gate", bundle=bundle)
-    ros.wait(lambda: ros.gate_state["state"] == "ready", "gate ready", 30.0)
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "gate ready", 120.0)
     prefix = ["ip", "netns", "exec", "s2r"] if fault.apart else []
     given = [f"bundle:={bundle}", "autostart:=true", f"frame_age:={FRAME_AGE}", "wait:=20.0"]
     policy = subprocess.Popen(
@@ -296,7 +296,7 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
 
 def set_out(scene: Scene) -> None:
     """Wait until the arm moves; a machine that stalled and made the policy give up before the fault is tried again."""
-    ros, until = scene.ros, time.monotonic() + 90.0
+    ros, until = scene.ros, time.monotonic() + 120.0
     while np.abs(scene.arm.q - HOME).max() <= 0.1:
         if time.monotonic() > until:
             raise SystemExit(f"the arm does not set out: {scene.words}; is the machine too busy?")

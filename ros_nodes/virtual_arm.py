@@ -53,6 +53,7 @@ CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
 FAULTS = {
     "none": "all works",
     "camera_freeze": "the driver repeats its last picture, with fresh stamps",
+    "camera_black": "black pictures, with fresh stamps: the lens is covered",
     "camera_stop": "no more pictures",
     "camera_drop": "two pictures of three are lost",
     "joint_states_stop": "no more joint states",
@@ -257,7 +258,9 @@ class VirtualArmNode(Node):
             with self._lock:
                 snapshot = self._arm.snapshot()
             stamp = self._stamp()
-            if self._fault != "camera_freeze":
+            if self._fault == "camera_black":
+                pixels[:] = 0
+            elif self._fault != "camera_freeze":
                 pixels[:] = camera.take(snapshot, rng)
             delay = settings.delay + (DELAY_JUMP if self._fault == "delay_jump" else 0.0)
             self._ended.wait(max(0.0, exposure + delay - time.monotonic()))

@@ -167,6 +167,8 @@ def test_faults_on_request(ros: RosBench) -> None:
     assert len(frozen) >= 2
     assert frozen[0].data == frozen[-1].data
     assert seconds(frozen[0].header.stamp) < seconds(frozen[-1].header.stamp)
+    show("camera_black")
+    ros.wait(lambda: bool(arm.images) and not any(arm.images[-1].data), "a black picture")
     show("joint_states_nan")
     ros.wait(lambda: arm.joints and np.isnan(arm.joints[-1].position).any(), "NaN")
     show("delay_jump", settle=0.8)
