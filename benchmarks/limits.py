@@ -199,7 +199,7 @@ def through_peer(robot: RobotModel, judge: Judge, rng, commands: int) -> None:
 def main(arguments: Arguments) -> None:
     """Feed and print."""
     total = 9_000 if arguments.quick else arguments.commands
-    each = max(BLOCK, total // (2 * len(ROBOTS)))
+    each = BLOCK * -(-total // (2 * len(ROBOTS) * BLOCK))  # whole blocks, at least as many as asked for
     console = Console(width=130)
     console.print(
         f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, seed {arguments.seed}"

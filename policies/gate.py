@@ -23,6 +23,9 @@ HOLD_TOLERANCE = 0.02
 REST_SPEED = 0.2
 """Measured joint speed below which the arm counts as at rest, noise included [rad/s]."""
 
+MOST_REPLACED = 20
+"""Commands between two ticks that are looked at though a newer one came; a flood beyond that is not kept."""
+
 
 @dataclass(frozen=True)
 class GateReport:
@@ -64,6 +67,7 @@ class SafetyGate:
         self._lock = threading.Lock()
         self._state: RobotState | None = None
         self._command: Command | None = None
+        self._replaced: list[Command] = []  # since the last tick: not followed, but looked at
         self._source = ""
         self._heartbeat = -np.inf
         self._e_stop = False
@@ -98,6 +102,8 @@ class SafetyGate:
                 names = f"'{self._source}' and '{source}'"
                 self._stop_requests.append(("two_policies", f"two policies command at once: {names}; deactivate one"))
                 return
+            if self._command is not None and len(self._replaced) < MOST_REPLACED:
+                self._replaced.append(self._command)
             self._command, self._source = Command(np.array(q, np.float64), now), source
 
     def on_release(self, source: str = "") -> None:
@@ -159,7 +165,10 @@ class SafetyGate:
         """Advance by one period; return the setpoint to send, or None where nothing is to be sent."""
         with self._lock:
             requests, self._stop_requests = self._stop_requests, []
+            replaced, self._replaced = self._replaced, []
             if self._mode in ("moving", "stopping"):
+                for command in replaced:
+                    self._filter.inspect(command, now)
                 return self._tick_moving(requests, now)
             if requests and self._mode != "stopped":
                 key, reason = requests[0]

@@ -199,6 +199,11 @@ class SafetyFilter:
         self.counts.update(reasons)
         return self._setpoint(tuple(reasons))
 
+    def inspect(self, command: Command, now: float) -> None:
+        """Stop for good if `command`, which a newer one has replaced before it was followed, cannot be meant."""
+        if not self.fault and self._q is not None and command is not self._command:
+            self._check_command(Command(command.q, now), now)
+
     def _check_state(self, state: RobotState | None, now: float) -> None:
         if state is None:
             self.stop("state_missing", "joint state: none received; is the arm's driver running?")

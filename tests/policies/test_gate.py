@@ -247,3 +247,14 @@ def test_controller_that_goes_away_stops_the_gate(moving):
     moving.run(0.5)
     assert moving.state == "stopped"
     assert "no controller listens any more" in moving.reason
+
+
+def test_a_command_that_cannot_be_meant_stops_even_when_a_newer_one_follows_at_once(moving):
+    """Two commands between two ticks: the first is never followed, but it says that something is wrong."""
+    moving.gate.on_command(moving.q + 4.0, moving.now)
+    moving.gate.on_command(moving.q, moving.now)
+    moving.target = None
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    assert "rad from the" in moving.reason
+    assert moving.gate.report.counts["command_jump"] == 1
