@@ -2,8 +2,8 @@
 
 The covariance is Gauss–Newton's with the likelihood tempered by the errors' autocorrelation (neighbouring samples
 of one motion are one piece of evidence, not hundreds), widened to the sandwich over windows where that is larger
-(White, Econometrica 1982: valid for a model that is wrong), and widened by factors measured on synthetic arms
-whose truth was known. What the data cannot tell stays at its prior.
+(White, Econometrica 1982: valid for a model that is wrong), and widened by a factor: a measured one where `WIDENING`
+has it, else a cautious one that no measurement backs yet. What the data cannot tell stays at its prior.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN = 0.75
 WIDENING: dict[str, float] = {}
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate`."""
 DEFAULT_WIDENING = 2.0
-"""For terms that were not calibrated."""
+"""For terms that were not calibrated: a guess, to be replaced by the command above."""
 
 
 @dataclass(frozen=True)
