@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sim2real.parsing import parse, stages
@@ -141,26 +141,48 @@ def delays(arguments: list[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class ExciteCommand:
+    """Which arm moves, and how far."""
+
+    robot: str
+    """The arm: a registered name, or its description file."""
+    out: Path
+    """Where the motion is written (.npz: t, q, joint_names)."""
+    duration: float = 40.0
+    """Length [s]."""
+    rate_hz: float = 100.0
+    """Commands a second."""
+    reach: float = 0.6
+    """Largest excursion from home [rad]."""
+    share: float = 0.4
+    """Share of the speed and acceleration limits that the motion may use."""
+    tries: int = 30
+    """Motions that are compared."""
+    table: bool = True
+    """Whether the arm stands on a table (the base's plane) that it must not touch."""
+    seed: int = 0
+    """Of everything random."""
+
+
 def excite(arguments: list[str]) -> int:
     """Write a safe motion that makes an arm's dynamics show."""
+    config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
     from adaptation.excitation import ExciteConfig
     from adaptation.excitation import excite as run
     from sim.robot import load_robot
 
-    @dataclass(frozen=True)
-    class ExciteCommand:
-        """Which arm moves, and how far."""
-
-        robot: str
-        """The arm: a registered name, or its description file."""
-        out: Path
-        """Where the motion is written (.npz: t, q, joint_names)."""
-        motion: ExciteConfig = field(default_factory=ExciteConfig)
-        """What the motion may do."""
-
-    config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
+    motion = ExciteConfig(
+        duration=config.duration,
+        rate_hz=config.rate_hz,
+        reach=config.reach,
+        share=config.share,
+        tries=config.tries,
+        table=config.table,
+        seed=config.seed,
+    )
     with stages(("motions",)) as progress:
-        found = run(load_robot(config.robot), config.motion, lambda share, text: progress("motions", share, text))
+        found = run(load_robot(config.robot), motion, lambda share, text: progress("motions", share, text))
     config.out.parent.mkdir(parents=True, exist_ok=True)
     found.save(config.out)
     print(

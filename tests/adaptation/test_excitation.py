@@ -78,6 +78,15 @@ def test_wishes_that_make_no_sense_are_refused(wrong, said):
         excite(ROBOT, replace(CONFIG, **wrong))
 
 
+def test_the_command_writes_a_motion(tmp_path, capsys):
+    out = tmp_path / "motion.npz"
+    assert main(["excite", "--robot", "xarm6", "--out", str(out), "--tries", "2", "--duration", "25"]) == 0
+    assert "condition" in capsys.readouterr().out
+    with np.load(out) as motion:
+        assert motion["q"].shape == (len(motion["t"]), 6)
+        assert tuple(motion["joint_names"]) == ROBOT.joint_names
+
+
 def write_bag(path, ages, stamp_offset=0.0, drop=()):
     """Joint states at 100 Hz that reach the recorder `ages` [s] after their stamp."""
     from rosbags.rosbag2 import StoragePlugin, Writer
