@@ -168,6 +168,10 @@ class StateRun:
 
     def learn(self) -> Learned:
         """Go through the rounds that are left."""
+        with open_arms(self._make, self._config.recipe.envs, self._config.workers) as arms:
+            return self._learn(arms)
+
+    def _learn(self, arms: ArmVectorEnv) -> Learned:
         config, recipe = self._config, self._config.recipe
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
@@ -189,30 +193,26 @@ class StateRun:
         hold_steps = max(1, round(hold * self._env.action_spec.rate_hz))
         names = self._make.names()
         for round_ in range(done, recipe.rounds):
-            # fresh worlds: PyBullet keeps some 1e-4 rad/s of an arm's past through a reset, too much for a resumed
-            # run to be the same
-            with open_arms(self._make, recipe.envs, config.workers) as arms:
-                report = partial(self._report, round_)
-                records = collect(
-                    arms, network, recipe, round_, config.seed, hold_steps, partial(report, 0.0, "collect"), names
-                )
-                if round_ == 0:
-                    network.fit_normaliser(row_of(network, records))
-                    restraint = self._start.network(network, records)
-                self._folder.save_round(round_, records)
-                parts.append(records)
-                told, everything = partial(report, 0.5, "fit"), joined(parts)
-                loss = fit(network, optimiser, everything, recipe, round_, config.seed, told, restraint)
-                rate, low, high = NEVER, NEVER, NEVER
-                if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
-                    found = judge(as_policy(network), arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
-                    rate, low, high = found.success, found.low, found.high
-                    if rate >= best["success"]:  # of equals the later one: it has seen more
-                        best = {"success": rate, "round": round_, "network": _copy(network)}
-                spent["cpu_seconds"] += worker_seconds(arms)
+            report = partial(self._report, round_)
+            records = collect(
+                arms, network, recipe, round_, config.seed, hold_steps, partial(report, 0.0, "collect"), names
+            )
+            if round_ == 0:
+                network.fit_normaliser(row_of(network, records))
+                restraint = self._start.network(network, records)
+            self._folder.save_round(round_, records)
+            parts.append(records)
+            told, everything = partial(report, 0.5, "fit"), joined(parts)
+            loss = fit(network, optimiser, everything, recipe, round_, config.seed, told, restraint)
+            rate, low, high = NEVER, NEVER, NEVER
+            if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
+                found = judge(as_policy(network), arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
+                rate, low, high = found.success, found.low, found.high
+                if rate >= best["success"]:  # of equals the later one: it has seen more
+                    best = {"success": rate, "round": round_, "network": _copy(network)}
             now = {
                 "seconds": spent["seconds"] + time.monotonic() - began,
-                "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began,
+                "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began + worker_seconds(arms),
             }
             rows.append(
                 {
@@ -243,12 +243,12 @@ class StateRun:
     def finish(self) -> PolicyBundle:
         """Learn, judge what was best, and pack it."""
         config, recipe = self._config, self._config.recipe
-        learned = self.learn()
-        network, parts, rows, best = learned.network, learned.parts, learned.rows, learned.best
-        self._progress("judge", 0.0, "")
-        last_weights = _copy(network)
-        network.load_state_dict(best["network"])
         with open_arms(self._make, recipe.envs, config.workers) as arms:
+            learned = self._learn(arms)
+            network, parts, rows, best = learned.network, learned.parts, learned.rows, learned.best
+            self._progress("judge", 0.0, "")
+            last_weights = _copy(network)
+            network.load_state_dict(best["network"])
             judgement = judge(as_policy(network), arms, self._make, config.judge_episodes, JUDGE_SEEDS)
         self._progress("judge", 1.0, f"success {judgement}")
         metrics = {
