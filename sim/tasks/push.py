@@ -25,7 +25,7 @@ FINGERTIP = 0.012
 class Push(Task):
     """Success: the cube's centre within 3 cm of the mark's, for 0.5 s.
 
-    It stays a box under `full`: the fingers tip one upright cylinder in five over.
+    It stays a box under `full`: the fingers tip upright cylinders over.
     """
 
     name = "push"
