@@ -20,6 +20,8 @@ TOLERANCE = 0.03
 MARK = 0.05
 FINGERTIP = 0.012
 """Half the width of the closed fingers [m]."""
+FUNNEL = 0.04
+"""How far beside the point behind the cube the expert is still up [m]; nearer it comes down in proportion."""
 
 
 class Push(Task):
@@ -126,9 +128,9 @@ class Push(Task):
             step = ahead * speed + side * 1.5 * drift
             return move(self.action, np.array([*step, position[2] - scene.ee_pos[2]]), limit=0.5)
         behind = self._behind(position) - scene.ee_pos
-        if float(np.hypot(*behind[:2])) < 0.012:
-            return move(self.action, behind)
-        up = position[2] + self._half + 0.05 - scene.ee_pos[2]
-        if up > 0.025:  # beside the cube: up first
-            return move(self.action, np.array([0.0, 0.0, up]))
-        return move(self.action, np.array([*behind[:2], up]))
+        # A funnel over the point behind the cube, without a switch: at one, what imitates the expert hovers
+        aside = float(np.hypot(*behind[:2]))
+        height = (self._half + 0.05) * float(np.clip((aside - 0.008) / FUNNEL, 0.0, 1.0))
+        up = position[2] + height - scene.ee_pos[2]
+        share = float(np.clip((0.04 - up) / 0.02, 0.0, 1.0))  # beside the cube: up first
+        return move(self.action, np.array([*(share * behind[:2]), up]))
