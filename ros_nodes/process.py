@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import ctypes
 import gc
 import os
 import signal
@@ -26,9 +27,13 @@ except ImportError:  # Humble
 REALTIME_PRIORITY = 20
 """Of SCHED_FIFO's 1 to 99: ahead of everything ordinary, behind the kernel's and a driver's own threads."""
 
+LARGEST_KEPT = 32 << 20
+"""Memory blocks up to this size are kept when they are freed, for the next picture [bytes]; glibc takes no more."""
+
 
 def start(args: list[str] | None = None) -> threading.Event:
     """Initialise rclpy; return the event that SIGINT and SIGTERM set."""
+    keep_memory()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,6 +41,20 @@ def start(args: list[str] | None = None) -> threading.Event:
         # main thread holds that lock, or when a second signal comes during the first
         signal.signal(number, lambda *_: _thread.start_new_thread(ended.set, ()))
     return ended
+
+
+def keep_memory() -> bool:
+    """Let the C library keep what it frees instead of handing it back; return whether it does.
+
+    A picture passes through several buffers of its size. Each was mapped anew, page fault by page fault: 0.8 ms of
+    the 1.9 ms that a 640 × 480 picture took from one process to the other.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return False
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT) and mallopt(M_TRIM_THRESHOLD, 8 * LARGEST_KEPT))
 
 
 def make_executor(*nodes: Node) -> Executor:
