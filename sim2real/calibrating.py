@@ -15,9 +15,12 @@ class IntrinsicsConfig:
     """Calibrate a lens from images of a board."""
 
     images: Path
-    """Folder of images of the board, at different angles and places in the picture."""
+    """Images of the board, at different angles and places in the picture: a folder, or a ROS 2 recording (.mcap, or
+    a rosbag2 folder)."""
     out: Path
     """Where the camera is written, JSON."""
+    topic: str | None = None
+    """Topic of the pictures in a recording; may be left out where only one has any."""
     board: str = "chessboard"
     """chessboard, charuco or apriltag."""
     rows: int = 6
@@ -37,13 +40,17 @@ class HandEyeConfig:
     """Find where a camera is mounted, from images of a board and the arm's poses."""
 
     images: Path
-    """Folder of images of the board."""
-    poses: Path
-    """JSON with "frames": a list of {"file", "T_base_ee" (4 × 4) or "q"}, one an image."""
+    """Images of the board: a folder, or a ROS 2 recording (.mcap, or a rosbag2 folder), of which one picture is taken
+    of every rest of the arm."""
     camera: Path
     """Camera with its intrinsics, as 'calibrate intrinsics' wrote it."""
     out: Path
     """Where the camera with its pose is written, JSON."""
+    poses: Path | None = None
+    """JSON with "frames": a list of {"file", "T_base_ee" (4 × 4) or "q"}, one an image; a recording has its own, on
+    /joint_states."""
+    topic: str | None = None
+    """Topic of the pictures in a recording; may be left out where only one has any."""
     mount: str = "hand"
     """hand: the camera is on the hand and the board stands still; base: the board is on the hand."""
     robot: str = "franka_panda"
@@ -65,13 +72,16 @@ class RefineConfig:
     """Refine where a fixed camera stands from the arm's outline; needs no board."""
 
     images: Path
-    """Folder of images of the moving arm."""
-    poses: Path
-    """JSON with "frames": a list of {"file", "q", "t"}, in the order of time."""
+    """Images of the moving arm: a folder, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     camera: Path
     """Camera with intrinsics and a rough T_base_camera, a few centimetres and degrees off at most."""
     out: Path
     """Where the refined camera is written, JSON."""
+    poses: Path | None = None
+    """JSON with "frames": a list of {"file", "q", "t"}, in the order of time; a recording has its own, on
+    /joint_states."""
+    topic: str | None = None
+    """Topic of the pictures in a recording; may be left out where only one has any."""
     robot: str = "franka_panda"
     """The arm in the images."""
     ignore: tuple[str, ...] = ()
@@ -97,11 +107,15 @@ def calibrate(arguments: list[str]) -> int:
 
 
 def _intrinsics(config: IntrinsicsConfig) -> None:
-    from adaptation.calibration.boards import Board, find_board
+    from adaptation.calibration.bags import is_bag, read_bag
+    from adaptation.calibration.boards import Board, find_board_in, read_pictures
     from adaptation.calibration.intrinsics import calibrate_intrinsics
 
     board = Board(config.board, config.rows, config.columns, config.square, config.marker)
-    sightings = find_board(config.images, board)
+    _expect_bag_for_topic(config.images, config.topic)
+    bag = is_bag(config.images)
+    pictures = read_bag(config.images, config.topic).pictures if bag else read_pictures(config.images)
+    sightings = find_board_in(pictures, board, str(config.images))
     found = calibrate_intrinsics(sightings, config.name)
     _table("view", ["residual [px]"], [(view, f"{px:.3f}") for view, px in found.view_px.items()])
     if sightings.without:
@@ -119,21 +133,28 @@ def _intrinsics(config: IntrinsicsConfig) -> None:
 def _hand_eye(config: HandEyeConfig) -> None:
     import numpy as np
 
-    from adaptation.calibration.boards import Board, CalibrationError, find_board
+    from adaptation.calibration.bags import read_bag
+    from adaptation.calibration.boards import Board, CalibrationError, find_board_in, read_pictures
     from adaptation.calibration.hand_eye import calibrate_hand_eye, held_out_error
     from adaptation.calibration.recordings import arm_poses, read_camera, read_frames
     from sim.robot import load_robot
 
     camera = read_camera(config.camera)
-    frames = read_frames(config.poses)
+    robot = load_robot(config.robot)
     board = Board(config.board, config.rows, config.columns, config.square, config.marker)
-    sightings = find_board(config.images, board)
+    if _check_source(config):
+        taken = read_bag(config.images, config.topic, joints=True, at_rest=True)
+        pictures, frames = taken.pictures, taken.frames(robot.joint_names)
+    else:
+        assert config.poses is not None
+        pictures, frames = read_pictures(config.images), read_frames(config.poses)
+    sightings = find_board_in(pictures, board, str(config.images))
     if (sightings.height, sightings.width) != (camera.height, camera.width):
         raise CalibrationError(
             f"images are {sightings.height} × {sightings.width}, camera '{camera.name}' takes "
             f"{camera.height} × {camera.width}"
         )
-    T_base_ee = arm_poses(frames, [view.name for view in sightings.views], load_robot(config.robot))
+    T_base_ee = arm_poses(frames, [view.name for view in sightings.views], robot)
     results = calibrate_hand_eye(sightings.views, T_base_ee, camera, config.mount)
     ahead = held_out_error(sightings.views, T_base_ee, camera, config.mount) if len(sightings.views) > 4 else {}
     rows = []
@@ -152,15 +173,24 @@ def _hand_eye(config: HandEyeConfig) -> None:
 
 
 def _refine(config: RefineConfig) -> None:
+    import cv2
     import numpy as np
 
-    from adaptation.calibration.recordings import read_camera, read_frames, read_recording
+    from adaptation.calibration.bags import read_bag
+    from adaptation.calibration.recordings import as_recording, read_camera, read_frames, read_recording
     from adaptation.calibration.refine import ArmOutline, refine
     from sim.robot import load_robot
 
     camera = read_camera(config.camera)
-    recording = read_recording(config.images, read_frames(config.poses))
-    found = refine(recording, ArmOutline(load_robot(config.robot), config.ignore), camera)
+    robot = load_robot(config.robot)
+    if _check_source(config):
+        taken = read_bag(config.images, config.topic, joints=True)
+        grey = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in taken.pictures.values()]
+        recording = as_recording(grey, taken.frames(robot.joint_names))
+    else:
+        assert config.poses is not None
+        recording = read_recording(config.images, read_frames(config.poses))
+    found = refine(recording, ArmOutline(robot, config.ignore), camera)
     rows = [(str(i), f"{px:.2f}") for i, px in enumerate(found.frame_px)]
     _table("held-out frame", ["outline to edge [px], median"], rows)
     print(
@@ -171,6 +201,33 @@ def _refine(config: RefineConfig) -> None:
     if not found.after_px < found.before_px:
         raise ValueError("the refined pose fits frames that were held out no better: nothing written")
     _write(config.out, found.camera)
+
+
+def _check_source(config: HandEyeConfig | RefineConfig) -> bool:
+    """Tell whether the images come from a recording; refuse poses beside one, and a folder without any."""
+    from adaptation.calibration.bags import is_bag
+    from adaptation.calibration.boards import CalibrationError
+
+    _expect_bag_for_topic(config.images, config.topic)
+    bag = is_bag(config.images)
+    if bag and config.poses is not None:
+        raise CalibrationError(
+            f"--poses '{config.poses}' names image files, but '{config.images}' is a recording, and its joint states "
+            "say where the arm was; leave --poses out"
+        )
+    if not bag and config.poses is None:
+        raise CalibrationError(f"'{config.images}' is a folder of images; say where the arm was at each with --poses")
+    return bag
+
+
+def _expect_bag_for_topic(images: Path, topic: str | None) -> None:
+    from adaptation.calibration.bags import is_bag
+    from adaptation.calibration.boards import CalibrationError
+
+    if topic is not None and not is_bag(images):
+        raise CalibrationError(
+            f"--topic {topic}: '{images}' is no ROS 2 recording (.mcap, or a folder with metadata.yaml)"
+        )
 
 
 _KINDS: dict[str, tuple[type, Callable]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,14 +87,22 @@ def find_board(folder: Path | str, board: Board) -> Sightings:
         CalibrationError: if there is no image, one cannot be read, sizes differ, all images are the same,
             or none shows the board.
     """
-    pictures = read_pictures(Path(folder))
+    return find_board_in(read_pictures(Path(folder)), board, str(folder))
+
+
+def find_board_in(pictures: Mapping[str, np.ndarray], board: Board, source: str) -> Sightings:
+    """Look for `board` in every picture (H, W, 3) BGR uint8; `source` is where they come from, as errors name it.
+
+    Raises:
+        CalibrationError: if sizes differ, all pictures are the same, or none shows the board.
+    """
     sizes = {image.shape[:2] for image in pictures.values()}
     if len(sizes) > 1:
         named = {size: next(n for n, image in pictures.items() if image.shape[:2] == size) for size in sorted(sizes)}
         listed = ", ".join(f"{n} is {h} × {w}" for (h, w), n in named.items())
-        raise CalibrationError(f"images in {folder} differ in size ({listed}); give those of one camera and one mode")
+        raise CalibrationError(f"images in {source} differ in size ({listed}); give those of one camera and one mode")
     if len(pictures) > 1 and len({image.tobytes() for image in pictures.values()}) == 1:
-        raise CalibrationError(f"all {len(pictures)} images in {folder} are the same; did the camera freeze?")
+        raise CalibrationError(f"all {len(pictures)} images in {source} are the same; did the camera freeze?")
     views, without = [], []
     for name, image in pictures.items():
         found = board.detect(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
@@ -104,7 +112,7 @@ def find_board(folder: Path | str, board: Board) -> Sightings:
             views.append(View(name, *found))
     if not views:
         raise CalibrationError(
-            f"none of the {len(pictures)} images in {folder} shows a {board.kind} of {board.rows} × {board.columns}; "
+            f"none of the {len(pictures)} images in {source} shows a {board.kind} of {board.rows} × {board.columns}; "
             "are rows and columns counted as the board's kind counts them?"
         )
     (height, width) = sizes.pop()

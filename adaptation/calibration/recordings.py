@@ -82,11 +82,21 @@ def read_recording(folder: Path, frames: Sequence[dict]) -> Recording:
         image = cv2.imread(str(Path(folder) / frame["file"]), cv2.IMREAD_GRAYSCALE)
         if image is None:
             raise CalibrationError(f"image {Path(folder) / frame['file']} is missing or damaged")
-        if images and image.shape != images[0].shape:
+        images.append(image)
+    return as_recording(images, frames)
+
+
+def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> Recording:
+    """Put grey images (H, W) uint8 and the joints of `frames` together.
+
+    Raises:
+        CalibrationError: if an image is of another size, or a frame has no q or t.
+    """
+    for image, frame in zip(images, frames):
+        if image.shape != images[0].shape:
             raise CalibrationError(f"image {frame['file']} is {image.shape}, the first is {images[0].shape}")
         if "q" not in frame or "t" not in frame:
             raise CalibrationError(f"image {frame['file']}: its frame has no q or no t")
-        images.append(image)
     q = [np.asarray(frame["q"], float) for frame in frames]
     if len({each.shape for each in q}) > 1:
         raise CalibrationError(f"frames have different numbers of joints: {sorted({len(each) for each in q})}")

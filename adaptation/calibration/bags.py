@@ -1,0 +1,188 @@
+"""Pictures of one camera, and the joint positions at each, from a ROS 2 recording.
+
+A recording holds far more pictures than a calibration needs, most of them alike. For a lens, and for an arm that is
+followed as it moves, some evenly spread in time are taken; for a mount one of every rest, where neither blur nor a
+late joint reading matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from adaptation.calibration.boards import CalibrationError
+
+STATE_TYPE = "sensor_msgs/msg/JointState"
+PLAIN, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+MOST = 60
+"""Pictures that are taken of a recording at most."""
+STILL = 2e-3
+"""[rad] an arm at rest has no joint that moves further than this within `REST`."""
+REST = 0.3
+"""[s] about a picture in which the arm must be at rest."""
+TO_BGR: dict[str, tuple[int, int | None]] = {
+    "bgr8": (3, None),
+    "rgb8": (3, cv2.COLOR_RGB2BGR),
+    "bgra8": (4, cv2.COLOR_BGRA2BGR),
+    "rgba8": (4, cv2.COLOR_RGBA2BGR),
+    "mono8": (1, cv2.COLOR_GRAY2BGR),
+}
+"""Encodings that are understood: channels, and OpenCV's conversion to BGR."""
+
+
+@dataclass(frozen=True, eq=False)
+class BagPictures:
+    """What was taken from a recording."""
+
+    pictures: dict[str, np.ndarray]
+    """(H, W, 3) BGR uint8 by name, which is the picture's number on its topic."""
+    t: np.ndarray
+    """(N,) when each was taken [s]."""
+    joint_names: tuple[str, ...]
+    """Joints as the recording names them; none where joint states were not asked for."""
+    q: np.ndarray
+    """(N, n) their positions at each picture [rad]."""
+
+    def frames(self, joint_names: Sequence[str]) -> list[dict]:
+        """List the pictures with `q` in the order of `joint_names` and `t`, as `read_frames` does.
+
+        Raises:
+            CalibrationError: naming a joint that was not recorded.
+        """
+        missing = [name for name in joint_names if name not in self.joint_names]
+        if missing:
+            raise CalibrationError(f"joint '{missing[0]}' was not recorded; there are {', '.join(self.joint_names)}")
+        columns = [self.joint_names.index(name) for name in joint_names]
+        return [
+            {"file": name, "q": q.tolist(), "t": float(t)}
+            for name, q, t in zip(self.pictures, self.q[:, columns], self.t)
+        ]
+
+
+def is_bag(path: Path) -> bool:
+    """Tell a recording from a folder of images."""
+    return path.suffix == ".mcap" or (path / "metadata.yaml").is_file()
+
+
+def read_bag(path: Path, topic: str | None, joints: bool = False, at_rest: bool = False) -> BagPictures:
+    """Take pictures from a recording.
+
+    Args:
+        path: `.mcap`, or the folder of a rosbag2 recording.
+        topic: of the pictures, plain or compressed; may be left out where only one has any.
+        joints: the arm's joint states are read, too, and only pictures between the first and the last are taken.
+        at_rest: one picture of every rest of the arm, rather than some evenly spread; needs `joints`.
+
+    Raises:
+        CalibrationError: if the recording cannot be read, lacks the topic, or holds pictures of no known encoding.
+    """
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.typesys import Stores, get_typestore
+
+    try:
+        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+            kinds = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+            topic = _picture_topic(path, kinds, topic)
+            seen = [c for c in reader.connections if c.topic == topic]
+            t = np.array([_time(reader.deserialize(raw, c.msgtype), ns) for c, ns, raw in reader.messages(seen)])
+            names, t_state, states = _joint_states(path, reader, kinds) if joints else ((), np.zeros(0), np.zeros(0))
+            chosen = _rests(t, t_state, states) if at_rest else _spread(t, t_state)
+            if not len(chosen):
+                wanted = f"in a rest of {REST} s and more" if at_rest else "while joint states were recorded"
+                raise CalibrationError(f"bag '{path}': none of the {len(t)} pictures on {topic} was taken {wanted}")
+            pictures, wanted_rows = {}, set(chosen.tolist())
+            for i, (connection, _, raw) in enumerate(reader.messages(seen)):
+                if i in wanted_rows:
+                    message = reader.deserialize(raw, connection.msgtype)
+                    pictures[f"{topic}#{i}"] = DECODERS[connection.msgtype](message, f"bag '{path}': {topic}#{i}")
+    except (AnyReaderError, OSError) as error:
+        raise CalibrationError(f"bag '{path}' cannot be read: {error}") from None
+    q = np.stack([np.interp(t[chosen], t_state, column) for column in states.T], 1) if joints else np.zeros((0, 0))
+    return BagPictures(pictures, t[chosen], names, q)
+
+
+def _picture_topic(path: Path, kinds: dict[str, str], wanted: str | None) -> str:
+    having = [topic for topic, kind in kinds.items() if kind in DECODERS]
+    listed = ", ".join(having) or f"none; it holds {', '.join(kinds) or 'nothing'}"
+    if wanted is None and len(having) == 1:
+        return having[0]
+    if wanted is None:
+        raise CalibrationError(f"bag '{path}': name the pictures with --topic; topics with pictures are {listed}")
+    if wanted not in having:
+        raise CalibrationError(f"bag '{path}': no pictures on '{wanted}'; topics with pictures are {listed}")
+    return wanted
+
+
+def _joint_states(path: Path, reader: Any, kinds: dict[str, str]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    topics = [topic for topic, kind in kinds.items() if kind == STATE_TYPE]
+    topic = "/joint_states" if "/joint_states" in topics else topics[0] if len(topics) == 1 else None
+    if topic is None:
+        raise CalibrationError(
+            f"bag '{path}': no /joint_states ({STATE_TYPE}) that say where the arm was; its topics are "
+            f"{', '.join(kinds)}; give --poses"
+        )
+    names: tuple[str, ...] = ()
+    t, rows = [], []
+    for connection, nanoseconds, raw in reader.messages([c for c in reader.connections if c.topic == topic]):
+        message = reader.deserialize(raw, connection.msgtype)
+        names = names or tuple(message.name)
+        if tuple(message.name) == names and np.isfinite(message.position).all():  # others are another device's
+            t.append(_time(message, nanoseconds))
+            rows.append(np.array(message.position, float))
+    order = np.argsort(t, kind="stable")
+    return names, np.array(t)[order], np.array(rows)[order]
+
+
+def _spread(t: np.ndarray, t_state: np.ndarray) -> np.ndarray:
+    rows = np.arange(len(t))
+    if len(t_state):
+        rows = rows[(t >= t_state[0]) & (t <= t_state[-1])]
+    return rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
+
+
+def _rests(t: np.ndarray, t_state: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Return the middle picture of every rest; between two of them the arm has moved."""
+    still = np.zeros(len(t), bool)
+    for i, at in enumerate(t):
+        first, last = np.searchsorted(t_state, [at - REST / 2, at + REST / 2])
+        inside = t_state[0] <= at - REST / 2 and at + REST / 2 <= t_state[-1] and last > first
+        still[i] = inside and np.ptp(q[first:last], axis=0).max() < STILL
+    starts = np.flatnonzero(np.diff(np.r_[0, still.astype(int)]) == 1)
+    ends = np.flatnonzero(np.diff(np.r_[still.astype(int), 0]) == -1)
+    return (starts + ends) // 2
+
+
+def _time(message: Any, received: int) -> float:
+    stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+    return float(stamp if stamp > 0 else 1e-9 * received)
+
+
+def _plain(message: Any, what: str) -> np.ndarray:
+    if message.encoding not in TO_BGR:
+        raise CalibrationError(f"{what} has encoding '{message.encoding}', expected one of {', '.join(TO_BGR)}")
+    channels, conversion = TO_BGR[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    if step < channels * width or len(message.data) < height * step:
+        raise CalibrationError(
+            f"{what} has {len(message.data)} bytes with step {step}, expected at least {channels * width} a row for "
+            f"{height} × {width} pixels"
+        )
+    rows = np.asarray(message.data, np.uint8)[: height * step].reshape(height, step)[:, : channels * width]
+    image = np.ascontiguousarray(rows.reshape(height, width, channels))
+    return image if conversion is None else cv2.cvtColor(image, conversion)
+
+
+def _compressed(message: Any, what: str) -> np.ndarray:
+    image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise CalibrationError(f"{what} ({message.format}) cannot be decoded; is the recording damaged?")
+    return image
+
+
+DECODERS: dict[str, Callable[[Any, str], np.ndarray]] = {PLAIN: _plain, COMPRESSED: _compressed}
+"""Kinds of messages that hold a picture."""
