@@ -18,6 +18,7 @@ from torch import Tensor
 
 from policies.networks import CameraStudent, KeypointEncoder, as_network_image
 from policies.pace import paced_step
+from policies.scene_student import SceneStudent
 from sim.views import Views
 
 Progress = Callable[[float, str], None]
@@ -112,7 +113,7 @@ def fit_encoder(
 
 
 def fit_geometry(
-    student: CameraStudent,
+    student: CameraStudent | SceneStudent,
     points: Tensor,
     q: Tensor,
     to_goal: Tensor,
@@ -125,8 +126,8 @@ def fit_geometry(
     Args:
         student: whose `geometry` is trained; nothing else changes but the normaliser of q.
         points: (N, K, 3) keypoints in map coordinates, with the errors and spreads that they will really have.
-        q: (N, n) joint positions [rad].
-        to_goal: (N, 3) goal minus end effector [m].
+        q: (N, n) joint positions [rad]; for a student with fingers their opening [m] behind them.
+        to_goal: (N, 3) goal minus end effector [m]; for a scene's student (N, 6), the thing's way before the goal's.
         config: steps, batch and learning rate.
         seed: of the order of the rows.
         progress: told about the share that is done.
@@ -138,7 +139,7 @@ def fit_geometry(
     with _one_thread():
         for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
             rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
-            error = (student.locate(points[rows], q[rows]) - to_goal[rows]).norm(dim=1).mean()
+            error = (student.locate(points[rows], q[rows]) - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2).mean()
             _descend(optimiser, error, rate)
             if step % 100 == 0:
                 progress(step / config.geometry_steps, f"geometry {100 * float(error.detach()):.1f} cm")

@@ -183,9 +183,12 @@ class ArmEnv(gym.Env):
             return gripper.opened
         return start if start == gripper.closed else None
 
-    def place_arm(self, q: np.ndarray) -> dict[str, np.ndarray]:
-        """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there."""
-        self.world.reset_arm(np.clip(q, self._q_low, self._q_high))
+    def place_arm(self, q: np.ndarray, opening: float | None = None) -> dict[str, np.ndarray]:
+        """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there.
+
+        The fingers are put at `opening` [m], by default wide open.
+        """
+        self.world.reset_arm(np.clip(q, self._q_low, self._q_high), opening)
         self.world.read()
         self._begin_sensing()
         return self._observe()

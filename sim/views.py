@@ -17,6 +17,7 @@ import numpy as np
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.kinematics import KinematicsError
+from sim.moments import MOMENTS
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel
 from sim.specs import SpecError
@@ -39,7 +40,9 @@ class Views:
     pixels: np.ndarray
     """(N, K, 2) float32 keypoints in the picture, x and y; NaN behind the camera."""
     goal: np.ndarray
-    """(N, 3) float32 where the task wants the end effector [m, base frame]."""
+    """(N, 3) float32 where the task wants the end effector, or what it handles [m, base frame]."""
+    opening: np.ndarray
+    """(N, 1) float32 finger position [m], as measured; zero for an arm without a gripper."""
 
     def __len__(self) -> int:
         return len(self.q)
@@ -100,13 +103,18 @@ def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
     for _ in range(count):
         env.reset()
         goal = env.task.desired_goal(env.world)
-        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        if env.task.name in MOMENTS:
+            moment = MOMENTS[env.task.name](env, rng)
+            observation = env.place_arm(moment.q, moment.opening)
+        else:
+            observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
         points, T_base_ee = landmarks(env)
         pixels = env.camera(camera).project(points, T_base_ee)
-        views.append((observation[image], observation["q"], points, pixels, goal))
-    images, q, points, pixels, goals = (np.stack(column) for column in zip(*views))
+        opening = observation.get("opening", np.zeros(1))
+        views.append((observation[image], observation["q"], points, pixels, goal, opening))
+    images, q, points, pixels, goals, openings = (np.stack(column) for column in zip(*views))
     f = np.float32
-    return Views(images, q.astype(f), points.astype(f), pixels.astype(f), goals.astype(f))
+    return Views(images, q.astype(f), points.astype(f), pixels.astype(f), goals.astype(f), openings.astype(f))
 
 
 def sample_geometry(

@@ -59,12 +59,15 @@ def is_held(scene: Scene, position: np.ndarray, half: float) -> bool:
     return scene.opening < half + 0.003 and float(np.abs(position - scene.ee_pos).max()) < 0.02
 
 
-def pick(spec: ActionSpec, scene: Scene, name: str, half: float) -> np.ndarray:
-    """Return the action that comes closer to holding the cube `name`: over it, square to it, down, close."""
+def pick(spec: ActionSpec, scene: Scene, name: str, half: float, square: bool = True) -> np.ndarray:
+    """Return the action that comes closer to holding the cube `name`: over it, square to it, down, close.
+
+    Without `square` the hand stays as it is turned, and it is the closing fingers that turn the cube.
+    """
     position, quat = scene.pose(name)
     way = position - scene.ee_pos
     aside = math.hypot(way[0], way[1])
-    turn = square_turn(scene, quat)
+    turn = square_turn(scene, quat) if square else 0.0
     if aside > 0.012 or abs(turn) > 0.15:
         height = -way[2]
         if aside > 0.03 and height < HOVER - 0.03:  # beside it: up first

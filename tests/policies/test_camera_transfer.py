@@ -41,7 +41,14 @@ def dots(count: int, seed: int) -> Views:
     dot = np.exp(-((x - pixels[..., :1]) ** 2 + (y - pixels[..., 1:]) ** 2) / 18)
     images = np.repeat((60 + 180 * dot)[..., None], 3, axis=3).astype(np.uint8)
     zeros = np.zeros((count, 7), np.float32)
-    return Views(images, zeros, np.zeros((count, 1, 3), np.float32), pixels, np.zeros((count, 3), np.float32))
+    return Views(
+        images,
+        zeros,
+        np.zeros((count, 1, 3), np.float32),
+        pixels,
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 1), np.float32),
+    )
 
 
 def encoders() -> tuple[KeypointEncoder, KeypointEncoder]:

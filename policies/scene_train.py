@@ -1,0 +1,271 @@
+"""One training run of a camera policy that handles a thing: views, seeing, rule, judge, bundle.
+
+config.json     the resolved configuration
+metrics.json    figures on views and episodes that training never saw
+bundle/         the policy
+
+First it learns to see, on independent labelled moments; then a state policy learns the task by imitation in rounds,
+given what seeing gets wrong, as measured on views that were held out. Neither needs the other's pictures, which is
+what makes this fast: a round of imitation with a camera costs five times as much.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.bundle import PolicyBundle
+from policies.export import Contract, export_bundle
+from policies.imitation import Records, as_policy, collect, fit, joined, row_of
+from policies.input_watch import FEWEST
+from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, Judgement, LastingEnv, judge
+from policies.networks import ForwardKinematics, KeypointEncoder
+from policies.perception import Perception
+from policies.provenance import provenance
+from policies.recipes import StateRecipe, state_recipe
+from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
+from policies.state_network import StateNetwork
+from policies.state_run import open_arms
+from policies.student import StudentConfig, fit_encoder, fit_geometry, see
+from policies.train import PARITY_RECORDS, Progress, write_run
+from sim.catalogue import parameter_space
+from sim.env import ArmEnv
+from sim.moments import MOMENTS
+from sim.parameters import PRESETS, ParameterSpace
+from sim.robot import load_robot
+from sim.tasks import load_task
+from sim.views import Views, sample_views
+
+STAGES = ("views", "student", "rule", "judge", "bundle")
+OBSERVATION = "camera"
+
+
+@dataclass(frozen=True)
+class SceneTrainConfig:
+    """How a camera policy that handles a thing is trained."""
+
+    out: Path
+    """Folder of the run; must not exist."""
+    task: str = "push"
+    """What to learn: push or pick_place."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    name: str = ""
+    """Name of the policy in reports; by default that of the folder."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that draw views and simulate."""
+    threads: int = 2
+    """Threads of torch while it learns to see."""
+    judge_episodes: int = 100
+    """Fresh episodes, seen through the camera, on which the finished policy is judged."""
+    recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
+    """How the rule is learned; tuned for each task and arm."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(views=30_000, steps=4_000))
+    """How it learns to see."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        if self.out.exists():
+            raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
+        for name in ("workers", "threads", "judge_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.task not in MOMENTS:
+            raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
+        self.recipe.validate()
+        self.student.validate()
+        state_recipe(self.task, self.robot)
+        self.environment().arm().close()
+
+    def space(self) -> ParameterSpace:
+        """The parameter space to train on."""
+        if self.randomise.endswith(".json"):
+            return ParameterSpace.from_json(self.randomise)
+        if self.randomise not in PRESETS:
+            raise ValueError(
+                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
+                "or the path of a .json parameter space"
+            )
+        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+    def environment(self) -> LastingEnv:
+        """What the finished policy is judged in."""
+        return LastingEnv(self.task, self.robot, self.space(), OBSERVATION)
+
+
+def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
+    """Train a camera policy and write its run folder, whole or not at all.
+
+    Raises:
+        ValueError: if the configuration makes no sense; nothing has been written then.
+    """
+    config.validate()
+    torch.set_num_threads(config.threads)
+    seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
+    torch.manual_seed(seeds[0])
+    space = config.space()
+    views = sample_views(
+        config.task,
+        config.robot,
+        space,
+        config.student.views,
+        seeds[1],
+        config.workers,
+        lambda share: progress("views", share, ""),
+    )
+    student = untrained(config)
+    errors, seeing = fit_seeing(
+        student, views, config.student, seeds[2], lambda share, text: progress("student", share, text)
+    )
+    torch.set_num_threads(1)
+    noisy = LastingEnv(
+        config.task,
+        config.robot,
+        space,
+        tuple(name for name, _ in student.rule.arrays),
+        perception=Perception(SEEN, errors),
+        square=False,
+    )
+    rule_figures = fit_rule(student.rule, noisy, config, seeds[3], lambda share, text: progress("rule", share, text))
+    found = judge_student(student, config, lambda share, text: progress("judge", share, text))
+    metrics = {"seeing": seeing, "rule": rule_figures, "judgement": found.to_dict()}
+    bundle = _export(student, views[: config.student.held_out], config, metrics)
+    write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
+    progress("bundle", 1.0, str(config.out / "bundle"))
+    return bundle
+
+
+def untrained(config: SceneTrainConfig) -> SceneStudent:
+    """Build the student that `config` is about."""
+    task, robot = load_task(config.task), load_robot(config.robot)
+    measured = task.observations[OBSERVATION][:-1]
+    fingers = "opening" in measured
+    camera = task.cameras[0]
+    encoder = KeypointEncoder(
+        len(task.landmarks) + len(robot.landmarks), camera.height, camera.width, config.student.channels
+    )
+    shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
+    shapes += [("opening", (1,))] if fingers else []
+    shapes += [(name, (3,)) for name in SEEN]
+    rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
+    return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers)
+
+
+def fit_seeing(student: SceneStudent, views: Views, config: StudentConfig, seed: int, progress) -> tuple:
+    """Train encoder and geometry; return the errors (N, 6) [m] on the views that were held out, and figures."""
+    held_out, training = views[: config.held_out], views[config.held_out :]
+    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text))
+    points, (measured, ways) = see(student.encoder, training.images), _labels(student, training)
+    fit_geometry(
+        student, points, measured, ways, config, seed + 1, lambda share, text: progress(0.9 + 0.1 * share, text)
+    )
+    measured, ways = _labels(student, held_out)
+    with torch.no_grad():
+        errors = student.locate(see(student.encoder, held_out.images), measured) - ways
+    figures = {
+        f"{name}_cm": [float(100 * errors[:, 3 * i : 3 * i + 3].norm(dim=1).quantile(q)) for q in (0.5, 0.9)]
+        for i, name in enumerate(SEEN)
+    }
+    progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, (middle, most) in figures.items()))
+    return errors.numpy(), figures
+
+
+def fit_rule(rule: StateNetwork, make: LastingEnv, config: SceneTrainConfig, seed: int, progress) -> dict:
+    """Train the rule in `make` by imitation in rounds; keep the round that did best there; return its figures."""
+    recipe = config.recipe
+    task = load_task(config.task)
+    hold_steps = max(1, round((task.hold_time + recipe.linger) * task.action.rate_hz))
+    optimiser = torch.optim.Adam(rule.parameters(), recipe.learning_rate)
+    parts: list[Records] = []
+    best, weights, rates = -1.0, {key: value.clone() for key, value in rule.state_dict().items()}, []
+    with open_arms(make, recipe.envs, config.workers) as arms:
+        for round_ in range(recipe.rounds):
+            told = partial(_told, progress, recipe.rounds, round_)
+            parts.append(collect(arms, rule, recipe, round_, seed, hold_steps, partial(told, 0.0), make.names()))
+            if round_ == 0:
+                rule.fit_normaliser(row_of(rule, parts[0]))
+            fit(rule, optimiser, joined(parts), recipe, round_, seed, partial(told, 0.5))
+            if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
+                rates.append(judge(as_policy(rule), arms, make, recipe.validation_episodes, VALIDATION_SEEDS).success)
+                told(0.5, 1.0, f"success {rates[-1]:.2f}")
+                if rates[-1] >= best:
+                    best, weights = rates[-1], {key: value.clone() for key, value in rule.state_dict().items()}
+    rule.load_state_dict(weights)
+    return {"validation": rates, "best": best}
+
+
+def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> Judgement:
+    """Judge the student strictly, on fresh episodes seen through the camera."""
+    make = config.environment()
+    names = make.names()
+    student.eval()
+
+    @torch.no_grad()
+    def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        return student(*(torch.from_numpy(observation[name]) for name in names)).numpy()
+
+    progress(0.0, "")
+    with open_arms(make, min(20, config.judge_episodes), config.workers) as arms:
+        found = judge(act, arms, make, config.judge_episodes, JUDGE_SEEDS)
+    progress(1.0, f"success {found}")
+    return found
+
+
+def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:
+    """Return what joints and fingers measure (N, m), and thing and goal minus end effector (N, 6) [m]."""
+    q = torch.from_numpy(views.q)
+    measured = torch.cat([q, torch.from_numpy(views.opening)], dim=1) if student.fingers else q
+    ee_pos = student.kinematics(q)
+    # the thing is the first of the landmarks
+    ways = [torch.from_numpy(views.points[:, 0]) - ee_pos, torch.from_numpy(views.goal) - ee_pos]
+    return measured, torch.cat(ways, dim=1)
+
+
+def _told(progress, rounds: int, round_: int, part: float, share: float, text: str) -> None:
+    progress(min((round_ + part + 0.5 * share) / rounds, 1.0), f"round {round_ + 1} {text}".rstrip())
+
+
+def _export(student: SceneStudent, views: Views, config: SceneTrainConfig, metrics: dict) -> PolicyBundle:
+    env = ArmEnv(config.task, config.robot, "nominal", OBSERVATION)
+    env.close()
+    names = env.observation_spec.names
+    image = names[-1]
+    (camera,) = (each for each in env.task.cameras if image == f"image_{each.name}")
+    arrays = {"q": views.q, "opening": views.opening, image: views.images}
+    records = {name: arrays[name][:PARITY_RECORDS] for name in names}
+    enough = len(views) >= FEWEST
+    seen = {**{name: arrays[name] for name in names}, image: views.images[:: max(1, len(views) // 500)]}
+    landmarks = [*env.task.landmarks, *env.robot.landmarks]
+    return export_bundle(
+        config.name or config.out.name,
+        student,
+        Contract(config.task, env.observation_spec, env.action_spec, env.robot, {camera.name: camera}),
+        records,
+        {"kind": SCENE_STUDENT, "landmarks": landmarks, "rule": student.rule.architecture()},
+        {
+            "config": _plain(config),
+            "parameter_space": config.space().to_dict(),
+            "metrics": metrics,
+            **provenance(),
+        },
+        seen if enough else None,
+    )
+
+
+def _plain(config: SceneTrainConfig) -> dict:
+    return json.loads(json.dumps(asdict(config), default=str))

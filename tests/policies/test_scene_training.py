@@ -1,0 +1,157 @@
+"""Camera policies that handle a thing: moments to see, errors to live with, and a run from end to end."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies.bundle import PolicyBundle
+from policies.imitation import row_of
+from policies.judge import EXPERT, LastingEnv
+from policies.perception import STEADY, Perception
+from policies.recipes import StateRecipe, state_recipe
+from policies.scene_student import SEEN
+from policies.scene_train import SceneTrainConfig, train_scene, untrained
+from policies.student import StudentConfig
+from sim.env import ArmEnv
+from sim.moments import MOMENTS
+from sim.robot import load_robot
+from sim.views import draw_views
+
+PANDA = load_robot("franka_panda")
+QUIET = lambda *_: None  # noqa: E731
+TINY = StateRecipe(
+    hidden=(32,),
+    envs=4,
+    rounds=2,
+    round_steps=20,
+    gradient_steps=20,
+    last_gradient_steps=20,
+    batch=32,
+    validation_episodes=1,
+)
+
+
+@pytest.mark.parametrize("task", MOMENTS)
+def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> None:
+    with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
+        views = draw_views(env, 60, seed=3)
+        again = draw_views(env, 5, seed=3)
+        spot = env.camera("front").project(views.points[0].astype(float), np.eye(4))
+    np.testing.assert_array_equal(views.images[:5], again.images)
+    np.testing.assert_allclose(views.pixels[0], spot, atol=1e-3)  # the label is the thing's place in this very picture
+    ee_pos = np.array([PANDA.chain.pose(q)[1] for q in views.q])
+    thing = views.points[:, 0]
+    near = np.linalg.norm(thing - ee_pos, axis=1) < 0.06
+    assert 10 <= near.sum() <= 55
+    placed = np.linalg.norm(thing - views.goal, axis=1)
+    assert (placed < 0.05).sum() >= 3  # also what is nearly done is seen
+    assert (placed > 0.10).sum() >= 10  # and what has just begun
+    if task == "pick_place":
+        held = (np.linalg.norm(thing - ee_pos, axis=1) < 0.02) & (views.opening[:, 0] < 0.03)
+        assert held.sum() >= 8
+        assert np.ptp(thing[held, 2]) > 0.05  # and carried, not only grasped
+    else:
+        assert not views.opening.any()
+
+
+def test_errors_of_seeing_have_a_steady_part_and_belong_together() -> None:
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0.0, 0.01, (4_000, 3))
+    perception = Perception(SEEN, np.hstack([shared, shared]))  # what shifts the one shifts the other
+    steady = perception.steady(rng)
+    seen = []
+    for _ in range(4_000):
+        arrays = {"object_pos": np.zeros(3, np.float32), "goal": np.ones(3, np.float32), "ee_pos": np.zeros(3)}
+        perception.blur(arrays, steady, rng)
+        assert not arrays["ee_pos"].any()
+        np.testing.assert_allclose(arrays["goal"] - 1.0, arrays["object_pos"], atol=1e-6)
+        seen.append(arrays["object_pos"])
+    np.testing.assert_allclose(np.mean(seen, 0), steady[:3], atol=1e-3)  # six standard errors are 0.7 mm
+    np.testing.assert_allclose(np.std(seen, 0), 0.01 * (1 - STEADY) ** 0.5, rtol=0.1)
+    with pytest.raises(ValueError, match=r"errors of shape \(5, 3\), expected \(N, 6\)"):
+        Perception(SEEN, np.zeros((5, 3)))
+
+
+def test_the_expert_knows_the_truth_that_the_policy_does_not_see() -> None:
+    errors = np.tile([0.02, 0.0, 0.0, 0.0, 0.03, 0.0], (3, 1))
+    arrays = ("ee_pos", "object_pos", "goal")
+    plain = LastingEnv("push", "franka_panda", "nominal", arrays)
+    clear, blurred = plain(), replace(plain, perception=Perception(SEEN, errors))()
+    with closing(clear), closing(blurred):
+        truth, _ = clear.reset(seed=4)
+        seen, _ = blurred.reset(seed=4)
+        both = 2 * STEADY**0.5  # the steady part and the other one
+        np.testing.assert_allclose(seen["object_pos"] - truth["object_pos"], [0.02 * both, 0, 0], atol=1e-6)
+        np.testing.assert_allclose(seen["goal"] - truth["goal"], [0, 0.03 * both, 0], atol=1e-6)
+        np.testing.assert_array_equal(seen[EXPERT], truth[EXPERT])
+        np.testing.assert_array_equal(seen["ee_pos"], truth["ee_pos"])
+
+
+def test_without_square_the_expert_keeps_the_hand_as_it_is_turned() -> None:
+    turned = LastingEnv("pick_place", "franka_panda", "nominal", ("ee_pos",))
+    yaw = []
+    for make in (turned, replace(turned, square=False)):
+        with closing(make()) as env:
+            yaw.append([env.reset(seed=seed)[0][EXPERT][3] for seed in range(8)])
+    assert np.abs(yaw[0]).max() > 0.1
+    assert not np.any(yaw[1])
+
+
+@pytest.mark.parametrize("task", MOMENTS)
+def test_a_student_that_sees_truly_moves_by_its_rule(task: str) -> None:
+    config = SceneTrainConfig(Path("unused"), task=task, recipe=TINY)
+    torch.manual_seed(0)
+    student = untrained(config).eval()
+    rng = np.random.default_rng(1)
+    q = torch.from_numpy((np.array(PANDA.home) + rng.normal(0, 0.1, (5, 7))).astype(np.float32))
+    opening = torch.full((5, 1), 0.03)
+    ways = torch.from_numpy(rng.normal(0, 0.1, (5, 6)).astype(np.float32))
+    student.locate = lambda points, measured: ways  # type: ignore[method-assign]
+    ee_pos = student.kinematics(q)
+    records = {
+        "ee_pos": ee_pos.numpy(),
+        "opening": opening.numpy(),
+        "object_pos": (ee_pos + ways[:, :3]).numpy(),
+        "goal": (ee_pos + ways[:, 3:]).numpy(),
+    }
+    image = torch.zeros(5, 84, 84, 3, dtype=torch.uint8)
+    inputs = (q, opening, image) if task == "pick_place" else (q, image)
+    with torch.no_grad():
+        np.testing.assert_allclose(student(*inputs), student.rule.act(row_of(student.rule, records)), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
+    config = SceneTrainConfig(
+        tmp_path / "push",
+        randomise="nominal",
+        workers=1,
+        judge_episodes=1,
+        recipe=TINY,
+        student=StudentConfig(views=200, steps=20, held_out=100, geometry_steps=50, channels=8),
+    )
+    train_scene(config, QUIET)
+    bundle = PolicyBundle.load(tmp_path / "push" / "bundle")
+    assert bundle.check_parity() <= 1e-5
+    assert bundle.observation.names == ("q", "image_front")
+    assert list(bundle.cameras) == ["front"]
+    metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
+    assert metrics["judgement"]["episodes"] == 1
+    assert len(metrics["seeing"]["object_pos_cm"]) == 2
+    with pytest.raises(ValueError, match="exists already"):
+        train_scene(config, QUIET)
+
+
+def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="task 'stack' has no moments to see; known are push, pick_place"):
+        SceneTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
+    with pytest.raises(ValueError, match="judge_episodes is 0, expected at least 1"):
+        SceneTrainConfig(tmp_path / "a", judge_episodes=0).validate()
+    assert not (tmp_path / "a").exists()
