@@ -35,6 +35,11 @@ def generate_launch_description():
             description="camera=topic, comma-separated; empty: /camera/image_raw, or /<camera>/image_raw for several",
         ),
         DeclareLaunchArgument(
+            "camera_calibration",
+            default_value="",
+            description="file that 'sim2real calibrate' wrote, or camera=file, comma-separated; instead of CameraInfo",
+        ),
+        DeclareLaunchArgument(
             "dry_run", default_value="", description="file of a confirmed dry run; given, no other bundle moves the arm"
         ),
         DeclareLaunchArgument("shadow", default_value="true", description="run everything, move nothing"),
@@ -89,6 +94,7 @@ def generate_launch_description():
                     "bundle": bundle,
                     "joint_states": joint_states,
                     "image_topics": ParameterValue(LaunchConfiguration("image_topics"), value_type=str),
+                    "camera_calibration": ParameterValue(LaunchConfiguration("camera_calibration"), value_type=str),
                     "shadow": ParameterValue(LaunchConfiguration("shadow"), value_type=bool),
                     "dry_run": ParameterValue(LaunchConfiguration("dry_run"), value_type=str),
                 },

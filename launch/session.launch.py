@@ -30,6 +30,11 @@ def generate_launch_description():
             default_value="joint_trajectory_controller",
             description="joint_trajectory_controller or forward_position_controller",
         ),
+        DeclareLaunchArgument(
+            "camera_calibration",
+            default_value="",
+            description="file that 'sim2real calibrate' wrote; empty: what the camera's driver publishes",
+        ),
         DeclareLaunchArgument("host", default_value="127.0.0.1", description="where the operator's page listens"),
         DeclareLaunchArgument("port", default_value="8642", description="port of the operator's page"),
         DeclareLaunchArgument(
@@ -67,6 +72,7 @@ def generate_launch_description():
                 {
                     "protocol": text("protocol"),
                     "out": text("out"),
+                    "camera_calibration": text("camera_calibration"),
                     "host": text("host"),
                     "port": ParameterValue(LaunchConfiguration("port"), value_type=int),
                 },

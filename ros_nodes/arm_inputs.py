@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +43,14 @@ class ArmInputs:
     """Subscriptions on a node and in a thread of their own, so that nothing the policy node does delays them."""
 
     def __init__(
-        self, owner: Node, robot: RobotModel, joint_states: str, cameras: dict[str, CameraTopics], heartbeat: bool
+        self,
+        owner: Node,
+        robot: RobotModel,
+        joint_states: str,
+        cameras: dict[str, CameraTopics],
+        heartbeat: bool,
+        calibrated: Mapping[str, CameraModel] | None = None,
+        description: str = "",
     ):
         """Subscribe and start the thread.
 
@@ -52,6 +60,8 @@ class ArmInputs:
             joint_states: topic.
             cameras: topics of each camera, by the policy's name for it.
             heartbeat: publish the policy's sign of life from this thread, while `alive`.
+            calibrated: cameras that are known already, by name: their CameraInfo is not asked for.
+            description: topic of the arm's URDF; empty to hear none.
         """
         # Global arguments would rename this node to what `--remap __node:=…` names its owner
         self._node = Node(
@@ -70,8 +80,10 @@ class ArmInputs:
         """Samples dropped, by reason."""
         self.last_rejection = ""
         """Why the last one was dropped."""
-        self.infos: dict[str, CameraModel] = {}
-        """The cameras as they really are, as far as heard."""
+        self.infos: dict[str, CameraModel] = dict(calibrated or {})
+        """The cameras as they really are, as far as known."""
+        self.description = ""
+        """The arm's URDF, once heard."""
         self.gate_state, self.gate_reason = "", ""
         self._gate_beat = -np.inf
         self._state: tuple[RobotState, Time] | None = None
@@ -91,7 +103,11 @@ class ArmInputs:
         subscribe(JointState, joint_states, self._on_state, qos.NEWEST)
         subscribe(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
         subscribe(String, topics.GATE_STATE, self._on_gate_state, qos.LATCHED)
+        if description:
+            subscribe(String, description, self._on_description, qos.LATCHED)
         for name, camera in cameras.items():
+            if name in self.infos:
+                continue
             subscribe(CameraInfo, camera.info, lambda m, name=name: self._on_info(name, m), qos.NEWEST)
         self._heartbeat: Publisher | None = None
         if heartbeat:
@@ -162,6 +178,9 @@ class ArmInputs:
             self.infos[name] = camera_model(message, name)
         except SpecError as error:
             self._reject(f"camera_info_{name}", str(error))
+
+    def _on_description(self, message: String) -> None:
+        self.description = message.data
 
     def _on_timer(self) -> None:
         if self.alive and self._heartbeat is not None:

@@ -38,6 +38,7 @@ PARAMETERS = (
     Parameter("protocol", "", "path of the registered protocol, a .toml file"),
     Parameter("out", "", "folder of the session; empty: <protocol>-ros beside the protocol"),
     Parameter("host", "127.0.0.1", "where the operator's page listens; 0.0.0.0 lets a tablet in the network in"),
+    Parameter("camera_calibration", "", "file that 'sim2real calibrate' wrote; empty: the camera's own CameraInfo"),
     Parameter("port", 8642, "port of the operator's page; 0 takes a free one"),
 )
 
@@ -57,6 +58,8 @@ class LabOptions:
     """Failures a policy whose video is kept."""
     mcap: Mcap = "signals"
     """What is recorded."""
+    camera_calibration: Path | None = None
+    """As `sim2real calibrate` wrote it, instead of the camera's own CameraInfo."""
 
 
 def run_lab_session(
@@ -92,6 +95,7 @@ def run_lab_session(
             recording=Recording(failures=options.videos, mcap=options.mcap),
             processes=processes,
             attend=attend,
+            camera_calibration=options.camera_calibration,
         )
 
 
@@ -100,7 +104,9 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("lab_session")
     parameters = Parameters(node, PARAMETERS)
-    protocol, out, host = (parameters.text(name) for name in ("protocol", "out", "host"))
+    protocol, out, host, calibration = (
+        parameters.text(name) for name in ("protocol", "out", "host", "camera_calibration")
+    )
     try:
         port = int(parameters.number("port"))
         if not protocol:
@@ -114,7 +120,9 @@ def main(args: list[str] | None = None) -> int:
     folder = Path(out) if out else path.with_name(f"{path.stem}-ros")
     try:
         file, registration = open_registered(path)
-        options = LabOptions("ros", page=True, host=host, port=port)
+        options = LabOptions(
+            "ros", page=True, host=host, port=port, camera_calibration=Path(calibration) if calibration else None
+        )
         run_lab_session(registration, file.bundles, folder, options)
         print_session(folder)
         print(f"report: {write_session_report([folder], folder / 'report.html')}")

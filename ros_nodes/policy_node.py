@@ -25,10 +25,10 @@ from policies.dry_run import DryRunError, check_confirmed
 from policies.runtime import ControlLoop, LoopLimits, LoopStep, Pacer, RefusalError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm_inputs import ArmInputs, CameraTopics
+from ros_nodes.calibrated_cameras import check_size, displacement, read_calibrated
 from ros_nodes.gated_arm import GatedArm, ShadowArm
 from ros_nodes.parameters import Parameter, Parameters
-from sim.camera import CameraModel
-from sim.observation import RobotState
+from ros_nodes.robot_description import check_description
 from sim.specs import SpecError
 
 FIRST_BEATS = 0.05
@@ -48,6 +48,18 @@ PARAMETERS = (
     Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
     Parameter("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each"),
+    Parameter(
+        "camera_calibration",
+        "",
+        "camera=file, comma-separated, as 'sim2real calibrate' wrote them: taken instead of CameraInfo; for a policy "
+        "with one camera the file alone will do",
+    ),
+    Parameter(
+        "robot_description",
+        topics.ROBOT_DESCRIPTION,
+        "topic of the arm's URDF, whose joints and limits must be those of the bundle's arm; empty: not compared",
+    ),
+    Parameter("description_wait", 0.5, "how long to wait for a URDF that nobody is seen to publish [s]; none is well"),
 )
 
 
@@ -160,12 +172,29 @@ class PolicyNode(LifecycleNode):
         dry_run = self._settings.text("dry_run")
         if dry_run and not shadow:
             check_confirmed(Path(dry_run), bundle)
+        setting, description = self._settings.text("camera_calibration"), self._settings.text("robot_description")
+        calibrated = read_calibrated(setting, list(cameras))
+        began = time.monotonic()
         self._inputs = inputs = ArmInputs(
-            self, bundle.robot, self._settings.text("joint_states"), cameras, heartbeat=not shadow
+            self,
+            bundle.robot,
+            self._settings.text("joint_states"),
+            cameras,
+            heartbeat=not shadow,
+            calibrated=calibrated,
+            description=description,
         )
         self._await_arm(inputs, cameras)
+        state = inputs.newest()
+        assert state is not None
         for name, camera in inputs.infos.items():
-            _check_size(inputs.newest(), camera, cameras[name])
+            source = f"'{setting}'" if name in calibrated else f"the CameraInfo on {cameras[name].info}"
+            check_size(camera, state.frames[name].image.shape, cameras[name].image, source)
+            moved = displacement(camera, bundle.cameras[name])
+            if moved:
+                self.get_logger().warning(moved)
+        if description and self._described(inputs, description, began):
+            check_description(inputs.description, bundle.robot, description)
         arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot.joint_names, bundle.action.dt)
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
@@ -194,6 +223,15 @@ class PolicyNode(LifecycleNode):
             if time.monotonic() > until or self._ended.wait(0.01):
                 hint = inputs.last_rejection or "is the driver running, and on this topic?"
                 raise RefusalError(f"{missing}; {hint}")
+
+    def _described(self, inputs: ArmInputs, topic: str, began: float) -> bool:
+        """Wait for the arm's URDF, longer if somebody publishes it; return whether it came."""
+        while not inputs.description:
+            patience = "wait" if self.count_publishers(topic) else "description_wait"
+            if time.monotonic() > began + self._settings.number(patience) or self._ended.wait(0.01):
+                self.get_logger().info(f"no arm described on {topic}: the joints' names alone are compared")
+                return False
+        return True
 
     def _camera_topics(self, bundle: PolicyBundle) -> dict[str, CameraTopics]:
         needed = [a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image]
@@ -284,17 +322,6 @@ class PolicyNode(LifecycleNode):
 
 def _latency(step: LoopStep) -> Float64MultiArray:
     return Float64MultiArray(data=[step.state_age, step.frame_age, step.compute, step.period_error])
-
-
-def _check_size(state: RobotState | None, camera: CameraModel, topic: CameraTopics) -> None:
-    """Refuse pictures of another size than their CameraInfo says."""
-    assert state is not None
-    height, width = state.frames[camera.name].image.shape[:2]
-    if (height, width) != (camera.height, camera.width):
-        raise SpecError(
-            f"camera '{camera.name}': the picture on {topic.image} is {height} × {width} pixels, the CameraInfo on "
-            f"{topic.info} says {camera.height} × {camera.width}; calibrate the camera at the size it runs at"
-        )
 
 
 def main(args: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,7 @@ from evaluation.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.attendant import Attendant, Nobody
+from ros_nodes.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.children import Children, Interruption
 from ros_nodes.homing import Homing
 from ros_nodes.ros_environment import free_domain, isolated
@@ -133,6 +134,7 @@ def run_session(
     recording: Recording | None = None,
     processes: Processes | None = None,
     attend: Attend | None = None,
+    camera_calibration: Path | None = None,
 ) -> SessionResult:
     """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
 
@@ -146,6 +148,7 @@ def run_session(
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
         attend: who starts and judges the trials; nobody by default.
+        camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
 
     Raises:
         ProtocolError, BundleError, SpecError: before anything is started.
@@ -156,6 +159,7 @@ def run_session(
     plan.validate()
     recording, processes = recording or Recording(), processes or Processes()
     loaded = _load(plan, bundles)
+    calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
     out_dir.mkdir(parents=True, exist_ok=True)
     details = {}
     if robot == "virtual":
@@ -178,7 +182,10 @@ def run_session(
             children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node_name in nodes.items():
-            children.start(node_name, processes.policy(node_name, bundles[policy]), layer=2)
+            command = processes.policy(node_name, bundles[policy])
+            if calibrated is not None:
+                command = (*command, "-p", f"camera_calibration:={camera_calibration}")
+            children.start(node_name, command, layer=2)
         if recording.mcap != "none":
             children.start("recorder", processes.recorder(_next_recording(out_dir), recording.mcap), layer=1)
         context = Context()
@@ -195,7 +202,7 @@ def run_session(
         node = SessionNode(context, first.robot, check, goal_height=height)
         try:
             conduct = Conduct(plan, store)
-            camera = node.wait_for_arm()
+            camera = node.wait_for_arm(calibrated=calibrated)
             if attend is not None:
                 attendant = attend(node, conduct, _posed(camera, first))
             homing = Homing(node, first.robot) if robot == "ros" else None
@@ -267,10 +274,20 @@ def _environment(robot: Robot, domain: int, out_dir: Path) -> dict[str, str]:
     return isolated(domain, out_dir / "logs") if robot == "virtual" else {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
+def _nominal(bundle: PolicyBundle) -> CameraModel:
+    return next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
+
+
 def _posed(camera: CameraModel, bundle: PolicyBundle) -> CameraModel:
-    """The live camera's lens, where the bundle or else the task says that the camera stands."""
-    nominal = next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
-    return replace(camera, T_base_camera=nominal.T_base_camera, T_ee_camera=nominal.T_ee_camera)
+    """The camera where it was calibrated to stand, or else where the bundle or the task says."""
+    return with_pose(camera, _nominal(bundle))
+
+
+def _calibrated(path: Path | None, bundle: PolicyBundle) -> CameraModel | None:
+    if path is None:
+        return None
+    name = _nominal(bundle).name
+    return read_calibrated(str(path), [name])[name]
 
 
 def _renderer_of(out_dir: Path) -> str:

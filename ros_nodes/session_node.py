@@ -126,13 +126,18 @@ class SessionNode(Node):
             self._executor.spin_once(timeout_sec=left)
             self._check()
 
-    def wait_for_arm(self, timeout: float = 30.0) -> CameraModel:
-        """Wait until the arm's joints, truth and camera are there; return the camera as its CameraInfo says."""
+    def wait_for_arm(self, timeout: float = 30.0, calibrated: CameraModel | None = None) -> CameraModel:
+        """Wait until the arm's joints, truth and camera are there; return the camera as its CameraInfo says.
+
+        A `calibrated` camera is returned as it is, and no CameraInfo waited for.
+        """
         if self._goal_height is None:
             self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
         self.wait(
             lambda: self._order is not None, timeout, f"the joints of '{self._robot.name}' on {topics.JOINT_STATES}"
         )
+        if calibrated is not None:
+            return calibrated
         self.wait(lambda: self._last_info is not None, timeout, f"{topics.CAMERA_INFO}; see the virtual arm's log")
         info = self._last_info
         assert info is not None

@@ -18,6 +18,8 @@ CAMERA_IMAGE = "/camera/image_raw"
 """sensor_msgs/Image, rgb8 or bgr8"""
 CAMERA_INFO = "/camera/camera_info"
 """sensor_msgs/CameraInfo"""
+ROBOT_DESCRIPTION = "/robot_description"
+"""std_msgs/String, the arm's URDF; latched, by robot_state_publisher"""
 
 # To the arm's controllers (ros2_control's names); only the safety gate publishes here
 TRAJECTORY_COMMAND = "/joint_trajectory_controller/joint_trajectory"

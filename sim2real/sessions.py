@@ -81,6 +81,8 @@ class RunConfig:
     """With virtual and ros: what goes to the MCAP recording; signals: all but the pictures."""
     videos: int = 2
     """Failures a policy whose video is kept, and one success."""
+    camera_calibration: Path | None = None
+    """With virtual and ros: the camera as 'sim2real calibrate' wrote it, instead of what its driver publishes."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def _run(config: RunConfig) -> int:
         raise ValueError(f"--ray {config.ray} is for --robot sim, not for {config.robot}")
     if config.page and config.robot == "sim":
         raise ValueError("--page is for trials that an operator attends: --robot virtual or --robot ros")
+    if config.camera_calibration and config.robot == "sim":
+        raise ValueError("--camera-calibration is for --robot virtual or --robot ros; the simulator's camera is known")
     if config.workers is not None and config.workers < 1:
         raise ValueError(f"workers is {config.workers}, expected at least 1")
     file, registration = open_registered(config.protocol)
@@ -138,7 +142,16 @@ def _run(config: RunConfig) -> int:
         from ros_nodes.lab_session import LabOptions, run_lab_session
 
         page = config.page or config.robot == "ros"
-        options = LabOptions(config.robot, config.hidden, page, config.host, config.port, config.videos, config.record)
+        options = LabOptions(
+            config.robot,
+            config.hidden,
+            page,
+            config.host,
+            config.port,
+            config.videos,
+            config.record,
+            config.camera_calibration,
+        )
         run_lab_session(registration, file.bundles, out, options)
     from evaluation.session_report import print_session, write_session_report
 

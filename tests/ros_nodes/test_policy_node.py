@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from std_msgs.msg import Float64MultiArray, UInt64
+from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
-from ros_nodes import topics
+from ros_nodes import qos, topics
 from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
 from sim.camera import CameraModel
 from sim.observation import CameraFrame, ObservationBuilder, RobotState
@@ -86,6 +86,22 @@ def test_shadow_mode_moves_nothing(ros, tiny_bundle_path):
     assert np.median(np.abs(ages[2:, 3])) < 2e-3
 
 
+def test_a_calibration_is_taken_instead_of_the_drivers_word(ros, tiny_bundle_path, tmp_path):
+    """The driver knows nothing of its lens; with a calibrated one, and an arm described as it is, the policy runs."""
+    arm = ros.arm(PANDA, WEBCAM)
+    arm._info.k = [0.0] * 9
+    file = tmp_path / "front.json"
+    moved = CameraModel.looking_at("front", (1.35, 0.0, 0.70), (0.45, 0.0, 0.10), 480, 640, 46.0)
+    file.write_text(json.dumps(moved.to_dict()))
+    ros.observer.create_publisher(String, topics.ROBOT_DESCRIPTION, qos.LATCHED).publish(String(data=PANDA.urdf_xml))
+    shadow = ros.listen(JointTrajectory, topics.POLICY_SHADOW)
+    policy = ros.policy(tiny_bundle_path, shadow=True, camera_calibration=file, wait=30.0)
+    ros.wait(lambda: len(shadow) > 5, "shadow commands")
+    status, said = interrupt(policy, signal.SIGTERM)
+    assert status == 0, said
+    assert "camera 'front': stands 10.0 cm" in said
+
+
 def test_lost_camera_stops_the_arm_and_says_so(ros, tmp_path):
     arm = ros.arm(PANDA, CAMERA)
     path = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(tmp_path / "far")
@@ -148,7 +164,19 @@ def refusals(ros_environment, tmp_path_factory):
     wide = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 84, 84, 100.0)
     paths["wide"] = tiny_bundle(camera=wide).save(folder / "wide")
     paths["wrist"] = tiny_bundle(camera=replace(CAMERA, name="wrist")).save(folder / "wrist")
+    calibrations = {
+        "of_the_wrist": replace(WEBCAM, name="wrist"),
+        "of_another_size": WEBCAM,
+    }
+    for name, camera in calibrations.items():
+        (folder / f"{name}.json").write_text(json.dumps(camera.to_dict()))
+    (folder / "no_camera.json").write_text("{}")
+    described = {"robot_description": "/described", "wait": 20.0}
     runs = {
+        "calibrated wrist": {"bundle": paths["good"], "camera_calibration": folder / "of_the_wrist.json"},
+        "calibrated size": {"bundle": paths["good"], "camera_calibration": folder / "of_another_size.json"},
+        "no calibration": {"bundle": paths["good"], "camera_calibration": folder / "no_camera.json"},
+        "described": {"bundle": paths["good"], "shadow": True, **described},
         "no bundle": {},
         "missing": {"bundle": folder / "nowhere"},
         **{name: {"bundle": paths[name]} for name in ("altered", "without_parity", "wrong_parity", "renamed", "wide")},
@@ -160,8 +188,12 @@ def refusals(ros_environment, tmp_path_factory):
     }
     with RosBench(ros_environment) as ros:
         ros.arm(PANDA, CAMERA)
+        weaker = PANDA.urdf_xml.replace('upper="2.9671"', 'upper="2.5"')
+        assert weaker != PANDA.urdf_xml
+        ros.observer.create_publisher(String, "/described", qos.LATCHED).publish(String(data=weaker))
         children = {
-            name: ros.start("policy_node", autostart=True, wait=2.0, **parameters) for name, parameters in runs.items()
+            name: ros.start("policy_node", autostart=True, **{"wait": 2.0, **parameters})
+            for name, parameters in runs.items()
         }
         yield {name: finish(child, 60.0) for name, child in children.items()}
     shutil.rmtree(folder)
@@ -181,6 +213,13 @@ def refusals(ros_environment, tmp_path_factory):
         ("unknown camera", ["'front=/front/image_raw', expected <camera>=<topic>", "wrist"]),
         ("no gate", ["safety gate: never heard on /safety_gate/heartbeat", "start the safety_gate node"]),
         ("bad limit", ["limit 'frame_age': 0.0 s, expected within (0, 1]"]),
+        ("calibrated wrist", ["of_the_wrist.json' is of camera 'wrist', expected 'front'", "--name front"]),
+        (
+            "calibrated size",
+            ["/camera/image_raw is 84 × 84 pixels", "of_another_size.json' says 480 × 640", "at the size it runs at"],
+        ),
+        ("no calibration", ["no_camera.json' cannot be read as a camera", "sim2real calibrate intrinsics"]),
+        ("described", ["/described: joint 'panda_joint1' moves within [-2.9671, 2.5] rad", "[-2.8973, 2.8973]"]),
         ("no arm", ["joint state: none", "/other/joint_states"]),
     ],
 )
