@@ -1,15 +1,20 @@
-"""Fits the servo model to replayed windows: CMA-ES to find the valley, Gauss–Newton to its floor.
+"""Fits the servo model to replayed windows: many starts over delay and lead, Gauss–Newton, CMA-ES, Gauss–Newton.
+
+Delay, lead and damping over gain all make an arm late, so that the errors have a long curved valley with other
+minima beside it: the search starts once in every part of it, and goes on from the best few.
 
 Candidates live in the unit cube of a prior `ParameterSpace` (quantiles), so that gains, lengths and shares are
 alike to the optimiser. CMA-ES: Hansen, arXiv:1604.00772, package `cma`. Gauss–Newton with bounds: SciPy's trust
-region, with a Jacobian of finite differences that are large enough to see over the corners of friction and play.
+region, with a Jacobian of finite differences.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -18,8 +23,12 @@ from adaptation.replay import Replay
 from sim.parameters import ParameterSpace
 
 Progress = Callable[[float, str], None]
-DIFFERENCE = 0.01
-"""Step of the finite differences, in the unit cube."""
+COARSE, FINE = 0.01, 0.003
+"""Steps of the finite differences in the unit cube: to look over the corners of friction and play, and to end."""
+FLOOR = 2e-4
+"""Errors below this do not count as better [rad]: an encoder's step."""
+PULL = 1e-3
+"""Of the prior, against a mean square error of one: a thousand independent samples outweigh it."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)
 """Standard deviation of what is uniform in the unit interval."""
 
@@ -28,22 +37,38 @@ PRIOR_STD = 1.0 / np.sqrt(12.0)
 class FitConfig:
     """How hard to look."""
 
-    screen: int = 64
-    """Random candidates to begin with."""
-    evaluations: int = 560
-    """Candidates that CMA-ES may try; 0 leaves it out."""
-    iterations: int = 16
-    """Most Jacobians that Gauss–Newton may compute."""
+    delays: int = 6
+    """Delays to start from, evenly over the prior."""
+    leads: int = 3
+    """Leads to start from, with each delay."""
+    screen: int = 16
+    """Random servos to begin with at each start; every joint takes the best of them."""
+    descent: int = 6
+    """Most Jacobians of each start."""
+    kept: int = 3
+    """Starts that go on, the best ones."""
+    rounds: int = 4
+    """How often every joint is begun anew beside the others; 0 leaves it out."""
+    evaluations: int = 280
+    """Candidates that CMA-ES may try around the best; 0 leaves it out."""
+    iterations: int = 24
+    """Most Jacobians of those that go on, of either kind, and again after CMA-ES."""
     seed: int = 0
     """Of everything random."""
 
     def validate(self) -> None:
         """Raise ValueError for a budget that makes no sense."""
-        if self.screen < 1 or self.evaluations < 0 or self.iterations < 1:
-            raise ValueError(
-                f"screen ({self.screen}) and iterations ({self.iterations}) must be at least 1, "
-                f"evaluations ({self.evaluations}) at least 0"
-            )
+        counts = ("delays", "leads", "screen", "descent", "kept", "iterations")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("rounds", "evaluations"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 (leave it out) or more")
+
+
+QUICK = FitConfig(delays=3, leads=1, screen=6, descent=3, kept=1, rounds=0, evaluations=0, iterations=4)
+"""A first look, in a tenth of the time; it may well end beside the minimum."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +99,36 @@ class _Objective:
         self.sigma = np.full(used.shape, 0.01)
         self.count = 0
 
+    def alone(self) -> _Objective:
+        """Return one for a thread of its own: it weighs and counts apart."""
+        return _Objective(self.replay, self.space, self.free, self.used)
+
     def full(self, x: np.ndarray) -> np.ndarray:
         u = np.full(len(self.free), 0.5)
         u[self.free] = x
         return u
 
+    def one(self, x: np.ndarray) -> list[np.ndarray]:
+        self.count += 1
+        return self.replay.errors(self.space.at(self.full(x)))
+
     def errors(self, xs: np.ndarray) -> list[list[np.ndarray]]:
         self.count += len(xs)
         return self.replay.batch([self.space.at(self.full(x)) for x in xs])
 
-    def weighted(self, errors: list[np.ndarray]) -> np.ndarray:
-        stacked = np.concatenate(errors)[:, self.used] / self.sigma[self.used]
-        return np.nan_to_num(stacked, nan=1e3, posinf=1e3, neginf=-1e3).ravel()
+    def squares(self, errors: list[np.ndarray]) -> np.ndarray:
+        """Mean square error (n,) of each joint [rad²]."""
+        squares = np.mean(np.concatenate(errors) ** 2, axis=0)
+        return np.nan_to_num(squares, nan=1e3, posinf=1e3)
 
-    def costs(self, xs: np.ndarray) -> np.ndarray:
-        """Mean weighted square error, and a prior that a thousand samples would outweigh."""
-        fits = np.array([np.mean(self.weighted(e) ** 2) for e in self.errors(xs)])
-        return fits + 1e-3 * np.sum((xs - 0.5) ** 2, axis=1)
+    def surprise(self, x: np.ndarray) -> float:
+        """Sum of the joints' log errors: minus the likelihood, every joint at its own best noise."""
+        squares = self.squares(self.one(x))[self.used]
+        return float(0.5 * np.sum(np.log(squares + FLOOR**2)))
 
     def weigh_by(self, x: np.ndarray) -> None:
         """Weigh joints by how well the present candidate explains them."""
-        (errors,) = self.errors(x[None])
-        self.sigma = np.maximum(np.sqrt(np.mean(np.concatenate(errors) ** 2, axis=0)), 2e-4)
+        self.sigma = np.maximum(np.sqrt(self.squares(self.one(x))), FLOOR)
 
 
 def fit(
@@ -118,27 +151,29 @@ def fit(
     """
     config.validate()
     began = time.perf_counter()
-    rng = np.random.default_rng(config.seed)
     free = np.array([p.name not in fixed and p.distribution.kind != "constant" for p in space.params])
     used = np.any([w.log.joint_used for w in replay.windows], axis=0)
     objective = _Objective(replay, space, free, used)
-    d = int(free.sum())
     say = progress or (lambda share, text: None)
-    if start is None:
-        xs = np.vstack([np.full(d, 0.5), rng.uniform(0.1, 0.9, (config.screen - 1, d))])
-        squares = np.array([_mean_squares(objective, e) for e in objective.errors(xs)])
-        x = xs[np.argmin(squares[:, used].mean(axis=1))].copy()
-        for index, joints in _blocks(objective)[:-1]:  # each joint's best, whatever the others did
-            x[index] = xs[np.argmin(squares[:, joints].mean(axis=1)), index]
+    if start is not None:
+        kept = [np.clip(start[free], 0.0, 1.0)]
     else:
-        x = np.clip(start[free], 0.0, 1.0)
-    say(0.1, f"screened {config.screen}")
+        ends = _from_everywhere(objective, config, say)
+        kept = [x for _, x in ends[: config.kept]]
+    found = []
+    for i, x in enumerate(kept):
+        x = _descend(objective, x, config.iterations, grouped=True)
+        x = _joints_anew(objective, x, config)
+        x = _descend(objective, x, config.iterations)
+        found.append((objective.surprise(x), x))
+        say(0.5 + 0.25 * (i + 1) / len(kept), f"error {_milliradians(objective, x):.2f} mrad")
+    surprise, x = min(found, key=lambda pair: pair[0])
     if config.evaluations:
-        x = _cma(objective, x, config, say)
-    for stage in range(2):  # joints count alike at first, then by how well they are explained
-        x = _gauss_newton(objective, x, max(1, config.iterations // 2))
         objective.weigh_by(x)
-        say(0.6 + 0.2 * stage, f"Gauss–Newton {stage + 1}")
+        other = _descend(objective, _cma(objective, x, config, say), config.iterations)
+        if objective.surprise(other) < surprise:
+            x = other
+    objective.weigh_by(x)
     errors, jacobian = _jacobian(objective, x)
     say(1.0, "")
     return Fit(
@@ -152,15 +187,100 @@ def fit(
     )
 
 
+def _from_everywhere(objective: _Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
+    """Descend a little from every delay and lead; return (surprise, x), best first."""
+    names = [name for name, free in zip(objective.space.names, objective.free) if free]
+    blocks = _blocks(objective)
+    seeds = np.random.SeedSequence(config.seed).spawn(config.delays * config.leads)
+
+    def begin(task: tuple[np.random.SeedSequence, dict[str, float]]) -> tuple[float, np.ndarray, int]:
+        seed, at = task
+        own = objective.alone()
+        xs = np.random.default_rng(seed).uniform(0.1, 0.9, (config.screen, len(names)))
+        xs[0] = 0.5
+        for name, u in at.items():
+            if name in names:
+                xs[:, names.index(name)] = u
+        for index in (index for index, joints in blocks if len(joints) > 1):
+            xs[:, [i for i in index if names[i] not in at]] = 0.5
+        squares = np.array([own.squares(own.one(x)) for x in xs])
+        x = xs[0].copy()
+        for index, joints in blocks:
+            if len(joints) == 1:  # each joint's best, whatever the others did
+                x[index] = xs[np.argmin(squares[:, joints[0]]), index]
+        x = _descend(own, x, config.descent, grouped=True)
+        return own.surprise(x), x, own.count
+
+    delays = (np.arange(config.delays) + 0.5) / config.delays
+    leads = (np.arange(config.leads) + 0.5) / config.leads
+    tasks = [(seed, {"servo_delay": a, "servo_lead": b}) for seed, (a, b) in zip(seeds, product(delays, leads))]
+    ends = []
+    with ThreadPoolExecutor(objective.replay.workers) as pool:  # the compiled replay frees the GIL
+        for done, (surprise, x, count) in enumerate(pool.map(begin, tasks)):
+            objective.count += count
+            ends.append((surprise, x))
+            say(0.5 * (done + 1) / len(tasks), f"start {done + 1} of {len(tasks)}")
+    return sorted(ends, key=lambda pair: pair[0])
+
+
+def _descend(objective: _Objective, x: np.ndarray, iterations: int, grouped: bool = False) -> np.ndarray:
+    """Gauss–Newton, reweighing the joints every few Jacobians, until that no longer helps."""
+    before, left, most = np.inf, iterations, 8
+    while left > 0:
+        objective.weigh_by(x)
+        x = _gauss_newton(objective, x, min(left, most), grouped)
+        left -= most
+        now = objective.surprise(x)
+        if now > before - 0.01:
+            break
+        before = now
+    return x
+
+
+def _joints_anew(objective: _Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Begin each joint's servo anew, and keep it where that joint's own error fell.
+
+    Delay and lead are the same for all, so that one joint may sit beside its minimum (behind a torque limit, in too
+    much friction) while the others are at theirs.
+    """
+    rng = np.random.default_rng(config.seed)
+    blocks = [(index, joints[0]) for index, joints in _blocks(objective) if len(joints) == 1]
+    best = objective.squares(objective.one(x))
+    for _ in range(config.rounds):
+        xs = np.tile(x, (4 * config.screen, 1))
+        for index, _joint in blocks:
+            xs[:, index] = rng.uniform(0.02, 0.98, (len(xs), len(index)))
+        squares = np.array([objective.squares(errors) for errors in objective.errors(xs)])
+        new = x.copy()
+        for index, joint in blocks:
+            new[index] = xs[np.argmin(squares[:, joint]), index]
+        new = _descend(objective, new, config.descent, grouped=True)
+        squares = objective.squares(objective.one(new))
+        merged = x.copy()
+        for index, joint in blocks:
+            if squares[joint] < best[joint]:
+                merged[index] = new[index]
+        merged = _descend(objective, merged, config.descent, grouped=True)
+        squares = objective.squares(objective.one(merged))
+        used = objective.used
+        if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):
+            x, best = merged, squares
+    return x
+
+
+def _milliradians(objective: _Objective, x: np.ndarray) -> float:
+    return float(1e3 * np.sqrt(objective.squares(objective.one(x))[objective.used].mean()))
+
+
 def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
-    """Search with one CMA-ES a joint and one for what joints share, all on the same replays.
+    """Search around `x` with one CMA-ES a joint and one for what joints share, all on the same replays.
 
     A joint's servo shows in its own error almost alone, so each strategy has ten dimensions or fewer instead of
     all together: hundreds of candidates suffice where thousands would.
     """
     import cma
 
-    blocks = _blocks(objective)
+    blocks = [(index, joints) for index, joints in _blocks(objective) if len(index) > 1]  # cma needs two dimensions
     size = 14
     searches = []
     for k, (index, _) in enumerate(blocks):
@@ -172,22 +292,22 @@ def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress)
             "verb_log": 0,
             "tolfun": 0.0,
         }
-        searches.append(cma.CMAEvolutionStrategy(np.clip(x[index], 0.02, 0.98), 0.2, options))
+        searches.append(cma.CMAEvolutionStrategy(np.clip(x[index], 0.01, 0.99), 0.08, options))
     for generation in range(max(1, config.evaluations // size)):
         asked = [search.ask(size) for search in searches]
         xs = np.tile(x, (size, 1))
         for (index, _), rows in zip(blocks, asked):
             xs[:, index] = np.array(rows)
-        squares = np.array([_mean_squares(objective, e) for e in objective.errors(xs)])  # (size, n)
+        squares = np.array([objective.squares(e) for e in objective.errors(xs)]) / objective.sigma**2  # (size, n)
         for (index, joints), search, rows in zip(blocks, searches, asked):
-            pull = 1e-3 * np.sum((xs[:, index] - 0.5) ** 2, axis=1)
+            pull = PULL * np.sum((xs[:, index] - 0.5) ** 2, axis=1)
             search.tell(rows, list(squares[:, joints].mean(axis=1) + pull))
         share = (generation + 1) * size / config.evaluations
-        say(0.1 + 0.5 * min(share, 1.0), f"CMA-ES {squares.mean(axis=1).min():.3f}")
-    candidates = np.stack([x, x])
+        say(0.75 + 0.2 * min(share, 1.0), "CMA-ES")
+    found = x.copy()
     for (index, _), search in zip(blocks, searches):
-        candidates[1, index] = np.clip(search.mean, 0.0, 1.0)
-    return candidates[np.argmin(objective.costs(candidates))]
+        found[index] = np.clip(search.mean, 0.0, 1.0)
+    return found
 
 
 def _blocks(objective: _Objective) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -200,17 +320,12 @@ def _blocks(objective: _Objective) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
     found = [(np.flatnonzero(np.array(owner) == j), np.array([j])) for j in range(len(joints)) if objective.used[j]]
     found.append((np.flatnonzero(np.array(owner) == -1), np.flatnonzero(objective.used)))
-    return [(index, shown) for index, shown in found if len(index) > 1]  # cma has no one-dimensional search
-
-
-def _mean_squares(objective: _Objective, errors: list[np.ndarray]) -> np.ndarray:
-    squares = np.mean((np.concatenate(errors) / objective.sigma) ** 2, axis=0)
-    return np.nan_to_num(squares, nan=1e6, posinf=1e6)
+    return [(index, shown) for index, shown in found if len(index)]
 
 
 def _jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Errors at `x`, and their derivative by `x`, per window."""
-    steps = np.where(x + DIFFERENCE <= 1.0, DIFFERENCE, -DIFFERENCE)
+    steps = np.where(x + FINE <= 1.0, FINE, -FINE)
     base, *moved = objective.errors(np.vstack([x, x + np.diag(steps)]))
     jacobian = []
     for w, errors in enumerate(base):
@@ -218,21 +333,49 @@ def _jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], l
     return base, jacobian
 
 
-def _gauss_newton(objective: _Objective, x: np.ndarray, iterations: int) -> np.ndarray:
-    weight = np.sqrt(1e-3)  # of the prior, as in `costs`
+def _grouped_jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """As `_jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
+
+    Coarse steps: for the way there, not for the end.
+    """
+    steps = np.where(x + COARSE <= 1.0, COARSE, -COARSE)
+    base = objective.one(x)
+    jacobian = [np.zeros((*errors.shape, len(x))) for errors in base]
+    blocks = _blocks(objective)
+    single = [(index, joints[0]) for index, joints in blocks if len(joints) == 1]
+    for k in range(max((len(index) for index, _ in single), default=0)):
+        columns = [(index[k], joint) for index, joint in single if k < len(index)]
+        moved = x.copy()
+        for column, _ in columns:
+            moved[column] += steps[column]
+        for J, after, before in zip(jacobian, objective.one(moved), base):
+            for column, joint in columns:
+                J[:, joint, column] = (after - before)[:, joint] / steps[column]
+    alone = {i for index, _ in single for i in index}
+    for column in (i for i in range(len(x)) if i not in alone):
+        moved = x.copy()
+        moved[column] += steps[column]
+        for J, after, before in zip(jacobian, objective.one(moved), base):
+            J[:, :, column] = (after - before) / steps[column]
+    return base, jacobian
+
+
+def _gauss_newton(objective: _Objective, x: np.ndarray, iterations: int, grouped: bool) -> np.ndarray:
+    weight = np.sqrt(PULL)
+    differentiate = _grouped_jacobian if grouped else _jacobian
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        (errors,) = objective.errors(x[None])
-        values = objective.weighted(errors)
+        stacked = np.concatenate(objective.one(x))[:, objective.used] / objective.sigma[objective.used]
+        values = np.nan_to_num(stacked, nan=1e3, posinf=1e3, neginf=-1e3).ravel()
         return np.concatenate([values / np.sqrt(len(values)), weight * (x - 0.5)])
 
     def derivative(x: np.ndarray) -> np.ndarray:
-        _, jacobian = _jacobian(objective, x)
+        _, jacobian = differentiate(objective, x)
         stacked = np.concatenate(jacobian)[:, objective.used] / objective.sigma[objective.used, None]
         rows = stacked.reshape(-1, len(x))
         return np.vstack([np.nan_to_num(rows) / np.sqrt(len(rows)), weight * np.eye(len(x))])
 
     found = least_squares(
-        residuals, np.clip(x, 1e-6, 1 - 1e-6), derivative, bounds=(0, 1), max_nfev=iterations, xtol=1e-5, ftol=1e-5
+        residuals, np.clip(x, 1e-6, 1 - 1e-6), derivative, bounds=(0, 1), max_nfev=iterations, xtol=1e-5, ftol=1e-4
     )
     return found.x

@@ -69,7 +69,7 @@ class Replay:
         self.dynamics = ArmDynamics.from_robot(robot)
         self.windows = tuple(chosen)
         self._step = longest_step
-        self._workers = workers
+        self.workers = workers
         self._starts = [_state(window) for window in self.windows]
         self._skip = [round(SETTLE / window.log.period) for window in self.windows]
 
@@ -91,9 +91,9 @@ class Replay:
 
     def batch(self, candidates: Sequence[Mapping[str, float]]) -> list[list[np.ndarray]]:
         """Return the `errors` of every candidate; candidates run on all workers (the compiled code frees the GIL)."""
-        if self._workers == 1 or len(candidates) == 1:
+        if self.workers == 1 or len(candidates) == 1:
             return [self.errors(candidate) for candidate in candidates]
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self.workers) as pool:
             return list(pool.map(self.errors, candidates))
 
     def rmse(self, parameters: Mapping[str, float]) -> np.ndarray:

@@ -1,9 +1,9 @@
 """What a fit leaves unknown: intervals, correlations, draws, and the parameter space that training takes.
 
 The covariance is Gauss–Newton's with the likelihood tempered by the errors' autocorrelation (neighbouring samples
-of one motion are one piece of evidence, not hundreds), widened to the sandwich over windows where that is larger
-(White, Econometrica 1982: valid for a model that is wrong), and widened by a factor: a measured one where `WIDENING`
-has it, else a cautious one that no measurement backs yet. What the data cannot tell stays at its prior.
+of one motion are one piece of evidence, not hundreds), widened to the sandwich over pieces of the windows where that
+is larger (White, Econometrica 1982: valid for a model that is wrong), and widened by a factor: a measured one where
+`WIDENING` has it, else a cautious one that no measurement backs yet. What the data cannot tell stays at its prior.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ LEVEL = 0.9
 """Probability of an interval unless another is asked for."""
 UNKNOWN = 0.75
 """A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
+BLOCKS = 16
+"""Pieces of a window whose errors are taken as independent of each other, for the sandwich."""
 WIDENING: dict[str, float] = {}
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate`."""
 DEFAULT_WIDENING = 2.0
@@ -133,7 +135,12 @@ def posterior(
     weight = np.where(used, 1.0 / (fit.sigma**2 * tau), 0.0)
     P = np.eye(d) / PRIOR_STD**2
     C = np.linalg.inv(np.einsum("tja,tjb,j->ab", J, J, weight) + P)
-    g = np.array([np.einsum("tja,tj,j->a", Jw, e, weight) for Jw, e in zip(fit.jacobian, fit.errors)])
+    pieces = [
+        piece
+        for Jw, e in zip(fit.jacobian, fit.errors)
+        for piece in zip(np.array_split(Jw, BLOCKS), np.array_split(e, BLOCKS))
+    ]
+    g = np.array([np.einsum("tja,tj,j->a", Jp, e, weight) for Jp, e in pieces])
     sandwich = C @ (g.T @ g + P) @ C
     wider = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(C)))
     names = [name for name, free in zip(prior.names, fit.free) if free]

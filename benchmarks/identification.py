@@ -27,7 +27,7 @@ import numpy as np
 
 from adaptation.excitation import ExciteConfig, excite
 from adaptation.identification import IdentifyConfig, identify, spread
-from adaptation.identify import PRIOR_STD, FitConfig, fit
+from adaptation.identify import PRIOR_STD, QUICK, FitConfig, fit
 from adaptation.joint_log import JointLog, UniformLog
 from adaptation.log_files import find_logs, read_log
 from adaptation.replay import Replay, windows
@@ -45,6 +45,8 @@ ABSENT_IN_MUJOCO = ("stribeck", "dead_band", "backlash", "torque_limit")
 SIMULATOR_SEEDS, MUJOCO_SEEDS, CALIBRATION_SEEDS = range(20), range(1000, 1020), range(5000, 5010)
 NOISE = 0.0005  # rad, of the encoders in logs that we make
 PERIOD = 0.01
+RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=8, descent=5, kept=2, evaluations=0, iterations=16)
+"""Smaller than the default, for sixty fits."""
 
 
 def so101_robot(data: Path) -> RobotModel:
@@ -62,9 +64,7 @@ def so101_robot(data: Path) -> RobotModel:
 def so101(data: Path, quick: bool) -> dict:
     robot = so101_robot(data)
     logs = [read_log(path, (*robot.joint_names, "gripper")) for path in find_logs(data / "so101" / "logs")]
-    config = IdentifyConfig(
-        seed=SO101_SPLIT_SEED, fit=FitConfig(evaluations=0 if quick else 300, iterations=4 if quick else 14)
-    )
+    config = IdentifyConfig(seed=SO101_SPLIT_SEED, fit=QUICK if quick else FitConfig())
     result = identify(robot, logs, config)
     figures = result.figures()
     late = delay_and_offset(robot, logs, result.trained_on, result.judged_on)
@@ -281,7 +281,7 @@ def recovery_motion(robot: RobotModel, quick: bool) -> np.ndarray:
 def recovery(quick: bool, calibrate: bool) -> dict:
     robot = load_robot("xarm6")
     command = recovery_motion(robot, quick)
-    config = FitConfig(evaluations=140 if quick else 420, iterations=4 if quick else 10)
+    config = QUICK if quick else RECOVERY_FIT
     if calibrate:
         return {"widening": calibration(robot, command, config, quick)}
     rows, narrowed = [], []
