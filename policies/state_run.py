@@ -152,7 +152,8 @@ class Learned:
     rows: list[dict[str, float]]
     """One line of the metrics for each round."""
     best: dict[str, Any]
-    """`success`, `round` and the weights, `network`, of the round that did best in validation."""
+    """`success`, `round` and the weights, `network`, of the newest round that is not plainly worse than another in
+    validation; `bar`: the highest lower end of a Wilson interval so far."""
 
 
 class StateRun:
@@ -188,7 +189,7 @@ class StateRun:
             restraint = self._start.network(network, parts[0])
             network.load_state_dict(state["network"])
             optimiser.load_state_dict(state["optimiser"])
-        best: dict[str, Any] = state["best"] if state else {"success": -1.0, "round": -1, "network": {}}
+        best: dict[str, Any] = state["best"] if state else {"success": -1.0, "bar": 0.0, "round": -1, "network": {}}
         hold = load_task(config.task).hold_time + recipe.linger
         hold_steps = max(1, round(hold * self._env.action_spec.rate_hz))
         names = self._make.names()
@@ -208,8 +209,10 @@ class StateRun:
             if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
                 found = judge(as_policy(network), arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
                 rate, low, high = found.success, found.low, found.high
-                if rate >= best["success"]:  # of equals the later one: it has seen more
-                    best = {"success": rate, "round": round_, "network": _copy(network)}
+                # the later one, which has seen more, unless it is plainly worse: of few episodes the luckiest is no better
+                best["bar"] = max(best["bar"], low)
+                if rate >= best["bar"]:
+                    best = {**best, "success": rate, "round": round_, "network": _copy(network)}
             now = {
                 "seconds": spent["seconds"] + time.monotonic() - began,
                 "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began + worker_seconds(arms),

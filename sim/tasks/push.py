@@ -11,7 +11,7 @@ from sim.bodies import RigidBody, box, yaw_quat
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, WRIST
-from sim.tasks.motion import move
+from sim.tasks.motion import funnel, move, rise_first
 from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
 
 X_RANGE = (0.40, 0.60)
@@ -20,8 +20,6 @@ TOLERANCE = 0.03
 MARK = 0.05
 FINGERTIP = 0.012
 """Half the width of the closed fingers [m]."""
-FUNNEL = 0.04
-"""How far beside the point behind the cube the expert is still up [m]; nearer it comes down in proportion."""
 
 
 class Push(Task):
@@ -128,9 +126,6 @@ class Push(Task):
             step = ahead * speed + side * 1.5 * drift
             return move(self.action, np.array([*step, position[2] - scene.ee_pos[2]]), limit=0.5)
         behind = self._behind(position) - scene.ee_pos
-        # A funnel over the point behind the cube, without a switch: at one, what imitates the expert hovers
         aside = float(np.hypot(*behind[:2]))
-        height = (self._half + 0.05) * float(np.clip((aside - 0.008) / FUNNEL, 0.0, 1.0))
-        up = position[2] + height - scene.ee_pos[2]
-        share = float(np.clip((0.04 - up) / 0.02, 0.0, 1.0))  # beside the cube: up first
-        return move(self.action, np.array([*(share * behind[:2]), up]))
+        up = position[2] + (self._half + 0.05) * funnel(aside - 0.008) - scene.ee_pos[2]
+        return move(self.action, np.array([*(rise_first(up) * behind[:2]), up]))
