@@ -209,7 +209,7 @@ class StateRun:
             if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
                 found = judge(as_policy(network), arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
                 rate, low, high = found.success, found.low, found.high
-                # the later one, which has seen more, unless it is plainly worse: of few episodes the luckiest is no better
+                # the later one, which has seen more, unless it is plainly worse: the luckiest of few is no better
                 best["bar"] = max(best["bar"], low)
                 if rate >= best["bar"]:
                     best = {**best, "success": rate, "round": round_, "network": _copy(network)}
