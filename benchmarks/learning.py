@@ -6,6 +6,7 @@ Every task's recipe is trained with `sim2real train`'s own code, on several seed
 the end of 200 fresh episodes under the randomisation named. The peer is what stable-baselines3's zoo recommends for
 panda-gym's reach, TQC with hindsight replay, stopped as soon as it is at 95 % (its lenient
 success: 5 cm at one moment).
+Policies for reach and push are then judged just as strictly in MuJoCo, where nothing was ever trained.
 Wall time depends on what else the machine does, processor time much less: both are given.
 """
 
@@ -29,6 +30,9 @@ from sb3_contrib import TQC
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
+from policies.bundle import PolicyBundle
+from policies.other_engine import TASKS as IN_MUJOCO
+from policies.other_engine import judge_in_mujoco
 from policies.provenance import provenance
 from policies.recipes import state_recipe
 from policies.state_run import StateRunConfig, train_state
@@ -65,6 +69,16 @@ def measure_task(task: str, seeds: int, episodes: int, folder: Path) -> dict:
             found[key].append(metrics["judgement"][key])
         found["minutes"].append(metrics["train_seconds"] / 60)
         found["cpu_minutes"].append(metrics["train_cpu_seconds"] / 60)
+    return found
+
+
+def measure_drop(task: str, seeds: int, episodes: int, folder: Path) -> dict:
+    """Judge in MuJoCo what `measure_task` has left for `task`; return success and Wilson's ends of each seed."""
+    found: dict[str, list] = {"success": [], "low": [], "high": []}
+    for seed in range(seeds):
+        judgement = judge_in_mujoco(PolicyBundle.load(folder / f"{task}_{seed}" / "best"), episodes)
+        for key, values in found.items():
+            values.append(getattr(judgement, key))
     return found
 
 
@@ -165,6 +179,15 @@ def main() -> None:
             )
             figures[f"{task}_state_success"], figures[f"{task}_state_minutes"] = middle["success"], middle["minutes"]
             figures[f"{task}_state"] = found
+            if task in IN_MUJOCO:
+                there = measure_drop(task, seeds, episodes, folder)
+                figures[f"{task}_state_mujoco"] = there
+                figures[f"{task}_state_mujoco_success"] = success = float(np.median(there["success"]))
+                print(
+                    f"{task:14} in MuJoCo, never trained there: success {success:.3f} [{min(there['success']):.3f}, "
+                    f"{max(there['success']):.3f}], a drop of {middle['success'] - success:+.3f}",
+                    flush=True,
+                )
         if "peer" in parts:
             peers = [measure_peer(seed, 120.0) for seed in range(seeds)]
             reached = [seconds for seconds, _ in peers if seconds is not None]

@@ -117,8 +117,10 @@ class MujocoArm:
         """Seconds since the arm was built; goes on through `place`."""
         return self._data.time
 
-    def place(self, object_xy: tuple[float, float], seed: int) -> None:
+    def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
         """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw new looks.
+
+        The fingers stand, and stay, at `opening` [m], by default wide open.
 
         Raises:
             SpecError: if the place is off the table.
@@ -137,8 +139,11 @@ class MujocoArm:
         mujoco.mj_resetData(self.model, data)
         data.time = now
         self._pending.clear()
-        data.qpos[self._qpos] = self._rest - self._offset
-        data.ctrl[self._ctrl] = self._rest - self._offset
+        rest = self._rest - self._offset
+        if opening is not None:
+            rest[len(self.robot.joint_names) :] = opening
+        data.qpos[self._qpos] = rest
+        data.ctrl[self._ctrl] = rest
         angle = self._rng.uniform(-np.pi, np.pi)
         half = self.hidden.scene.object_size / 2
         data.qpos[self._object_qpos : self._object_qpos + 7] = (
@@ -197,6 +202,11 @@ class MujocoArm:
     def object_pos(self) -> np.ndarray:
         """True position (3,) of the cube's centre [m, base frame]."""
         return self._data.xpos[self._object_body].copy()
+
+    @property
+    def object_quat(self) -> np.ndarray:
+        """True orientation (4,) of the cube, xyzw, in the base frame."""
+        return np.roll(self._data.xquat[self._object_body], -1)
 
     @property
     def goal(self) -> np.ndarray:

@@ -1,0 +1,135 @@
+"""Judge a policy in an engine that it was never trained in: the virtual arm's MuJoCo, with all that is hidden there.
+
+Nothing is shared with the training simulation but the URDF's kinematics: other contacts, soft servos, friction,
+encoder errors, a delay; for a policy that sees, another renderer and a real lens. What is judged is the policy alone,
+one action a period, without the control loop's safety gate in between; `sim2real evaluate` judges the whole chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import binomtest
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.judge import JUDGE_SEEDS, Judgement
+from sim.action import ActionResolver
+from sim.camera import CameraModel
+from sim.hidden_reality import HiddenReality
+from sim.mujoco_arm import MujocoArm
+from sim.mujoco_camera import VirtualCamera, open_renderer
+from sim.observation import CameraFrame, ObservationBuilder, RobotState
+from sim.robot import load_robot
+from sim.tasks import load_task
+from sim.tasks.cameras import FRONT
+from sim.tasks.task import apart
+
+PUSH_GAP = 0.10
+"""Least distance from the cube to its mark [m], as in training."""
+
+Act = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""A policy: arrays by name to an action (a,)."""
+
+TASKS = ("reach", "push")
+"""Tasks that the virtual lab has the things for: a mark is only paint, but a pad, a hole or a post is not there."""
+
+
+def judge_in_mujoco(
+    bundle: PolicyBundle,
+    episodes: int,
+    first_seed: int = JUDGE_SEEDS,
+    hidden: HiddenReality | None = None,
+    act: Act | None = None,
+) -> Judgement:
+    """Run `episodes` of `bundle` on the virtual arm; strictly as `judge`: success held to the end of the time limit.
+
+    Args:
+        bundle: a policy for one of `TASKS`.
+        episodes: how many; episode k has the seed `first_seed` + k.
+        first_seed: of the episodes.
+        hidden: what is true there; the default reality if None.
+        act: acts in the bundle's place.
+
+    Raises:
+        BundleError: for a task that the virtual lab has no things for.
+        ValueError: if there is no episode to run.
+    """
+    if bundle.task not in TASKS:
+        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
+    if episodes < 1:
+        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+    lab = _Lab(bundle, hidden or HiddenReality())
+    near = [lab.episode(act or bundle.act, first_seed + k) for k in range(episodes)]
+    lab.close()
+    hold = max(1, round(lab.task.hold_time * bundle.action.rate_hz))
+    lasted = sum(bool(each[-hold:].all()) for each in near)
+    touched = sum(bool((np.convolve(each, np.ones(hold), "valid") >= hold - 0.5).any()) for each in near)
+    interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
+    rate = lasted / episodes
+    return Judgement(
+        rate, float(interval.low), float(interval.high), lasted, episodes, touched / episodes, "MuJoCo", first_seed
+    )
+
+
+class _Lab:
+    """The virtual arm, what the policy sees of it, and where the task wants things."""
+
+    def __init__(self, bundle: PolicyBundle, hidden: HiddenReality):
+        self.bundle, self.task = bundle, load_task(bundle.task)
+        robot = load_robot(bundle.robot.name)
+        self.robot = robot
+        self.task.fit(robot)
+        camera = next(iter(bundle.cameras.values()), FRONT)
+        self._arm = MujocoArm(robot, camera, hidden)
+        self._eyes: VirtualCamera | None = None
+        incoming: dict[str, CameraModel] = {}
+        if bundle.cameras:
+            self._eyes = VirtualCamera(self._arm, open_renderer(self._arm))
+            incoming = {camera.name: self._arm.camera}
+        self._camera = camera
+        self._builder = ObservationBuilder(
+            bundle.observation,
+            robot,
+            bundle.cameras,
+            incoming,
+            privileged=("object_pos", "object_quat", "goal"),
+        )
+        self._resolver = ActionResolver(bundle.action, robot)
+        self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
+        if self.task.opening is not None:
+            self._fingers = self.task.opening
+
+    def episode(self, act: Act, seed: int) -> np.ndarray:
+        """Run one episode; return whether the task was fulfilled after each action (steps,) bool."""
+        rng = np.random.default_rng(seed)
+        arm, spec = self._arm, self.bundle.action
+        thing, mark = apart(rng, *self.task.workspace[:2], PUSH_GAP, 2)
+        arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
+        height = float(arm.object_pos[2])
+        self._resolver.reset(self._state(rng).q)
+        steps = round(self.task.time_limit * spec.rate_hz)
+        near = np.zeros(steps, bool)
+        for k in range(steps):
+            goal = arm.goal if self.task.name == "reach" else np.array([*mark, height])
+            state = self._state(rng)
+            position, quat = arm.object_pos, arm.object_quat
+            seen = self._builder.build(state, {"object_pos": position, "object_quat": quat, "goal": goal})
+            arm.command(self._resolver.resolve(act(seen), state.q))
+            arm.advance(spec.dt)
+            achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
+            near[k] = bool(self.task.is_success(achieved, goal))
+        return near
+
+    def close(self) -> None:
+        if self._eyes is not None:
+            self._eyes.renderer.close()
+
+    def _state(self, rng: np.random.Generator) -> RobotState:
+        reading, n = self._arm.read(), len(self.robot.joint_names)
+        frames = {}
+        if self._eyes is not None:
+            image = self._eyes.take(self._arm.snapshot(), rng)
+            frames[self._camera.name] = CameraFrame(self._arm.time, image)
+        opening = float(reading.q[n:].mean()) if len(reading.q) > n else None
+        return RobotState(self._arm.time, reading.q[:n], reading.dq[:n], frames, opening=opening)
