@@ -47,6 +47,8 @@ NOISE = 0.0005  # rad, of the encoders in logs that we make
 PERIOD = 0.01
 RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=8, descent=5, kept=2, evaluations=0, iterations=16)
 """Smaller than the default, for sixty fits."""
+SO101_FIT = FitConfig(delays=6, leads=2, kept=1, rounds=2, evaluations=0, iterations=16)
+"""Smaller than the default, for minutes on two cores."""
 
 
 def so101_robot(data: Path) -> RobotModel:
@@ -64,7 +66,7 @@ def so101_robot(data: Path) -> RobotModel:
 def so101(data: Path, quick: bool) -> dict:
     robot = so101_robot(data)
     logs = [read_log(path, (*robot.joint_names, "gripper")) for path in find_logs(data / "so101" / "logs")]
-    config = IdentifyConfig(seed=SO101_SPLIT_SEED, fit=QUICK if quick else FitConfig())
+    config = IdentifyConfig(seed=SO101_SPLIT_SEED, fit=QUICK if quick else SO101_FIT)
     result = identify(robot, logs, config)
     figures = result.figures()
     late = delay_and_offset(robot, logs, result.trained_on, result.judged_on)
