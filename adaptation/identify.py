@@ -80,7 +80,9 @@ class Fit:
     free: np.ndarray
     """(d,) whether each parameter was fitted; the others stayed at their prior's middle."""
     jacobian: tuple[np.ndarray, ...]
-    """Per window, (samples, n, free) derivative of the errors [rad] by `u`."""
+    """Per window, (samples, n, free) derivative of the errors [rad] by `u`, over short steps."""
+    coarse: tuple[np.ndarray, ...]
+    """The same over longer steps: what differs is noise of the differences, not information."""
     errors: tuple[np.ndarray, ...]
     """Per window, (samples, n) replayed minus measured [rad]."""
     sigma: np.ndarray
@@ -174,12 +176,16 @@ def fit(
         if objective.surprise(other) < surprise:
             x = other
     objective.weigh_by(x)
-    errors, jacobian = _jacobian(objective, x)
+    x = _gauss_newton(objective, x, max(1, config.iterations // 4), _central_jacobian)
+    objective.weigh_by(x)
+    errors, jacobian = _central_jacobian(objective, x)
+    _, coarse = _central_jacobian(objective, x, COARSE)
     say(1.0, "")
     return Fit(
         objective.full(x),
         free,
         tuple(jacobian),
+        tuple(coarse),
         tuple(errors),
         objective.sigma,
         objective.count,
@@ -228,7 +234,7 @@ def _descend(objective: _Objective, x: np.ndarray, iterations: int, grouped: boo
     before, left, most = np.inf, iterations, 8
     while left > 0:
         objective.weigh_by(x)
-        x = _gauss_newton(objective, x, min(left, most), grouped)
+        x = _gauss_newton(objective, x, min(left, most), _grouped_jacobian if grouped else _jacobian)
         left -= most
         now = objective.surprise(x)
         if now > before - 0.01:
@@ -333,6 +339,21 @@ def _jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], l
     return base, jacobian
 
 
+def _central_jacobian(
+    objective: _Objective, x: np.ndarray, step: float = FINE
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """As `_jacobian`, by central differences (one-sided at the ends): twice the replays.
+
+    A direction that the data cannot tell (all torques larger alike) is a sum of columns that cancel; the curvature
+    in one-sided differences does not, and would pass for information.
+    """
+    up, down = np.minimum(x + step, 1.0) - x, np.minimum(x, step)
+    base, *moved = objective.errors(np.vstack([x, x + np.diag(up), x - np.diag(down)]))
+    pairs = list(zip(moved[: len(x)], moved[len(x) :], up + down))
+    jacobian = [np.stack([(a[w] - b[w]) / h for a, b, h in pairs], axis=-1) for w in range(len(base))]
+    return base, jacobian
+
+
 def _grouped_jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """As `_jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
 
@@ -360,9 +381,8 @@ def _grouped_jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.nda
     return base, jacobian
 
 
-def _gauss_newton(objective: _Objective, x: np.ndarray, iterations: int, grouped: bool) -> np.ndarray:
+def _gauss_newton(objective: _Objective, x: np.ndarray, iterations: int, differentiate: Callable) -> np.ndarray:
     weight = np.sqrt(PULL)
-    differentiate = _grouped_jacobian if grouped else _jacobian
 
     def residuals(x: np.ndarray) -> np.ndarray:
         stacked = np.concatenate(objective.one(x))[:, objective.used] / objective.sigma[objective.used]

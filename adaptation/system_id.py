@@ -1,9 +1,9 @@
 """What a fit leaves unknown: intervals, correlations, draws, and the parameter space that training takes.
 
 The covariance is Gauss–Newton's with the likelihood tempered by the errors' autocorrelation (neighbouring samples
-of one motion are one piece of evidence, not hundreds), widened to the sandwich over pieces of the windows where that
-is larger (White, Econometrica 1982: valid for a model that is wrong), and widened by a factor: a measured one where
-`WIDENING` has it, else a cautious one that no measurement backs yet. What the data cannot tell stays at its prior.
+of one motion are one piece of evidence, not hundreds) and without the directions in which the derivative is noise,
+widened by a factor: a measured one where `WIDENING` has it, else a cautious one that no measurement backs yet. What
+the data cannot tell stays at its prior.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ LEVEL = 0.9
 """Probability of an interval unless another is asked for."""
 UNKNOWN = 0.75
 """A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
-BLOCKS = 16
-"""Pieces of a window whose errors are taken as independent of each other, for the sandwich."""
 WIDENING: dict[str, float] = {}
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate`."""
 DEFAULT_WIDENING = 2.0
@@ -129,28 +127,34 @@ def posterior(
         widening: factor by term; the calibrated `WIDENING` by default.
     """
     widening = WIDENING if widening is None else widening
-    J = np.concatenate(fit.jacobian)
+    J, K = np.concatenate(fit.jacobian), np.concatenate(fit.coarse)
     d = J.shape[-1]
     tau = np.mean([[_correlation_time(e[:, j]) for j in range(e.shape[1])] for e in fit.errors], axis=0)
     weight = np.where(used, 1.0 / (fit.sigma**2 * tau), 0.0)
     P = np.eye(d) / PRIOR_STD**2
-    C = np.linalg.inv(np.einsum("tja,tjb,j->ab", J, J, weight) + P)
-    pieces = [
-        piece
-        for Jw, e in zip(fit.jacobian, fit.errors)
-        for piece in zip(np.array_split(Jw, BLOCKS), np.array_split(e, BLOCKS))
-    ]
-    g = np.array([np.einsum("tja,tj,j->a", Jp, e, weight) for Jp, e in pieces])
-    sandwich = C @ (g.T @ g + P) @ C
-    wider = np.sqrt(np.maximum(1.0, np.diag(sandwich) / np.diag(C)))
+    C = np.linalg.inv(_information(J, K, weight) + P)
     names = [name for name, free in zip(prior.names, fit.free) if free]
-    wider *= [widening.get(term_of(name), DEFAULT_WIDENING) for name in names]
+    wider = np.array([widening.get(term_of(name), DEFAULT_WIDENING) for name in names])
     wider = np.minimum(wider, 1.2 * PRIOR_STD / np.sqrt(np.diag(C)))
     full = np.eye(len(prior)) * PRIOR_STD**2
     index = np.flatnonzero(fit.free)
     full[np.ix_(index, index)] = C * np.outer(wider, wider)
     floor, slope = _error_model(fit.errors, speeds)
     return Posterior(prior, fit.u, full, floor, slope, dict(widening))
+
+
+def _information(J: np.ndarray, K: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Fisher information from two Jacobians (T, n, d) with unlike noise: their product has that of neither.
+
+    The square of one would count the noise of its differences (a joint that slips a step earlier) as information,
+    which directions without any have none to hide behind. No information is negative: the most negative eigenvalue
+    shows how large noise is, and what is not larger is dropped.
+    """
+    d = J.shape[-1]
+    root = np.sqrt(weight)[None, :, None]
+    a, b = (J * root).reshape(-1, d), (K * root).reshape(-1, d)
+    values, vectors = np.linalg.eigh(0.5 * (a.T @ b + b.T @ a))
+    return (vectors * np.where(values > max(-values[0], 0.0), values, 0.0)) @ vectors.T
 
 
 def term_of(name: str) -> str:

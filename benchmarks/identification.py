@@ -45,7 +45,7 @@ ABSENT_IN_MUJOCO = ("stribeck", "dead_band", "backlash", "torque_limit")
 SIMULATOR_SEEDS, MUJOCO_SEEDS, CALIBRATION_SEEDS = range(20), range(1000, 1020), range(5000, 5010)
 NOISE = 0.0005  # rad, of the encoders in logs that we make
 PERIOD = 0.01
-RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=8, descent=5, kept=2, evaluations=0, iterations=16)
+RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=6, descent=4, kept=1, rounds=2, evaluations=0, iterations=8)
 """Smaller than the default, for sixty fits."""
 SO101_FIT = FitConfig(delays=6, leads=2, kept=1, rounds=2, evaluations=0, iterations=16)
 """Smaller than the default, for minutes on two cores."""
@@ -280,21 +280,23 @@ def recovery_motion(robot: RobotModel, quick: bool) -> np.ndarray:
     return excite(robot, ExciteConfig(duration=48.0, tries=4 if quick else 20, table=False, rate_hz=1 / PERIOD)).q
 
 
-def recovery(quick: bool, calibrate: bool) -> dict:
+def recovery(quick: bool, calibrate: bool, arms: int) -> dict:
     robot = load_robot("xarm6")
     command = recovery_motion(robot, quick)
     config = QUICK if quick else RECOVERY_FIT
     if calibrate:
-        return {"widening": calibration(robot, command, config, quick)}
+        return {"widening": calibration(robot, command, config, arms)}
     rows, narrowed = [], []
     for in_mujoco, seeds in ((False, SIMULATOR_SEEDS), (True, MUJOCO_SEEDS)):
         inside, known = [], []
-        for seed in list(seeds)[:2] if quick else seeds:
+        for seed in list(seeds)[:arms]:
             result, found, truth, _ = recover(robot, command, seed, in_mujoco, config)
             interval = result.interval()
             names = [name for name, free in zip(result.prior.names, found.free) if free]
             hit = {name: interval[name][0] <= truth[name] <= interval[name][1] for name in names}
             inside.append(hit)
+            share = np.mean(list(hit.values()))
+            print(f"  arm {seed}: {found.seconds:.0f} s, {1e3 * found.sigma.mean():.2f} mrad, {share:.2f}", flush=True)
             known.append([result.known[name] for name in names])
             rows.append((hit, result.known))
         rate = np.mean([list(h.values()) for h in inside])
@@ -321,10 +323,10 @@ def recovery(quick: bool, calibrate: bool) -> dict:
     }
 
 
-def calibration(robot: RobotModel, command: np.ndarray, config: FitConfig, quick: bool) -> dict[str, float]:
+def calibration(robot: RobotModel, command: np.ndarray, config: FitConfig, arms: int) -> dict[str, float]:
     """Factors on the standard deviation with which 90 % of the truths lie inside, by term (conformal scores)."""
     scores: dict[str, list[float]] = {}
-    seeds = list(CALIBRATION_SEEDS)[:2] if quick else CALIBRATION_SEEDS
+    seeds = list(CALIBRATION_SEEDS)[:arms]
     for in_mujoco in (False, True):
         for seed in seeds:
             at = seed + (500 if in_mujoco else 0)
@@ -353,6 +355,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with so101/ and panda_torque/")
     parser.add_argument("--quick", action="store_true", help="small budgets: does it run?")
     parser.add_argument("--calibrate", action="store_true", help="with recovery: measure the widening factors instead")
+    parser.add_argument("--arms", type=int, default=20, help="with recovery: arms of each engine, at most 20 (10)")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     parts = arguments.parts or PARTS
@@ -369,7 +372,7 @@ def main() -> None:
     if "panda" in parts:
         figures |= panda(arguments.data, arguments.quick)
     if "recovery" in parts:
-        figures |= recovery(arguments.quick, arguments.calibrate)
+        figures |= recovery(arguments.quick, arguments.calibrate, 2 if arguments.quick else arguments.arms)
     figures["minutes"] = (time.perf_counter() - began) / 60
     print(f"{figures['minutes']:.1f} minutes")
     if arguments.json:

@@ -13,6 +13,7 @@ from adaptation.identification_report import report
 from adaptation.identify import PRIOR_STD, FitConfig
 from adaptation.joint_log import JointLog, LogError
 from adaptation.replay import Replay, Window, windows
+from adaptation.system_id import _information
 from sim.arm_dynamics import ArmDynamics
 from sim.model_parameters import prior
 from sim.parameters import ParameterSpace
@@ -124,6 +125,17 @@ def test_draws_stay_within_the_prior(found):
         values = np.array([draw[name] for draw in draws])
         assert values.min() >= low - 1e-9
         assert values.max() <= high + 1e-9
+
+
+def test_noise_of_the_differences_is_no_information():
+    rng = np.random.default_rng(0)
+    tell = rng.standard_normal((400, 2, 1))
+    J, K = (np.concatenate([tell, 0.02 * rng.standard_normal((400, 2, 3))], axis=-1) for _ in range(2))
+    information = _information(J, K, np.full(2, 100.0))
+    assert information[0, 0] == pytest.approx(100.0 * np.sum(tell**2), rel=0.01)
+    squared = np.einsum("tja,tja->a", J, J) * 100.0  # one Jacobian alone takes its noise for knowledge
+    assert np.all(np.diag(information)[1:] < 0.3 * squared[1:])
+    assert np.linalg.eigvalsh(information).min() > -1e-6
 
 
 def test_a_joint_that_never_moved_stays_at_its_prior(robot):
