@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pinocchio
 
-from adaptation.inertial import Motion, arm_model, regressor
+from adaptation.inertial import Motion, arm_model, direction, regressor
 from policies.collision import CollisionModel
 from policies.limits import Box
 from sim.arm_geometry import arm_hulls
@@ -152,7 +152,7 @@ def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every
     dt = float(t[1] - t[0])
     dq = np.gradient(q, dt, axis=0)
     rows = slice(None, None, max(1, round(every / dt)))
-    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q))[rows]
+    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), direction(dq))[rows]
     Y = regressor(model, motion).reshape(-1, 14 * model.nv)
     norms = np.linalg.norm(Y, axis=0)
     Y = Y[:, norms > 1e-9 * norms.max()]

@@ -6,7 +6,16 @@ import numpy as np
 import pinocchio
 import pytest
 
-from adaptation.inertial import Motion, _from_cholesky, _to_cholesky, arm_model, filtered, fit_inertial, regressor
+from adaptation.inertial import (
+    Motion,
+    _from_cholesky,
+    _to_cholesky,
+    arm_model,
+    direction,
+    filtered,
+    fit_inertial,
+    regressor,
+)
 from sim.robot import load_robot
 
 ROBOT = load_robot("xarm6")
@@ -28,9 +37,9 @@ def motion(model, seed, seconds=20.0, noise=0.0):
     dq = (np.cos(t[:, None] * w) * w) @ a[0].T - (np.sin(t[:, None] * w) * w) @ a[1].T
     ddq = -(np.sin(t[:, None] * w) * w**2) @ a[0].T - (np.cos(t[:, None] * w) * w**2) @ a[1].T
     links = 1.3 * np.concatenate([model.inertias[j + 1].toDynamicParameters() for j in range(6)])
-    empty = Motion(t, q, dq, ddq, np.zeros_like(q))
+    empty = Motion(t, q, dq, ddq, np.zeros_like(q), direction(dq))
     tau = regressor(model, empty) @ np.concatenate([links, FRICTION.ravel()])
-    return Motion(t, q, dq, ddq, tau + noise * rng.standard_normal(tau.shape))
+    return Motion(t, q, dq, ddq, tau + noise * rng.standard_normal(tau.shape), direction(dq))
 
 
 def test_the_regressor_is_inverse_dynamics(model):
