@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.stats import truncnorm
+from scipy.stats import norm, truncnorm
 
 from adaptation.identify import PRIOR_STD, Fit
 from sim.parameters import Distribution, Param, ParameterSpace
@@ -195,10 +195,14 @@ def _correlation_time(errors: np.ndarray) -> float:
 
 
 def _error_model(errors: tuple[np.ndarray, ...], speeds: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Fit |error| = floor + slope · |speed| per joint, as standard deviations of a normal error."""
+    """Fit |error| = floor + slope · |speed| per joint, as standard deviations of a normal error.
+
+    Scaled so that `LEVEL` of the fitted errors lie within their normal quantile: they have heavier tails than that.
+    """
     from scipy.optimize import nnls
 
     e, v = np.abs(np.concatenate(errors)), np.abs(np.concatenate(speeds))
-    fits = [nnls(np.column_stack([np.ones(len(v)), v[:, j]]), e[:, j])[0] for j in range(e.shape[1])]
-    half_normal = np.sqrt(np.pi / 2)  # standard deviation over mean of |normal|
-    return half_normal * np.array([f[0] for f in fits]), half_normal * np.array([f[1] for f in fits])
+    fits = np.array([nnls(np.column_stack([np.ones(len(v)), v[:, j]]), e[:, j])[0] for j in range(e.shape[1])])
+    expected = np.maximum(fits[:, 0] + fits[:, 1] * v, 1e-9)
+    scale = np.quantile(e / expected, LEVEL, axis=0) / norm.ppf(0.5 + LEVEL / 2)
+    return scale * fits[:, 0], scale * fits[:, 1]
