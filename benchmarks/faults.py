@@ -31,10 +31,12 @@ import numpy as np
 import rclpy
 import tyro
 from lifecycle_msgs.msg import Transition
+from rclpy.node import Node
 from rich.console import Console
 from rich.table import Table
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
+from trajectory_msgs.msg import JointTrajectory
 
 from policies.limits import default_limits
 from ros_nodes import topics
@@ -72,18 +74,37 @@ class Arguments:
     """Write the figures to this file."""
 
 
+class Setpoints(Node):
+    """What the gate sends to an arm that is a process of its own and dies."""
+
+    def __init__(self, ros: RosBench):
+        super().__init__("setpoints", context=ros.context)
+        self.q = HOME.copy()
+        self.received: list[tuple[float, np.ndarray]] = []
+        self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_setpoint, 10)
+        ros._spin(self)
+
+    def _on_setpoint(self, message: JointTrajectory) -> None:
+        self.q = np.array(message.points[-1].positions)
+        self.received.append((time.monotonic(), self.q))
+
+
 @dataclass
 class Scene:
     """What is running while a fault is shown."""
 
     ros: RosBench
-    arm: FakeArm
+    arm: FakeArm | Setpoints
     gate: subprocess.Popen
     policy: subprocess.Popen
     bundle: Path
     folder: Path
     recorder: subprocess.Popen | None = None
     """Where the fault is the recorder's."""
+    supervisor: subprocess.Popen | None = None
+    """Where the fault is the supervisor's."""
+    virtual_arm: subprocess.Popen | None = None
+    """Where the fault is the arm's."""
 
     @property
     def words(self) -> str:
@@ -109,6 +130,8 @@ class Fault:
     """Whether it takes root."""
     apart: bool = False
     """Whether the policy runs in a network namespace of its own."""
+    beside: str = ""
+    """A process that runs, too: `supervisor`, or `virtual_arm` in the stand-in's place."""
 
 
 def kill(process: str, number: int) -> Callable[[Scene], None]:
@@ -183,6 +206,8 @@ FAULTS = (
     Fault("emergency stop", lambda scene: scene.ros.e_stop(True), "emergency stop"),
     Fault("recorder SIGKILL", kill("recorder", signal.SIGKILL), "", stops=False, records="disk"),
     Fault("recorder SIGSTOP", kill("recorder", signal.SIGSTOP), "", stops=False, records="disk"),
+    Fault("supervisor SIGKILL", kill("supervisor", signal.SIGKILL), "", stops=False, beside="supervisor"),
+    Fault("virtual arm SIGKILL", kill("virtual_arm", signal.SIGKILL), "joint state", beside="virtual_arm"),
     Fault("disk full under the recorder", lambda scene: None, "No space left", records="tmpfs", root=True),
     Fault("network cut between policy and robot", cut_network, "policy: no ", root=True, apart=True),
 )
@@ -231,8 +256,12 @@ def try_fault(fault: Fault, environment: dict[str, str], folder: Path) -> tuple[
 
 
 def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Path) -> tuple[bool, float, float, str]:
-    arm = ros.arm(PANDA, CAMERA)
-    recorder = None
+    arm: FakeArm | Setpoints
+    virtual_arm = recorder = supervisor = None
+    if fault.beside == "virtual_arm":
+        arm, virtual_arm = Setpoints(ros), ros.start("virtual_arm")
+    else:
+        arm = ros.arm(PANDA, CAMERA)
     numbers = ros.observer.create_publisher(Float64MultiArray, "/numbers", 100)
     if fault.records:
         ros.listen(String, topics.RECORDER_STATE)
@@ -243,7 +272,12 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
     gate = ros.start("safety_gate", bundle=bundle)
     ros.wait(lambda: ros.gate_state["state"] == "ready", "gate ready", 120.0)
     prefix = ["ip", "netns", "exec", "s2r"] if fault.apart else []
-    given = [f"bundle:={bundle}", "autostart:=true", f"frame_age:={FRAME_AGE}", "wait:=20.0"]
+    given = [
+        f"bundle:={bundle}",
+        f"autostart:={'false' if fault.beside == 'supervisor' else 'true'}",
+        f"frame_age:={0.5 if virtual_arm else FRAME_AGE}",
+        "wait:=20.0",
+    ]
     policy = subprocess.Popen(
         [*prefix, sys.executable, "-m", "ros_nodes.policy_node", "--ros-args", *_each("-p", given)],
         cwd=ROOT,
@@ -252,7 +286,9 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
         stderr=subprocess.DEVNULL,
     )
     ros.processes.append(policy)
-    scene = Scene(ros, arm, gate, policy, bundle, folder, recorder)
+    if fault.beside == "supervisor":
+        supervisor = ros.start("supervisor", activate=True, wait=60.0)
+    scene = Scene(ros, arm, gate, policy, bundle, folder, recorder, supervisor, virtual_arm)
     set_out(scene)
     sent: list[float] = []
 

@@ -30,6 +30,9 @@ from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.attendant import LOST, PRESSED
 from ros_nodes.trial_runner import STALE
+from sim.hidden_reality import HiddenReality
+from sim.real_lens import true_camera
+from sim.tasks.reach import Reach
 from sim2real.command_line import main
 from tests.browser import chromium, until
 from tests.launch_stand_in import evaluate
@@ -275,6 +278,8 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
     plan.write_text(text[: text.index("[[policies]]")] + '[[policies]]\nname = "right"\nbundle = "right"\n')
     (tmp_path / "right").symlink_to(bundles / "right")
     register_file(plan)
+    calibration = tmp_path / "front.json"
+    calibration.write_text(json.dumps(true_camera(Reach.cameras[0], HiddenReality().camera).to_dict()))
     launch = evaluate(
         ROOT / "launch" / "session.launch.py",
         {
@@ -282,6 +287,7 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
             "bundle": str(bundles / "right"),
             "out": str(tmp_path / "out"),
             "port": "0",
+            "camera_calibration": str(calibration),
             # The robot's own parameters are for first motions: a third of the speed
             "params_file": str(ROOT / "launch" / "config" / "virtual.yaml"),
         },

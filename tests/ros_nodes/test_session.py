@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,8 @@ from ros_nodes.ros_environment import free_domain
 from ros_nodes.session import Processes, reach_protocol, run_session
 from ros_nodes.session_node import SessionError
 from ros_nodes.trial_runner import Recording
-from tests.tiny_bundle import tiny_bundle
+from sim.specs import SpecError
+from tests.tiny_bundle import CAMERA, tiny_bundle
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +148,14 @@ def test_another_bundle_than_the_registered_one_is_refused(bundles, tmp_path) ->
         run_session(protocol(bundles, 1), swapped, tmp_path)
     with pytest.raises(SessionError, match="the protocol's policies are"):
         run_session(protocol(bundles, 1), {"right": bundles["right"]}, tmp_path)
+
+
+def test_a_calibration_of_another_camera_is_refused_before_anything_starts(bundles, tmp_path) -> None:
+    file = tmp_path / "wrist.json"
+    file.write_text(json.dumps(replace(CAMERA, name="wrist").to_dict()))
+    with pytest.raises(SpecError, match=r"wrist.json' is of camera 'wrist', expected 'front'"):
+        run_session(protocol(bundles, 1), bundles, tmp_path / "out", camera_calibration=file)
+    assert not (tmp_path / "out").exists()
 
 
 def test_domains_are_not_shared() -> None:
