@@ -12,6 +12,7 @@ colours, light or texture, which is what makes the student leave simulation.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -96,14 +97,22 @@ class KeypointEncoder(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, keypoints: int, height: int, width: int, channels: int = 32):
+    def __init__(
+        self,
+        keypoints: int,
+        height: int,
+        width: int,
+        channels: int = 32,
+        dilations: Sequence[int] = (1, 2, 4, 2),
+    ):
+        """Build the network; larger `dilations` let a cell see more of a larger picture."""
         super().__init__()
         if height % 2 or width % 2:
             raise ValueError(f"pictures of {height} × {width} px: height and width must be even")
         self.features = nn.Sequential(
             nn.PixelUnshuffle(2),  # twelve channels at half the size are convolved faster than three at the whole
             _block(12, channels, stride=2),
-            *(_block(channels, channels, dilation=dilation) for dilation in (1, 2, 4, 2)),
+            *(_block(channels, channels, dilation=dilation) for dilation in dilations),
         )
         self.heat = nn.Conv2d(channels, keypoints, 1)
         rows, columns = (height // 2 + 1) // 2, (width // 2 + 1) // 2

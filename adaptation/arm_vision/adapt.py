@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptation import losses
-from adaptation.arm_vision.network import ArmVision, batches, descend, landmarks, predict, vision_loss
+from adaptation.arm_vision.network import ArmVision, batches, descend, landmarks, predict, see_fast, vision_loss
 from adaptation.arm_vision.views import ArmViews
 from adaptation.image_level import match_fourier, match_histogram
 from policies.networks import as_network_image
@@ -130,7 +130,7 @@ def _self_training(network: ArmVision, views: ArmViews, images: np.ndarray, seed
 
     def term() -> Tensor:
         rows = rng.integers(0, len(images), BATCH)
-        _, logits, _ = network.see(as_network_image(torch.from_numpy(_disturbed(images[rows], rng))))
+        _, logits, _ = see_fast(network, _disturbed(images[rows], rng))
         told = teacher[rows]
         seen = network.encoder.locate(logits)[..., :2]
         return losses.consistency(seen.flatten(0, 1), told[..., :2].flatten(0, 1), told[..., 2].flatten(), float(limit))
@@ -152,7 +152,7 @@ def _align(
 
     def compare(features: Tensor) -> Tensor:
         rows = rng.integers(0, len(images), BATCH)
-        of_target = network.encoder.features(as_network_image(torch.from_numpy(images[rows])))
+        of_target, _, _ = see_fast(network, images[rows])
         return term(features.float().mean((2, 3)), of_target.float().mean((2, 3)))
 
     _descend(
@@ -193,7 +193,7 @@ def _descend(
     network.train()
     for rate in one_cycle(PEAK, steps):
         rows = rng.integers(0, len(views), BATCH)
-        features, logits, mask = network.see(as_network_image(torch.from_numpy(pictures(rows))))
+        features, logits, mask = see_fast(network, pictures(rows))
         loss = vision_loss(network, views, rows, logits, mask)
         descend(optimiser, loss if term is None else loss + term(features), rate)
     network.eval()

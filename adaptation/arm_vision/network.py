@@ -17,6 +17,9 @@ from adaptation.arm_vision.views import ArmViews
 from policies.networks import KeypointEncoder, as_network_image
 from policies.student import one_cycle
 
+DILATIONS = (1, 2, 4, 8, 4, 2)
+"""Every cell sees 177 pixels: an arm is known by the whole of it, before a laboratory full of white things."""
+
 
 class ArmVision(nn.Module):
     """Locates an arm's landmarks, masks it, and turns landmarks into the end effector's position."""
@@ -26,7 +29,7 @@ class ArmVision(nn.Module):
 
     def __init__(self, landmarks: int, height: int, width: int, channels: int = 32):
         super().__init__()
-        self.encoder = KeypointEncoder(landmarks, height, width, channels)
+        self.encoder = KeypointEncoder(landmarks, height, width, channels, DILATIONS)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.geometry = nn.Sequential(
             nn.Linear(3 * landmarks, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 3)
@@ -79,7 +82,7 @@ def fit(
     optimiser = torch.optim.AdamW(seeing, peak, weight_decay=1e-4)
     for rate in one_cycle(peak, steps):
         rows = rng.integers(0, len(views), batch)
-        _, logits, mask = _see(network, views.images[rows])
+        _, logits, mask = see_fast(network, views.images[rows])
         descend(optimiser, vision_loss(network, views, rows, logits, mask), rate)
     network.eval()
     fit_place(network, views, seed, place_steps)
@@ -129,7 +132,8 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None
     optimiser.step()
 
 
-def _see(network: ArmVision, images: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+def see_fast(network: ArmVision, images: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute `ArmVision.see` of pictures (N, H, W, 3) uint8 in half precision."""
     # bfloat16 halves the time on processors that have it and costs no accuracy here
     with torch.autocast("cpu", torch.bfloat16):
         return network.see(as_network_image(torch.from_numpy(images)))

@@ -26,6 +26,12 @@ CAMERA_SHIFT = 0.015
 """[m] the same of its place."""
 NEAR = 0.5
 """[rad] half of the poses lie so near to the working pose, joint by joint."""
+CLEAN = 0.15
+"""Share of the pictures whose background holds nothing but a colour or a texture."""
+PIECES = 40
+"""Things before the background at most."""
+PROCEDURAL = 48
+"""Textures beside the photographs."""
 LOWEST = 0.02
 """[m] the end effector is never drawn below."""
 MASK_STRIDE = 4
@@ -66,7 +72,9 @@ class ArmScene:
         bodies.append(Body(TABLE, box((1.4, 1.4, 0.04)), colour=(0.5, 0.45, 0.4), casts_shadow=False))
         bodies.append(Body(HELD, box((1.0, 1.0, 1.0)), colour=(0.9, 0.9, 0.9)))
         self.arm = len(visuals)
-        self._scene = Scene(bodies, _pool(photographs))
+        self._pool = _pool(photographs)
+        self._photographs = len(self._pool) - PROCEDURAL
+        self._scene = Scene(bodies, self._pool)
 
     def draw(
         self, q: np.ndarray, rng: np.random.Generator, randomised: bool
@@ -84,7 +92,11 @@ class ArmScene:
             camera = jittered(camera, rng)
             # white arms are white, within what light makes of it; everything else is anything
             ranges = LooksRanges(
-                group_colour={ARM: 0.25}, plain=(ARM,), background_texture=0.85, hidden={TABLE: 0.4, HELD: 0.4}
+                group_colour={ARM: 0.15},
+                plain=(ARM,),
+                ambient=(0.25, 0.8),
+                background_texture=0.85,
+                hidden={TABLE: 0.4, HELD: 0.4},
             )
             looks = sample_looks(rng, self._scene, ranges)
             T[self.arm, :3, 3] = rng.uniform([0.0, -0.5, -0.06], [0.8, 0.5, -0.02])
@@ -93,8 +105,13 @@ class ArmScene:
             scales[self.arm + 1] = rng.uniform([0.02, 0.02, 0.005], [0.22, 0.22, 0.1])
             effects = _random_effects(rng)
         frame = self._scene.render(T, camera, looks, supersample=1, scales=scales)
-        picture = disturb(frame.rgb, effects, rng)
         arm = ((frame.segmentation >= 0) & (frame.segmentation < self.arm)).astype(np.float32)
+        picture = frame.rgb
+        if randomised:
+            picture = np.where((frame.segmentation < 0)[..., None], self._behind(picture, rng), picture)
+            picture, free = self._before(picture, rng)
+            arm *= free
+        picture = disturb(picture, effects, rng)
         points = np.concatenate([poses[[self._ee], :3, 3], poses[self._landmarks, :3, 3]])
         return picture, camera.project(points), shrunk(arm), points[0]
 
@@ -102,6 +119,62 @@ class ArmScene:
         """Label a real picture by the arm's joint angles and this scene's camera; the tuple of `draw`."""
         _, pixels, mask, ee = self.draw(q, np.random.default_rng(0), randomised=False)
         return image, pixels, mask, ee
+
+    def _behind(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Lay out a background as full of things as a laboratory: pieces over a photograph, or over what was drawn."""
+        if rng.random() < CLEAN:
+            return picture
+        scene = picture.copy()
+        if self._photographs and rng.random() < 0.7:
+            scene = _cut(self._pool[-rng.integers(1, self._photographs + 1)], scene.shape[:2], rng)
+        for _ in range(rng.integers(0, PIECES + 1)):
+            _lay(scene, self._piece(scene.shape[:2], rng), _outline(scene.shape[:2], (0.02, 0.35), rng))
+        return scene
+
+    def _before(self, picture: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Put up to two small things before the arm; return the picture, and where nothing was put (H, W) float32."""
+        scene, free = picture.copy(), np.ones(picture.shape[:2], np.float32)
+        for _ in range(rng.choice([0, 0, 1, 2])):
+            outline = _outline(scene.shape[:2], (0.02, 0.12), rng)
+            _lay(scene, self._piece(scene.shape[:2], rng), outline)
+            cv2.fillPoly(free, [outline], 0.0)
+        return scene, free
+
+    def _piece(self, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        if rng.random() < 0.5:
+            return _cut(self._pool[rng.integers(len(self._pool))], size, rng)
+        grey = rng.uniform(0, 255)  # laboratories are grey, black and white with some colour
+        colour = np.clip(grey + rng.normal(0, rng.choice([5.0, 60.0]), 3), 0, 255).astype(np.uint8)
+        return np.broadcast_to(colour, (*size, 3))
+
+
+def _cut(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Cut a random part of a picture, mirrored at random, enlarged to `size`."""
+    side = int(picture.shape[0] * rng.uniform(0.3, 1.0))
+    top, left = rng.integers(0, picture.shape[0] - side + 1, 2)
+    part = picture[top : top + side, left : left + side]
+    return cv2.resize(part[:, :: rng.choice([-1, 1])], size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _outline(size: tuple[int, int], share: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Draw a turned box, a long thin one at times, or a many-sided blob: corners (M, 2) int32."""
+    height, width = size
+    half = 0.5 * width * rng.uniform(*share, 2)
+    if rng.random() < 0.3:
+        half[1] = rng.uniform(0.5, 2.0)
+        half[0] = 0.5 * width * rng.uniform(0.1, 0.8)
+    corners = 4 if rng.random() < 0.7 else 12
+    angle = 2 * np.pi * (np.arange(corners) + 0.5) / corners
+    local = np.sqrt(2) * half * np.stack([np.cos(angle), np.sin(angle)], 1)
+    turn = rng.choice([0.0, rng.uniform(0, np.pi)])
+    c, s = np.cos(turn), np.sin(turn)
+    return (local @ np.array([[c, s], [-s, c]]) + rng.uniform(0, 1, 2) * (width, height)).round().astype(np.int32)
+
+
+def _lay(scene: np.ndarray, piece: np.ndarray, outline: np.ndarray) -> None:
+    mask = np.zeros(scene.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [outline], 1)
+    np.copyto(scene, piece, where=mask[..., None].astype(bool))
 
 
 def jittered(camera: CameraModel, rng: np.random.Generator) -> CameraModel:
@@ -170,4 +243,4 @@ def _random_effects(rng: np.random.Generator) -> ImageDisturbance:
 
 @cache
 def _pool(photographs: Path | None) -> np.ndarray:
-    return texture_pool(photographs=photographs)
+    return texture_pool(PROCEDURAL, photographs=photographs)

@@ -55,7 +55,7 @@ def test_the_network_learns_to_see_the_arm(scene: ArmScene) -> None:
     torch.manual_seed(0)
     network = ArmVision(views.pixels.shape[1], 64, 88, channels=16)
     before = np.median(np.linalg.norm(predict(network, views.images)[0] - views.ee_pos, axis=1))
-    fit(network, views, steps=40, batch=16, seed=0, place_steps=150)
+    fit(network, views, steps=140, batch=16, seed=0, place_steps=150)
     ee, mask = predict(network, views.images)
     after = np.median(np.linalg.norm(ee - views.ee_pos, axis=1))
     assert after < 0.4 * before
@@ -139,3 +139,21 @@ def test_labels_that_are_too_few_or_all_the_same_are_refused(views: ArmViews) ->
         few.few_shot(network, "lp-ft", views[np.zeros(4, int)], 0)
     with pytest.raises(ValueError, match="unknown method 'magic'; known are linear-probe"):
         few.few_shot(network, "magic", views, 0)
+
+
+def test_a_scene_is_full_of_things_and_those_before_the_arm_are_not_arm(scene: ArmScene) -> None:
+    rng = np.random.default_rng(0)
+    plain = np.full((scene.camera.height, scene.camera.width, 3), 77, np.uint8)
+    full, hidden = 0, 0
+    for _ in range(40):
+        behind = scene._behind(plain, rng)
+        assert behind.shape == plain.shape
+        assert (plain == 77).all()
+        full += len(np.unique(behind.reshape(-1, 3), axis=0)) > 10
+        before, free = scene._before(plain, rng)
+        changed = (before != 77).any(axis=2)
+        assert not changed[free == 1].any()
+        assert free.mean() > 0.5
+        hidden += bool(changed.any())
+    assert full > 20
+    assert 5 < hidden < 35
