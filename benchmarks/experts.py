@@ -9,7 +9,7 @@ Each episode runs to its time limit, also after success, so that one run gives t
 - `strict`: the same with half the slack: within 2.5 cm instead of 3 cm, 5 mm beside the hole's axis for `insert`.
 
 Arms without a gripper do the tasks that need none. Peers publish no experts for randomised arms, so there is no
-peer's figure here; what must hold is in issue 3: at least 98 % of 200 episodes under `nominal`, 90 % under `mild`.
+peer's figure here; what must hold: at least 98 % of 200 episodes under `nominal`, 90 % under `mild`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STRICT = 0.025
 """Distance from the goal that is still strictly a success [m]."""
 STRICT_INSERT = 0.005
 MET = {"nominal": 0.98, "mild": 0.90}
-"""Share of successes on the Panda that issue 3 asks for."""
+"""Share of successes that is asked for on the Panda."""
 
 Preset = Literal["nominal", "mild", "full"]
 
@@ -130,7 +130,7 @@ def percent(rate: dict) -> str:
 
 
 def main(config: Config) -> int:
-    """Measure, print, and say by the status whether what issue 3 asks for holds."""
+    """Measure, print, and say by the status whether what is asked for holds."""
     console = Console(width=120)
     console.print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, seeds {SEED}…")
     rows, short = [], []

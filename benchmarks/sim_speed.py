@@ -56,7 +56,7 @@ MET = {
     "grasp_gentle": 1.0,
     "grasp_squeeze": 1.0,
 }
-"""What issue 3 asks for: at most for `reset_ms` and `mb_per_env`, at least for the others."""
+"""What is asked for: at most for `reset_ms` and `mb_per_env`, at least for the others."""
 
 
 class Pixels(gym.ObservationWrapper):
