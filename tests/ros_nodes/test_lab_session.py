@@ -273,7 +273,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
 
 def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tmp_path) -> None:
     """session.launch.py: nothing of the arm is started, and neither its place topic nor its truth is used."""
-    text = PLAN.format(places=2, timeout=2.5)
+    text = PLAN.format(places=2, timeout=6.0)
     plan = tmp_path / "lab.toml"
     plan.write_text(text[: text.index("[[policies]]")] + '[[policies]]\nname = "right"\nbundle = "right"\n')
     (tmp_path / "right").symlink_to(bundles / "right")
