@@ -100,6 +100,8 @@ def draw_curves(curves: Sequence[Curve], report: dict, path: Path, unit: str = "
         (line,) = axes.plot(curve.steps, mean, marker="o", label=curve.method)
         axes.fill_between(curve.steps, low, high, alpha=0.15, color=line.get_color())
     axes.axhline(report["level"], color="grey", linestyle=":", linewidth=1)
+    if report.get("unchanged"):
+        axes.axhline(report["unchanged"]["success"], color="grey", linestyle="--", linewidth=1, label="source as it is")
     source = report["source"]
     axes.set(
         xlabel=unit,

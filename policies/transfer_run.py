@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from policies.bundle import PolicyBundle
-from policies.imitation import Records, Restraint
+from policies.imitation import Records, Restraint, as_policy
+from policies.judge import VALIDATION_SEEDS, Judgement, judge
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.run_folder import RunError, RunFolder
 from policies.state_network import StateNetwork, restore_state_network
-from policies.state_run import SCRATCH, Progress, Start, StateRun, StateRunConfig, train_state
+from policies.state_run import SCRATCH, Progress, Start, StateRun, StateRunConfig, open_arms, train_state
 from policies.transfer import MODES, Surgery, action_gain, operate
 from policies.transfer_report import FROM_SCRATCH, Curve, compare_curves, draw_curves
 from sim.tasks import load_task
@@ -89,6 +90,20 @@ def transfer(config: TransferConfig, progress: Progress, tell: Callable[[Surgery
     start = start_from(PolicyBundle.load(config.source), config, tell, config.mode)
     plain = {name: getattr(config, name) for name in StateRunConfig.__dataclass_fields__}
     return train_state(StateRunConfig(**plain), progress, start)
+
+
+def judge_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Judgement | None:
+    """Judge the source as it is at the new run's task: what learning must beat. None where parts would be new."""
+    source = restore_state_network(bundle)
+    make = config.environment()
+    env = make.arm()
+    env.close()
+    network = StateNetwork.for_specs(env.observation_spec, env.action_spec, source.hidden)
+    gain = action_gain(bundle.action, env.action_spec)
+    if operate(source, network, gain, bundle.robot.name == config.robot).new:
+        return None
+    with open_arms(make, config.recipe.envs, config.workers) as arms:
+        return judge(as_policy(network), arms, make, config.recipe.validation_episodes, VALIDATION_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -180,7 +195,9 @@ def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
         success = np.array([[row["success"] for row in each] for each in rows])
         cpu = np.array([[row["cpu_seconds"] for row in each] for each in rows])
         curves.append(Curve(mode, steps, success, cpu))
-    surgery = start_from(bundle, config.run("check", 0), lambda surgery: None).provenance["transfer"]
+    run = config.run("check", 0)
+    surgery = start_from(bundle, run, lambda surgery: None).provenance["transfer"]
+    unchanged = judge_unchanged(bundle, run)
     report_ = {
         "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
         "task": config.task,
@@ -190,6 +207,7 @@ def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
         "seeds": list(range(config.first_seed, config.first_seed + config.seeds)),
         "recipe": asdict(config.recipe),
         "surgery": surgery["surgery"],
+        "unchanged": unchanged.to_dict() if unchanged else None,
         **compare_curves(curves),
         **provenance(),
     }

@@ -102,6 +102,9 @@ def _table(report: dict) -> list[str]:
             low = "∞" if found["share_low"] is None else f"{found['share_low']:.2f}"
             saved = f"{found['steps_to_level']:,.0f}: {found['share_of_scratch']:.2f} of scratch's [{low}, {high}]"
         lines.append(f"  {method:18} {success}   {saved}")
+    if unchanged := report.get("unchanged"):
+        low, high = unchanged["low"], unchanged["high"]
+        lines.append(f"  source as it is    {unchanged['success']:6.2f} [{low:.2f}, {high:.2f}], without any training")
     return lines
 
 

@@ -20,7 +20,7 @@ from policies.state_network import StateNetwork
 from policies.state_run import StateRunConfig, train_state
 from policies.transfer import MODES, action_gain, operate
 from policies.transfer_report import Curve, compare_curves, steps_to
-from policies.transfer_run import CompareConfig, TransferConfig, compare_transfer, transfer
+from policies.transfer_run import CompareConfig, TransferConfig, compare_transfer, judge_unchanged, transfer
 from sim.specs import ActionSpec
 
 QUIET = lambda *_: None  # noqa: E731
@@ -261,6 +261,11 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
     carried, scratch = (np.array(report["methods"][method]["success"]) for method in ("fine-tune", "scratch"))
     assert carried.shape == scratch.shape == (2, 2)
     assert carried[:, 0].mean() >= scratch[:, 0].mean()  # the same task again: it can do it already
+    elsewhere = replace(config, task="pick_place").run("check", 0)
+    assert judge_unchanged(PolicyBundle.load(source), elsewhere) is None  # fingers and a turn would be new
+    unchanged = report["unchanged"]  # nothing is new in the network: the source can be judged without training
+    assert unchanged["episodes"] == 4
+    assert unchanged["low"] <= unchanged["success"] <= unchanged["high"]
     assert (tmp_path / "compared" / "transfer.png").stat().st_size > 1_000
     with pytest.raises(RunError, match="another recipe"):
         compare_transfer(replace(config, episodes=5), QUIET)
