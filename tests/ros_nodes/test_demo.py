@@ -53,7 +53,7 @@ def descendants(out: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.ros
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_500)
 def test_the_whole_path(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = start(out)
