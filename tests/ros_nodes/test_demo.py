@@ -57,7 +57,7 @@ def descendants(out: Path) -> list[str]:
 def test_the_whole_path(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = start(out)
-    printed, _ = process.communicate(timeout=580)
+    printed, _ = process.communicate(timeout=1_400)
     assert process.returncode == 0, printed
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary) == KEYS
