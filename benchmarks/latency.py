@@ -66,6 +66,10 @@ class Arguments:
     """At most a minute: 20 Hz only, 8 s each."""
     seconds: float = 20.0
     """Length of each run."""
+    rates: tuple[float, ...] = (20.0, 50.0, 100.0)
+    """Policies' rates [Hz]."""
+    peer: bool = True
+    """Measure the usual way to write such a node, too."""
     json: Path | None = None
     """Write the figures to this file."""
 
@@ -327,7 +331,7 @@ def loaded(active: bool) -> Iterator[None]:
 def main(arguments: Arguments) -> None:
     """Measure and print."""
     duration = 8.0 if arguments.quick else arguments.seconds
-    rates = (20.0,) if arguments.quick else (20.0, 50.0, 100.0)
+    rates = (20.0,) if arguments.quick else arguments.rates
     console = Console(width=120)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, seed {SEED}")
     table = Table(title="ms, p50 / p99", show_lines=False)
@@ -351,7 +355,7 @@ def main(arguments: Arguments) -> None:
         for rate in rates:
             path = cnn_bundle(rate).save(Path(folder) / f"cnn_{rate:g}")
             for load in (False, True):
-                for peer in (False, True):
+                for peer in (False, True) if arguments.peer else (False,):
                     with loaded(load):
                         run = runs[peer, rate, load] = measure(environment, path, peer, duration)
                     figures = (run.period, run.frame_age, run.transport, run.compute, run.delivery)
@@ -364,7 +368,7 @@ def main(arguments: Arguments) -> None:
                     )
     console.print(table)
     figures_json = {}
-    for peer, prefix in ((False, ""), (True, "peer_")):
+    for peer, prefix in ((False, ""), (True, "peer_")) if arguments.peer else ((False, ""),):
         idle = [run for (p, _, load), run in runs.items() if p == peer and not load]
         busy = [run for (p, _, load), run in runs.items() if p == peer and load]
         # of the three parts, each measured by itself; waiting for the loop's own clock is in `frame_age`

@@ -58,6 +58,8 @@ class SafetyLimits:
     """Acceleration limits [rad/s²]."""
     jerk: tuple[float, ...]
     """Jerk limits [rad/s³]."""
+    tau: tuple[float, ...]
+    """Largest joint torques that the arm may report [N·m]; more is a fault."""
     workspace: Box
     """Where the end effector may be, in the base frame."""
     command_jump: float = 0.5
@@ -86,6 +88,7 @@ class SafetyLimits:
             own.dq,
             own.ddq,
             own.jerk,
+            own.tau,
             workspace or Box.reach_of(robot),
         )
 
@@ -96,6 +99,7 @@ class SafetyLimits:
         dq: float = 1.0,
         ddq: float = 1.0,
         jerk: float = 1.0,
+        tau: float = 1.0,
         workspace: Box | None = None,
         command_jump: float | None = None,
         tracking_error: float | None = None,
@@ -110,6 +114,7 @@ class SafetyLimits:
             dq: factor on the velocity limits, in (0, 1].
             ddq: factor on the acceleration limits, in (0, 1].
             jerk: factor on the jerk limits, in (0, 1].
+            tau: factor on the torque limits, in (0, 1].
             workspace: a box inside the present one.
             command_jump: [rad], at most the present one.
             tracking_error: [rad], at most the present one.
@@ -120,7 +125,7 @@ class SafetyLimits:
         Raises:
             SafetyError: if anything would become wider, or no room would be left.
         """
-        for name, factor in (("dq", dq), ("ddq", ddq), ("jerk", jerk)):
+        for name, factor in (("dq", dq), ("ddq", ddq), ("jerk", jerk), ("tau", tau)):
             if not 0 < factor <= 1:
                 raise SafetyError(
                     f"limit '{name}': factor {factor}, expected within (0, 1]; limits can only be tightened"
@@ -154,6 +159,7 @@ class SafetyLimits:
             dq=tuple(v * dq for v in self.dq),
             ddq=tuple(v * ddq for v in self.ddq),
             jerk=tuple(v * jerk for v in self.jerk),
+            tau=tuple(v * tau for v in self.tau),
             workspace=workspace or self.workspace,
             command_jump=command_jump or self.command_jump,
             tracking_error=tracking_error or self.tracking_error,
@@ -168,6 +174,7 @@ DEFAULT_TIGHTENING = {
     "dq": 0.75,
     "ddq": 0.9,
     "jerk": 0.2,
+    "tau": 0.95,
     "command_jump": 0.5,
     "tracking_error": 0.35,
     "stall_error": 0.1,
@@ -177,7 +184,8 @@ DEFAULT_TIGHTENING = {
 
 Three quarters of the speed leave the arm's own controller room. Acceleration sets the lag: a setpoint that can
 always stop at the target trails it by v / 2a, 40 ms at 0.2 m/s and 70 ms at 0.4 m/s of a Panda's end effector. A fifth
-of the datasheet's jerk reaches full acceleration within a control period, and is gentler on gears.
+of the datasheet's jerk reaches full acceleration within a control period, and is gentler on gears. A motor that is held
+back saturates at its limit, so torque has to be judged a little below it.
 """
 
 

@@ -29,6 +29,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "two_policies": ("two nodes command at once", "deactivate one"),
     "tracking_error": ("the arm is not where it was sent", "obstacle, load, another controller, too fast"),
     "blocked": ("a joint lags and does not move", "obstacle, load, brakes, another controller"),
+    "torque_limit": (
+        "a joint reports more torque than it may",
+        "contact, load, a payload that the driver does not know",
+    ),
     "state_missing": ("no joint state came", "the driver's log, the network"),
     "state_stale": ("the joint state is too old", "the driver's log, the network"),
     "state_invalid": ("a joint state that is not finite or not complete", "the driver's log"),

@@ -8,21 +8,21 @@ Robot side: numpy and onnxruntime only.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from policies.bundle import PolicyBundle
+from policies.deadlines import Clock
 from policies.safety import Command, SafetyFilter
 from sim.action import ActionResolver
 from sim.camera import CameraModel
 from sim.observation import ObservationBuilder, RobotState
 from sim.specs import SpecError
-
-Clock = Callable[[], float]
 
 
 class RobotInterface(Protocol):
@@ -128,6 +128,7 @@ class ControlLoop:
         self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
         self._resolver = ActionResolver(bundle.action, bundle.robot)
+        self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
         self._started: float | None = None
         self._last: float | None = None
         self._q_start = np.array(bundle.robot.home)
@@ -177,6 +178,19 @@ class ControlLoop:
         action = self.bundle.act(self._observe(state))
         self._resolver.reset(state.q)
         self._resolver.resolve(np.zeros_like(action), state.q)
+
+    def rehearse(self) -> None:
+        """Compute what the next step would, on what is there now, and forget it.
+
+        `policies.deadlines.Rehearsal` says what it is good for. What is wrong with the inputs, the step says.
+        """
+        state = self._robot.read()
+        if state is None:
+            return
+        with contextlib.suppress(RefusalError, SpecError):
+            action = self.bundle.act(self._observe(state))
+            self._rehearsed.reset(state.q)
+            self._rehearsed.resolve(action, state.q)
 
     def start(self) -> None:
         """Begin at the arm's present position.
@@ -246,28 +260,6 @@ class ControlLoop:
         if unknown:
             raise RefusalError(unknown)
         return observation
-
-
-class Pacer:
-    """Absolute deadlines `dt` apart; a missed one is skipped, never made up for by a burst."""
-
-    def __init__(self, dt: float, clock: Clock = time.monotonic, sleep: Callable[[float], None] = time.sleep):
-        """Begin now: the first `wait` returns at once."""
-        self._dt, self._clock, self._sleep = dt, clock, sleep
-        self._next = clock()
-        self.missed = 0
-        """Deadlines that were skipped."""
-
-    def wait(self) -> float:
-        """Sleep until the next deadline; return how late it was met [s]."""
-        delay = self._next - self._clock()
-        if delay > 0:
-            self._sleep(delay)
-        late = self._clock() - self._next
-        skipped = max(0, int(late / self._dt))
-        self.missed += skipped
-        self._next += (skipped + 1) * self._dt
-        return late
 
 
 def _smooth(s: float) -> float:

@@ -85,6 +85,7 @@ class SafetyFilter:
         self._dt = dt
         self._n = n = len(robot.joint_names)
         self._low, self._high = np.array(limits.q_low), np.array(limits.q_high)
+        self._tau = np.array(limits.tau)
         self._dq, self._jerk = np.array(limits.dq), np.array(limits.jerk)
         self._p_low, self._p_high = np.array(limits.workspace.low), np.array(limits.workspace.high)
         self._follow, self._out = Ruckig(n, dt), OutputParameter(n)
@@ -106,6 +107,7 @@ class SafetyFilter:
         self._command: Command | None = None
         self._stopping = False
         self._stall: tuple[float, np.ndarray] | None = None
+        self._strained: float | None = None  # stamp of the first sample with too much torque
 
     @property
     def q(self) -> np.ndarray | None:
@@ -150,7 +152,7 @@ class SafetyFilter:
         self._q, self._v, self._a = q, np.zeros(self._n), np.zeros(self._n)
         self._stop_path = self._stop_from(q, self._v, self._a)
         self._stop_time = 0.0
-        self._command, self._stall = None, None
+        self._command, self._stall, self._strained = None, None, None
         self._target = q.copy()
         self._stopping = False
         self.fault = ""
@@ -217,6 +219,26 @@ class SafetyFilter:
             self.stop("state_invalid", f"joint state: positions {state.q.tolist()}, expected {self._n} finite numbers")
         else:
             self._check_tracking(state.q, now)
+            self._check_torque(state.tau, state.stamp)
+
+    def _check_torque(self, tau: np.ndarray | None, stamp: float) -> None:
+        """Stop after two samples in a row: one alone may be a spike of the measurement."""
+        if tau is None:
+            self._strained = None
+            return
+        # NaN is what drivers say of a joint that measures none
+        excess = np.nan_to_num(np.abs(tau) - self._tau, nan=-np.inf, posinf=np.inf)
+        worst = int(excess.argmax())
+        if excess[worst] <= 0:
+            self._strained = None
+        elif self._strained is None:
+            self._strained = stamp
+        elif stamp > self._strained:
+            self.stop(
+                "torque_limit",
+                f"joint '{self.limits.joint_names[worst]}' reports {tau[worst]:.1f} N·m (limit {self._tau[worst]:.1f} "
+                "N·m); does the arm press against something, or carry more than it knows?",
+            )
 
     def _check_tracking(self, q: np.ndarray, now: float) -> None:
         error = np.abs(q - self._q)

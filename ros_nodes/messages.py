@@ -84,9 +84,9 @@ def camera_model(message: CameraInfo, name: str) -> CameraModel:
 class JointStateReader:
     """Turns one arm's JointState messages into states in the model's joint order."""
 
-    def __init__(self, robot: RobotModel):
-        """Prepare for `robot`."""
-        self._robot = robot
+    def __init__(self, robot: RobotModel, torque: bool = True):
+        """Prepare for `robot`; unless its efforts are `torque` [N·m], they are left out."""
+        self._robot, self._torque = robot, torque
         self._names: list[str] = []
         self._order = np.zeros(0, int)
         self._last: RobotState | None = None
@@ -108,7 +108,7 @@ class JointStateReader:
         if dq is None:
             fresh = last is not None and 0 < stamp - last.stamp < 0.2
             dq = (q - last.q) / (stamp - last.stamp) if fresh else np.zeros_like(q)  # type: ignore[union-attr]
-        self._last = RobotState(stamp, q, dq, tau=self._pick(message.effort))
+        self._last = RobotState(stamp, q, dq, tau=self._pick(message.effort) if self._torque else None)
         return self._last
 
     def _pick(self, values) -> np.ndarray | None:

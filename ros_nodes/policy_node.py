@@ -21,8 +21,9 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_msgs.msg import Float64MultiArray, String
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.deadlines import Pacer, Rehearsal
 from policies.dry_run import DryRunError, check_confirmed
-from policies.runtime import ControlLoop, LoopLimits, LoopStep, Pacer, RefusalError
+from policies.runtime import ControlLoop, LoopLimits, LoopStep, RefusalError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm_inputs import ArmInputs, CameraTopics
 from ros_nodes.calibrated_cameras import check_size, displacement, read_calibrated
@@ -257,7 +258,9 @@ class PolicyNode(LifecycleNode):
 
     def _run(self, loop: ControlLoop) -> None:
         pacer = Pacer(loop.bundle.action.dt)
+        rehearsal = Rehearsal(loop.rehearse, pacer, loop.bundle.action.dt)
         while not self._halt.is_set():
+            rehearsal.run()
             pacer.wait()
             if self._halt.is_set():
                 return

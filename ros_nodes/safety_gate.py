@@ -24,9 +24,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionModel
+from policies.deadlines import Alignment, Pacer
 from policies.gate import GateReport, SafetyGate
 from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
-from policies.runtime import Pacer
 from ros_nodes import process, qos, topics
 from ros_nodes.controllers import CONTROLLERS, Output, find
 from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory_target
@@ -72,6 +72,12 @@ PARAMETERS = (
     Parameter("dq_scale", DEFAULT_TIGHTENING["dq"], "factor on the arm's velocity limits, at most 1"),
     Parameter("ddq_scale", DEFAULT_TIGHTENING["ddq"], "factor on the arm's acceleration limits, at most 1"),
     Parameter("jerk_scale", DEFAULT_TIGHTENING["jerk"], "factor on the arm's jerk limits, at most 1"),
+    Parameter("tau_scale", DEFAULT_TIGHTENING["tau"], "factor on the arm's torque limits, at most 1"),
+    Parameter(
+        "effort_is_torque",
+        True,
+        "efforts in the joint states, if any, are torques [N·m]; false only where a driver reports currents or loads",
+    ),
     Parameter(
         "command_jump", DEFAULT_TIGHTENING["command_jump"], "largest distance of a command from the setpoint [rad]"
     ),
@@ -111,8 +117,12 @@ class SafetyGateNode(Node):
         self.gate = SafetyGate(
             self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, self._collision(bundle or robot_name)
         )
-        self._reader = JointStateReader(self.robot)
+        torque = parameters.flag("effort_is_torque")
+        if not torque:
+            self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
+        self._reader = JointStateReader(self.robot, torque)
         self._measured: np.ndarray | None = None
+        self._arrived: float | None = None
         self._controller = Output(self, self.robot, controller, parameters.text("controller_topic"), self.dt)
         self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
         self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
@@ -132,15 +142,20 @@ class SafetyGateNode(Node):
 
     def run(self, ended: threading.Event) -> None:
         """Send setpoints until `ended` is set, then until the arm rests."""
-        pacer = Pacer(self.dt)
+        pacer, alignment = Pacer(self.dt), Alignment(self.dt)
         beat_every = max(1, round(1.0 / (self.dt * HEARTBEAT_HZ)))
         tick, mode = 0, ""
         while True:
+            pacer.put_off(alignment.put_off())
             pacer.wait()
             if ended.is_set():
                 self.gate.request_stop("shutdown", "the safety gate was shut down")
             self.gate.on_controller(self._controller.listeners > 0)
-            setpoint = self.gate.tick(time.monotonic())
+            now = time.monotonic()
+            arrived, self._arrived = self._arrived, None
+            if arrived is not None:
+                alignment.see(now - arrived)
+            setpoint = self.gate.tick(now)
             if setpoint is not None:
                 self._controller.publish(setpoint, self._measured)
             if tick % beat_every == 0:
@@ -180,7 +195,9 @@ class SafetyGateNode(Node):
         if q is None:
             self.gate.on_release(message.header.frame_id)
         else:
-            self.gate.on_command(q, time.monotonic(), message.header.frame_id)
+            now = time.monotonic()
+            self.gate.on_command(q, now, message.header.frame_id)
+            self._arrived = now
 
     def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.gate.request_stop("stop_service", "stopped on request; reset the gate to go on")
@@ -222,6 +239,7 @@ class SafetyGateNode(Node):
             dq=number("dq_scale"),
             ddq=number("ddq_scale"),
             jerk=number("jerk_scale"),
+            tau=number("tau_scale"),
             command_jump=number("command_jump"),
             tracking_error=number("tracking_error"),
             stall_error=number("stall_error"),

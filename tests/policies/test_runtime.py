@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from policies.limits import default_limits
-from policies.runtime import ControlLoop, LoopLimits, Pacer, RefusalError
+from policies.runtime import ControlLoop, LoopLimits, RefusalError
 from policies.safety import SafetyFilter
 from sim.robot import load_robot
 from sim.specs import SpecError
@@ -135,18 +135,20 @@ def test_camera_that_cannot_show_what_the_policy_expects_is_refused(bundle):
         ControlLoop(bundle, FakeRobot(HOME, FakeClock()), LoopLimits(), safety=None, incoming={"front": narrow})
 
 
-def test_pacer_skips_missed_deadlines():
-    clock = FakeClock(0.0)
-
-    def sleep(duration: float) -> None:
-        clock.now += duration
-
-    pacer = Pacer(0.1, clock, sleep)
-    assert pacer.wait() == 0.0
-    assert pacer.wait() == 0.0
-    assert clock.now == pytest.approx(0.1)
-    clock.now += 0.35
-    assert pacer.wait() == pytest.approx(0.25)
-    assert pacer.missed == 2
-    pacer.wait()
-    assert clock.now == pytest.approx(0.5)
+def test_rehearsal_changes_nothing_and_forgives_everything(bundle):
+    """Rehearsed or not, the commands are the same; and a state that the step would refuse is left to the step."""
+    rehearsed, robot = make(bundle)
+    plain, other = make(bundle)
+    rehearsed.rehearse()
+    rehearsed.start()
+    plain.start()
+    for _ in range(5):
+        rehearsed.rehearse()
+        np.testing.assert_array_equal(rehearsed.step().q_sent, plain.step().q_sent)
+        robot.advance(0.05)
+        other.advance(0.05)
+    assert len(robot.sent) == 5
+    blind, _ = make(bundle, image_shape=None)
+    blind.rehearse()
+    silent, _ = make(bundle, silent=True)
+    silent.rehearse()

@@ -234,6 +234,27 @@ def test_measured_nan_is_a_fault(moving):
     stopped(moving, "state_invalid", "expected 7 finite numbers")
 
 
+def test_reported_torque_above_the_limit_is_a_fault(moving):
+    def feel(tau: np.ndarray | None, stamp: float) -> None:
+        state = RobotState(stamp, moving.q, np.zeros(7), tau=tau)
+        moving.say(moving.q + 0.05)
+        moving.stream.append(moving.filter.filter(moving.command, state, moving.now).q)
+        moving.now += DT
+
+    strong, nothing = np.array([0, -85.0, 0, 0, 0, 0, 0]), np.full(7, np.nan)
+    first = moving.now
+    feel(strong, first)
+    feel(strong, first)  # the same sample once more, as at a gate that is faster than the driver
+    feel(np.array(LIMITS.tau), moving.now)
+    feel(strong, moving.now)
+    for tau in (nothing, None, nothing):  # as drivers say that they measure none
+        feel(tau, moving.now)
+    assert moving.filter.fault == "", "a single sample is a spike of the measurement"
+    feel(strong, moving.now)
+    feel(strong, moving.now)
+    stopped(moving, "torque_limit", "joint 'panda_joint2' reports -85.0 N·m (limit 82.6 N·m)")
+
+
 def test_arm_that_does_not_follow_is_a_fault(moving):
     moving.run(1, measured=moving.q - 0.36)
     stopped(moving, "tracking_error", "is 0.360 rad from its setpoint (limit 0.350 rad)")
@@ -384,6 +405,7 @@ def test_arm_far_outside_cannot_be_started(q, words):
         {"dq": 1.1},
         {"ddq": 0.0},
         {"jerk": -1.0},
+        {"tau": 1.01},
         {"dq": float("nan")},
         {"q_margin": -0.01},
         {"q_margin": 5.0},
