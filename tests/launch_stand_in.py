@@ -184,7 +184,8 @@ def _modules() -> Iterator[None]:
         "launch_ros.parameter_descriptions": [ParameterValue],
         "launch_ros.substitutions": [FindPackageShare],
     }
-    before = {name: sys.modules.get(name) for name in contents}
+    own = "ros_nodes.launching"  # imports these, and must not keep them
+    before = {name: sys.modules.pop(name, None) for name in (*contents, own)}
     for name, classes in contents.items():
         module = ModuleType(name)
         for each in classes:
@@ -195,6 +196,6 @@ def _modules() -> Iterator[None]:
     finally:
         for name, module in before.items():
             if module is None:
-                del sys.modules[name]
+                sys.modules.pop(name, None)
             else:
                 sys.modules[name] = module

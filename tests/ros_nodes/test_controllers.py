@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import rclpy
 from geometry_msgs.msg import TwistStamped
 from rclpy.context import Context
 from rclpy.node import Node
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from ruamel.yaml import YAML
 from std_msgs.msg import Float64MultiArray, UInt64
 
@@ -27,6 +29,14 @@ HOME = np.array(PANDA.home)
 DQ = np.array([0.1, -0.2, 0.3, 0.1, -0.1, 0.2, 0.05])
 MOVING = Setpoint(HOME, DQ, np.zeros(7), ())
 RESTING = Setpoint(HOME, np.zeros(7), np.zeros(7), ())
+JOINT_JOG = """
+std_msgs/Header header
+string[] joint_names
+float64[] displacements
+float64[] velocities
+float64 duration
+"""
+"""control_msgs/msg/JointJog as of ros-controls/control_msgs 6.8.0; the same since Humble."""
 PRESETS = sorted((ROOT / "launch" / "presets").glob("*.yaml"))
 
 
@@ -87,23 +97,33 @@ def test_target_pose_is_the_forward_kinematics(node):
 
 
 def test_joint_jog_is_written_by_its_definition_where_it_is_installed(node, monkeypatch):
-    """No wheel holds control_msgs: without it one line says so; with its fields the message is filled."""
+    """No wheel holds control_msgs: without it one line says so; a message of its definition goes over the wire."""
     with pytest.raises(ControllerError, match="needs the package 'control_msgs', which is not installed here"):
         Output(node, PANDA, "servo_joint_jog", "", 0.01)
 
-    class JointJog:
-        def __init__(self):
-            self.header = SimpleNamespace(frame_id="", stamp=None)
-            self.joint_names, self.displacements, self.velocities, self.duration = [], [], [], 0.0
+    # Built from the definition, not from what the code fills in: a field of another name or type would be refused
+    types = get_typestore(Stores.ROS2_JAZZY)
+    types.register(get_types_from_msg(JOINT_JOG, "control_msgs/msg/JointJog"))
+    header, stamp = types.types["std_msgs/msg/Header"], types.types["builtin_interfaces/msg/Time"]
+    defined = types.types["control_msgs/msg/JointJog"]
+
+    def blank():
+        return defined(header(stamp(0, 0), ""), [], np.zeros(0), np.zeros(0), 0.0)
 
     messages = ModuleType("control_msgs.msg")
-    messages.JointJog = JointJog
+    messages.JointJog = blank
     monkeypatch.setitem(sys.modules, "control_msgs", ModuleType("control_msgs"))
     monkeypatch.setitem(sys.modules, "control_msgs.msg", messages)
     output = Output(node, PANDA, "servo_twist", "/jog", 0.01)
     message = CONTROLLERS["servo_joint_jog"].write(output, MOVING, None)
-    assert (message.joint_names, message.velocities) == (list(PANDA.joint_names), DQ.tolist())
-    assert (message.displacements, message.duration) == ([], 0.01)
+    assert set(vars(message)) <= {entry.name for entry in fields(defined)} | {"__msgtype__"}
+    message.header.stamp = stamp(message.header.stamp.sec, message.header.stamp.nanosec)
+    message.velocities = np.array(message.velocities)
+    wire = types.serialize_cdr(message, "control_msgs/msg/JointJog")
+    heard = types.deserialize_cdr(wire, "control_msgs/msg/JointJog")
+    assert (heard.joint_names, heard.velocities.tolist()) == (list(PANDA.joint_names), DQ.tolist())
+    assert (heard.displacements.tolist(), heard.duration) == ([], 0.01)
+    assert heard.header.stamp.sec > 0  # Servo halts on a command that is older than 0.1 s by its stamp
 
 
 def test_effort_and_unknown_controllers_are_refused_with_the_reason():
