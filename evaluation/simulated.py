@@ -89,9 +89,9 @@ class SimulatedArm:
         judge.start(0.0)
         self.frames = []
         self._take_picture(env)
-        steps, ended = 0, False
+        steps, ended, memory = 0, False, bundle.fresh_memory()
         while not (judge.over or ended):
-            seen, _, ended, truncated, info = env.step(bundle.act(seen))
+            seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
             steps += 1
             look(steps * dt, bool(info["near"]))
             ended = ended or truncated

@@ -28,11 +28,13 @@ import numpy as np
 from policies.input_watch import InputWatch
 from sim.camera import CameraModel
 from sim.robot import RobotModel
-from sim.specs import ActionSpec, ObservationSpec
+from sim.specs import ActionSpec, ObservationSpec, SpecError
 
 FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
 FILES = ("policy.onnx", "parity.npz", "robot.urdf")
+BEGIN = "begin"
+"""Name of the parity array that marks the first record of an episode."""
 OPTIONAL_FILES = ("weights.npz", "hulls.npz")
 
 
@@ -59,7 +61,8 @@ class PolicyBundle:
     onnx: bytes = field(repr=False)
     """The graph: inputs named as the observation's arrays, with a leading batch of 1; output `action`."""
     parity: Mapping[str, np.ndarray] = field(repr=False)
-    """Arrays `observation.<name>` (N, …) and `action` (N, n)."""
+    """Arrays `observation.<name>` (N, …) and `action` (N, n); for a policy with a memory also `begin` (N,) bool: where
+    an episode begins, and the memory is fresh."""
     provenance: dict = field(default_factory=dict)
     """How it came to be: configuration, seeds, versions, parameter space, parent, adaptation."""
     network: dict = field(default_factory=dict)
@@ -69,20 +72,36 @@ class PolicyBundle:
 
     inputs: InputWatch = field(default_factory=lambda: InputWatch({}))
     """What its inputs held in training; the control loop refuses others."""
+    memory: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of what the policy carries from one action to the next, by name: inputs of the graph, and its outputs
+    `next_<name>`; all zeros when an episode begins."""
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the manifest, which holds the hashes of all other files."""
         return hashlib.sha256(self._manifest_bytes).hexdigest()
 
-    def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+    def fresh_memory(self) -> dict[str, np.ndarray]:
+        """What the policy carries when an episode begins, float32 zeros by name; empty for most policies."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self.memory.items()}
+
+    def act(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
         """Compute the normalised action (n,) float32 for one observation.
 
+        Args:
+            observation: what is seen, by name.
+            memory: what `fresh_memory` gave when the episode began; it is changed in place.
+
         Raises:
-            SpecError: if the observation does not match the spec.
+            SpecError: if the observation does not match the spec, or the policy has a memory and is given none.
         """
         self.observation.validate(observation)
-        return self._run(observation)
+        if self.memory and (memory is None or memory.keys() != self.memory.keys()):
+            raise SpecError(
+                f"policy '{self.name}' has a memory of {', '.join(self.memory)}, and was given "
+                f"{', '.join(memory) if memory else 'none'}; pass what fresh_memory() gave when the episode began"
+            )
+        return self._run(observation, memory or {})
 
     def check_parity(self) -> float:
         """Replay the recorded observations; return the largest deviation from the recorded actions.
@@ -93,8 +112,12 @@ class PolicyBundle:
         actions = self.parity["action"]
         names = self.observation.names
         worst = 0.0
+        begins = self.parity.get(BEGIN, np.ones(len(actions), bool))
+        memory = self.fresh_memory()
         for i, expected in enumerate(actions):
-            action = self.act({name: self.parity[f"observation.{name}"][i] for name in names})
+            if begins[i]:
+                memory = self.fresh_memory()
+            action = self.act({name: self.parity[f"observation.{name}"][i] for name in names}, memory)
             worst = max(worst, float(np.abs(action - expected).max()))
         if not worst <= PARITY_TOLERANCE:
             raise BundleError(
@@ -179,6 +202,7 @@ class PolicyBundle:
                 provenance=manifest["provenance"],
                 network=manifest["network"],
                 inputs=InputWatch.from_dict(manifest.get("inputs", {})),
+                memory={name: tuple(shape) for name, shape in manifest.get("memory", {}).items()},
                 weights=_read_arrays(payload["weights.npz"]) if "weights.npz" in payload else {},
             )
         except (KeyError, TypeError) as error:
@@ -224,23 +248,34 @@ class PolicyBundle:
             "provenance": self.provenance,
             "network": self.network,
             "inputs": self.inputs.to_dict(),
+            **({"memory": {name: list(shape) for name, shape in self.memory.items()}} if self.memory else {}),
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
         }
         return json.dumps(manifest, indent=2).encode()
 
-    def _run(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _run(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
         feed = {name: observation[name][None] for name in self.observation.names}
-        (action,) = self._session.run(["action"], feed)
+        feed |= {name: memory[name][None] for name in self.memory}
+        action, *following = self._session.run(["action", *(f"next_{name}" for name in self.memory)], feed)
+        for name, array in zip(self.memory, following):
+            memory[name] = array[0]
         return action[0]
 
     def _check_graph(self) -> None:
         inputs = [node.name for node in self._session.get_inputs()]
-        if sorted(inputs) != sorted(self.observation.names):
+        if sorted(inputs) != sorted([*self.observation.names, *self.memory]):
             raise BundleError(
                 f"bundle '{self.name}': policy.onnx takes {inputs}, the manifest's observation is "
-                f"{list(self.observation.names)}; export it again"
+                f"{list(self.observation.names)} and its memory {list(self.memory)}; export it again"
+            )
+        outputs = [node.name for node in self._session.get_outputs()]
+        missing = [name for name in ("action", *(f"next_{name}" for name in self.memory)) if name not in outputs]
+        if missing:
+            raise BundleError(
+                f"bundle '{self.name}': policy.onnx gives {outputs}, but no '{missing[0]}'; export it again"
             )
         keys = {f"observation.{name}" for name in self.observation.names} | {"action"}
+        keys |= {BEGIN} if self.memory else set()
         if set(self.parity) != keys or len(self.parity["action"]) == 0:
             raise BundleError(f"bundle '{self.name}': parity.npz holds {sorted(self.parity)}, expected {sorted(keys)}")
 

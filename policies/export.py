@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from policies.bundle import PolicyBundle
+from policies.bundle import BEGIN, PolicyBundle
 from policies.input_watch import InputWatch
 from sim.camera import CameraModel
 from sim.robot import RobotModel
@@ -42,21 +42,35 @@ def export_bundle(
     architecture: dict,
     provenance: dict,
     seen: Mapping[str, np.ndarray] | None = None,
+    memory: Mapping[str, tuple[int, ...]] | None = None,
+    begin: np.ndarray | None = None,
 ) -> PolicyBundle:
     """Pack `network` with its contract and `observations` (N, …) by array name, recorded for parity.
 
     The network takes the contract's arrays in order, with a leading batch, and returns actions. What it has `seen`
-    (N, …) by array name, if given, is what the control loop will hold its inputs against.
+    (N, …) by array name, if given, is what the control loop will hold its inputs against. A network with a `memory`
+    (shapes by name) takes that too, behind the arrays, and returns the actions and the next memory, in that order; the
+    observations are then those of whole episodes, which start where `begin` (N,) is True.
 
     Raises:
         BundleError: if the exported graph's actions differ from the network's.
     """
     network.eval()
     inputs = tuple(torch.from_numpy(np.ascontiguousarray(observations[key])) for key in contract.observation.names)
+    memory = memory or {}
+    fresh = tuple(torch.zeros(1, *shape) for shape in memory.values())
+    begins = np.ones(len(inputs[0]), bool) if begin is None else begin
+    actions = []
+    carried = fresh
     with torch.no_grad():
-        # One at a time, as the robot does: batched kernels may round otherwise.
-        actions = torch.cat([network(*(array[i : i + 1] for array in inputs)) for i in range(len(inputs[0]))])
+        for i in range(len(inputs[0])):  # One at a time, as the robot does: batched kernels may round otherwise.
+            carried = fresh if begins[i] else carried
+            found = network(*(array[i : i + 1] for array in inputs), *carried)
+            action, *following = found if memory else (found,)
+            carried = tuple(following)
+            actions.append(action)
     parity = {f"observation.{key}": value.numpy() for key, value in zip(contract.observation.names, inputs)}
+    parity |= {BEGIN: begins} if memory else {}
     bundle = PolicyBundle(
         name=name,
         task=contract.task,
@@ -64,19 +78,22 @@ def export_bundle(
         action=contract.action,
         robot=contract.robot,
         cameras=contract.cameras,
-        onnx=to_onnx(network, tuple(array[:1] for array in inputs), contract.observation.names),
-        parity={**parity, "action": actions.numpy()},
+        onnx=to_onnx(network, (*(array[:1] for array in inputs), *fresh), contract.observation.names, tuple(memory)),
+        parity={**parity, "action": torch.cat(actions).numpy()},
         provenance=provenance,
         network=architecture,
         inputs=InputWatch.record(contract.observation, seen) if seen is not None else InputWatch({}),
+        memory=dict(memory),
         weights={key: value.detach().float().numpy() for key, value in network.state_dict().items()},
     )
     bundle.check_parity()
     return bundle
 
 
-def to_onnx(network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...]) -> bytes:
-    """Export the network's graph for a batch of one, inputs called `names`, output `action`."""
+def to_onnx(
+    network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...], memory: tuple[str, ...] = ()
+) -> bytes:
+    """Export the network's graph for a batch of one: inputs `names` and `memory`, outputs `action` and `next_…`."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it reports optional packages that are not needed
@@ -86,8 +103,8 @@ def to_onnx(network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[
             program = torch.onnx.export(
                 network,
                 example,
-                input_names=list(names),
-                output_names=["action"],
+                input_names=[*names, *memory],
+                output_names=["action", *(f"next_{name}" for name in memory)],
                 dynamo=True,
                 verbose=False,
             )

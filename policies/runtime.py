@@ -129,6 +129,7 @@ class ControlLoop:
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
         self._resolver = ActionResolver(bundle.action, bundle.robot)
         self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
+        self._memory = bundle.fresh_memory()
         self._started: float | None = None
         self._last: float | None = None
         self._q_start = np.array(bundle.robot.home)
@@ -175,7 +176,7 @@ class ControlLoop:
         state = self._robot.read()
         if state is None:
             raise RefusalError("joint state: none received; is the arm's driver running?")
-        action = self.bundle.act(self._observe(state))
+        action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
         self._resolver.reset(state.q)
         self._resolver.resolve(np.zeros_like(action), state.q)
 
@@ -188,7 +189,7 @@ class ControlLoop:
         if state is None:
             return
         with contextlib.suppress(RefusalError, SpecError):
-            action = self.bundle.act(self._observe(state))
+            action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
             self._rehearsed.reset(state.q)
             self._rehearsed.resolve(action, state.q)
 
@@ -202,6 +203,7 @@ class ControlLoop:
         state = self.check(self._robot.read(), now)
         self._observe(state)
         self._resolver.reset(state.q)
+        self._memory = self.bundle.fresh_memory()
         self._q_start = state.q.copy()
         if self._safety is not None:
             self._safety.reset(state.q)
@@ -229,7 +231,7 @@ class ControlLoop:
 
     def _step(self, now: float, started: float) -> LoopStep:
         state = self.check(self._robot.read(), now)
-        action = self.bundle.act(self._observe(state))
+        action = self.bundle.act(self._observe(state), self._memory)
         if not np.isfinite(action).all():
             raise RefusalError(f"policy: action {action.tolist()} is not finite; is the bundle damaged?")
         target = self._resolver.resolve(action, state.q)
