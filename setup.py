@@ -14,6 +14,7 @@ setup(
         "sim",
         "sim.tasks",
         "policies",
+        "policies.reinforcement",
         "adaptation",
         "adaptation.arm_vision",
         "adaptation.calibration",

@@ -19,6 +19,7 @@ from policies.perception import Perception
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
+from sim.sb3_vector import Sb3ArmVectorEnv
 from sim.tasks import load_task
 from sim.vector import ArmVectorEnv
 from sim.views import task_seen_by
@@ -115,9 +116,10 @@ class Labelled(gym.Wrapper):
         return os.getpid(), time.process_time()
 
 
-def worker_seconds(arms: ArmVectorEnv) -> float:
+def worker_seconds(arms: ArmVectorEnv | Sb3ArmVectorEnv) -> float:
     """Processor seconds [s] that the processes of `arms` have used so far."""
-    return sum(dict(arms.call("cpu_seconds")).values())
+    told = arms.call("cpu_seconds") if isinstance(arms, ArmVectorEnv) else arms.env_method("cpu_seconds")
+    return sum(dict(told).values())
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,18 @@ class Judgement:
         return f"{self.success:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.episodes} ({self.randomise})"
 
 
-def judge(act: Act, arms: ArmVectorEnv, make: LastingEnv, episodes: int, first_seed: int = JUDGE_SEEDS) -> Judgement:
+def judge(
+    act: Act,
+    arms: ArmVectorEnv,
+    make: LastingEnv,
+    episodes: int,
+    first_seed: int = JUDGE_SEEDS,
+    begin: Callable[[int], None] | None = None,
+) -> Judgement:
     """Run `episodes` episodes of `act` in `arms`, environments made by `make`; episode k has seed `first_seed` + k.
 
-    Which environment runs an episode makes no difference to it.
+    Which environment runs an episode makes no difference to it. A policy with a memory is told by `begin` that so many
+    arms start their episodes, all at once.
 
     Raises:
         ValueError: if there is no episode to run.
@@ -166,6 +176,8 @@ def judge(act: Act, arms: ArmVectorEnv, make: LastingEnv, episodes: int, first_s
     lasted = touched = 0
     for wave in range(0, episodes, arms.num_envs):
         seen, _ = arms.reset(seed=first_seed + wave)
+        if begin is not None:
+            begin(arms.num_envs)
         running = np.arange(arms.num_envs) < episodes - wave
         held = np.zeros(arms.num_envs, int)
         longest = np.zeros(arms.num_envs, int)

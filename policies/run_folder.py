@@ -23,6 +23,9 @@ import torch
 
 from policies.bundle import BundleError
 
+SECOND = {"loss": "loss (smooth L1 to the expert)", "return": "mean return of an episode"}
+"""What the curve's second panel shows, by column of the metrics."""
+
 
 class RunError(ValueError):
     """A run's folder is not what was expected."""
@@ -119,7 +122,7 @@ class RunFolder:
         from matplotlib.figure import Figure  # no global state, no window
 
         figure = Figure(figsize=(9, 3.4), layout="constrained")
-        success, loss = figure.subplots(1, 2)
+        success, second = figure.subplots(1, 2)
         steps = [row["env_steps"] for row in rows]
         rate = [row["success"] for row in rows]
         low, high = ([row[key] for row in rows] for key in ("low", "high"))
@@ -127,8 +130,9 @@ class RunFolder:
         success.fill_between(steps, low, high, alpha=0.2, label="95 % Wilson interval")
         success.set(xlabel="environment steps", ylabel="success", ylim=(-0.02, 1.02))
         success.legend(loc="lower right", fontsize=8)
-        loss.plot(steps, [row["loss"] for row in rows], marker="o")
-        loss.set(xlabel="environment steps", ylabel="loss (smooth L1 to the expert)", ylim=(0, None))
+        told = "loss" if "loss" in rows[0] else "return"
+        second.plot(steps, [row[told] for row in rows], marker="o")
+        second.set(xlabel="environment steps", ylabel=SECOND[told])
         scratch = self.path / ".curve.tmp.png"
         figure.savefig(scratch, dpi=110)
         os.replace(scratch, self.path / "curve.png")

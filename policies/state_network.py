@@ -75,6 +75,7 @@ class StateNetwork(nn.Module):
         arrays: Sequence[tuple[str, tuple[int, ...]]],
         actions: Sequence[str],
         hidden: Sequence[int] = (256, 256),
+        squash: str = "clamp",
     ):
         """Build the network, its normaliser neutral.
 
@@ -82,8 +83,12 @@ class StateNetwork(nn.Module):
             arrays: name and shape of each array of the observation, in the order of `forward`'s arguments.
             actions: names of the action's elements.
             hidden: widths of the hidden layers.
+            squash: what keeps actions in [-1, 1]: `clamp`, or `tanh` as in most of reinforcement learning.
         """
         super().__init__()
+        if squash not in ("clamp", "tanh"):
+            raise ValueError(f"squash is '{squash}', expected clamp or tanh")
+        self.squash = squash
         self.arrays = tuple((name, tuple(shape)) for name, shape in arrays)
         self.actions = tuple(actions)
         self.hidden = tuple(hidden)
@@ -132,7 +137,8 @@ class StateNetwork(nn.Module):
 
     def act(self, row: Tensor) -> Tensor:
         """Map features (B, columns), not normalised, to actions (B, a) in [-1, 1]."""
-        return self.body(self.normalise(row)).clamp(-1.0, 1.0)
+        action = self.body(self.normalise(row))
+        return action.tanh() if self.squash == "tanh" else action.clamp(-1.0, 1.0)
 
     def architecture(self) -> dict:
         """Describe the network so that `restore_state_network` can build it again."""
@@ -142,6 +148,7 @@ class StateNetwork(nn.Module):
             "features": [[feature.name, feature.width] for feature in self.features],
             "actions": list(self.actions),
             "hidden": list(self.hidden),
+            "squash": self.squash,
         }
 
 
@@ -158,7 +165,10 @@ def restore_state_network(bundle: PolicyBundle) -> StateNetwork:
         )
     described = bundle.network
     network = StateNetwork(
-        [(name, tuple(shape)) for name, shape in described["arrays"]], described["actions"], described["hidden"]
+        [(name, tuple(shape)) for name, shape in described["arrays"]],
+        described["actions"],
+        described["hidden"],
+        described.get("squash", "clamp"),
     )
     made = [[feature.name, feature.width] for feature in network.features]
     if made != described["features"]:

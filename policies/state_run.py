@@ -21,13 +21,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from policies.bundle import PolicyBundle
-from policies.export import Contract, export_bundle
 from policies.imitation import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
-from policies.input_watch import FEWEST
-from policies.judge import EXPERT, JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.run_folder import RunFolder, refuse_existing
+from policies.state_export import Seen, export_state
 from policies.state_network import StateNetwork
 from sim.catalogue import parameter_space
 from sim.parameters import PRESETS, ParameterSpace
@@ -38,7 +37,6 @@ from sim.vector import ArmVectorEnv
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""
 STAGES = ("rounds", "judge", "bundle")
-PARITY_RECORDS = 1_000
 NEVER = float("nan")
 
 
@@ -275,17 +273,12 @@ class StateRun:
         self, folder: str, network: StateNetwork, weights: dict, parts: list[Records], metrics: dict
     ) -> PolicyBundle:
         network.load_state_dict(weights)
-        newest = parts[-1]
-        rows = np.linspace(0, len(newest[EXPERT]) - 1, min(PARITY_RECORDS, len(newest[EXPERT]))).astype(int)
-        config, env = self._config, self._env
-        everything = joined(parts)
-        seen = {name: everything[name] for name in env.observation_spec.names}
-        bundle = export_bundle(
+        config = self._config
+        bundle = export_state(
             config.name or config.out.name,
             network,
-            Contract(config.task, env.observation_spec, env.action_spec, env.robot, {}),
-            {name: newest[name][rows] for name in env.observation_spec.names},
-            network.architecture(),
+            self._env,
+            Seen(parts[-1]),
             {
                 "config": config.to_dict(),
                 "parameter_space": config.space().to_dict(),
@@ -293,7 +286,7 @@ class StateRun:
                 **self._start.provenance,
                 **self._folder.read_json("provenance.json"),
             },
-            seen if len(everything[EXPERT]) >= FEWEST else None,
+            joined(parts),
         )
         path = config.out / folder
         shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json

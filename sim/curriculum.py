@@ -30,6 +30,10 @@ class Draw:
 class Curriculum(Protocol):
     """Draws episodes and learns from their outcomes."""
 
+    @property
+    def share(self) -> float:
+        """Mean share of the full ranges, from 0 to 1: how far the curriculum has come."""
+
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draw the parameters of the next episode."""
 
@@ -49,6 +53,8 @@ class FixedCurriculum:
     def __init__(self, space: ParameterSpace):
         """Draw from `space`."""
         self.space = space
+        self.share = 1.0
+        """All of every range."""
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draw from the space."""
@@ -87,11 +93,15 @@ class LinearCurriculum:
     @property
     def space(self) -> ParameterSpace:
         """The space as it is now; it grows in hundredths."""
-        share = self._start + (self._end - self._start) * min(1.0, self._done / self._episodes)
-        share = round(share, 2)
+        share = self.share
         if share != self._grown[0]:
             self._grown = share, self._full.narrowed(share)
         return self._grown[1]
+
+    @property
+    def share(self) -> float:
+        """Share of the full ranges."""
+        return round(self._start + (self._end - self._start) * min(1.0, self._done / self._episodes), 2)
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draw from the space as it is now."""

@@ -8,13 +8,21 @@ from sim2real.parsing import parse, stages
 
 
 def train(arguments: list[str]) -> int:
-    """Train a policy in randomised simulation; from state with --observation state, else from a camera."""
+    """Train a policy in randomised simulation; from state with --observation state, else from a camera.
+
+    From state it imitates the task's expert, or is reinforced by --algorithm ppo, sac, td3, ddpg, tqc, crossq or
+    recurrent_ppo.
+    """
     resumed = value_of(arguments, "--resume")
     if resumed is not None:
         return _resume(arguments, Path(resumed))
     observation = value_of(arguments, "--observation") or "camera"
-    if observation not in ("state", "camera"):
+    if observation not in ("state", "camera") and value_of(arguments, "--algorithm") in (None, "imitation"):
         raise ValueError(f"train: unknown --observation '{observation}'; known are state, camera")
+    algorithm = value_of(arguments, "--algorithm") or "imitation"
+    if algorithm != "imitation":
+        return _reinforced(arguments, algorithm)
+    arguments = _without(arguments, "--algorithm")
     if observation == "state":
         return _from_state(arguments)
     arguments = _without(arguments, "--observation")
@@ -49,6 +57,22 @@ def _from_state(arguments: list[str]) -> int:
     return 0
 
 
+def _reinforced(arguments: list[str], algorithm: str) -> int:
+    import tyro
+
+    from policies.reinforcement.recipe import reinforcement_recipe
+    from policies.reinforcement.run import STAGES, ReinforcementConfig, reinforce
+
+    default = ReinforcementConfig(tyro.MISSING, algorithm=algorithm, recipe=reinforcement_recipe(algorithm))
+    config = tyro.cli(
+        ReinforcementConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default
+    )
+    with stages(STAGES) as progress:
+        bundle = reinforce(config, progress)
+    tell(bundle, config.out)
+    return 0
+
+
 def _from_scenes(arguments: list[str]) -> int:
     import tyro
 
@@ -74,10 +98,19 @@ def _from_scenes(arguments: list[str]) -> int:
 def _resume(arguments: list[str], path: Path) -> int:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[0] != "--resume"):
         raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
-    from policies.state_run import STAGES, resume_state
+    from policies.run_folder import RunFolder
 
-    with stages(STAGES) as progress:
-        bundle = resume_state(path, progress)
+    if "algorithm" in RunFolder.open(path).read_json("config.json"):
+        from policies.reinforcement.run import STAGES, resume_reinforcement
+
+        with stages(STAGES) as progress:
+            bundle = resume_reinforcement(path, progress)
+    else:
+        from policies.state_run import STAGES as ROUNDS
+        from policies.state_run import resume_state
+
+        with stages(ROUNDS) as progress:
+            bundle = resume_state(path, progress)
     tell(bundle, path)
     return 0
 

@@ -1,0 +1,144 @@
+"""The learned actor as a network of ours, which is what bundles, the judge and transfer understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib.common.torch_layers import BatchRenorm
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import Tensor, nn
+
+from policies.recurrent_network import RecurrentNetwork
+from policies.reinforcement.algorithms import Algorithm
+from policies.reinforcement.columns import NamedColumns
+from policies.reinforcement.practice import Shapes
+from policies.state_export import Seen
+from policies.state_network import StateNetwork
+
+REMEMBERED = 64
+"""Width of a recurrent policy's memory."""
+
+
+class Actor:
+    """A network of ours that acts as a model does without exploring, many arms at a time; it keeps what it has seen."""
+
+    def __init__(self, network: StateNetwork | RecurrentNetwork):
+        """Act by `network`."""
+        self.network = network
+        self._seen: list[dict[str, np.ndarray]] = []
+        self._begins: list[int] = []
+        self._names = [name for name, _ in network.arrays]
+        self._memory: tuple[Tensor, ...] = ()
+
+    def begin(self, count: int) -> None:
+        """Start the episodes of `count` arms, all at once, with a fresh memory."""
+        self._begins.append(len(self._seen))
+        if isinstance(self.network, RecurrentNetwork):
+            self._memory = tuple(torch.zeros(count, *shape) for shape in self.network.memory.values())
+
+    @torch.no_grad()
+    def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Map arrays (B, …) by name to actions (B, a)."""
+        self._seen.append({name: observation[name].copy() for name in self._names})
+        found = self.network(*(torch.from_numpy(observation[name]) for name in self._names), *self._memory)
+        if isinstance(self.network, RecurrentNetwork):
+            found, *memory = found
+            self._memory = tuple(memory)
+        return found.numpy()
+
+    def forget(self) -> None:
+        """Drop all that was seen."""
+        self._seen, self._begins = [], []
+
+    def records(self) -> Seen:
+        """Return all that was seen: arm after arm, each in the order of time."""
+        count = len(self._seen[0][self._names[0]])
+        begins = np.zeros((len(self._seen), count), bool)
+        begins[self._begins] = True
+        stacked = {name: np.stack([seen[name] for seen in self._seen]) for name in self._names}
+        flat = {name: array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for name, array in stacked.items()}
+        return Seen(flat, begins.T.ravel())
+
+
+def make_actor(
+    algorithm: Algorithm, arrays: Shapes, actions: Sequence[str], hidden: Sequence[int]
+) -> StateNetwork | RecurrentNetwork:
+    """Build the network that an actor of `algorithm` is copied into."""
+    if algorithm.recurrent:
+        return RecurrentNetwork(arrays, actions, REMEMBERED, hidden)
+    return StateNetwork(arrays, actions, hidden, algorithm.squash)
+
+
+def copy_actor(model: BaseAlgorithm, network: StateNetwork | RecurrentNetwork) -> None:
+    """Copy the actor of `model`, and its normaliser, into `network`, which then acts as it would without exploring.
+
+    Raises:
+        ValueError: if the layers do not fit.
+    """
+    columns, layers = _columns(model), _folded(_layers(model))
+    own = network.layers
+    normaliser: Any = network
+    if isinstance(network, RecurrentNetwork):
+        normaliser = network.columns
+        policy: Any = model.policy
+        theirs = policy.lstm_actor
+        with torch.no_grad():
+            network.lstm.weight_ih.copy_(theirs.weight_ih_l0[:, : columns.own_width])
+            network.lstm.weight_hh.copy_(theirs.weight_hh_l0)
+            network.lstm.bias_ih.copy_(theirs.bias_ih_l0)
+            network.lstm.bias_hh.copy_(theirs.bias_hh_l0)
+    else:
+        first_weight, first_bias = layers[0]
+        layers[0] = (first_weight[:, : columns.own_width], first_bias)
+    shapes = [tuple(weight.shape) for weight, _ in layers]
+    expected = [tuple(layer.weight.shape) for layer in own]
+    if shapes != expected:
+        raise ValueError(f"the actor's layers have shapes {shapes}, expected {expected}")
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(own, layers):
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+        normaliser.centre.copy_(columns.centre[: columns.own_width])
+        normaliser.spread.copy_(columns.spread[: columns.own_width])
+
+
+def _columns(model: BaseAlgorithm) -> NamedColumns:
+    policy: Any = model.policy
+    part = policy.actor.features_extractor if hasattr(policy, "actor") else policy.pi_features_extractor
+    assert isinstance(part, NamedColumns)
+    return part
+
+
+def _layers(model: BaseAlgorithm) -> list[nn.Module]:
+    """List the actor's linear layers and normalisations, first to last."""
+    policy: Any = model.policy
+    if hasattr(policy, "actor"):
+        actor = policy.actor
+        body = [actor.latent_pi, actor.mu] if hasattr(actor, "latent_pi") else [actor.mu]
+    else:
+        body = [policy.mlp_extractor.policy_net, policy.action_net]
+    parts = [part for module in body for part in ([module] if isinstance(module, nn.Linear) else list(module))]
+    return [part for part in parts if isinstance(part, (nn.Linear, BatchRenorm))]
+
+
+def _folded(parts: list[nn.Module]) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of the linear layers, with the normalisation in front of each folded into it."""
+    folded: list[tuple[Tensor, Tensor]] = []
+    scale: Tensor | None = None
+    shift = torch.zeros(())
+    for part in parts:
+        if isinstance(part, BatchRenorm):
+            norm: Any = part
+            scale = norm.scale / (norm.ra_var + norm.eps).sqrt()
+            shift = norm.bias - norm.ra_mean * scale
+            continue
+        assert isinstance(part, nn.Linear)
+        weight, bias = part.weight.detach(), part.bias.detach()
+        if scale is not None:  # W (scale * x + shift) + b
+            weight, bias = weight * scale.detach(), bias + weight @ shift.detach()
+            scale = None
+        folded.append((weight, bias))
+    return folded

@@ -1,0 +1,82 @@
+"""Named features and their normaliser in front of every network; what only a critic may know is blank to others."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium as gym
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from policies.reinforcement.practice import GOAL, Shapes
+from policies.state_network import MOST_SPREADS, SMALLEST_SPREAD, features_of
+
+
+class NamedColumns(BaseFeaturesExtractor):
+    """The columns of a `StateNetwork`, then those that only the critic sees: to an actor, they are zero.
+
+    Under hindsight the goal is read from `desired_goal`, which the replay buffer replaces by what was reached.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, observation_space: gym.Space, seen: Shapes, known: Shapes):
+        """Build for the arrays that are `seen` by the policy and those `known` to critics only."""
+        own = features_of(seen)
+        names = {feature.name for feature in own}
+        further = [feature for feature in features_of((*seen, *known)) if feature.name not in names]
+        self_width, width = sum(f.width for f in own), sum(f.width for f in (*own, *further))
+        super().__init__(observation_space, width)
+        self._features = (*own, *further)
+        self._arrays = (*seen, *known)
+        self._hindsight = isinstance(observation_space, gym.spaces.Dict) and "desired_goal" in observation_space.spaces
+        self.own_width = self_width
+        """Number of columns that the policy sees; they come first."""
+        self.revealed = False
+        """Whether this one stands before a critic."""
+        self.register_buffer("centre", torch.zeros(width))
+        self.register_buffer("spread", torch.ones(width))
+
+    def row(self, observations: dict[str, Tensor] | Tensor) -> Tensor:
+        """Compute all columns (B, width), not normalised, from arrays (B, …) by name, or joined to one (B, n)."""
+        if isinstance(observations, Tensor):
+            observations = separated(observations, self._arrays)
+        arrays = {name: observations[name] for name, _ in self._arrays}
+        if self._hindsight:
+            arrays[GOAL] = observations["desired_goal"]
+        return torch.cat([feature.compute(arrays) for feature in self._features], dim=1)
+
+    def forward(self, observations: dict[str, Tensor] | Tensor) -> Tensor:
+        """Map a batch of observations to normalised columns (B, width)."""
+        row = ((self.row(observations) - self.centre) / self.spread).clamp(-MOST_SPREADS, MOST_SPREADS)
+        if self.revealed:
+            return row
+        return torch.cat([row[:, : self.own_width], torch.zeros_like(row[:, self.own_width :])], dim=1)
+
+
+def separated(joined: Tensor, arrays: Shapes) -> dict[str, Tensor]:
+    """Split (B, n) into `arrays` (B, …) by name, in order."""
+    sizes = [math.prod(shape) for _, shape in arrays]
+    parts = joined.split(sizes, dim=1)
+    return {name: part.reshape(-1, *shape) for (name, shape), part in zip(arrays, parts)}
+
+
+def prepare_columns(model: BaseAlgorithm, observations: dict[str, Tensor]) -> None:
+    """Fit the normaliser of all of `model`'s networks to `observations` (N, …), and let critics see everything."""
+    found = [(name, part) for name, part in model.policy.named_modules() if isinstance(part, NamedColumns)]
+    with torch.no_grad():
+        row = found[0][1].row(observations)
+    for _, part in found:
+        part.centre.copy_(row.mean(0))
+        part.spread.copy_(row.std(0).clamp_min(SMALLEST_SPREAD))
+    reveal(model)
+
+
+def reveal(model: BaseAlgorithm) -> None:
+    """Let the critics of `model` see what only they may know."""
+    for name, part in model.policy.named_modules():
+        if isinstance(part, NamedColumns):
+            part.revealed = name.startswith(("critic", "vf_"))

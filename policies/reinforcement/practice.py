@@ -1,0 +1,161 @@
+"""The environment that reinforcement learning practises in: hindsight goals, and what only a critic may know."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+
+from sim.env import ArmEnv, RewardKind
+from sim.parameters import ParameterSpace
+from sim.tasks import load_task
+
+PARAMETERS = "parameters"
+"""Name of the array (p,) of all that was drawn at the reset, in the order of the parameter space."""
+GOAL = "goal"
+"""Name of the observed array that hindsight replaces by the goal that was reached."""
+GOAL_BOUND = 10.0  # what was reached may lie on the floor [m]
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Names and shapes of arrays."""
+
+
+@dataclass(frozen=True)
+class PracticeEnv:
+    """An environment by value, whose episodes last to the time limit: what counts is success that stays."""
+
+    task: str
+    """Name in `TASKS`."""
+    robot: str = "franka_panda"
+    """Name in `ROBOTS`."""
+    space: str | ParameterSpace = "full"
+    """Preset or parameter space."""
+    observation: str | tuple[str, ...] = "state"
+    """What the policy sees: one of the task's named observations, or names of arrays."""
+    reward: RewardKind = "dense"
+    """Named terms, or -1 until success."""
+    hindsight: bool = False
+    """Whether goals come along, for hindsight experience replay."""
+    asymmetric: bool = False
+    """Whether a critic is shown the whole state and all that was drawn."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays that the policy sees.
+
+        Raises:
+            ValueError: if one is a picture, or hindsight has no goal to replace.
+        """
+        task = load_task(self.task)
+        if isinstance(self.observation, str) and self.observation not in task.observations:
+            raise ValueError(
+                f"task '{self.task}': unknown observation '{self.observation}'; known are "
+                f"{', '.join(task.observations)}"
+            )
+        chosen = task.observations[self.observation] if isinstance(self.observation, str) else self.observation
+        pictures = [name for name in chosen if name.startswith(("image_", "depth_", "segmentation_"))]
+        if pictures:
+            raise ValueError(
+                f"reinforcement learning takes vectors, but '{pictures[0]}' is a picture; learn from 'state', and let "
+                "a camera student be taught: 'sim2real train --observation camera'"
+            )
+        if self.hindsight and GOAL not in chosen:
+            raise ValueError(
+                f"hindsight replaces the array '{GOAL}', but the policy sees {', '.join(chosen)}; choose 'state', or "
+                "leave --recipe.hindsight out"
+            )
+        goal = np.array([0.5, 0.0, 0.1])
+        if self.hindsight and not task.is_success(goal, goal):
+            raise ValueError(
+                f"hindsight takes any place for a goal, but task '{self.task}' succeeds at some places only; leave "
+                "--recipe.hindsight out"
+            )
+        return tuple(chosen)
+
+    def known(self) -> tuple[str, ...]:
+        """Names of the arrays that only a critic sees, without the drawn parameters."""
+        if not self.asymmetric:
+            return ()
+        task = load_task(self.task)
+        everything = (*task.observations["state"], *(array.name for array in task.privileged))
+        return tuple(dict.fromkeys(name for name in everything if name not in self.names()))
+
+    def __call__(self) -> Practice:
+        """Make the environment."""
+        task = load_task(self.task)
+        vars(task)["hold_time"] = task.time_limit  # this instance's own: success never ends an episode
+        arm = ArmEnv(task, self.robot, self.space, (*self.names(), *self.known()), reward=self.reward)
+        return Practice(arm, self)
+
+
+class Practice(gym.Wrapper):
+    """An arm's environment with goals and drawn parameters beside what is observed, and its expert within reach."""
+
+    def __init__(self, arm: ArmEnv, config: PracticeEnv):
+        """Wrap `arm` as `config` says."""
+        super().__init__(arm)
+        self._arm, self._config = arm, config
+        self._planned: list[dict[str, float]] = []
+        self._outcomes: list[bool] = []
+        self._held = 0
+        hold = load_task(config.task).hold_time
+        self._hold_steps = max(1, round(hold * arm.action_spec.rate_hz))
+        assert isinstance(arm.observation_space, gym.spaces.Dict)
+        spaces = dict(arm.observation_space.spaces)
+        if config.asymmetric:
+            spaces[PARAMETERS] = gym.spaces.Box(-np.inf, np.inf, (len(arm.parameter_space.names),), np.float32)
+        if config.hindsight:
+            goal = gym.spaces.Box(-GOAL_BOUND, GOAL_BOUND, (arm.task.goal_size,), np.float32)
+            spaces |= {"achieved_goal": goal, "desired_goal": goal}
+        self.observation_space = gym.spaces.Dict(spaces)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """Reset the environment, with the parameters that were planned if any are left; see `ArmEnv.reset`."""
+        if self._planned:
+            options = {**(options or {}), "parameters": self._planned.pop(0)}
+        observation, info = self._arm.reset(seed=seed, options=options)
+        self._held = 0
+        return self._completed(observation), info
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Step the environment; see `ArmEnv.step`."""
+        observation, reward, terminated, truncated, info = self._arm.step(action)
+        self._held = self._held + 1 if info["near"] else 0
+        if terminated or truncated:
+            self._outcomes.append(truncated and self._held >= self._hold_steps)
+        return self._completed(observation), reward, terminated, truncated, info
+
+    def plan(self, parameters: list[dict[str, float]]) -> None:
+        """Take the parameters of the episodes to come, in order, and forget how the last ones ended."""
+        self._planned, self._outcomes = list(parameters), []
+
+    def outcomes(self) -> list[bool]:
+        """Whether each episode since `plan` ended in success that had lasted for the task's hold time."""
+        return self._outcomes
+
+    def cpu_seconds(self) -> tuple[int, float]:
+        """Return this process's number and its processor seconds so far."""
+        return os.getpid(), time.process_time()
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
+        """Compute rewards (...) from goals (..., n); `info` is not looked at."""
+        return self._arm.goal_reward(achieved_goal, desired_goal)
+
+    def expert(self) -> np.ndarray:
+        """Return what the task's scripted expert would do now, (a,) float32."""
+        return self._arm.expert()
+
+    def _completed(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arm = self._arm
+        if self._config.asymmetric:
+            drawn = [arm.parameters[name] for name in arm.parameter_space.names]
+            observation = {**observation, PARAMETERS: np.array(drawn, np.float32)}
+        if self._config.hindsight:
+            observation = {
+                **observation,
+                "achieved_goal": arm.task.achieved_goal(arm.world).astype(np.float32),
+                "desired_goal": arm.task.desired_goal(arm.world).astype(np.float32),
+            }
+        return observation

@@ -1,0 +1,410 @@
+"""One run of reinforcement learning from state: segments of practice, a checkpoint after each, the judge, the bundles.
+
+Every segment starts over from fresh episodes and seeds that depend on nothing but its number and the run's seed. So a
+run that was killed goes on from its newest checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecMonitor
+
+from policies.bundle import PolicyBundle
+from policies.judge import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.provenance import provenance
+from policies.reinforcement.actor import Actor, copy_actor, make_actor
+from policies.reinforcement.algorithms import load_algorithm
+from policies.reinforcement.checkpoint import (
+    add_again,
+    added_since,
+    end_episodes,
+    model_state,
+    restore_model,
+    seed_everything,
+)
+from policies.reinforcement.columns import prepare_columns, reveal
+from policies.reinforcement.curricula import make_curriculum, plan, report
+from policies.reinforcement.demonstrations import Demonstrations, as_tensors, collect_demonstrations, imitate
+from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
+from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
+from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
+from policies.run_folder import RunFolder, refuse_existing
+from policies.state_export import export_state
+from policies.state_run import open_arms
+from sim.catalogue import parameter_space
+from sim.curriculum import Curriculum
+from sim.parameters import PRESETS, ParameterSpace
+from sim.robot import load_robot
+from sim.sb3_vector import Sb3ArmVectorEnv
+from sim.tasks import load_task
+from sim.vector import ArmVectorEnv
+
+Progress = Callable[[str, float, str], None]
+"""Called with the stage, the share of it that is done, and a short text."""
+STAGES = ("demonstrations", "practice", "judge", "bundle")
+JUDGED_ARMS = 16
+"""Arms that the judge moves at once."""
+WARM_UP = 400
+"""Random actions that the normaliser is fitted to, where there are no demonstrations."""
+
+
+@dataclass(frozen=True)
+class ReinforcementConfig:
+    """How a state policy is reinforced."""
+
+    out: Path
+    """Folder of the run; must not exist."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    algorithm: str = "sac"
+    """ppo, sac, td3, ddpg, tqc, crossq or recurrent_ppo."""
+    observation: str = "state"
+    """What the policy sees, one of the task's named observations without pictures."""
+    randomise: str = "full"
+    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    demonstrations: Path | None = None
+    """Recorded demonstrations (.npz, see docs/training.md) instead of the scripted expert's."""
+    name: str = ""
+    """Name of the policy in reports; by default that of the folder."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that simulate."""
+    judge_episodes: int = 200
+    """Fresh episodes on which the finished policy is judged."""
+    recipe: ReinforcementRecipe = field(default_factory=lambda: reinforcement_recipe("sac"))
+    """How it is learned."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        refuse_existing(self.out)
+        if self.workers < 1 or self.judge_episodes < 1:
+            raise ValueError(f"workers ({self.workers}) and judge_episodes ({self.judge_episodes}) must be at least 1")
+        algorithm = load_algorithm(self.algorithm)
+        self.recipe.validate(algorithm)
+        make = self.environment()
+        make.names()
+        make().close()
+        if self.demonstrations is not None and algorithm.recurrent:
+            raise ValueError(f"algorithm '{self.algorithm}' does not imitate; leave --demonstrations out")
+
+    def space(self) -> ParameterSpace:
+        """The parameter space to train on."""
+        if self.randomise.endswith(".json"):
+            return ParameterSpace.from_json(self.randomise)
+        if self.randomise not in PRESETS:
+            raise ValueError(
+                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
+                "or the path of a .json parameter space"
+            )
+        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+    def environment(self) -> PracticeEnv:
+        """What the policy practises in."""
+        return PracticeEnv(
+            self.task,
+            self.robot,
+            self.space(),
+            self.observation,
+            self.recipe.reward,
+            self.recipe.hindsight,
+            self.recipe.asymmetric,
+        )
+
+    def judged(self) -> LastingEnv:
+        """What the policy is judged in."""
+        return LastingEnv(self.task, self.robot, self.space(), self.environment().names())
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> ReinforcementConfig:
+        """Build from what `to_dict` returned."""
+        recipe = ReinforcementRecipe(**{**data["recipe"], "hidden": tuple(data["recipe"]["hidden"])})
+        shown = Path(data["demonstrations"]) if data["demonstrations"] else None
+        return cls(**{**data, "out": Path(data["out"]), "demonstrations": shown, "recipe": recipe})
+
+
+def reinforce(config: ReinforcementConfig, progress: Progress) -> PolicyBundle:
+    """Train a policy in a new folder.
+
+    Raises:
+        ValueError: if the configuration makes no sense; nothing has been written then.
+    """
+    config.validate()
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
+    return ReinforcementRun(config, folder, progress).finish()
+
+
+def resume_reinforcement(path: Path, progress: Progress) -> PolicyBundle:
+    """Go on with the run in `path` from its newest checkpoint.
+
+    Raises:
+        RunError: if there is no unfinished run.
+    """
+    folder = RunFolder.open(path)
+    config = ReinforcementConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    return ReinforcementRun(config, folder, progress).finish()
+
+
+class ReinforcementRun:
+    """One process's part of a run: everything that outlives it is in the folder."""
+
+    def __init__(self, config: ReinforcementConfig, folder: RunFolder, progress: Progress):
+        """Prepare to go on behind the newest checkpoint in `folder`."""
+        self._config, self._folder, self._progress = config, folder, progress
+        self._algorithm = load_algorithm(config.algorithm)
+        self._make, self._judged = config.environment(), config.judged()
+        practice, self._env = self._make(), self._judged.arm()
+        shapes = {name: space.shape for name, space in practice.observation_space.spaces.items()}  # type: ignore
+        practice.close()
+        self._env.close()
+        self._seen: Shapes = tuple((name, shapes[name]) for name in self._make.names())
+        known = (*self._make.known(), *((PARAMETERS,) if config.recipe.asymmetric else ()))
+        self._known: Shapes = tuple((name, shapes[name]) for name in known)
+        self._names = [name for name, _ in (*self._seen, *self._known)]
+        task = load_task(config.task)
+        self._episode_steps = round(task.time_limit * task.action.rate_hz)
+        torch.set_num_threads(1)  # layers this small gain nothing from a second thread, and results stay the same
+
+    def finish(self) -> PolicyBundle:
+        """Practise, judge what was best, and pack it."""
+        config, recipe = self._config, self._config.recipe
+        count = min(JUDGED_ARMS, max(recipe.validation_episodes, config.judge_episodes))
+        raw = Sb3ArmVectorEnv(self._make, recipe.envs, config.workers)
+        arms = VecMonitor(raw)
+        try:
+            with open_arms(self._judged, count, min(config.workers, count)) as judges:
+                network = make_actor(self._algorithm, self._seen, self._env.action_spec.names, recipe.hidden)
+                actor, shown = Actor(network), self._demonstrations(raw)
+                rows, best = self._practise(actor, arms, raw, judges, shown)
+                return self._pack(actor, judges, rows, best, len(shown) if shown else 0)
+        finally:
+            arms.close()
+
+    def _practise(
+        self,
+        actor: Actor,
+        arms: VecMonitor,
+        raw: Sb3ArmVectorEnv,
+        judges: ArmVectorEnv,
+        shown: Demonstrations | None,
+    ) -> tuple[list[dict[str, float]], dict[str, Any]]:
+        """Go through the segments that are left; return a row for each segment, and the best one's weights."""
+        config, recipe = self._config, self._config.recipe
+        began, cpu_began = time.monotonic(), time.process_time()
+        seed_everything(config.seed, 0)
+        model = build_model(self._algorithm, recipe, arms, self._seen, self._known, len(shown) if shown else 0)
+        if shown is not None:
+            keep_demonstrations(model, recipe, shown, self._names)
+        curriculum = make_curriculum(recipe, config.space(), self._episode_steps)
+        state = self._begin(model, curriculum, raw, shown)
+        rows, best, done = state["rows"], state["best"], state["segments"]
+        for segment in range(done, recipe.steps // recipe.segment):
+            buffer = buffer_of(model)
+            since = buffer.pos if buffer is not None else 0
+            seed_everything(config.seed, 1, segment)
+            first = int(np.random.SeedSequence([config.seed, 2, segment]).generate_state(1)[0])
+            arms.seed(first % (TRAINING_SEEDS - recipe.envs))
+            steps = recipe.segment // recipe.envs
+            draws = plan(curriculum, raw, steps, self._episode_steps, [config.seed, 5, segment])
+            model._last_obs = None  # every arm starts over
+            model.ep_info_buffer = None  # and the return is this segment's
+            told = _Told(partial(self._report, segment), recipe.segment)
+            model.learn(recipe.segment, callback=told, reset_num_timesteps=False)
+            report(curriculum, raw, draws)
+            if buffer is not None:
+                end_episodes(buffer)
+                self._folder.save_round(segment, added_since(buffer, since))
+            copy_actor(model, actor.network)
+            actor.forget()
+            found = judge(actor, judges, self._judged, recipe.validation_episodes, VALIDATION_SEEDS, actor.begin)
+            best["bar"] = max(best["bar"], found.low)
+            if found.success >= best["bar"]:  # the later one, unless it is plainly worse
+                best = {**best, "success": found.success, "segment": segment, "network": _copy(actor)}
+            cpu = time.process_time() - cpu_began + worker_seconds(judges) + worker_seconds(raw)
+            now = {
+                "seconds": state["spent"]["seconds"] + time.monotonic() - began,
+                "cpu_seconds": state["spent"]["cpu_seconds"] + cpu,
+            }
+            returns = [episode["r"] for episode in cast(list, model.ep_info_buffer)]
+            rows.append(
+                {
+                    "round": segment + 1,
+                    "env_steps": (segment + 1) * recipe.segment,
+                    "return": float(np.mean(returns)) if returns else float("nan"),
+                    "range": curriculum.share,
+                    "success": found.success,
+                    "low": found.low,
+                    "high": found.high,
+                    **now,
+                }
+            )
+            self._folder.save_state(
+                {
+                    "segments": segment + 1,
+                    "model": model_state(model),
+                    "curriculum": json.dumps(curriculum.state()),
+                    "rows": rows,
+                    "best": best,
+                    "spent": now,
+                }
+            )
+            self._folder.write_metrics(rows, purge_from=segment + 1 if segment == done and done else None)
+        copy_actor(model, actor.network)
+        self._progress("practice", 1.0, f"success {rows[-1]['success']:.2f}")
+        return rows, best
+
+    def _begin(
+        self, model: BaseAlgorithm, curriculum: Curriculum, raw: Sb3ArmVectorEnv, shown: Demonstrations | None
+    ) -> dict[str, Any]:
+        """Bring model and curriculum to where the newest checkpoint has them, or prepare them for the first segment."""
+        state = self._folder.load_state()
+        if state is None:
+            self._prepare(model, raw, shown)
+            return {
+                "segments": 0,
+                "rows": [],
+                "best": {"success": -1.0, "bar": 0.0, "segment": -1, "network": {}},
+                "spent": {"seconds": 0.0, "cpu_seconds": 0.0},
+            }
+        restore_model(model, state["model"])
+        reveal(model)
+        curriculum.restore(json.loads(state["curriculum"]))
+        buffer = buffer_of(model)
+        if buffer is not None:
+            end_episodes(buffer)
+            for arrays in self._folder.load_rounds(state["segments"]):
+                add_again(buffer, arrays)
+        return state
+
+    def _demonstrations(self, raw: Sb3ArmVectorEnv) -> Demonstrations | None:
+        config, recipe = self._config, self._config.recipe
+        names = list(raw.observation_space.spaces)  # type: ignore[attr-defined]
+        kept = config.out / "checkpoint" / "demonstrations.npz"
+        actions = self._env.action_spec.size
+        if kept.is_file():
+            return Demonstrations.load(kept, names, actions)
+        if config.demonstrations is not None:
+            shown = Demonstrations.load(config.demonstrations, names, actions)
+        elif recipe.demonstrations:
+            seed = int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]) % (TRAINING_SEEDS - recipe.envs)
+            told = lambda share: self._progress("demonstrations", share, "")  # noqa: E731
+            shown = collect_demonstrations(
+                raw, recipe.demonstrations, recipe.disturbed_share, recipe.disturbance, seed, told
+            )
+        else:
+            return None
+        scratch = kept.with_name(".demonstrations.tmp.npz")
+        shown.save(scratch)
+        scratch.rename(kept)
+        return shown
+
+    def _prepare(self, model: BaseAlgorithm, raw: Sb3ArmVectorEnv, shown: Demonstrations | None) -> None:
+        """Fit the normaliser, imitate, and let the critic learn from demonstrations."""
+        config, recipe = self._config, self._config.recipe
+        if shown is None:
+            prepare_columns(model, as_tensors(_wander(raw, config.seed)))
+            return
+        prepare_columns(model, as_tensors(shown.observation))
+        if not self._algorithm.recurrent and recipe.imitation_steps:
+            imitate(model, self._algorithm, shown, self._names, recipe.imitation_steps, recipe.batch, config.seed)
+        if self._algorithm.off_policy and recipe.critic_steps:
+            end_episodes(buffer_of(model))
+            train_critic(model, recipe.critic_steps, recipe.batch)
+        self._progress("demonstrations", 1.0, f"{len(shown)} transitions")
+
+    def _report(self, segment: int, share: float, text: str) -> None:
+        segments = self._config.recipe.steps // self._config.recipe.segment
+        self._progress("practice", min(1.0, (segment + share) / segments), text)
+
+    def _pack(
+        self, actor: Actor, judges: ArmVectorEnv, rows: Sequence[dict], best: dict[str, Any], shown: int
+    ) -> PolicyBundle:
+        config, network = self._config, actor.network
+        last = _copy(actor)
+        network.load_state_dict(best["network"])
+        self._progress("judge", 0.0, "")
+        actor.forget()
+        judgement = judge(actor, judges, self._judged, config.judge_episodes, JUDGE_SEEDS, actor.begin)
+        self._progress("judge", 1.0, f"success {judgement}")
+        metrics = {
+            "judgement": judgement.to_dict(),
+            "best_round": best["segment"] + 1,
+            "env_steps": config.recipe.steps + shown,
+            "train_seconds": rows[-1]["seconds"],
+            "train_cpu_seconds": rows[-1]["cpu_seconds"],
+        }
+        found = {}
+        for folder, weights in (("last", last), ("best", best["network"])):
+            network.load_state_dict(weights)
+            found[folder] = self._export(actor, metrics)
+            path = config.out / folder
+            shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
+            found[folder].save(path)
+        self._folder.write_json("metrics.json", metrics)
+        self._progress("bundle", 1.0, str(config.out / "best"))
+        return found["best"]
+
+    def _export(self, actor: Actor, metrics: dict) -> PolicyBundle:
+        config = self._config
+        told = {
+            "config": config.to_dict(),
+            "parameter_space": config.space().to_dict(),
+            "metrics": metrics,
+            **self._folder.read_json("provenance.json"),
+        }
+        return export_state(config.name or config.out.name, actor.network, self._env, actor.records(), told)
+
+
+class _Told(BaseCallback):
+    """Tells how far a segment has come."""
+
+    def __init__(self, tell: Callable[[float, str], None], steps: int):
+        super().__init__()
+        self._tell, self._steps, self._began = tell, steps, 0
+
+    def _on_training_start(self) -> None:
+        self._began = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        if self.n_calls % 20 == 0:
+            returns = [episode["r"] for episode in self.model.ep_info_buffer or []]
+            text = f"return {np.mean(returns):.2f}" if returns else ""
+            self._tell((self.num_timesteps - self._began) / self._steps, text)
+        return True
+
+
+def _copy(actor: Actor) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in actor.network.state_dict().items()}
+
+
+def _wander(arms: Sb3ArmVectorEnv, seed: int) -> dict[str, np.ndarray]:
+    """What `arms` see while they move at random."""
+    rng = np.random.default_rng([seed, 4])
+    arms.seed(int(rng.integers(TRAINING_SEEDS - arms.num_envs)))
+    seen: list[Any] = [arms.reset()]
+    for _ in range(WARM_UP):
+        shape = (arms.num_envs, *arms.action_space.shape)  # type: ignore[misc]
+        seen.append(arms.step(rng.uniform(-1, 1, shape).astype(np.float32))[0])
+    return {name: np.concatenate([s[name] for s in seen]) for name in seen[0]}
