@@ -7,10 +7,8 @@ have seen on an arm.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
-import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -26,13 +24,10 @@ from evaluation.protocol import PlannedTrial, Protocol
 from evaluation.simulated import SimulatedArm
 from evaluation.trials import Trial
 from policies.bundle import PolicyBundle
+from policies.cluster import ClusterError, connected
 
 AHEAD = 4
 """Trials a worker under way or waiting to be recorded: enough to keep it busy, few to throw away."""
-
-
-CONNECT = 10.0
-"""Longest wait for a Ray cluster [s]."""
 
 
 class PoolError(RuntimeError):
@@ -109,47 +104,27 @@ def ray_pool(protocol: Protocol, bundles: Mapping[str, Path], space: str, addres
     Raises:
         PoolError: if Ray is not installed or the cluster does not answer.
     """
-    try:
-        import ray
-    except ImportError as error:
-        raise PoolError("--ray needs Ray: pip install 'sim2real-arms[ray]'") from error
-    _check_address(address)
-    begun_here = not ray.is_initialized()
-    if begun_here:
-        try:
-            ray.init(address=None if address == "local" else address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise PoolError(f"Ray at '{address}': {error}; start it with 'ray start', or use 'local'") from error
     workers: list = []
     try:
-        payloads = {policy: _as_zip(path) for policy, path in bundles.items()}
-        count = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        remote = ray.remote(num_cpus=1)(RayWorker)
-        workers += [remote.remote(protocol, space, payloads) for _ in range(count)]
-        turn = 0
+        with connected(address) as ray:
+            payloads = {policy: _as_zip(path) for policy, path in bundles.items()}
+            count = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            remote = ray.remote(num_cpus=1)(RayWorker)
+            workers += [remote.remote(protocol, space, payloads) for _ in range(count)]
+            turn = 0
 
-        def submit(planned: PlannedTrial, attempt: int) -> Pending:
-            nonlocal turn
-            turn += 1
-            return _Ray(workers[turn % count].run.remote(planned, attempt))
+            def submit(planned: PlannedTrial, attempt: int) -> Pending:
+                nonlocal turn
+                turn += 1
+                return _Ray(workers[turn % count].run.remote(planned, attempt))
 
-        yield Pool(count, submit)
-    finally:
-        while workers:
-            ray.kill(workers.pop())
-        if begun_here:
-            ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """Raise PoolError where nobody listens: Ray itself tries for minutes, and then ends the process."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:  # `local`, `auto`
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT).close()
-    except (OSError, ValueError) as error:
-        raise PoolError(f"Ray at '{address}': {error}; start it with 'ray start --head', or use 'local'") from error
+            try:
+                yield Pool(count, submit)
+            finally:
+                while workers:
+                    ray.kill(workers.pop())
+    except ClusterError as error:
+        raise PoolError(str(error)) from error
 
 
 class RayWorker:

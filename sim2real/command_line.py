@@ -15,6 +15,7 @@ from sim2real.gapping import gap
 from sim2real.identifying import delays, excite, identify
 from sim2real.nodes import dry_run, play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
+from sim2real.sweeping import sweep
 from sim2real.training import train
 from sim2real.transferring import compare_transfer, transfer
 
@@ -23,6 +24,7 @@ Command = Callable[[list[str]], int]
 COMMANDS: dict[str, Command] = {
     "demo": demo,
     "train": train,
+    "sweep": sweep,
     "transfer": transfer,
     "compare-transfer": compare_transfer,
     "adapt": adapt,

@@ -1,4 +1,4 @@
-"""Fixtures for tests that start ROS nodes: a domain a session, nothing leaves the machine."""
+"""Fixtures for tests that start ROS nodes or a Ray cluster: nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -50,3 +50,21 @@ def tiny_bundle_path(tmp_path_factory):
     from tests.tiny_bundle import tiny_bundle
 
     return tiny_bundle(gain=2.0).save(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch):
+    """Two nodes of one core on this machine, each with a store and workers of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    memory = 100 * 1024 * 1024
+    node = {"num_cpus": 1, "object_store_memory": memory}
+    nodes = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    nodes.add_node(**node)
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()
