@@ -14,30 +14,9 @@ from policies.sweep import SweepConfig, SweepError, label, sweep
 from sim2real.command_line import main
 
 QUIET = lambda *_: None  # noqa: E731
-TINY = [
-    "--observation",
-    "state",
-    "--task",
-    "reach",
-    "--randomise",
-    "nominal",
-    "--workers",
-    "1",
-    "--judge-episodes",
-    "2",
-    "--recipe.envs",
-    "2",
-    "--recipe.rounds",
-    "1",
-    "--recipe.round-steps",
-    "30",
-    "--recipe.validation-episodes",
-    "2",
-    "--recipe.last-gradient-steps",
-    "20",
-    "--recipe.batch",
-    "16",
-]
+TINY = ["--observation", "state", "--task", "reach", "--randomise", "nominal", "--workers", "1"]
+TINY += ["--judge-episodes", "2", "--recipe.envs", "2", "--recipe.rounds", "1", "--recipe.round-steps", "30"]
+TINY += ["--recipe.validation-episodes", "2", "--recipe.last-gradient-steps", "20", "--recipe.batch", "16"]
 
 
 @pytest.fixture(scope="module")
