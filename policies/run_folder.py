@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from policies.bundle import BundleError
+from policies.tracking import KEPT, Tracker, open_tracker
 
 SECOND = {"loss": "loss (smooth L1 to the expert)", "return": "mean return of an episode"}
 """What the curve's second panel shows, by column of the metrics."""
@@ -37,6 +38,8 @@ class RunFolder:
 
     path: Path
     """The folder."""
+    tracker: Tracker | None = None
+    """Sends the figures to a server, if the configuration names one."""
 
     @classmethod
     def create(cls, path: Path, documents: Mapping[str, object]) -> RunFolder:
@@ -44,11 +47,15 @@ class RunFolder:
 
         Raises:
             BundleError: if something is there already.
+            TrackingError: if `config.json` names an MLflow server that cannot be had.
         """
         refuse_existing(path)
+        tracker = _tracker(path, documents.get("config.json"))
         path.mkdir(parents=True)
         (path / "checkpoint").mkdir()
-        folder = cls(path)
+        folder = cls(path, tracker)
+        if tracker is not None:
+            _replace(path / KEPT, tracker.run.encode())
         for name, content in documents.items():
             folder.write_json(name, content)
         return folder
@@ -66,7 +73,14 @@ class RunFolder:
             raise RunError(
                 f"the run in '{path}' is finished; its bundle is {path / 'best'}; train again with a new --out"
             )
-        return cls(path)
+        return cls(path, _tracker(path, json.loads((path / "config.json").read_text())))
+
+    def finish(self, metrics: dict) -> None:
+        """Write the judgement: the run is finished."""
+        self.write_json("metrics.json", metrics)
+        if self.tracker is not None:
+            self.tracker.log({"judged_success": metrics["judgement"]["success"]}, metrics["env_steps"])
+            self.tracker.end()
 
     def read_json(self, name: str) -> dict:
         """Read a document."""
@@ -104,7 +118,10 @@ class RunFolder:
         return torch.load(path, weights_only=True) if path.is_file() else None
 
     def write_metrics(self, rows: list[dict[str, float]], purge_from: int | None = None) -> None:
-        """Write table, picture and TensorBoard's newest point; `purge_from` hides points that a killed run left."""
+        """Write table, picture and the newest point for TensorBoard and MLflow.
+
+        `purge_from` hides points that a killed run left in TensorBoard.
+        """
         lines = [list(rows[0]), *([format(value, ".6g") for value in row.values()] for row in rows)]
         scratch = self.path / ".metrics.csv.tmp"
         with scratch.open("w", newline="") as file:
@@ -117,6 +134,9 @@ class RunFolder:
             for name, value in rows[-1].items():
                 if name != "round" and not np.isnan(value):
                     board.add_scalar(name, value, int(rows[-1]["round"]))
+
+        if self.tracker is not None:
+            self.tracker.log({key: value for key, value in rows[-1].items() if key != "round"}, int(rows[-1]["round"]))
 
     def _draw(self, rows: list[dict[str, float]]) -> None:
         from matplotlib.figure import Figure  # no global state, no window
@@ -144,6 +164,12 @@ def refuse_existing(path: Path) -> None:
         raise BundleError(
             f"'{path}' exists already; choose another --out, remove it, or go on with 'sim2real train --resume {path}'"
         )
+
+
+def _tracker(path: Path, config: object) -> Tracker | None:
+    if not isinstance(config, Mapping):
+        return None
+    return open_tracker(str(config.get("mlflow", "")), path.name, path, config)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -62,6 +62,8 @@ class StateRunConfig:
     """Processes that simulate."""
     judge_episodes: int = 200
     """Fresh episodes on which the finished policy is judged."""
+    mlflow: str = ""
+    """Address of an MLflow server that is told the figures, as http://server:5000; nothing is sent by default."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("reach", "franka_panda"))
     """How it is learned; tuned for each task and arm."""
 
@@ -261,7 +263,7 @@ class StateRun:
         }
         bundle = self._export("best", network, best["network"], parts, metrics)
         self._export("last", network, last_weights, parts, metrics)
-        self._folder.write_json("metrics.json", metrics)
+        self._folder.finish(metrics)
         self._progress("bundle", 1.0, str(config.out / "best"))
         return bundle
 

@@ -86,6 +86,8 @@ class ReinforcementConfig:
     """Processes that simulate."""
     judge_episodes: int = 200
     """Fresh episodes on which the finished policy is judged."""
+    mlflow: str = ""
+    """Address of an MLflow server that is told the figures, as http://server:5000; nothing is sent by default."""
     recipe: ReinforcementRecipe = field(default_factory=lambda: reinforcement_recipe("sac"))
     """How it is learned."""
 
@@ -362,7 +364,7 @@ class ReinforcementRun:
             path = config.out / folder
             shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
             found[folder].save(path)
-        self._folder.write_json("metrics.json", metrics)
+        self._folder.finish(metrics)
         self._progress("bundle", 1.0, str(config.out / "best"))
         return found["best"]
 
