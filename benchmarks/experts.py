@@ -38,9 +38,6 @@ from sim.tasks import TASKS, load_task
 
 SEED = 50_000
 """Of the first episode; far from the seeds that training uses."""
-STRICT = 0.025
-"""Distance from the goal that is still strictly a success [m]."""
-STRICT_INSERT = 0.005
 MET = {"nominal": 0.98, "mild": 0.90}
 """Share of successes that is asked for on the Panda."""
 
@@ -97,10 +94,7 @@ def episode(env: ArmEnv, seed: int, hold: int) -> Outcome:
     achieved, desired = task.achieved_goal(world), task.desired_goal(world)
     success = reached is not None and not terminated  # what ends early here has failed
     linger = success and bool(info["near"])
-    if task.name == "insert":
-        close = float(np.linalg.norm((achieved - desired)[:2])) < STRICT_INSERT
-    else:
-        close = float(np.linalg.norm(achieved - desired)) < STRICT
+    close = bool(task.is_strict_success(achieved, desired))
     return Outcome(success, linger, linger and close, (reached or steps) * env.action_spec.dt)
 
 

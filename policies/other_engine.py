@@ -118,7 +118,7 @@ class _Lab:
             arm.command(self._resolver.resolve(act(seen), state.q))
             arm.advance(spec.dt)
             achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
-            near[k] = bool(self.task.is_success(achieved, goal))
+            near[k] = bool(self.task.is_strict_success(achieved, goal))
         return near
 
     def close(self) -> None:

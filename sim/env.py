@@ -49,6 +49,7 @@ class ArmEnv(gym.Env):
         actuator: str = "position",
         imaging: ImagingConfig | None = None,
         physics_hz: float | None = None,
+        strict: bool = False,
         render_mode: str | None = None,
     ):
         """Check everything, then open the physics client.
@@ -62,6 +63,7 @@ class ArmEnv(gym.Env):
             actuator: name in `ACTUATORS`.
             imaging: how pictures are drawn, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
+            strict: whether success is what counts for a strict judge, `Task.is_strict_success`.
             render_mode: None or `rgb_array`.
 
         Raises:
@@ -93,6 +95,7 @@ class ArmEnv(gym.Env):
             )
         self.render_mode = render_mode
         self._reward_kind = reward
+        self._is_success = self.task.is_strict_success if strict else self.task.is_success
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
         self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
         self._cameras = {camera.name: camera for camera in self.task.cameras}
@@ -213,7 +216,7 @@ class ArmEnv(gym.Env):
         self._state = self._measure()
         observation = self._observe()
         achieved, desired = self.task.achieved_goal(self.world), self.task.desired_goal(self.world)
-        near = bool(self.task.is_success(achieved, desired)) and self.task.is_let_go(self.world)
+        near = bool(self._is_success(achieved, desired)) and self.task.is_let_go(self.world)
         self._held = self._held + 1 if near else 0
         success = self._held >= self._steps_held
         info: dict = {"is_success": success, "near": near}
@@ -240,7 +243,7 @@ class ArmEnv(gym.Env):
     def goal_reward(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Compute rewards (...) from goals (..., n)."""
         if self._reward_kind == "sparse":
-            return np.where(self.task.is_success(achieved, desired), 0.0, -1.0)
+            return np.where(self._is_success(achieved, desired), 0.0, -1.0)
         return np.sum(list(self.task.reward_terms(achieved, desired).values()), axis=0)
 
     def render(self) -> np.ndarray | None:

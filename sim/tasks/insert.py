@@ -26,6 +26,8 @@ GRIP = 0.02
 """How far above the peg's centre the fingers hold it [m]."""
 HOVER, HOVER_NEAR = 0.035, 0.015
 """How far above the mouth the expert carries the tip, far from the hole and close to it [m]."""
+STRICT_ASIDE = 0.005
+"""How far beside the hole's axis the tip may be for a strict judge [m]."""
 HELD_DEPTH = 0.03
 """How deep the expert holds the tip in the hole [m]; the block is 0.045 m high."""
 
@@ -104,6 +106,10 @@ class Insert(Task):
         """Whether the tip is in the hole and at least that deep; leading dimensions are kept."""
         inside = np.abs(achieved[..., :2] - desired[..., :2]).max(axis=-1) < PEG_RADIUS
         return inside & (achieved[..., 2] < desired[..., 2])
+
+    def is_strict_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Success with the tip within 5 mm of the hole's axis; leading dimensions are kept."""
+        return self.is_success(achieved, desired) & (distance(achieved[..., :2], desired[..., :2]) < STRICT_ASIDE)
 
     def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
         """The tip's distance from where it is deep enough [m]; sideways counts more the closer it is."""

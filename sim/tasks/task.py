@@ -18,6 +18,9 @@ from sim.parameters import Param
 from sim.robot import RobotModel
 from sim.specs import ActionSpec, ArraySpec, SpecError
 
+STRICT = 0.025
+"""Distance from the goal that is still a success for a strict judge [m]."""
+
 
 class Scene(Protocol):
     """What a task may look at and touch; implemented by the PyBullet world and the MuJoCo virtual arm."""
@@ -123,6 +126,10 @@ class Task(ABC):
     @abstractmethod
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether achieved goals (..., n) count as the desired ones (..., n); returns (...)."""
+
+    def is_strict_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
+        """Whether achieved goals (..., n) count as the desired ones for a strict judge: success within `STRICT`."""
+        return self.is_success(achieved, desired) & (distance(achieved, desired) < STRICT)
 
     @abstractmethod
     def reward_terms(self, achieved: np.ndarray, desired: np.ndarray) -> dict[str, np.ndarray]:
