@@ -273,7 +273,7 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
                     )
                 )
                 with open_arms(make, 10, config.workers) as arms:
-                    found = judge(_as_policy(student), arms, make, config.episodes, JUDGE_SEEDS)
+                    found = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS)
                 results[key] = {**figures, "success": found.success}
                 folder.write_json("results.json", results)
             done += 1
@@ -308,7 +308,9 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     return report
 
 
-def _as_policy(student: CameraStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+def as_policy(student: CameraStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Turn a camera student into a function from arrays (B, …) by name to actions (B, a)."""
+
     @torch.no_grad()
     def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
         (image,) = (name for name in observation if name.startswith("image_"))

@@ -76,7 +76,16 @@ class StateRecipe:
 
 SHARES = ("expert_share", "disturbed_share")
 
-REACH = StateRecipe(rounds=3, round_steps=60, gradient_steps=300, last_gradient_steps=1_000, batch=256)
+# eight arms: to open a world takes 0.1 s, as long as sixty actions of an arm
+REACH = StateRecipe(
+    envs=8,
+    rounds=2,
+    round_steps=80,
+    gradient_steps=200,
+    last_gradient_steps=500,
+    batch=256,
+    validation_episodes=8,
+)
 PUSH = StateRecipe(rounds=8, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256)
 PICK_PLACE = StateRecipe(
     rounds=6, round_steps=300, linger=0.5, gradient_steps=1_500, last_gradient_steps=6_000, batch=256

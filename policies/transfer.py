@@ -8,6 +8,7 @@ exactly what it did before.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ L2_SP = 0.01
 transfer learning", ICML 2018)."""
 DISTIL = 0.1
 """Weight, in the first round, of the distance to the source's last hidden layer; halved in every further round."""
+SAME_NAMES: Mapping[str, str] = {}
 OF_JOINTS = ("q", "dq")
 """Features that mean something else on another arm."""
 
@@ -75,7 +77,13 @@ class Surgery:
         }
 
 
-def operate(source: StateNetwork, target: StateNetwork, gain: Mapping[str, float], same_arm: bool) -> Surgery:
+def operate(
+    source: StateNetwork,
+    target: StateNetwork,
+    gain: Mapping[str, float],
+    same_arm: bool,
+    now: Mapping[str, str] = SAME_NAMES,
+) -> Surgery:
     """Carry into `target`, in place, all of `source` that means the same there.
 
     Args:
@@ -83,16 +91,23 @@ def operate(source: StateNetwork, target: StateNetwork, gain: Mapping[str, float
         target: a fresh one, its normaliser fitted.
         gain: for each action both have, what the source's must be multiplied by to mean the same motion.
         same_arm: whether both drive the same arm; otherwise what its joints see is new.
+        now: what an array of the source is called in the new task, by the source's name: the goal of reaching is what
+            pushing calls `object_pos`.
 
     Raises:
-        BundleError: if the hidden layers differ, or nothing would be carried.
+        BundleError: if the hidden layers differ, a name in `now` is unknown or taken, or nothing would be carried.
     """
     if source.hidden != target.hidden:
         raise BundleError(
             f"transfer: the source's hidden layers are {list(source.hidden)}, the new network's {list(target.hidden)}; "
             "leave --recipe.hidden as the source has it"
         )
-    theirs, ours = source.columns(), target.columns()
+    theirs, ours = _renamed(source, now), target.columns()
+    if now and not set(now.values()) <= {name for name, _ in target.arrays}:
+        raise BundleError(
+            f"transfer: the task has no {', '.join(sorted(set(now.values()) - {n for n, _ in target.arrays}))}; "
+            f"it sees {', '.join(n for n, _ in target.arrays)}"
+        )
     both = [
         n for n in ours if n in theirs and _width(ours[n]) == _width(theirs[n]) and (same_arm or n not in OF_JOINTS)
     ]
@@ -143,6 +158,24 @@ def operate(source: StateNetwork, target: StateNetwork, gain: Mapping[str, float
             carried += pieces
         left += [Piece(f"body.{last}.weight[{n}]", (1, source.hidden[-1])) for n in source.actions if n not in actions]
     return Surgery(tuple(carried), tuple(new), tuple(left), masks)
+
+
+def _renamed(source: StateNetwork, now: Mapping[str, str]) -> dict[str, slice]:
+    """Columns of `source` by the names that they have in the new task."""
+    arrays = [name for name, _ in source.arrays]
+    if unknown := sorted(set(now) - set(arrays)):
+        raise BundleError(f"transfer: the source sees no {', '.join(unknown)}; it sees {', '.join(arrays)}")
+    if not now:
+        return source.columns()
+    called = {}
+    for name, columns in source.columns().items():
+        new = re.sub(r"\b(\w+)\b", lambda word: now.get(word[1], word[1]), name)
+        if new in called:
+            raise BundleError(
+                f"transfer: two of the source's columns would be called '{new}'; rename the other one too"
+            )
+        called[new] = columns
+    return called
 
 
 def action_gain(source: ActionSpec, target: ActionSpec) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from policies.recipes import StateRecipe, state_recipe
 from policies.run_folder import RunError, RunFolder
 from policies.state_network import StateNetwork, restore_state_network
 from policies.state_run import SCRATCH, Progress, Start, StateRun, StateRunConfig, open_arms, train_state
-from policies.transfer import MODES, Surgery, action_gain, operate
+from policies.transfer import MODES, SAME_NAMES, Surgery, action_gain, operate
 from policies.transfer_report import FROM_SCRATCH, Curve, compare_curves, draw_curves
 from sim.tasks import load_task
 
@@ -30,6 +30,8 @@ class TransferConfig(StateRunConfig):
     """Bundle to start from, of any task and arm: `--from`."""
     mode: str = "fine-tune"
     """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
+    now: tuple[str, ...] = ()
+    """What arrays of the source are called in the new task, as in `goal=object_pos`."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -39,7 +41,19 @@ class TransferConfig(StateRunConfig):
         """
         check_mode(self.mode)
         super().validate()
-        start_from(PolicyBundle.load(self.source), self, lambda surgery: None)
+        start_from(PolicyBundle.load(self.source), self, lambda surgery: None, now=names(self.now))
+
+
+def names(pairs: Sequence[str]) -> dict[str, str]:
+    """Read `source=new` pairs.
+
+    Raises:
+        ValueError: for a pair without exactly one equals sign.
+    """
+    split = [pair.split("=") for pair in pairs]
+    if wrong := [pair for pair, parts in zip(pairs, split) if len(parts) != 2 or not all(parts)]:
+        raise ValueError(f"transfer: now is '{wrong[0]}', expected the source's name and the new one: goal=object_pos")
+    return dict(split)
 
 
 def check_mode(mode: str) -> None:
@@ -49,7 +63,11 @@ def check_mode(mode: str) -> None:
 
 
 def start_from(
-    bundle: PolicyBundle, config: StateRunConfig, tell: Callable[[Surgery], None], mode: str = "fine-tune"
+    bundle: PolicyBundle,
+    config: StateRunConfig,
+    tell: Callable[[Surgery], None],
+    mode: str = "fine-tune",
+    now: Mapping[str, str] = SAME_NAMES,
 ) -> Start:
     """Make a run start from `bundle`.
 
@@ -58,6 +76,7 @@ def start_from(
         config: of the new run.
         tell: called with the surgery when it is done.
         mode: name in `MODES`.
+        now: what arrays of the source are called in the new task.
 
     Raises:
         ValueError: if the bundle cannot be carried to the run's task.
@@ -68,15 +87,23 @@ def start_from(
 
     def begin(network: StateNetwork, records: Records) -> Restraint:
         fresh = copy.deepcopy(network)
-        surgery = operate(source, network, gain, same_arm)
+        surgery = operate(source, network, gain, same_arm, now)
         tell(surgery)
         return MODES[mode](network, fresh, surgery)
 
     env = config.environment().arm()
     env.close()
     trial = StateNetwork.for_specs(env.observation_spec, env.action_spec, config.recipe.hidden)
-    surgery = operate(source, trial, gain, same_arm)  # what cannot be carried is refused here, before anything slow
-    parent = {"parent": bundle.hash, "parent_name": bundle.name, "mode": mode, "surgery": surgery.to_dict()}
+    surgery = operate(
+        source, trial, gain, same_arm, now
+    )  # what cannot be carried is refused here, before anything slow
+    parent = {
+        "parent": bundle.hash,
+        "parent_name": bundle.name,
+        "mode": mode,
+        "now": dict(now),
+        "surgery": surgery.to_dict(),
+    }
     return Start(begin, {"transfer": parent})
 
 
@@ -87,7 +114,7 @@ def transfer(config: TransferConfig, progress: Progress, tell: Callable[[Surgery
         ValueError: if the configuration or the source makes no sense; nothing has been written then.
     """
     config.validate()
-    start = start_from(PolicyBundle.load(config.source), config, tell, config.mode)
+    start = start_from(PolicyBundle.load(config.source), config, tell, config.mode, names(config.now))
     plain = {name: getattr(config, name) for name in StateRunConfig.__dataclass_fields__}
     return train_state(StateRunConfig(**plain), progress, start)
 
@@ -122,6 +149,8 @@ class CompareConfig:
     """What varies."""
     modes: tuple[str, ...] = tuple(MODES)
     """Modes to try, beside from scratch."""
+    now: tuple[str, ...] = ()
+    """What arrays of the source are called in the new task, as in `goal=object_pos`."""
     seeds: int = 3
     """Runs of each."""
     first_seed: int = 0
@@ -144,7 +173,7 @@ class CompareConfig:
                 raise ValueError(f"compare-transfer: {name} is {getattr(self, name)}, expected at least 1")
         run = self.run("check", 0)
         run.validate()
-        start_from(PolicyBundle.load(self.source), run, lambda surgery: None)
+        start_from(PolicyBundle.load(self.source), run, lambda surgery: None, now=names(self.now))
 
     def run(self, label: str, index: int) -> StateRunConfig:
         """The configuration of one run."""
@@ -176,14 +205,14 @@ def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
         ValueError: if the configuration makes no sense.
     """
     config.validate()
-    bundle = PolicyBundle.load(config.source)
+    bundle, now = PolicyBundle.load(config.source), names(config.now)
     curves = []
     methods = (FROM_SCRATCH, *config.modes)
     for position, mode in enumerate(methods):
         rows = []
         for index in range(config.seeds):
             run = config.run(mode, index)
-            start = SCRATCH if mode == FROM_SCRATCH else start_from(bundle, run, lambda surgery: None, mode)
+            start = SCRATCH if mode == FROM_SCRATCH else start_from(bundle, run, lambda surgery: None, mode, now)
             _begin_or_go_on(run)
             part = position * config.seeds + index
 
@@ -196,7 +225,7 @@ def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
         cpu = np.array([[row["cpu_seconds"] for row in each] for each in rows])
         curves.append(Curve(mode, steps, success, cpu))
     run = config.run("check", 0)
-    surgery = start_from(bundle, run, lambda surgery: None).provenance["transfer"]
+    surgery = start_from(bundle, run, lambda surgery: None, now=now).provenance["transfer"]
     unchanged = judge_unchanged(bundle, run)
     report_ = {
         "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
@@ -206,6 +235,7 @@ def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
         "episodes": config.episodes,
         "seeds": list(range(config.first_seed, config.first_seed + config.seeds)),
         "recipe": asdict(config.recipe),
+        "now": now,
         "surgery": surgery["surgery"],
         "unchanged": unchanged.to_dict() if unchanged else None,
         **compare_curves(curves),

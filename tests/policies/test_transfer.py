@@ -91,6 +91,24 @@ def test_networks_that_do_not_fit_are_refused() -> None:
         operate(source, StateNetwork(REACH, ("a",), (16, 16)), {}, same_arm=True)
 
 
+def test_what_has_another_name_in_the_new_task_is_carried_to_it() -> None:
+    source, target = networks()
+    surgery = operate(source, target, ONE, same_arm=True, now={"goal": "object_pos"})
+    q, ee_pos, goal = torch.randn(5, 7), torch.randn(5, 3), torch.randn(5, 3)
+    before = source(q, ee_pos, goal)
+    after = target(q, ee_pos, torch.randn(5, 1), goal, torch.randn(5, 3))  # what was the goal is now the object
+    np.testing.assert_allclose(after[:, :3].detach(), before.detach(), atol=1e-5)
+    carried = {piece.name for piece in surgery.carried}
+    assert {"body.0.weight[object_pos - ee_pos]", "body.0.weight[near(object_pos - ee_pos)]"} <= carried
+    assert "body.0.weight[goal - ee_pos]" in {piece.name for piece in surgery.new}
+    with pytest.raises(BundleError, match="the source sees no goa; it sees q, ee_pos, goal"):
+        operate(source, target, ONE, same_arm=True, now={"goa": "object_pos"})
+    with pytest.raises(BundleError, match="the task has no thing"):
+        operate(source, target, ONE, same_arm=True, now={"goal": "thing"})
+    with pytest.raises(BundleError, match="two of the source's columns would be called 'ee_pos'"):
+        operate(source, target, ONE, same_arm=True, now={"goal": "ee_pos"})
+
+
 def descend(mode: str, round_: int, steps: int = 20) -> tuple[StateNetwork, StateNetwork, dict[str, torch.Tensor]]:
     """Train a carried network towards nonsense; return it as it started, as it ended, and what was carried."""
     source, network = networks()
