@@ -19,20 +19,27 @@ from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_arm import MujocoArm
 from sim.mujoco_camera import VirtualCamera, open_renderer
+from sim.mujoco_scene import Block
 from sim.observation import CameraFrame, ObservationBuilder, RobotState
 from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.tasks.cameras import FRONT
+from sim.tasks.pick_place import PAD
 from sim.tasks.task import apart
 
-PUSH_GAP = 0.10
-"""Least distance from the cube to its mark [m], as in training."""
+GAPS = {"push": 0.10, "pick_place": 0.16, "stack": 0.15}
+"""Least distance from the cube to where it goes [m], as in training."""
+BLOCKS = {
+    "pick_place": (Block("pad", (PAD, PAD, 0.05)),),
+    "stack": (Block("base", (0.045, 0.045, 0.045), mass=0.07),),
+}
+"""What else stands on the table, by task; sizes are the tasks' nominal ones."""
 
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A policy: arrays by name to an action (a,)."""
 
-TASKS = ("reach", "push")
-"""Tasks that the virtual lab has the things for: a mark is only paint, but a pad, a hole or a post is not there."""
+TASKS = ("reach", "push", "pick_place", "stack")
+"""Tasks that the virtual lab has the things for; it has no hole and no posts."""
 
 
 def judge_in_mujoco(
@@ -81,7 +88,7 @@ class _Lab:
         self.robot = robot
         self.task.fit(robot)
         camera = next(iter(bundle.cameras.values()), FRONT)
-        self._arm = MujocoArm(robot, camera, hidden)
+        self._arm = MujocoArm(robot, camera, hidden, BLOCKS.get(bundle.task, ()))
         self._eyes: VirtualCamera | None = None
         incoming: dict[str, CameraModel] = {}
         if bundle.cameras:
@@ -96,6 +103,7 @@ class _Lab:
             privileged=("object_pos", "object_quat", "goal"),
         )
         self._resolver = ActionResolver(bundle.action, robot)
+        self._rise = float(self._arm.object_pos[2])  # half its height: it stands on the table
         self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
         if self.task.opening is not None:
             self._fingers = self.task.opening
@@ -104,22 +112,37 @@ class _Lab:
         """Run one episode; return whether the task was fulfilled after each action (steps,) bool."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
-        thing, mark = apart(rng, *self.task.workspace[:2], PUSH_GAP, 2)
+        thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
         arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
-        height = float(arm.object_pos[2])
+        for block in BLOCKS.get(self.task.name, ()):
+            arm.place_block(block.name, (float(mark[0]), float(mark[1])), rng.uniform(-np.pi, np.pi) * (block.mass > 0))
+        place = np.array([*mark, float(arm.object_pos[2])])
         self._resolver.reset(self._state(rng).q)
         steps = round(self.task.time_limit * spec.rate_hz)
         near = np.zeros(steps, bool)
         for k in range(steps):
-            goal = arm.goal if self.task.name == "reach" else np.array([*mark, height])
+            goal = self._goal(place)
             state = self._state(rng)
             position, quat = arm.object_pos, arm.object_quat
             seen = self._builder.build(state, {"object_pos": position, "object_quat": quat, "goal": goal})
             arm.command(self._resolver.resolve(act(seen), state.q))
+            if self._resolver.opening is not None:
+                arm.grip(self._resolver.opening)
             arm.advance(spec.dt)
             achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
-            near[k] = bool(self.task.is_strict_success(achieved, goal))
+            let_go = not BLOCKS.get(self.task.name) or not arm.touches_object
+            near[k] = let_go and bool(self.task.is_strict_success(achieved, self._goal(place)))
         return near
+
+    def _goal(self, mark: np.ndarray) -> np.ndarray:
+        """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""
+        arm, name = self._arm, self.task.name
+        if name == "reach":
+            return arm.goal
+        for block in BLOCKS.get(name, ()):
+            top = arm.block_pos(block.name) + np.array([0.0, 0.0, block.size[2] / 2])
+            return top + np.array([0.0, 0.0, self._rise])
+        return mark
 
     def close(self) -> None:
         if self._eyes is not None:

@@ -8,6 +8,7 @@ inertias, joint friction, soft servos, imperfect gravity compensation, delays an
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality, HiddenScene
 from sim.mujoco_gl import mujoco
-from sim.mujoco_scene import TIMESTEP, build_scene
+from sim.mujoco_scene import TIMESTEP, Block, build_scene
 from sim.real_lens import pinhole_around, true_camera
 from sim.robot import RobotModel
 from sim.specs import SpecError
@@ -69,13 +70,20 @@ class JointReading:
 class MujocoArm:
     """One arm at its table, advanced in steps of `TIMESTEP`."""
 
-    def __init__(self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None):
+    def __init__(
+        self,
+        robot: RobotModel,
+        camera: CameraModel,
+        hidden: HiddenReality | None = None,
+        blocks: Sequence[Block] = (),
+    ):
         """Build the scene and put the arm at home.
 
         Args:
             robot: the arm; needs the URDF file with its meshes.
             camera: the nominal camera, which the real one is off from by the hidden errors.
             hidden: what is true; the default reality if None.
+            blocks: what else stands on the table.
 
         Raises:
             SpecError: if the robot has no URDF file, or the hidden values do not fit it.
@@ -86,7 +94,7 @@ class MujocoArm:
         """The camera as it really is; its pose is not for policies."""
         self.drawn_camera = pinhole_around(self.camera)
         """The centred, undistorted camera that renderers draw."""
-        self.model = build_scene(robot, self.drawn_camera, self.hidden)
+        self.model = build_scene(robot, self.drawn_camera, self.hidden, blocks)
         self._data = mujoco.MjData(self.model)
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
@@ -97,6 +105,10 @@ class MujocoArm:
         self._ctrl = np.array([self.model.actuator(name).id for name in self.joint_names])
         self._object_qpos = int(self.model.joint("object").qposadr[0])
         self._object_body = int(self.model.body("object").id)
+        self._blocks = {block.name: block for block in blocks}
+        lab = {0, self._object_body, *(int(self.model.body(name).id) for name in self._blocks)}
+        self._of_arm = np.array([body not in lab for body in self.model.geom_bodyid])
+        self._of_object = self.model.geom_bodyid == self._object_body
         self._ee_site = int(self.model.site("ee").id)
         arm = self.hidden.arm
         n = len(robot.joint_names)
@@ -151,6 +163,33 @@ class MujocoArm:
             *(np.cos(angle / 2), 0, 0, np.sin(angle / 2)),
         )
         mujoco.mj_forward(self.model, data)
+
+    def place_block(self, name: str, xy: tuple[float, float], angle: float = 0.0) -> None:
+        """Stand the block `name` at `xy` [m, base frame], turned by `angle` [rad]."""
+        pose = *xy, self._blocks[name].size[2] / 2, np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)
+        body = self.model.body(name)
+        if self._blocks[name].mass == 0:
+            row = int(body.mocapid[0])
+            self._data.mocap_pos[row], self._data.mocap_quat[row] = pose[:3], pose[3:]
+        else:
+            address = int(self.model.joint(name).qposadr[0])
+            self._data.qpos[address : address + 7] = pose
+        mujoco.mj_forward(self.model, self._data)
+
+    def block_pos(self, name: str) -> np.ndarray:
+        """True position (3,) of a block's centre [m, base frame]."""
+        return self._data.xpos[int(self.model.body(name).id)].copy()
+
+    def grip(self, opening: float) -> None:
+        """Hand the fingers' servos a position [m]."""
+        self._data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = opening
+
+    @property
+    def touches_object(self) -> bool:
+        """Whether the arm touches the cube."""
+        pairs = self._data.contact.geom[: self._data.ncon]
+        arm, cube = self._of_arm[pairs], self._of_object[pairs]
+        return bool(((arm[:, 0] & cube[:, 1]) | (arm[:, 1] & cube[:, 0])).any())
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +32,27 @@ FLOOR_Z = -0.76
 WALL_X = -1.30
 
 
-def build_scene(robot: RobotModel, camera: CameraModel, hidden: HiddenReality) -> mujoco.MjModel:
+@dataclass(frozen=True)
+class Block:
+    """A box on the table beside the cube that is handled."""
+
+    name: str
+    """Of its body, and of its free joint if it has one."""
+    size: tuple[float, float, float]
+    """Edges [m]."""
+    mass: float = 0.0
+    """[kg]; 0 for one that nothing moves."""
+    colour: tuple[float, float, float] = (0.15, 0.35, 0.80)
+    """RGB in [0, 1]."""
+
+
+def build_scene(
+    robot: RobotModel, camera: CameraModel, hidden: HiddenReality, blocks: Sequence[Block] = ()
+) -> mujoco.MjModel:
     """Compile the model; the base frame is the world frame and the table's top lies at z = 0.
 
     Bodies and joints keep the URDF's names; the cube is body `object` with free joint `object`; position
-    servos are named after their joints, the camera (centred, undistorted) after itself.
+    servos are named after their joints, the camera (centred, undistorted) and `blocks` after themselves.
 
     Raises:
         SpecError: if the robot has no URDF file with meshes, or the hidden values do not fit its joints.
@@ -51,6 +69,8 @@ def build_scene(robot: RobotModel, camera: CameraModel, hidden: HiddenReality) -
     spec.compiler.degree = False
     _add_room(spec, hidden)
     _add_object(spec, hidden)
+    for block in blocks:
+        _add_block(spec, block, hidden)
     _add_arm(spec, robot, hidden)
     _add_servos(spec, robot, hidden)
     _add_camera(spec, camera)
@@ -113,6 +133,25 @@ def _add_object(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
         rgba=(*scene.object_colours[0], 1),
         mass=scene.object_mass,
         friction=(scene.object_friction, 0.005, 0.0001),
+        contype=SCENE,
+        conaffinity=ARM | SCENE,
+    )
+
+
+def _add_block(spec: mujoco.MjSpec, block: Block, hidden: HiddenReality) -> None:
+    """Add a block: a free body, or a `mocap` one, which stands where it is put and yields to nothing."""
+    fixed = block.mass == 0
+    body = spec.worldbody.add_body(name=block.name, pos=[0.5, 0.3, block.size[2] / 2], mocap=fixed)
+    if not fixed:
+        body.add_freejoint(name=block.name)
+    _add_box(
+        body,
+        block.name,
+        (0, 0, 0),
+        block.size,
+        rgba=(*block.colour, 1),
+        mass=block.mass,
+        friction=(hidden.scene.object_friction, 0.005, 0.0001),
         contype=SCENE,
         conaffinity=ARM | SCENE,
     )

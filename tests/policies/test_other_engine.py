@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -25,20 +27,29 @@ def bundle_for(task: str, observation: str = "state") -> PolicyBundle:
 class SeenScene:
     """A scene as a policy from state knows it: enough for a scripted expert."""
 
-    table_height, opening, ee_yaw = 0.0, 0.0, 0.0
+    table_height = 0.0
 
     def __init__(self, seen: dict[str, np.ndarray]):
         self._seen = seen
         self.ee_pos = seen["ee_pos"].astype(float)
+        self.opening, self.ee_yaw = (float(seen[n][0]) if n in seen else 0.0 for n in ("opening", "ee_yaw"))
 
     def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        if name == "base":
+            return self._seen["goal"] - np.array([0.0, 0.0, 0.0435]), np.array([0.0, 0.0, 0.0, 1.0])
         return self._seen["object_pos"].astype(float), self._seen["object_quat"].astype(float)
 
 
-def scripted_push(seen: dict[str, np.ndarray]) -> np.ndarray:
-    task = load_task("push")
-    task._goal, task._half = seen["goal"].astype(float), 0.021  # type: ignore[attr-defined]
-    return task.expert(SeenScene(seen))  # type: ignore[arg-type]
+def scripted(name: str, idle_gripper: bool = False) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    def act(seen: dict[str, np.ndarray]) -> np.ndarray:
+        task = load_task(name)
+        task._goal, task._half, task._rise = seen["goal"].astype(float), 0.021, 0.0435  # type: ignore[attr-defined]
+        action = task.expert(SeenScene(seen))  # type: ignore[arg-type]
+        if idle_gripper:
+            action[-1] = 1.0
+        return action
+
+    return act
 
 
 def test_the_scripted_reach_succeeds_and_the_idle_arm_does_not() -> None:
@@ -65,9 +76,16 @@ def test_success_counts_only_when_it_is_held_to_the_end() -> None:
 
 
 def test_the_cube_is_really_pushed_there() -> None:
-    found = judge_in_mujoco(bundle_for("push"), 5, act=scripted_push)
+    found = judge_in_mujoco(bundle_for("push"), 5, act=scripted("push"))
     assert found.successes >= 3  # with chances of 0.9 each, fewer come up once in a hundred; the seeds are fixed
     assert judge_in_mujoco(bundle_for("push"), 3, act=lambda seen: np.zeros(3, np.float32)).touched == 0
+
+
+@pytest.mark.parametrize("task", ["pick_place", "stack"])
+def test_the_cube_is_really_grasped_and_set_down(task: str) -> None:
+    found = judge_in_mujoco(bundle_for(task), 3, act=scripted(task))
+    assert found.successes >= 2
+    assert judge_in_mujoco(bundle_for(task), 1, act=scripted(task, idle_gripper=True)).touched == 0
 
 
 def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
@@ -85,7 +103,7 @@ def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
 
 
 def test_tasks_whose_things_are_not_there_are_refused() -> None:
-    with pytest.raises(BundleError, match="is for 'stack'; MuJoCo's lab has reach, push"):
-        judge_in_mujoco(bundle_for("stack"), 1)
+    with pytest.raises(BundleError, match="is for 'insert'; MuJoCo's lab has reach, push, pick_place, stack"):
+        judge_in_mujoco(bundle_for("insert"), 1)
     with pytest.raises(ValueError, match="0 episodes, expected at least 1"):
         judge_in_mujoco(bundle_for(TASKS[0]), 0)
