@@ -18,6 +18,7 @@ from torch import Tensor
 from policies.bundle import BundleError, PolicyBundle
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.networks import CameraStudent, KeypointEncoder
+from policies.picture_student import PictureStudent
 from policies.provenance import provenance
 from policies.restore import restore_student
 from policies.run_folder import RunFolder
@@ -308,7 +309,7 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     return report
 
 
-def as_policy(student: CameraStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+def as_policy(student: CameraStudent | PictureStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     """Turn a camera student into a function from arrays (B, …) by name to actions (B, a)."""
 
     @torch.no_grad()

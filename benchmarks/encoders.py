@@ -1,0 +1,173 @@
+"""Which image encoder is worth its time? Camera students for reach, each given the same processor time to learn.
+
+    python benchmarks/encoders.py [--seconds 60] [--views 10000] [--seeds 3] [--encoders keypoints …] [--json FILE]
+
+All see the same labelled views, drawn under `full`, and move by the same teacher. `keypoints` is the student of
+`sim2real train`: dense labels, then geometry; the others of `policies/encoders.py` regress the goal. Fresh weights:
+pretrained ones are nobody's to download here, `Tuning` takes them from a local file. How many gradient steps fit into
+the time is measured first, on one core; a figure of success is 100 fresh episodes through the camera, held to the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.pop(0)  # this file's folder, whose statistics.py hides the standard library's
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import onnxruntime
+import torch
+import tyro
+from torch import nn
+
+from evaluation.intervals import wilson
+from policies.camera_transfer import as_policy
+from policies.encoders import ENCODERS
+from policies.export import to_onnx
+from policies.judge import LastingEnv, judge
+from policies.networks import ForwardKinematics, StatePolicy
+from policies.picture_student import PictureStudent, fit_picture_student, goal_errors
+from policies.provenance import provenance
+from policies.state_run import open_arms
+from policies.student import StudentConfig, fit_student
+from policies.teacher import TeacherConfig, train_teacher
+from policies.train import untrained_student
+from sim.env import ArmEnv
+from sim.robot import load_robot
+from sim.tasks import load_task
+from sim.views import Views, sample_views
+
+KEYPOINTS = "keypoints"
+HELD_OUT = 500
+"""Views on which errors are measured."""
+GEOMETRY_STEPS = 1_000
+PROBE_STEPS = 6
+"""Steps by which the time of one is measured; the first two are left out."""
+TASK, ROBOT, SPACE = "reach", "franka_panda", "full"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to measure."""
+
+    encoders: tuple[str, ...] = (KEYPOINTS, *ENCODERS)
+    """`keypoints`, and names in `ENCODERS`."""
+    seconds: float = 60.0
+    """Processor time that each may learn [s]."""
+    views: int = 10_000
+    """Labelled pictures."""
+    seeds: int = 3
+    """Runs of each; the table has medians."""
+    episodes: int = 100
+    """Fresh episodes of each run."""
+    workers: int = 2
+    """Processes that draw views and simulate."""
+    json: Path | None = None
+    """File for the figures."""
+
+
+def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
+    """Build the untrained student with encoder `name`."""
+    torch.manual_seed(seed)
+    task, robot = load_task(TASK), load_robot(ROBOT)
+    if name == KEYPOINTS:
+        return untrained_student(task, robot, copy.deepcopy(teacher), StudentConfig().channels)
+    camera = task.cameras[0]
+    kinematics = ForwardKinematics(robot.chain)
+    return PictureStudent(name, camera.height, camera.width, kinematics, copy.deepcopy(teacher), len(robot.joint_names))
+
+
+def fit(student: nn.Module, name: str, views: Views, steps: int, seed: int) -> None:
+    """Let it learn on `views` for `steps` gradient steps of its encoder."""
+    if name == KEYPOINTS:
+        settings = StudentConfig(views=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
+        fit_student(student, views, settings, seed, lambda *_: None)  # type: ignore[arg-type]
+    else:
+        fit_picture_student(student, views[HELD_OUT:], steps, seed)  # type: ignore[arg-type]
+
+
+def steps_within(make: Callable[[], nn.Module], name: str, views: Views, seconds: float) -> int:
+    """How many gradient steps fit into `seconds` of processor time."""
+    few = views[: HELD_OUT + 256]
+    times = []
+    for steps in (2, 2 + PROBE_STEPS):
+        student, began = make(), time.process_time()
+        fit(student, name, few, steps, 0)
+        times.append(time.process_time() - began)
+    fixed = max(0.0, times[0] - 2 * (times[1] - times[0]) / PROBE_STEPS) if name == KEYPOINTS else 0.0
+    return max(10, int((seconds - fixed) / max((times[1] - times[0]) / PROBE_STEPS, 1e-4)))
+
+
+def milliseconds(student: nn.Module, views: Views) -> float:
+    """Median time of one action on one core with onnxruntime [ms]."""
+    names = ("q", "image_front")
+    example = torch.from_numpy(views.q[:1]), torch.from_numpy(views.images[:1])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(to_onnx(student.eval(), example, names), options)
+    feed = {name: array.numpy() for name, array in zip(names, example)}
+    times = []
+    for _ in range(200):
+        began = time.perf_counter()
+        session.run(None, feed)
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times))
+
+
+def centimetres(student: nn.Module, name: str, views: Views) -> float:
+    """Median error of the goal on views that were held out [cm]."""
+    if name == KEYPOINTS:
+        from policies.student import student_errors
+
+        return student_errors(student, views)["goal_cm"]  # type: ignore[arg-type]
+    return 100 * float(np.median(goal_errors(student, views)))  # type: ignore[arg-type]
+
+
+def main(config: Config) -> None:
+    """Measure every encoder and print the table."""
+    torch.set_num_threads(1)
+    make_env = lambda: ArmEnv(TASK, ROBOT, SPACE, "state")  # noqa: E731
+    teacher, _ = train_teacher(make_env, TeacherConfig(), 0, lambda *_: None)
+    env = make_env()
+    views = sample_views(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
+    env.close()
+    print(f"{provenance()['machine']}, Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"{config.views} views under {SPACE}, {config.seconds:g} s of processor time each, {config.seeds} seeds")
+    print(f"{'encoder':14} success [Wilson of the median]   goal cm   ms    parameters   steps   minutes", flush=True)
+    make = LastingEnv(TASK, ROBOT, SPACE, "camera")
+    figures: dict[str, dict] = {}
+    for name in config.encoders:
+        steps = steps_within(lambda name=name: new(name, teacher, 0), name, views, config.seconds)  # type: ignore[misc]
+        found: dict[str, list[float]] = {"success": [], "goal_cm": [], "minutes": []}
+        for seed in range(config.seeds):
+            student, began = new(name, teacher, seed), time.process_time()
+            fit(student, name, views, steps, seed)
+            found["minutes"].append((time.process_time() - began) / 60)
+            found["goal_cm"].append(centimetres(student, name, views[:HELD_OUT]))
+            with open_arms(make, 10, config.workers) as arms:
+                found["success"].append(judge(as_policy(student), arms, make, config.episodes).success)
+        middle = {key: float(np.median(values)) for key, values in found.items()}
+        interval = wilson(round(middle["success"] * config.episodes), config.episodes)
+        size = sum(p.numel() for p in student.parameters())
+        ms = milliseconds(student, views)
+        print(
+            f"{name:14} {middle['success']:.2f} [{interval.low:.2f}, {interval.high:.2f}], seeds "
+            f"{' '.join(f'{s:.2f}' for s in found['success'])}   {middle['goal_cm']:5.2f}   {ms:5.2f}   "
+            f"{size:10,}   {steps:5}   {middle['minutes']:.2f}",
+            flush=True,
+        )
+        figures[name] = {**found, "ms": ms, "parameters": size, "steps": steps}
+    if config.json is not None:
+        config.json.write_text(json.dumps({"encoders": figures, **provenance()}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
