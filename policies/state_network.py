@@ -19,6 +19,8 @@ from sim.specs import ActionSpec, ObservationSpec
 STATE_NETWORK = "state_network"
 NEAR = 0.02
 """Distance at which a squashed difference bends [m]: it resolves millimetres, where the plain one is all zero."""
+FINE = 0.003
+"""The same where a tip must find a hole with a millimetre to spare [m]."""
 SAME = 0.005
 """Distance below which object and goal have no direction between them any more [m]."""
 SMALLEST_SPREAD = 1e-3
@@ -44,16 +46,18 @@ class Feature:
 def features_of(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Feature, ...]:
     """List the columns for an observation of `arrays` (name, shape).
 
-    Each array as it is; the way between any two of end effector, object and goal, plain and squashed; the cube's
-    turn against the fingers, which comes round every 90°; the way to each post. And what pushing is about: the
+    Each array as it is; the way between any two of end effector, tip, object and goal, plain and squashed; the
+    cube's turn against the fingers, which comes round every 90°; the way to each post. And what pushing is about: the
     heading from object to goal, and how far behind and beside the object the end effector is in that heading.
     """
     shapes = dict(arrays)
     found = [Feature(name, _size(shape), _flat(name)) for name, shape in arrays]
-    points = [name for name in ("goal", "object_pos", "ee_pos") if name in shapes]
+    points = [name for name in ("goal", "object_pos", "tip", "ee_pos") if name in shapes]
     for to, of in itertools.combinations(points, 2):
         found.append(Feature(f"{to} - {of}", 3, _difference(to, of)))
         found.append(Feature(f"near({to} - {of})", 3, _squashed(to, of)))
+    if {"goal", "tip"} <= set(shapes):
+        found.append(Feature("fine(goal - tip)", 3, _squashed("goal", "tip", FINE)))
     if {"goal", "object_pos", "ee_pos"} <= set(shapes):
         found.append(Feature("heading", 2, _heading))
         found.append(Feature("ee_pos in heading", 4, _ee_in_heading))
@@ -198,8 +202,8 @@ def _difference(to: str, of: str) -> Callable[[Arrays], Tensor]:
     return lambda arrays: arrays[to] - arrays[of]
 
 
-def _squashed(to: str, of: str) -> Callable[[Arrays], Tensor]:
-    return lambda arrays: torch.tanh((arrays[to] - arrays[of]) / NEAR)
+def _squashed(to: str, of: str, near: float = NEAR) -> Callable[[Arrays], Tensor]:
+    return lambda arrays: torch.tanh((arrays[to] - arrays[of]) / near)
 
 
 def _object_turn(against_fingers: bool) -> Callable[[Arrays], Tensor]:
