@@ -190,7 +190,7 @@ def fit_rule(rule: StateNetwork, make: LastingEnv, config: SceneTrainConfig, see
     recipe = config.recipe
     task = load_task(config.task)
     hold_steps = max(1, round((task.hold_time + recipe.linger) * task.action.rate_hz))
-    optimiser = torch.optim.Adam(rule.parameters(), recipe.learning_rate)
+    optimiser = torch.optim.Adam(rule.parameters(), recipe.learning_rate, fused=True)
     parts: list[Records] = []
     best, weights, rates = -1.0, {key: value.clone() for key, value in rule.state_dict().items()}, []
     with open_arms(make, recipe.envs, config.workers) as arms:

@@ -177,7 +177,7 @@ class StateRun:
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
         network = StateNetwork.for_specs(self._env.observation_spec, self._env.action_spec, recipe.hidden)
-        optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+        optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
         state = self._folder.load_state()
         done = state["rounds"] if state else 0
         spent = state["spent"] if state else {"seconds": 0.0, "cpu_seconds": 0.0}
