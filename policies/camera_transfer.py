@@ -250,35 +250,37 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     results: dict[str, dict] = folder.read_json("results.json") if (config.out / "results.json").is_file() else {}
     total, done = len(methods) * config.seeds * len(config.views), 0
     make = LastingEnv(config.task, config.robot, space, "camera", camera)
-    for seed in range(config.seeds):
-        seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
-        keys = {(m, v): f"{m} {v} views, seed {seed}" for v in config.views for m in methods}
-        if all(key in results for key in keys.values()):
-            done += len(keys)
-            continue
-        pictures = sample_views(
-            config.task, config.robot, space, HELD_OUT + max(config.views), seeds[0], config.workers, camera=camera
-        )
-        for (method, count), key in keys.items():
-            if key not in results:
-                torch.manual_seed(seeds[1])
-                student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
-                begin = None if method == FROM_SCRATCH else begin_from(bundle, method, lambda surgery: None)
-                settings = replace(config.student, views=HELD_OUT + count, held_out=HELD_OUT)
-                tell = lambda share, text: None  # noqa: E731
-                figures = (
-                    fit_student(student, pictures[: HELD_OUT + count], settings, seeds[1], tell)
-                    if begin is None
-                    else fit_student(
-                        student, pictures[: HELD_OUT + count], settings, seeds[1], tell, begin(student, landmarks)
+    with open_arms(
+        make, min(10, config.episodes), config.workers
+    ) as arms:  # once: a world with a camera takes a second
+        for seed in range(config.seeds):
+            seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
+            keys = {(m, v): f"{m} {v} views, seed {seed}" for v in config.views for m in methods}
+            if all(key in results for key in keys.values()):
+                done += len(keys)
+                continue
+            pictures = sample_views(
+                config.task, config.robot, space, HELD_OUT + max(config.views), seeds[0], config.workers, camera=camera
+            )
+            for (method, count), key in keys.items():
+                if key not in results:
+                    torch.manual_seed(seeds[1])
+                    student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
+                    begin = None if method == FROM_SCRATCH else begin_from(bundle, method, lambda surgery: None)
+                    settings = replace(config.student, views=HELD_OUT + count, held_out=HELD_OUT)
+                    tell = lambda share, text: None  # noqa: E731
+                    figures = (
+                        fit_student(student, pictures[: HELD_OUT + count], settings, seeds[1], tell)
+                        if begin is None
+                        else fit_student(
+                            student, pictures[: HELD_OUT + count], settings, seeds[1], tell, begin(student, landmarks)
+                        )
                     )
-                )
-                with open_arms(make, 10, config.workers) as arms:
                     found = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS)
-                results[key] = {**figures, "success": found.success}
-                folder.write_json("results.json", results)
-            done += 1
-            progress("runs", done / total, f"{key}: success {results[key]['success']:.2f}")
+                    results[key] = {**figures, "success": found.success}
+                    folder.write_json("results.json", results)
+                done += 1
+                progress("runs", done / total, f"{key}: success {results[key]['success']:.2f}")
     steps = np.array(config.views)
 
     def table(method: str, value: Callable[[dict], float]) -> np.ndarray:
