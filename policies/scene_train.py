@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from policies.bundle import PolicyBundle
+from policies.camera_transfer import carry_encoder
 from policies.export import Contract, export_bundle
 from policies.imitation import Records, as_policy, collect, fit, joined, row_of
 from policies.input_watch import FEWEST
@@ -30,11 +31,13 @@ from policies.networks import ForwardKinematics, KeypointEncoder
 from policies.perception import Perception
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
+from policies.restore import restore_student
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import StudentConfig, fit_encoder, fit_geometry, see
 from policies.train import PARITY_RECORDS, Progress, write_run
+from policies.transfer import Surgery
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
 from sim.moments import MOMENTS
@@ -69,6 +72,8 @@ class SceneTrainConfig:
     """Threads of torch while it learns to see."""
     judge_episodes: int = 100
     """Fresh episodes, seen through the camera, on which the finished policy is judged."""
+    start: Path | None = None
+    """Bundle of an earlier camera policy, for reach for example, whose encoder this one's starts from."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
     student: StudentConfig = field(default_factory=lambda: StudentConfig(views=30_000, steps=4_000))
@@ -90,6 +95,8 @@ class SceneTrainConfig:
         self.recipe.validate()
         self.student.validate()
         state_recipe(self.task, self.robot)
+        if self.start is not None:
+            carry_sight(self.start, untrained(self), self)
         self.environment().arm().close()
 
     def space(self) -> ParameterSpace:
@@ -129,6 +136,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         lambda share: progress("views", share, ""),
     )
     student = untrained(config)
+    surgery = carry_sight(config.start, student, config).to_dict() if config.start is not None else None
     errors, seeing = fit_seeing(
         student, views, config.student, seeds[2], lambda share, text: progress("student", share, text)
     )
@@ -143,7 +151,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     )
     rule_figures = fit_rule(student.rule, noisy, config, seeds[3], lambda share, text: progress("rule", share, text))
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
-    metrics = {"seeing": seeing, "rule": rule_figures, "judgement": found.to_dict()}
+    metrics = {"seeing": seeing, "rule": rule_figures, "judgement": found.to_dict(), "carried": surgery}
     bundle = _export(student, views[: config.student.held_out], config, metrics)
     write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
@@ -164,6 +172,18 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
     shapes += [(name, (3,)) for name in SEEN]
     rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
     return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers)
+
+
+def carry_sight(source: Path, student: SceneStudent, config: SceneTrainConfig) -> Surgery:
+    """Carry the encoder of the camera bundle `source` into `student`, its heat maps by the names of their landmarks.
+
+    Raises:
+        BundleError: if the bundle holds no camera student, or one of another width.
+    """
+    bundle = PolicyBundle.load(source)
+    ours = (*load_task(config.task).landmarks, *load_robot(config.robot).landmarks)
+    theirs = tuple(bundle.network.get("landmarks", ()))
+    return carry_encoder(restore_student(bundle).encoder, theirs, student.encoder, ours)
 
 
 def fit_seeing(student: SceneStudent, views: Views, config: StudentConfig, seed: int, progress) -> tuple:

@@ -11,17 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from policies.bundle import PolicyBundle
+from policies.bundle import BundleError, PolicyBundle
 from policies.imitation import row_of
 from policies.judge import EXPERT, LastingEnv
+from policies.networks import StatePolicy
 from policies.perception import STEADY, Perception
 from policies.recipes import StateRecipe, state_recipe
 from policies.scene_student import SEEN
-from policies.scene_train import SceneTrainConfig, train_scene, untrained
+from policies.scene_train import SceneTrainConfig, carry_sight, train_scene, untrained
 from policies.student import StudentConfig
+from policies.train import camera_contract, export_student, untrained_student
 from sim.env import ArmEnv
 from sim.moments import MOMENTS
 from sim.robot import load_robot
+from sim.tasks import load_task
 from sim.views import draw_views
 
 PANDA = load_robot("franka_panda")
@@ -147,6 +150,28 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
     assert len(metrics["seeing"]["object_pos_cm"]) == 2
     with pytest.raises(ValueError, match="exists already"):
         train_scene(config, QUIET)
+
+
+def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmarks(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    task, small = load_task("reach"), StudentConfig(channels=8)
+    source = untrained_student(task, PANDA, StatePolicy(3, 3), small.channels)
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
+        views = draw_views(env, 4, seed=0)
+    export_student("seer", source, camera_contract("reach", "franka_panda"), views, {}).save(tmp_path / "seer")
+    config = SceneTrainConfig(tmp_path / "a", task="push", start=tmp_path / "seer", recipe=TINY, student=small)
+    config.validate()
+    student = untrained(config)
+    surgery = carry_sight(tmp_path / "seer", student, config)
+    for ours, theirs in zip(student.encoder.features.parameters(), source.encoder.features.parameters()):
+        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        student.encoder.heat.weight[0], source.encoder.heat.weight[0]
+    )  # the thing, first in both
+    torch.testing.assert_close(student.encoder.heat.weight[2:], source.encoder.heat.weight[1:])  # the arm, behind it
+    assert "heat.weight[mark]" in {piece.name for piece in surgery.new}
+    with pytest.raises(BundleError, match="8 channels wide, the new one 32"):
+        replace(config, student=StudentConfig()).validate()
 
 
 def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
