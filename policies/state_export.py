@@ -9,6 +9,7 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.export import Contract, export_bundle
+from policies.history_network import HistoryNetwork
 from policies.input_watch import FEWEST
 from policies.recurrent_network import RecurrentNetwork
 from policies.state_network import StateNetwork
@@ -36,7 +37,7 @@ class Seen:
 
 def export_state(
     name: str,
-    network: StateNetwork | RecurrentNetwork,
+    network: StateNetwork | RecurrentNetwork | HistoryNetwork,
     env: ArmEnv,
     newest: Seen,
     provenance: dict,
@@ -53,7 +54,7 @@ def export_state(
         seen: all observations (N, …) by name that the control loop will hold its inputs against; `newest` by default.
     """
     names = env.observation_spec.names
-    memory = network.memory if isinstance(network, RecurrentNetwork) else {}
+    memory = {} if isinstance(network, StateNetwork) else network.memory
     parity = newest.some(PARITY_RECORDS, bool(memory))
     watched = newest.arrays if seen is None else seen
     return export_bundle(

@@ -11,6 +11,7 @@ from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor, nn
 
+from policies.history_network import HistoryNetwork
 from policies.recurrent_network import RecurrentNetwork
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.columns import NamedColumns
@@ -18,6 +19,8 @@ from policies.reinforcement.practice import Shapes
 from policies.state_export import Seen
 from policies.state_network import StateNetwork
 
+ActingNetwork = StateNetwork | RecurrentNetwork | HistoryNetwork
+"""What an actor can become."""
 REMEMBERED = 64
 """Width of a recurrent policy's memory."""
 
@@ -25,7 +28,7 @@ REMEMBERED = 64
 class Actor:
     """A network of ours that acts as a model does without exploring, many arms at a time; it keeps what it has seen."""
 
-    def __init__(self, network: StateNetwork | RecurrentNetwork):
+    def __init__(self, network: ActingNetwork):
         """Act by `network`."""
         self.network = network
         self._seen: list[dict[str, np.ndarray]] = []
@@ -36,7 +39,7 @@ class Actor:
     def begin(self, count: int) -> None:
         """Start the episodes of `count` arms, all at once, with a fresh memory."""
         self._begins.append(len(self._seen))
-        if isinstance(self.network, RecurrentNetwork):
+        if not isinstance(self.network, StateNetwork):
             self._memory = tuple(torch.zeros(count, *shape) for shape in self.network.memory.values())
 
     @torch.no_grad()
@@ -44,7 +47,7 @@ class Actor:
         """Map arrays (B, …) by name to actions (B, a)."""
         self._seen.append({name: observation[name].copy() for name in self._names})
         found = self.network(*(torch.from_numpy(observation[name]) for name in self._names), *self._memory)
-        if isinstance(self.network, RecurrentNetwork):
+        if not isinstance(self.network, StateNetwork):
             found, *memory = found
             self._memory = tuple(memory)
         return found.numpy()
@@ -64,25 +67,31 @@ class Actor:
 
 
 def make_actor(
-    algorithm: Algorithm, arrays: Shapes, actions: Sequence[str], hidden: Sequence[int]
-) -> StateNetwork | RecurrentNetwork:
-    """Build the network that an actor of `algorithm` is copied into."""
+    algorithm: Algorithm,
+    arrays: Shapes,
+    actions: Sequence[str],
+    hidden: Sequence[int],
+    latent: int = 0,
+    length: int = 0,
+) -> ActingNetwork:
+    """Build the network that an actor of `algorithm` is copied into; `latent` numbers are inferred from its past."""
     if algorithm.recurrent:
         return RecurrentNetwork(arrays, actions, REMEMBERED, hidden)
+    if latent:
+        return HistoryNetwork(arrays, actions, hidden, latent, length, algorithm.squash)
     return StateNetwork(arrays, actions, hidden, algorithm.squash)
 
 
-def copy_actor(model: BaseAlgorithm, network: StateNetwork | RecurrentNetwork) -> None:
+def copy_actor(model: BaseAlgorithm, network: ActingNetwork) -> None:
     """Copy the actor of `model`, and its normaliser, into `network`, which then acts as it would without exploring.
 
     Raises:
         ValueError: if the layers do not fit.
     """
-    columns, layers = _columns(model), _folded(_layers(model))
+    columns, layers = columns_of(model), _folded(_layers(model))
     own = network.layers
-    normaliser: Any = network
+    normaliser = network if isinstance(network, StateNetwork) else network.columns
     if isinstance(network, RecurrentNetwork):
-        normaliser = network.columns
         policy: Any = model.policy
         theirs = policy.lstm_actor
         with torch.no_grad():
@@ -92,7 +101,7 @@ def copy_actor(model: BaseAlgorithm, network: StateNetwork | RecurrentNetwork) -
             network.lstm.bias_hh.copy_(theirs.bias_hh_l0)
     else:
         first_weight, first_bias = layers[0]
-        layers[0] = (first_weight[:, : columns.own_width], first_bias)
+        layers[0] = (first_weight[:, : columns.policy_width], first_bias)
     shapes = [tuple(weight.shape) for weight, _ in layers]
     expected = [tuple(layer.weight.shape) for layer in own]
     if shapes != expected:
@@ -105,7 +114,8 @@ def copy_actor(model: BaseAlgorithm, network: StateNetwork | RecurrentNetwork) -
         normaliser.spread.copy_(columns.spread[: columns.own_width])
 
 
-def _columns(model: BaseAlgorithm) -> NamedColumns:
+def columns_of(model: BaseAlgorithm) -> NamedColumns:
+    """The columns in front of the actor of `model`."""
     policy: Any = model.policy
     part = policy.actor.features_extractor if hasattr(policy, "actor") else policy.pi_features_extractor
     assert isinstance(part, NamedColumns)

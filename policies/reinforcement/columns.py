@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import gymnasium as gym
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor
+from torch import Tensor, nn
 
-from policies.reinforcement.practice import GOAL, Shapes
+from policies.reinforcement.practice import GOAL, PARAMETERS, Shapes
 from policies.state_network import MOST_SPREADS, SMALLEST_SPREAD, features_of
+
+ENCODING = 64
+"""Width of the layer between the drawn parameters and the latent."""
 
 
 class NamedColumns(BaseFeaturesExtractor):
     """The columns of a `StateNetwork`, then those that only the critic sees: to an actor, they are zero.
 
-    Under hindsight the goal is read from `desired_goal`, which the replay buffer replaces by what was reached.
+    Between them there is a latent, if wanted: a few numbers that are learned from the drawn parameters. Under hindsight
+    the goal is read from `desired_goal`, which the replay buffer replaces by what was reached.
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, observation_space: gym.Space, seen: Shapes, known: Shapes):
-        """Build for the arrays that are `seen` by the policy and those `known` to critics only."""
+    def __init__(self, observation_space: gym.Space, seen: Shapes, known: Shapes, latent: int = 0):
+        """Build for the arrays that are `seen` by the policy and those `known` to critics only.
+
+        `latent` numbers about `parameters`, which must be among what is known, are told the policy.
+        """
         own = features_of(seen)
         names = {feature.name for feature in own}
         further = [feature for feature in features_of((*seen, *known)) if feature.name not in names]
         self_width, width = sum(f.width for f in own), sum(f.width for f in (*own, *further))
-        super().__init__(observation_space, width)
+        super().__init__(observation_space, width + latent)
         self._features = (*own, *further)
         self._arrays = (*seen, *known)
         self._hindsight = isinstance(observation_space, gym.spaces.Dict) and "desired_goal" in observation_space.spaces
         self.own_width = self_width
         """Number of columns that the policy sees; they come first."""
+        self.policy_width = self_width + latent
+        """Number of inputs of the policy's first layer that are not always zero."""
+        self._drawn = slice(0, 0)
+        self._encoder: nn.Module | None = None
+        if latent:
+            ends = dict(zip((f.name for f in self._features), itertools.accumulate(f.width for f in self._features)))
+            count = dict(known)[PARAMETERS][0]
+            self._drawn = slice(ends[PARAMETERS] - count, ends[PARAMETERS])
+            self._encoder = nn.Sequential(nn.Linear(count, ENCODING), nn.ReLU(), nn.Linear(ENCODING, latent), nn.Tanh())
         self.revealed = False
         """Whether this one stands before a critic."""
         self.register_buffer("centre", torch.zeros(width))
@@ -51,10 +68,18 @@ class NamedColumns(BaseFeaturesExtractor):
 
     def forward(self, observations: dict[str, Tensor] | Tensor) -> Tensor:
         """Map a batch of observations to normalised columns (B, width)."""
-        row = ((self.row(observations) - self.centre) / self.spread).clamp(-MOST_SPREADS, MOST_SPREADS)
-        if self.revealed:
-            return row
-        return torch.cat([row[:, : self.own_width], torch.zeros_like(row[:, self.own_width :])], dim=1)
+        row = self._normalised(observations)
+        own, further = row[:, : self.own_width], row[:, self.own_width :]
+        told = [] if self._encoder is None else [self._encoder(row[:, self._drawn])]
+        return torch.cat([own, *told, further if self.revealed else torch.zeros_like(further)], dim=1)
+
+    def latent(self, observations: dict[str, Tensor]) -> Tensor:
+        """Compute what the policy is told about the drawn parameters, (B, z)."""
+        assert self._encoder is not None
+        return self._encoder(self._normalised(observations)[:, self._drawn])
+
+    def _normalised(self, observations: dict[str, Tensor] | Tensor) -> Tensor:
+        return ((self.row(observations) - self.centre) / self.spread).clamp(-MOST_SPREADS, MOST_SPREADS)
 
 
 def separated(joined: Tensor, arrays: Shapes) -> dict[str, Tensor]:

@@ -48,7 +48,7 @@ def build_model(
     """
     network: dict[str, Any] = {
         "features_extractor_class": NamedColumns,
-        "features_extractor_kwargs": {"seen": seen, "known": known},
+        "features_extractor_kwargs": {"seen": seen, "known": known, "latent": recipe.latent},
         "activation_fn": nn.ReLU,
     }
     hidden = list(recipe.hidden)

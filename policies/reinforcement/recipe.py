@@ -44,6 +44,13 @@ class ReinforcementRecipe:
     """Whether goals that were reached are learned from as if they had been wanted (HER, Andrychowicz et al. 2017)."""
     asymmetric: bool = False
     """Whether the critic sees the whole state and all that was drawn, which the policy does not (Pinto et al. 2018)."""
+    latent: int = 0
+    """Numbers about the drawn parameters that the policy is told, and learns to infer from its past (RMA, Kumar et al.
+    2021), off policy; 0 for none."""
+    history: int = 16
+    """Actions that this past goes back."""
+    inference_steps: int = 1_500
+    """Gradient steps of the inference, after each segment."""
     demonstrations: int = 60
     """Episodes of the scripted expert; 0 for none."""
     disturbed_share: float = 0.5
@@ -72,7 +79,7 @@ class ReinforcementRecipe:
             if field.name in ("disturbed_share", "demonstration_share", "exploration", "disturbance"):
                 if not 0 <= value <= 1:
                     raise ValueError(f"recipe: {field.name} is {value}, expected from 0 to 1")
-            elif field.name in ("demonstrations", "imitation_steps", "critic_steps", "random_steps"):
+            elif field.name in ("latent", "demonstrations", "imitation_steps", "critic_steps", "random_steps"):
                 if value < 0:
                     raise ValueError(f"recipe: {field.name} is {value}, expected 0 or more")
             elif isinstance(value, (int, float)) and not isinstance(value, bool) and not value > 0:
@@ -90,6 +97,13 @@ class ReinforcementRecipe:
             raise ValueError(
                 f"recipe: hindsight replays goals, which {algorithm.make.__name__} cannot; choose sac, td3, ddpg or tqc"
             )
+        if self.latent and (algorithm.joined or not algorithm.off_policy):
+            raise ValueError(
+                f"recipe: what a policy infers is learned from its replay buffer, which {algorithm.make.__name__} does "
+                "not have by name; choose sac, td3, ddpg or tqc"
+            )
+        if self.latent and self.hindsight:
+            raise ValueError("recipe: latent and hindsight do not go together; leave one of them out")
         if self.hindsight and self.reward != "sparse":
             raise ValueError("recipe: hindsight judges goals alone; choose --recipe.reward sparse with it")
         if self.demonstrations and algorithm.recurrent:

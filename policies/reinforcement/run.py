@@ -18,13 +18,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import DictReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from policies.bundle import PolicyBundle
+from policies.history_network import HistoryNetwork
 from policies.judge import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.provenance import provenance
-from policies.reinforcement.actor import Actor, copy_actor, make_actor
+from policies.reinforcement.actor import ActingNetwork, Actor, copy_actor, make_actor
 from policies.reinforcement.algorithms import load_algorithm
 from policies.reinforcement.checkpoint import (
     add_again,
@@ -37,6 +39,7 @@ from policies.reinforcement.checkpoint import (
 from policies.reinforcement.columns import prepare_columns, reveal
 from policies.reinforcement.curricula import make_curriculum, plan, report
 from policies.reinforcement.demonstrations import Demonstrations, as_tensors, collect_demonstrations, imitate
+from policies.reinforcement.inference import teach_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
@@ -128,7 +131,7 @@ class ReinforcementConfig:
             self.observation,
             self.recipe.reward,
             self.recipe.hindsight,
-            self.recipe.asymmetric,
+            self.recipe.asymmetric or self.recipe.latent > 0,
         )
 
     def judged(self) -> LastingEnv:
@@ -182,7 +185,7 @@ class ReinforcementRun:
         practice.close()
         self._env.close()
         self._seen: Shapes = tuple((name, shapes[name]) for name in self._make.names())
-        known = (*self._make.known(), *((PARAMETERS,) if config.recipe.asymmetric else ()))
+        known = (*self._make.known(), *((PARAMETERS,) if self._make.asymmetric else ()))
         self._known: Shapes = tuple((name, shapes[name]) for name in known)
         self._names = [name for name, _ in (*self._seen, *self._known)]
         task = load_task(config.task)
@@ -197,12 +200,16 @@ class ReinforcementRun:
         arms = VecMonitor(raw)
         try:
             with open_arms(self._judged, count, min(config.workers, count)) as judges:
-                network = make_actor(self._algorithm, self._seen, self._env.action_spec.names, recipe.hidden)
-                actor, shown = Actor(network), self._demonstrations(raw)
+                actor, shown = Actor(self._network()), self._demonstrations(raw)
                 rows, best = self._practise(actor, arms, raw, judges, shown)
                 return self._pack(actor, judges, rows, best, len(shown) if shown else 0)
         finally:
             arms.close()
+
+    def _network(self) -> ActingNetwork:
+        recipe = self._config.recipe
+        names = self._env.action_spec.names
+        return make_actor(self._algorithm, self._seen, names, recipe.hidden, recipe.latent, recipe.history)
 
     def _practise(
         self,
@@ -238,7 +245,7 @@ class ReinforcementRun:
             if buffer is not None:
                 end_episodes(buffer)
                 self._folder.save_round(segment, added_since(buffer, since))
-            copy_actor(model, actor.network)
+            inferred = self._take_over(model, actor, segment)
             actor.forget()
             found = judge(actor, judges, self._judged, recipe.validation_episodes, VALIDATION_SEEDS, actor.begin)
             best["bar"] = max(best["bar"], found.low)
@@ -256,6 +263,7 @@ class ReinforcementRun:
                     "env_steps": (segment + 1) * recipe.segment,
                     "return": float(np.mean(returns)) if returns else float("nan"),
                     "range": curriculum.share,
+                    "inferred": inferred,
                     "success": found.success,
                     "low": found.low,
                     "high": found.high,
@@ -273,9 +281,20 @@ class ReinforcementRun:
                 }
             )
             self._folder.write_metrics(rows, purge_from=segment + 1 if segment == done and done else None)
-        copy_actor(model, actor.network)
+        if done == recipe.steps // recipe.segment:  # nothing was left to practise
+            self._take_over(model, actor, done - 1)
         self._progress("practice", 1.0, f"success {rows[-1]['success']:.2f}")
         return rows, best
+
+    def _take_over(self, model: BaseAlgorithm, actor: Actor, segment: int) -> float:
+        """Let `actor` act as `model` does; return the share of what it is told that it infers, NaN without any."""
+        copy_actor(model, actor.network)
+        recipe, buffer = self._config.recipe, buffer_of(model)
+        if not isinstance(actor.network, HistoryNetwork) or not isinstance(buffer, DictReplayBuffer):
+            return float("nan")
+        seed = int(np.random.SeedSequence([self._config.seed, 6, segment]).generate_state(1)[0])
+        rows = recipe.segment // recipe.envs
+        return teach_inference(model, buffer, rows, actor.network, recipe.inference_steps, seed)
 
     def _begin(
         self, model: BaseAlgorithm, curriculum: Curriculum, raw: Sb3ArmVectorEnv, shown: Demonstrations | None

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from policies.bundle import PolicyBundle
+from policies.history_network import HistoryNetwork, restore_history_network, windows
 from policies.recurrent_network import restore_recurrent_network
-from policies.reinforcement.actor import Actor, copy_actor, make_actor
+from policies.reinforcement.actor import Actor, columns_of, copy_actor, make_actor
 from policies.reinforcement.algorithms import ALGORITHMS, load_algorithm
 from policies.reinforcement.columns import NamedColumns, prepare_columns
 from policies.reinforcement.curricula import make_curriculum, plan, report
@@ -23,6 +24,7 @@ from policies.reinforcement.demonstrations import (
     collect_demonstrations,
     imitate,
 )
+from policies.reinforcement.inference import teach_inference
 from policies.reinforcement.joined import joined
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv
@@ -200,10 +202,12 @@ def test_a_curriculum_decides_what_the_next_episodes_are(arms) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sac", "crossq", "recurrent_ppo"])
+@pytest.mark.parametrize("name", ["sac", "td3", "crossq", "recurrent_ppo"])
 def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
-    recurrent = name == "recurrent_ppo"
+    recurrent, infers = name == "recurrent_ppo", name == "td3"
     recipe = replace(TINY, demonstrations=0 if recurrent else 4, curriculum="adr" if name == "sac" else "fixed")
+    if infers:
+        recipe = replace(recipe, latent=3, history=4, inference_steps=50)
     config = ReinforcementConfig(
         tmp_path / "whole", algorithm=name, randomise="mild", workers=1, judge_episodes=2, recipe=recipe
     )
@@ -228,8 +232,83 @@ def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
     if recurrent:
         assert set(resumed.memory) == {"hidden", "cell"}
         restore_recurrent_network(resumed)
+    elif infers:
+        assert resumed.memory == {"history": (4, 17), "last_action": (3,)}
+        restore_history_network(resumed)
     else:
         restore_state_network(resumed)  # transfer goes on from here
+
+
+def test_a_past_is_what_the_network_would_have_carried() -> None:
+    rng = np.random.default_rng(0)
+    arrays = (("q", (7,)), ("dq", (7,)), ("goal", (3,)))
+    torch.manual_seed(0)
+    network = HistoryNetwork(arrays, ("x", "y", "z"), (8,), 2, 3)
+    q, dq, goal = (rng.normal(size=(9, 2, n)).astype(np.float32) for n in (7, 7, 3))
+    begins = np.zeros((9, 2), bool)
+    begins[0] = True
+    begins[5, 1] = True  # the second arm starts over
+    actor = Actor(network)
+    carried, actions = [], []
+    actor.begin(2)
+    for t in range(9):
+        if t == 5:
+            for part in actor._memory:
+                part[1] = 0.0
+        actions.append(actor({"q": q[t], "dq": dq[t], "goal": goal[t]}))
+        carried.append(actor._memory[0].numpy().copy())
+    found = windows(np.concatenate([q, dq], axis=2), np.stack(actions), begins, 3)
+    np.testing.assert_allclose(found, np.stack(carried), atol=1e-6)
+    assert not found[5, 1, :2].any()  # nothing from before it started over
+    with pytest.raises(ValueError, match="needs 'q', but sees goal"):
+        HistoryNetwork((("goal", (3,)),), ("x",), (8,), 2, 3)
+
+
+@pytest.mark.slow
+def test_a_delay_is_inferred_from_the_past_of_an_arm_that_wanders() -> None:
+    """What the policy is told is the drawn delay; how its joints follow its actions tells it."""
+    timing = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("full").subset("timing")
+    make = PracticeEnv("reach", space=timing, asymmetric=True)
+    vector = Sb3ArmVectorEnv(make, 8, 2)
+    try:
+        parameters = vector.observation_space.spaces[PARAMETERS].shape  # type: ignore[attr-defined]
+        recipe = replace(TINY, steps=8 * 600, envs=8, latent=1, history=12, asymmetric=True)
+        model = build_model(load_algorithm("sac"), recipe, vector, SEEN, ((PARAMETERS, parameters),), 0)
+        buffer = buffer_of(model)
+        assert buffer is not None
+        rng = np.random.default_rng(1)
+        vector.seed(1)
+        seen = vector.reset()
+        action = np.zeros((8, 3), np.float32)
+        prepared = [seen]
+        for t in range(600):
+            if t % 20 == 0:  # many short episodes: each has but one delay
+                seen = vector.reset()
+            if t % 4 == 0:
+                action = rng.uniform(-1, 1, (8, 3)).astype(np.float32)
+            following, reward, done, infos = vector.step(action)
+            buffer.add(seen, following, action, reward, done, infos)
+            seen = following
+            prepared.append(seen)
+        prepare_columns(model, as_tensors({name: np.concatenate([s[name] for s in prepared]) for name in seen}))
+        columns = columns_of(model)
+        (order,) = vector.get_attr("parameter_space", [0])
+        with torch.no_grad():  # the latent becomes the drawn delay, and nothing else
+            first, _, last, _ = columns._encoder  # type: ignore[misc]
+            for layer in (first, last):
+                layer.weight.zero_()
+                layer.bias.zero_()
+            first.weight[0, order.names.index("action_delay_steps")] = 1.0
+            first.weight[1, order.names.index("action_delay_steps")] = -1.0
+            last.weight[0, 0], last.weight[0, 1] = 0.5, -0.5
+        network = make_actor(load_algorithm("sac"), SEEN, ("x", "y", "z"), recipe.hidden, 1, 12)
+        copy_actor(model, network)
+        shown = teach_inference(model, buffer, 20, network, 600, 0)  # type: ignore[arg-type]
+        assert shown > 0.3
+        buffer.actions[:] = rng.permutation(buffer.actions.reshape(-1, 3)).reshape(buffer.actions.shape)
+        assert teach_inference(model, buffer, 20, network, 600, 0) < shown - 0.2  # type: ignore[arg-type]
+    finally:
+        vector.close()
 
 
 @pytest.mark.slow
@@ -260,6 +339,8 @@ def test_from_the_command_line_with_hindsight(tmp_path: Path, capsys: pytest.Cap
         ("ppo", {"batch": 33}, "no multiple of the batch of 33"),
         ("recurrent_ppo", {}, "does not imitate"),
         ("sac", {"hidden": ()}, "hidden is"),
+        ("crossq", {"latent": 4}, "which CrossQ does not have by name"),
+        ("sac", {"latent": 4, "hindsight": True, "reward": "sparse"}, "do not go together"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(name: str, change: dict, message: str, tmp_path: Path) -> None:
