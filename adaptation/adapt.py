@@ -16,27 +16,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from adaptation.image_level import channels_swapped
-from adaptation.self_calibration import Calibration, arm_landmarks, calibrate
+from adaptation.material import Material
+from adaptation.methods import METHODS, SOURCE_ONLY
 from adaptation.target import TargetData
 from adaptation.validator import Steadiness, fewest_trials, steadiness
 from policies.bundle import PolicyBundle
 from policies.export import export_bundle
-from policies.networks import CameraStudent, as_network_image
+from policies.networks import CameraStudent
 from policies.provenance import provenance
 from policies.restore import restore_student
-from policies.student import StudentConfig, fit_geometry, see
+from policies.student import see
 from policies.train import camera_contract
-from sim.catalogue import parameter_space
-from sim.robot import load_robot
-from sim.tasks import load_task
-from sim.views import sample_geometry
 
-SOURCE_ONLY = "source-only"
-CAMERAS = 64
-"""Cameras drawn from the posterior to train the geometry on."""
+FEWEST_TRIED = 3
+"""Candidates that `auto` tries in any case."""
 
 Progress = Callable[[float, str], None]
 
@@ -88,14 +83,14 @@ def adapt(
         BundleError: if the bundle cannot be trained further.
         ValueError: for an unknown method; lists the known ones.
     """
-    names = list(METHODS) if method == "auto" else [SOURCE_ONLY, method]
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ValueError(f"unknown method '{unknown[0]}'; known are auto, {', '.join(METHODS)}")
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
     student = restore_student(bundle)
     fit, held_out = split(target)
+    names = worth_trying(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
+    material = Material(bundle, fit, seed)
     candidates, scores, skipped = [], [], []
     begun = clock()
     for i, name in enumerate(dict.fromkeys(names)):
@@ -104,7 +99,8 @@ def adapt(
             continue
         progress(i / len(names), name)
         torch.manual_seed(seed)
-        changed, report = METHODS[name](copy.deepcopy(student), bundle, fit, seed)
+        changed = copy.deepcopy(student)
+        report = METHODS[name](changed, material)
         candidates.append(Candidate(name, changed.eval(), report))
         scores.append(steadiness(locate_goals(changed, held_out), held_out.trial))
     chosen = candidates[_choose(scores)]
@@ -131,6 +127,14 @@ def adapt(
     if chosen.method == SOURCE_ONLY:
         return Outcome(bundle, SOURCE_ONLY, report)
     return Outcome(_pack(bundle, chosen, target, report), chosen.method, report)
+
+
+def worth_trying(judged_trials: int) -> list[str]:
+    """Return the methods that `auto` tries: as many of the first ones as could win by the test on so many trials.
+
+    Every further candidate raises the bar for all: with few trials a long list would only make sure that none wins.
+    """
+    return [name for i, name in enumerate(METHODS) if i <= FEWEST_TRIED or fewest_trials(i) <= judged_trials]
 
 
 def _warnings(bundle: PolicyBundle, target: TargetData, image: str) -> list[str]:
@@ -182,77 +186,3 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
         bundle.network,
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
     )
-
-
-def _unchanged(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed: int):
-    return student, {}
-
-
-@torch.no_grad()
-def _batch_norm(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed: int):
-    """AdaBN (Li et al. 2016): the target's own statistics in every batch normalisation."""
-    layers = [layer for layer in student.encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain average over all batches
-        layer.train()
-    order = np.random.default_rng(seed).permutation(len(target))
-    for rows in np.array_split(order, max(1, len(order) // 64)):
-        student.encoder(as_network_image(torch.from_numpy(target.images[rows])))
-    student.eval()
-    return student, {}
-
-
-def _self_calibration(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed: int):
-    """Find the camera from the arm it sees, and learn the geometry of that camera alone."""
-    calibration = find_camera(student, bundle, target)
-    rng = np.random.default_rng(seed)
-    (nominal,) = bundle.cameras.values()
-    space = parameter_space(load_task(bundle.task), bundle.robot).preset("full")
-    robot = replace(load_robot(bundle.robot.name), landmarks=bundle.robot.landmarks)
-    q, points, goal = sample_geometry(bundle.task, robot, space, 8_000, seed)
-    pixels = np.empty((*points.shape[:2], 2))
-    for rows in np.array_split(np.arange(len(q)), CAMERAS):
-        camera = calibration.sample(nominal, rng)
-        pixels[rows] = camera.project(points[rows].reshape(-1, 3)).reshape(len(rows), -1, 2)
-    # the median length of a Gaussian error in the plane is 1.18 standard deviations
-    pixels += rng.normal(0.0, calibration.after_px / 1.18, pixels.shape)
-    located = student.encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0)
-    # The camera is known now: how unsure the landmarks are no longer matters, so spreads are any of the target's
-    spreads = see(student.encoder, target.images)[..., 2:]
-    seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
-    joints = torch.from_numpy(q)
-    to_goal = torch.from_numpy(goal) - student.kinematics(joints)
-    fit_geometry(student, seen, joints, to_goal, StudentConfig(), seed, lambda share, text: None)
-    return student, {
-        "landmarks_before_px": calibration.before_px,
-        "landmarks_after_px": calibration.after_px,
-        "camera_moved": {
-            "turn_deg": float(np.degrees(np.linalg.norm(calibration.mean[:3]))),
-            "shift_m": float(np.linalg.norm(calibration.mean[3:6])),
-            "focal": float(1 + calibration.mean[6]),
-        },
-    }
-
-
-def find_camera(student: CameraStudent, bundle: PolicyBundle, target: TargetData) -> Calibration:
-    """Calibrate the bundle's camera from where the student sees the arm's landmarks in `target`."""
-    (nominal,) = bundle.cameras.values()
-    arm = len(bundle.robot.landmarks)
-    seen = see(student.encoder, target.images)[:, -arm:]
-    pixels, spread = student.encoder.to_pixels(seen[..., :2]).numpy(), seen[..., 2].numpy() * nominal.width / 2
-    return calibrate(nominal, arm_landmarks(bundle.robot, target.q), pixels, spread)
-
-
-def _both(student: CameraStudent, bundle: PolicyBundle, target: TargetData, seed: int):
-    student, _ = _batch_norm(student, bundle, target, seed)
-    return _self_calibration(student, bundle, target, seed)
-
-
-METHODS = {
-    SOURCE_ONLY: _unchanged,
-    "self-calibration": _self_calibration,
-    "batch-norm": _batch_norm,
-    "batch-norm+self-calibration": _both,
-}
-"""Adaptation methods by name, what changes least first; each changes the copy of the student it is given."""

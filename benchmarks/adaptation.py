@@ -2,7 +2,8 @@
 
 Parts (`--only`): office (Office-Caltech10 SURF, 12 pairs), digits (MNIST and USPS, 2,000 / 1,800),
 hand-eye (a real Panda and RealSense, 8 views each), markerless (a camera put right by the arm it sees),
-panda (where a real Panda's end effector is, from renderings alone).
+panda (where a real Panda's end effector is, from renderings alone), control (success on the virtual arm before and
+after adaptation; some two hours of one core, kept seed by seed in runs/adapted_control).
 
     python benchmarks/adaptation.py --data DATA [--only office digits] [--quick] [--json FILE]
 """
@@ -25,9 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptation.shallow.features import standardised, unit_rows
 from adaptation.shallow.methods import METHODS, predict
+from benchmarks.adapted_control import SETTINGS, adapted_control
+from benchmarks.panda_vision import panda, panda_camera
 from evaluation.intervals import wilson_bounds
 from policies.provenance import provenance
-from sim.camera import CameraModel, as_matrix
+from sim.camera import CameraModel
 from sim.robot import load_robot
 
 PUBLISHED_OFFICE = {
@@ -181,85 +184,6 @@ def markerless(data: Path, quick: bool) -> dict[str, float]:
     return {"markerless_px": found.after_px, "markerless_before_px": found.before_px}
 
 
-def panda(data: Path, quick: bool) -> dict[str, float]:
-    """Train on renderings of the Panda, see the real one: nominal, randomised, adapted, and trained on real frames.
-
-    Adaptation sees all frames and no label. Frames are split by time into alternate blocks of half a second: the
-    ceiling is trained on one half, everything is judged on the other.
-    """
-    import copy
-
-    import cv2
-    import torch
-
-    from adaptation.arm_vision.adapt import METHODS as ADAPTATIONS
-    from adaptation.arm_vision.adapt import SOURCE_ONLY, adapted, spread, unsteadiness
-    from adaptation.arm_vision.network import ArmVision, fit, predict
-    from adaptation.arm_vision.views import ArmScene, draw_arm_views, stacked
-
-    torch.set_num_threads(1)
-    folder = data / "panda_images"
-    frames = json.loads((folder / "frames.json").read_text())["frames"]
-    q = np.array([frame["q"] for frame in frames])
-    images = [cv2.imread(str(folder / frame["file"]))[..., ::-1] for frame in frames]
-    photographs = data / "real_tabletops" / "real_inpainting"
-    height, width, channels = 60, 80, 16 if quick else 32
-    scene = ArmScene(load_robot("franka_panda"), panda_camera(folder).resized(height, width), photographs)
-    pictures = [cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA) for image in images]
-    real = stacked([scene.label(picture, each) for picture, each in zip(pictures, q)])
-    judged = np.arange(len(real)) // 17 % 2 == 1
-    count, steps, few, place = (800, 250, 20, 400) if quick else (4_000, 800, 40, 1_500)
-    begun = time.perf_counter()
-    networks: dict[str, ArmVision] = {}
-    for name, randomised in ((SOURCE_ONLY, True), ("nominal renderings", False)):
-        # half of the poses near the first joint reading: where this arm works; no picture is labelled by it
-        views = draw_arm_views(scene, q[0], count, seed=0, randomised=randomised)
-        if randomised:
-            source = views
-        torch.manual_seed(0)
-        networks[name] = ArmVision(views.pixels.shape[1], height, width, channels)
-        fit(networks[name], views, steps, batch=32, seed=0, place_steps=place)
-        ee, _ = predict(networks[name], real.images[judged])
-        error = np.median(np.linalg.norm(ee - real.ee_pos[judged], axis=1))
-        spent = time.perf_counter() - begun
-        print(f"{name}: {count} views, {steps} steps, {spent:.0f} s so far, median {error:.3f} m", flush=True)
-    for method in ADAPTATIONS:
-        if method != SOURCE_ONLY:
-            networks[method] = adapted(networks[SOURCE_ONLY], method, source, real.images, 0, few)
-    ceiling = copy.deepcopy(networks[SOURCE_ONLY])
-    fit(ceiling, real[~judged], steps // 3, batch=32, seed=0, peak=1e-3, place_steps=place)
-    networks["trained on real frames"] = ceiling
-    print(f"\npanda_images at {width} × {height}: {int(judged.sum())} judged frames; end effector [m] and mask")
-    errors, steadiness = {}, {}
-    of_source = spread(networks[SOURCE_ONLY], real.images[::4])
-    for name, network in networks.items():
-        ee, mask = predict(network, real.images[judged])
-        error = np.linalg.norm(ee - real.ee_pos[judged], axis=1)
-        truth = real.masks[judged] > 0.5
-        overlap = (mask & truth).sum() / (mask | truth).sum()
-        errors[name] = float(np.median(error))
-        steadiness[name] = unsteadiness(network, real.images[::4], 0, of_source)
-        print(
-            f"  {name:24} median {errors[name]:.3f}  90 % {np.quantile(error, 0.9):.3f}  mask IoU {overlap:.2f}  "
-            f"jumps without labels {steadiness[name]:.3f}"
-        )
-    chosen = min((SOURCE_ONLY, *ADAPTATIONS), key=steadiness.__getitem__)
-    span = errors["nominal renderings"] - errors["trained on real frames"]
-    closed = (errors["nominal renderings"] - errors[chosen]) / span
-    print(f"chosen without labels: {chosen}; gap from nominal renderings to real frames closed: {100 * closed:.0f} %")
-    return {"panda_gap_closed": closed, "panda_ee_error_m": errors[chosen]}
-
-
-def panda_camera(folder: Path) -> CameraModel:
-    """Read the camera of panda_images; the data gives p_camera = R p_base + t."""
-    content = json.loads((folder / "frames.json").read_text())
-    T_camera_base = np.eye(4)
-    T_camera_base[:3, :3] = Rotation.from_rotvec(content["T_camera_base"]["axis_angle_rad"]).as_matrix()
-    T_camera_base[:3, 3] = content["T_camera_base"]["translation_m"]
-    T = as_matrix(np.linalg.inv(T_camera_base))
-    return CameraModel("front", content["height"], content["width"], as_matrix(content["K"]), T_base_camera=T)
-
-
 def _visp_pose(path: Path) -> np.ndarray:
     """Read a pose as ViSP writes it: translation [m], then rotation vector [rad]."""
     values = [float(value) for value in re.findall(r"\[(.*?)\]", path.read_text())]
@@ -268,12 +192,19 @@ def _visp_pose(path: Path) -> np.ndarray:
     return T
 
 
+def control(data: Path, quick: bool) -> dict[str, float]:
+    """Adapt weakly randomised camera policies to the virtual arm, and see how much more often they succeed there."""
+    del data  # everything is simulated
+    return adapted_control(Path("runs") / "adapted_control", 1 if quick else 5, quick, "own-scene", list(SETTINGS))
+
+
 PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {
     "office": office,
     "digits": digits,
     "hand-eye": hand_eye,
     "markerless": markerless,
     "panda": panda,
+    "control": control,
 }
 
 

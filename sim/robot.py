@@ -294,6 +294,7 @@ def kuka_iiwa() -> RobotModel:
             source="KUKA LBR iiwa 14 R820 data sheet; accelerations as in Drake's iiwa14 model (pull request 16377); "
             "KUKA publishes no jerk: a hundred times the acceleration is this project's choice",
         ),
+        landmarks=tuple(f"lbr_iiwa_link_{i}" for i in (7, 6, 5, 4, 2, 0)),
         urdf_xml=path.read_text(),
         urdf_path=str(path),
     )

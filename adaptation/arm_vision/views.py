@@ -20,9 +20,9 @@ from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 
 ARM, TABLE, HELD = "arm", "table", "held"
-CAMERA_TURN = 0.015
+CAMERA_TURN = 0.006
 """[rad] standard deviation of the camera's jitter about each axis: what a calibration may be wrong by."""
-CAMERA_SHIFT = 0.015
+CAMERA_SHIFT = 0.006
 """[m] the same of its place."""
 NEAR = 0.5
 """[rad] half of the poses lie so near to the working pose, joint by joint."""
@@ -66,7 +66,10 @@ class ArmScene:
         self.robot, self.camera = robot, camera
         visuals = load_urdf_visuals(Path(robot.urdf_path))
         self._rows = np.array([robot.tree.links.index(link) for link in visuals])
-        self._landmarks = [robot.tree.links.index(link) for link in visuals if "finger" not in link]
+        seen = [link for link in visuals if "finger" not in link]
+        self.landmarks = (robot.ee_link, *seen)
+        """Links whose origins are the landmarks, in order."""
+        self._landmarks = [robot.tree.links.index(link) for link in seen]
         self._ee = robot.tree.links.index(robot.ee_link)
         bodies = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
         bodies.append(Body(TABLE, box((1.4, 1.4, 0.04)), colour=(0.5, 0.45, 0.4), casts_shadow=False))

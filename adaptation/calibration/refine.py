@@ -173,7 +173,7 @@ def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_
     rows = _choose(recording, t)
     fit, judge = rows[::2], rows[1::2] if len(rows) > 1 else rows
     moving = find_delay and len(t) > 2
-    gradients = {int(i): _gradient(recording.images[i]) for i in rows}
+    gradients = {int(i): gradient(recording.images[i]) for i in rows}
 
     def joints(i: int, delay: float) -> np.ndarray:
         when = recording.t[i] + delay
@@ -182,13 +182,13 @@ def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_
     def distances(seen: CameraModel, delay: float, search: float, which: np.ndarray) -> list[np.ndarray]:
         found = []
         for i in which:
-            edges = _match(outline.points(joints(i, delay), seen), gradients[int(i)], search).edge
+            edges = match(outline.points(joints(i, delay), seen), gradients[int(i)], search).edge
             found.append(np.abs(edges) if len(edges) else np.array([np.nan]))
         return found
 
     current, delay = camera, 0.0
     for search in SEARCH:
-        matches = [(i, _match(outline.points(joints(i, delay), current), gradients[int(i)], search)) for i in fit]
+        matches = [(i, match(outline.points(joints(i, delay), current), gradients[int(i)], search)) for i in fit]
         total = sum(len(match.edge) for _, match in matches)
         if total < FEWEST_EDGES:
             raise CalibrationError(
@@ -247,7 +247,7 @@ def _solve(matches, joints, robot: RobotModel, camera: CameraModel, delay: float
     return moved_by(camera, x[:6]), float(np.clip(later, -LARGEST_DELAY, LARGEST_DELAY))
 
 
-def _gradient(image: np.ndarray) -> np.ndarray:
+def gradient(image: np.ndarray) -> np.ndarray:
     """Compute the gradient (H, W, 2) [grey levels a pixel] of an image (H, W) uint8."""
     soft = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 0.7)
     return np.stack(
@@ -255,7 +255,7 @@ def _gradient(image: np.ndarray) -> np.ndarray:
     )
 
 
-def _match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -> _Outline:
+def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -> _Outline:
     """Find the strongest edge along each normal within `search` [px], to a fraction of a step."""
     link, local, pixels, normals = points
     if not len(link):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from adaptation.adapt import METHODS, SOURCE_ONLY, adapt
+from adaptation.adapt import adapt, locate_goals, worth_trying
+from adaptation.material import Material
+from adaptation.methods import METHODS, SOURCE_ONLY
 from adaptation.target import TargetData
 from evaluation.simulated import run_simulated
 from policies.bundle import BundleError, PolicyBundle
@@ -22,9 +25,10 @@ from policies.student import StudentConfig
 from policies.teacher import TeacherConfig
 from policies.train import TrainConfig, train
 from sim.catalogue import parameter_space
+from sim.env import ArmEnv
 from sim.robot import load_robot
 from sim.tasks import load_task
-from sim.views import sample_views
+from sim.views import arm_pose, sample_views
 from tests.tiny_bundle import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +136,41 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
     outcome = adapt(bundle, still_target, "auto", 0, QUIET)
     assert outcome.method == SOURCE_ONLY
     assert outcome.bundle is bundle
-    assert set(outcome.report["candidates"]) == set(METHODS)
+    assert set(outcome.report["candidates"]) == set(worth_trying(6))
+
+
+@pytest.mark.slow
+def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
+    # Negative transfer: the pictures are of the source's own domain, but the joint readings are off by 14°. A camera
+    # "found" by such an arm is wrong, and so is the geometry learned for it.
+    bundle = PolicyBundle.load(run / "bundle")
+    target, goals = recorded_trials(joint_error=0.25)
+    student = restore_student(bundle)
+    hurt = copy.deepcopy(student)
+    METHODS["self-calibration"](hurt, Material(bundle, target, 0))
+    before, after = (
+        np.median(np.linalg.norm(locate_goals(each, target) - goals, axis=1)) for each in (student, hurt.eval())
+    )
+    assert after > before + 0.01
+    outcome = adapt(bundle, target, "auto", 0, QUIET)
+    assert outcome.method == SOURCE_ONLY
+    assert not outcome.report["candidates"]["self-calibration"]["beats_source_only"]
+
+
+def recorded_trials(joint_error: float, trials: int = 14, frames: int = 8) -> tuple[TargetData, np.ndarray]:
+    """Frames of an arm that moves about while the goal of each trial stands still, and the goals (N, 3) [m]."""
+    env = ArmEnv("reach", "franka_panda", "nominal", "camera")
+    rng = np.random.default_rng(3)
+    rows = []
+    for trial in range(trials):
+        env.reset(seed=100 + trial)
+        goal = env.task.desired_goal(env.world)
+        for _ in range(frames):
+            seen = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+            rows.append((seen["image_front"], seen["q"] + joint_error * np.eye(7)[1], trial, goal))
+    env.close()
+    images, q, trial, goals = (np.stack(column) for column in zip(*rows))
+    return TargetData(images, q.astype(np.float32), trial), goals
 
 
 @pytest.mark.slow

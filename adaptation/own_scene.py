@@ -1,0 +1,91 @@
+"""Learn to see before the target's own empty scene, which its unlabelled frames give away.
+
+    frames, q ─▶ camera found ─▶ arm cut out ─▶ median of what is left: the empty scene
+    renderings of arm and thing, any looks, that camera ─▶ pasted on the empty scene ─▶ encoder, geometry
+
+A fixed camera sees every place of the scene without arm or thing sooner or later. Labels come from the renderings:
+nobody labels a frame.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adaptation.material import Material
+from policies.networks import KeypointEncoder
+from policies.student import StudentConfig, fit_encoder
+from sim.camera import CameraModel
+from sim.image_disturbance import ImageDisturbance, disturb
+from sim.render import Body, Scene
+from sim.robot import RobotModel
+from sim.urdf_visuals import load_urdf_visuals
+from sim.views import Views
+
+MARGIN = 2
+"""Pixels round the drawn arm that are cut out with it: what self-calibration leaves."""
+TRIANGLES = 300
+"""A link, for its outline."""
+VIEWS, STEPS, BATCH = 2_000, 250, 96
+PEAK = 1.5e-3
+"""Half the rate of a training from scratch: what the encoder knows already is kept."""
+
+
+def empty_scene(images: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    """Estimate the picture (H, W, 3) uint8 of the scene without arm and things.
+
+    Args:
+        images: (N, H, W, 3) uint8 frames of one fixed camera.
+        arm: (N, H, W) bool, where the arm may be; pixels that it never leaves are filled from their surroundings.
+    """
+    hidden = arm.all(axis=0)
+    shown = np.where(arm[..., None], np.nan, images.astype(np.float32))
+    shown[:, hidden] = 0.0
+    scene = np.nanmedian(shown, axis=0).round().astype(np.uint8)
+    return cv2.inpaint(scene, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA) if hidden.any() else scene
+
+
+def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
+    """Draw where the arm is (N, H, W) bool at joint positions (N, n) [rad], with `MARGIN` round it."""
+    assert robot.urdf_path is not None
+    visuals = load_urdf_visuals(Path(robot.urdf_path), TRIANGLES)
+    rows = np.array([robot.tree.links.index(link) for link in visuals])
+    scene = Scene([Body(link, mesh) for link, mesh in visuals.items()])
+    kernel = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
+    masks = []
+    for each in q:
+        frame = scene.render(robot.link_poses(each, opening)[rows], camera, shadow=False)
+        masks.append(cv2.dilate((frame.segmentation >= 0).astype(np.uint8), kernel) > 0)
+    return np.stack(masks)
+
+
+def before_scene(views: Views, front: np.ndarray, scene: np.ndarray, rng: np.random.Generator) -> Views:
+    """Paste what is in front (N, H, W) bool of each view on the empty `scene`, in light that changes a little."""
+    images = np.empty_like(views.images)
+    for i, (picture, mask) in enumerate(zip(views.images, front)):
+        share = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.5)[..., None]
+        mixed = share * picture + (1 - share) * scene
+        effects = ImageDisturbance(
+            exposure=rng.normal(0, 0.12), white_balance=rng.normal(0, 0.04), gamma=rng.normal(0, 0.05),
+            blur=rng.uniform(0, 0.3), shot_noise=rng.uniform(0, 0.02),
+        )  # fmt: skip
+        images[i] = disturb(np.clip(mixed + 0.5, 0, 255).astype(np.uint8), effects, rng)
+    return Views(images, views.q, views.points, views.pixels, views.goal, views.opening)
+
+
+def see_own_scene(
+    encoder: KeypointEncoder, material: Material, camera: CameraModel, views: int = VIEWS, steps: int = STEPS
+) -> None:
+    """Train `encoder` on renderings of `camera` before the target's empty scene; half of each batch's views are
+    before what the simulator draws, so that what it knew is not lost."""
+    target, robot = material.target, material.robot
+    opened = 0.0 if robot.gripper is None else robot.gripper.opened
+    scene = empty_scene(target.images, arm_masks(robot, camera, target.q, opened))
+    drawn, front = material.foregrounds(camera, views)
+    rng = np.random.default_rng(material.seed)
+    own = before_scene(drawn, front, scene, rng)
+    keep = drawn[rng.permutation(len(drawn))[: len(drawn) // 4]]
+    config = StudentConfig(views=views, steps=steps, batch=BATCH, learning_rate=PEAK)
+    fit_encoder(encoder, Views.joined([own, keep]), config, material.seed, lambda share, text: None)

@@ -1,0 +1,27 @@
+"""Learn to see in renderings that look like the target's pictures: looks change, labels stay true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from adaptation.material import Material
+from policies.networks import KeypointEncoder
+from policies.student import StudentConfig, fit_encoder
+
+STEPS, BATCH = 200, 96
+PEAK = 1e-3
+
+Style = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A picture and a reference, both (H, W, 3) uint8, to the picture in the reference's style."""
+
+
+def see_restyled(encoder: KeypointEncoder, material: Material, style: Style, steps: int = STEPS) -> None:
+    """Train `encoder` on the source's renderings, each in the style of one of the target's frames."""
+    rng = np.random.default_rng(material.seed)
+    source, frames = material.source, material.target.images
+    images = np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images])
+    config = StudentConfig(views=len(source), steps=steps, batch=BATCH, learning_rate=PEAK)
+    fit_encoder(encoder, replace(source, images=images), config, material.seed, lambda share, text: None)

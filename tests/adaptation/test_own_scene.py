@@ -1,0 +1,68 @@
+"""The target's own empty scene: found behind an arm that moves, and put behind what is rendered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptation.adapt import FEWEST_TRIED, worth_trying
+from adaptation.methods import METHODS, SOURCE_ONLY
+from adaptation.own_scene import MARGIN, arm_masks, before_scene, empty_scene
+from adaptation.validator import fewest_trials
+from sim.robot import load_robot
+from sim.tasks.reach import Reach
+from sim.views import Views
+
+PANDA = load_robot("franka_panda")
+
+
+def test_the_scene_behind_a_moving_thing_is_found_exactly() -> None:
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 255, (20, 30, 3), np.uint8)
+    images, masks = np.repeat(scene[None], 9, axis=0), np.zeros((9, 20, 30), bool)
+    for i in range(9):
+        masks[i, 5:15, 3 * i : 3 * i + 6] = True
+        images[i][masks[i]] = 255
+        images[i, 2, 3 * i] = 0  # a thing that nobody masks, elsewhere in every frame
+    np.testing.assert_array_equal(empty_scene(images, masks), scene)
+
+
+def test_what_the_arm_never_leaves_is_filled_from_around() -> None:
+    images = np.full((5, 20, 20, 3), 90, np.uint8)
+    images[:, 8:12, 8:12] = 255
+    masks = np.zeros((5, 20, 20), bool)
+    masks[:, 8:12, 8:12] = True
+    assert np.abs(empty_scene(images, masks).astype(int) - 90).max() <= 1
+    # and without the mask the arm would stay in the picture
+    assert empty_scene(images, np.zeros_like(masks))[9, 9, 0] == 255
+
+
+def test_arm_masks_cover_the_arm_and_leave_the_table() -> None:
+    camera = Reach.cameras[0]
+    q = np.array([PANDA.home])
+    (mask,) = arm_masks(PANDA, camera, q, 0.04)
+    hand = camera.project(PANDA.chain.pose(q[0])[1][None])[0].round().astype(int)
+    assert mask[hand[1] - MARGIN : hand[1] + 1, hand[0]].any()
+    assert 0.03 < mask.mean() < 0.5
+    assert not mask[-10:].any()
+
+
+def test_only_what_is_in_front_is_kept() -> None:
+    n = np.zeros((1, 1), np.float32)
+    views = Views(np.full((1, 16, 16, 3), 200, np.uint8), n, n, n, n, n)
+    front = np.zeros((1, 16, 16), bool)
+    front[:, 4:12, 4:12] = True
+    (image,) = before_scene(views, front, np.full((16, 16, 3), 20, np.uint8), np.random.default_rng(0)).images
+    assert image[8, 8].mean() > 120
+    assert image[0, 0].mean() < 60
+
+
+@pytest.mark.parametrize("judged", [1, 6, 7, 8, 25])
+def test_auto_tries_no_more_methods_than_could_win(judged: int) -> None:
+    tried = worth_trying(judged)
+    assert tried == list(METHODS)[: len(tried)]
+    assert tried[0] == SOURCE_ONLY
+    candidates = len(tried) - 1
+    assert candidates == FEWEST_TRIED or fewest_trials(candidates) <= judged
+    # one more would not do
+    assert len(tried) == len(METHODS) or fewest_trials(candidates + 1) > judged
