@@ -20,6 +20,7 @@ setup(
         "adaptation.calibration",
         "adaptation.deep",
         "adaptation.shallow",
+        "adaptation.translation",
         "evaluation",
         "ros_nodes",
     ],

@@ -48,6 +48,10 @@ class Factor:
     """Share of the target's pictures within [low, high]."""
     remedy: str
     """What to do if they are not."""
+    simulated: tuple[float, ...] = ()
+    """Every simulated picture's value, to be drawn."""
+    seen: tuple[float, ...] = ()
+    """Every target picture's."""
 
 
 def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> float:
@@ -121,6 +125,22 @@ def nearest_across(source: np.ndarray, target: np.ndarray, count: int) -> list[t
     return list(zip(rows.tolist(), distances.argmin(1).tolist()))
 
 
+def side_by_side(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project features (N, D), (M, D) on a plane (N, 2), (M, 2): across, what tells the domains apart best on average;
+    up, what varies most besides."""
+    both = np.concatenate([source, target])
+    spread = both.std(0)
+    Z = (both - both.mean(0)) / np.where(spread > 0, spread, 1.0)
+    n = len(source)
+    apart = Z[n:].mean(0) - Z[:n].mean(0)
+    length = np.linalg.norm(apart)
+    across = apart / length if length > 1e-9 else np.eye(Z.shape[1])[0]
+    rest = Z - np.outer(Z @ across, across)
+    _, _, axes = np.linalg.svd(rest, full_matrices=False)
+    plane = np.stack([Z @ across, Z @ axes[0]], axis=1)
+    return plane[:n], plane[n:]
+
+
 def brightness(image: np.ndarray) -> float:
     """Mean light [stops below full], grey levels taken as light to the power 1 / 2.2."""
     return float(np.log2(((image / 255.0) ** 2.2).mean() + 1e-4))
@@ -188,5 +208,6 @@ def factors(source: np.ndarray, target: np.ndarray) -> list[Factor]:
         here, there = (np.array([measure(image) for image in images]) for images in (source, target))
         low, high = np.quantile(here, [0.05, 0.95])
         covered = float(((there >= low) & (there <= high)).mean())
-        found.append(Factor(name, float(low), float(high), float(np.median(there)), covered, remedy))
+        values = tuple(here.tolist()), tuple(there.tolist())
+        found.append(Factor(name, float(low), float(high), float(np.median(there)), covered, remedy, *values))
     return sorted(found, key=lambda factor: factor.covered)

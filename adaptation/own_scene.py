@@ -40,11 +40,11 @@ def empty_scene(images: np.ndarray, arm: np.ndarray) -> np.ndarray:
         images: (N, H, W, 3) uint8 frames of one fixed camera.
         arm: (N, H, W) bool, where the arm may be; pixels that it never leaves are filled from their surroundings.
     """
-    hidden = arm.all(axis=0)
+    hidden = np.asarray(arm.all(axis=0))
     shown = np.where(arm[..., None], np.nan, images.astype(np.float32))
     shown[:, hidden] = 0.0
-    scene = np.nanmedian(shown, axis=0).round().astype(np.uint8)
-    return cv2.inpaint(scene, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA) if hidden.any() else scene
+    scene = np.asarray(np.nanmedian(shown, axis=0).round(), np.uint8)
+    return np.asarray(cv2.inpaint(scene, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)) if hidden.any() else scene
 
 
 def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: float = 0.0) -> np.ndarray:

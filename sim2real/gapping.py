@@ -33,9 +33,12 @@ def gap(arguments: list[str]) -> int:
     config = parse(GapConfig, "gap", gap.__doc__, arguments)
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
-    from adaptation.gap import factors, layer_gaps, nearest_across
-    from adaptation.gap_page import gap_page, write_gap_page
+    from adaptation.gap import factors, layer_gaps, nearest_across, side_by_side
+    from adaptation.gap_page import COVERED, gap_page, write_gap_page
+    from adaptation.gap_pose import camera_factors
     from adaptation.layers import layer_features
+    from adaptation.material import Material
+    from adaptation.methods import find_camera
     from adaptation.target import load_target
     from policies.bundle import PolicyBundle
     from policies.restore import restore_student
@@ -46,7 +49,8 @@ def gap(arguments: list[str]) -> int:
     bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
-    encoder = restore_student(bundle).encoder
+    student = restore_student(bundle)
+    encoder = student.encoder
     space = parameter_space(load_task(bundle.task), bundle.robot).preset(config.randomise)
     with stages(("simulated views",)) as progress:
         views = sample_views(
@@ -62,10 +66,16 @@ def gap(arguments: list[str]) -> int:
     layers, measured = layer_gaps(here, there), factors(views.images, target.images)
     last = list(here)[-1]
     pairs = [(target.images[t], views.images[s]) for t, s in nearest_across(here[last], there[last], 8)]
-    write_gap_page(config.out, gap_page(f"{bundle.name} against {config.target}", layers, measured, pairs))
-    for factor in measured:
-        note = f": {factor.remedy}" if factor.covered < 0.8 else ""
-        print(f"{factor.name:15} {100 * factor.covered:3.0f} % of the target covered{note}")
+    poses = []
+    if bundle.robot.landmarks:  # without any, nothing says where the camera stands
+        calibration = find_camera(student, Material(bundle, target, config.seed))
+        poses = camera_factors(calibration, space, image.name.removeprefix("image_"))
+    plane = side_by_side(here[last], there[last])
+    title = f"{bundle.name} against {config.target.name}"
+    write_gap_page(config.out, gap_page(title, layers, measured, pairs, plane, poses))
+    for factor in (*measured, *poses):
+        note = f": {factor.remedy}" if factor.covered < COVERED else ""
+        print(f"{factor.name:18} {100 * factor.covered:3.0f} % of the target covered{note}")
     for layer in layers:
         print(f"{layer.layer:15} A-distance {layer.a_distance:.2f}  MMD² {layer.mmd:.3f}  Fréchet {layer.frechet:.3f}")
     print(f"page: {config.out}")

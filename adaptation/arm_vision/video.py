@@ -87,20 +87,39 @@ def follow(
     height, width = images[0].shape[:2]
     camera = scene.camera.resized(height, width)
     small = (scene.camera.width, scene.camera.height)
-    pictures = np.stack([cv2.resize(images[i], small, interpolation=cv2.INTER_AREA) for i in new])
-    grey = [cv2.cvtColor(images[i], cv2.COLOR_RGB2GRAY) for i in new]
-    slopes = [gradient(each) for each in grey]
-    seen = landmarks(network, pictures)
+    seen = landmarks(network, np.stack([cv2.resize(images[i], small, interpolation=cv2.INTER_AREA) for i in new]))
     scale = width / scene.camera.width
     pixels = (network.encoder.to_pixels(seen[..., :2]).numpy() + 0.5) * scale - 0.5
     spread = SURE * seen[..., 2].numpy() * width / 2
     first = [fit_landmarks(scene.robot, camera, scene.landmarks, p, s, working) for p, s in zip(pixels, spread)]
+    grey = [cv2.cvtColor(images[i], cv2.COLOR_RGB2GRAY) for i in new]
+    found, scores = follow_outline(outline, camera, grey, first, starts, sweeps, seed)
+    before = [distance_from_edges(outline, camera, q, gradient(image)) for q, image in zip(first, grey)]
+    ee, alone = (np.array([scene.robot.chain.pose(q)[1] for q in each])[shown] for each in (found, first))
+    return Followed(np.array(found)[shown], ee, np.array(scores)[shown], alone, np.array(before)[shown])
+
+
+def follow_outline(
+    outline: ArmOutline,
+    camera: CameraModel,
+    grey: Sequence[np.ndarray],
+    first: Sequence[np.ndarray],
+    starts: int = STARTS,
+    sweeps: int = SWEEPS,
+    seed: int = 0,
+) -> tuple[list[np.ndarray], list[float]]:
+    """Fit the outline in pictures (H, W) uint8 from the angles `first` (n,) [rad] of each, then from its neighbours'.
+
+    Returns:
+        The angles (n,) and the distance from edges [px] of each picture.
+    """
+    slopes = [gradient(image) for image in grey]
     rng = np.random.default_rng(seed)
-    N = len(new)
+    N = len(grey)
     found, scores = list(first), [np.inf] * N
     for k in range(N):
         for start in range(starts):
-            begin = first[k] + rng.normal(0.0, APART, len(working)) * (start > 0)
+            begin = first[k] + rng.normal(0.0, APART, len(first[k])) * (start > 0)
             q, _ = fit_outline(outline, camera, grey[k], begin)
             score = distance_from_edges(outline, camera, q, slopes[k])
             if score < scores[k]:
@@ -113,12 +132,7 @@ def follow(
                     score = distance_from_edges(outline, camera, q, slopes[k])
                     if score < scores[k] - BETTER:
                         found[k], scores[k] = q, score
-    angles = np.array(found)[shown]
-    place = scene.robot.chain.pose
-    ee = np.array([place(each)[1] for each in found])
-    alone = np.array([place(each)[1] for each in first])
-    before = np.array([distance_from_edges(outline, camera, pose, slope) for pose, slope in zip(first, slopes)])
-    return Followed(angles, ee[shown], np.array(scores)[shown], alone[shown], before[shown])
+    return found, scores
 
 
 def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, slopes: np.ndarray) -> float:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.covariance import ledoit_wolf
 
 from adaptation.shallow.classify import support_vectors
 from adaptation.shallow.features import covariance, matrix_power
 
-RIDGE = 0.1
-"""Added to both covariances' diagonals (features of variance 1). The paper takes 1: on the twelve pairs of
-Office-Caltech10 that gives 45.7 % in place of 46.2 %."""
 
+def align(Xs: np.ndarray, Xt: np.ndarray, ridge: float | None = None) -> np.ndarray:
+    """Whiten the source (N, D) and colour it like the target: Xs Cs^(-1/2) Ct^(1/2) (algorithm 1).
 
-def align(Xs: np.ndarray, Xt: np.ndarray, ridge: float = RIDGE) -> np.ndarray:
-    """Whiten the source (N, D) and colour it like the target: Xs Cs^(-1/2) Ct^(1/2) (algorithm 1)."""
-    whiten, colour = matrix_power(covariance(Xs, ridge), -0.5), matrix_power(covariance(Xt, ridge), 0.5)
-    return Xs @ (whiten @ colour)
+    Args:
+        Xs: source.
+        Xt: target.
+        ridge: added to both covariances' diagonals; the paper takes 1. By default each covariance is shrunk towards a
+            multiple of the identity by as much as makes its expected error smallest (Ledoit & Wolf 2004), which
+            follows from the features alone: fewer rows, more shrinkage. Nobody's labels choose it. On the twelve
+            pairs of Office-Caltech10 that gives 46.6 % where a ridge of 1 gives 45.7 %.
+    """
+    if ridge is None:
+        Cs, Ct = (ledoit_wolf(X)[0] for X in (Xs, Xt))
+    else:
+        Cs, Ct = covariance(Xs, ridge), covariance(Xt, ridge)
+    return Xs @ (matrix_power(Cs, -0.5) @ matrix_power(Ct, 0.5))
 
 
 def predict(Xs: np.ndarray, ys: np.ndarray, Xt: np.ndarray) -> np.ndarray:

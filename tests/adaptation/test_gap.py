@@ -11,6 +11,7 @@ import torch
 from adaptation.gap import (
     FACTORS,
     GapError,
+    LayerGap,
     factors,
     frechet,
     layer_gaps,
@@ -18,11 +19,17 @@ from adaptation.gap import (
     nearest_across,
     noise,
     proxy_a_distance,
+    side_by_side,
 )
 from adaptation.gap_page import gap_page, write_gap_page
+from adaptation.gap_pose import camera_factors
 from adaptation.layers import layer_features
+from adaptation.self_calibration import Calibration
 from policies.networks import KeypointEncoder
+from sim.catalogue import parameter_space
 from sim.image_disturbance import ImageDisturbance, disturb
+from sim.robot import load_robot
+from sim.tasks import load_task
 from sim2real.command_line import main
 
 
@@ -115,6 +122,30 @@ def test_layers_answer_and_the_page_loads_nothing(tmp_path: Path) -> None:
     write_gap_page(tmp_path / "pages" / "gap.html", page)
     assert (tmp_path / "pages" / "gap.html").read_text() == page
     assert [path.name for path in (tmp_path / "pages").iterdir()] == ["gap.html"]
+
+
+def test_the_plane_puts_across_what_tells_the_domains_apart() -> None:
+    source, target = gaussians(3, 6.0)
+    here, there = side_by_side(source, target)
+    assert here.shape == (200, 2)
+    assert there[:, 0].min() > here[:, 0].max() - 1.0
+    assert abs(here[:, 1].mean() - there[:, 1].mean()) < 0.5
+    same, _ = side_by_side(source, source)
+    assert np.isfinite(same).all()
+
+
+def test_a_camera_that_stands_outside_the_range_is_named_first() -> None:
+    space = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("mild")
+    mean, sure = np.zeros(9), np.diag(np.full(9, 1e-8))
+    mean[3] = 0.02  # x [m]; mild draws ±0.009
+    camera = load_task("reach").cameras[0]
+    first, *others = camera_factors(Calibration(camera, mean, sure, 2.0, 1.0), space, "front")
+    assert first.name == "camera_front_x"
+    assert first.covered < 0.01
+    assert "widen camera_front_x to hold 0.02 m" in first.remedy
+    assert min(factor.covered for factor in others) > 0.99
+    page = gap_page("a", [LayerGap("last", 1.0, 0.1, 0.1)], [], [], None, [first, *others])
+    assert "does not cover the target in camera_front_x." in page
 
 
 def test_the_command_refuses_what_makes_no_sense(tmp_path: Path, capsys) -> None:
