@@ -15,13 +15,19 @@ class AdaptConfig:
     bundle: Path
     """The policy to adapt."""
     target: Path
-    """Recording of the target: the images.npz of 'sim2real evaluate --record-images', or its folder."""
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --camera,
+    a folder of pictures with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
     """Where the adapted bundle is written; must not exist. No bundle is written when no method wins."""
+    camera: Path | None = None
+    """Camera that pictures or recording were taken with, as 'sim2real calibrate' wrote it."""
+    topic: str | None = None
+    """Topic of a recording's pictures; may be left out where only one has any."""
     name: str = ""
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
-    """auto tries all; or batch-norm, self-calibration, batch-norm+self-calibration."""
+    """auto tries as many as the trials can tell apart; or one of self-calibration, batch-norm,
+    batch-norm+self-calibration, own-scene, histogram, fourier, coral, adversarial."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""
     seed: int = 0
@@ -33,14 +39,17 @@ def adapt(arguments: list[str]) -> int:
     config = parse(AdaptConfig, "adapt", adapt.__doc__, arguments)
     import json
 
-    from adaptation.adapt import SOURCE_ONLY
     from adaptation.adapt import adapt as run
-    from adaptation.target import load_target
+    from adaptation.calibration.recordings import read_camera
+    from adaptation.methods import SOURCE_ONLY
+    from adaptation.target_files import read_target
     from policies.bundle import PolicyBundle
 
     if config.out.exists():
         raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
-    bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
+    bundle = PolicyBundle.load(config.bundle)
+    camera = read_camera(config.camera) if config.camera is not None else None
+    target = read_target(config.target, bundle, camera, config.topic)
     with stages(("candidates",)) as progress:
         outcome = run(
             bundle,

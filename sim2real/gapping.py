@@ -15,9 +15,14 @@ class GapConfig:
     bundle: Path
     """A camera policy: its task and arm are simulated, its encoder looks at the pictures."""
     target: Path
-    """Recording of the target: the images.npz of 'sim2real evaluate --record-images', or its folder."""
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --camera,
+    a folder of pictures with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
     """Where the HTML page is written."""
+    camera: Path | None = None
+    """Camera that pictures or recording were taken with, as 'sim2real calibrate' wrote it."""
+    topic: str | None = None
+    """Topic of a recording's pictures; may be left out where only one has any."""
     views: int = 300
     """Simulated pictures to compare with."""
     randomise: str = "full"
@@ -33,20 +38,23 @@ def gap(arguments: list[str]) -> int:
     config = parse(GapConfig, "gap", gap.__doc__, arguments)
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
+    from adaptation.calibration.recordings import read_camera
     from adaptation.gap import factors, layer_gaps, nearest_across, side_by_side
     from adaptation.gap_page import COVERED, gap_page, write_gap_page
     from adaptation.gap_pose import camera_factors
     from adaptation.layers import layer_features
     from adaptation.material import Material
     from adaptation.methods import find_camera
-    from adaptation.target import load_target
+    from adaptation.target_files import read_target
     from policies.bundle import PolicyBundle
     from policies.restore import restore_student
     from sim.catalogue import parameter_space
     from sim.tasks import load_task
     from sim.views import sample_views
 
-    bundle, target = PolicyBundle.load(config.bundle), load_target(config.target)
+    bundle = PolicyBundle.load(config.bundle)
+    seen_by = read_camera(config.camera) if config.camera is not None else None
+    target = read_target(config.target, bundle, seen_by, config.topic)
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
     student = restore_student(bundle)

@@ -69,7 +69,9 @@ def is_bag(path: Path) -> bool:
     return path.suffix == ".mcap" or (path / "metadata.yaml").is_file()
 
 
-def read_bag(path: Path, topic: str | None, joints: bool = False, at_rest: bool = False) -> BagPictures:
+def read_bag(
+    path: Path, topic: str | None, joints: bool = False, at_rest: bool = False, most: int = MOST
+) -> BagPictures:
     """Take pictures from a recording.
 
     Args:
@@ -77,6 +79,7 @@ def read_bag(path: Path, topic: str | None, joints: bool = False, at_rest: bool 
         topic: of the pictures, plain or compressed; may be left out where only one has any.
         joints: the arm's joint states are read, too, and only pictures between the first and the last are taken.
         at_rest: one picture of every rest of the arm, rather than some evenly spread; needs `joints`.
+        most: pictures that are taken at most, where they are evenly spread.
 
     Raises:
         CalibrationError: if the recording cannot be read, lacks the topic, or holds pictures of no known encoding.
@@ -91,7 +94,7 @@ def read_bag(path: Path, topic: str | None, joints: bool = False, at_rest: bool 
             seen = [c for c in reader.connections if c.topic == topic]
             t = np.array([_time(reader.deserialize(raw, c.msgtype), ns) for c, ns, raw in reader.messages(seen)])
             names, t_state, states = _joint_states(path, reader, kinds) if joints else ((), np.zeros(0), np.zeros(0))
-            chosen = _rests(t, t_state, states) if at_rest else _spread(t, t_state)
+            chosen = _rests(t, t_state, states) if at_rest else _spread(t, t_state, most)
             if not len(chosen):
                 wanted = f"in a rest of {REST} s and more" if at_rest else "while joint states were recorded"
                 raise CalibrationError(f"bag '{path}': none of the {len(t)} pictures on {topic} was taken {wanted}")
@@ -138,11 +141,11 @@ def _joint_states(path: Path, reader: Any, kinds: dict[str, str]) -> tuple[tuple
     return names, np.array(t)[order], np.array(rows)[order]
 
 
-def _spread(t: np.ndarray, t_state: np.ndarray) -> np.ndarray:
+def _spread(t: np.ndarray, t_state: np.ndarray, most: int) -> np.ndarray:
     rows = np.arange(len(t))
     if len(t_state):
         rows = rows[(t >= t_state[0]) & (t <= t_state[-1])]
-    return rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int)]
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
 
 
 def _rests(t: np.ndarray, t_state: np.ndarray, q: np.ndarray) -> np.ndarray:
