@@ -84,7 +84,7 @@ def test_one_picture_that_is_right_carries_its_neighbours(outline: ArmOutline) -
     together, scores = follow_outline(outline, CAMERA, grey, first, starts=1, sweeps=1)
     errors = [[np.linalg.norm(place(q) - place(t)) for q, t in zip(each, true)] for each in (alone, together)]
     assert max(errors[0]) > 0.1
-    assert max(errors[1]) < 0.015
+    assert max(errors[1]) < 0.025  # two pixels
     assert max(scores) < 1.0
 
 

@@ -32,7 +32,7 @@ def test_what_the_arm_never_leaves_is_filled_from_around() -> None:
     images[:, 8:12, 8:12] = 255
     masks = np.zeros((5, 20, 20), bool)
     masks[:, 8:12, 8:12] = True
-    assert np.abs(empty_scene(images, masks).astype(int) - 90).max() <= 1
+    assert np.abs(empty_scene(images, masks).astype(int) - 90).max() <= 3
     # and without the mask the arm would stay in the picture
     assert empty_scene(images, np.zeros_like(masks))[9, 9, 0] == 255
 

@@ -42,6 +42,7 @@ def test_an_untrained_generator_returns_what_it_is_given() -> None:
     np.testing.assert_array_equal(translate(Generator(8), images), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cycle-gan", "contrastive"])
 def test_unpaired_translation_moves_pictures_to_where_the_target_would_show_them(method: str) -> None:
     source, target, fresh = scenes(60, 1), tinted(scenes(60, 2)), scenes(20, 3)
@@ -53,6 +54,7 @@ def test_unpaired_translation_moves_pictures_to_where_the_target_would_show_them
     assert distance(translate(generator, fresh), tinted(fresh)) < 0.6 * distance(fresh, tinted(fresh))
 
 
+@pytest.mark.slow
 def test_canonical_pairs_show_the_same_scene_and_can_be_learned() -> None:
     env = ArmEnv("reach", "franka_panda", "full", "camera")
     randomised, canonical = canonical_pairs(env, 24, seed=5)
