@@ -22,7 +22,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptation.adapt import adapt
-from adaptation.target import TargetData
+from adaptation.methods import SOURCE_ONLY
+from adaptation.target import TargetData, load_target
 from policies.bundle import PolicyBundle
 from policies.judge import JUDGE_SEEDS, Judgement
 from policies.other_engine import judge_in_mujoco
@@ -35,6 +36,8 @@ from sim.tasks import load_task
 
 WATCHED_SEEDS = 5_000_000
 """Episodes that are watched have seeds from here on, those that judge from `JUDGE_SEEDS` on."""
+FRAMES = 5
+"""Frames that are kept of every watched trial."""
 
 
 @dataclass(frozen=True)
@@ -79,72 +82,72 @@ def watch(bundle: PolicyBundle, trials: int, frames: int, hidden: HiddenReality)
 
 
 def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
-    """Train, watch, adapt and judge one seed of one setting; read the result where there is one already."""
+    """Train, watch, adapt and judge one seed of one setting; what was done already is read from its folder."""
     setting = SETTINGS[name]
     folder = out / f"{name.replace(',', '').replace(' ', '_')}_{seed}"
-    result = folder / "result.json"
-    if result.is_file():
-        return json.loads(result.read_text())
     folder.mkdir(parents=True, exist_ok=True)
-    trials, episodes = (20, 10) if quick else (30, 30)
-    begun = time.perf_counter()
+    trials, episodes = (20, 10) if quick else (24, 24)
+    student = StudentConfig(views=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
+
+    def judged(bundle: PolicyBundle, which: str) -> dict:
+        file = folder / f"{which}.json"
+        if not file.is_file():
+            found = judge_in_mujoco(bundle, episodes, JUDGE_SEEDS, setting.hidden)
+            file.write_text(json.dumps({**asdict(found), "bundle": bundle.hash}, indent=1) + "\n")
+        return json.loads(file.read_text())
+
     if not (folder / "policy").exists():
-        camera = folder / "camera.json"
-        if setting.camera is not None:
+        camera = folder / "camera.json" if setting.camera is not None else None
+        if camera is not None and setting.camera is not None:
             camera.write_text(json.dumps(setting.camera.to_dict()))
-        train(
-            TrainConfig(
-                folder / "policy",
-                robot=setting.robot,
-                randomise="mild",
-                camera=camera if setting.camera is not None else None,
-                seed=seed,
-                workers=1,
-                threads=1,
-                student=StudentConfig(views=2_000 if quick else 5_000, steps=300 if quick else 800, held_out=500),
-            ),
-            lambda stage, share, text: None,
+        config = TrainConfig(
+            folder / "policy",
+            robot=setting.robot,
+            randomise="mild",
+            camera=camera,
+            seed=seed,
+            workers=1,
+            threads=1,
+            student=student,
         )
+        train(config, lambda stage, share, text: None)
     bundle = PolicyBundle.load(folder / "policy" / "bundle")
-    trained = time.perf_counter() - begun
-    target, _ = watch(bundle, trials, 5, setting.hidden)
-    before = judge_in_mujoco(bundle, episodes, JUDGE_SEEDS, setting.hidden)
-    adapting = time.perf_counter()
-    outcome = adapt(bundle, target, method, seed, lambda share, text: None)
-    spent = time.perf_counter() - adapting
+    if not (folder / "images.npz").is_file():
+        target, _ = watch(bundle, trials, FRAMES, setting.hidden)
+        np.savez_compressed(folder / "images.npz", images=target.images, q=target.q, trial=target.trial)
+    target = load_target(folder)
+    if not (folder / "adaptation.json").is_file():
+        begun = time.perf_counter()
+        outcome = adapt(bundle, target, method, seed, lambda share, text: None)
+        if outcome.method != SOURCE_ONLY:
+            outcome.bundle.save(folder / "adapted")
+        report = {**outcome.report, "method": outcome.method, "seconds": time.perf_counter() - begun}
+        (folder / "adaptation.json").write_text(json.dumps(report, indent=1) + "\n")
+    report = json.loads((folder / "adaptation.json").read_text())
+    before = judged(bundle, "before")
     after = before
-    if outcome.bundle is not bundle:
-        after = judge_in_mujoco(outcome.bundle, episodes, JUDGE_SEEDS, setting.hidden)
-    found = {
-        "setting": name,
-        "seed": seed,
-        "frames": len(target),
-        "before": asdict(before),
-        "after": asdict(after),
-        "method": outcome.method,
-        "candidates": outcome.report["candidates"],
-        "training_s": trained,
-        "adaptation_s": spent,
-    }
-    result.write_text(json.dumps(found, indent=1) + "\n")
-    return found
+    if report["method"] != SOURCE_ONLY:
+        after = judged(PolicyBundle.load(folder / "adapted"), "after")
+    return {"before": before, "after": after, "frames": len(target), **report}
 
 
-def adapted_control(out: Path, seeds: int, quick: bool, method: str, settings: list[str]) -> dict[str, float]:
-    """Measure all; the points gained are those of the setting that gained least, mean over its seeds."""
+def adapted_control(
+    out: Path, seeds: int, quick: bool, method: str, settings: list[str], only: int | None = None
+) -> dict[str, float]:
+    """Measure all, or `only` one seed; the points gained are those of the setting that gained least, mean over seeds."""
     torch.set_num_threads(1)
     figures: dict[str, float] = {}
     gains = []
     for name in settings:
         rows = []
         print(f"\n{name}: success on the virtual arm, held to the end; frames without labels")
-        for seed in range(seeds):
+        for seed in range(seeds) if only is None else (only,):
             found = measure(name, seed, out, quick, method)
             before, after = (found[key]["success"] for key in ("before", "after"))
             rows.append(100 * (after - before))
             print(
                 f"  seed {seed}: {100 * before:3.0f} % → {100 * after:3.0f} % by {found['method']} on "
-                f"{found['frames']} frames ({found['adaptation_s']:.0f} s)",
+                f"{found['frames']} frames ({found['seconds']:.0f} s)",
                 flush=True,
             )
         mean, half = float(np.mean(rows)), _half_width(rows)
@@ -167,13 +170,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/adapted_control"), help="folder of policies and results")
     parser.add_argument("--seeds", type=int, default=5, help="policies a task")
+    parser.add_argument("--only-seed", type=int, help="one seed alone, to share the work among processes")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="which")
     parser.add_argument("--method", default="own-scene", help="as of 'sim2real adapt --method'")
     parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     print(json.dumps(provenance(), indent=1))
-    figures = adapted_control(arguments.out, arguments.seeds, arguments.quick, arguments.method, arguments.settings)
+    figures = adapted_control(
+        arguments.out, arguments.seeds, arguments.quick, arguments.method, arguments.settings, arguments.only_seed
+    )
     print(json.dumps(figures, indent=2))
     if arguments.json:
         arguments.json.write_text(json.dumps({"provenance": provenance(), **figures}, indent=2) + "\n")

@@ -13,7 +13,7 @@ from sim2real.demonstrating import demo
 from sim2real.evaluating import evaluate
 from sim2real.gapping import gap
 from sim2real.identifying import delays, excite, identify
-from sim2real.nodes import dry_run, play_camera, policy_node, record, safety_gate, virtual_arm
+from sim2real.nodes import collect_views, dry_run, play_camera, policy_node, record, safety_gate, virtual_arm
 from sim2real.sessions import plan, report, session
 from sim2real.sweeping import sweep
 from sim2real.training import train
@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "dry-run": dry_run,
     "record": record,
     "play-camera": play_camera,
+    "collect-views": collect_views,
 }
 """Sub-commands by name."""
 

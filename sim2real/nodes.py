@@ -54,6 +54,13 @@ def play_camera(arguments: list[str]) -> int:
     return _start("play-camera", play_camera.__doc__, node.PARAMETERS, node.main, arguments)
 
 
+def collect_views(arguments: list[str]) -> int:
+    """Take calibration views off live topics: one picture of every rest of the arm, with the joints."""
+    from ros_nodes import view_collector as node
+
+    return _start("collect-views", collect_views.__doc__, node.PARAMETERS, node.main, arguments)
+
+
 def _start(name: str, about: str | None, parameters: Sequence, run: NodeMain, arguments: list[str]) -> int:
     from ros_nodes.parameters import help_text
 
