@@ -134,7 +134,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
 def adapted_control(
     out: Path, seeds: int, quick: bool, method: str, settings: list[str], only: int | None = None
 ) -> dict[str, float]:
-    """Measure all, or `only` one seed; the points gained are those of the setting that gained least, mean over seeds."""
+    """Measure all, or `only` one seed; the points gained are the mean over seeds of the setting that gained least."""
     torch.set_num_threads(1)
     figures: dict[str, float] = {}
     gains = []
