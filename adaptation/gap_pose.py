@@ -17,8 +17,9 @@ DRAWN = 200
 def camera_factors(calibration: Calibration, space: ParameterSpace, camera: str, seed: int = 0) -> list[Factor]:
     """Compare the camera that was found with what `space` draws; the least covered comes first.
 
-    A factor is covered by the share of its posterior that lies within the range: an axis that the frames say little of
-    is neither covered nor not.
+    A factor that was found within its range is covered; one outside by as much as is unlikely to be chance: covered is
+    the probability of being found so far out, or farther, if the true value stood at the range's end. What the frames
+    say little of is not held against the simulation.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -29,7 +30,8 @@ def camera_factors(calibration: Calibration, space: ParameterSpace, camera: str,
         sigma = float(np.sqrt(calibration.covariance[i, i]))
         # a pixel's rounding away from a range of no width is no gap
         room = 1e-3 * (0.5 if axis in ("cx", "cy") else 0.01)
-        covered = float(norm.cdf(high + room, middle, sigma) - norm.cdf(low - room, middle, sigma))
+        outside = max(0.0, low - room - middle, middle - high - room)
+        covered = float(2 * norm.sf(outside / sigma))
         remedy = f"widen {param.name} to hold {middle:.3g} {param.unit}".strip() + ", or adapt by self-calibration"
         found.append(
             Factor(

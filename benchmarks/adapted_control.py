@@ -1,8 +1,8 @@
 """Control before and after adaptation: weakly randomised camera policies on the virtual arm, strictly judged.
 
-One policy a seed and task is trained under `mild`, watched on the virtual arm (unseen looks, camera and dynamics) for
-a few trials without labels, adapted to those frames, and judged there with and without adaptation on the same fresh
-places. Finished seeds are kept in the output folder and are not run again.
+One policy a seed and task is trained under `mild` and adapted to 120 unlabelled frames of the virtual arm (unseen
+looks, camera and dynamics), which wanders over its table meanwhile. It is judged there with and without adaptation on
+the same fresh places. Finished seeds are kept in the output folder and are not run again.
 
     python benchmarks/adapted_control.py --out runs/adapted_control [--seeds 5] [--quick]
 """
@@ -25,7 +25,7 @@ from adaptation.adapt import adapt
 from adaptation.methods import SOURCE_ONLY
 from adaptation.target import TargetData, load_target
 from policies.bundle import PolicyBundle
-from policies.judge import JUDGE_SEEDS, Judgement
+from policies.judge import JUDGE_SEEDS
 from policies.other_engine import judge_in_mujoco
 from policies.provenance import provenance
 from policies.student import StudentConfig
@@ -38,6 +38,8 @@ WATCHED_SEEDS = 5_000_000
 """Episodes that are watched have seeds from here on, those that judge from `JUDGE_SEEDS` on."""
 FRAMES = 5
 """Frames that are kept of every watched trial."""
+PLACES = (0.35, -0.2, 0.12), (0.65, 0.2, 0.35)
+"""Between which the end effector wanders while it is watched [m, base frame]."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,30 @@ SETTINGS = {
 """By name: both tasks ask for the hand above a cube; arm, camera and what hides what differ."""
 
 
-def watch(bundle: PolicyBundle, trials: int, frames: int, hidden: HiddenReality) -> tuple[TargetData, Judgement]:
-    """Let `bundle` act on the virtual arm and keep `frames` a trial, without labels; return them and how it did."""
+def watch(bundle: PolicyBundle, trials: int, frames: int, hidden: HiddenReality, seed: int) -> TargetData:
+    """Keep `frames` a trial, without labels, while the arm wanders over the virtual arm's table.
+
+    Not the policy but a script moves the arm, from one random place to the next: a policy that does not see yet would
+    lead it out of the picture.
+    """
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     steps = round(load_task(bundle.task).time_limit * bundle.action.rate_hz)
+    rng = np.random.default_rng(seed)
     kept: list[tuple[np.ndarray, np.ndarray, int]] = []
-    acted = 0
+    place, acted = np.zeros(3), 0
 
-    def act(seen: dict[str, np.ndarray]) -> np.ndarray:
-        nonlocal acted
+    def wander(seen: dict[str, np.ndarray]) -> np.ndarray:
+        nonlocal acted, place
         if acted % (steps // frames) == 0:
+            place = rng.uniform(*PLACES)
             kept.append((seen[image].copy(), seen["q"].copy(), acted // steps))
         acted += 1
-        return bundle.act(seen)
+        way = place - bundle.robot.chain.pose(seen["q"].astype(float))[1]
+        return np.clip(0.5 * way / np.array(bundle.action.scale), -1.0, 1.0)
 
-    judgement = judge_in_mujoco(bundle, trials, WATCHED_SEEDS, hidden, act)
+    judge_in_mujoco(bundle, trials, WATCHED_SEEDS, hidden, wander)
     images, q, trial = (np.stack(column) for column in zip(*kept))
-    return TargetData(images, q.astype(np.float32), trial), judgement
+    return TargetData(images, q.astype(np.float32), trial)
 
 
 def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
@@ -113,7 +122,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
         train(config, lambda stage, share, text: None)
     bundle = PolicyBundle.load(folder / "policy" / "bundle")
     if not (folder / "images.npz").is_file():
-        target, _ = watch(bundle, trials, FRAMES, setting.hidden)
+        target = watch(bundle, trials, FRAMES, setting.hidden, seed)
         np.savez_compressed(folder / "images.npz", images=target.images, q=target.q, trial=target.trial)
     target = load_target(folder)
     if not (folder / "adaptation.json").is_file():
