@@ -11,9 +11,8 @@ what makes this fast: a round of imitation with a camera costs five times as muc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -32,16 +31,15 @@ from policies.perception import Perception
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
+from policies.run_config import RunConfig
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import StudentConfig, fit_encoder, fit_geometry, see
 from policies.train import PARITY_RECORDS, Progress, write_run
 from policies.transfer import Surgery
-from sim.catalogue import parameter_space
 from sim.env import ArmEnv
 from sim.moments import MOMENTS
-from sim.parameters import PRESETS, ParameterSpace
 from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.views import Views, sample_views
@@ -51,23 +49,11 @@ OBSERVATION = "camera"
 
 
 @dataclass(frozen=True)
-class SceneTrainConfig:
+class SceneTrainConfig(RunConfig):
     """How a camera policy that handles a thing is trained."""
 
-    out: Path
-    """Folder of the run; must not exist."""
     task: str = "push"
     """What to learn: push or pick_place."""
-    robot: str = "franka_panda"
-    """The arm."""
-    randomise: str = "full"
-    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
-    name: str = ""
-    """Name of the policy in reports; by default that of the folder."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 2
-    """Processes that draw views and simulate."""
     threads: int = 2
     """Threads of torch while it learns to see."""
     judge_episodes: int = 100
@@ -98,17 +84,6 @@ class SceneTrainConfig:
         if self.start is not None:
             carry_sight(self.start, untrained(self), self)
         self.environment().arm().close()
-
-    def space(self) -> ParameterSpace:
-        """The parameter space to train on."""
-        if self.randomise.endswith(".json"):
-            return ParameterSpace.from_json(self.randomise)
-        if self.randomise not in PRESETS:
-            raise ValueError(
-                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
-                "or the path of a .json parameter space"
-            )
-        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
 
     def environment(self) -> LastingEnv:
         """What the finished policy is judged in."""
@@ -153,7 +128,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
     metrics = {"seeing": seeing, "rule": rule_figures, "judgement": found.to_dict(), "carried": surgery}
     bundle = _export(student, views[: config.student.held_out], config, metrics)
-    write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
+    write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
 
@@ -278,14 +253,10 @@ def _export(student: SceneStudent, views: Views, config: SceneTrainConfig, metri
         records,
         {"kind": SCENE_STUDENT, "landmarks": landmarks, "rule": student.rule.architecture()},
         {
-            "config": _plain(config),
+            "config": config.to_dict(),
             "parameter_space": config.space().to_dict(),
             "metrics": metrics,
             **provenance(),
         },
         seen if enough else None,
     )
-
-
-def _plain(config: SceneTrainConfig) -> dict:
-    return json.loads(json.dumps(asdict(config), default=str))

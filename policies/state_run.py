@@ -6,12 +6,11 @@ that was left alone.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,10 @@ from policies.imitation import FREE, Records, Restraint, as_policy, collect, fit
 from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
+from policies.run_config import RunConfig
 from policies.run_folder import RunFolder, refuse_existing
 from policies.state_export import Seen, export_state
 from policies.state_network import StateNetwork
-from sim.catalogue import parameter_space
-from sim.parameters import PRESETS, ParameterSpace
-from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.vector import ArmVectorEnv
 
@@ -41,25 +38,11 @@ NEVER = float("nan")
 
 
 @dataclass(frozen=True)
-class StateRunConfig:
+class StateRunConfig(RunConfig):
     """How a state policy is trained."""
 
-    out: Path
-    """Folder of the run; must not exist."""
-    task: str = "reach"
-    """What to learn."""
-    robot: str = "franka_panda"
-    """The arm."""
     observation: str = "state"
     """What the policy sees: `state` (this trainer), or `camera`."""
-    randomise: str = "full"
-    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
-    name: str = ""
-    """Name of the policy in reports; by default that of the folder."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 2
-    """Processes that simulate."""
     judge_episodes: int = 200
     """Fresh episodes on which the finished policy is judged."""
     mlflow: str = ""
@@ -80,24 +63,9 @@ class StateRunConfig:
         state_recipe(self.task, self.robot, self.observation)
         self.environment().arm().close()
 
-    def space(self) -> ParameterSpace:
-        """The parameter space to train on."""
-        if self.randomise.endswith(".json"):
-            return ParameterSpace.from_json(self.randomise)
-        if self.randomise not in PRESETS:
-            raise ValueError(
-                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
-                "or the path of a .json parameter space"
-            )
-        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
-
     def environment(self) -> LastingEnv:
         """What the policy is trained and judged in."""
         return LastingEnv(self.task, self.robot, self.space(), self.observation)
-
-    def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return json.loads(json.dumps(asdict(self), default=str))
 
     @classmethod
     def from_dict(cls, data: dict) -> StateRunConfig:

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,11 @@ from policies.input_watch import FEWEST
 from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from policies.provenance import provenance
 from policies.restore import student_architecture
+from policies.run_config import RunConfig
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig, train_teacher
 from sim.camera import CameraModel
-from sim.catalogue import parameter_space
 from sim.env import ArmEnv
-from sim.parameters import PRESETS, ParameterSpace
 from sim.robot import RobotModel, load_robot
 from sim.tasks import Task, load_task
 from sim.views import Views, sample_views, task_seen_by
@@ -39,26 +38,12 @@ PARITY_RECORDS = 100
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
-    out: Path
-    """Folder of the run; must not exist."""
-    task: str = "reach"
-    """What to learn."""
-    robot: str = "franka_panda"
-    """The arm."""
-    randomise: str = "full"
-    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
     camera: Path | None = None
     """Where the camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
     distortion and T_base_camera."""
-    name: str = ""
-    """Name of the policy in reports; by default that of the folder."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 2
-    """Processes that draw views."""
     threads: int = 2
     """Threads of torch."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -96,17 +81,6 @@ class TrainConfig:
             return CameraModel.from_dict(json.loads(self.camera.read_text()))
         except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
-
-    def space(self) -> ParameterSpace:
-        """The parameter space to train on."""
-        if self.randomise.endswith(".json"):
-            return ParameterSpace.from_json(self.randomise)
-        if self.randomise not in PRESETS:
-            raise ValueError(
-                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
-                "or the path of a .json parameter space"
-            )
-        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
 
 
 Beginning = Callable[[CameraStudent, tuple[str, ...]], EncoderRestraint]
@@ -164,14 +138,14 @@ def train(
         camera_contract(config.task, config.robot, camera),
         views[: config.student.held_out],
         {
-            "config": _plain(config),
+            "config": config.to_dict(),
             "parameter_space": space.to_dict(),
             "metrics": metrics,
             **(origin or {}),
             **provenance(),
         },
     )
-    write_run(config.out, bundle, {"config.json": _plain(config), "metrics.json": metrics})
+    write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
 
@@ -203,11 +177,6 @@ def export_student(
     enough = len(views.q) >= FEWEST
     seen = {joints.name: views.q, image.name: views.images[:: max(1, len(views.q) // 500)]} if enough else None
     return export_bundle(name, student, contract, records, architecture, provenance, seen)
-
-
-def _plain(config: TrainConfig) -> dict:
-    """Turn a configuration into plain JSON types."""
-    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) -> None:

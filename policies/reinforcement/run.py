@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -43,13 +43,11 @@ from policies.reinforcement.inference import teach_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
+from policies.run_config import RunConfig
 from policies.run_folder import RunFolder, refuse_existing
 from policies.state_export import export_state
 from policies.state_run import open_arms
-from sim.catalogue import parameter_space
 from sim.curriculum import Curriculum
-from sim.parameters import PRESETS, ParameterSpace
-from sim.robot import load_robot
 from sim.sb3_vector import Sb3ArmVectorEnv
 from sim.tasks import load_task
 from sim.vector import ArmVectorEnv
@@ -64,29 +62,15 @@ WARM_UP = 400
 
 
 @dataclass(frozen=True)
-class ReinforcementConfig:
+class ReinforcementConfig(RunConfig):
     """How a state policy is reinforced."""
 
-    out: Path
-    """Folder of the run; must not exist."""
-    task: str = "reach"
-    """What to learn."""
-    robot: str = "franka_panda"
-    """The arm."""
     algorithm: str = "sac"
     """ppo, sac, td3, ddpg, tqc, crossq or recurrent_ppo."""
     observation: str = "state"
     """What the policy sees, one of the task's named observations without pictures."""
-    randomise: str = "full"
-    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
     demonstrations: Path | None = None
     """Recorded demonstrations (.npz, see docs/training.md) instead of the scripted expert's."""
-    name: str = ""
-    """Name of the policy in reports; by default that of the folder."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 2
-    """Processes that simulate."""
     judge_episodes: int = 200
     """Fresh episodes on which the finished policy is judged."""
     mlflow: str = ""
@@ -111,17 +95,6 @@ class ReinforcementConfig:
         if self.demonstrations is not None and algorithm.recurrent:
             raise ValueError(f"algorithm '{self.algorithm}' does not imitate; leave --demonstrations out")
 
-    def space(self) -> ParameterSpace:
-        """The parameter space to train on."""
-        if self.randomise.endswith(".json"):
-            return ParameterSpace.from_json(self.randomise)
-        if self.randomise not in PRESETS:
-            raise ValueError(
-                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
-                "or the path of a .json parameter space"
-            )
-        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
-
     def environment(self) -> PracticeEnv:
         """What the policy practises in."""
         return PracticeEnv(
@@ -137,10 +110,6 @@ class ReinforcementConfig:
     def judged(self) -> LastingEnv:
         """What the policy is judged in."""
         return LastingEnv(self.task, self.robot, self.space(), self.environment().names())
-
-    def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return json.loads(json.dumps(asdict(self), default=str))
 
     @classmethod
     def from_dict(cls, data: dict) -> ReinforcementConfig:
