@@ -67,6 +67,7 @@ class Actuator(ABC):
         self._zeros = np.zeros(world.n)
         self._limits = np.array(robot.limits.tau)
         self._low, self._high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
+        self._tool = robot.chain.table[-1].copy()
 
     def reset(self, q: np.ndarray, opening: float, p: Mapping[str, float]) -> None:
         """Hold the joints at `q` [rad] and the fingers at `opening` [m]; read the parameters of an episode."""
@@ -125,13 +126,14 @@ class Actuator(ABC):
         push: Callable[[], None] | None = None
         if forces.on_object is not None and len(self._world.bodies) > 1:
             push = self._world.pusher(self._world.bodies[1].name, forces.on_object.tolist())
-        for tick, target in enumerate(self._out.tolist()):
-            while len(self._openings) > 1 and self._openings[1][0] <= self._now + tick:
-                self._openings.pop(0)
-            self._drive(target, self._openings[0][1])
+        drive, step, openings = self._drive, self._world.step, self._openings
+        for now, target in enumerate(self._out.tolist(), start=self._now):
+            while len(openings) > 1 and openings[1][0] <= now:
+                openings.pop(0)
+            drive(target, openings[0][1])
             if push:
                 push()
-            self._world.step()
+            step()
         self._now += self._ticks
 
     def _offset(self, forces: Forces) -> np.ndarray:
@@ -141,15 +143,14 @@ class Actuator(ABC):
         """
         if not self._sags and forces.on_ee is None:
             return self._gear
-        chain, q = self._robot.chain, self._filtered
-        torque = np.zeros(len(q))
-        if self._sags:
-            dynamics = self._world.dynamics
-            torque = dynamics.nominal_load.gravity(q, LEVEL) - dynamics.load.gravity(q, self._world.gravity)
-        force = self._p["payload_mass"] * self._world.gravity
+        world = self._world
+        force = self._p["payload_mass"] * world.gravity
         if forces.on_ee is not None:
             force = force + forces.on_ee
-        torque += force @ chain.jacobian(q)[:3]
+        dynamics = world.dynamics
+        torque = dynamics.nominal_load.unforeseen(
+            dynamics.load, self._tool, self._filtered, LEVEL, world.gravity, force
+        )
         return self._gear + torque / (self._p["joint_stiffness"] * self._limits)
 
     @abstractmethod
@@ -168,16 +169,16 @@ class PositionActuator(Actuator):
     def _begin(self, world: World) -> None:
         # gains act per tick: this is the share of the error that is left to go after one tick
         gain = 1.0 - math.exp(-self._p["position_gain"] / world.physics_hz)
-        fingers = len(world.fingers)
-        self._gains = [gain] * world.n + [self._finger_gain] * fingers
-        self._forces = self._torques + [self._finger_force] * fingers
-        self._driven: list[float] = []
+        self._gains = [gain] * world.n
+        self._driven: tuple[list[float], float] = [], math.nan
 
     def _drive(self, target: list[float], opening: float) -> None:
-        target += [opening] * len(self._world.fingers)
-        if target != self._driven:
-            self._world.drive(target, self._gains, self._forces)
-            self._driven = target
+        last_target, last_opening = self._driven
+        if target != last_target:
+            self._world.drive(target, self._gains, self._torques)
+        if opening != last_opening and self._world.fingers:
+            self._world.drive_fingers(opening, self._finger_gain, self._finger_force)
+        self._driven = target, opening
 
 
 class VelocityActuator(Actuator):

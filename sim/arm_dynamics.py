@@ -166,6 +166,85 @@ def _momentum(s, w0, w1, w2, v0, v1, v2):
     )
 
 
+@njit(cache=True, nogil=True)
+def unforeseen_torques(table, believed, true, tool, level, gravity, force, q):
+    """Torques (n,) of gravity and of a force on the end effector that are not those of the arm `believed` at rest.
+
+    Weights and the force act on joint j by their moment about its axis z at its origin o: all that hangs on it,
+    of mass m and centre c, gives z · ((c - o) × m g). One walk for both arms, whose joints are the same.
+
+    Args:
+        table: (n, 16), as `dynamics` takes it.
+        believed: (n, 10) bodies that are taken account of, under gravity `level` (3,).
+        true: (n, 10) bodies that are there, under `gravity` (3,).
+        tool: (16,) fixed rotation and translation from the last joint to the end effector.
+        level: see `believed`.
+        gravity: see `true`.
+        force: (3,) [N] on the end effector.
+        q: (n,) joint positions.
+    """
+    n = q.shape[0]
+    R, A = np.eye(3), np.empty((3, 3))
+    p, z, o = np.zeros(3), np.empty((n, 3)), np.empty((n, 3))
+    centre = np.empty((n, 2, 3))  # mass times centre of mass, of the true and the believed body
+    for i in range(n):
+        f = table[i]
+        for k in range(3):
+            p[k] += R[k, 0] * f[9] + R[k, 1] * f[10] + R[k, 2] * f[11]
+        for k in range(3):
+            for j in range(3):
+                A[k, j] = R[k, 0] * f[j] + R[k, 1] * f[3 + j] + R[k, 2] * f[6 + j]
+        x, y, w = f[12], f[13], f[14]
+        for k in range(3):
+            z[i, k] = A[k, 0] * x + A[k, 1] * y + A[k, 2] * w
+        if f[15] != 0.0:
+            for k in range(3):
+                p[k] += z[i, k] * q[i]
+            R[:] = A
+        else:
+            c, s = math.cos(q[i]), math.sin(q[i])
+            t = 1.0 - c  # Rodrigues' formula
+            for k in range(3):
+                a, b, d = A[k, 0], A[k, 1], A[k, 2]
+                R[k, 0] = a * (t * x * x + c) + b * (t * x * y + s * w) + d * (t * x * w - s * y)
+                R[k, 1] = a * (t * x * y - s * w) + b * (t * y * y + c) + d * (t * y * w + s * x)
+                R[k, 2] = a * (t * x * w + s * y) + b * (t * y * w - s * x) + d * (t * w * w + c)
+        for k in range(3):
+            o[i, k] = p[k]
+            for which in range(2):
+                body = true[i] if which == 0 else believed[i]
+                reach = p[k] + R[k, 0] * body[1] + R[k, 1] * body[2] + R[k, 2] * body[3]
+                centre[i, which, k] = body[0] * reach
+    for k in range(3):
+        p[k] += R[k, 0] * tool[9] + R[k, 1] * tool[10] + R[k, 2] * tool[11]
+    torques = np.empty(n)
+    m = m_believed = 0.0
+    c, c_believed = np.zeros(3), np.zeros(3)
+    lever, moment, push = np.empty((3, 3)), np.empty(3), np.empty((3, 3))
+    push[0], push[1], push[2] = gravity, level, force
+    for i in range(n - 1, -1, -1):
+        m += true[i, 0]
+        m_believed += believed[i, 0]
+        for k in range(3):
+            c[k] += centre[i, 0, k]
+            c_believed[k] += centre[i, 1, k]
+            lever[0, k] = c[k] - m * o[i, k]
+            lever[1, k] = -(c_believed[k] - m_believed * o[i, k])
+            lever[2, k] = p[k] - o[i, k]
+        if table[i, 15] != 0.0:
+            for k in range(3):
+                moment[k] = m * gravity[k] - m_believed * level[k] + force[k]
+        else:
+            moment[:] = 0.0
+            for r in range(3):
+                u, v = lever[r], push[r]
+                moment[0] += u[1] * v[2] - u[2] * v[1]
+                moment[1] += u[2] * v[0] - u[0] * v[2]
+                moment[2] += u[0] * v[1] - u[1] * v[0]
+        torques[i] = z[i, 0] * moment[0] + z[i, 1] * moment[1] + z[i, 2] * moment[2]
+    return torques
+
+
 @dataclass(frozen=True)
 class ArmDynamics:
     """Inertias and kinematics of one arm's driven joints."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.arm_dynamics import WORK, dynamics
+from sim.arm_dynamics import WORK, dynamics, unforeseen_torques
 from sim.kinematics import KinematicChain
 
 
@@ -64,3 +64,18 @@ class ArmLoad:
     def gravity(self, q: np.ndarray, gravity: np.ndarray) -> np.ndarray:
         """Compute the torques (n,) [N·m] that hold the arm still at `q` under `gravity` (3,) [m/s²], base frame."""
         return self.terms(q, np.zeros(len(q)), gravity)[1]
+
+    def unforeseen(
+        self, true: ArmLoad, tool: np.ndarray, q: np.ndarray, level: np.ndarray, gravity: np.ndarray, force: np.ndarray
+    ) -> np.ndarray:
+        """Compute the torques (n,) [N·m] at `q` that a controller which compensates this arm under `level` overlooks.
+
+        Args:
+            true: the arm as it is.
+            tool: (16,) the last row of the chain's table: from the last joint to the end effector.
+            q: (n,) joint positions [rad].
+            level: (3,) gravity as the controller believes it to be [m/s²], base frame.
+            gravity: (3,) gravity as it is.
+            force: (3,) [N] on the end effector, base frame.
+        """
+        return unforeseen_torques(self.table, self.bodies, true.bodies, tool, level, gravity, force, q)

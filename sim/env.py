@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -205,7 +206,7 @@ class ArmEnv(gym.Env):
         if self._terminated:
             raise SpecError("step() was called without reset(), or after the episode had ended; call reset() first")
         action = np.asarray(action, np.float64)
-        if action.shape != (self.action_spec.size,) or not np.isfinite(action).all():
+        if action.shape != (self.action_spec.size,) or not all(map(math.isfinite, action.tolist())):
             raise SpecError(f"action {action}: expected {self.action_spec.size} finite numbers in [-1, 1]")
         target = self._resolver.resolve(action, self._state.q)
         forces = self._disturbances.draw(self.np_random)

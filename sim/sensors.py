@@ -32,10 +32,10 @@ class Snapshot(NamedTuple):
         """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
         return self.poses[name]
 
-    def towards(self, other: Snapshot, share: float, bodies: bool = True) -> Snapshot:
-        """Return the state `share` (0 to 1) of the way to `other`; without `bodies`, they stay where they are here."""
+    def towards(self, other: Snapshot, share: float) -> Snapshot:
+        """Return the state `share` (0 to 1) of the way to `other`."""
         poses = self.poses
-        if bodies and poses:
+        if poses:
             poses = dict(poses)
             for name, (position, quat) in self.poses.items():
                 position_2, quat_2 = other.poses[name]
@@ -85,17 +85,18 @@ class Recorder:
             poses = {**self._still, **{name: world.pose(name) for name in self._movers}}
         self._past.append(Snapshot(world.q, world.dq, world.opening, poses))
 
-    def at(self, age: float, bodies: bool = True) -> Snapshot:
-        """Return the state as it was `age` action periods ago, interpolated; at most as old as the first one.
+    def at(self, age: float) -> Snapshot:
+        """Return the state as it was `age` action periods ago, interpolated; at most as old as the first one."""
+        newer, older, part = self.around(age)
+        return newer.towards(older, part) if part > 0 else newer
 
-        Without `bodies`, only the arm's state is that old.
-        """
+    def around(self, age: float) -> tuple[Snapshot, Snapshot, float]:
+        """Return the states after and before the moment `age` action periods ago, and how far it is to the latter."""
+        past = self._past
         whole = int(age)
-        part = age - whole
-        if whole + 1 >= len(self._past):  # part of the way to the oldest, or the oldest itself
-            whole, part = (len(self._past) - 1, 0.0) if whole >= len(self._past) - 1 else (whole, part)
-        newer = self._past[-1 - whole]
-        return newer.towards(self._past[-2 - whole], part, bodies) if part > 0 else newer
+        if whole + 1 < len(past):
+            return past[-1 - whole], past[-2 - whole], age - whole
+        return past[0], past[0], 0.0  # the oldest there is
 
 
 class JointSensor:
@@ -127,23 +128,35 @@ class JointSensor:
         age = self._age
         if self._jitter > 0:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
-        true = past.at(age, bodies=False)
+        newer, older, share = past.around(age)
         noise = rng.standard_normal(2 * n) if self._noisy else self._silence
         q, dq = _encode(
-            true.q, true.dq, self._bias, noise, p["encoder_noise"], p["velocity_noise"], p["encoder_quantum"]
+            newer.q,
+            newer.dq,
+            older.q,
+            older.dq,
+            share,
+            self._bias,
+            noise,
+            p["encoder_noise"],
+            p["velocity_noise"],
+            p["encoder_quantum"],
         )
-        self._last = q, dq, true.opening, age
+        self._last = q, dq, newer.opening + share * (older.opening - newer.opening), age
         return self._last
 
 
 @njit(cache=True)
-def _encode(q, dq, bias, noise, q_noise, dq_noise, quantum):
-    """What encoders make of joint positions and velocities (n,); `noise` (2 n,) is standard normal."""
+def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, quantum):
+    """What encoders make of joint positions and velocities (n,) that are `share` of the way to older ones.
+
+    `noise` (2 n,) is standard normal.
+    """
     n = q.shape[0]
     seen, speed = np.empty(n), np.empty(n)
     for j in range(n):
-        seen[j] = q[j] + bias[j] + q_noise * noise[j]
-        speed[j] = dq[j] + dq_noise * noise[n + j]
+        seen[j] = q[j] + share * (older_q[j] - q[j]) + bias[j] + q_noise * noise[j]
+        speed[j] = dq[j] + share * (older_dq[j] - dq[j]) + dq_noise * noise[n + j]
         if quantum > 0:
             seen[j] = quantum * np.rint(seen[j] / quantum)
     return seen, speed

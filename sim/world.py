@@ -105,6 +105,9 @@ class World:
         self.fingers = [by_name[name] for name in wanted[self.n :]]
         self._moving = self.joints + self.fingers
         for finger in self.fingers[1:]:  # the fingers of a parallel gripper share one motor
+            pybullet.setJointMotorControl2(
+                self.arm, finger, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
+            )
             gear = pybullet.createConstraint(
                 self.arm,
                 self.fingers[0],
@@ -216,10 +219,10 @@ class World:
         return float(ee_yaw(self.ee_R, self.robot)[0])
 
     def drive(self, targets: list[float], gains: list[float], forces: list[float]) -> None:
-        """Set position targets of the arm's joints [rad] and fingers [m]: gain per tick, torque limit [N·m or N]."""
+        """Set position targets of the arm's joints [rad]: gain per tick, torque limit [N·m]; fingers are left alone."""
         pybullet.setJointMotorControlArray(
             self.arm,
-            self._moving,
+            self.joints,
             pybullet.POSITION_CONTROL,
             targetPositions=targets,
             positionGains=gains,
@@ -245,15 +248,18 @@ class World:
         )
 
     def drive_fingers(self, target: float, gain: float, force: float) -> None:
-        """Set the position target of all fingers [m]: gain per tick, force limit [N]."""
-        count = len(self.fingers)
-        pybullet.setJointMotorControlArray(
+        """Set the position target of the fingers [m]: gain per tick, force limit of each [N].
+
+        The first finger has the motor, with the force of all; the gear hands it on. A motor less is a row less
+        for the solver.
+        """
+        pybullet.setJointMotorControl2(
             self.arm,
-            self.fingers,
+            self.fingers[0],
             pybullet.POSITION_CONTROL,
-            targetPositions=[target] * count,
-            positionGains=[gain] * count,
-            forces=[force] * count,
+            targetPosition=target,
+            positionGain=gain,
+            force=force * len(self.fingers),
             physicsClientId=self.client,
         )
 

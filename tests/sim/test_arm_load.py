@@ -71,6 +71,34 @@ def test_it_agrees_with_pybullet_where_pybullet_is_right(name):
     world.close()
 
 
+@pytest.mark.parametrize("name", ROBOTS)
+def test_what_a_controller_overlooks_is_the_difference_of_what_holds_either_arm(name):
+    robot = load_robot(name)
+    n, rng = len(robot.joint_names), np.random.default_rng(1)
+    inertia = np.tile(np.eye(3), (n, 1, 1)) * 0.01
+    believed = ArmLoad.of(robot.chain, rng.uniform(1, 4, n), rng.normal(0, 0.1, (n, 3)), inertia)
+    true = believed.scaled(rng.uniform(0.8, 1.2, n), rng.uniform(0.8, 1.2, n), 1.3)
+    leaning, force = np.array([0.3, -0.2, -9.8]), np.array([1.0, -2.0, 3.0])
+    for _ in range(5):
+        q = rng.uniform(-1.5, 1.5, n)
+        torques = believed.unforeseen(true, robot.chain.table[-1], q, DOWN, leaning, force)
+        weights = believed.gravity(q, DOWN) - true.gravity(q, leaning)
+        assert torques == pytest.approx(weights + robot.chain.jacobian(q)[:3].T @ force, abs=1e-9)
+
+
+def test_sliding_joints_bear_weights_along_their_axis():
+    urdf = (
+        '<robot name="r"><link name="a"/><link name="b"/><joint name="j" type="prismatic"><parent link="a"/>'
+        '<child link="b"/><axis xyz="0 0 1"/></joint></robot>'
+    )
+    chain = KinematicChain.from_urdf(urdf, "b")
+    load = ArmLoad.of(chain, np.array([2.0]), np.zeros((1, 3)), np.zeros((1, 3, 3)))
+    nothing = load.scaled(np.array([0.0]), np.ones(1), 0.0)
+    force = np.array([0.0, 0.0, 1.0])
+    torques = nothing.unforeseen(load, chain.table[-1], np.array([0.3]), DOWN, DOWN, force)
+    assert torques == pytest.approx([-2.0 * 9.81 + 1.0])
+
+
 @pytest.mark.parametrize("actuator", ["torque", "position"])
 def test_an_earlier_episodes_masses_do_not_weigh_on_this_one(actuator):
     """The trap of PyBullet's inverse dynamics: an arm first asked when it was heavy stays heavy."""

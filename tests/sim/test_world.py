@@ -26,7 +26,8 @@ def build(world, body=CUBE, position=(0.5, 0.0, 0.02), **parameters):
     world.apply(parameters, [body])
     world.place(body.name, position)
     world.reset_arm(HOME)
-    world.drive([*HOME, 0.04, 0.04], [0.1] * 9, [87.0] * 9)
+    world.drive([*HOME], [0.1] * 7, [87.0] * 7)
+    world.drive_fingers(0.04, 0.1, 87.0)
     world.read()
 
 
@@ -94,7 +95,8 @@ def test_an_arm_that_hangs_by_one_joint_swings_with_its_period(world):
     start = q.copy()
     start[5] += 0.05
     world.reset_arm(start, 0.0)
-    world.drive([*start, 0.0, 0.0], [0.3] * 9, [500.0] * 5 + [0.0] + [500.0] * 3)
+    world.drive([*start], [0.3] * 7, [500.0] * 5 + [0.0, 500.0])
+    world.drive_fingers(0.0, 0.3, 500.0)
     trace = []
     for _ in range(round(3 * period * world.physics_hz)):
         world.step()
