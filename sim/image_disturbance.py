@@ -13,9 +13,11 @@ from functools import cached_property, lru_cache
 import cv2
 import numpy as np
 
-from sim.picture_faults import Shifts, develop, soften
+from sim.picture_faults import NOISE, Shifts, develop, soften, tone_table
 
 _DISPLAY = 2.2  # exponent from grey levels to light
+SHARP = 0.25
+"""Standard deviation [px] up to which a blur is none: a neighbour's weight is 3e-4, less than a tenth of a level."""
 _LIGHT = (np.arange(256) / 255) ** _DISPLAY
 
 
@@ -72,16 +74,16 @@ class ImageDisturbance:
             grey = soften(rows, _vignette(height, width, self.vignetting), *self._shifts)
         elif not self._exposes:
             return image
-        levels, spread, noisy = self._tables
+        table, noisy = self._tones
         result = np.empty(image.shape, np.uint8)
         seed = np.uint32(rng.random() * 2.0**32) if noisy else np.uint32(0)
-        develop(grey, levels, spread, noisy, seed, result.reshape(height, 3 * width))
+        develop(grey, table, noisy, NOISE, seed, result.reshape(height, 3 * width))
         return result
 
     # Strengths are an episode's, pictures come at every step: what can be prepared is prepared once.
     @cached_property
     def _softens(self) -> bool:
-        return self.vignetting > 0 or self.blur > 0 or self.motion_blur > 0
+        return self.vignetting > 0 or self.blur > SHARP or self.motion_blur > 0
 
     @cached_property
     def _exposes(self) -> bool:
@@ -89,23 +91,23 @@ class ImageDisturbance:
         return any(strengths)
 
     @cached_property
-    def _tables(self) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Developed level plus a half, standard deviation of its noise, (768,) float32 grey levels; any noise."""
+    def _tones(self) -> tuple[np.ndarray, bool]:
+        """Table of the tone curve and its noise, three entries for each grey level; whether there is any noise."""
         warm = self.white_balance / 2
         stops = np.array([self.exposure + warm, self.exposure + self.tint, self.exposure - warm])
         light = _LIGHT[:, None] * np.exp2(stops)
         curve = 2.0**self.gamma / _DISPLAY
-        levels = (255 * np.minimum(light, 1.0) ** curve + 0.5).astype(np.float32)
+        levels = 255 * np.minimum(light, 1.0) ** curve + 0.5
         sigma = np.sqrt(self.shot_noise**2 * light + self.read_noise**2)
         # half the difference between one sigma more and one sigma less of light
         spread = 255 * ((light + sigma) ** curve - np.maximum(light - sigma, 0.0) ** curve) / 2
         noisy = self.shot_noise > 0 or self.read_noise > 0
-        return levels.ravel(), spread.astype(np.float32).ravel(), noisy
+        return tone_table(levels.ravel(), spread.ravel()), noisy
 
     @cached_property
     def _shifts(self) -> tuple[Shifts, Shifts, Shifts]:
         """The blur along rows and columns, and the smear."""
-        reach = max(1, round(3 * self.blur)) if self.blur > 0 else 0
+        reach = max(1, round(3 * self.blur)) if self.blur > SHARP else 0
         bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(self.blur, 0.1)) ** 2)[None]
         bell /= bell.sum()
         kernel = _smear(self.motion_blur, self.motion_angle) if self.motion_blur > 0 else np.ones((1, 1))
@@ -143,13 +145,13 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
 
 @lru_cache(maxsize=256)
 def _vignette(height: int, width: int, strength: float) -> np.ndarray:
-    """Factors (H, W) of grey levels: light falls with the radius squared, by `strength` in the corners."""
+    """Factors (H, 3 W) of grey levels: light falls with the radius squared, by `strength` in the corners."""
     if strength == 0:
         return np.empty((0, 0), np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32) ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
     light = 1 - np.float32(strength / 2) * (y[:, None] + x[None])
-    return light ** np.float32(1 / _DISPLAY)
+    return np.repeat(light ** np.float32(1 / _DISPLAY), 3, axis=1)
 
 
 def _smear(length: float, angle: float) -> np.ndarray:
