@@ -5,12 +5,11 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
-from sim.kinematics import njit
+from sim.kinematics import ee_target
 from sim.robot import RobotModel
 from sim.specs import ActionSpec, SpecError
 
@@ -20,28 +19,6 @@ MAX_LEAD = 0.2
 
 MAX_YAW = 1.6
 """How far the end effector may be turned from home about the base's z [rad]."""
-
-
-@njit(cache=True)
-def _kept(target, q, low, high):
-    """Keep a target (n,) within `MAX_LEAD` of the measured positions `q`, then within the joint limits."""
-    kept = np.empty(target.shape[0])
-    for j in range(target.shape[0]):
-        kept[j] = min(max(target[j], q[j] - MAX_LEAD), q[j] + MAX_LEAD)
-        kept[j] = min(max(kept[j], low[j]), high[j])
-    return kept
-
-
-@njit(cache=True)
-def _turned(R, yaw):
-    """Turn a rotation (3, 3) by `yaw` [rad] about the base's z."""
-    c, s = math.cos(yaw), math.sin(yaw)
-    turned = np.empty((3, 3))
-    for i in range(3):
-        turned[0, i] = c * R[0, i] - s * R[1, i]
-        turned[1, i] = s * R[0, i] + c * R[1, i]
-        turned[2, i] = R[2, i]
-    return turned
 
 
 class ActionResolver:
@@ -80,7 +57,6 @@ class ActionResolver:
             "joint_position": lambda si: np.array(robot.home) + si[:n],
             "joint_velocity": lambda si: self._target + si[:n] * spec.dt,
             "joint_delta": lambda si: self._target + si[:n],
-            "ee_delta": self._move_ee,
         }
         self._target = np.array(robot.home)
         self._yaw = 0.0
@@ -95,16 +71,19 @@ class ActionResolver:
     def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
         si = self._spec.to_si(action)
-        target = self._moves[self._spec.kind](si)
-        self._target = _kept(target, q, self._low, self._high)
+        q = np.ascontiguousarray(q, np.float64)
+        if self._spec.kind == "ee_delta":
+            if self._turns:
+                self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
+            robot = self._robot
+            self._target = ee_target(
+                robot.chain.table, self._target, q, si[:3], robot.R_home, self._yaw, self._low, self._high, MAX_LEAD
+            )
+        else:
+            target = self._moves[self._spec.kind](si)
+            kept = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)
+            self._target = np.minimum(np.maximum(kept, self._low), self._high)
         if self._gripper is not None:
             share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open
             self.opening = self._gripper.closed + share * (self._gripper.opened - self._gripper.closed)
         return self._target.copy()
-
-    def _move_ee(self, si: np.ndarray) -> np.ndarray:
-        R_goal = self._robot.R_home
-        if self._turns:
-            self._yaw = min(max(self._yaw + si[3], -MAX_YAW), MAX_YAW)
-            R_goal = _turned(R_goal, self._yaw)
-        return self._robot.chain.step_towards(self._target, si[:3], R_goal)

@@ -124,7 +124,10 @@ class ArmEnv(gym.Env):
             area = self.task.workspace[:2]
             self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging, area)
             rate = self.action_spec.rate_hz
-            self._camera_sensors = {name: CameraSensor(name, self._imaging, rate) for name in dict.fromkeys(cameras)}
+            measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
+            self._camera_sensors = {
+                name: CameraSensor(name, self._imaging, rate, name in measured) for name in dict.fromkeys(cameras)
+            }
         self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
         self._recorder = Recorder(self.world, bodies=bool(cameras))
         self.action_space = self.action_spec.space()

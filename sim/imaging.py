@@ -221,20 +221,21 @@ class Imaging:
             _put(self._T, row, self._offsets[body.name], position, quat)
             row += len(body.shapes)
 
-    def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator) -> Frame:
+    def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
         """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
 
         Args:
             states: what the camera sees; several of them are seen one below the other (rolling shutter).
             name: of the camera.
             rng: source of the noise.
+            measured: whether depth and segmentation are wanted, too.
         """
+        camera = self.cameras[name]
+        frame = Frame.empty(camera.height, camera.width, measured)
         if len(states) == 1:
-            frame = self.frame(states[0], name)
+            self.frame(states[0], name, out=frame)
         else:
-            camera = self.cameras[name]
             edges = np.linspace(0, camera.height, len(states) + 1).round().astype(int).tolist()
-            frame = Frame.empty(camera.height, camera.width)
             for state, rows in zip(states, itertools.pairwise(edges)):
                 self.frame(state, name, rows, frame)
         rgb = frame.rgb

@@ -15,13 +15,18 @@ import numpy as np
 
 try:
     from numba import njit
+
+    COMPILED = True
 except ImportError:  # the robot side lives without numba
+    COMPILED = False
 
     def njit(**_options):  # type: ignore[no-redef]
         """Leave the function as it is: plain Python gives the same numbers, more slowly."""
         return lambda function: function
 
 
+DAMPING = 0.03
+"""λ of the damped least squares [m and rad]."""
 ORIENTATION_SHARE = 0.03
 """What a radian of orientation counts against a metre of position for an arm with fewer than six joints."""
 
@@ -162,10 +167,66 @@ def _step_towards(table, q, dp, R_goal, damping):
     if q.shape[0] < 6:  # too few joints for a pose: the position counts, the orientation as far as it is free
         J[3:] *= ORIENTATION_SHARE
         twist[3:] *= ORIENTATION_SHARE
+    if COMPILED:
+        return q + _damped(J, twist, damping * damping)
     A = J @ J.T
     for i in range(6):
         A[i, i] += damping * damping
     return q + J.T @ np.linalg.solve(A, twist)
+
+
+@njit(cache=True)
+def _damped(J, twist, ridge):
+    """Jᵀ (J Jᵀ + ridge I)⁻¹ twist by Cholesky's factorisation, written out.
+
+    BLAS and LAPACK take as long in a benchmark's loop, but four times as long between two steps of physics, which
+    drive their code out of the cache.
+    """
+    n = J.shape[1]
+    L, y = np.empty((6, 6)), np.empty(6)
+    for i in range(6):
+        for j in range(i + 1):
+            total = ridge if i == j else 0.0
+            for k in range(n):
+                total += J[i, k] * J[j, k]
+            for k in range(j):
+                total -= L[i, k] * L[j, k]
+            L[i, j] = math.sqrt(total) if i == j else total / L[j, j]
+        total = twist[i]
+        for k in range(i):
+            total -= L[i, k] * y[k]
+        y[i] = total / L[i, i]
+    for i in range(5, -1, -1):
+        for k in range(i + 1, 6):
+            y[i] -= L[k, i] * y[k]
+        y[i] /= L[i, i]
+    step = np.zeros(n)
+    for i in range(6):
+        for k in range(n):
+            step[k] += J[i, k] * y[i]
+    return step
+
+
+@njit(cache=True)
+def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
+    """Move joint targets (n,) so that the end effector moves by `dp` (3,) [m], turned from `R_home` by `yaw` [rad].
+
+    The new targets are kept within `lead` [rad] of the measured positions `q`, then within the joint limits. One
+    function, because every call of a compiled one costs some microseconds between two steps of physics.
+    """
+    R = R_home
+    if yaw != 0.0:  # about the base's z
+        c, s = math.cos(yaw), math.sin(yaw)
+        R = np.empty((3, 3))
+        for i in range(3):
+            R[0, i] = c * R_home[0, i] - s * R_home[1, i]
+            R[1, i] = s * R_home[0, i] + c * R_home[1, i]
+            R[2, i] = R_home[2, i]
+    moved = _step_towards(table, target, dp, R, DAMPING)
+    for j in range(moved.shape[0]):
+        moved[j] = min(max(moved[j], q[j] - lead), q[j] + lead)
+        moved[j] = min(max(moved[j], low[j]), high[j])
+    return moved
 
 
 @dataclass(frozen=True)
@@ -264,7 +325,7 @@ class KinematicChain:
         """Compute the geometric Jacobian (6, n) in the base frame: linear velocity first, then angular."""
         return _rotation_and_jacobian(self.table, self._checked(q))[1]
 
-    def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = 0.03) -> np.ndarray:
+    def step_towards(self, q: np.ndarray, dp: np.ndarray, R_goal: np.ndarray, damping: float = DAMPING) -> np.ndarray:
         """Take one damped-least-squares step from `q` [rad] that moves the end effector by `dp` [m].
 
         The orientation is pulled to `R_goal` (3, 3) at the same time, by the small-angle error

@@ -135,13 +135,10 @@ class Frame(NamedTuple):
     """(H, W) int16 body numbers, -1 where there is nothing."""
 
     @classmethod
-    def empty(cls, height: int, width: int) -> Frame:
-        """Allocate a frame of this size."""
-        return cls(
-            np.empty((height, width, 3), np.uint8),
-            np.empty((height, width), np.float32),
-            np.empty((height, width), np.int16),
-        )
+    def empty(cls, height: int, width: int, measured: bool = True) -> Frame:
+        """Allocate a frame of this size; one that is not `measured` has no depth and segmentation: both are (0, 0)."""
+        size = (height, width) if measured else (0, 0)
+        return cls(np.empty((height, width, 3), np.uint8), np.empty(size, np.float32), np.empty(size, np.int16))
 
 
 @dataclass(frozen=True, eq=False)

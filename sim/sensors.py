@@ -165,9 +165,11 @@ def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, qua
 class CameraSensor:
     """Takes one camera's pictures as its driver delivers them."""
 
-    def __init__(self, name: str, imaging: Imaging, rate_hz: float):
-        """Prepare for camera `name`, read `rate_hz` times a second."""
+    def __init__(self, name: str, imaging: Imaging, rate_hz: float, measured: bool = True):
+        """Prepare for camera `name`, read `rate_hz` times a second; `measured` says whether depth and segmentation are
+        wanted, too."""
         self._name = name
+        self._measured = measured
         self._imaging = imaging
         self._rate_hz = rate_hz
 
@@ -192,9 +194,10 @@ class CameraSensor:
         states = [past.at(age)]
         if self._roll > 0:  # the picture's rows are read from top to bottom
             states = [past.at(age + self._roll * (1 - k / STRIPS)) for k in range(STRIPS)]
-        frame = self._imaging.picture(states, self._name, rng)
+        frame = self._imaging.picture(states, self._name, rng, self._measured)
         self.segmentation = frame.segmentation
-        self._last = CameraFrame(now - age / self._rate_hz, frame.rgb, frame.depth)
+        depth = frame.depth if self._measured else None
+        self._last = CameraFrame(now - age / self._rate_hz, frame.rgb, depth)
         return self._last
 
 

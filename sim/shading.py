@@ -163,8 +163,8 @@ def shade(
         ids: (samples H, samples W) int32.
         still: what is copied where nothing is before it and no shadow falls on it, or `NOTHING_STILL`.
         rgb: (H, W, 3) uint8, out.
-        depth: (H, W) float32, out [m] along the optical axis, 0 where there is nothing.
-        seg: (H, W) int16, out: body, -1 where there is nothing.
+        depth: (H, W) float32, out [m] along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
+        seg: (H, W) int16, out: body, -1 where there is nothing; (0, 0) if not asked for.
     """
     # One long function over plain arrays and scalar indices: views and tuples of arrays handed to
     # inner functions are reference-counted per pixel, which made it twenty times slower.
@@ -175,7 +175,7 @@ def shade(
     tint, textures, texture_scales = appearance.colours, appearance.textures, appearance.texture_scales
     shine, light_colours, ambient = appearance.specular, appearance.light_colours, appearance.ambient
     background, background_texture = appearance.background, appearance.background_texture
-    height, width = seg.shape
+    height, width, _ = rgb.shape
     fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
     ifx, ify = 1.0 / fx, 1.0 / fy
     side = pool.shape[1]
@@ -315,7 +315,8 @@ def shade(
             rgb[row, column, 0] = int(red * gain + 0.5)
             rgb[row, column, 1] = int(green * gain + 0.5)
             rgb[row, column, 2] = int(blue * gain + 0.5)
-    _resolve(body, samples, inverse_depth, ids, still, depth, seg)
+    if seg.shape[0] > 0:
+        _resolve(body, samples, inverse_depth, ids, still, depth, seg)
 
 
 @njit(cache=True, nogil=True)
