@@ -205,8 +205,8 @@ class VelocityActuator(Actuator):
 class TorqueActuator(Actuator):
     """Computed torque: τ = M (ω² (q* - q) - 2 ω q̇) + h, critically damped at ω = `position_gain` [1/s].
 
-    M and h, which compensates gravity and velocity terms, are those of the nominal arm; the joints' damping
-    and friction are not compensated (Siciliano et al., Robotics, section 8.5.2).
+    M and h, which compensates gravity and velocity terms, and the viscous friction that is compensated are those of
+    the nominal arm; what `joint_damping` and `joint_friction` add is not (Siciliano et al., Robotics, section 8.5.2).
     """
 
     def _begin(self, world: World) -> None:
@@ -215,18 +215,26 @@ class TorqueActuator(Actuator):
         self._coulomb = self._p["joint_friction"] * self._limits
         dynamics = world.dynamics
         self._shifted = not np.array_equal(dynamics.load.bodies[:, 1:4], dynamics.nominal_load.bodies[:, 1:4])
+        self._damping, self._known_damping = dynamics.take_damping(), world.joint_damping()
+        self._bullet = dynamics.load.centred_as(dynamics.nominal_load).carrying(self._p["payload_mass"])
 
     def _drive(self, target: list[float], opening: float) -> None:
         world, w = self._world, self._p["position_gain"]
         world.read()
+        q, dq = world.q, world.dq
         load = world.dynamics.nominal_load
-        M, h = load.terms(world.q, world.dq, LEVEL)
-        tau = M @ (w * w * (np.array(target) - world.q) - 2 * w * world.dq) + h
+        M, h = load.terms(q, dq, LEVEL)
+        tau = M @ (w * w * (np.array(target) - q) - 2 * w * dq) + h + self._known_damping * dq
         tau = np.minimum(np.maximum(tau, -self._top), self._top)
-        tau -= self._coulomb * np.tanh(world.dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s
+        tau -= self._coulomb * np.tanh(dq / 0.02)  # smooth sign: no chatter below 0.02 rad/s
         if self._shifted:  # PyBullet cannot move a link's centre of mass
             true = world.dynamics.load
-            tau += true.centred_as(load).gravity(world.q, world.gravity) - true.gravity(world.q, world.gravity)
+            tau += true.centred_as(load).gravity(q, world.gravity) - true.gravity(q, world.gravity)
+        if self._damping.any():  # by the speed at the end of the tick: stable however light the link
+            b, dt = self._damping, 1.0 / world.physics_hz
+            M, h = self._bullet.terms(q, dq, world.gravity)
+            ddq = np.linalg.solve(M + dt * np.diag(b), tau - h - b * dq)
+            tau -= b * (dq + dt * ddq)
         world.drive_torque(tau.tolist())
         if world.fingers:
             world.drive_fingers(opening, self._finger_gain, self._finger_force)

@@ -46,6 +46,12 @@ class ArmLoad:
         bodies[:, 1:4] = other.bodies[:, 1:4]
         return ArmLoad(self.table, bodies)
 
+    def carrying(self, payload: float) -> ArmLoad:
+        """Return the arm with `payload` [kg] at the last link's centre of mass."""
+        bodies = self.bodies.copy()
+        bodies[-1, 0] += payload
+        return ArmLoad(self.table, bodies)
+
     @property
     def mass(self) -> np.ndarray:
         """(n,) [kg]."""

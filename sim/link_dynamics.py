@@ -68,6 +68,18 @@ class LinkDynamics:
         self.load = nominal if same else nominal.scaled(mass_scale * np.array(masses), np.array(coms), inertia_scale)
         self._set = wanted
 
+    def take_damping(self) -> np.ndarray:
+        """Free PyBullet's joints of their damping until the next `apply`; return it (n,) [N·m·s/rad].
+
+        PyBullet damps by -b q̇ of the tick before. Where b dt exceeds twice a link's inertia (an xArm's wrist: 27
+        times), that throws a joint about without bounds unless a motor holds it.
+        """
+        _, *extra, _ = self._set[0] if self._set is not None else NEUTRAL
+        for joint in self._joints:
+            pybullet.changeDynamics(self._arm, joint, jointDamping=0.0, physicsClientId=self._client)
+        self._set = None
+        return np.array([self._damping[joint + 1] for joint in self._joints]) + extra[-1]
+
     def _read_load(self, link_names: Mapping[int, str], dynamics: Sequence[tuple]) -> ArmLoad:
         """Read PyBullet's masses, what hangs on the last joint (the fingers) fixed to it where it is at 0."""
         robot, n = self._robot, len(self._joints)

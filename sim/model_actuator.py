@@ -14,7 +14,6 @@ import numpy as np
 
 from sim.actuators import Actuator
 from sim.arm_dynamics import ArmDynamics
-from sim.arm_load import ArmLoad
 from sim.model_parameters import model_params
 from sim.robot import RobotModel
 from sim.servo_model import ServoArm, SteppedArm
@@ -46,10 +45,8 @@ class ModelActuator(Actuator):
         self._stepped = SteppedArm(ServoArm.from_parameters(self._dynamics, self._p), self._motor)
         self._damping = world.joint_damping() + self._p["joint_damping"]  # PyBullet's, which the model's replaces
         # PyBullet cannot move a link's centre of mass: it is where it nominally is
-        load = world.dynamics.load.centred_as(world.dynamics.nominal_load)
-        bodies = load.bodies.copy()
-        bodies[-1, 0] += self._p["payload_mass"]
-        self._bullet = ArmLoad(load.table, bodies)
+        dynamics = world.dynamics
+        self._bullet = dynamics.load.centred_as(dynamics.nominal_load).carrying(self._p["payload_mass"])
         self._last = self._motor.copy()
 
     def _drive(self, target: list[float], opening: float) -> None:
