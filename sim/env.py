@@ -268,6 +268,8 @@ class ArmEnv(gym.Env):
     def close(self) -> None:
         """Close the physics client."""
         self.world.close()
+        if self._imaging is not None:
+            self._imaging.close()
 
     def _begin_sensing(self) -> None:
         oldest = self._joint_sensor.begin(self.parameters)

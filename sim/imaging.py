@@ -17,12 +17,13 @@ import numpy as np
 
 from sim import meshes
 from sim.bodies import RigidBody, Shape
+from sim.bullet_render import RENDERERS, BulletRenderer, Renderer
 from sim.camera import CameraModel, as_matrix
 from sim.clutter import CLOTH, NAMES, SLOTS, Area, is_tidy, lay_out
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.kinematics import njit
 from sim.looks import LooksRanges, sample_looks, texture_pool
-from sim.render import Body, Frame, Scene, StillPicture
+from sim.render import Body, Frame, RenderError, Scene, StillPicture
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 from sim.world import TABLE_CENTRE, TABLE_SIZE
@@ -75,6 +76,8 @@ class ImagingConfig:
 
     supersample: int = 2
     """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
+    renderer: Renderer = "numba"
+    """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
     shadows: bool = True
     """Whether the first light casts shadows where the looks say so."""
     triangles: int = 1_000
@@ -110,6 +113,8 @@ class Imaging:
             RenderError: if the configuration makes no sense.
         """
         self.config = config or ImagingConfig()
+        if self.config.renderer not in RENDERERS:
+            raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
         self._looks_ranges = replace(self.config.looks, vivid=vivid)
         self._robot = robot
         self._area = area
@@ -121,6 +126,13 @@ class Imaging:
         self._arm_moves = robot.tree.moves[self._links]
         self._ee = robot.tree.links.index(robot.ee_link)
         self._scenes: dict[tuple, Scene] = {}
+        self._bullet: dict[int, BulletRenderer] = {}
+
+    def close(self) -> None:
+        """Close what PyBullet draws with."""
+        for renderer in self._bullet.values():
+            renderer.close()
+        self._bullet.clear()
 
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
         """Fix looks, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
@@ -177,6 +189,20 @@ class Imaging:
         poses = self._robot.link_poses(state.q, state.opening)
         self._pose_bodies(state, poses)
         shadow = self._looks.shadow and self.config.shadows
+        if self.config.renderer != "numba":
+            key = id(self._scene)
+            if key not in self._bullet:
+                self._bullet[key] = BulletRenderer(self._scene, self.config.renderer)
+            return self._bullet[key].render(
+                self._T,
+                camera,
+                self._looks,
+                shadow=shadow,
+                scales=self._scales,
+                T_base_ee=poses[self._ee],
+                out=out,
+                rows=rows,
+            )
         still = self._still.get(name)
         if still is None and camera.T_base_camera is not None:
             self._drawn[name] += 1
