@@ -76,8 +76,6 @@ class ImagingConfig:
 
     supersample: int = 2
     """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
-    renderer: Renderer = "numba"
-    """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
     shadows: bool = True
     """Whether the first light casts shadows where the looks say so."""
     triangles: int = 1_000
@@ -86,6 +84,8 @@ class ImagingConfig:
     """The looks at `looks_strength` 1; an arm is plain, and strays a third of the way from its maker's colours."""
     photographs: Path | None = None
     """Folder of pictures that are used as textures beside the procedural ones."""
+    renderer: Renderer = "numba"
+    """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
 
 
 class Imaging:
