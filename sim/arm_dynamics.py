@@ -219,17 +219,17 @@ def unforeseen_torques(table, believed, true, tool, level, gravity, force, q):
         p[k] += R[k, 0] * tool[9] + R[k, 1] * tool[10] + R[k, 2] * tool[11]
     torques = np.empty(n)
     m = m_believed = 0.0
-    c, c_believed = np.zeros(3), np.zeros(3)
+    hung, hung_believed = np.zeros(3), np.zeros(3)
     lever, moment, push = np.empty((3, 3)), np.empty(3), np.empty((3, 3))
     push[0], push[1], push[2] = gravity, level, force
     for i in range(n - 1, -1, -1):
         m += true[i, 0]
         m_believed += believed[i, 0]
         for k in range(3):
-            c[k] += centre[i, 0, k]
-            c_believed[k] += centre[i, 1, k]
-            lever[0, k] = c[k] - m * o[i, k]
-            lever[1, k] = -(c_believed[k] - m_believed * o[i, k])
+            hung[k] += centre[i, 0, k]
+            hung_believed[k] += centre[i, 1, k]
+            lever[0, k] = hung[k] - m * o[i, k]
+            lever[1, k] = -(hung_believed[k] - m_believed * o[i, k])
             lever[2, k] = p[k] - o[i, k]
         if table[i, 15] != 0.0:
             for k in range(3):

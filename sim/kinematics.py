@@ -27,8 +27,8 @@ except ImportError:  # the robot side lives without numba
 
 DAMPING = 0.03
 """λ of the damped least squares [m and rad]."""
-ORIENTATION_SHARE = 0.03
-"""What a radian of orientation counts against a metre of position for an arm with fewer than six joints."""
+TURN_DAMPING = 0.3
+"""λ [rad] of the orientation of an arm with fewer than six joints, which comes after its position."""
 
 
 class KinematicsError(ValueError):
@@ -155,24 +155,71 @@ def _rotation_and_jacobian(table, q):
 
 
 @njit(cache=True)
-def _step_towards(table, q, dp, R_goal, damping):
-    """q + Jᵀ (J Jᵀ + λ² I)⁻¹ twist (Wampler 1986)."""
-    R, J = _rotation_and_jacobian(table, q)
+def _twist_towards(R, R_goal, dp):
+    """Twist (6,) of a step by `dp` (3,) that turns R (3, 3) to `R_goal`: ½ Σ aᵢ × bᵢ over the columns."""
     twist = np.zeros(6)
     twist[:3] = dp
-    for i in range(3):  # ½ Σ aᵢ × bᵢ over the columns
+    for i in range(3):
         twist[3] += 0.5 * (R[1, i] * R_goal[2, i] - R[2, i] * R_goal[1, i])
         twist[4] += 0.5 * (R[2, i] * R_goal[0, i] - R[0, i] * R_goal[2, i])
         twist[5] += 0.5 * (R[0, i] * R_goal[1, i] - R[1, i] * R_goal[0, i])
+    return twist
+
+
+@njit(cache=True)
+def _step_towards(table, q, dp, R_goal, damping):
+    """q + Jᵀ (J Jᵀ + λ² I)⁻¹ twist (Wampler 1986)."""
+    R, J = _rotation_and_jacobian(table, q)
+    twist = _twist_towards(R, R_goal, dp)
     if q.shape[0] < 6:  # too few joints for a pose: the position counts, the orientation as far as it is free
-        J[3:] *= ORIENTATION_SHARE
-        twist[3:] *= ORIENTATION_SHARE
+        return q + _position_first(J, twist, damping)
     if COMPILED:
         return q + _damped(J, twist, damping * damping)
     A = J @ J.T
     for i in range(6):
         A[i, i] += damping * damping
     return q + J.T @ np.linalg.solve(A, twist)
+
+
+@njit(cache=True)
+def _step_within(table, q, dp, R_goal, damping, low, high):
+    """The same for an arm with fewer than six joints; those that come to a limit stay there, and the others do more."""
+    R, J = _rotation_and_jacobian(table, q)
+    twist = _twist_towards(R, R_goal, dp)
+    moved = q.copy()
+    stopped = np.zeros(q.shape[0], np.bool_)
+    for _ in range(q.shape[0]):
+        step = _position_first(J, twist, damping)
+        more = False
+        for j in range(q.shape[0]):
+            if stopped[j]:
+                continue
+            moved[j] = q[j] + step[j]
+            end = min(max(moved[j], low[j]), high[j])
+            if end != moved[j]:
+                moved[j], stopped[j], more = end, True, True
+                twist -= J[:, j] * (end - q[j])
+                J[:, j] = 0.0
+        if not more:
+            break
+    return moved
+
+
+@njit(cache=True)
+def _position_first(J, twist, damping):
+    """Step (n,) that moves as `twist` (6,) says, and turns as far as that leaves the position alone.
+
+    Two tasks by priority (Siciliano and Slotine 1991): the orientation is gone for in the null space of the
+    position. A weighted sum of both instead drifts off a point whose orientation the arm cannot hold.
+    """
+    n = J.shape[1]
+    Jp, Jo = np.ascontiguousarray(J[:3]), np.ascontiguousarray(J[3:])
+    A = Jp @ Jp.T
+    step = Jp.T @ np.linalg.solve(A + damping * damping * np.eye(3), twist[:3])
+    free = np.eye(n) - Jp.T @ np.linalg.solve(A + 1e-9 * np.eye(3), Jp)
+    left = Jo @ free
+    turn = left.T @ np.linalg.solve(left @ left.T + TURN_DAMPING**2 * np.eye(3), twist[3:] - Jo @ step)
+    return step + free @ turn
 
 
 @njit(cache=True)
@@ -222,7 +269,10 @@ def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
             R[0, i] = c * R_home[0, i] - s * R_home[1, i]
             R[1, i] = s * R_home[0, i] + c * R_home[1, i]
             R[2, i] = R_home[2, i]
-    moved = _step_towards(table, target, dp, R, DAMPING)
+    if target.shape[0] < 6:
+        moved = _step_within(table, target, dp, R, DAMPING, low, high)
+    else:
+        moved = _step_towards(table, target, dp, R, DAMPING)
     for j in range(moved.shape[0]):
         moved[j] = min(max(moved[j], q[j] - lead), q[j] + lead)
         moved[j] = min(max(moved[j], low[j]), high[j])
