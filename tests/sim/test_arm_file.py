@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from sim.action import ActionResolver
 from sim.arm_file import load_arm
 from sim.env import ArmEnv
 from sim.kinematics import matrix_rpy, rotation_about, rpy_matrix
 from sim.robot import RobotModel, load_robot
-from sim.specs import SpecError
+from sim.specs import ActionSpec, SpecError
 
 BODY = '<inertial><mass value="0.4"/><inertia ixx="1e-3" iyy="1e-3" izz="1e-3" ixy="0" ixz="0" iyz="0"/></inertial>'
 BOX = '<{0}><origin xyz="0 0 0.03"/><geometry><box size="0.03 0.03 0.06"/></geometry></{0}>'
@@ -209,3 +210,20 @@ def test_rotations_survive_roll_pitch_yaw():
     for rpy in [*rng.uniform(-1.5, 1.5, (20, 3)), np.array([0.3, np.pi / 2, 0.8])]:
         R = rpy_matrix(rpy)
         assert rpy_matrix(np.array(matrix_rpy(R))) == pytest.approx(R, abs=1e-7)
+
+
+def test_five_joints_hold_a_point_whose_orientation_they_cannot(write):
+    """The flex joint is near its limit at home: what it cannot turn must not pull the tip off the point."""
+    arm = load_arm(write(home={"pan": 0.0, "lift": 0.53, "elbow": 0.5, "flex": 2.3, "roll": 0.0}))
+    resolver = ActionResolver(ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), 20.0), arm)
+    q = np.array(arm.home)
+    resolver.reset(q)
+    goal = arm.chain.pose(q)[1] + np.array([-0.05, 0.06, 0.03])
+    left = []
+    for _ in range(200):
+        way = goal - arm.chain.pose(q)[1]
+        left.append(float(np.linalg.norm(way)))
+        q = resolver.resolve(np.clip(0.2 * way / 0.04, -1, 1), q)
+    assert max(left[60:]) < 1e-3
+    assert np.abs(np.diff(left[100:])).max() < 1e-6
+    assert q.max() <= 2.4
