@@ -3,6 +3,8 @@ import pytest
 
 from sim.catalogue import parameter_space
 from sim.curriculum import AdrConfig, AutomaticCurriculum, FixedCurriculum, LinearCurriculum, load, save
+from sim.curriculum_env import CurriculumEnv
+from sim.env import ArmEnv
 from sim.parameters import CONSTANT, Choice, LogU, Param, ParameterError, ParameterSpace, U
 from sim.robot import load_robot
 from sim.tasks import load_task
@@ -99,3 +101,34 @@ def test_it_draws_what_the_environment_accepts():
 def test_nonsense_is_refused(make, message):
     with pytest.raises(ParameterError, match=message):
         make()
+
+
+def test_an_environment_widens_its_ranges_by_how_its_episodes_end_and_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "curriculum.json"
+
+    def make():
+        env = ArmEnv("reach")
+        curriculum = AutomaticCurriculum(env.parameter_space, AdrConfig(window=1, step=0.5, probe_share=1.0))
+        return CurriculumEnv(env, curriculum, path, save_every=1)
+
+    env = make()
+    _, info = env.reset(seed=0)
+    probe = info["curriculum_probe"]
+    name = probe.rsplit(":", 1)[0]
+    assert all(v == env.env.parameter_space[n].nominal for n, v in info["parameters"].items() if n != name)
+    ended = False
+    while not ended:
+        *_, terminated, truncated, info = env.step(env.unwrapped.expert())
+        ended = terminated or truncated
+    assert info["is_success"]
+    env.reset(seed=9, options={"parameters": {"object_mass": 0.2}})
+    assert env.unwrapped.parameters["object_mass"] == 0.2
+    grown = env.curriculum.state()
+    assert grown["ends"][probe] == 0.5
+    assert sum(grown["ends"].values()) == 0.5
+    env.close()
+    again = make()
+    assert again.curriculum.state() == grown
+    first, second = (again.reset(seed=5)[1]["parameters"] for _ in range(2))
+    assert first == second
+    again.close()
