@@ -154,3 +154,33 @@ def test_a_joint_without_mass_is_refused(pendulum):
     light = replace(pendulum, urdf_xml=PENDULUM.replace('value="1.5"', 'value="0"'))
     with pytest.raises(SpecError, match="'swing' has no mass"):
         ArmDynamics.from_robot(light)
+
+
+def test_a_halved_step_leaves_a_quarter_of_the_error(pendulum):
+    """A damped oscillator against its closed form: of second order, and within 0.3 mrad at the step that fits use."""
+    kp, damping, start = 60.0, 1.5, 0.2
+    arm = replace(servo(pendulum, kp=kp, damping=damping), gravity=np.zeros(3))
+    decay, period = damping / (2 * INERTIA), 0.01
+    w = np.sqrt(kp / INERTIA - decay**2)
+    t = period * np.arange(200)
+    exact = start * np.exp(-decay * t) * (np.cos(w * t) + decay / w * np.sin(w * t))
+
+    def error(step):
+        q = arm.rollout(np.array([start]), np.zeros(1), np.zeros((200, 1)), 200, period, longest_step=step)[:, 0]
+        return np.sqrt(np.mean((q - exact) ** 2))
+
+    assert error(0.005) < 3e-4
+    assert error(0.0025) == pytest.approx(error(0.005) / 4, rel=0.15)
+
+
+def test_the_targets_speed_is_late_as_the_target_is(pendulum):
+    """With all damping on the target's speed a ramp is followed without lag, whatever the delay does within a step."""
+    command = np.concatenate([np.zeros(50), np.cumsum(np.full(150, 0.004))])[:, None]
+    arms = [
+        replace(servo(pendulum, kp=500.0, damping=60.0, lead=1.0, delay=delay), gravity=np.zeros(3))
+        for delay in (0.02, 0.0275, 0.03)
+    ]
+    a, b, c = (
+        arm.rollout(np.zeros(1), np.zeros(1), command, 200, 0.01, longest_step=0.01)[:, 0] for arm in arms
+    )
+    assert b == pytest.approx(0.25 * a + 0.75 * c, abs=1e-9)
