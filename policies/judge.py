@@ -112,6 +112,10 @@ class Labelled(gym.Wrapper):
             self._perception.blur(labelled, self._steady, self._rng)
         return labelled
 
+    def set_pace(self, pace: float) -> None:
+        """Let the expert go by `pace` times its own gain, from the next action on."""
+        self._arm.task.pace = pace
+
     def cpu_seconds(self) -> tuple[int, float]:
         """Return this process's number and its processor seconds so far."""
         return os.getpid(), time.process_time()

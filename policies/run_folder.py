@@ -86,6 +86,10 @@ class RunFolder:
         """Read a document."""
         return json.loads((self.path / name).read_text())
 
+    def has(self, name: str) -> bool:
+        """Whether a document is there."""
+        return (self.path / name).is_file()
+
     def write_json(self, name: str, content: object) -> None:
         """Write a document."""
         _replace(self.path / name, (json.dumps(content, indent=2) + "\n").encode())

@@ -20,6 +20,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from policies.bundle import PolicyBundle
+from policies.expert_pace import paced_task, tuned_pace
 from policies.imitation import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
 from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.provenance import provenance
@@ -35,6 +36,8 @@ Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""
 STAGES = ("rounds", "judge", "bundle")
 NEVER = float("nan")
+PACE = "expert.json"
+"""The expert's pace, and the mean reward of an action at every pace that was tried."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class StateRunConfig(RunConfig):
     """Fresh episodes on which the finished policy is judged."""
     mlflow: str = ""
     """Address of an MLflow server that is told the figures, as http://server:5000; nothing is sent by default."""
+    tune_expert: bool = False
+    """Whether the expert's gain is first chosen in the parameter space, where the task's expert has a choice."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("reach", "franka_panda"))
     """How it is learned; tuned for each task and arm."""
 
@@ -60,6 +65,8 @@ class StateRunConfig(RunConfig):
         if self.workers < 1 or self.judge_episodes < 1:
             raise ValueError(f"workers ({self.workers}) and judge_episodes ({self.judge_episodes}) must be at least 1")
         self.recipe.validate()
+        if self.tune_expert:
+            paced_task(self.task)
         state_recipe(self.task, self.robot, self.observation)
         self.environment().arm().close()
 
@@ -142,6 +149,8 @@ class StateRun:
 
     def _learn(self, arms: ArmVectorEnv) -> Learned:
         config, recipe = self._config, self._config.recipe
+        if config.tune_expert:
+            self._tune_expert(arms)
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
         network = StateNetwork.for_specs(self._env.observation_spec, self._env.action_spec, recipe.hidden)
@@ -211,6 +220,14 @@ class StateRun:
             self._folder.write_metrics(rows, purge_from=round_ + 1 if round_ == done and done else None)
         return Learned(network, parts, rows, best)
 
+    def _tune_expert(self, arms: ArmVectorEnv) -> None:
+        """Let the expert go at the pace that is best in this space; found once a run."""
+        if not self._folder.has(PACE):
+            tell = partial(self._progress, "rounds", 0.0)
+            pace, rewards = tuned_pace(arms, self._config.task, tell=lambda p, r: tell(f"pace {p:g}: {r:.4f}"))
+            self._folder.write_json(PACE, {"pace": pace, "rewards": {str(p): r for p, r in rewards.items()}})
+        arms.call("set_pace", self._folder.read_json(PACE)["pace"])
+
     def finish(self) -> PolicyBundle:
         """Learn, judge what was best, and pack it."""
         config, recipe = self._config, self._config.recipe
@@ -253,6 +270,7 @@ class StateRun:
                 "config": config.to_dict(),
                 "parameter_space": config.space().to_dict(),
                 "metrics": metrics,
+                **({"expert": self._folder.read_json(PACE)} if config.tune_expert else {}),
                 **self._start.provenance,
                 **self._folder.read_json("provenance.json"),
             },

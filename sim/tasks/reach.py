@@ -32,6 +32,7 @@ class Reach(Task):
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
+    paces = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
         # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
@@ -81,4 +82,4 @@ class Reach(Task):
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Go straight to the goal."""
-        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN)
+        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN * self.pace)

@@ -88,6 +88,11 @@ class Task(ABC):
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
 
+    paces: ClassVar[tuple[float, ...]] = ()
+    """Factors on the expert's gain that are worth trying in a parameter space; none where it has one gain only."""
+    pace: float = 1.0
+    """The factor that this instance's expert goes by."""
+
     def fit(self, robot: RobotModel) -> None:
         """Put things where `robot` says that it reaches them.
 

@@ -180,7 +180,5 @@ def test_the_targets_speed_is_late_as_the_target_is(pendulum):
         replace(servo(pendulum, kp=500.0, damping=60.0, lead=1.0, delay=delay), gravity=np.zeros(3))
         for delay in (0.02, 0.0275, 0.03)
     ]
-    a, b, c = (
-        arm.rollout(np.zeros(1), np.zeros(1), command, 200, 0.01, longest_step=0.01)[:, 0] for arm in arms
-    )
+    a, b, c = (arm.rollout(np.zeros(1), np.zeros(1), command, 200, 0.01, longest_step=0.01)[:, 0] for arm in arms)
     assert b == pytest.approx(0.25 * a + 0.75 * c, abs=1e-9)
