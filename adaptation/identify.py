@@ -27,6 +27,8 @@ COARSE, FINE = 0.01, 0.003
 """Steps of the finite differences in the unit cube: to look over the corners of friction and play, and to end."""
 FLOOR = 2e-4
 """Errors below this do not count as better [rad]: an encoder's step."""
+EXTRA, OUTLYING = 4, 1.4
+"""Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
 PULL = 1e-3
 """Of the prior, against a mean square error of one: a thousand independent samples outweigh it."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)
@@ -247,28 +249,34 @@ def _joints_anew(objective: _Objective, x: np.ndarray, config: FitConfig) -> np.
     """Begin each joint's servo anew, and keep it where that joint's own error fell.
 
     Delay and lead are the same for all, so that one joint may sit beside its minimum (behind a torque limit, in too
-    much friction) while the others are at theirs.
+    much friction) while the others are at theirs. Such a joint shows by an error well above the other joints': it
+    gets more rounds than they do.
     """
     rng = np.random.default_rng(config.seed)
     blocks = [(index, joints[0]) for index, joints in _blocks(objective) if len(joints) == 1]
     best = objective.squares(objective.one(x))
-    for _ in range(config.rounds):
+    used = objective.used
+    for round_ in range(EXTRA * config.rounds):
+        again = best > OUTLYING**2 * np.median(best[used]) if round_ >= config.rounds else used
+        mine = [(index, joint) for index, joint in blocks if again[joint]]
+        if not mine:
+            break
         xs = np.tile(x, (4 * config.screen, 1))
-        for index, _joint in blocks:
-            xs[:, index] = rng.uniform(0.02, 0.98, (len(xs), len(index)))
+        for index, _joint in mine:
+            redrawn = rng.random((len(xs), len(index))) < rng.choice([0.35, 1.0], (len(xs), 1))
+            xs[:, index] = np.where(redrawn, rng.uniform(0.02, 0.98, redrawn.shape), xs[:, index])
         squares = np.array([objective.squares(errors) for errors in objective.errors(xs)])
         new = x.copy()
-        for index, joint in blocks:
+        for index, joint in mine:
             new[index] = xs[np.argmin(squares[:, joint]), index]
-        new = _descend(objective, new, config.descent, grouped=True)
+        new = _descend(objective, new, 2 * config.descent, grouped=True)
         squares = objective.squares(objective.one(new))
         merged = x.copy()
-        for index, joint in blocks:
+        for index, joint in mine:
             if squares[joint] < best[joint]:
                 merged[index] = new[index]
         merged = _descend(objective, merged, config.descent, grouped=True)
         squares = objective.squares(objective.one(merged))
-        used = objective.used
         if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):
             x, best = merged, squares
     return x

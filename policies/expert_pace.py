@@ -27,7 +27,7 @@ def paced_task(name: str) -> Task:
     """
     task = load_task(name)
     if not task.paces:
-        able = ", ".join(other for other, kind in TASKS.items() if kind.paces)
+        able = ", ".join(other for other in TASKS if load_task(other).paces)
         raise ValueError(f"the expert of task '{name}' has one pace only; tuning is possible for {able}")
     return task
 
