@@ -152,7 +152,7 @@ def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every
     dt = float(t[1] - t[0])
     dq = np.gradient(q, dt, axis=0)
     rows = slice(None, None, max(1, round(every / dt)))
-    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), direction(dq))[rows]
+    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), direction(dq, dt))[rows]
     Y = regressor(model, motion).reshape(-1, 14 * model.nv)
     norms = np.linalg.norm(Y, axis=0)
     Y = Y[:, norms > 1e-9 * norms.max()]

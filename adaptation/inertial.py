@@ -19,9 +19,9 @@ from scipy.signal import butter, sosfiltfilt
 
 FRICTION = ("viscous", "coulomb", "offset", "rotor")
 """Columns of the friction table: N·m·s/rad, N·m, N·m, kg·m²."""
-SIGN_SPEED = 0.03
-"""Coulomb friction turns over within this speed [rad/s]; of 0.01 to 0.1 the best on a Panda's training data, of which
-the first two thirds were fitted and the last third looked at."""
+PRESLIDING = 0.001
+"""Way over which Coulomb friction turns round [rad]: of 0.0003 to 0.008 the best in four-fold cross-validation within
+the first two thirds of a real Panda's log (joint 7: 0.023 N·m; 0.046 with a tanh of the speed in its place)."""
 PULL = 0.02
 """Strength of the pull towards the URDF, against residuals of one standard deviation."""
 
@@ -41,22 +41,33 @@ class Motion:
     tau: np.ndarray
     """(T, n) [N·m]."""
     direction: np.ndarray
-    """(T, n) of the motion, -1 to 1: what Coulomb friction acts against, filtered as the torques are."""
+    """(T, n) of friction, -1 to 1, filtered as the torques are; see `direction`."""
 
     def __getitem__(self, rows: slice | np.ndarray) -> Motion:
         return Motion(self.t[rows], self.q[rows], self.dq[rows], self.ddq[rows], self.tau[rows], self.direction[rows])
 
 
-def direction(dq: np.ndarray) -> np.ndarray:
-    """Return -1 to 1 for speeds [rad/s]."""
-    return np.tanh(dq / SIGN_SPEED)
+def direction(dq: np.ndarray, dt: float) -> np.ndarray:
+    """Return the direction of friction, -1 to 1, along speeds `dq` (T, n) [rad/s], a sample every `dt` [s].
+
+    Dahl's model (1968): where a joint turns round, its gears and bearings wind up before they slide, so that friction
+    turns over a way, not over a speed; a joint that stands keeps what it had.
+    """
+    sign = np.sign(dq)
+    kept = np.exp(-np.abs(dq) * dt / PRESLIDING)
+    found = np.empty_like(dq, dtype=np.float64)
+    state = sign[0].astype(np.float64)
+    for i in range(len(dq)):
+        state = sign[i] + (state - sign[i]) * kept[i]
+        found[i] = state
+    return found
 
 
 def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cutoff_hz: float = 10.0) -> Motion:
     """Bring samples onto an even grid and low-pass them forwards and backwards, which adds no lag.
 
-    The direction of motion is that of the speed with three times the cut-off, filtered afterwards: a torque that
-    jumps where a joint turns round is as round as the measured one only then. A period of the cut-off is dropped at
+    The direction of friction is that of the speed with three times the cut-off, filtered afterwards: a torque that
+    turns where a joint turns round is as round as the measured one only then. A period of the cut-off is dropped at
     either end, where the filter has to guess what lies beyond.
 
     Raises:
@@ -77,7 +88,7 @@ def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cuto
         return sosfiltfilt(butter(2, cutoff_hz, fs=1 / dt, output="sos"), values, axis=0)
 
     speed = smooth(even(dq))
-    turning = smooth(direction(smooth(even(dq), min(3 * cutoff_hz, highest))))
+    turning = smooth(direction(smooth(even(dq), min(3 * cutoff_hz, highest)), dt))
     edge = round(1 / cutoff_hz / dt)
     motion = Motion(grid, smooth(even(q)), speed, np.gradient(speed, dt, axis=0), smooth(even(tau)), turning)
     return motion[slice(edge, -edge)]
