@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,23 @@ from sim.servo_model import JOINT_TERMS
 
 DRAWS = 60
 """Candidates replayed for a band."""
+
+REPLACED = (
+    "action_delay_steps",
+    "actuator_lag",
+    "backlash",
+    "command_quantum",
+    "joint_damping",
+    "joint_friction",
+    "joint_stiffness",
+    "position_gain",
+    "servo_dead_band",
+    "torque_scale",
+    "arm_inertia_scale",
+)
+"""Parameters of a stock arm's drives whose part an identified arm's own take."""
+REPLACED_PREFIXES = ("gear_offset_", "link_mass_", "link_com_")
+"""The same, one for each joint."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +194,7 @@ def identify(
         left_out,
         found.seconds,
         found.candidates,
-        found.candidates * replay.simulator_steps / found.seconds,
+        found.simulator_steps / found.seconds,
     )
 
 
@@ -247,10 +264,17 @@ def _speed(q: np.ndarray, period: float, settle: float = SETTLE) -> np.ndarray:
 
 
 def base_space(task: str | None, robot: RobotModel, preset: str) -> ParameterSpace | None:
-    """The task's own space at `preset`, whose dynamics and actuation are left to the identified arm."""
+    """The task's own space at `preset`, without what the identified arm brings along itself.
+
+    Its servos have their own delay, lag, play, friction and gains: what stands for those on a stock arm stays at
+    nominal, or training would see both, one after the other.
+    """
     if task is None:
         return None
     from sim.catalogue import parameter_space
     from sim.tasks import load_task
 
-    return parameter_space(load_task(task), robot).preset(preset)
+    space = parameter_space(load_task(task), robot)
+    nominal, chosen = {param.name: param for param in space.narrowed(0.0).params}, space.preset(preset)
+    replaced = (name for name in space.names if name in REPLACED or name.startswith(REPLACED_PREFIXES))
+    return replace(chosen.with_params(*(nominal[name] for name in replaced)), name=preset)

@@ -3,9 +3,7 @@
 Delay, lead and damping over gain all make an arm late, so that the errors have a long curved valley with other
 minima beside it: the search starts once in every part of it, and goes on from the best few.
 
-Candidates live in the unit cube of a prior `ParameterSpace` (quantiles), so that gains, lengths and shares are
-alike to the optimiser. CMA-ES: Hansen, arXiv:1604.00772, package `cma`. Gauss–Newton with bounds: SciPy's trust
-region, with a Jacobian of finite differences.
+CMA-ES: Hansen, arXiv:1604.00772, package `cma`.
 """
 
 from __future__ import annotations
@@ -17,20 +15,23 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.optimize import least_squares
 
+from adaptation.objective import (
+    COARSE,
+    FLOOR,
+    PULL,
+    Objective,
+    blocks_of,
+    central_jacobian,
+    descend,
+    gauss_newton,
+)
 from adaptation.replay import Replay
 from sim.parameters import ParameterSpace
 
 Progress = Callable[[float, str], None]
-COARSE, FINE = 0.01, 0.003
-"""Steps of the finite differences in the unit cube: to look over the corners of friction and play, and to end."""
-FLOOR = 2e-4
-"""Errors below this do not count as better [rad]: an encoder's step."""
 EXTRA, OUTLYING = 4, 1.4
 """Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
-PULL = 1e-3
-"""Of the prior, against a mean square error of one: a thousand independent samples outweigh it."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)
 """Standard deviation of what is uniform in the unit interval."""
 
@@ -55,6 +56,10 @@ class FitConfig:
     """Candidates that CMA-ES may try around the best; 0 leaves it out."""
     iterations: int = 24
     """Most Jacobians of those that go on, of either kind, and again after CMA-ES."""
+    search_step: float = 0.01
+    """Longest time step while searching [s]: the two-stage step is off by an encoder's step there."""
+    final_step: float = 0.0025
+    """Longest time step at the end [s]: its own error must be small against what the intervals claim."""
     seed: int = 0
     """Of everything random."""
 
@@ -64,6 +69,9 @@ class FitConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("search_step", "final_step"):
+            if not 0 < getattr(self, name) <= 0.02:
+                raise ValueError(f"{name} is {getattr(self, name)} s, expected above 0, at most 0.02 s")
         for name in ("rounds", "evaluations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected 0 (leave it out) or more")
@@ -91,48 +99,10 @@ class Fit:
     """(n,) root mean square error of each joint [rad]."""
     candidates: int
     """How many candidates were replayed."""
+    simulator_steps: int
+    """Time steps of the compiled arm that this took."""
     seconds: float
     """How long that took."""
-
-
-class _Objective:
-    """Weighted errors of candidates, as the optimisers want them."""
-
-    def __init__(self, replay: Replay, space: ParameterSpace, free: np.ndarray, used: np.ndarray):
-        self.replay, self.space, self.free, self.used = replay, space, free, used
-        self.sigma = np.full(used.shape, 0.01)
-        self.count = 0
-
-    def alone(self) -> _Objective:
-        """Return one for a thread of its own: it weighs and counts apart."""
-        return _Objective(self.replay, self.space, self.free, self.used)
-
-    def full(self, x: np.ndarray) -> np.ndarray:
-        u = np.full(len(self.free), 0.5)
-        u[self.free] = x
-        return u
-
-    def one(self, x: np.ndarray) -> list[np.ndarray]:
-        self.count += 1
-        return self.replay.errors(self.space.at(self.full(x)))
-
-    def errors(self, xs: np.ndarray) -> list[list[np.ndarray]]:
-        self.count += len(xs)
-        return self.replay.batch([self.space.at(self.full(x)) for x in xs])
-
-    def squares(self, errors: list[np.ndarray]) -> np.ndarray:
-        """Mean square error (n,) of each joint [rad²]."""
-        squares = np.mean(np.concatenate(errors) ** 2, axis=0)
-        return np.nan_to_num(squares, nan=1e3, posinf=1e3)
-
-    def surprise(self, x: np.ndarray) -> float:
-        """Sum of the joints' log errors: minus the likelihood, every joint at its own best noise."""
-        squares = self.squares(self.one(x))[self.used]
-        return float(0.5 * np.sum(np.log(squares + FLOOR**2)))
-
-    def weigh_by(self, x: np.ndarray) -> None:
-        """Weigh joints by how well the present candidate explains them."""
-        self.sigma = np.maximum(np.sqrt(self.squares(self.one(x))), FLOOR)
 
 
 def fit(
@@ -157,7 +127,7 @@ def fit(
     began = time.perf_counter()
     free = np.array([p.name not in fixed and p.distribution.kind != "constant" for p in space.params])
     used = np.any([w.log.joint_used for w in replay.windows], axis=0)
-    objective = _Objective(replay, space, free, used)
+    objective = Objective(replay.at_step(config.search_step), space, free, used)
     say = progress or (lambda share, text: None)
     if start is not None:
         kept = [np.clip(start[free], 0.0, 1.0)]
@@ -166,22 +136,23 @@ def fit(
         kept = [x for _, x in ends[: config.kept]]
     found = []
     for i, x in enumerate(kept):
-        x = _descend(objective, x, config.iterations, grouped=True)
+        x = descend(objective, x, config.iterations, grouped=True)
         x = _joints_anew(objective, x, config)
-        x = _descend(objective, x, config.iterations)
+        x = descend(objective, x, config.iterations)
         found.append((objective.surprise(x), x))
         say(0.5 + 0.25 * (i + 1) / len(kept), f"error {_milliradians(objective, x):.2f} mrad")
     surprise, x = min(found, key=lambda pair: pair[0])
     if config.evaluations:
         objective.weigh_by(x)
-        other = _descend(objective, _cma(objective, x, config, say), config.iterations)
+        other = descend(objective, _cma(objective, x, config, say), config.iterations)
         if objective.surprise(other) < surprise:
             x = other
+    objective = objective.at_step(config.final_step)
     objective.weigh_by(x)
-    x = _gauss_newton(objective, x, max(1, config.iterations // 4), _central_jacobian)
+    x = gauss_newton(objective, x, max(2, config.iterations // 4), central_jacobian)
     objective.weigh_by(x)
-    errors, jacobian = _central_jacobian(objective, x)
-    _, coarse = _central_jacobian(objective, x, COARSE)
+    errors, jacobian = central_jacobian(objective, x)
+    _, coarse = central_jacobian(objective, x, COARSE)
     say(1.0, "")
     return Fit(
         objective.full(x),
@@ -191,17 +162,18 @@ def fit(
         tuple(errors),
         objective.sigma,
         objective.count,
+        objective.steps,
         time.perf_counter() - began,
     )
 
 
-def _from_everywhere(objective: _Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
+def _from_everywhere(objective: Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
     """Descend a little from every delay and lead; return (surprise, x), best first."""
     names = [name for name, free in zip(objective.space.names, objective.free) if free]
-    blocks = _blocks(objective)
+    blocks = blocks_of(objective)
     seeds = np.random.SeedSequence(config.seed).spawn(config.delays * config.leads)
 
-    def begin(task: tuple[np.random.SeedSequence, dict[str, float]]) -> tuple[float, np.ndarray, int]:
+    def begin(task: tuple[np.random.SeedSequence, dict[str, float]]) -> tuple[float, np.ndarray, Objective]:
         seed, at = task
         own = objective.alone()
         xs = np.random.default_rng(seed).uniform(0.1, 0.9, (config.screen, len(names)))
@@ -216,36 +188,23 @@ def _from_everywhere(objective: _Objective, config: FitConfig, say: Progress) ->
         for index, joints in blocks:
             if len(joints) == 1:  # each joint's best, whatever the others did
                 x[index] = xs[np.argmin(squares[:, joints[0]]), index]
-        x = _descend(own, x, config.descent, grouped=True)
-        return own.surprise(x), x, own.count
+        x = descend(own, x, config.descent, grouped=True)
+        return own.surprise(x), x, own
 
     delays = (np.arange(config.delays) + 0.5) / config.delays
     leads = (np.arange(config.leads) + 0.5) / config.leads
     tasks = [(seed, {"servo_delay": a, "servo_lead": b}) for seed, (a, b) in zip(seeds, product(delays, leads))]
     ends = []
     with ThreadPoolExecutor(objective.replay.workers) as pool:  # the compiled replay frees the GIL
-        for done, (surprise, x, count) in enumerate(pool.map(begin, tasks)):
-            objective.count += count
+        for done, (surprise, x, own) in enumerate(pool.map(begin, tasks)):
+            objective.count += own.count
+            objective.steps += own.steps
             ends.append((surprise, x))
             say(0.5 * (done + 1) / len(tasks), f"start {done + 1} of {len(tasks)}")
     return sorted(ends, key=lambda pair: pair[0])
 
 
-def _descend(objective: _Objective, x: np.ndarray, iterations: int, grouped: bool = False) -> np.ndarray:
-    """Gauss–Newton, reweighing the joints every few Jacobians, until that no longer helps."""
-    before, left, most = np.inf, iterations, 8
-    while left > 0:
-        objective.weigh_by(x)
-        x = _gauss_newton(objective, x, min(left, most), _grouped_jacobian if grouped else _jacobian)
-        left -= most
-        now = objective.surprise(x)
-        if now > before - 0.01:
-            break
-        before = now
-    return x
-
-
-def _joints_anew(objective: _Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
+def _joints_anew(objective: Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
     """Begin each joint's servo anew, and keep it where that joint's own error fell.
 
     Delay and lead are the same for all, so that one joint may sit beside its minimum (behind a torque limit, in too
@@ -253,7 +212,7 @@ def _joints_anew(objective: _Objective, x: np.ndarray, config: FitConfig) -> np.
     gets more rounds than they do.
     """
     rng = np.random.default_rng(config.seed)
-    blocks = [(index, joints[0]) for index, joints in _blocks(objective) if len(joints) == 1]
+    blocks = [(index, joints[0]) for index, joints in blocks_of(objective) if len(joints) == 1]
     best = objective.squares(objective.one(x))
     used = objective.used
     for round_ in range(EXTRA * config.rounds):
@@ -269,24 +228,24 @@ def _joints_anew(objective: _Objective, x: np.ndarray, config: FitConfig) -> np.
         new = x.copy()
         for index, joint in mine:
             new[index] = xs[np.argmin(squares[:, joint]), index]
-        new = _descend(objective, new, 2 * config.descent, grouped=True)
+        new = descend(objective, new, 2 * config.descent, grouped=True)
         squares = objective.squares(objective.one(new))
         merged = x.copy()
         for index, joint in mine:
             if squares[joint] < best[joint]:
                 merged[index] = new[index]
-        merged = _descend(objective, merged, config.descent, grouped=True)
+        merged = descend(objective, merged, config.descent, grouped=True)
         squares = objective.squares(objective.one(merged))
         if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):
             x, best = merged, squares
     return x
 
 
-def _milliradians(objective: _Objective, x: np.ndarray) -> float:
+def _milliradians(objective: Objective, x: np.ndarray) -> float:
     return float(1e3 * np.sqrt(objective.squares(objective.one(x))[objective.used].mean()))
 
 
-def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
+def _cma(objective: Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
     """Search around `x` with one CMA-ES a joint and one for what joints share, all on the same replays.
 
     A joint's servo shows in its own error almost alone, so each strategy has ten dimensions or fewer instead of
@@ -294,7 +253,7 @@ def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress)
     """
     import cma
 
-    blocks = [(index, joints) for index, joints in _blocks(objective) if len(index) > 1]  # cma needs two dimensions
+    blocks = [(index, joints) for index, joints in blocks_of(objective) if len(index) > 1]  # cma needs two dimensions
     size = 14
     searches = []
     for k, (index, _) in enumerate(blocks):
@@ -322,88 +281,3 @@ def _cma(objective: _Objective, x: np.ndarray, config: FitConfig, say: Progress)
     for (index, _), search in zip(blocks, searches):
         found[index] = np.clip(search.mean, 0.0, 1.0)
     return found
-
-
-def _blocks(objective: _Objective) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Parameters (indices into the free ones) that show in the same joints (indices), joint by joint, shared last."""
-    names = [name for name, free in zip(objective.space.names, objective.free) if free]
-    joints = objective.replay.dynamics.joint_names
-    owner = [
-        next((j for j, joint in enumerate(joints) if n.startswith("servo_") and n.endswith(f"_{joint}")), -1)
-        for n in names
-    ]
-    found = [(np.flatnonzero(np.array(owner) == j), np.array([j])) for j in range(len(joints)) if objective.used[j]]
-    found.append((np.flatnonzero(np.array(owner) == -1), np.flatnonzero(objective.used)))
-    return [(index, shown) for index, shown in found if len(index)]
-
-
-def _jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Errors at `x`, and their derivative by `x`, per window."""
-    steps = np.where(x + FINE <= 1.0, FINE, -FINE)
-    base, *moved = objective.errors(np.vstack([x, x + np.diag(steps)]))
-    jacobian = []
-    for w, errors in enumerate(base):
-        jacobian.append(np.stack([(m[w] - errors) / h for m, h in zip(moved, steps)], axis=-1))
-    return base, jacobian
-
-
-def _central_jacobian(
-    objective: _Objective, x: np.ndarray, step: float = FINE
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `_jacobian`, by central differences (one-sided at the ends): twice the replays.
-
-    A direction that the data cannot tell (all torques larger alike) is a sum of columns that cancel; the curvature
-    in one-sided differences does not, and would pass for information.
-    """
-    up, down = np.minimum(x + step, 1.0) - x, np.minimum(x, step)
-    base, *moved = objective.errors(np.vstack([x, x + np.diag(up), x - np.diag(down)]))
-    pairs = list(zip(moved[: len(x)], moved[len(x) :], up + down))
-    jacobian = [np.stack([(a[w] - b[w]) / h for a, b, h in pairs], axis=-1) for w in range(len(base))]
-    return base, jacobian
-
-
-def _grouped_jacobian(objective: _Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `_jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
-
-    Coarse steps: for the way there, not for the end.
-    """
-    steps = np.where(x + COARSE <= 1.0, COARSE, -COARSE)
-    base = objective.one(x)
-    jacobian = [np.zeros((*errors.shape, len(x))) for errors in base]
-    blocks = _blocks(objective)
-    single = [(index, joints[0]) for index, joints in blocks if len(joints) == 1]
-    for k in range(max((len(index) for index, _ in single), default=0)):
-        columns = [(index[k], joint) for index, joint in single if k < len(index)]
-        moved = x.copy()
-        for column, _ in columns:
-            moved[column] += steps[column]
-        for J, after, before in zip(jacobian, objective.one(moved), base):
-            for column, joint in columns:
-                J[:, joint, column] = (after - before)[:, joint] / steps[column]
-    alone = {i for index, _ in single for i in index}
-    for column in (i for i in range(len(x)) if i not in alone):
-        moved = x.copy()
-        moved[column] += steps[column]
-        for J, after, before in zip(jacobian, objective.one(moved), base):
-            J[:, :, column] = (after - before) / steps[column]
-    return base, jacobian
-
-
-def _gauss_newton(objective: _Objective, x: np.ndarray, iterations: int, differentiate: Callable) -> np.ndarray:
-    weight = np.sqrt(PULL)
-
-    def residuals(x: np.ndarray) -> np.ndarray:
-        stacked = np.concatenate(objective.one(x))[:, objective.used] / objective.sigma[objective.used]
-        values = np.nan_to_num(stacked, nan=1e3, posinf=1e3, neginf=-1e3).ravel()
-        return np.concatenate([values / np.sqrt(len(values)), weight * (x - 0.5)])
-
-    def derivative(x: np.ndarray) -> np.ndarray:
-        _, jacobian = differentiate(objective, x)
-        stacked = np.concatenate(jacobian)[:, objective.used] / objective.sigma[objective.used, None]
-        rows = stacked.reshape(-1, len(x))
-        return np.vstack([np.nan_to_num(rows) / np.sqrt(len(rows)), weight * np.eye(len(x))])
-
-    found = least_squares(
-        residuals, np.clip(x, 1e-6, 1 - 1e-6), derivative, bounds=(0, 1), max_nfev=iterations, xtol=1e-5, ftol=1e-4
-    )
-    return found.x

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
 class Replay:
     """Windows of recordings, and the arm to replay them on."""
 
-    def __init__(self, robot: RobotModel, chosen: Sequence[Window], workers: int = 2, longest_step: float = 0.005):
+    def __init__(self, robot: RobotModel, chosen: Sequence[Window], workers: int = 2, longest_step: float = 0.0025):
         """Prepare; `workers` threads run at once, with steps of at most `longest_step` [s]."""
         self.dynamics = ArmDynamics.from_robot(robot)
         self.windows = tuple(chosen)
@@ -72,6 +73,12 @@ class Replay:
         self.workers = workers
         self._starts = [_state(window) for window in self.windows]
         self._skip = [round(SETTLE / window.log.period) for window in self.windows]
+
+    def at_step(self, longest_step: float) -> Replay:
+        """Return the same windows at steps of at most `longest_step` [s]."""
+        other = copy(self)
+        other._step = longest_step
+        return other
 
     def positions(self, parameters: Mapping[str, float], window: int) -> np.ndarray:
         """Return the replayed positions (steps, n) [rad] of one window."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from sim.actuators import Actuator
 from sim.arm_dynamics import ArmDynamics
+from sim.disturbances import Forces
 from sim.model_parameters import model_params
 from sim.robot import RobotModel
 from sim.servo_model import ServoArm, SteppedArm
@@ -33,6 +34,7 @@ class ModelActuator(Actuator):
         """Hold the joints at `q` [rad]; read the servos' parameters of an episode."""
         p = {**self._defaults, **p}
         super().reset(q, opening, p)
+        self._stiffness = np.array([p[f"servo_kp_{joint}"] for joint in self._robot.joint_names])
         # the command's way is the servo model's own delay on top of the action delay, in ticks
         self._delay += round(p["servo_delay"] * self._world.physics_hz)
         waiting = 3 + -(-self._delay // self._ticks)
@@ -48,6 +50,12 @@ class ModelActuator(Actuator):
         dynamics = world.dynamics
         self._bullet = dynamics.load.centred_as(dynamics.nominal_load).carrying(self._p["payload_mass"])
         self._last = self._motor.copy()
+
+    def _offset(self, forces: Forces) -> np.ndarray:
+        """What knocks do to the servos. Load and tilt bend the model itself: they must not bend the target, too."""
+        if forces.on_ee is None:
+            return self._gear
+        return self._gear + forces.on_ee @ self._robot.chain.jacobian(self._filtered)[:3] / self._stiffness
 
     def _drive(self, target: list[float], opening: float) -> None:
         world = self._world

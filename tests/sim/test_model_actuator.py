@@ -62,6 +62,22 @@ def test_the_identified_arm_lags_behind_the_stock_one():
     assert error("nominal", "model", sluggish()) < 0.7 * error("nominal", "position", {})
 
 
+def test_a_load_bends_the_model_and_not_the_target_too():
+    """An arm that hangs still under a payload sags by what its servos give, once."""
+    env = ArmEnv("reach", ROBOT, "nominal", "state", actuator="model")
+    try:
+        found = {}
+        for load in (0.0, 0.3):
+            given = sluggish() | {"start_spread": 0.0, "payload_mass": load, "servo_gravity_compensation": 1.0}
+            env.reset(seed=0, options={"parameters": given | {f"servo_coulomb_{j}": 0.0 for j in ROBOT.joint_names}})
+            for _ in range(30):
+                env.step(np.zeros(env.action_space.shape))
+            found[load] = env._actuator._out[-1].copy(), env.world.q.copy()
+        assert found[0.3][0] == pytest.approx(found[0.0][0], abs=1e-3)
+    finally:
+        env.close()
+
+
 def test_gravity_compensation_takes_the_sag_away():
     dynamics = ArmDynamics.from_robot(ROBOT)
 
