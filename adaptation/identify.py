@@ -24,13 +24,14 @@ from adaptation.objective import (
     blocks_of,
     central_jacobian,
     descend,
+    forward_jacobian,
     gauss_newton,
 )
 from adaptation.replay import Replay
 from sim.parameters import ParameterSpace
 
 Progress = Callable[[float, str], None]
-EXTRA, OUTLYING = 4, 1.4
+EXTRA, OUTLYING = 6, 1.4
 """Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)
 """Standard deviation of what is uniform in the unit interval."""
@@ -149,10 +150,12 @@ def fit(
             x = other
     objective = objective.at_step(config.final_step)
     objective.weigh_by(x)
-    x = gauss_newton(objective, x, max(2, config.iterations // 4), central_jacobian)
+    x = gauss_newton(objective, x, max(2, config.iterations // 4), forward_jacobian)
     objective.weigh_by(x)
     errors, jacobian = central_jacobian(objective, x)
-    _, coarse = central_jacobian(objective, x, COARSE)
+    rough = objective.at_step(config.search_step)  # an error of the time step, too, is no information
+    _, coarse = central_jacobian(rough, x, COARSE)
+    objective.count, objective.steps = rough.count, rough.steps
     say(1.0, "")
     return Fit(
         objective.full(x),
@@ -231,9 +234,11 @@ def _joints_anew(objective: Objective, x: np.ndarray, config: FitConfig) -> np.n
         new = descend(objective, new, 2 * config.descent, grouped=True)
         squares = objective.squares(objective.one(new))
         merged = x.copy()
-        for index, joint in mine:
-            if squares[joint] < best[joint]:
-                merged[index] = new[index]
+        better = [index for index, joint in mine if squares[joint] < best[joint]]
+        if not better:
+            continue
+        for index in better:
+            merged[index] = new[index]
         merged = descend(objective, merged, config.descent, grouped=True)
         squares = objective.squares(objective.one(merged))
         if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):

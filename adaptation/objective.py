@@ -78,7 +78,7 @@ def descend(objective: Objective, x: np.ndarray, iterations: int, grouped: bool 
     before, left, most = np.inf, iterations, 8
     while left > 0:
         objective.weigh_by(x)
-        x = gauss_newton(objective, x, min(left, most), grouped_jacobian if grouped else jacobian)
+        x = gauss_newton(objective, x, min(left, most), grouped_jacobian if grouped else forward_jacobian)
         left -= most
         now = objective.surprise(x)
         if now > before - 0.01:
@@ -100,7 +100,7 @@ def blocks_of(objective: Objective) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(index, shown) for index, shown in found if len(index)]
 
 
-def jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def forward_jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Errors at `x`, and their derivative by `x`, per window."""
     steps = np.where(x + FINE <= 1.0, FINE, -FINE)
     base, *moved = objective.errors(np.vstack([x, x + np.diag(steps)]))
@@ -113,7 +113,7 @@ def jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarray], lis
 def central_jacobian(
     objective: Objective, x: np.ndarray, step: float = FINE
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `jacobian`, by central differences (one-sided at the ends): twice the replays.
+    """As `forward_jacobian`, by central differences (one-sided at the ends): twice the replays.
 
     A direction that the data cannot tell (all torques larger alike) is a sum of columns that cancel; the curvature
     in one-sided differences does not, and would pass for information.
@@ -126,7 +126,7 @@ def central_jacobian(
 
 
 def grouped_jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
+    """As `forward_jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
 
     Coarse steps: for the way there, not for the end.
     """

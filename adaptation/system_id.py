@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.stats import norm, truncnorm
+from scipy.stats import norm
 
 from adaptation.identify import PRIOR_STD, Fit
 from sim.parameters import Distribution, Param, ParameterSpace
@@ -22,6 +22,8 @@ LEVEL = 0.9
 """Probability of an interval unless another is asked for."""
 UNKNOWN = 0.75
 """A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
+AGREEMENT = 0.5
+"""Least share of a direction's information on which two derivatives must agree."""
 WIDENING: dict[str, float] = {}
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate`."""
 DEFAULT_WIDENING = 2.0
@@ -61,14 +63,11 @@ class Posterior:
         return {name: bool(s < UNKNOWN * PRIOR_STD) for name, s in zip(self.prior.names, self.std)}
 
     def quantile_interval(self, level: float = LEVEL) -> np.ndarray:
-        """Return the ends (d, 2) of each parameter's interval in the unit cube."""
-        low, high = (1 - level) / 2, (1 + level) / 2
-        s = np.maximum(self.std, 1e-9)
-        a, b = (0 - self.u) / s, (1 - self.u) / s
-        ends = np.stack([truncnorm.ppf(p, a, b, loc=self.u, scale=s) for p in (low, high)], axis=1)
+        """Return the ends (d, 2) of each parameter's interval in the unit cube; see `most_likely`."""
+        ends = most_likely(self.u, np.maximum(self.std, 1e-9), level)
         unknown = ~np.array(list(self.known.values()))
-        ends[unknown] = low, high
-        return np.clip(ends, 0.0, 1.0)
+        ends[unknown] = (1 - level) / 2, (1 + level) / 2
+        return ends
 
     def interval(self, level: float = LEVEL) -> dict[str, tuple[float, float]]:
         """Return the interval of every parameter."""
@@ -110,6 +109,21 @@ class Posterior:
         return replace(base.with_params(*params), name=name) if base else ParameterSpace(tuple(params), name)
 
 
+def most_likely(best: np.ndarray, std: np.ndarray, level: float) -> np.ndarray:
+    """Return the shortest stretches (d, 2) that hold `level` of normals `best`, `std` (d,) cut to the unit interval.
+
+    They reach an end where the best value stands there (a gear without play), which equal tails would leave out.
+    """
+    inside = norm.cdf((1 - best) / std) - norm.cdf(-best / std)
+    shortest, longest = np.zeros(len(std)), np.ones(len(std))
+    for _ in range(50):
+        half = 0.5 * (shortest + longest)
+        low, high = np.maximum(best - half, 0.0), np.minimum(best + half, 1.0)
+        enough = norm.cdf((high - best) / std) - norm.cdf((low - best) / std) >= level * inside
+        shortest, longest = np.where(enough, shortest, half), np.where(enough, half, longest)
+    return np.stack([low, high], axis=1)
+
+
 def posterior(
     fit: Fit,
     prior: ParameterSpace,
@@ -144,17 +158,22 @@ def posterior(
 
 
 def _information(J: np.ndarray, K: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Fisher information from two Jacobians (T, n, d) with unlike noise: their product has that of neither.
+    """Fisher information from two Jacobians (T, n, d) over unlike steps: what they agree on.
 
-    The square of one would count the noise of its differences (a joint that slips a step earlier) as information,
-    which directions without any have none to hide behind. No information is negative: the most negative eigenvalue
-    shows how large noise is, and what is not larger is dropped.
+    The square of one would count the noise of its differences (a joint that slips a step earlier) and kinks (play that
+    is zero) as information, which directions without any have none to hide behind. Direction by direction, the product
+    of both is set against the mean of their squares: half of it at least, or the direction tells nothing.
     """
     d = J.shape[-1]
     root = np.sqrt(weight)[None, :, None]
     a, b = (J * root).reshape(-1, d), (K * root).reshape(-1, d)
-    values, vectors = np.linalg.eigh(0.5 * (a.T @ b + b.T @ a))
-    return (vectors * np.where(values > max(-values[0], 0.0), values, 0.0)) @ vectors.T
+    total = 0.5 * (a.T @ a + b.T @ b) + np.eye(d) / PRIOR_STD**2
+    product = 0.5 * (a.T @ b + b.T @ a)
+    L = np.linalg.cholesky(total)
+    share = np.linalg.solve(L, np.linalg.solve(L, product).T)
+    agreement, vectors = np.linalg.eigh(0.5 * (share + share.T))
+    basis = L @ vectors
+    return (basis * np.where(agreement > AGREEMENT, agreement, 0.0)) @ basis.T
 
 
 def term_of(name: str) -> str:

@@ -17,7 +17,6 @@ import os
 import platform
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,28 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from adaptation.excitation import ExciteConfig, excite
-from adaptation.identification import IdentifyConfig, identify, spread
-from adaptation.identify import PRIOR_STD, QUICK, FitConfig, fit
-from adaptation.joint_log import JointLog, UniformLog
+from adaptation.identification import IdentifyConfig, identify
+from adaptation.identify import QUICK, FitConfig
+from adaptation.joint_log import JointLog
 from adaptation.log_files import find_logs, read_log
-from adaptation.replay import Replay, windows
-from adaptation.system_id import LEVEL, posterior, term_of
-from sim.arm_dynamics import ArmDynamics
-from sim.model_parameters import prior
-from sim.parameters import CONSTANT, ParameterSpace
+from benchmarks.identification_recovery import recovery
 from sim.robot import RobotModel, load_robot
-from sim.servo_model import ServoArm
 
 SO101_SPLIT_SEED = 2026
 SO101_TORQUE = 2.94  # N·m: Feetech STS3215 at 12 V, 30 kg·cm; the URDF says 10, which no hobby servo has
-ABSENT_IN_MUJOCO = ("stribeck", "dead_band", "backlash", "torque_limit")
-"""Terms that MuJoCo's joints and position servos do not have: 0 there (the limit: not reached), and not fitted."""
-SIMULATOR_SEEDS, MUJOCO_SEEDS, CALIBRATION_SEEDS = range(20), range(1000, 1020), range(5000, 5010)
-NOISE = 0.0005  # rad, of the encoders in logs that we make
-PERIOD = 0.01
-RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=6, descent=4, kept=1, rounds=2, evaluations=0, iterations=8)
-"""Smaller than the default, for sixty fits."""
 SO101_FIT = FitConfig(delays=6, leads=2, kept=1, rounds=2, evaluations=0, iterations=16)
 """Smaller than the default, for minutes on two cores."""
 
@@ -165,187 +151,6 @@ def panda(data: Path, quick: bool) -> dict:
     return {"panda_tau_rmse": rmse.tolist()}
 
 
-def simulator_log(robot: RobotModel, truth: dict, command: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What the compiled arm does, at a shorter step than the fit uses."""
-    arm = ServoArm.from_parameters(ArmDynamics.from_robot(robot), truth)
-    return arm.rollout(command[0], np.zeros(len(command[0])), command, len(command), PERIOD, longest_step=0.001)
-
-
-def mujoco_log(robot: RobotModel, truth: dict, command: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What MuJoCo makes of the same parameters: its own integrator, joint friction and position servos."""
-    import mujoco
-
-    root = ElementTree.fromstring(robot.urdf_xml)
-    for link in root.findall("link"):
-        for kind in ("visual", "collision"):
-            for element in link.findall(kind):
-                link.remove(element)
-    compiler = ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler")
-    compiler.set("fusestatic", "false")
-    spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
-    spec.compiler.balanceinertia = True  # the URDF's link 2 has an inertia that no body has, and MuJoCo refuses it
-    spec.option.timestep = 0.0005
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    x, y = truth["base_tilt_x"], truth["base_tilt_y"]
-    spec.option.gravity = 9.81 * np.array([np.sin(x), np.sin(y), -np.cos(x) * np.cos(y)])
-    lead = truth["servo_lead"]
-    for body in spec.bodies:
-        body.mass *= truth["arm_mass_scale"]
-        body.inertia = np.array(body.inertia) * truth["arm_mass_scale"]
-        body.fullinertia = np.array(body.fullinertia) * truth["arm_mass_scale"]
-        if body.name == robot.ee_link and truth["payload_mass"] > 0:
-            load = body.add_body(name="payload", mass=truth["payload_mass"], inertia=[1e-9] * 3)
-            load.explicitinertial = True
-    for name in robot.joint_names:
-        get = {term: truth[f"servo_{term}_{name}"] for term in ("kp", "damping", "coulomb", "armature")}
-        joint = spec.joint(name)
-        joint.damping = [get["damping"], 0, 0] if np.ndim(joint.damping) else get["damping"]
-        joint.frictionloss, joint.armature = get["coulomb"], get["armature"]
-        joint.limited = False
-        joint.actfrclimited = False
-        actuator = spec.add_actuator(name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT)
-        actuator.set_to_position(kp=get["kp"])
-    model = spec.compile()
-    data = mujoco.MjData(model)
-    n = len(robot.joint_names)
-    order = [model.joint(name).qposadr[0] for name in robot.joint_names]
-    kp = np.array([truth[f"servo_kp_{name}"] for name in robot.joint_names])
-    damping = np.array([truth[f"servo_damping_{name}"] for name in robot.joint_names])
-    offset = np.array([truth[f"servo_offset_{name}"] for name in robot.joint_names])
-    data.qpos[order] = command[0]
-    steps = round(PERIOD / model.opt.timestep)
-    out = np.empty((len(command), n))
-    for i in range(len(command)):
-        out[i] = data.qpos[order]
-        for k in range(steps):
-            at = (i * steps + k) * model.opt.timestep - truth["servo_delay"]
-            now = min(max(int(at // PERIOD), 0), len(command) - 1)
-            speed = (command[now] - command[max(now - 1, 0)]) / PERIOD
-            data.ctrl[:] = command[now] + offset + lead * damping * speed / kp
-            mujoco.mj_step(model, data)
-    return out
-
-
-def draw_arm(robot: RobotModel, seed: int, in_mujoco: bool) -> tuple[ParameterSpace, dict, np.random.Generator]:
-    """A truth from the prior, and the prior that the fit may know."""
-    space, rng = prior(robot), np.random.default_rng(seed)
-    if in_mujoco:
-        fixed = [p for p in space.params if term_of(p.name) in ABSENT_IN_MUJOCO]
-        space = space.with_params(
-            *(
-                replace(
-                    p, distribution=CONSTANT, operator="=", nominal=100 * p.nominal if "limit" in p.name else p.nominal
-                )
-                for p in fixed
-            )
-        )
-    return space, space.sample(rng), rng
-
-
-def recover(robot: RobotModel, command: np.ndarray, seed: int, in_mujoco: bool, config: FitConfig, widening=None):
-    """Log one arm, fit it, and return its posterior and where the truth lies, in the unit cube."""
-    space, truth, rng = draw_arm(robot, seed, in_mujoco)
-    make = mujoco_log if in_mujoco else simulator_log
-    q = make(robot, truth, command, rng) + NOISE * rng.standard_normal(command.shape)
-    log = UniformLog(f"arm {seed}", PERIOD, command, q, ((0, len(q)),), np.ones(q.shape[1], bool))
-    chosen = spread(windows([log], 8.0), 4)
-    replay = Replay(robot, chosen)
-    found = fit(replay, space, replace(config, seed=seed))
-    best = space.at(found.u)
-    speeds = tuple(
-        np.gradient(replay.positions(best, i), PERIOD, axis=0)[-len(e) :] for i, e in enumerate(found.errors)
-    )
-    result = posterior(found, space, np.ones(q.shape[1], bool), speeds, widening)
-    true_u = np.array([_quantile(space, name, truth[name]) for name in space.names])
-    return result, found, truth, true_u
-
-
-def _quantile(space: ParameterSpace, name: str, value: float) -> float:
-    """The u at which the space gives `value`, by bisection; distributions are monotone."""
-    param = space[name]
-    if param.distribution.kind == "constant":
-        return 0.5
-    single = ParameterSpace((param,))
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        if single.at(np.array([middle]))[name] < value:
-            low = middle
-        else:
-            high = middle
-    return 0.5 * (low + high)
-
-
-def recovery_motion(robot: RobotModel, quick: bool) -> np.ndarray:
-    return excite(robot, ExciteConfig(duration=48.0, tries=4 if quick else 20, table=False, rate_hz=1 / PERIOD)).q
-
-
-def recovery(quick: bool, calibrate: bool, arms: int) -> dict:
-    robot = load_robot("xarm6")
-    command = recovery_motion(robot, quick)
-    config = QUICK if quick else RECOVERY_FIT
-    if calibrate:
-        return {"widening": calibration(robot, command, config, arms)}
-    rows, narrowed = [], []
-    for in_mujoco, seeds in ((False, SIMULATOR_SEEDS), (True, MUJOCO_SEEDS)):
-        inside, known = [], []
-        for seed in list(seeds)[:arms]:
-            result, found, truth, _ = recover(robot, command, seed, in_mujoco, config)
-            interval = result.interval()
-            names = [name for name, free in zip(result.prior.names, found.free) if free]
-            hit = {name: interval[name][0] <= truth[name] <= interval[name][1] for name in names}
-            inside.append(hit)
-            share = np.mean(list(hit.values()))
-            print(f"  arm {seed}: {found.seconds:.0f} s, {1e3 * found.sigma.mean():.2f} mrad, {share:.2f}", flush=True)
-            known.append([result.known[name] for name in names])
-            rows.append((hit, result.known))
-        rate = np.mean([list(h.values()) for h in inside])
-        narrowed.append(np.mean(known))
-        engine = "MuJoCo" if in_mujoco else "our simulator"
-        print(
-            f"recovery, logs by {engine}: truth in the 90 % interval {100 * rate:.1f} % of the time, over "
-            f"{len(inside)} arms; {100 * np.mean(known):.0f} % of the parameters were narrowed"
-        )
-    every = [value for hit, _ in rows for value in hit.values()]
-    told = [hit[name] for hit, known in rows for name in hit if known[name]]
-    per_arm = [np.mean(list(hit.values())) for hit, _ in rows]
-    spread_of = 1.96 * np.std(per_arm) / np.sqrt(len(per_arm))
-    rate = float(np.mean(every))
-    print(
-        f"recovery: {100 * rate:.1f} ± {100 * spread_of:.1f} % over {len(rows)} arms (arms are the unit); "
-        f"of the parameters that were narrowed {100 * np.mean(told):.1f} %; target 85 %"
-    )
-    return {
-        "recovery_rate": rate,
-        "recovery_rate_narrowed_only": float(np.mean(told)),
-        "recovery_narrowed": float(np.mean(narrowed)),
-        "recovery_arms": len(rows),
-    }
-
-
-def calibration(robot: RobotModel, command: np.ndarray, config: FitConfig, arms: int) -> dict[str, float]:
-    """Factors on the standard deviation with which 90 % of the truths lie inside, by term (conformal scores)."""
-    scores: dict[str, list[float]] = {}
-    seeds = list(CALIBRATION_SEEDS)[:arms]
-    for in_mujoco in (False, True):
-        for seed in seeds:
-            at = seed + (500 if in_mujoco else 0)
-            result, found, _, true_u = recover(robot, command, at, in_mujoco, config, dict.fromkeys(ALL_TERMS, 1.0))
-            for i, name in enumerate(result.prior.names):
-                if found.free[i] and result.std[i] < PRIOR_STD:
-                    score = abs(true_u[i] - result.u[i]) / (1.645 * result.std[i])
-                    scores.setdefault(term_of(name), []).append(float(score))
-            print(f"  arm {at}: fit {found.seconds:.0f} s, error {1e3 * found.sigma.mean():.2f} mrad", flush=True)
-    factors = {}
-    for term, values in scores.items():
-        rank = min(int(np.ceil(LEVEL * (len(values) + 1))), len(values))  # the conformal quantile
-        factors[term] = round(max(1.0, float(np.sort(values)[rank - 1])), 2)
-        print(f"  {term:16} {factors[term]:6.2f}  ({len(values)} values)")
-    return factors
-
-
-ALL_TERMS = sorted({term_of(name) for name in prior(load_robot("xarm6")).names})
-
 PARTS = ("so101", "panda", "recovery")
 
 
@@ -356,6 +161,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small budgets: does it run?")
     parser.add_argument("--calibrate", action="store_true", help="with recovery: measure the widening factors instead")
     parser.add_argument("--arms", type=int, default=20, help="with recovery: arms of each engine, at most 20 (10)")
+    parser.add_argument("--fits", type=Path, help="with recovery: folder where fits are kept, and looked for first")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     parts = arguments.parts or PARTS
@@ -372,7 +178,9 @@ def main() -> None:
     if "panda" in parts:
         figures |= panda(arguments.data, arguments.quick)
     if "recovery" in parts:
-        figures |= recovery(arguments.quick, arguments.calibrate, 2 if arguments.quick else arguments.arms)
+        figures |= recovery(
+            arguments.quick, arguments.calibrate, 2 if arguments.quick else arguments.arms, arguments.fits
+        )
     figures["minutes"] = (time.perf_counter() - began) / 60
     print(f"{figures['minutes']:.1f} minutes")
     if arguments.json:
