@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from adaptation.bands import DRAWS, band, scaled_to, scores, speeds
 from adaptation.identify import FitConfig, Progress, fit
 from adaptation.joint_log import Inspection, JointLog, LogError, UniformLog, inspect, resample
 from adaptation.replay import SETTLE, Replay, Window, windows
@@ -15,9 +16,6 @@ from sim.model_parameters import prior
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel
 from sim.servo_model import JOINT_TERMS
-
-DRAWS = 60
-"""Candidates replayed for a band."""
 
 REPLACED = (
     "action_delay_steps",
@@ -180,9 +178,8 @@ def identify(
     space = prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
     found = fit(replay, space, config.fit, fixed, progress)
-    best = space.at(found.u)
-    speeds = tuple(_speed(replay.positions(best, i), w.log.period) for i, w in enumerate(chosen))
-    result = posterior(found, space, used, speeds)
+    result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
+    result = scaled_to(replay, result, np.random.default_rng(config.seed))
     return Identification(
         robot.name,
         robot.joint_names,
@@ -231,9 +228,8 @@ def judge(
         skip = w.steps - len(errors[0][i])
         measured = w.q[skip:]
         before, after, *drawn = (e[i] + measured for e in errors)
-        std = result.error_floor + result.error_slope * np.abs(_speed(after, w.log.period, 0))
-        noisy = np.array(drawn) + rng.standard_normal((len(drawn), 1, measured.shape[1])) * std
-        low, high = np.quantile(noisy, [0.05, 0.95], axis=0)
+        std = result.error_floor + result.error_slope * np.abs(np.gradient(after, w.log.period, axis=0))
+        low, high = band(np.array(drawn), scores(rng, len(drawn), measured.shape[1]), std)
         stretch = slice(w.start + skip, w.start + w.steps)
         t = w.log.period * np.arange(len(measured))
         found.append(Judgement(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))
@@ -257,10 +253,6 @@ def _piece(log: UniformLog, start: int, stop: int) -> UniformLog:
         (max(a, start) - start, min(b, stop) - start) for a, b in log.segments if min(b, stop) - max(a, start) > 1
     ]
     return UniformLog(log.name, log.period, log.command[start:stop], log.q[start:stop], tuple(inside), log.joint_used)
-
-
-def _speed(q: np.ndarray, period: float, settle: float = SETTLE) -> np.ndarray:
-    return np.gradient(q, period, axis=0)[round(settle / period) :]
 
 
 def base_space(task: str | None, robot: RobotModel, preset: str) -> ParameterSpace | None:

@@ -214,14 +214,10 @@ def _correlation_time(errors: np.ndarray) -> float:
 
 
 def _error_model(errors: tuple[np.ndarray, ...], speeds: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Fit |error| = floor + slope · |speed| per joint, as standard deviations of a normal error.
-
-    Scaled so that `LEVEL` of the fitted errors lie within their normal quantile: they have heavier tails than that.
-    """
+    """Fit |error| = floor + slope · |speed| per joint, as standard deviations of a normal error."""
     from scipy.optimize import nnls
 
     e, v = np.abs(np.concatenate(errors)), np.abs(np.concatenate(speeds))
     fits = np.array([nnls(np.column_stack([np.ones(len(v)), v[:, j]]), e[:, j])[0] for j in range(e.shape[1])])
-    expected = np.maximum(fits[:, 0] + fits[:, 1] * v, 1e-9)
-    scale = np.quantile(e / expected, LEVEL, axis=0) / norm.ppf(0.5 + LEVEL / 2)
+    scale = np.sqrt(np.pi / 2)  # from mean absolute error to standard deviation
     return scale * fits[:, 0], scale * fits[:, 1]

@@ -7,6 +7,8 @@ so101     fit on five of the ten motions (drawn by seed 2026 before anything was
 panda     inertial parameters on the first two thirds of the samples, judged on the last third
 recovery  40 arms drawn from the prior, 20 logged by our simulator and 20 by MuJoCo: is the truth in the 90 % interval?
           --calibrate measures the widening factors on 20 other arms and prints them
+loop      the virtual arm, made late and loaded, is recorded and identified; policies trained on the result, on `mild`
+          and on `full` are judged on it, five seeds each
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from adaptation.identification import IdentifyConfig, identify
 from adaptation.identify import QUICK, FitConfig
 from adaptation.joint_log import JointLog
 from adaptation.log_files import find_logs, read_log
+from benchmarks.identification_loop import loop
 from benchmarks.identification_recovery import recovery
 from sim.robot import RobotModel, load_robot
 
@@ -151,7 +154,8 @@ def panda(data: Path, quick: bool) -> dict:
     return {"panda_tau_rmse": rmse.tolist()}
 
 
-PARTS = ("so101", "panda", "recovery")
+PARTS = ("so101", "panda", "recovery", "loop")
+DATA = {"so101", "panda"}
 
 
 def main() -> None:
@@ -162,12 +166,14 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true", help="with recovery: measure the widening factors instead")
     parser.add_argument("--arms", type=int, default=20, help="with recovery: arms of each engine, at most 20 (10)")
     parser.add_argument("--fits", type=Path, help="with recovery: folder where fits are kept, and looked for first")
+    parser.add_argument("--seeds", type=int, default=5, help="with loop: policies trained in each space")
+    parser.add_argument("--runs", type=Path, help="with loop: folder where its runs are kept, and looked for first")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     parts = arguments.parts or PARTS
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"unknown part '{unknown[0]}'; known are {', '.join(PARTS)}")
-    if arguments.data is None and set(parts) - {"recovery"}:
+    if arguments.data is None and DATA & set(parts):
         parser.error("so101 and panda need --data")
     cpu = platform.processor() or platform.machine()
     versions = f"Python {sys.version.split()[0]}, numpy {np.__version__}"
@@ -181,6 +187,8 @@ def main() -> None:
         figures |= recovery(
             arguments.quick, arguments.calibrate, 2 if arguments.quick else arguments.arms, arguments.fits
         )
+    if "loop" in parts:
+        figures |= loop(arguments.quick, 1 if arguments.quick else arguments.seeds, arguments.runs)
     figures["minutes"] = (time.perf_counter() - began) / 60
     print(f"{figures['minutes']:.1f} minutes")
     if arguments.json:

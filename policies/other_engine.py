@@ -62,14 +62,9 @@ def judge_in_mujoco(
         BundleError: for a task that the virtual lab has no things for.
         ValueError: if there is no episode to run.
     """
-    if bundle.task not in TASKS:
-        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
-    if episodes < 1:
-        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
-    lab = _Lab(bundle, hidden or HiddenReality())
-    near = [lab.episode(act or bundle.act, first_seed + k) for k in range(episodes)]
-    lab.close()
-    hold = max(1, round(lab.task.hold_time * bundle.action.rate_hz))
+    _, near = episodes_in_mujoco(bundle, episodes, first_seed, hidden, act)
+    task = load_task(bundle.task)
+    hold = max(1, round(task.hold_time * bundle.action.rate_hz))
     lasted = sum(bool(each[-hold:].all()) for each in near)
     touched = sum(bool((np.convolve(each, np.ones(hold), "valid") >= hold - 0.5).any()) for each in near)
     interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
@@ -77,6 +72,29 @@ def judge_in_mujoco(
     return Judgement(
         rate, float(interval.low), float(interval.high), lasted, episodes, touched / episodes, "MuJoCo", first_seed
     )
+
+
+def episodes_in_mujoco(
+    bundle: PolicyBundle,
+    episodes: int,
+    first_seed: int = JUDGE_SEEDS,
+    hidden: HiddenReality | None = None,
+    act: Act | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `judge_in_mujoco`, but return what happened after each action: the distance to the goal [m], and success.
+
+    Both are (episodes, steps).
+    """
+    if bundle.task not in TASKS:
+        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
+    if episodes < 1:
+        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+    lab = _Lab(bundle, hidden or HiddenReality())
+    try:
+        each = [lab.episode(act or bundle.act, first_seed + k) for k in range(episodes)]
+        return np.array([away for away, _ in each]), np.array([near for _, near in each])
+    finally:
+        lab.close()
 
 
 class _Lab:
@@ -108,8 +126,8 @@ class _Lab:
         if self.task.opening is not None:
             self._fingers = self.task.opening
 
-    def episode(self, act: Act, seed: int) -> np.ndarray:
-        """Run one episode; return whether the task was fulfilled after each action (steps,) bool."""
+    def episode(self, act: Act, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Run one episode; return the distance to the goal [m] and whether it is success, after each action (steps,)."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
         thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
@@ -119,7 +137,7 @@ class _Lab:
         place = np.array([*mark, float(arm.object_pos[2])])
         self._resolver.reset(self._state(rng).q)
         steps = round(self.task.time_limit * spec.rate_hz)
-        near = np.zeros(steps, bool)
+        away, near = np.zeros(steps), np.zeros(steps, bool)
         for k in range(steps):
             goal = self._goal(place)
             state = self._state(rng)
@@ -132,7 +150,8 @@ class _Lab:
             achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
             let_go = not BLOCKS.get(self.task.name) or not arm.touches_object
             near[k] = let_go and bool(self.task.is_strict_success(achieved, self._goal(place)))
-        return near
+            away[k] = np.linalg.norm(achieved - goal)
+        return away, near
 
     def _goal(self, mark: np.ndarray) -> np.ndarray:
         """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""

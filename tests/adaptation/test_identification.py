@@ -100,7 +100,7 @@ def test_what_the_motion_tells_is_found(found):
 
 
 def test_the_band_holds_most_of_the_samples(found):
-    assert 0.7 <= found.figures()["coverage_90"] <= 1.0
+    assert 0.8 <= found.figures()["coverage_90"] <= 0.97
 
 
 def test_the_space_narrows_what_is_known_and_keeps_the_rest(found):
