@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from adaptation.bands import DRAWS, band, scaled_to, scores, speeds
+from adaptation.dropo import dropo
 from adaptation.identify import FitConfig, Progress, fit
 from adaptation.joint_log import Inspection, JointLog, LogError, UniformLog, inspect, resample
 from adaptation.replay import SETTLE, Replay, Window, windows
+from adaptation.simulation_based import check_installed, simulation_based
 from adaptation.system_id import Posterior, posterior
 from sim.model_parameters import prior
 from sim.parameters import ParameterSpace
@@ -49,6 +51,8 @@ class IdentifyConfig:
     """How hard to look."""
     gravity_compensation: bool = False
     """Whether the arm's controller cancels gravity, as industrial arms' do."""
+    method: str = "laplace"
+    """How what is unknown is described: one of `METHODS`."""
     workers: int = 2
     """Threads."""
     seed: int = 0
@@ -64,6 +68,10 @@ class IdentifyConfig:
             )
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}, expected between 0 and 1, both excluded")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method '{self.method}'; known are {', '.join(METHODS)}")
+        if self.method == "sbi":
+            check_installed()
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}, expected at least 1")
 
@@ -179,6 +187,7 @@ def identify(
     replay = Replay(robot, chosen, config.workers)
     found = fit(replay, space, config.fit, fixed, progress)
     result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
+    result = METHODS[config.method](replay, space, found, result, used, np.random.default_rng(config.seed))
     result = scaled_to(replay, result, np.random.default_rng(config.seed))
     return Identification(
         robot.name,
@@ -193,6 +202,18 @@ def identify(
         found.candidates,
         found.simulator_steps / found.seconds,
     )
+
+
+def _laplace(replay, space, found, result, used, rng) -> Posterior:
+    return result
+
+
+def _dropo(replay, space, found, result, used, rng) -> Posterior:
+    return dropo(found, result, used)
+
+
+METHODS: dict[str, Callable[..., Posterior]] = {"laplace": _laplace, "dropo": _dropo, "sbi": simulation_based}
+"""From the point fit and its Gauss–Newton posterior to the one that is reported."""
 
 
 def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[UniformLog], list[UniformLog]]:

@@ -15,11 +15,13 @@ import numpy as np
 from scipy.stats import norm
 
 from adaptation.identify import PRIOR_STD, Fit
-from sim.parameters import Distribution, Param, ParameterSpace
+from sim.parameters import Distribution, Kind, Param, ParameterSpace
 from sim.servo_model import JOINT_TERMS
 
 LEVEL = 0.9
 """Probability of an interval unless another is asked for."""
+TWO_SIGMA = 0.9545
+"""Probability within two deviations of a normal, where training's normals are cut."""
 UNKNOWN = 0.75
 """A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
 AGREEMENT = 0.5
@@ -46,6 +48,10 @@ class Posterior:
     """(n,) by how much it grows with speed [s]."""
     widening: Mapping[str, float] = field(default_factory=lambda: dict(WIDENING))
     """Factors that `covariance` contains."""
+    normal: bool = False
+    """Whether training is given normals, cut at two deviations, instead of an even spread over the intervals."""
+    samples: np.ndarray | None = None
+    """(k, d) draws in the unit cube, where the posterior has a shape of its own."""
 
     @property
     def std(self) -> np.ndarray:
@@ -64,7 +70,10 @@ class Posterior:
 
     def quantile_interval(self, level: float = LEVEL) -> np.ndarray:
         """Return the ends (d, 2) of each parameter's interval in the unit cube; see `most_likely`."""
-        ends = most_likely(self.u, np.maximum(self.std, 1e-9), level)
+        if self.samples is not None:
+            ends = np.quantile(self.samples, [(1 - level) / 2, (1 + level) / 2], axis=0).T
+        else:
+            ends = most_likely(self.u, np.maximum(self.std, 1e-9), level)
         unknown = ~np.array(list(self.known.values()))
         ends[unknown] = (1 - level) / 2, (1 + level) / 2
         return ends
@@ -77,6 +86,8 @@ class Posterior:
 
     def draws(self, rng: np.random.Generator, count: int) -> list[dict[str, float]]:
         """Draw `count` candidates with their correlations; folded back at the prior's ends."""
+        if self.samples is not None:
+            return [self.prior.at(row) for row in rng.choice(self.samples, count)]
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         u = self.u + rng.standard_normal((count, len(self.u))) @ root.T
@@ -102,9 +113,11 @@ class Posterior:
             base: a task's space, whose other parameters are kept.
             name: of the result.
         """
-        ends, best, known = self.interval(), self.best, self.known
+        ends, best, known = self.interval(TWO_SIGMA if self.normal else LEVEL), self.best, self.known
+        kind: Kind = "normal" if self.normal else "uniform"
         params = [
-            _narrowed(param, *ends[param.name], best[param.name], known[param.name]) for param in self.prior.params
+            _narrowed(param, *ends[param.name], best[param.name], kind) if known[param.name] else param
+            for param in self.prior.params
         ]
         return replace(base.with_params(*params), name=name) if base else ParameterSpace(tuple(params), name)
 
@@ -143,8 +156,7 @@ def posterior(
     widening = WIDENING if widening is None else widening
     J, K = np.concatenate(fit.jacobian), np.concatenate(fit.coarse)
     d = J.shape[-1]
-    tau = np.mean([[_correlation_time(e[:, j]) for j in range(e.shape[1])] for e in fit.errors], axis=0)
-    weight = np.where(used, 1.0 / (fit.sigma**2 * tau), 0.0)
+    weight = np.where(used, 1.0 / (fit.sigma**2 * correlation_times(fit.errors)), 0.0)
     P = np.eye(d) / PRIOR_STD**2
     C = np.linalg.inv(_information(J, K, weight) + P)
     names = [name for name, free in zip(prior.names, fit.free) if free]
@@ -184,17 +196,18 @@ def term_of(name: str) -> str:
     return name
 
 
-def _narrowed(param: Param, low: float, high: float, best: float, known: bool) -> Param:
-    if not known or high <= low:
+def _narrowed(param: Param, low: float, high: float, best: float, kind: Kind) -> Param:
+    if high <= low:
         return param
-    logarithmic = param.distribution.kind == "loguniform" and low > 0
+    if kind == "uniform" and param.distribution.kind == "loguniform" and low > 0:
+        kind = "loguniform"
     nominal = float(np.clip(best, low, high))
-    return replace(
-        param,
-        nominal=nominal,
-        operator="=",
-        distribution=Distribution("loguniform" if logarithmic else "uniform", low, high),
-    )
+    return replace(param, nominal=nominal, operator="=", distribution=Distribution(kind, low, high))
+
+
+def correlation_times(errors: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Samples (n,) of each joint's errors that make one independent one; see `_correlation_time`."""
+    return np.mean([[_correlation_time(e[:, j]) for j in range(e.shape[1])] for e in errors], axis=0)
 
 
 def _correlation_time(errors: np.ndarray) -> float:

@@ -126,7 +126,7 @@ def recover(
     make = mujoco_log if in_mujoco else simulator_log
     q = make(robot, truth, command, rng) + NOISE * rng.standard_normal(command.shape)
     log = UniformLog(f"arm {seed}", PERIOD, command, q, ((0, len(q)),), np.ones(q.shape[1], bool))
-    replay = Replay(robot, spread(windows([log], 8.0), 4))
+    replay = Replay(robot, spread(windows([log], 8.0), 3))
     path = None if keep is None else keep / f"arm_{seed}.npz"
     if path is not None and path.is_file():
         found = _read(path)

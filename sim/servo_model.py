@@ -26,6 +26,8 @@ STRIBECK_SPEED = 0.05
 """Speed at which the excess of static friction has fallen to 1/e [rad/s]; of the size published for gear trains."""
 STAGE = 1.0 - math.sqrt(0.5)
 """Length of a stage of the two-stage step, in steps."""
+SETTLED = 1e-6
+"""Change of a speed within a sweep at which coordinate descent ends [rad/s]: 10 nrad in the longest step."""
 SWEEPS = 12
 """Most sweeps of coordinate descent a step; two to four are usual."""
 
@@ -76,22 +78,24 @@ def _speeds(servo, lead, q, dq, slip, motor, speed, dt, work, M, bias, v):
         for k in range(n):
             b += M[j, k] * dq[k]
         work[j, 34] = b + s[ARMATURE] * dq[j] + dt * (pull - bias[j])  # the right-hand side
-        work[j, 35] = M[j, j] + s[ARMATURE] + dt * s[DAMPING] + dt * dt * stiffness  # the diagonal
+        work[j, 35] = 1.0 / (M[j, j] + s[ARMATURE] + dt * s[DAMPING] + dt * dt * stiffness)  # one over the diagonal
         ratio = slip[j] / STRIBECK_SPEED
-        work[j, 36] = dt * s[COULOMB] * (1.0 + s[STRIBECK] * math.exp(-ratio * ratio))
+        excess = s[STRIBECK] * math.exp(-ratio * ratio) if abs(ratio) < 5.0 and s[STRIBECK] > 0.0 else 0.0
+        work[j, 36] = dt * s[COULOMB] * (1.0 + excess)
         v[j] = slip[j]
     for _ in range(SWEEPS):
         change = 0.0
         for j in range(n):
             r = work[j, 34]
-            for k in range(n):
-                if k != j:
-                    r -= M[j, k] * v[k]
-            new = max(abs(r) - work[j, 36], 0.0) / work[j, 35]
+            for k in range(j):
+                r -= M[j, k] * v[k]
+            for k in range(j + 1, n):
+                r -= M[j, k] * v[k]
+            new = max(abs(r) - work[j, 36], 0.0) * work[j, 35]
             new = new if r > 0.0 else -new
             change = max(change, abs(new - v[j]))
             v[j] = new
-        if change < 1e-7:
+        if change < SETTLED:
             break
 
 

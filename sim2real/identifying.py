@@ -37,6 +37,9 @@ class IdentifyCommand:
     """Length of the windows that are fitted [s]."""
     held_out: float = 0.5
     """Share of the recordings that the fit never sees."""
+    method: str = "laplace"
+    """How what stays unknown is described: laplace (a normal around the best candidate), dropo (independent normals
+    under which the recording is likely), sbi (a learned posterior; needs the extra 'sbi')."""
     quick: bool = False
     """A first look in a tenth of the time, which may well miss: ignores the two budgets below."""
     evaluations: int = 280
@@ -60,6 +63,17 @@ def identify(arguments: list[str]) -> int:
     from adaptation.log_files import find_logs, read_log
     from sim.robot import load_robot
 
+    budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
+    settings = IdentifyConfig(
+        window=config.window,
+        held_out=config.held_out,
+        fit=replace(budget, seed=config.seed),
+        gravity_compensation=config.gravity_compensation,
+        method=config.method,
+        workers=config.workers,
+        seed=config.seed,
+    )
+    settings.validate()
     robot = load_robot(config.robot)
     base = base_space(config.task, robot, config.rest)
     logs = [read_log(p, config.joints or robot.joint_names, config.command_topic) for p in find_logs(config.logs)]
@@ -69,15 +83,6 @@ def identify(arguments: list[str]) -> int:
     if config.common_start:
         logs = [log.with_common_start() for log in logs]
     print(summary([inspect(log, robot) for log in logs]))
-    budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
-    settings = IdentifyConfig(
-        window=config.window,
-        held_out=config.held_out,
-        fit=replace(budget, seed=config.seed),
-        gravity_compensation=config.gravity_compensation,
-        workers=config.workers,
-        seed=config.seed,
-    )
     with stages(("fit",)) as progress:
         found = run(robot, logs, settings, lambda share, text: progress("fit", share, text))
     config.out.parent.mkdir(parents=True, exist_ok=True)
