@@ -22,7 +22,7 @@ from adaptation.joint_log import JointLog
 from policies.bundle import PolicyBundle
 from policies.other_engine import episodes_in_mujoco
 from policies.recipes import state_recipe
-from policies.state_run import StateRunConfig, train_state
+from policies.state_run import StateRunConfig, resume_state, train_state
 from sim.hidden_reality import HiddenArm, HiddenReality
 from sim.mujoco_arm import MujocoArm
 from sim.robot import load_robot
@@ -97,7 +97,9 @@ def _policy(folder: Path, name: str, seed: int, space: Path, episodes: int) -> d
     result = folder / f"{name}_{seed}.json"
     if result.is_file():
         return json.loads(result.read_text())
-    if not (out / "metrics.json").is_file():
+    if (out / "config.json").is_file() and not (out / "metrics.json").is_file():
+        resume_state(out, lambda *_: None)
+    if not out.exists():
         config = StateRunConfig(
             out,
             TASK,
