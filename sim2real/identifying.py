@@ -174,7 +174,9 @@ class ExciteCommand:
 
 
 def excite(arguments: list[str]) -> int:
-    """Write a safe motion that makes an arm's dynamics show."""
+    """Write a safe motion that makes an arm's dynamics show; with --play FILE, play it through the safety gate."""
+    if "--play" in arguments:
+        return _play(arguments)
     config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
     from adaptation.excitation import ExciteConfig
     from adaptation.excitation import excite as run
@@ -199,3 +201,10 @@ def excite(arguments: list[str]) -> int:
         f"{found.nearest}"
     )
     return 0
+
+
+def _play(arguments: list[str]) -> int:
+    """Play a written motion on an arm, through the safety gate, and record what happens."""
+    from sim2real.nodes import motion_player
+
+    return motion_player(["--motion" if argument == "--play" else argument for argument in arguments])

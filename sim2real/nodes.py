@@ -61,6 +61,13 @@ def collect_views(arguments: list[str]) -> int:
     return _start("collect-views", collect_views.__doc__, node.PARAMETERS, node.main, arguments)
 
 
+def motion_player(arguments: list[str]) -> int:
+    """Play a written motion on an arm, through the safety gate, and record what happens."""
+    from ros_nodes import motion_player as node
+
+    return _start("excite --play FILE", motion_player.__doc__, node.PARAMETERS, node.main, arguments)
+
+
 def _start(name: str, about: str | None, parameters: Sequence, run: NodeMain, arguments: list[str]) -> int:
     from ros_nodes.parameters import help_text
 
