@@ -20,6 +20,8 @@ from sim.parameters import ParameterSpace
 
 SIMULATIONS = 2_000
 """Candidates that are replayed."""
+EPOCHS = 200
+"""Most passes of the network over them; about two minutes on one core for two joints."""
 SAMPLES = 1_000
 """Draws of the posterior that are kept."""
 BOX = 0.999
@@ -44,6 +46,7 @@ def simulation_based(
     rng: np.random.Generator,
     progress: Progress | None = None,
     simulations: int = SIMULATIONS,
+    epochs: int = EPOCHS,
 ) -> Posterior:
     """Return `result` with samples of a learned posterior in place of its normal.
 
@@ -80,7 +83,7 @@ def simulation_based(
     low, high = (torch.tensor(ends[:, k], dtype=torch.float32) for k in (0, 1))
     inference = NPE(prior=BoxUniform(low, high), density_estimator="maf", show_progress_bars=False)
     inference.append_simulations(torch.tensor(draws, dtype=torch.float32), torch.tensor(seen, dtype=torch.float32))
-    inference.train(max_num_epochs=200)
+    inference.train(max_num_epochs=epochs)
     observed = torch.tensor(summary([-e for e in fit.errors]), dtype=torch.float32)
     learned = inference.build_posterior()
     free = learned.sample((SAMPLES,), x=observed, show_progress_bars=False).numpy().astype(np.float64)

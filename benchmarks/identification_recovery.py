@@ -28,7 +28,9 @@ CALIBRATION_SEEDS = (*range(5000, 5010), *range(5500, 5510))
 """Other arms, the second half of them logged by MuJoCo, that set the widening factors."""
 NOISE = 0.0005  # rad, of the encoders in logs that we make
 PERIOD = 0.01
-RECOVERY_FIT = FitConfig(delays=5, leads=2, screen=6, descent=4, kept=1, rounds=2, evaluations=0, iterations=8)
+RECOVERY_FIT = FitConfig(
+    delays=4, leads=2, screen=6, descent=4, kept=1, rounds=1, evaluations=0, iterations=8, final_step=0.005
+)
 """Smaller than the default, for sixty fits."""
 
 
@@ -126,7 +128,7 @@ def recover(
     make = mujoco_log if in_mujoco else simulator_log
     q = make(robot, truth, command, rng) + NOISE * rng.standard_normal(command.shape)
     log = UniformLog(f"arm {seed}", PERIOD, command, q, ((0, len(q)),), np.ones(q.shape[1], bool))
-    replay = Replay(robot, spread(windows([log], 8.0), 3))
+    replay = Replay(robot, spread(windows([log], 8.0), 2))
     path = None if keep is None else keep / f"arm_{seed}.npz"
     if path is not None and path.is_file():
         found = _read(path)
