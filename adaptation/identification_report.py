@@ -16,6 +16,8 @@ td,th{padding:.25rem .9rem .25rem 0;text-align:right;border-bottom:1px solid #88
 .measured{stroke:currentColor}.before{stroke:#b04a16;stroke-dasharray:5 4}.after{stroke:#0b6a5d}.band{fill:#0b6a5d;
 opacity:.22}path{fill:none;stroke-width:1.4}figure{margin:1.2rem 0}figcaption{opacity:.75}.bad{color:#b3261e}"""
 WIDTH, HEIGHT = 960, 150
+DRAWN, SHOWN_PAIRS = 2000, 8
+"""Draws of the posterior that its pictures are made of, and how many pairs are shown."""
 SECONDS = 20.0
 """How much of a motion a picture shows: its middle."""
 
@@ -23,6 +25,7 @@ SECONDS = 20.0
 def report(found: Identification) -> str:
     """Return the page; it loads nothing."""
     f = found.figures()
+    units = found.posterior.units(np.random.default_rng(0), DRAWN)
     parts = [
         f"<h1>{escape(found.robot)}: what its own motion says about it</h1>",
         f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about motions that the fit never "
@@ -41,10 +44,12 @@ def report(found: Identification) -> str:
         parts += [_curves(found, judgement, j) for j in range(len(found.joint_names))]
     parts += [
         "<h2>What the logs tell, and what they do not</h2>",
-        "<p>The bar is the prior's range, the green part the 90 % interval, the mark the best value. Where nothing is "
-        "green the logs do not tell: the value stays at its prior.</p>",
-        _intervals(found),
+        "<p>The line is the prior's range, the green hill the posterior, the dark part of the line its 90 % "
+        "interval, the mark the best value. Where nothing is green the logs do not tell: the value stays at its "
+        "prior.</p>",
+        _intervals(found, units),
         "<h2>What can hardly be told apart</h2>",
+        _scatters(found, units),
         _pairs(found.posterior.correlations()),
     ]
     return (
@@ -99,7 +104,7 @@ def _points(x: np.ndarray, y: np.ndarray) -> str:
     return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
 
 
-def _intervals(found: Identification) -> str:
+def _intervals(found: Identification, units: np.ndarray) -> str:
     post = found.posterior
     ends, interval, best = post.quantile_interval(), post.interval(), post.best
     rows = []
@@ -108,18 +113,43 @@ def _intervals(found: Identification) -> str:
             continue
         known = post.known[param.name]
         low, high = interval[param.name]
+        hill = f"<polygon points='{_hill(units[:, i])}' fill='#0b6a5d' opacity='.45'/>"
         green = (
-            f"<rect x='{200 * ends[i, 0]:.1f}' y='4' width='{200 * np.ptp(ends[i]):.1f}' height='8' fill='#0b6a5d'/>"
+            f"<rect x='{200 * ends[i, 0]:.1f}' y='31' width='{200 * np.ptp(ends[i]):.1f}' height='3' fill='#0b6a5d'/>"
         )
-        mark = f"<rect x='{200 * post.u[i] - 1:.1f}' y='1' width='2' height='14' fill='currentColor'/>"
-        bar = f"<rect y='6' width='200' height='4' fill='#8886'/>{green + mark if known else ''}"
+        mark = f"<rect x='{200 * post.u[i] - 1:.1f}' y='2' width='2' height='32' fill='currentColor'/>"
+        bar = f"<rect y='31' width='200' height='3' fill='#8886'/>{hill + green + mark if known else ''}"
         value = f"{best[param.name]:.4g} {escape(param.unit)}" if known else "not told"
         rows.append(
-            f"<tr><td>{escape(param.name)}</td><td><svg style='width:200px' viewBox='0 0 200 16'>{bar}</svg></td>"
+            f"<tr><td>{escape(param.name)}</td><td><svg style='width:200px' viewBox='0 0 200 36'>{bar}</svg></td>"
             f"<td>{value}</td><td>{low:.4g} to {high:.4g}</td></tr>"
         )
     head = "<tr><th>parameter</th><th>prior and posterior</th><th>best</th><th>90 %</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _hill(values: np.ndarray) -> str:
+    """Outline of the density of `values` in the unit interval, its top at 3 and its foot at 30."""
+    counts, edges = np.histogram(values, 80, (0.0, 1.0))
+    counts = np.convolve(counts, (0.25, 0.5, 0.25), "same")
+    x = 200 * np.concatenate([[0.0], 0.5 * (edges[:-1] + edges[1:]), [1.0]])
+    return _points(x, np.concatenate([[30.0], 30 - 27 * counts / max(counts.max(), 1), [30.0]]))
+
+
+def _scatters(found: Identification, units: np.ndarray) -> str:
+    """The strongest pairs, a dot a draw, over the prior's whole range."""
+    names = found.posterior.prior.names
+    pictures = []
+    for a, b, correlation in found.posterior.correlations()[:SHOWN_PAIRS]:
+        i, j = names.index(a), names.index(b)
+        dots = "".join(f"<circle cx='{200 * u:.1f}' cy='{200 - 200 * v:.1f}' r='1.5'/>" for u, v in units[:300, [i, j]])
+        label = f"{escape(a)} (across) and {escape(b)} (up): {correlation:+.2f}"
+        pictures.append(
+            f"<figure style='display:inline-block;width:220px;margin:.4rem'><svg viewBox='-1 -1 202 202' role='img' "
+            f"aria-label='{label}'><rect width='200' height='200' fill='none' stroke='#8886'/>"
+            f"<g fill='#0b6a5d' opacity='.5'>{dots}</g></svg><figcaption>{label}</figcaption></figure>"
+        )
+    return "".join(pictures)
 
 
 def _pairs(pairs: Sequence[tuple[str, str, float]]) -> str:

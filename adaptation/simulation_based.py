@@ -56,7 +56,6 @@ def simulation_based(
     check_installed()
     import torch
     from sbi.inference import NPE
-    from sbi.utils import BoxUniform
 
     index = np.flatnonzero(fit.free)
     ends = most_likely(result.u, np.maximum(result.std, 1e-9), BOX)[index]
@@ -80,15 +79,18 @@ def simulation_based(
         if progress is not None:
             progress(min(1.0, (begin + 100) / simulations), "simulations")
     torch.manual_seed(int(rng.integers(2**31)))
-    low, high = (torch.tensor(ends[:, k], dtype=torch.float32) for k in (0, 1))
-    inference = NPE(prior=BoxUniform(low, high), density_estimator="maf", show_progress_bars=False)
-    inference.append_simulations(torch.tensor(draws, dtype=torch.float32), torch.tensor(seen, dtype=torch.float32))
-    inference.train(max_num_epochs=epochs)
+    # Without bounds: a network that has learned little would put most of its draws outside the box, to be thrown away
+    share = (draws - ends[:, 0]) / np.ptp(ends, axis=1)
+    free = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
+    inference = NPE(density_estimator="maf", show_progress_bars=False)
+    inference.append_simulations(free, torch.tensor(seen, dtype=torch.float32))
+    learned = inference.train(max_num_epochs=epochs)
     observed = torch.tensor(summary([-e for e in fit.errors]), dtype=torch.float32)
-    learned = inference.build_posterior()
-    free = learned.sample((SAMPLES,), x=observed, show_progress_bars=False).numpy().astype(np.float64)
+    with torch.no_grad():
+        drawn = learned.sample((SAMPLES,), condition=observed[None])[:, 0].numpy().astype(np.float64)
+    inside = ends[:, 0] + np.ptp(ends, axis=1) / (1 + np.exp(-np.clip(drawn, -30, 30)))
     samples = rng.uniform(size=(SAMPLES, len(result.u)))
-    samples[:, index] = np.clip(free, 0.0, 1.0)
+    samples[:, index] = np.clip(inside, 0.0, 1.0)
     u, covariance = result.u.copy(), result.covariance.copy()
     u[index] = np.median(samples[:, index], axis=0)
     covariance[np.ix_(index, index)] = np.cov(samples[:, index].T)

@@ -85,14 +85,17 @@ class Posterior:
         return {name: (low[name], high[name]) for name in self.prior.names}
 
     def draws(self, rng: np.random.Generator, count: int) -> list[dict[str, float]]:
-        """Draw `count` candidates with their correlations; folded back at the prior's ends."""
+        """Draw `count` candidates with their correlations."""
+        return [self.prior.at(row) for row in self.units(rng, count)]
+
+    def units(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draw candidates (count, d) in the unit cube; folded back at the prior's ends."""
         if self.samples is not None:
-            return [self.prior.at(row) for row in rng.choice(self.samples, count)]
+            return rng.choice(self.samples, count)
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
         u = self.u + rng.standard_normal((count, len(self.u))) @ root.T
-        folded = np.abs((u + 1.0) % 2.0 - 1.0)  # a triangle wave: 1.2 becomes 0.8
-        return [self.prior.at(row) for row in folded]
+        return np.abs((u + 1.0) % 2.0 - 1.0)  # a triangle wave: 1.2 becomes 0.8
 
     def correlations(self, above: float = 0.6) -> list[tuple[str, str, float]]:
         """Return the pairs of parameters that the logs can hardly tell apart, strongest first."""

@@ -96,7 +96,7 @@ def test_what_the_motion_tells_is_found(found):
     assert best["servo_lead"] < 0.1
     assert best["servo_offset_elbow"] == pytest.approx(TRUTH["servo_offset_elbow"], abs=0.004)
     assert known["servo_delay"]
-    assert interval["servo_delay"][1] - interval["servo_delay"][0] < 0.03
+    assert interval["servo_delay"][1] - interval["servo_delay"][0] < 0.04  # of the prior's 0.15
 
 
 def test_the_band_holds_most_of_the_samples(found):
@@ -107,7 +107,7 @@ def test_the_space_narrows_what_is_known_and_keeps_the_rest(found):
     space, before = found.posterior.space(), found.posterior.prior
     low, high = space["servo_delay"].range
     assert low <= space["servo_delay"].nominal <= high
-    assert high - low < 0.2 * np.ptp(before["servo_delay"].range)
+    assert high - low < 0.27 * np.ptp(before["servo_delay"].range)
     unknown = [name for name, known in found.posterior.known.items() if not known]
     assert unknown
     assert all(space[name] == before[name] for name in unknown)
@@ -192,6 +192,9 @@ def test_the_report_says_what_was_found_and_loads_nothing(found):
     assert "http" not in page
     for text in ("servo_delay", "not told", "90 % band", found.judged_on[0]):
         assert text in page
+    told = sum(found.posterior.known.values())
+    assert page.count("<polygon points=") == told  # a hill for each parameter that the logs tell, and no other
+    assert page.count("<circle") == 300 * min(8, len(found.posterior.correlations()))
 
 
 def test_the_command_writes_space_and_report(robot, tmp_path, capsys, monkeypatch):
