@@ -13,8 +13,6 @@ from adaptation.system_id import LEVEL, Posterior
 
 DRAWS = 60
 """Candidates replayed for a band."""
-WIDEST, HALVINGS = 10.0, 14
-"""Largest factor on the errors, and steps of the search for it."""
 
 
 def speeds(replay: Replay, parameters: dict[str, float], errors: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -31,29 +29,33 @@ def scores(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
     return np.stack([rng.permutation(even) for _ in range(n)], axis=1)[:, None]
 
 
-def band(drawn: np.ndarray, noise: np.ndarray, std: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the middle `level` of `drawn` (k, T, n) with `noise` (k, 1, n) of `std` (T, n) added."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn + noise * std, [tail, 1 - tail], axis=0)
+def deviations(drawn: np.ndarray, best: np.ndarray, std: np.ndarray, noise: np.ndarray) -> tuple:
+    """Ends (T, n) of the middle `LEVEL` of draws about the best candidate, what none explains added.
+
+    Args:
+        drawn: (k, T, n) replayed candidates.
+        best: (T, n) the best one.
+        std: (T, n) deviation of what none explains.
+        noise: (k, 1, n) from `scores`.
+    """
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(drawn - best + noise * std, [tail, 1 - tail], axis=0)
     return low, high
 
 
 def scaled_to(replay: Replay, result: Posterior, rng: np.random.Generator) -> Posterior:
-    """Return `result` with its unexplained errors scaled so that the whole band holds `LEVEL` of the fitted samples.
+    """Return `result` with the factors that make its band hold `LEVEL` of the fitted samples, joint by joint.
 
-    Errors have heavier tails than a normal, and draws widen the band, too: neither alone tells how wide it is. Joint
-    by joint; the motions that were fitted are all that is looked at.
+    Errors have heavier tails than a normal, and intervals that are widened to hold the truth of a parameter are wider
+    than the motion needs: neither says how wide a band is. The motions that were fitted are all that is looked at.
     """
     best = result.best
     errors, *drawn = replay.batch([best, *result.draws(rng, DRAWS)])
-    v = np.concatenate(speeds(replay, best, errors))
-    away = np.array([np.concatenate(each) for each in drawn])  # replayed minus measured: inside where the band has 0
+    v, e = np.concatenate(speeds(replay, best, errors)), np.concatenate(errors)
     std = result.error_floor + result.error_slope * np.abs(v)
-    noise = scores(rng, len(away), v.shape[1])
-    low, high = np.zeros(v.shape[1]), np.full(v.shape[1], WIDEST)
-    for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        below, above = band(away, noise, middle * std)
-        enough = np.mean((below <= 0) & (above >= 0), axis=0) >= LEVEL
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return replace(result, error_floor=high * result.error_floor, error_slope=high * result.error_slope)
+    low, high = deviations(
+        np.array([np.concatenate(each) for each in drawn]), e, std, scores(rng, len(drawn), e.shape[1])
+    )
+    # measured minus best, in units of the band's half on its side
+    needed = np.where(e < 0, -e / np.maximum(high, 1e-9), -e / np.minimum(low, -1e-9))
+    return replace(result, band=np.quantile(needed, LEVEL, axis=0))

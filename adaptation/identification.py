@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from adaptation.bands import DRAWS, band, scaled_to, scores, speeds
+from adaptation.bands import DRAWS, deviations, scaled_to, scores, speeds
 from adaptation.dropo import dropo
 from adaptation.identify import FitConfig, Progress, fit
 from adaptation.joint_log import Inspection, JointLog, LogError, UniformLog, inspect, resample
@@ -244,13 +244,15 @@ def judge(
     draws = result.draws(rng, DRAWS)
     nominal, best = result.prior.nominal(), result.best
     errors = replay.batch([nominal, best, *draws])
+    scale = np.ones(len(result.error_floor)) if result.band is None else result.band
     found = []
     for i, w in enumerate(chosen):
         skip = w.steps - len(errors[0][i])
         measured = w.q[skip:]
         before, after, *drawn = (e[i] + measured for e in errors)
         std = result.error_floor + result.error_slope * np.abs(np.gradient(after, w.log.period, axis=0))
-        low, high = band(np.array(drawn), scores(rng, len(drawn), measured.shape[1]), std)
+        noise = scores(rng, len(drawn), measured.shape[1])
+        low, high = (after + scale * end for end in deviations(np.array(drawn), after, std, noise))
         stretch = slice(w.start + skip, w.start + w.steps)
         t = w.log.period * np.arange(len(measured))
         found.append(Judgement(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))

@@ -48,6 +48,8 @@ class Posterior:
     """(n,) by how much it grows with speed [s]."""
     widening: Mapping[str, float] = field(default_factory=lambda: dict(WIDENING))
     """Factors that `covariance` contains."""
+    band: np.ndarray | None = None
+    """(n,) factor on the band of replayed curves; 1 if None."""
     normal: bool = False
     """Whether training is given normals, cut at two deviations, instead of an even spread over the intervals."""
     samples: np.ndarray | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptation.bands import band, scaled_to, scores
+from adaptation.bands import deviations, scaled_to, scores
 from adaptation.identify import PRIOR_STD
 from adaptation.joint_log import UniformLog
 from adaptation.replay import Replay, windows
@@ -21,11 +21,11 @@ PERIOD = 0.02
 
 def test_a_band_of_normal_errors_holds_its_level():
     rng = np.random.default_rng(0)
-    std = np.full((1, 2), 0.3)
-    drawn = np.zeros((4000, 1, 2))
-    low, high = band(drawn, scores(rng, 4000, 2), std)
-    assert high[0] == pytest.approx(0.3 * 1.645, rel=0.05)
-    assert low[0] == pytest.approx(-0.3 * 1.645, rel=0.05)
+    best = np.array([[2.0, -1.0]])
+    drawn = np.tile(best, (4000, 1, 1))
+    low, high = deviations(drawn, best, np.full((1, 2), 0.3), scores(rng, 4000, 2))
+    assert high[0] == pytest.approx(0.3 * 1.645, rel=0.01)
+    assert low[0] == pytest.approx(-0.3 * 1.645, rel=0.01)
 
 
 @pytest.mark.slow
@@ -53,9 +53,9 @@ def test_the_band_is_scaled_to_what_was_fitted_and_holds_on_other_motions(tails,
     guess = Posterior(space, u, tight, floor, np.zeros(6))
     found = scaled_to(Replay(ROBOT, windows([log(1), log(2)]), 1), guess, rng)
     other = Replay(ROBOT, windows([log(3)]), 1)
-    drawn = np.array([e[0] for e in other.batch(found.draws(rng, 60))])
-    low, high = band(drawn, scores(rng, 60, 6), np.tile(found.error_floor, (drawn.shape[1], 1)))
-    held = np.mean((low <= 0) & (high >= 0))
+    errors, *drawn = (e[0] for e in other.batch([found.best, *found.draws(rng, 60)]))
+    std = np.tile(found.error_floor, (len(errors), 1))
+    low, high = deviations(np.array(drawn), errors, std, scores(rng, 60, 6))
+    held = np.mean((errors + found.band * low <= 0) & (errors + found.band * high >= 0))
     assert held == pytest.approx(0.9, abs=0.03)
-    unscaled = band(drawn, scores(rng, 60, 6), np.tile(guess.error_floor, (drawn.shape[1], 1)))
-    assert abs(np.mean((unscaled[0] <= 0) & (unscaled[1] >= 0)) - 0.9) > 0.04
+    assert abs(np.mean((errors + low <= 0) & (errors + high >= 0)) - 0.9) > 0.04  # without the factors
