@@ -24,7 +24,8 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from policies.runtime import Pacer, RefusalError
+from policies.deadlines import Pacer
+from policies.runtime import RefusalError
 from ros_nodes import process, topics
 from ros_nodes.arm_inputs import ArmInputs
 from ros_nodes.gated_arm import GatedArm
