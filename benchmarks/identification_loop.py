@@ -112,7 +112,8 @@ def _policy(folder: Path, name: str, seed: int, space: Path, episodes: int) -> d
             recipe=state_recipe(TASK, ROBOT),
         )
         train_state(config, lambda *_: None)
-    distances, near = episodes_in_mujoco(PolicyBundle.load(out / "best"), episodes, FIRST_EPISODE + 1000 * seed, LATE)
+    bundle = PolicyBundle.load(out / "best")
+    distances, near = episodes_in_mujoco(bundle, episodes, FIRST_EPISODE + 1000 * seed, LATE)
     held = 10  # actions: the task's hold time, 0.5 s
     row = {
         "pace": json.loads((out / "expert.json").read_text())["pace"],
