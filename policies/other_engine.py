@@ -127,7 +127,7 @@ class _Lab:
             self._fingers = self.task.opening
 
     def episode(self, act: Act, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Run one episode; return the distance to the goal [m] and whether it is success, after each action (steps,)."""
+        """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
         thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
