@@ -15,7 +15,7 @@ from sim.tasks import TASKS, load_task
 from sim.tasks.task import Task
 from sim.vector import ArmVectorEnv
 
-EPISODES = 64
+EPISODES = 32
 """Episodes of each pace, the same for all."""
 
 

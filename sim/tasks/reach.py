@@ -32,7 +32,7 @@ class Reach(Task):
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
-    paces = (0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
+    paces = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
         # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
