@@ -60,3 +60,16 @@ def test_a_policy_is_trained_on_the_identified_arm(tmp_path, capsys):
         assert type(env._actuator).__name__ == "ModelActuator"
     finally:
         env.close()
+
+
+def test_a_tasks_space_leaves_the_drives_to_the_identified_arm():
+    """Or training would see a stock arm's delay, play and friction on top of those that were measured."""
+    from adaptation.identification import REPLACED, base_space
+
+    base = base_space("reach", ROBOT, "full")
+    assert base is not None
+    for name in (*REPLACED, "gear_offset_joint1", "link_mass_joint2", "link_com_joint3"):
+        assert base[name].range == (base[name].nominal, base[name].nominal), name
+    for name in ("encoder_noise", "object_size", "joint_delay", "exposure", "knock_rate"):
+        assert base[name].range[0] < base[name].range[1], name
+    assert base_space(None, ROBOT, "full") is None
