@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -56,6 +57,7 @@ def simulation_based(
     check_installed()
     import torch
     from sbi.inference import NPE
+    from torch.utils.tensorboard import SummaryWriter
 
     index = np.flatnonzero(fit.free)
     ends = most_likely(result.u, np.maximum(result.std, 1e-9), BOX)[index]
@@ -82,9 +84,10 @@ def simulation_based(
     # Without bounds: a network that has learned little would put most of its draws outside the box, to be thrown away
     share = (draws - ends[:, 0]) / np.ptp(ends, axis=1)
     free = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
-    inference = NPE(density_estimator="maf", show_progress_bars=False)
-    inference.append_simulations(free, torch.tensor(seen, dtype=torch.float32))
-    learned = inference.train(max_num_epochs=epochs)
+    with TemporaryDirectory() as scratch:  # or its training log lands wherever the command was called
+        inference = NPE(density_estimator="maf", summary_writer=SummaryWriter(scratch), show_progress_bars=False)
+        inference.append_simulations(free, torch.tensor(seen, dtype=torch.float32))
+        learned = inference.train(max_num_epochs=epochs)
     observed = torch.tensor(summary([-e for e in fit.errors]), dtype=torch.float32)
     with torch.no_grad():
         drawn = learned.sample((SAMPLES,), condition=observed[None])[:, 0].numpy().astype(np.float64)

@@ -113,8 +113,9 @@ def test_dropo_finds_the_arm_and_gives_normals_to_train_on(recorded):
 
 
 @pytest.mark.slow
-def test_a_learned_posterior_has_samples_to_train_on(recorded):
+def test_a_learned_posterior_has_samples_to_train_on(recorded, tmp_path, monkeypatch):
     pytest.importorskip("sbi")
+    monkeypatch.chdir(tmp_path)
     robot, logs = recorded
     log = resample(logs[0], inspect(logs[0], robot))
     replay, space, used = Replay(robot, windows([log], 6.0)[:2], 1), prior(robot), np.ones(2, bool)
@@ -129,3 +130,4 @@ def test_a_learned_posterior_has_samples_to_train_on(recorded):
     drawn = learned.draws(np.random.default_rng(1), 20)
     low, high = (np.quantile([d["servo_delay"] for d in drawn], q) for q in (0.1, 0.9))
     assert low < learned.best["servo_delay"] < high
+    assert not list(tmp_path.iterdir())  # no training log where the command was called
