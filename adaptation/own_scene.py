@@ -28,7 +28,7 @@ MARGIN = 2
 """Pixels round the drawn arm that are cut out with it: what self-calibration leaves."""
 TRIANGLES = 300
 """A link, for its outline."""
-VIEWS, STEPS, BATCH = 2_000, 250, 96
+VIEWS, STEPS, BATCH = 3_000, 300, 96
 PEAK = 1.5e-3
 """Half the rate of a training from scratch: what the encoder knows already is kept."""
 

@@ -18,7 +18,8 @@ def align(Xs: np.ndarray, Xt: np.ndarray, ridge: float | None = None) -> np.ndar
         ridge: added to both covariances' diagonals; the paper takes 1. By default each covariance is shrunk towards a
             multiple of the identity by as much as makes its expected error smallest (Ledoit & Wolf 2004), which
             follows from the features alone: fewer rows, more shrinkage. Nobody's labels choose it. On the twelve
-            pairs of Office-Caltech10 that gives 46.6 % where a ridge of 1 gives 45.7 %.
+            pairs of Office-Caltech10 that gives 46.6 % where a ridge of 1 gives 45.7 %. Pixels of unit
+            length, whitened so, are harmed (MNIST to USPS 35.7 %, by a linear machine alone 54.7 %).
     """
     if ridge is None:
         Cs, Ct = (ledoit_wolf(X)[0] for X in (Xs, Xt))
