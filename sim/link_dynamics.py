@@ -49,19 +49,19 @@ class LinkDynamics:
             return
         mass_scale, inertia_scale, payload, damping, friction = values
         factors = dict(zip(self._joints, masses))
+        last, rough = self._joints[-1], self._fingers or self._joints[-1:]
         for i, link in enumerate(self._links):
-            factor = mass_scale * factors.get(link, 1.0)
+            if link == -1:  # the base is fixed
+                continue
+            contact = {"lateralFriction": friction, "spinningFriction": 0.001} if link in rough else {}
             pybullet.changeDynamics(
                 self._arm,
                 link,
-                mass=self._mass[i] * factor + (payload if link == self._joints[-1] else 0.0),
+                mass=self._mass[i] * mass_scale * factors.get(link, 1.0) + (payload if link == last else 0.0),
                 localInertiaDiagonal=[inertia_scale * v for v in self._inertia[i]],
                 jointDamping=self._damping[i] + damping,
                 physicsClientId=self._client,
-            )
-        for link in self._fingers or self._joints[-1:]:
-            pybullet.changeDynamics(
-                self._arm, link, lateralFriction=friction, spinningFriction=0.001, physicsClientId=self._client
+                **contact,
             )
         nominal = self.nominal_load
         same = (mass_scale, inertia_scale) == (1.0, 1.0) and set(masses) | set(coms) == {1.0}

@@ -104,13 +104,13 @@ class JointSensor:
 
     def __init__(self, robot: RobotModel, rate_hz: float):
         """Prepare for `robot`, read `rate_hz` times a second."""
-        self._robot = robot
+        self._bias_names = [f"encoder_bias_{joint}" for joint in robot.joint_names]
         self._rate_hz = rate_hz
 
     def begin(self, p: Mapping[str, float]) -> float:
         """Take an episode's parameters; return how old a reading can be, in action periods."""
         self._p = p
-        self._bias = np.array([p[f"encoder_bias_{joint}"] for joint in self._robot.joint_names])
+        self._bias = np.array([p[name] for name in self._bias_names])
         self._noisy = p["encoder_noise"] > 0 or p["velocity_noise"] > 0
         self._silence = np.zeros(2 * len(self._bias))
         self._age = p["joint_delay"] * self._rate_hz
