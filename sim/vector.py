@@ -14,7 +14,8 @@ from sim.env import ArmEnv, RewardKind
 from sim.goals import GoalConditioned
 from sim.imaging import ImagingConfig
 from sim.parameters import ParameterSpace
-from sim.worker_pool import Layout, Special, WorkerPool
+from sim.shared_arrays import Layout
+from sim.worker_pool import Special, WorkerPool
 
 
 @dataclass(frozen=True)
