@@ -91,7 +91,7 @@ PICK_PLACE = StateRecipe(
     rounds=6, round_steps=300, linger=0.5, gradient_steps=1_500, last_gradient_steps=6_000, batch=256
 )
 STACK = StateRecipe(rounds=8, round_steps=400, gradient_steps=1_500, last_gradient_steps=6_000)
-INSERT = StateRecipe(rounds=6, round_steps=300, last_gradient_steps=4_000)
+INSERT = StateRecipe(rounds=8, round_steps=300, last_gradient_steps=6_000)
 REACH_CLUTTER = StateRecipe(rounds=8, round_steps=250, gradient_steps=1_500, last_gradient_steps=6_000)
 
 RECIPES: dict[tuple[str, str, str], StateRecipe] = {
