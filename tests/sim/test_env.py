@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import closing
 
 import gymnasium as gym
 import numpy as np
@@ -276,3 +277,31 @@ def test_a_wrong_action_is_refused(action):
 
 def test_it_is_a_gymnasium_environment():
     assert isinstance(ArmEnv("reach"), gym.Env)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_strict_judge_is_content_with_less_and_never_where_success_is_not(task: str) -> None:
+    rng = np.random.default_rng(0)
+    goal = np.array([0.5, 0.0, 0.05])
+    achieved = goal + rng.uniform(-0.04, 0.04, (2_000, 3))
+    made = load_task(task)
+    loose, strict = made.is_success(achieved, goal), made.is_strict_success(achieved, goal)
+    assert not (strict & ~loose).any()
+    assert 0 < strict.sum() < loose.sum()
+    aside = (
+        np.linalg.norm((achieved - goal)[:, :2], axis=1)
+        if task == "insert"
+        else np.linalg.norm(achieved - goal, axis=1)
+    )
+    assert aside[strict].max() < (0.005 if task == "insert" else 0.025)
+    np.testing.assert_array_equal(strict, loose & (aside < (0.005 if task == "insert" else 0.025)))
+
+
+def test_near_means_within_two_and_a_half_centimetres_where_the_environment_is_strict() -> None:
+    near = []
+    for strict in (False, True):
+        with closing(ArmEnv("reach", "franka_panda", "nominal", strict=strict)) as env:
+            env.reset(seed=0)
+            env.task.achieved_goal = lambda scene, task=env.task: np.add(task.desired_goal(scene), (0.0, 0.027, 0.0))
+            near.append(env.step(np.zeros(3, np.float32))[4]["near"])
+    assert near == [True, False]
