@@ -86,7 +86,7 @@ REACH = StateRecipe(
     batch=256,
     validation_episodes=8,
 )
-PUSH = StateRecipe(rounds=8, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256)
+PUSH = StateRecipe(rounds=12, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256)
 PICK_PLACE = StateRecipe(
     rounds=6, round_steps=300, linger=0.5, gradient_steps=1_500, last_gradient_steps=6_000, batch=256
 )
