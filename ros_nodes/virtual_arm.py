@@ -4,7 +4,7 @@ Three threads: the servo loop on absolute deadlines, which also publishes the jo
 owns the OpenGL context; and the executor in `main`, which takes commands.
 
     sim2real virtual-arm                      or    python -m ros_nodes.virtual_arm
-    … --ros-args -p controller:=forward_position_controller -p hidden:=reality.json -p fault:=camera_freeze
+    … --ros-args -p robot:=kuka_iiwa -p engine:=pybullet -p hidden:=reality.json -p fault:=camera_freeze
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from ros_nodes.joint_controllers import CommandRejected, ForwardController, Traj
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
 from sim.camera import CameraModel
-from sim.hidden_reality import HiddenReality
-from sim.mujoco_arm import MujocoArm
+from sim.hidden_arms import hidden_reality
 from sim.mujoco_camera import VirtualCamera, open_renderer
 from sim.robot import load_robot
 from sim.specs import SpecError
 from sim.tasks.reach import Reach
+from sim.virtual_arm import ENGINES, make_virtual_arm
 
 SERVO_PERIOD = 0.002
 """Seconds between two looks at the controller; physics runs in finer steps in between."""
@@ -69,15 +69,16 @@ NOMINAL_CAMERA = Reach.cameras[0]
 
 
 PARAMETERS = (
-    Parameter("robot", "franka_panda", "name of the arm"),
-    Parameter("hidden", "", "JSON file of a HiddenReality; empty for the default one"),
+    Parameter("robot", "franka_panda", "name of the arm, or path of its arm file (.json)"),
+    Parameter("engine", "mujoco", f"what moves it: {' or '.join(ENGINES)}"),
+    Parameter("hidden", "", "JSON file of a HiddenReality; what it leaves out, or all if empty, is the arm's default"),
     Parameter("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}"),
     Parameter("fault", "none", f"a fault to show: {', '.join(FAULTS)}"),
 )
 
 
 class VirtualArmNode(Node):
-    """Topics on one side, `MujocoArm` on the other."""
+    """Topics on one side, a `VirtualArm` on the other."""
 
     def __init__(self, ended: threading.Event) -> None:
         """Read the parameters and build the arm; nothing moves before `start`, or once `ended` is set.
@@ -93,7 +94,8 @@ class VirtualArmNode(Node):
         self._set_fault(parameters.text("fault"))
         if kind not in CONTROLLERS:
             raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
-        self._arm = MujocoArm(robot, NOMINAL_CAMERA, HiddenReality.load(Path(hidden)) if hidden else None)
+        reality = hidden_reality(robot, Path(hidden) if hidden else None)
+        self._arm = make_virtual_arm(parameters.text("engine"), robot, NOMINAL_CAMERA, reality)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
         self._refused = 0

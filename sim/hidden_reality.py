@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from sim.specs import SpecError
@@ -27,6 +27,15 @@ class LinkInertia:
     """Centre of mass [m]."""
     inertia: Vector
     """xx, yy, zz, xy, xz, yz about the centre of mass [kg·m²]."""
+
+
+def as_ball(mass: float) -> LinkInertia:
+    """Return the inertia of a link of which only the mass [kg] is known: that of a ball of 5 cm radius.
+
+    The round 0.1 kg·m² that pybullet_data's Panda gives to every link would turn a finger into a flywheel.
+    """
+    moment = max(0.4 * mass * 0.05**2, 1e-6)
+    return LinkInertia(mass, (0.0, 0.0, 0.0), (moment, moment, moment, 0.0, 0.0, 0.0))
 
 
 # What was identified on a real Panda (Gaz et al., IEEE RA-L 2019, as in franka_description): the URDF of
@@ -187,13 +196,14 @@ class HiddenReality:
         Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
-    def from_dict(cls, data: Mapping) -> HiddenReality:
-        """Build from what `to_dict` returned; values left out take their default.
+    def from_dict(cls, data: Mapping, default: HiddenReality | None = None) -> HiddenReality:
+        """Build from what `to_dict` returned; values left out are those of `default`, the Panda's if None.
 
         Raises:
             SpecError: for a name that does not exist, with those that do.
         """
-        sections = {"arm": HiddenArm, "camera": HiddenCamera, "scene": HiddenScene}
+        default = default or cls()
+        sections = {entry.name: getattr(default, entry.name) for entry in fields(cls)}
         _refuse_unknown("", data, list(sections))
         built = {}
         for name, section in sections.items():
@@ -204,12 +214,12 @@ class HiddenReality:
                     link: LinkInertia(i["mass"], tuple(i["com"]), tuple(i["inertia"]))
                     for link, i in values["inertia"].items()
                 }
-            built[name] = section(**{key: _tuples(value) for key, value in values.items()})
+            built[name] = replace(section, **{key: _tuples(value) for key, value in values.items()})
         return cls(**built)
 
     @classmethod
-    def load(cls, path: Path) -> HiddenReality:
-        """Read what `save` wrote.
+    def load(cls, path: Path, default: HiddenReality | None = None) -> HiddenReality:
+        """Read what `save` wrote; values left out are those of `default`, the Panda's if None.
 
         Raises:
             SpecError: if the file is missing, is not JSON, or names a value that does not exist.
@@ -220,7 +230,7 @@ class HiddenReality:
             raise SpecError(f"hidden reality '{path}' cannot be read: {error.strerror}") from None
         except json.JSONDecodeError as error:
             raise SpecError(f"hidden reality '{path}' is not JSON: {error}") from None
-        return cls.from_dict(data)
+        return cls.from_dict(data, default)
 
 
 def _refuse_unknown(prefix: str, data: Mapping, known: list[str]) -> None:

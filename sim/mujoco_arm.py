@@ -9,62 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from sim.camera import CameraModel
-from sim.hidden_reality import HiddenReality, HiddenScene
+from sim.hidden_reality import HiddenReality
 from sim.mujoco_gl import mujoco
 from sim.mujoco_scene import TIMESTEP, Block, build_scene
 from sim.real_lens import pinhole_around, true_camera
 from sim.robot import RobotModel
-from sim.specs import SpecError
 from sim.tasks.reach import ABOVE
-
-VELOCITY_NOISE = 0.004
-"""Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What changes from trial to trial without anybody touching the camera."""
-
-    object_colour: tuple[float, ...] = (0.82, 0.10, 0.09)
-    """RGB in [0, 1]."""
-    light: float = 1.0
-    """Factor on every light."""
-
-    @classmethod
-    def draw(cls, scene: HiddenScene, rng: np.random.Generator) -> Looks:
-        """Draw a trial's looks."""
-        colour = scene.object_colours[rng.integers(len(scene.object_colours))]
-        return cls(colour, 1 + scene.light_variation * rng.uniform(-1, 1))
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """All that a renderer needs, copied, so that it can draw while the arm moves on."""
-
-    time: float
-    """Seconds on the arm's clock."""
-    qpos: np.ndarray
-    """MuJoCo's generalised positions."""
-    looks: Looks
-
-
-@dataclass(frozen=True)
-class JointReading:
-    """One sample of the arm's encoders."""
-
-    names: tuple[str, ...]
-    """Arm joints, then finger joints."""
-    q: np.ndarray
-    """[rad], fingers [m]."""
-    dq: np.ndarray
-    """[rad/s], fingers [m/s]."""
-    tau: np.ndarray
-    """Motor torques [N·m], fingers [N]."""
+from sim.virtual_arm import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
 
 
 class MujocoArm:
@@ -138,13 +93,7 @@ class MujocoArm:
             SpecError: if the place is off the table.
         """
         x, y = object_xy
-        table = self.model.geom("table")
-        if not (np.abs(np.array([x, y]) - table.pos[:2]) < table.size[:2] - 0.03).all():
-            low, high = table.pos[:2] - table.size[:2] + 0.03, table.pos[:2] + table.size[:2] - 0.03
-            raise SpecError(
-                f"virtual arm: the cube cannot stand at ({x:.3f}, {y:.3f}) m, which is off the table; "
-                f"expected x in [{low[0]:.2f}, {high[0]:.2f}] and y in [{low[1]:.2f}, {high[1]:.2f}]"
-            )
+        check_place(self.model, object_xy)
         self._rng = np.random.default_rng(seed)
         self.looks = Looks.draw(self.hidden.scene, self._rng)
         data, now = self._data, self._data.time
@@ -198,10 +147,7 @@ class MujocoArm:
             SpecError: for a wrong length or a value that is not finite.
         """
         n = len(self.robot.joint_names)
-        q = np.asarray(q, np.float64)
-        if q.shape != (n,) or not np.isfinite(q).all():
-            raise SpecError(f"virtual arm: joint target {q}, expected {n} finite values")
-        target = q - self._offset[:n]
+        target = check_target(q, n) - self._offset[:n]
         if dq is not None:
             target = target + self._lead * dq
         self._pending.append((self._data.time + self.hidden.arm.command_delay, target))

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from sim.mujoco_arm import MujocoArm, Snapshot
 from sim.mujoco_gl import BACKEND, INSTALL_HINT, mujoco
 from sim.real_lens import Lens
+from sim.virtual_arm import Snapshot, VirtualArm
 
 
 class CameraRenderer(Protocol):
@@ -35,7 +35,7 @@ class RendererUnavailable(RuntimeError):
 class MujocoRenderer:
     """MuJoCo's own OpenGL renderer, off screen. Belongs to the thread that makes it, as OpenGL contexts do."""
 
-    def __init__(self, arm: MujocoArm):
+    def __init__(self, arm: VirtualArm):
         """Open an OpenGL context.
 
         Raises:
@@ -76,7 +76,7 @@ class MujocoRenderer:
 class VirtualCamera:
     """Takes pictures of the arm as its real camera would."""
 
-    def __init__(self, arm: MujocoArm, renderer: CameraRenderer):
+    def __init__(self, arm: VirtualArm, renderer: CameraRenderer):
         """Look through `renderer` at `arm`."""
         self.renderer = renderer
         self._lens = Lens(arm.camera, arm.drawn_camera, arm.hidden.camera)
@@ -86,7 +86,7 @@ class VirtualCamera:
         return self._lens.take(self.renderer.draw(snapshot), rng)
 
 
-def open_renderer(arm: MujocoArm) -> CameraRenderer:
+def open_renderer(arm: VirtualArm) -> CameraRenderer:
     """Open the best renderer of this machine, in the calling thread: MuJoCo's, else our own.
 
     Whoever reports what the camera showed reports the renderer's `name`.

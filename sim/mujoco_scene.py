@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.camera import CameraModel
-from sim.hidden_reality import HiddenReality
+from sim.hidden_reality import HiddenReality, as_ball
 from sim.kinematics import rpy_matrix
 from sim.mujoco_gl import mujoco
 from sim.mujoco_textures import plaster, plywood, tiles
@@ -67,6 +67,7 @@ def build_scene(
     spec.option.timestep = TIMESTEP
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.compiler.degree = False
+    spec.compiler.balanceinertia = True  # some URDFs' (the xArm's) break the triangle inequality by a rounding
     _add_room(spec, hidden)
     _add_object(spec, hidden)
     for block in blocks:
@@ -282,9 +283,7 @@ def _add_inertia(body: mujoco.MjsBody, name: str, link: ElementTree.Element, hid
         body.mass, body.inertia = 1e-4, [1e-8] * 3  # frames without a body: MuJoCo wants something to hold on to
         return
     body.mass, body.ipos = mass, _origin(inertial)[0]
-    # The round 0.1 kg·m² that this URDF gives to every link would turn a finger into a flywheel; for links
-    # without an identified inertia it is that of a ball of 5 cm radius instead.
-    body.inertia = [max(0.4 * mass * 0.05**2, 1e-6)] * 3
+    body.inertia = as_ball(mass).inertia[:3]
 
 
 def _add_shells(spec: mujoco.MjSpec, link: str, mesh) -> list[tuple[str, np.ndarray]]:

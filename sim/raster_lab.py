@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from sim.meshes import Mesh, box
-from sim.mujoco_arm import MujocoArm, Snapshot
 from sim.mujoco_gl import mujoco
 from sim.mujoco_scene import HIDDEN_GROUP
 from sim.render import Body, Looks, Scene
+from sim.virtual_arm import Snapshot, VirtualArm
 
 TEXTURE_SIZE = 256
 SUPERSAMPLE = 1
@@ -26,7 +26,7 @@ class RasterRenderer:
 
     name = "sim2real rasteriser"
 
-    def __init__(self, arm: MujocoArm):
+    def __init__(self, arm: VirtualArm):
         """Copy the model's shapes, colours and textures into a scene."""
         self._camera = arm.drawn_camera
         self._model = copy.copy(arm.model)
@@ -70,7 +70,7 @@ class RasterRenderer:
     def close(self) -> None:
         """Nothing to free."""
 
-    def _nominal_looks(self, arm: MujocoArm) -> Looks:
+    def _nominal_looks(self, arm: VirtualArm) -> Looks:
         model, nominal = self._model, self._scene.nominal_looks
         textures, scales = zip(*self._textures)
         wall = np.array(arm.hidden.scene.wall_colour, np.float32)

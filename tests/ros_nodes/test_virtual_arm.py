@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 from ros_nodes import topics
 from ros_nodes.messages import camera_model, rgb, seconds, trajectory
 from sim.hidden_reality import HiddenReality
-from sim.robot import load_robot
+from sim.robot import RobotModel, load_robot
 from sim.tasks.reach import ABOVE, Reach
 from tests.ros_bench import RosBench, finish, interrupt
 
@@ -45,9 +45,12 @@ class Beside:
 
     @property
     def q(self) -> np.ndarray:
+        return self.q_of(PANDA)
+
+    def q_of(self, robot: RobotModel) -> np.ndarray:
         self.bench.wait(lambda: self.joints, "joint states")
         newest = self.joints[-1]
-        return np.array(newest.position)[PANDA.order(newest.name)]
+        return np.array(newest.position)[robot.order(newest.name)]
 
     def arrives(self, q: np.ndarray, within: float = 0.03, timeout: float = 3.0) -> bool:
         try:
@@ -82,6 +85,23 @@ def test_publishes_what_a_robot_does_at_its_rates(ros: RosBench) -> None:
     assert picture.shape == (84, 84, 3)
     assert any(camera.distortion)
     assert picture.std() > 20
+
+
+def test_another_arm_in_another_engine(ros: RosBench) -> None:
+    """A KUKA in PyBullet behind the same topics: states at their rate, pictures, trajectories, places."""
+    robot = load_robot("kuka_iiwa")
+    home = np.array(robot.home)
+    arm = Beside(ros, robot="kuka_iiwa", engine="pybullet")
+    assert sorted(arm.joints[-1].name) == sorted(robot.joint_names)
+    arm.place(3, 0.45, 0.12)
+    assert arm.truth[-1].data[5:7].tolist() == pytest.approx([0.45, 0.12], abs=2e-3)
+    arm.trajectory.publish(trajectory(robot.joint_names, home + 0.15, 0.3))
+    ros.wait(lambda: np.abs(arm.q_of(robot) - home - 0.15).max() < 0.02, "the arm to arrive", 5.0)
+    assert rgb(arm.images[-1], "front").std() > 20
+    periods = np.diff([seconds(message.header.stamp) for message in arm.joints])
+    assert np.quantile(np.abs(periods - 0.01), 0.9) < 0.004
+    status, said = interrupt(arm.process)
+    assert (status, "Traceback" in said) == (0, False)
 
 
 def test_place_moves_the_cube_and_the_arm_home(ros: RosBench) -> None:
@@ -202,6 +222,7 @@ def test_ends_cleanly_on_a_signal(ros: RosBench, number: signal.Signals) -> None
     ("parameters", "message"),
     [
         ({"robot": "r2d2"}, "unknown robot 'r2d2'; known are"),
+        ({"engine": "ode"}, "unknown engine 'ode'; known are mujoco, pybullet"),
         ({"controller": "pid"}, "parameter 'controller' is 'pid'; known are joint_trajectory_controller"),
         ({"fault": "fire"}, "unknown fault 'fire'; known are none, camera_freeze"),
         ({"hidden": "nowhere.json"}, "hidden reality 'nowhere.json' cannot be read"),
