@@ -2,10 +2,13 @@
 
     python benchmarks/latency.py [--quick] [--json FILE]
 
-A process publishes 640 × 480 pictures at 30 Hz and joint states at 100 Hz; the policy node runs an 84 × 84 CNN in
-shadow mode on its own clock; another process hears its commands. The peer is the usual way to write such a node: the
-same network in the callback of an rclpy timer, in an executor of several threads. Both are measured alone and with
-both cores loaded.
+A process publishes 640 × 480 pictures at 30 Hz and joint states at 100 Hz, as an arm that stands where it is sent; the
+policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its commands on; another process hears all.
+The peer is the usual way to write such a node: the same network in the callback of an rclpy timer, in an executor of
+several threads, without a gate. Both are measured alone and with both cores loaded.
+
+"camera to command" is the way of one picture, step by step: from its stamp to the policy's command in another process,
+without the time for which it lay waiting for the loop's own clock. "gate" is from there to the arm's controller.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,7 +85,7 @@ def cnn_bundle(rate_hz: float) -> PolicyBundle:
     robot = load_robot("franka_panda")
     rng = np.random.default_rng(SEED)
     spec = ObservationSpec((ArraySpec.image("image_front", 84, 84), joint_array("q", robot)))
-    action = ActionSpec("ee_delta", ("x", "y", "z"), (0.01,) * 3, rate_hz)
+    action = ActionSpec("ee_delta", ("x", "y", "z"), (5e-5,) * 3, rate_hz)  # it need not get anywhere
     nodes, weights = [helper.make_node("Cast", ["image_front"], ["u"], to=TensorProto.FLOAT)], []
 
     def weight(name: str, *shape: int) -> str:
@@ -144,6 +147,13 @@ def robot_process() -> None:
     info = CameraInfo(**REAL_CAMERA.info_fields())
     state = JointState(name=list(robot.joint_names), position=list(robot.home), velocity=[0.0] * 7)
 
+    def follow(message: JointTrajectory) -> None:
+        state.position = message.points[-1].positions
+
+    node.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, follow, qos.COMMAND)
+    spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), ended), daemon=True)
+    spinner.start()
+
     numbers = itertools.count()
 
     def every(period: float, publish) -> threading.Thread:
@@ -161,8 +171,8 @@ def robot_process() -> None:
     def publish_image(stamp) -> None:
         image.header.stamp = info.header.stamp = stamp
         image.header.frame_id = str(next(numbers))
+        images.publish(image)  # first, as image_transport's camera publisher does
         infos.publish(info)
-        images.publish(image)
 
     def publish_joints(stamp) -> None:
         state.header.stamp = stamp
@@ -171,7 +181,7 @@ def robot_process() -> None:
     process.prioritise()
     threads = [every(1 / CAMERA_HZ, publish_image), every(0.01, publish_joints)]
     ended.wait()
-    for thread in threads:
+    for thread in (*threads, spinner):
         thread.join()
     rclpy.try_shutdown()
 
@@ -227,6 +237,10 @@ class Run:
     """From a picture's stamp to a subscriber's callback in another process."""
     delivery: np.ndarray
     """From the command's publication to a subscriber's callback in another process."""
+    chain: np.ndarray
+    """Of each step, the sum of the three: the transport of the very picture that it used, compute, delivery."""
+    gate: np.ndarray
+    """From a command to the gate's next setpoint, both heard in another process; empty without a gate."""
     images_lost: int
 
 
@@ -247,24 +261,18 @@ def child(environment: dict[str, str], *command: str) -> Iterator[subprocess.Pop
 def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: float) -> Run:
     """Run robot and policy for `duration` [s] and listen."""
     this, python = str(Path(__file__)), sys.executable
-    shadow = [
-        "--ros-args",
-        "-p",
-        f"bundle:={bundle}",
-        "-p",
-        "shadow:=true",
-        "-p",
-        "autostart:=true",
-        "-p",
-        "wait:=20.0",
-    ]
-    policy = [this, "--peer", str(bundle)] if peer else ["-m", "ros_nodes.policy_node", *shadow]
+    given = ["--ros-args", "-p", f"bundle:={bundle}"]
+    gate = ["-m", "ros_nodes.safety_gate", *given]
+    policy = ["-m", "ros_nodes.policy_node", *given, "-p", "autostart:=true", "-p", "wait:=25.0"]
+    if peer:
+        policy = [this, "--peer", str(bundle)]
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=int(environment["ROS_DOMAIN_ID"]))
     node = Node("observer", context=context)
     latencies: list[tuple[float, ...]] = []
     newest = [(float("nan"), float("nan"))]
     images: list[tuple[float, float, int]] = []
+    setpoints: list[float] = []
 
     def now() -> float:
         return 1e-9 * node.get_clock().now().nanoseconds
@@ -279,14 +287,19 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
         images.append((now(), seconds(message.header.stamp), int(message.header.frame_id)))
 
     node.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, on_latency, 50)
-    node.create_subscription(JointTrajectory, topics.POLICY_SHADOW, on_command, 50)
+    node.create_subscription(JointTrajectory, topics.POLICY_SHADOW if peer else topics.POLICY_COMMAND, on_command, 50)
+    node.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, lambda _: setpoints.append(now()), 50)
     node.create_subscription(Image, topics.CAMERA_IMAGE, on_image, 50)
     ended = threading.Event()
     spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), ended), daemon=True)
     spinner.start()
     process.prioritise()  # what is measured is the nodes, not how late the observer is woken
-    with child(environment, python, this, "--robot"), child(environment, python, *policy) as running:
-        until = time.monotonic() + 30.0
+    with ExitStack() as processes:
+        processes.enter_context(child(environment, python, this, "--robot"))
+        if not peer:
+            processes.enter_context(child(environment, python, *gate))
+        running = processes.enter_context(child(environment, python, *policy))
+        until = time.monotonic() + 40.0
         while len(latencies) < 20:
             if time.monotonic() > until or running.poll() is not None:
                 raise SystemExit(f"the policy did not start: {running.stderr.read() if running.stderr else ''}")
@@ -294,20 +307,29 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
         latencies.clear()
         images.clear()
         time.sleep(duration)
-        steps, seen = np.array(latencies), np.array(images)
+        steps, seen, sent = np.array(latencies), np.array(images), np.array(setpoints)
     ended.set()
     spinner.join()
     rclpy.shutdown(context=context)
     lost = int(seen[-1, 2] - seen[0, 2]) + 1 - len(seen)
     # the joint state's stamp and its age at the step's begin give the begin; the command left `compute` later
     delivery = steps[:, 4] - steps[:, 5] - steps[:, 0] - steps[:, 2]
+    # ages are taken from stamps: the picture that a step used is the one that was this old at its begin
+    used = np.abs((steps[:, 5] + steps[:, 0] - steps[:, 1])[:, None] - seen[None, :, 1])
+    which, known = used.argmin(axis=1), used.min(axis=1) < 1e-3
+    transport = seen[:, 0] - seen[:, 1]
+    chain = (transport[which] + steps[:, 2] + delivery)[known]
+    following = np.searchsorted(sent, steps[:, 4])
+    answered = following < len(sent)
     ms = 1e3
     return Run(
         ms * np.abs(steps[:, 3]),
         ms * steps[:, 2],
         ms * steps[:, 1],
-        ms * (seen[:, 0] - seen[:, 1]),
+        ms * transport,
         ms * delivery,
+        ms * chain,
+        ms * (sent[following[answered]] - steps[answered, 4]),
         lost,
     )
 
@@ -328,11 +350,15 @@ def loaded(active: bool) -> Iterator[None]:
             hog.wait()
 
 
+def _percentiles(figures: np.ndarray) -> str:
+    return " / ".join(f"{v:.2f}" for v in np.percentile(figures, [50, 99])) if len(figures) else ""
+
+
 def main(arguments: Arguments) -> None:
     """Measure and print."""
     duration = 8.0 if arguments.quick else arguments.seconds
     rates = (20.0,) if arguments.quick else arguments.rates
-    console = Console(width=120)
+    console = Console(width=160)
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, seed {SEED}")
     table = Table(title="ms, p50 / p99", show_lines=False)
     for column in (
@@ -344,6 +370,8 @@ def main(arguments: Arguments) -> None:
         "transport",
         "compute",
         "delivery",
+        "camera to command",
+        "gate",
         "lost",
     ):
         table.add_column(column)
@@ -358,12 +386,12 @@ def main(arguments: Arguments) -> None:
                 for peer in (False, True) if arguments.peer else (False,):
                     with loaded(load):
                         run = runs[peer, rate, load] = measure(environment, path, peer, duration)
-                    figures = (run.period, run.frame_age, run.transport, run.compute, run.delivery)
+                    figures = (run.period, run.frame_age, run.transport, run.compute, run.delivery, run.chain, run.gate)
                     table.add_row(
                         "rclpy timer" if peer else "policy_node",
                         f"{rate:g}",
                         "both cores" if load else "none",
-                        *(" / ".join(f"{v:.2f}" for v in np.percentile(f, [50, 99])) for f in figures),
+                        *(_percentiles(f) for f in figures),
                         str(run.images_lost),
                     )
     console.print(table)
@@ -371,17 +399,17 @@ def main(arguments: Arguments) -> None:
     for peer, prefix in ((False, ""), (True, "peer_")) if arguments.peer else ((False, ""),):
         idle = [run for (p, _, load), run in runs.items() if p == peer and not load]
         busy = [run for (p, _, load), run in runs.items() if p == peer and load]
-        # of the three parts, each measured by itself; waiting for the loop's own clock is in `frame_age`
-        chain50 = max(sum(np.median(f) for f in (r.transport, r.compute, r.delivery)) for r in idle)
-        chain99 = max(sum(np.percentile(f, 99) for f in (r.transport, r.compute, r.delivery)) for r in idle)
         figures_json |= {
             f"{prefix}period_p99_ms": max(float(np.percentile(r.period, 99)) for r in idle),
             f"{prefix}period_loaded_p99_ms": max(float(np.percentile(r.period, 99)) for r in busy),
-            f"{prefix}camera_to_command_p50_ms": float(chain50),
-            f"{prefix}camera_to_command_p99_ms": float(chain99),
+            f"{prefix}camera_to_command_p50_ms": max(float(np.median(r.chain)) for r in idle),
+            f"{prefix}camera_to_command_p99_ms": max(float(np.percentile(r.chain, 99)) for r in idle),
             f"{prefix}frame_age_p50_ms": max(float(np.median(r.frame_age)) for r in idle),
             f"{prefix}images_lost": sum(r.images_lost for r in idle + busy),
         }
+        if not peer:
+            figures_json["gate_p50_ms"] = max(float(np.median(r.gate)) for r in idle)
+            figures_json["gate_p99_ms"] = max(float(np.percentile(r.gate, 99)) for r in idle)
     for key, value in figures_json.items():
         console.print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
     if arguments.json is not None:

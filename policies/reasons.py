@@ -1,5 +1,5 @@
-"""Every reason for which the gate changes, drops or refuses something: its key in the published counts, and what to
-do about it. None is silent, and none is counted under a key that is not here.
+"""Every reason for which gate or policy node changes, drops or refuses something: its key in the published counts, and
+what to do about it. None is silent, and none is counted under a key that is not here.
 """
 
 from __future__ import annotations
@@ -54,10 +54,34 @@ REASONS: dict[str, tuple[str, str]] = {
         "harmless: a gripper's own; else the joint names",
     ),
 }
-"""By key: what it means, and what to do."""
+"""Of the gate, by key: what it means, and what to do."""
+
+POLICY_REASONS: dict[str, tuple[str, str]] = {
+    "input_unknown": (
+        "an input unlike those of training; the reason names it",
+        "covered lens, light, another camera, a pose where the policy never was",
+    ),
+    "observation_invalid": ("an input outside its specification, or of the wrong size", "camera mode, joint names"),
+    "state_missing": ("no joint state came", "the driver's log, the topic's name"),
+    "state_stale": ("the joint state is too old", "the driver's log, the network"),
+    "state_invalid": ("a joint state that is not finite or not complete", "the driver's log"),
+    "camera_missing": ("no picture, or no CameraInfo came", "the camera's driver, the topic's name"),
+    "camera_stale": ("the newest picture is too old", "the camera's driver; was its shared memory widened?"),
+    "action_invalid": ("the policy's action is not finite", "the bundle"),
+    "gate_silent": ("the safety gate is not heard, or does not listen", "start it; are topics remapped alike?"),
+    "gate_unwilling": ("the safety gate has stopped or waits", "its own reason, then reset it"),
+    "configuration": ("the bundle, a parameter or the arm was refused at configure", "the reason"),
+    "internal_error": ("something that should not happen", "the log has its traceback: report it"),
+    "joint_state": ("a sample with a stamp that makes no sense, or without all joints: dropped", "chrony, the driver"),
+    "joint_state_out_of_order": ("an older or equal sample after a newer one: dropped", "harmless if rare"),
+    "image_…": ("a picture with a stamp that makes no sense: dropped", "chrony, the camera's driver"),
+    "image_…_out_of_order": ("an older or equal picture after a newer one: dropped", "harmless if rare"),
+    "camera_info_…": ("a CameraInfo that cannot be used: dropped", "calibrate the camera"),
+}
+"""Of the policy node, by key; `…` stands for a camera's name."""
 
 
-def table() -> str:
+def table(reasons: dict[str, tuple[str, str]] = REASONS) -> str:
     """Write the page's table of reasons."""
-    rows = [f"| `{key}` | {meaning} | {remedy} |" for key, (meaning, remedy) in REASONS.items()]
+    rows = [f"| `{key}` | {meaning} | {remedy} |" for key, (meaning, remedy) in reasons.items()]
     return "\n".join(["| count | meaning | what to do |", "| --- | --- | --- |", *rows])

@@ -45,6 +45,11 @@ class RobotInterface(Protocol):
 class RefusalError(RuntimeError):
     """The loop will not act on what it has; the message is the reason that is published."""
 
+    def __init__(self, reason: str, key: str):
+        """Say `reason` in a sentence; `key` of `policies.reasons.POLICY_REASONS` is what it is counted under."""
+        super().__init__(reason)
+        self.key = key
+
 
 @dataclass(frozen=True)
 class LoopLimits:
@@ -146,24 +151,30 @@ class ControlLoop:
             RefusalError: with the reason, if it may not.
         """
         if state is None:
-            raise RefusalError("joint state: none received; is the arm's driver running?")
+            raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
         age = now - state.stamp
         if not age <= self.limits.state_age:
             raise RefusalError(
-                f"joint state: {age:.3f} s old (limit {self.limits.state_age:.3f} s); is the driver running?"
+                f"joint state: {age:.3f} s old (limit {self.limits.state_age:.3f} s); is the driver running?",
+                "state_stale",
             )
         n = len(self.bundle.robot.joint_names)
         if state.q.shape != (n,) or not np.isfinite(state.q).all():
-            raise RefusalError(f"joint state: positions {state.q.tolist()}, expected {n} finite numbers")
+            raise RefusalError(
+                f"joint state: positions {state.q.tolist()}, expected {n} finite numbers", "state_invalid"
+            )
         for name in self._cameras:
             frame = state.frames.get(name)
             if frame is None:
-                raise RefusalError(f"camera '{name}': no frame received; is the camera driver running?")
+                raise RefusalError(
+                    f"camera '{name}': no frame received; is the camera driver running?", "camera_missing"
+                )
             age = now - frame.stamp
             if not age <= self.limits.frame_age:
                 raise RefusalError(
                     f"camera '{name}': no frame for {age:.3f} s (limit {self.limits.frame_age:.3f} s); "
-                    "is the camera driver running?"
+                    "is the camera driver running?",
+                    "camera_stale",
                 )
         return state
 
@@ -175,23 +186,24 @@ class ControlLoop:
         """
         state = self._robot.read()
         if state is None:
-            raise RefusalError("joint state: none received; is the arm's driver running?")
+            raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
         action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
         self._resolver.reset(state.q)
         self._resolver.resolve(np.zeros_like(action), state.q)
 
-    def rehearse(self) -> None:
-        """Compute what the next step would, on what is there now, and forget it.
+    def rehearse(self) -> np.ndarray | None:
+        """Compute what the next step would, on what is there now, and forget it; return the target (n,) [rad], if any.
 
         `policies.deadlines.Rehearsal` says what it is good for. What is wrong with the inputs, the step says.
         """
         state = self._robot.read()
         if state is None:
-            return
+            return None
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
             self._rehearsed.reset(state.q)
-            self._rehearsed.resolve(action, state.q)
+            return self._rehearsed.resolve(action, state.q)
+        return None
 
     def start(self) -> None:
         """Begin at the arm's present position.
@@ -216,13 +228,13 @@ class ControlLoop:
             RefusalError: if the loop was not started, or will not act; the arm has then been told to stop.
         """
         if self._started is None:
-            raise RefusalError("the control loop is not running; start it first")
+            raise RefusalError("the control loop is not running; start it first", "not_running")
         now = self._clock()
         try:
             return self._step(now, self._started)
         except (RefusalError, SpecError) as error:
             self.stop(str(error))
-            raise RefusalError(str(error)) from None
+            raise RefusalError(str(error), getattr(error, "key", "observation_invalid")) from None
 
     def stop(self, reason: str) -> None:
         """Bring the arm to rest and end; `start` begins anew."""
@@ -233,7 +245,9 @@ class ControlLoop:
         state = self.check(self._robot.read(), now)
         action = self.bundle.act(self._observe(state), self._memory)
         if not np.isfinite(action).all():
-            raise RefusalError(f"policy: action {action.tolist()} is not finite; is the bundle damaged?")
+            raise RefusalError(
+                f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
+            )
         target = self._resolver.resolve(action, state.q)
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)
@@ -243,7 +257,7 @@ class ControlLoop:
             setpoint = self._safety.filter(Command(target, now), state, now)
             command, reasons = setpoint.q, setpoint.reasons
             if self._safety.fault:
-                raise RefusalError(self._safety.fault)
+                raise RefusalError(self._safety.fault, "limits")
         sent = self._robot.send(command)
         period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
         self._last = now
@@ -257,10 +271,10 @@ class ControlLoop:
         try:
             self.bundle.observation.validate(observation)
         except SpecError as error:
-            raise RefusalError(f"observation {error}") from None
+            raise RefusalError(f"observation {error}", "observation_invalid") from None
         unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
         if unknown:
-            raise RefusalError(unknown)
+            raise RefusalError(unknown, "input_unknown")
         return observation
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -36,17 +37,28 @@ class GatedArm:
         silence = self._inputs.gate_silence()
         if not silence <= GATE_TIMEOUT:
             heard = "never heard" if np.isinf(silence) else f"silent for {silence:.2f} s (limit {GATE_TIMEOUT} s)"
-            raise RefusalError(f"safety gate: {heard} on {topics.GATE_HEARTBEAT}; start the safety_gate node")
+            raise RefusalError(
+                f"safety gate: {heard} on {topics.GATE_HEARTBEAT}; start the safety_gate node", "gate_silent"
+            )
         if self._inputs.gate_state not in ("ready", "moving"):
-            raise RefusalError(f"safety gate: {self._inputs.gate_state or 'state unknown'}: {self._inputs.gate_reason}")
+            state = self._inputs.gate_state or "state unknown"
+            raise RefusalError(f"safety gate: {state}: {self._inputs.gate_reason}", "gate_unwilling")
         if self._publisher.get_subscription_count() == 0:
-            raise RefusalError(f"safety gate: does not listen to {topics.POLICY_COMMAND}; are topics remapped alike?")
+            raise RefusalError(
+                f"safety gate: does not listen to {topics.POLICY_COMMAND}; are topics remapped alike?", "gate_silent"
+            )
 
     def send(self, q_target: np.ndarray) -> np.ndarray:
         """Hand the target (n,) [rad] to the gate."""
         self.check()
         self._publish(q_target)
         return q_target
+
+    def rehearse(self, q_target: np.ndarray) -> None:
+        """Do all that `send` does but send."""
+        with contextlib.suppress(RefusalError):
+            self.check()
+        self._message(q_target)
 
     def stop(self, reason: str) -> None:
         """Tell the gate that the policy is done: a trajectory without points."""
@@ -67,8 +79,11 @@ class GatedArm:
         self._node.destroy_publisher(self._publisher)
 
     def _publish(self, q_target: np.ndarray | None) -> None:
+        self._publisher.publish(self._message(q_target))
+
+    def _message(self, q_target: np.ndarray | None) -> JointTrajectory:
         stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, stamp, source))
+        return trajectory(self._joint_names, q_target, self._dt, stamp, source)
 
 
 class ShadowArm:
@@ -91,6 +106,10 @@ class ShadowArm:
         self._publish(q_target)
         return q_target
 
+    def rehearse(self, q_target: np.ndarray) -> None:
+        """Do all that `send` does but send."""
+        self._message(q_target)
+
     def stop(self, reason: str) -> None:
         """Nothing moves."""
 
@@ -102,5 +121,8 @@ class ShadowArm:
         self._node.destroy_publisher(self._publisher)
 
     def _publish(self, q_target: np.ndarray | None) -> None:
+        self._publisher.publish(self._message(q_target))
+
+    def _message(self, q_target: np.ndarray | None) -> JointTrajectory:
         stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        self._publisher.publish(trajectory(self._joint_names, q_target, self._dt, stamp, source))
+        return trajectory(self._joint_names, q_target, self._dt, stamp, source)

@@ -12,10 +12,12 @@ import json
 import threading
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import cv2
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Float64MultiArray, String
@@ -83,7 +85,11 @@ class PolicyNode(LifecycleNode):
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
         self._failure = ""
+        self._state = "unconfigured"
+        self._counts: Counter[str] = Counter()  # refusals so far, by reason
+        self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
         self.create_timer(0.02, self._watch)
+        self.create_timer(1.0, self._publish_diagnostics)
         self._announce("unconfigured")
 
     @property
@@ -99,6 +105,7 @@ class PolicyNode(LifecycleNode):
             self._configure()
         except (SpecError, BundleError, RefusalError, DryRunError) as error:
             self._release()
+            self._counts[getattr(error, "key", "configuration")] += 1
             return self._refuse("unconfigured", str(error))
         self.reason = ""
         self._announce("inactive")
@@ -120,6 +127,7 @@ class PolicyNode(LifecycleNode):
             except (RefusalError, SpecError) as error:
                 if time.monotonic() > until or self._ended.wait(0.01):
                     self._inputs.alive = self._inputs.watching = False
+                    self._counts[getattr(error, "key", "observation_invalid")] += 1
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
         self._halt.clear()
@@ -223,7 +231,7 @@ class PolicyNode(LifecycleNode):
                 return
             if time.monotonic() > until or self._ended.wait(0.01):
                 hint = inputs.last_rejection or "is the driver running, and on this topic?"
-                raise RefusalError(f"{missing}; {hint}")
+                raise RefusalError(f"{missing}; {hint}", "camera_missing" if "camera" in missing else "state_missing")
 
     def _described(self, inputs: ArmInputs, topic: str, began: float) -> bool:
         """Wait for the arm's URDF, longer if somebody publishes it; return whether it came."""
@@ -258,7 +266,7 @@ class PolicyNode(LifecycleNode):
 
     def _run(self, loop: ControlLoop) -> None:
         pacer = Pacer(loop.bundle.action.dt)
-        rehearsal = Rehearsal(loop.rehearse, pacer, loop.bundle.action.dt)
+        rehearsal = Rehearsal(lambda: self._rehearse(loop), pacer, loop.bundle.action.dt)
         while not self._halt.is_set():
             rehearsal.run()
             pacer.wait()
@@ -267,13 +275,20 @@ class PolicyNode(LifecycleNode):
             try:
                 step = loop.step()
             except RefusalError as error:
+                self._counts[error.key] += 1
                 self._failure = str(error)
                 return
             except Exception as error:  # whatever it is, the arm comes to rest and the reason is published
+                self._counts["internal_error"] += 1
                 self._failure = f"internal error: {type(error).__name__}: {error}"
                 self.get_logger().error(traceback.format_exc())
                 return
             self._latency.publish(_latency(step))
+
+    def _rehearse(self, loop: ControlLoop) -> None:
+        target = loop.rehearse()
+        if target is not None and self._arm is not None:
+            self._arm.rehearse(target)
 
     def _watch(self) -> None:
         if self._failure:
@@ -312,7 +327,21 @@ class PolicyNode(LifecycleNode):
         self._announce(state)
         return FAILURE
 
+    def _publish_diagnostics(self) -> None:
+        counts = self._counts + (self._inputs.rejected if self._inputs is not None else Counter())
+        status = DiagnosticStatus(
+            name="policy_node",
+            hardware_id=self._bundle.name if self._bundle is not None else "",
+            level=DiagnosticStatus.ERROR if self.reason else DiagnosticStatus.OK,
+            message=f"{self._state}: {self.reason}" if self.reason else self._state,
+            values=[KeyValue(key=key, value=str(n)) for key, n in sorted(counts.items())],
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
     def _announce(self, state: str) -> None:
+        self._state = state
         bundle = self._bundle
         report = {
             "state": state,

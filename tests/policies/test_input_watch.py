@@ -12,7 +12,7 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.input_watch import InputWatch, picture_statistics
-from policies.reasons import REASONS, table
+from policies.reasons import POLICY_REASONS, REASONS, table
 from policies.runtime import LoopLimits, RefusalError
 from sim.specs import ArraySpec, ObservationSpec, SpecError
 from tests.policies.test_runtime import make
@@ -109,8 +109,9 @@ def test_loop_refuses_and_says_so_and_the_bundle_carries_the_watch(tmp_path):
     loaded = PolicyBundle.load(watched.save(tmp_path / "b"))
     assert loaded.inputs == watched.inputs
     loop, _ = make(loaded)
-    with pytest.raises(RefusalError, match="input 'q': element"):
+    with pytest.raises(RefusalError, match="input 'q': element") as refusal:
         loop.start()
+    assert refusal.value.key == "input_unknown"
     careless, _ = make(loaded, LoopLimits(check_inputs=False))
     careless.start()
     assert PolicyBundle.load(bundle.save(tmp_path / "old")).inputs == InputWatch({})
@@ -136,5 +137,25 @@ def test_every_reason_that_is_counted_is_explained_and_none_is_made_up():
     assert counted() == set(REASONS)
 
 
+def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
+    runtime, arm, node, inputs = (
+        (ROOT / name).read_text()
+        for name in (
+            "policies/runtime.py",
+            "ros_nodes/gated_arm.py",
+            "ros_nodes/policy_node.py",
+            "ros_nodes/arm_inputs.py",
+        )
+    )
+    refused = re.findall(r"RefusalError\((?:[^()]|\([^()]*\))*?\"([a-z_]+)\",?\s*\)", runtime + arm + node)
+    counted = re.findall(r"_counts\[(?:getattr\(error, \"key\", )?\"([a-z_]+)\"", node)
+    dropped = [re.sub(r"\{.*?\}", "…", key) for key in re.findall(r"_reject\(f?\"(.*?)\"", inputs)]
+    behind_a_filter_of_its_own = {"limits", "not_running"}  # no node has one, or calls a loop that does not run
+    assert len(refused) > 8
+    assert {*refused, *counted, *dropped} - behind_a_filter_of_its_own == set(POLICY_REASONS)
+
+
 def test_the_page_explains_them_in_the_same_words():
-    assert table() in (ROOT / "docs" / "robot.md").read_text()
+    page = (ROOT / "docs" / "robot.md").read_text()
+    assert table() in page
+    assert table(POLICY_REASONS) in page

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
@@ -105,6 +106,7 @@ def test_a_calibration_is_taken_instead_of_the_drivers_word(ros, tiny_bundle_pat
 def test_lost_camera_stops_the_arm_and_says_so(ros, tmp_path):
     arm = ros.arm(PANDA, CAMERA)
     path = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(tmp_path / "far")
+    heard = ros.listen(DiagnosticArray, topics.DIAGNOSTICS, 20)
     ros.gate(path)
     ros.policy(path)
     ros.wait(lambda: len(arm.received) > 40, "the arm to move")
@@ -118,6 +120,12 @@ def test_lost_camera_stops_the_arm_and_says_so(ros, tmp_path):
     arm.seeing = True
     time.sleep(0.3)
     assert len(arm.received) == count  # nobody starts again by itself
+
+    def counted() -> bool:
+        said = [status for array in heard for status in array.status if status.name == "policy_node"]
+        return bool(said) and {v.key: v.value for v in said[-1].values}.get("camera_stale") == "1"
+
+    ros.wait(counted, "the refusal among the diagnostics", 3.0)
 
 
 def test_clock_jump_is_no_fresh_state(ros, tmp_path):
