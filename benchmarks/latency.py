@@ -7,8 +7,9 @@ policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its co
 The peer is the usual way to write such a node: the same network in the callback of an rclpy timer, in an executor of
 several threads, without a gate. Both are measured alone and with both cores loaded.
 
-"camera to command" is the way of one picture, step by step: from its stamp to the policy's command in another process,
-without the time for which it lay waiting for the loop's own clock. "gate" is from there to the arm's controller.
+"camera to command" is the way of each picture that a step used: from its stamp to the policy's command in another
+process, without the time for which it lay waiting for the loop's own clock. "gate" is from there to the arm's
+controller. Pictures are counted in one more process, which has no priority, as a recorder has none.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from policies.bundle import PolicyBundle
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import rgb, seconds, trajectory
 from ros_nodes.ros_environment import free_domain, isolated
+from ros_nodes.wire_picture import WirePicture
 from sim.camera import CameraModel
 from sim.observation import CameraFrame, ObservationBuilder, RobotState, joint_array
 from sim.robot import load_robot
@@ -170,7 +172,8 @@ def robot_process() -> None:
 
     def publish_image(stamp) -> None:
         image.header.stamp = info.header.stamp = stamp
-        image.header.frame_id = str(next(numbers))
+        number = next(numbers)
+        image.data[0], image.data[1] = number & 255, number >> 8
         images.publish(image)  # first, as image_transport's camera publisher does
         infos.publish(info)
 
@@ -195,7 +198,11 @@ def peer_process(bundle_path: str) -> None:
     bundle = PolicyBundle.load(bundle_path)
     builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, {"front": REAL_CAMERA})
     newest: dict = {}
-    node.create_subscription(Image, topics.CAMERA_IMAGE, lambda m: newest.__setitem__("image", m), 10)
+
+    def on_image(message: Image) -> None:
+        newest["image"], newest["arrived"] = message, 1e-9 * node.get_clock().now().nanoseconds
+
+    node.create_subscription(Image, topics.CAMERA_IMAGE, on_image, 10)
     node.create_subscription(JointState, topics.JOINT_STATES, lambda m: newest.__setitem__("joints", m), 10)
     commands = node.create_publisher(JointTrajectory, topics.POLICY_SHADOW, qos.COMMAND)
     latency = node.create_publisher(Float64MultiArray, topics.POLICY_LATENCY, qos.EVENT)
@@ -203,7 +210,7 @@ def peer_process(bundle_path: str) -> None:
 
     def step() -> None:
         began = time.monotonic()
-        if len(newest) < 2:
+        if len(newest) < 3:
             return
         now = 1e-9 * node.get_clock().now().nanoseconds
         image, joints = newest["image"], newest["joints"]
@@ -214,13 +221,29 @@ def peer_process(bundle_path: str) -> None:
         error = began - last[-1] - bundle.action.dt if last else 0.0
         last[:] = [began]
         ages = [now - seconds(joints.header.stamp), now - seconds(image.header.stamp)]
-        latency.publish(Float64MultiArray(data=[*ages, time.monotonic() - began, error]))
+        latency.publish(Float64MultiArray(data=[*ages, time.monotonic() - began, error, now - newest["arrived"]]))
 
     node.create_timer(bundle.action.dt, step)
     executor = MultiThreadedExecutor(2)
     executor.add_node(node)
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
+
+
+def counter_process() -> None:
+    """Count the pictures that do not arrive in a process without priority, as a recorder's; say so at the end."""
+    ended = process.start()
+    node = Node("counter")
+    numbers: list[int] = []
+
+    def on_image(wire: bytes) -> None:
+        data = WirePicture.read(wire).data
+        numbers.append(data[0] + (data[1] << 8))
+
+    node.create_subscription(Image, topics.CAMERA_IMAGE, on_image, 50, raw=True)
+    process.spin(process.make_executor(node), ended)
+    print(numbers[-1] - numbers[0] + 1 - len(numbers), flush=True)
+    rclpy.try_shutdown()
 
 
 # The measurement
@@ -234,11 +257,11 @@ class Run:
     compute: np.ndarray
     frame_age: np.ndarray
     transport: np.ndarray
-    """From a picture's stamp to a subscriber's callback in another process."""
+    """From the stamp of the picture that a step used to its arrival in the policy's process."""
     delivery: np.ndarray
     """From the command's publication to a subscriber's callback in another process."""
     chain: np.ndarray
-    """Of each step, the sum of the three: the transport of the very picture that it used, compute, delivery."""
+    """Of each step, the sum of the three."""
     gate: np.ndarray
     """From a command to the gate's next setpoint, both heard in another process; empty without a gate."""
     images_lost: int
@@ -246,7 +269,8 @@ class Run:
 
 @contextmanager
 def child(environment: dict[str, str], *command: str) -> Iterator[subprocess.Popen]:
-    started = subprocess.Popen([*ORDINARY, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = subprocess.Popen([*ORDINARY, *command], cwd=ROOT, env=environment, text=True, **pipes)
     try:
         yield started
     finally:
@@ -271,7 +295,6 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
     node = Node("observer", context=context)
     latencies: list[tuple[float, ...]] = []
     newest = [(float("nan"), float("nan"))]
-    images: list[tuple[float, float, int]] = []
     setpoints: list[float] = []
 
     def now() -> float:
@@ -283,18 +306,15 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
     def on_command(message: JointTrajectory) -> None:
         newest[0] = (now(), seconds(message.header.stamp))
 
-    def on_image(message: Image) -> None:
-        images.append((now(), seconds(message.header.stamp), int(message.header.frame_id)))
-
     node.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, on_latency, 50)
     node.create_subscription(JointTrajectory, topics.POLICY_SHADOW if peer else topics.POLICY_COMMAND, on_command, 50)
     node.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, lambda _: setpoints.append(now()), 50)
-    node.create_subscription(Image, topics.CAMERA_IMAGE, on_image, 50)
     ended = threading.Event()
     spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), ended), daemon=True)
     spinner.start()
     process.prioritise()  # what is measured is the nodes, not how late the observer is woken
     with ExitStack() as processes:
+        counter = processes.enter_context(child(environment, python, this, "--counter"))
         processes.enter_context(child(environment, python, this, "--robot"))
         if not peer:
             processes.enter_context(child(environment, python, *gate))
@@ -305,32 +325,29 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
                 raise SystemExit(f"the policy did not start: {running.stderr.read() if running.stderr else ''}")
             time.sleep(0.05)
         latencies.clear()
-        images.clear()
         time.sleep(duration)
-        steps, seen, sent = np.array(latencies), np.array(images), np.array(setpoints)
+        steps, sent = np.array(latencies), np.array(setpoints)
+        counter.send_signal(signal.SIGINT)  # while the camera still runs: what is missing was lost
+        lost = int(counter.communicate(timeout=10.0)[0])
     ended.set()
     spinner.join()
     rclpy.shutdown(context=context)
-    lost = int(seen[-1, 2] - seen[0, 2]) + 1 - len(seen)
-    # the joint state's stamp and its age at the step's begin give the begin; the command left `compute` later
-    delivery = steps[:, 4] - steps[:, 5] - steps[:, 0] - steps[:, 2]
-    # ages are taken from stamps: the picture that a step used is the one that was this old at its begin
-    used = np.abs((steps[:, 5] + steps[:, 0] - steps[:, 1])[:, None] - seen[None, :, 1])
-    which, known = used.argmin(axis=1), used.min(axis=1) < 1e-3
-    transport = seen[:, 0] - seen[:, 1]
-    chain = (transport[which] + steps[:, 2] + delivery)[known]
-    following = np.searchsorted(sent, steps[:, 4])
+    # As on /policy/latency; then when the command was heard, and the stamp of its joint state
+    age, frame_age, compute, period_error, wait, heard, stamp = steps.T
+    begin = stamp + age
+    transport, delivery = frame_age - wait, heard - begin - compute
+    following = np.searchsorted(sent, heard)
     answered = following < len(sent)
     ms = 1e3
     return Run(
-        ms * np.abs(steps[:, 3]),
-        ms * steps[:, 2],
-        ms * steps[:, 1],
-        ms * transport,
-        ms * delivery,
-        ms * chain,
-        ms * (sent[following[answered]] - steps[answered, 4]),
-        lost,
+        period=ms * np.abs(period_error),
+        compute=ms * compute,
+        frame_age=ms * frame_age,
+        transport=ms * transport,
+        delivery=ms * delivery,
+        chain=ms * (transport + compute + delivery),
+        gate=ms * (sent[following[answered]] - heard[answered]),
+        images_lost=lost,
     )
 
 
@@ -419,6 +436,8 @@ def main(arguments: Arguments) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--robot"]:
         robot_process()
+    elif sys.argv[1:2] == ["--counter"]:
+        counter_process()
     elif sys.argv[1:2] == ["--peer"]:
         peer_process(sys.argv[2])
     else:

@@ -106,7 +106,7 @@ def summarise(
         collision: the gate's.
         q: (N, n) where the arm stood at each command [rad].
         commands: (N, n) what the policy asked for [rad].
-        latencies: (M, 4) as on /policy/latency [s].
+        latencies: (M, 5) as on /policy/latency [s].
         duration: how long it was watched [s].
 
     Raises:

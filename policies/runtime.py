@@ -82,6 +82,8 @@ class LoopStep:
     """Age of the joint state at that time [s]."""
     frame_age: float
     """Age of the oldest frame [s]; NaN without cameras."""
+    frame_wait: float
+    """How long that frame had lain in this process [s], NaN without cameras; the rest of its age went on the way."""
     compute: float
     """From the beginning of the step to the command [s]."""
     period_error: float
@@ -261,9 +263,23 @@ class ControlLoop:
         sent = self._robot.send(command)
         period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
         self._last = now
-        frame_age = max((now - state.frames[name].stamp for name in self._cameras), default=float("nan"))
+        oldest = min((state.frames[name] for name in self._cameras), key=lambda frame: frame.stamp, default=None)
+        frame_age = frame_wait = float("nan")
+        if oldest is not None:
+            frame_age = now - oldest.stamp
+            frame_wait = frame_age if oldest.arrived is None else now - oldest.arrived
         return LoopStep(
-            now, now - state.stamp, frame_age, self._clock() - now, period_error, state.q, action, target, sent, reasons
+            t=now,
+            state_age=now - state.stamp,
+            frame_age=frame_age,
+            frame_wait=frame_wait,
+            compute=self._clock() - now,
+            period_error=period_error,
+            q=state.q,
+            action=action,
+            q_target=target,
+            q_sent=sent,
+            reasons=reasons,
         )
 
     def _observe(self, state: RobotState) -> dict[str, np.ndarray]:

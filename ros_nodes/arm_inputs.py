@@ -20,6 +20,7 @@ from std_msgs.msg import String, UInt64
 
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
+from ros_nodes.wire_picture import WirePicture
 from sim.camera import CameraModel
 from sim.observation import CameraFrame, RobotState
 from sim.robot import RobotModel
@@ -89,7 +90,7 @@ class ArmInputs:
         self._state: tuple[RobotState, Time] | None = None
         self.joint_stamp: Time | None = None
         """The stamp, as the driver wrote it, of the joint state that `newest` returned last."""
-        self._images: dict[str, tuple[float, Image]] = {}
+        self._images: dict[str, tuple[float, float, WirePicture]] = {}  # stamp, arrival
         self._frames: dict[str, CameraFrame] = {}
 
         self.watching = True
@@ -129,10 +130,10 @@ class ArmInputs:
         held = self._state
         if held is None:
             return None
-        for name, (stamp, message) in list(self._images.items()):
+        for name, (stamp, arrived, picture) in list(self._images.items()):
             frame = self._frames.get(name)
             if frame is None or frame.stamp != stamp:
-                self._frames[name] = CameraFrame(stamp, rgb(message, name))
+                self._frames[name] = CameraFrame(stamp, rgb(picture, name), arrived=arrived)
         state, self.joint_stamp = held
         return RobotState(state.stamp, state.q, state.dq, dict(self._frames), state.tau)
 
@@ -159,17 +160,19 @@ class ArmInputs:
             return
         self._state = (state, message.header.stamp)
 
-    def _on_image(self, name: str, message: Image) -> None:
+    def _on_image(self, name: str, wire: bytes) -> None:
+        arrived = time.monotonic()
         try:
-            stamp = local_stamp(message.header.stamp, self._clock, f"camera '{name}'")
-        except StampError as error:
+            picture = WirePicture.read(wire)
+            stamp = local_stamp(picture.stamp, self._clock, f"camera '{name}'")
+        except (StampError, SpecError) as error:
             self._reject(f"image_{name}", str(error))
             return
         last = self._images.get(name)
         if last is not None and stamp <= last[0]:
             self._reject(f"image_{name}_out_of_order", f"camera '{name}': a frame that is not newer than the last")
             return
-        self._images[name] = (stamp, message)
+        self._images[name] = (stamp, arrived, picture)
 
     def _on_info(self, name: str, message: CameraInfo) -> None:
         if name in self.infos:
@@ -196,7 +199,8 @@ class ArmInputs:
         self._image_subscriptions = []
         for name, topic in self._image_topics.items() if self.watching else ():
             callback = functools.partial(self._on_image, name)
-            self._image_subscriptions.append(self._node.create_subscription(Image, topic, callback, qos.NEWEST))
+            subscription = self._node.create_subscription(Image, topic, callback, qos.NEWEST, raw=True)
+            self._image_subscriptions.append(subscription)
 
     def _on_gate_heartbeat(self, _message: UInt64) -> None:
         self._gate_beat = time.monotonic()

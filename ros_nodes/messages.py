@@ -12,6 +12,7 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from ros_nodes.wire_picture import WirePicture
 from sim.camera import CameraModel
 from sim.observation import RobotState
 from sim.robot import RobotModel
@@ -50,7 +51,7 @@ def local_stamp(stamp: Time, clock: Clock, what: str) -> float:
     return time.monotonic() - max(age, 0.0)
 
 
-def rgb(message: Image, name: str) -> np.ndarray:
+def rgb(message: Image | WirePicture, name: str) -> np.ndarray:
     """Return the picture, RGB uint8, height × width × 3.
 
     Raises:

@@ -353,7 +353,7 @@ class PolicyNode(LifecycleNode):
 
 
 def _latency(step: LoopStep) -> Float64MultiArray:
-    return Float64MultiArray(data=[step.state_age, step.frame_age, step.compute, step.period_error])
+    return Float64MultiArray(data=[step.state_age, step.frame_age, step.compute, step.period_error, step.frame_wait])
 
 
 def main(args: list[str] | None = None) -> int:

@@ -101,7 +101,7 @@ class SessionResult:
     videos: Mapping[str, Path] = field(default_factory=dict)
     """By `<policy>_<index>`."""
     latencies: Path | None = None
-    """`latency.npz`: `policy` (N,) str, `index` (N,), `latency` (N, 4) [s] as on `topics.POLICY_LATENCY`."""
+    """`latency.npz`: `policy` (N,) str, `index` (N,), `latency` (N, 5) [s] as on `topics.POLICY_LATENCY`."""
 
 
 def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str = "virtual") -> Protocol:

@@ -41,7 +41,7 @@ POLICY_STATE = "/policy/state"
 (transient local)"""
 POLICY_LATENCY = "/policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
-period error; one message an action"""
+period error, how long that frame had lain in the policy's process; one message an action"""
 
 # Gate to everybody
 GATE_HEARTBEAT = "/safety_gate/heartbeat"

@@ -27,6 +27,8 @@ class CameraFrame:
     """RGB uint8, height × width × 3."""
     depth: np.ndarray | None = None
     """(height, width) float32 [m] along the optical axis, 0 where unknown; for cameras that measure it."""
+    arrived: float | None = None
+    """When it reached this process [s]; None where it was there at once."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
+from rclpy.serialization import serialize_message
 from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from ros_nodes import qos, topics
 from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
+from ros_nodes.wire_picture import WirePicture
 from sim.camera import CameraModel
 from sim.observation import CameraFrame, ObservationBuilder, RobotState
 from sim.robot import load_robot
@@ -282,6 +284,26 @@ def test_pictures_that_cannot_be_read_are_refused():
     message.height = 11
     with pytest.raises(SpecError, match="300 bytes with step 30"):
         rgb(message, "front")
+
+
+@pytest.mark.parametrize("frame_id", ["", "c", "camera_front_optical_frame"])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono16"])
+def test_a_picture_is_read_from_the_wire_as_rclpy_reads_it(frame_id, encoding):
+    """Every alignment of what follows the two texts; and what is no picture is refused."""
+    message, pixels = image_message(3, 5, encoding)
+    pixels[:] = np.arange(45).reshape(3, 5, 3)
+    message.header.frame_id = frame_id
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 987_654_321
+    wire = serialize_message(message)
+    picture = WirePicture.read(wire)
+    assert (picture.stamp, picture.height, picture.width) == (message.header.stamp, 3, 5)
+    assert (picture.encoding, picture.step) == (encoding, 15)
+    assert bytes(picture.data) == bytes(message.data)
+    if encoding != "mono16":
+        np.testing.assert_array_equal(rgb(picture, "front"), rgb(message, "front"))
+    for bad in (b"", wire[:20], wire[:-20], b"\x00\x07" + wire[2:], serialize_message(String(data="no picture"))):
+        with pytest.raises(SpecError, match=r"bytes that are no sensor_msgs/Image"):
+            WirePicture.read(bad)
 
 
 def test_stamps_that_make_no_sense_are_refused():
