@@ -15,25 +15,21 @@ from scipy.stats import binomtest
 from policies.bundle import BundleError, PolicyBundle
 from policies.judge import JUDGE_SEEDS, Judgement
 from sim.action import ActionResolver
+from sim.bodies import half_height, yaw_quat
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_arm import MujocoArm
 from sim.mujoco_camera import VirtualCamera, open_renderer
-from sim.mujoco_scene import Block
 from sim.observation import CameraFrame, ObservationBuilder, RobotState
 from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.tasks.cameras import FRONT
-from sim.tasks.pick_place import PAD
 from sim.tasks.task import apart
 
 GAPS = {"push": 0.10, "pick_place": 0.16, "stack": 0.15}
 """Least distance from the cube to where it goes [m], as in training."""
-BLOCKS = {
-    "pick_place": (Block("pad", (PAD, PAD, 0.05)),),
-    "stack": (Block("base", (0.045, 0.045, 0.045), mass=0.07),),
-}
-"""What else stands on the table, by task; sizes are the tasks' nominal ones."""
+BLOCKS = {"pick_place": "pad", "stack": "base"}
+"""What a cube is set down on, by task."""
 
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A policy: arrays by name to an action (a,)."""
@@ -106,7 +102,7 @@ class _Lab:
         self.robot = robot
         self.task.fit(robot)
         camera = next(iter(bundle.cameras.values()), FRONT)
-        self._arm = MujocoArm(robot, camera, hidden, BLOCKS.get(bundle.task, ()))
+        self._arm = MujocoArm(robot, camera, hidden, bundle.task)
         self._eyes: VirtualCamera | None = None
         incoming: dict[str, CameraModel] = {}
         if bundle.cameras:
@@ -121,6 +117,7 @@ class _Lab:
             privileged=("object_pos", "object_quat", "goal"),
         )
         self._resolver = ActionResolver(bundle.action, robot)
+        self._block = next((b for b in self._arm.bodies if b.name == BLOCKS.get(bundle.task)), None)
         self._rise = float(self._arm.object_pos[2])  # half its height: it stands on the table
         self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
         if self.task.opening is not None:
@@ -132,8 +129,10 @@ class _Lab:
         arm, spec = self._arm, self.bundle.action
         thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
         arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
-        for block in BLOCKS.get(self.task.name, ()):
-            arm.place_block(block.name, (float(mark[0]), float(mark[1])), rng.uniform(-np.pi, np.pi) * (block.mass > 0))
+        if self._block is not None:
+            height = arm.scene.pose(self._block.name)[0][2]
+            turn = rng.uniform(-np.pi, np.pi) * (self._block.mass > 0)
+            arm.scene.place(self._block.name, (*mark, height), yaw_quat(turn))
         place = np.array([*mark, float(arm.object_pos[2])])
         self._resolver.reset(self._state(rng).q)
         steps = round(self.task.time_limit * spec.rate_hz)
@@ -148,7 +147,7 @@ class _Lab:
                 arm.grip(self._resolver.opening)
             arm.advance(spec.dt)
             achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
-            let_go = not BLOCKS.get(self.task.name) or not arm.touches_object
+            let_go = self._block is None or not arm.scene.touching("object")
             near[k] = let_go and bool(self.task.is_strict_success(achieved, self._goal(place)))
             away[k] = np.linalg.norm(achieved - goal)
         return away, near
@@ -158,10 +157,10 @@ class _Lab:
         arm, name = self._arm, self.task.name
         if name == "reach":
             return arm.goal
-        for block in BLOCKS.get(name, ()):
-            top = arm.block_pos(block.name) + np.array([0.0, 0.0, block.size[2] / 2])
-            return top + np.array([0.0, 0.0, self._rise])
-        return mark
+        if self._block is None:
+            return mark
+        centre = arm.scene.pose(self._block.name)[0]
+        return centre + np.array([0.0, 0.0, half_height(self._block.shapes[0]) + self._rise])
 
     def close(self) -> None:
         if self._eyes is not None:

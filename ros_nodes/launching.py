@@ -29,6 +29,7 @@ DESCRIPTIONS = {
     "params_file": "parameters of the nodes: limits, workspace",
     "robot": "name of the virtual arm, or path of its arm file",
     "engine": "physics of the virtual arm: mujoco or pybullet",
+    "task": "whose things stand on the virtual arm's table",
     "hidden": "file of the virtual arm's hidden reality; empty: the default one",
     "protocol": "path of the registered protocol, a .toml file",
     "out": "folder of the session; empty: beside the protocol",

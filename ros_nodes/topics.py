@@ -67,7 +67,8 @@ VIRTUAL_PLACE = "/virtual_arm/place"
 """std_msgs/Float64MultiArray [trial, x, y, seed]: put the arm at home, the object at (x, y) [m, base frame] and draw
 new looks from the seed"""
 VIRTUAL_TRUTH = "/virtual_arm/truth"
-"""std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z]: ground truth [s, m, base frame], 100 times a second;
-for the judge of a trial, never for a policy"""
+"""std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z, achieved x, y, z]: ground truth [s, m, base frame],
+100 times a second; what should get to the goal is at `achieved`: the end effector, or the object. For the judge of a
+trial, never for a policy"""
 VIRTUAL_FAULT = "/virtual_arm/fault"
 """std_msgs/String: name of a fault of `ros_nodes.virtual_arm.FAULTS` to show from now on; `none` ends it"""

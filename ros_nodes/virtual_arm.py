@@ -38,7 +38,7 @@ from sim.hidden_arms import hidden_reality
 from sim.mujoco_camera import VirtualCamera, open_renderer
 from sim.robot import load_robot
 from sim.specs import SpecError
-from sim.tasks.reach import Reach
+from sim.tasks import TASKS, load_task
 from sim.virtual_arm import ENGINES, make_virtual_arm
 
 SERVO_PERIOD = 0.002
@@ -64,13 +64,12 @@ FAULTS = {
 }
 DELAY_JUMP = 0.3
 CLOCK_JUMP_NS = 10**9
-NOMINAL_CAMERA = Reach.cameras[0]
-"""Where policies believe the camera to stand."""
 
 
 PARAMETERS = (
     Parameter("robot", "franka_panda", "name of the arm, or path of its arm file (.json)"),
     Parameter("engine", "mujoco", f"what moves it: {' or '.join(ENGINES)}"),
+    Parameter("task", "reach", f"whose things stand on its table: {', '.join(TASKS)}"),
     Parameter("hidden", "", "JSON file of a HiddenReality; what it leaves out, or all if empty, is the arm's default"),
     Parameter("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}"),
     Parameter("fault", "none", f"a fault to show: {', '.join(FAULTS)}"),
@@ -95,7 +94,9 @@ class VirtualArmNode(Node):
         if kind not in CONTROLLERS:
             raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
         reality = hidden_reality(robot, Path(hidden) if hidden else None)
-        self._arm = make_virtual_arm(parameters.text("engine"), robot, NOMINAL_CAMERA, reality)
+        task = parameters.text("task")
+        camera = load_task(task).cameras[0]
+        self._arm = make_virtual_arm(parameters.text("engine"), robot, camera, reality, task)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
         self._refused = 0
@@ -215,7 +216,7 @@ class VirtualArmNode(Node):
                 if tick % STATE_EVERY:
                     continue
                 reading = self._arm.read()
-                truth = [self._trial, self._arm.time, *self._arm.ee_pos, *self._arm.goal]
+                truth = [self._trial, self._arm.time, *self._arm.ee_pos, *self._arm.goal, *self._arm.achieved]
             self._truth_publisher.publish(Float64MultiArray(data=truth))
             joints = JointState(name=self._joint_names)
             joints.header.stamp = self._stamp()

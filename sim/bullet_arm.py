@@ -12,7 +12,6 @@ from collections import deque
 import numpy as np
 
 from sim.arm_dynamics import ArmDynamics
-from sim.bodies import box, yaw_quat
 from sim.camera import CameraModel
 from sim.hidden_arms import weighed
 from sim.hidden_reality import HiddenReality
@@ -20,8 +19,8 @@ from sim.mujoco_scene import build_scene
 from sim.real_lens import pinhole_around, true_camera
 from sim.robot import RobotModel
 from sim.servo_model import JOINT_TERMS, ServoArm, SteppedArm
-from sim.tasks.reach import ABOVE
 from sim.virtual_arm import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
+from sim.virtual_table import VirtualTable
 from sim.world import GRAVITY, World
 
 PHYSICS_HZ = 500.0
@@ -34,7 +33,9 @@ LEVEL = np.array([0.0, 0.0, -GRAVITY])
 class BulletArm:
     """One arm at its table, advanced in ticks of 1 / `PHYSICS_HZ`."""
 
-    def __init__(self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None):
+    def __init__(
+        self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None, task: str = "reach"
+    ):
         """Build the world and put the arm at home; arguments and errors are `MujocoArm`'s."""
         self.robot = robot
         self.hidden = hidden or HiddenReality()
@@ -42,15 +43,19 @@ class BulletArm:
         """The camera as it really is; its pose is not for policies."""
         self.drawn_camera = pinhole_around(self.camera)
         """The centred, undistorted camera that renderers draw."""
-        self.model = build_scene(robot, self.drawn_camera, self.hidden)
+        self._table = VirtualTable(task, robot, self.hidden)
+        self.model = build_scene(robot, self.drawn_camera, self.hidden, self._table.bodies)
         """What renderers draw; nothing moves it."""
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
         """Every joint that has a motor: the arm's, then the fingers'."""
         self._drawn = [int(self.model.joint(name).qposadr[0]) for name in self.joint_names]
-        self._drawn_object = int(self.model.joint("object").qposadr[0])
+        movable = [body.name for body in self._table.bodies if body.mass > 0]
+        fixed = [body.name for body in self._table.bodies if body.mass == 0]
+        self._movable = {name: int(self.model.joint(name).qposadr[0]) for name in movable}
+        self._fixed = sorted(fixed, key=lambda name: int(self.model.body(name).mocapid[0]))
         self._n = len(robot.joint_names)
-        arm, scene = self.hidden.arm, self.hidden.scene
+        arm = self.hidden.arm
         heavy = weighed(robot, self.hidden)
         self._servos = ServoArm(
             ArmDynamics.from_robot(heavy).loaded(1.0, arm.tool_mass),
@@ -60,8 +65,7 @@ class BulletArm:
         )
         self._offset = np.array(arm.encoder_offset)
         self._world = World(heavy, PHYSICS_HZ)
-        cube = box("object", (scene.object_size,) * 3, mass=scene.object_mass, friction=scene.object_friction)
-        self._world.apply({"payload_mass": arm.tool_mass, "table_restitution": 0.0}, (cube,))
+        self._world.apply({"payload_mass": arm.tool_mass, "table_restitution": 0.0}, self._table.bodies)
         self._load = self._world.dynamics.nominal_load
         self._damping = self._world.joint_damping()  # PyBullet's, which the servo model's replaces
         self._limits = np.array(robot.limits.tau)
@@ -84,12 +88,16 @@ class BulletArm:
         self._rng = np.random.default_rng(seed)
         self.looks = Looks.draw(self.hidden.scene, self._rng)
         gripper = self.robot.gripper
-        self._opening = opening if opening is not None else gripper.opened if gripper else 0.0
+        start = opening if opening is not None else self._table.opening
+        if start is None:
+            start = gripper.opened if gripper else 0.0
+        closes = self._table.opening is not None and gripper is not None  # from there
+        self._opening = gripper.closed if closes else start  # type: ignore[union-attr]
         home = np.array(self.robot.home) - self._offset
-        self._world.reset_arm(home, self._opening)
+        self._world.reset_arm(home, start)
+        self._world.read()
         self._world.drive_velocity([0.0] * self._n, [0.0] * self._n)  # the motors off
-        angle = self._rng.uniform(-np.pi, np.pi)
-        self._world.place("object", (*object_xy, self.hidden.scene.object_size / 2), yaw_quat(angle))
+        self._table.lay(self._world, object_xy, self._rng)
         self._pending: deque[tuple[float, np.ndarray]] = deque()
         self._target, self._last = home.copy(), home.copy()
         self._stepped = SteppedArm(self._servos, home)
@@ -140,9 +148,10 @@ class BulletArm:
         """Copy what a renderer needs."""
         qpos = self.model.qpos0.copy()
         qpos[self._drawn] = np.concatenate([self._world.q, [self._world.opening] * len(self._world.fingers)])
-        (x, y, z, w), k = self.object_quat, self._drawn_object
-        qpos[k : k + 7] = (*self.object_pos, w, x, y, z)
-        return Snapshot(self._time, qpos, self.looks)
+        for name, k in self._movable.items():
+            qpos[k : k + 7] = self._drawn_pose(name)
+        mocap = np.array([self._drawn_pose(name) for name in self._fixed]).reshape(-1, 7)
+        return Snapshot(self._time, qpos, mocap, self.looks)
 
     @property
     def q(self) -> np.ndarray:
@@ -155,19 +164,19 @@ class BulletArm:
         return self._world.ee_pos.copy()
 
     @property
-    def object_pos(self) -> np.ndarray:
-        """True position (3,) of the cube's centre [m, base frame]."""
-        return self._world.pose("object")[0].copy()
-
-    @property
-    def object_quat(self) -> np.ndarray:
-        """True orientation (4,) of the cube, xyzw, in the base frame."""
-        return self._world.pose("object")[1].copy()
-
-    @property
     def goal(self) -> np.ndarray:
-        """The point (3,) above the cube that the end effector should reach [m, base frame]."""
-        return self.object_pos + np.array([0.0, 0.0, ABOVE])
+        """Where the task wants something (3,) [m, base frame]."""
+        return self._table.goal(self._world)
+
+    @property
+    def achieved(self) -> np.ndarray:
+        """Where that is now (3,) [m, base frame]."""
+        return self._table.achieved(self._world)
+
+    def _drawn_pose(self, name: str) -> tuple[float, ...]:
+        """Return a body's position and its quaternion, w first."""
+        p, (x, y, z, w) = self._world.pose(name)
+        return (*p.tolist(), w, x, y, z)
 
     def _servo_table(self) -> np.ndarray:
         """Return the hidden servos (n, 9) in the order of `JOINT_TERMS`."""

@@ -170,6 +170,7 @@ class ArmEnv(gym.Env):
         for name, (x, y) in (options or {}).get("places", {}).items():
             position, quat = self.world.pose(name)
             self.world.place(name, (x, y, position[2]), quat)
+        self.task.moved(self.world)
         grip = opening if gripper is None or self.task.opening is None else gripper.closed
         self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)

@@ -8,29 +8,25 @@ inertias, joint friction, soft servos, imperfect gravity compensation, delays an
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_gl import mujoco
-from sim.mujoco_scene import TIMESTEP, Block, build_scene
+from sim.mujoco_scene import TIMESTEP, build_scene
+from sim.mujoco_view import MujocoScene
 from sim.real_lens import pinhole_around, true_camera
 from sim.robot import RobotModel
-from sim.tasks.reach import ABOVE
 from sim.virtual_arm import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
+from sim.virtual_table import VirtualTable
 
 
 class MujocoArm:
     """One arm at its table, advanced in steps of `TIMESTEP`."""
 
     def __init__(
-        self,
-        robot: RobotModel,
-        camera: CameraModel,
-        hidden: HiddenReality | None = None,
-        blocks: Sequence[Block] = (),
+        self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None, task: str = "reach"
     ):
         """Build the scene and put the arm at home.
 
@@ -38,7 +34,7 @@ class MujocoArm:
             robot: the arm; needs the URDF file with its meshes.
             camera: the nominal camera, which the real one is off from by the hidden errors.
             hidden: what is true; the default reality if None.
-            blocks: what else stands on the table.
+            task: whose things stand on the table.
 
         Raises:
             SpecError: if the robot has no URDF file, or the hidden values do not fit it.
@@ -49,7 +45,10 @@ class MujocoArm:
         """The camera as it really is; its pose is not for policies."""
         self.drawn_camera = pinhole_around(self.camera)
         """The centred, undistorted camera that renderers draw."""
-        self.model = build_scene(robot, self.drawn_camera, self.hidden, blocks)
+        self._table = VirtualTable(task, robot, self.hidden)
+        self.bodies = self._table.bodies
+        """What stands on the table."""
+        self.model = build_scene(robot, self.drawn_camera, self.hidden, self.bodies)
         self._data = mujoco.MjData(self.model)
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
@@ -58,12 +57,8 @@ class MujocoArm:
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dof = np.array([joint.dofadr[0] for joint in joints])
         self._ctrl = np.array([self.model.actuator(name).id for name in self.joint_names])
-        self._object_qpos = int(self.model.joint("object").qposadr[0])
-        self._object_body = int(self.model.body("object").id)
-        self._blocks = {block.name: block for block in blocks}
-        lab = {0, self._object_body, *(int(self.model.body(name).id) for name in self._blocks)}
-        self._of_arm = np.array([body not in lab for body in self.model.geom_bodyid])
-        self._of_object = self.model.geom_bodyid == self._object_body
+        self.scene = MujocoScene(robot, self.model, self._data, self._table.bodies)
+        """What truly stands on the table: for judges and tests, no sensor knows it."""
         self._ee_site = int(self.model.site("ee").id)
         arm = self.hidden.arm
         n = len(robot.joint_names)
@@ -85,15 +80,16 @@ class MujocoArm:
         return self._data.time
 
     def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
-        """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw new looks.
+        """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw new looks.
 
-        The fingers stand, and stay, at `opening` [m], by default wide open.
+        The fingers stand, and stay, at `opening` [m], by default as the task has them.
 
         Raises:
-            SpecError: if the place is off the table.
+            SpecError: if the place is off the table, or leaves no room for what else the task needs.
         """
-        x, y = object_xy
         check_place(self.model, object_xy)
+        if opening is None:
+            opening = self._table.opening
         self._rng = np.random.default_rng(seed)
         self.looks = Looks.draw(self.hidden.scene, self._rng)
         data, now = self._data, self._data.time
@@ -105,40 +101,14 @@ class MujocoArm:
             rest[len(self.robot.joint_names) :] = opening
         data.qpos[self._qpos] = rest
         data.ctrl[self._ctrl] = rest
-        angle = self._rng.uniform(-np.pi, np.pi)
-        half = self.hidden.scene.object_size / 2
-        data.qpos[self._object_qpos : self._object_qpos + 7] = (
-            *(x, y, half),
-            *(np.cos(angle / 2), 0, 0, np.sin(angle / 2)),
-        )
         mujoco.mj_forward(self.model, data)
-
-    def place_block(self, name: str, xy: tuple[float, float], angle: float = 0.0) -> None:
-        """Stand the block `name` at `xy` [m, base frame], turned by `angle` [rad]."""
-        pose = *xy, self._blocks[name].size[2] / 2, np.cos(angle / 2), 0.0, 0.0, np.sin(angle / 2)
-        body = self.model.body(name)
-        if self._blocks[name].mass == 0:
-            row = int(body.mocapid[0])
-            self._data.mocap_pos[row], self._data.mocap_quat[row] = pose[:3], pose[3:]
-        else:
-            address = int(self.model.joint(name).qposadr[0])
-            self._data.qpos[address : address + 7] = pose
-        mujoco.mj_forward(self.model, self._data)
-
-    def block_pos(self, name: str) -> np.ndarray:
-        """True position (3,) of a block's centre [m, base frame]."""
-        return self._data.xpos[int(self.model.body(name).id)].copy()
+        self._table.lay(self.scene, object_xy, self._rng)
+        if self._table.opening is not None and self.robot.gripper is not None:  # the fingers close from there
+            data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = self.robot.gripper.closed
 
     def grip(self, opening: float) -> None:
         """Hand the fingers' servos a position [m]."""
         self._data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = opening
-
-    @property
-    def touches_object(self) -> bool:
-        """Whether the arm touches the cube."""
-        pairs = self._data.contact.geom[: self._data.ncon]
-        arm, cube = self._of_arm[pairs], self._of_object[pairs]
-        return bool(((arm[:, 0] & cube[:, 1]) | (arm[:, 1] & cube[:, 0])).any())
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.
@@ -171,7 +141,7 @@ class MujocoArm:
 
     def snapshot(self) -> Snapshot:
         """Copy what a renderer needs."""
-        return Snapshot(self._data.time, self._data.qpos.copy(), self.looks)
+        return Snapshot(self._data.time, self._data.qpos.copy(), self.scene.mocap(), self.looks)
 
     @property
     def q(self) -> np.ndarray:
@@ -185,15 +155,20 @@ class MujocoArm:
 
     @property
     def object_pos(self) -> np.ndarray:
-        """True position (3,) of the cube's centre [m, base frame]."""
-        return self._data.xpos[self._object_body].copy()
+        """True position (3,) of the object's centre [m, base frame]."""
+        return self.scene.pose("object")[0]
 
     @property
     def object_quat(self) -> np.ndarray:
-        """True orientation (4,) of the cube, xyzw, in the base frame."""
-        return np.roll(self._data.xquat[self._object_body], -1)
+        """True orientation (4,) of the object, xyzw, in the base frame."""
+        return self.scene.pose("object")[1]
 
     @property
     def goal(self) -> np.ndarray:
-        """The point (3,) above the cube that the end effector should reach [m, base frame]."""
-        return self.object_pos + np.array([0.0, 0.0, ABOVE])
+        """Where the task wants something (3,) [m, base frame]; to reach is to hold the hand above the cube."""
+        return self._table.goal(self.scene)
+
+    @property
+    def achieved(self) -> np.ndarray:
+        """Where that is now (3,) [m, base frame]."""
+        return self._table.achieved(self.scene)

@@ -60,6 +60,7 @@ class MujocoRenderer:
     def draw(self, snapshot: Snapshot) -> np.ndarray:
         """Return RGB uint8, height × width × 3 of the drawn camera."""
         self._data.qpos[:] = snapshot.qpos
+        self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         self._model.geom_rgba[self._object, :3] = snapshot.looks.object_colour

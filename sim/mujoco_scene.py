@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from sim.bodies import RigidBody, Shape
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality, as_ball
 from sim.kinematics import rpy_matrix
@@ -30,29 +30,21 @@ HIDDEN_GROUP = 3
 TABLE_THICKNESS = 0.04
 FLOOR_Z = -0.76
 WALL_X = -1.30
-
-
-@dataclass(frozen=True)
-class Block:
-    """A box on the table beside the cube that is handled."""
-
-    name: str
-    """Of its body, and of its free joint if it has one."""
-    size: tuple[float, float, float]
-    """Edges [m]."""
-    mass: float = 0.0
-    """[kg]; 0 for one that nothing moves."""
-    colour: tuple[float, float, float] = (0.15, 0.35, 0.80)
-    """RGB in [0, 1]."""
+KINDS = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
 
 
 def build_scene(
-    robot: RobotModel, camera: CameraModel, hidden: HiddenReality, blocks: Sequence[Block] = ()
+    robot: RobotModel, camera: CameraModel, hidden: HiddenReality, bodies: Sequence[RigidBody]
 ) -> mujoco.MjModel:
     """Compile the model; the base frame is the world frame and the table's top lies at z = 0.
 
-    Bodies and joints keep the URDF's names; the cube is body `object` with free joint `object`; position
-    servos are named after their joints, the camera (centred, undistorted) and `blocks` after themselves.
+    Bodies and joints keep the URDF's names; what stands on the table is named as in `bodies`, with a free joint of that
+    name if it can move, as a `mocap` body if it cannot; position servos are named after their joints, the camera
+    (centred, undistorted) after itself.
 
     Raises:
         SpecError: if the robot has no URDF file with meshes, or the hidden values do not fit its joints.
@@ -69,9 +61,8 @@ def build_scene(
     spec.compiler.degree = False
     spec.compiler.balanceinertia = True  # some URDFs' (the xArm's) break the triangle inequality by a rounding
     _add_room(spec, hidden)
-    _add_object(spec, hidden)
-    for block in blocks:
-        _add_block(spec, block, hidden)
+    for each in bodies:
+        _add_body(spec, each, hidden)
     _add_arm(spec, robot, hidden)
     _add_servos(spec, robot, hidden)
     _add_camera(spec, camera)
@@ -122,40 +113,41 @@ def _add_room(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
     spec.stat.extent = 1.0
 
 
-def _add_object(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
-    scene = hidden.scene
-    body = spec.worldbody.add_body(name="object", pos=[0.5, 0, scene.object_size / 2])
-    body.add_freejoint(name="object")
-    _add_box(
-        body,
-        "object",
-        (0, 0, 0),
-        (scene.object_size,) * 3,
-        rgba=(*scene.object_colours[0], 1),
-        mass=scene.object_mass,
-        friction=(scene.object_friction, 0.005, 0.0001),
-        contype=SCENE,
-        conaffinity=ARM | SCENE,
-    )
+def _add_body(spec: mujoco.MjSpec, thing: RigidBody, hidden: HiddenReality) -> None:
+    """Add what stands on the table; the first geom has the body's name."""
+    free = thing.mass > 0
+    body = spec.worldbody.add_body(name=thing.name, pos=[0.5, 0, 0.5], mocap=not free)
+    if free:
+        body.add_freejoint(name=thing.name)
+    volume = sum(_volume(shape) for shape in thing.shapes)
+    colour = hidden.scene.object_colours[0] if thing.name == "object" else thing.colour
+    for k, shape in enumerate(thing.shapes):
+        body.add_geom(
+            name=thing.name if k == 0 else f"{thing.name}_{k}",
+            type=KINDS[shape.kind],
+            size=_half_size(shape),
+            pos=list(shape.position),
+            rgba=[*colour, 1],
+            mass=thing.mass * _volume(shape) / volume,
+            friction=[hidden.scene.object_friction, 0.005, 0.0001],
+            contype=SCENE if thing.solid else 0,
+            conaffinity=(ARM | SCENE) if thing.solid else 0,
+        )
 
 
-def _add_block(spec: mujoco.MjSpec, block: Block, hidden: HiddenReality) -> None:
-    """Add a block: a free body, or a `mocap` one, which stands where it is put and yields to nothing."""
-    fixed = block.mass == 0
-    body = spec.worldbody.add_body(name=block.name, pos=[0.5, 0.3, block.size[2] / 2], mocap=fixed)
-    if not fixed:
-        body.add_freejoint(name=block.name)
-    _add_box(
-        body,
-        block.name,
-        (0, 0, 0),
-        block.size,
-        rgba=(*block.colour, 1),
-        mass=block.mass,
-        friction=(hidden.scene.object_friction, 0.005, 0.0001),
-        contype=SCENE,
-        conaffinity=ARM | SCENE,
-    )
+def _half_size(shape: Shape) -> list[float]:
+    """Return what MuJoCo calls the size."""
+    if shape.kind == "box":
+        return [v / 2 for v in shape.size]
+    return [shape.size[0], shape.size[1] / 2, 0.0] if shape.kind == "cylinder" else [shape.size[0], 0.0, 0.0]
+
+
+def _volume(shape: Shape) -> float:
+    """Return [m³]."""
+    if shape.kind == "box":
+        return math.prod(shape.size)
+    r = shape.size[0]
+    return math.pi * r * r * shape.size[1] if shape.kind == "cylinder" else 4 / 3 * math.pi * r**3
 
 
 def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from sim.meshes import Mesh, box
+from sim.meshes import Mesh, box, cylinder, sphere
 from sim.mujoco_gl import mujoco
 from sim.mujoco_scene import HIDDEN_GROUP
 from sim.render import Body, Looks, Scene
@@ -52,6 +52,7 @@ class RasterRenderer:
     def draw(self, snapshot: Snapshot) -> np.ndarray:
         """Return RGB uint8, height × width × 3 of the drawn camera."""
         self._data.qpos[:] = snapshot.qpos
+        self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
         poses = np.tile(np.eye(4), (len(self._geoms), 1, 1))
         poses[:, :3, :3] = self._data.geom_xmat[self._geoms].reshape(-1, 3, 3)
@@ -91,6 +92,11 @@ def _mesh(model: mujoco.MjModel, g: int) -> Mesh:
         x, y, z = 2 * model.geom_size[g]
         mesh = box((x, y, z))
         return replace(mesh, uv=mesh.uv + max(x, y, z) / 2)  # textures start at a corner, as MuJoCo's do
+    if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_CYLINDER:
+        radius, half, _ = model.geom_size[g]
+        return cylinder(radius, 2 * half)
+    if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_SPHERE:
+        return sphere(model.geom_size[g, 0])
     k = model.geom_dataid[g]
     vertices = slice(model.mesh_vertadr[k], model.mesh_vertadr[k] + model.mesh_vertnum[k])
     faces = slice(model.mesh_faceadr[k], model.mesh_faceadr[k] + model.mesh_facenum[k])

@@ -46,6 +46,8 @@ class Snapshot:
     """Seconds on the arm's clock."""
     qpos: np.ndarray
     """Generalised positions of the MuJoCo model that is drawn."""
+    mocap: np.ndarray
+    """(k, 7) positions [m] and quaternions, w first, of what stands on the table and cannot move."""
     looks: Looks
 
 
@@ -87,13 +89,17 @@ class VirtualArm(Protocol):
 
     @property
     def goal(self) -> np.ndarray:
-        """The point (3,) that the end effector should reach [m, base frame]."""
+        """Where the task wants something (3,) [m, base frame]."""
+
+    @property
+    def achieved(self) -> np.ndarray:
+        """Where that is now (3,) [m, base frame]."""
 
     def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
-        """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw new looks.
+        """Put the arm at home and at rest, what the operator places at `object_xy` [m, base frame], and draw new looks.
 
         Raises:
-            SpecError: if the place is off the table.
+            SpecError: if the place is off the table, or leaves no room for what else the task needs.
         """
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
@@ -129,31 +135,33 @@ def check_target(q: np.ndarray, n: int) -> np.ndarray:
     return q
 
 
-def _mujoco(robot: RobotModel, camera: CameraModel, hidden: HiddenReality) -> VirtualArm:
+def _mujoco(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
     from sim.mujoco_arm import MujocoArm  # which builds on this module
 
-    return MujocoArm(robot, camera, hidden)
+    return MujocoArm(robot, camera, hidden, task)
 
 
-def _pybullet(robot: RobotModel, camera: CameraModel, hidden: HiddenReality) -> VirtualArm:
+def _pybullet(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
     from sim.bullet_arm import BulletArm  # likewise, and needs PyBullet
 
-    return BulletArm(robot, camera, hidden)
+    return BulletArm(robot, camera, hidden, task)
 
 
-ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality], VirtualArm]] = {
+ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality, str], VirtualArm]] = {
     "mujoco": _mujoco,
     "pybullet": _pybullet,
 }
 """By the name that the virtual arm's parameter `engine` takes."""
 
 
-def make_virtual_arm(engine: str, robot: RobotModel, camera: CameraModel, hidden: HiddenReality) -> VirtualArm:
-    """Build the arm in the engine registered under `engine`.
+def make_virtual_arm(
+    engine: str, robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str = "reach"
+) -> VirtualArm:
+    """Build the arm in the engine registered under `engine`, with the things of `task` on its table.
 
     Raises:
         SpecError: for an unknown engine, with those that are known, or an arm that cannot be built.
     """
     if engine not in ENGINES:
         raise SpecError(f"unknown engine '{engine}'; known are {', '.join(ENGINES)}")
-    return ENGINES[engine](robot, camera, hidden)
+    return ENGINES[engine](robot, camera, hidden, task)

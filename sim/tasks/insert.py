@@ -87,7 +87,11 @@ class Insert(Task):
         scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
         xy = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
-        self._mouth = np.array([*xy, scene.table_height + SOCKET[2]])
+        self.moved(scene)
+
+    def moved(self, scene: Scene) -> None:
+        """Find the hole's mouth."""
+        self._mouth = scene.pose("socket")[0] + np.array([0.0, 0.0, SOCKET[2] / 2])
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """The peg's tip when it is deep enough (3,) [m]."""

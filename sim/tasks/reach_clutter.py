@@ -68,7 +68,7 @@ class ReachClutter(Task):
         at = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
         z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (*at, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
-        self._goal = np.array([*at, z + ABOVE])
+        self.moved(scene)
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
         (x_low, x_high), (y_low, y_high) = self.workspace[:2]
         field = (x_low - 0.08, x_high + 0.08), (y_low - 0.1, y_high + 0.1)
@@ -76,6 +76,10 @@ class ReachClutter(Task):
         for i, xy in enumerate(points):
             scene.place(f"post{i}", (*xy, scene.table_height + parameters["post_height"] / 2))
             self._posts[i] = (*xy, self._top)
+
+    def moved(self, scene: Scene) -> None:
+        """The goal is above where the cube stands now, even if it is knocked over later."""
+        self._goal = scene.pose("object")[0] + np.array([0.0, 0.0, ABOVE])
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """The point above the cube (3,) [m]."""

@@ -25,14 +25,21 @@ STRICT = 0.025
 class Scene(Protocol):
     """What a task may look at and touch; implemented by the PyBullet world and the MuJoCo virtual arm."""
 
-    table_height: float
-    """Height of the table's top [m]."""
-    ee_pos: np.ndarray
-    """(3,) true position of the end effector [m], base frame."""
-    ee_R: np.ndarray
-    """(3, 3) true rotation of the end effector in the base frame."""
-    opening: float
-    """Mean finger position [m]."""
+    @property
+    def table_height(self) -> float:
+        """Height of the table's top [m]."""
+
+    @property
+    def ee_pos(self) -> np.ndarray:
+        """(3,) true position of the end effector [m], base frame."""
+
+    @property
+    def ee_R(self) -> np.ndarray:
+        """(3, 3) true rotation of the end effector in the base frame."""
+
+    @property
+    def opening(self) -> float:
+        """Mean finger position [m]."""
 
     @property
     def ee_yaw(self) -> float:
@@ -115,6 +122,9 @@ class Task(ABC):
     @abstractmethod
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Place every body and draw the goal; the arm already stands where it starts."""
+
+    def moved(self, scene: Scene) -> None:  # noqa: B027 - most tasks remember nothing
+        """Somebody moved things after `reset`: read anew where they stand, as far as that is remembered."""
 
     @abstractmethod
     def desired_goal(self, scene: Scene) -> np.ndarray:
