@@ -4,9 +4,9 @@
 
 Each fault is shown to a policy node and a safety gate that drive an arm (a stand-in that goes where its controller is
 told, with joint states at 100 Hz and a camera at 30 Hz). Measured is the time from the fault to the arm's last motion,
-against 150 ms plus the time that the arm's limits need to stop it; a fault that should not stop the arm must leave it
-moving. The network cut and the full disk need root (network namespaces, a small tmpfs): without it they count as not
-tried and are named.
+against 150 ms plus the time that the arm's limits need to stop it from the speed that it had; a fault that should not
+stop the arm must leave it moving. The network cut and the full disk need root (network namespaces, a small tmpfs):
+without it they count as not tried and are named.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -38,12 +38,15 @@ from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from policies.bundle import PolicyBundle
+from policies.input_watch import InputWatch
 from policies.limits import default_limits
 from ros_nodes import topics
 from ros_nodes.bag import repair_bag
 from ros_nodes.messages import trajectory
 from ros_nodes.ros_environment import free_domain, isolated
 from sim.robot import load_robot
+from sim.specs import ObservationSpec
 from tests.ros_bench import ROOT, FakeArm, RosBench
 from tests.tiny_bundle import CAMERA, tiny_bundle
 
@@ -52,10 +55,14 @@ HOME = np.array(PANDA.home)
 LIMITS = default_limits(PANDA, 20.0)
 STOPPING = max(v / a + a / j for v, a, j in zip(LIMITS.dq, LIMITS.ddq, LIMITS.jerk))
 """The longest that stopping may take from full speed [s]."""
-BOUND = 0.15 + STOPPING
-"""From a fault to rest [s]."""
+DETECTION = 0.15
+"""From a fault to the beginning of the stop at most [s]."""
+BOUND = DETECTION + STOPPING
+"""From a fault to rest at most, at any speed [s]."""
 FRAME_AGE = 0.12
 """Greatest age of a frame in these runs [s]: three frames and a half."""
+PERIOD = 0.01
+"""Of the gate [s]."""
 SETTLED = 0.8
 """After a fault the arm is watched for so long [s]."""
 
@@ -203,6 +210,8 @@ FAULTS = (
     Fault("command NaN", command(lambda q: q * float("nan")), "finite joint positions"),
     Fault("command 100 times too large", command(lambda q: q + 100 * 0.04), "from the setpoint"),
     Fault("bundle swapped on the disk", swap_bundle, "", stops=False),
+    Fault("lens covered", lambda scene: scene.arm.pixels.fill(0), "input 'image_front'"),  # type: ignore[union-attr]
+    Fault("torque above a joint's limit", set_arm(effort=90.0), "reports 90.0 N·m"),
     Fault("emergency stop", lambda scene: scene.ros.e_stop(True), "emergency stop"),
     Fault("recorder SIGKILL", kill("recorder", signal.SIGKILL), "", stops=False, records="disk"),
     Fault("recorder SIGSTOP", kill("recorder", signal.SIGSTOP), "", stops=False, records="disk"),
@@ -235,10 +244,28 @@ def no_namespace() -> None:
     run("ip", "link", "del", "s2r-robot", check=False)
 
 
+def watched(bundle: PolicyBundle) -> PolicyBundle:
+    """Return the bundle as if it had been trained on grey pictures."""
+    grey = ObservationSpec((bundle.observation["image_front"],))
+    seen = np.random.default_rng(0).integers(118, 139, (64, *grey.arrays[0].shape), np.uint8)
+    seen[:8] = 128
+    return replace(bundle, inputs=InputWatch.record(grey, {"image_front": seen}))
+
+
+def stopping(received: list[tuple[float, np.ndarray]], at: float) -> float:
+    """Return how long the limits need to stop the arm from the speed that it had at `at` [s]."""
+    before = [(t, q) for t, q in received if t <= at][-6:]
+    if len(before) < 2 or before[-1][0] <= before[0][0]:
+        return STOPPING
+    # Setpoints are a period apart on the gate's clock; their arrival is not
+    speed = np.abs(before[-1][1] - before[0][1]) / (PERIOD * (len(before) - 1))
+    return float(max(v / a + a / j for v, a, j in zip(speed, LIMITS.ddq, LIMITS.jerk)))
+
+
 def try_fault(fault: Fault, environment: dict[str, str], folder: Path) -> tuple[bool, float, float, str]:
     """Show a fault once; return whether all was as it should be, stopping time, recording's loss [s] and the words."""
     folder.mkdir()
-    bundle = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(folder / "bundle")
+    bundle = watched(tiny_bundle((0.35, 0.45, 0.5), gain=0.5)).save(folder / "bundle")
     recording = folder / "disk" / "bag"
     recording.parent.mkdir()
     if fault.records == "tmpfs":
@@ -318,7 +345,7 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
     except AssertionError:
         told = False
     goes_on = moves[-1] > began + SETTLED - 0.2
-    good = told and (goes_on if not fault.stops else stopped <= BOUND)
+    good = told and (goes_on if not fault.stops else stopped <= DETECTION + stopping(arm.received, began))
     loss = 0.0
     if fault.records == "disk":
         assert recorder is not None
@@ -363,7 +390,7 @@ def main(arguments: Arguments) -> None:
     console = Console(width=150)
     console.print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
-        f"bound {1e3 * BOUND:.0f} ms = 150 ms + {1e3 * STOPPING:.0f} ms of stopping at full speed"
+        f"bound 150 ms and the stopping time from the speed at hand, {1e3 * STOPPING:.0f} ms at full speed"
     )
     table = Table(title="from the fault to rest")
     for column in ("fault", "ms", "as it should", "recording lost, ms", "reason published"):

@@ -46,6 +46,8 @@ class FakeArm(Node):
         self.joint_names = list(reversed(robot.joint_names))  # as drivers do: not the policy's order
         self.measuring, self.seeing = True, True
         self.poison = 0.0
+        self.effort: float | None = None
+        """Torque that every joint reports [N·m]; None for a driver that reports none."""
         self.clock_offset = 0.0
         """Error of the driver's clock [s]."""
         self._dq = np.zeros_like(self.q)
@@ -71,6 +73,8 @@ class FakeArm(Node):
         order = [self.robot.joint_names.index(name) for name in self.joint_names if name in self.robot.joint_names]
         message.position = (self.q[order] + self.poison).tolist()
         message.velocity = np.zeros(len(order)).tolist()
+        if self.effort is not None:
+            message.effort = [self.effort] * len(order)
         if self.measuring:
             self._joints.publish(message)
 
