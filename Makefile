@@ -12,7 +12,7 @@ JAZZY := .venv-jazzy
 JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/test_controllers.py tests/ros_nodes/test_recorder.py \
 	tests/ros_nodes/test_mcap_file.py
 
-.PHONY: install demo check test test-fast test-jazzy build clean
+.PHONY: install demo check test test-fast test-robot test-jazzy build clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,18 @@ $(JAZZY)/.installed: $(INSTALLED)
 		"$$($(JAZZY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
 	@touch $@
 
+# The robot side alone on any Python from 3.10 to 3.13, on ROS 2 Kilted: make test-robot ROBOT_PYTHON=python3.13
+ROBOT_PYTHON ?= $(PYTHON)
+ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+test-robot: $(INSTALLED)
+	@test -x $(ROBOT)/bin/python || $(ROBOT_PYTHON) -m venv $(ROBOT)
+	$(ROBOT)/bin/python -m pip install --quiet --editable '.[ros,dev]' onnx
+	ln -sfn "$$($(BIN)/python -c 'import pybullet_data; print(pybullet_data.getDataPath())')" \
+		"$$($(ROBOT)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
+	$(ROBOT)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
+	$(ROBOT)/bin/python -m pytest -q $(JAZZY_TESTS)
+
 test-jazzy: $(JAZZY)/.installed
 	$(JAZZY)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
 	ROS_DISTRO=jazzy $(JAZZY)/bin/python -m pytest -q $(JAZZY_TESTS)
@@ -52,4 +64,4 @@ build: install
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(JAZZY) build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(JAZZY) .venv-robot-* build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
