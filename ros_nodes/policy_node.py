@@ -48,6 +48,9 @@ PARAMETERS = (
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
     Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
+    Parameter(
+        "rehearse", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
+    ),
     Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
     Parameter("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each"),
@@ -267,8 +270,10 @@ class PolicyNode(LifecycleNode):
     def _run(self, loop: ControlLoop) -> None:
         pacer = Pacer(loop.bundle.action.dt)
         rehearsal = Rehearsal(lambda: self._rehearse(loop), pacer, loop.bundle.action.dt)
+        rehearse = self._settings.flag("rehearse")
         while not self._halt.is_set():
-            rehearsal.run()
+            if rehearse:
+                rehearsal.run()
             pacer.wait()
             if self._halt.is_set():
                 return
