@@ -265,7 +265,9 @@ def stopping(received: list[tuple[float, np.ndarray]], at: float) -> float:
 def try_fault(fault: Fault, environment: dict[str, str], folder: Path) -> tuple[bool, float, float, str]:
     """Show a fault once; return whether all was as it should be, stopping time, recording's loss [s] and the words."""
     folder.mkdir()
-    bundle = watched(tiny_bundle((0.35, 0.45, 0.5), gain=0.5)).save(folder / "bundle")
+    far = tiny_bundle((0.35, 0.45, 0.5), gain=0.5)
+    # The stand-in's pictures are grey; the virtual arm's are not, and would rightly be refused
+    bundle = (far if fault.beside == "virtual_arm" else watched(far)).save(folder / "bundle")
     recording = folder / "disk" / "bag"
     recording.parent.mkdir()
     if fault.records == "tmpfs":

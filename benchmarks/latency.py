@@ -404,13 +404,15 @@ def main(arguments: Arguments) -> None:
                     with loaded(load):
                         run = runs[peer, rate, load] = measure(environment, path, peer, duration)
                     figures = (run.period, run.frame_age, run.transport, run.compute, run.delivery, run.chain, run.gate)
-                    table.add_row(
+                    row = (
                         "rclpy timer" if peer else "policy_node",
                         f"{rate:g}",
                         "both cores" if load else "none",
                         *(_percentiles(f) for f in figures),
                         str(run.images_lost),
                     )
+                    console.print(*row, sep="  |  ")
+                    table.add_row(*row)
     console.print(table)
     figures_json = {}
     for peer, prefix in ((False, ""), (True, "peer_")) if arguments.peer else ((False, ""),):
