@@ -2,10 +2,10 @@
 
     python benchmarks/latency.py [--quick] [--json FILE]
 
-A process publishes 640 × 480 pictures at 30 Hz and joint states at 100 Hz, as an arm that stands where it is sent; the
-policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its commands on; another process hears all.
-The peer is the usual way to write such a node: the same network in the callback of an rclpy timer, in an executor of
-several threads, without a gate. Both are measured alone and with both cores loaded.
+A process publishes 640 × 480 pictures at 30 Hz, another one joint states at 100 Hz, as an arm that stands where it is
+sent; the policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its commands on; another process hears
+all. The peer is the usual way to write such a node: the same network in the callback of an rclpy timer, in an executor
+of several threads, without a gate. Both are measured alone and with both cores loaded.
 
 "camera to command" is the way of each picture that a step used: from its stamp to the policy's command in another
 process, without the time for which it lay waiting for the loop's own clock. "gate" is from there to the arm's
@@ -14,6 +14,7 @@ controller. Pictures are counted in one more process, which has no priority, as 
 
 from __future__ import annotations
 
+import array
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rich.console import Console
 from rich.table import Table
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
@@ -132,21 +133,44 @@ def cnn_bundle(rate_hz: float) -> PolicyBundle:
 # The processes
 
 
-def robot_process() -> None:
-    """Publish pictures and joint states until told to stop."""
-    from sensor_msgs.msg import CameraInfo, JointState
+def every(period: float, ended: threading.Event, publish: Callable[[], None]) -> None:
+    """Publish on absolute deadlines `period` [s] apart until `ended` is set."""
+    due = time.monotonic()
+    while not ended.is_set():
+        due += period
+        time.sleep(max(0.0, due - time.monotonic()))
+        publish()
 
+
+def camera_process() -> None:
+    """Publish pictures until told to stop: a driver of its own, as on a robot."""
     ended = process.start()
-    node = Node("robot")
-    robot = load_robot("franka_panda")
+    node = Node("camera")
     images = node.create_publisher(Image, topics.CAMERA_IMAGE, 5)
     infos = node.create_publisher(CameraInfo, topics.CAMERA_INFO, 5)
-    joints = node.create_publisher(JointState, topics.JOINT_STATES, 5)
     image = Image(height=480, width=640, encoding="rgb8", step=1920)
-    import array
-
     image.data = array.array("B", np.random.default_rng(SEED).integers(0, 256, 640 * 480 * 3, np.uint8).tobytes())
     info = CameraInfo(**REAL_CAMERA.info_fields())
+    numbers = itertools.count()
+
+    def publish() -> None:
+        image.header.stamp = info.header.stamp = node.get_clock().now().to_msg()
+        number = next(numbers)
+        image.data[0], image.data[1] = number & 255, number >> 8
+        images.publish(image)  # first, as image_transport's camera publisher does
+        infos.publish(info)
+
+    process.prioritise()
+    every(1 / CAMERA_HZ, ended, publish)
+    rclpy.try_shutdown()
+
+
+def arm_process() -> None:
+    """Publish joint states until told to stop, of an arm that stands where it is sent."""
+    ended = process.start()
+    node = Node("arm")
+    robot = load_robot("franka_panda")
+    joints = node.create_publisher(JointState, topics.JOINT_STATES, 5)
     state = JointState(name=list(robot.joint_names), position=list(robot.home), velocity=[0.0] * 7)
 
     def follow(message: JointTrajectory) -> None:
@@ -156,43 +180,18 @@ def robot_process() -> None:
     spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), ended), daemon=True)
     spinner.start()
 
-    numbers = itertools.count()
-
-    def every(period: float, publish) -> threading.Thread:
-        def run() -> None:
-            due = time.monotonic()
-            while not ended.is_set():
-                due += period
-                time.sleep(max(0.0, due - time.monotonic()))
-                publish(node.get_clock().now().to_msg())
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
-
-    def publish_image(stamp) -> None:
-        image.header.stamp = info.header.stamp = stamp
-        number = next(numbers)
-        image.data[0], image.data[1] = number & 255, number >> 8
-        images.publish(image)  # first, as image_transport's camera publisher does
-        infos.publish(info)
-
-    def publish_joints(stamp) -> None:
-        state.header.stamp = stamp
+    def publish() -> None:
+        state.header.stamp = node.get_clock().now().to_msg()
         joints.publish(state)
 
     process.prioritise()
-    threads = [every(1 / CAMERA_HZ, publish_image), every(0.01, publish_joints)]
-    ended.wait()
-    for thread in (*threads, spinner):
-        thread.join()
+    every(0.01, ended, publish)
+    spinner.join()
     rclpy.try_shutdown()
 
 
 def peer_process(bundle_path: str) -> None:
     """Run the same network in a timer's callback, as most rclpy nodes are written."""
-    from sensor_msgs.msg import JointState
-
     rclpy.init()
     node = Node("peer")
     bundle = PolicyBundle.load(bundle_path)
@@ -315,7 +314,8 @@ def measure(environment: dict[str, str], bundle: Path, peer: bool, duration: flo
     process.prioritise()  # what is measured is the nodes, not how late the observer is woken
     with ExitStack() as processes:
         counter = processes.enter_context(child(environment, python, this, "--counter"))
-        processes.enter_context(child(environment, python, this, "--robot"))
+        for driver in ("--camera", "--arm"):
+            processes.enter_context(child(environment, python, this, driver))
         if not peer:
             processes.enter_context(child(environment, python, *gate))
         running = processes.enter_context(child(environment, python, *policy))
@@ -436,8 +436,10 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--robot"]:
-        robot_process()
+    if sys.argv[1:2] == ["--camera"]:
+        camera_process()
+    elif sys.argv[1:2] == ["--arm"]:
+        arm_process()
     elif sys.argv[1:2] == ["--counter"]:
         counter_process()
     elif sys.argv[1:2] == ["--peer"]:

@@ -14,7 +14,6 @@ import contextlib
 import gc
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -297,7 +296,6 @@ def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:
 
 def main(args: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; return the exit status."""
-    sys.setswitchinterval(0.0005)  # 5 ms, the default, is two servo periods
     ended = process.start(args)
     try:
         node = VirtualArmNode(ended)
