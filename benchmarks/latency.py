@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--quick] [--json FILE]
 
 A process publishes 640 × 480 pictures at 30 Hz, another one joint states at 100 Hz, as an arm that stands where it is
-sent; the policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its commands on; another process hears
+sent; the policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its commands on; one more hears
 all. The peer is the usual way to write such a node: the same network in the callback of an rclpy timer, in an executor
 of several threads, without a gate. Both are measured alone and with both cores loaded.
 
