@@ -45,8 +45,8 @@ class RobotInterface(Protocol):
 class RefusalError(RuntimeError):
     """The loop will not act on what it has; the message is the reason that is published."""
 
-    def __init__(self, reason: str, key: str):
-        """Say `reason` in a sentence; `key` of `policies.reasons.POLICY_REASONS` is what it is counted under."""
+    def __init__(self, reason: str, key: str = "refused"):
+        """Say `reason` in a sentence; a policy node counts it under `key` of `policies.reasons.POLICY_REASONS`."""
         super().__init__(reason)
         self.key = key
 
