@@ -157,7 +157,7 @@ def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
     assert not outcome.report["candidates"]["self-calibration"]["beats_source_only"]
 
 
-def recorded_trials(joint_error: float, trials: int = 14, frames: int = 8) -> tuple[TargetData, np.ndarray]:
+def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tuple[TargetData, np.ndarray]:
     """Frames of an arm that moves about while the goal of each trial stands still, and the goals (N, 3) [m]."""
     env = ArmEnv("reach", "franka_panda", "nominal", "camera")
     rng = np.random.default_rng(3)
