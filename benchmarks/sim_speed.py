@@ -6,11 +6,16 @@ panda-gym runs under stable-baselines3's SubprocVecEnv, this simulator under its
 both with random actions and their own episode lengths; ours with everything random at every reset. Every
 repeat measures each variant once, in turn, so that a busy machine slows all of them; ratios are taken
 within a repeat, and medians are given with the smallest and the largest. `pip install panda-gym` first.
+
+On a machine that others use, too, `--turns` alone says more: single environments in one process take turns of some
+milliseconds, and the fastest tenth of the steps, in processor time, are compared. It leaves out what either vector
+environment costs, and what is asked for is judged by the vector environments only.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import multiprocessing
@@ -46,6 +51,7 @@ SLOWER = 0.032 / 0.05
 """Our largest step of the end effector over panda-gym's."""
 GENTLE, SQUEEZE = 10.0, 70.0
 """Forces of a finger [N]; 70 is what the Panda's hand can do."""
+PLAIN, SHADOW = ImagingConfig(supersample=1, shadows=False), ImagingConfig(supersample=2, shadows=True)
 MET = {
     "state_reach": 3.5,
     "state_pick_place": 3.5,
@@ -95,8 +101,8 @@ VARIANTS: dict[str, Callable[[], VecEnv]] = {
     "panda-gym pick_place": lambda: panda_gym("PandaPickAndPlace-v3"),
     "pick_place": lambda: ours("pick_place"),
     "panda-gym pixels": lambda: panda_gym("PandaPickAndPlace-v3", pixels=True),
-    "camera plain": lambda: ours("pick_place", ImagingConfig(supersample=1, shadows=False)),
-    "camera shadow": lambda: ours("pick_place", ImagingConfig(supersample=2, shadows=True)),
+    "camera plain": lambda: ours("pick_place", PLAIN),
+    "camera shadow": lambda: ours("pick_place", SHADOW),
 }
 RATIOS = {
     "state_reach": ("reach", "panda-gym reach"),
@@ -147,6 +153,46 @@ def measure_speed(repeats: int, seconds: float) -> tuple[dict[str, list[float]],
     for env in envs.values():
         env.close()
     return rates, efforts
+
+
+def measure_turns(seconds: float) -> dict[str, float]:
+    """Microseconds of the fastest tenth of each variant's steps; all environments are in this process."""
+    makers: dict[str, Callable[[], gym.Env]] = {
+        "panda-gym reach": lambda: make_panda_gym("PandaReach-v3", False),
+        "reach": EnvConfig("reach"),
+        "panda-gym pick_place": lambda: make_panda_gym("PandaPickAndPlace-v3", False),
+        "pick_place": EnvConfig("pick_place"),
+        "panda-gym pixels": lambda: make_panda_gym("PandaPickAndPlace-v3", True),
+        "camera plain": EnvConfig("pick_place", observation="camera", imaging=PLAIN),
+        "camera shadow": EnvConfig("pick_place", observation="camera", imaging=SHADOW),
+    }
+    rng = np.random.default_rng(SEED)
+    # four of ours: as in a worker, what one leaves in the caches is not what the next one wants
+    envs = {name: [make() for _ in range(1 if "panda-gym" in name else 4)] for name, make in makers.items()}
+    actions = {
+        name: rng.uniform(-1, 1, (64, *some[0].action_space.shape)).astype(np.float32) for name, some in envs.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in envs}
+    for some in envs.values():
+        for i, env in enumerate(some):
+            env.reset(seed=SEED + i)
+    gc.collect()
+    gc.freeze()
+    start, warm = time.perf_counter(), 12
+    while time.perf_counter() - start < seconds or warm > 0:
+        for name, some in envs.items():
+            for _ in range(2 if "pixels" in name else 24):
+                env, count = some[len(times[name]) % len(some)], len(times[name])
+                began = time.thread_time()
+                *_, terminated, truncated, _info = env.step(actions[name][count % 64])
+                times[name].append(1e6 * (time.thread_time() - began))
+                if terminated or truncated:
+                    env.reset()
+        warm -= 1
+    for some in envs.values():
+        for env in some:
+            env.close()
+    return {name: float(np.percentile(values[len(values) // 5 :], 10)) for name, values in times.items()}
 
 
 def measure_reset(task: str, count: int = 400) -> list[float]:
@@ -251,6 +297,7 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="at most a minute")
+    parser.add_argument("--turns", action="store_true", help="only single environments that take turns, half a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     # what all processes import is loaded once
@@ -266,6 +313,17 @@ def main() -> None:
         f"ours: {WORKERS} workers × {ENVS // WORKERS} environments; panda-gym: {THEIR_ENVS} processes; {SIZE}² pixels"
     )
 
+    if options.turns:
+        turns = measure_turns(30.0)
+        for name, value in turns.items():
+            print(f"{name:22s} {value:8.0f} us a step, of the fastest tenth")
+        ratios = {key: turns[theirs] / turns[mine] for key, (mine, theirs) in RATIOS.items()}
+        print("ratios: " + ", ".join(f"{key} {value:.2f}" for key, value in ratios.items()))
+        if options.json:
+            options.json.write_text(
+                json.dumps({"us_a_step": turns, "ratios": ratios, "machine": machine}, indent=1) + "\n"
+            )
+        return
     rates, efforts = measure_speed(repeats, seconds)
     for name, values in rates.items():
         middle, low, high = spread(values)
