@@ -4,8 +4,9 @@
     then forwards and backwards: a neighbour's q where it explains the picture better
 
 One picture in which the network is right is enough: from there the outline is followed in both directions. The
-score that decides needs no label, and it tells right from wrong: an outline that hangs on a laboratory's clutter
-fits it worse than one that lies on the arm.
+score that decides needs no label. It mostly tells right from wrong, as an outline that hangs on a laboratory's clutter
+fits worse than one that lies on the arm; but where no picture is right, a wrong outline can score nearly as well
+(1.54 px beside 1.46 on a real arm's video, 45 cm off): check the mask that it draws before its angles are used.
 """
 
 from __future__ import annotations
