@@ -122,7 +122,7 @@ def test_a_learned_posterior_has_samples_to_train_on(recorded, tmp_path, monkeyp
     found = fit(replay, space, SMALL)
     plain = posterior(found, space, used, tuple(np.zeros_like(e) for e in found.errors))
     rng = np.random.default_rng(0)
-    learned = simulation_based(replay, space, found, plain, used, rng, simulations=300, epochs=20)
+    learned = simulation_based(replay, space, found, plain, used, rng, simulations=200, epochs=5)
     assert learned.samples.shape == (1000, len(space))
     assert learned.samples.min() >= 0
     assert learned.samples.max() <= 1
