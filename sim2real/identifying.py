@@ -123,9 +123,10 @@ def delays(arguments: list[str]) -> int:
     """Turn a recording's delays into the timing that training sees."""
     config = parse(DelaysCommand, "delays", delays.__doc__, arguments)
     from adaptation.delays import read_delays, timing_space
-    from adaptation.identification import base_space
+    from sim.catalogue import parameter_space
     from sim.parameters import ParameterSpace
     from sim.robot import load_robot
+    from sim.tasks import load_task
 
     found = read_delays(config.bag)
     for delay in found:
@@ -139,9 +140,7 @@ def delays(arguments: list[str]) -> int:
     if config.base is not None:
         base = ParameterSpace.from_json(config.base)
     else:
-        known = base_space(config.task, load_robot(config.robot), config.rest)
-        assert known is not None
-        base = known
+        base = parameter_space(load_task(config.task), load_robot(config.robot)).preset(config.rest)
     space = timing_space(found, base)
     space.to_json(config.out)
     changed = [p.name for p in space.params if p != base[p.name]]
