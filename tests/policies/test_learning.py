@@ -141,15 +141,17 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
 
 @pytest.mark.slow
 def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
-    # Negative transfer: the pictures are of the source's own domain, but the joint readings are off by 14°. A camera
-    # "found" by such an arm is wrong, and so is the geometry learned for it.
+    # Negative transfer: the pictures are of the source's own domain, but the joint readings were off by 14° while they
+    # were recorded. A camera "found" by such an arm is wrong, and so is the geometry learned for it: with the encoders
+    # put right, the policy would be worse for it.
     bundle = PolicyBundle.load(run / "bundle")
-    target, goals = recorded_trials(joint_error=0.25)
+    target, _ = recorded_trials(joint_error=0.25)
+    right, goals = recorded_trials(joint_error=0.0)
     student = restore_student(bundle)
     hurt = copy.deepcopy(student)
     METHODS["self-calibration"](hurt, Material(bundle, target, 0))
     before, after = (
-        np.median(np.linalg.norm(locate_goals(each, target) - goals, axis=1)) for each in (student, hurt.eval())
+        np.median(np.linalg.norm(locate_goals(each, right) - goals, axis=1)) for each in (student, hurt.eval())
     )
     assert after > before + 0.01
     outcome = adapt(bundle, target, "auto", 0, QUIET)
