@@ -19,7 +19,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml setup.py setup.cfg
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 10), (3, 11)) else f"$(PYTHON) is Python {v[0]}.{v[1]}; PyBullet has wheels for 3.10 and 3.11 only: install one of them, or name it with make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,ros,ray,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,ros,ray,sbi,dev]'
 	@touch $@
 
 demo: install
