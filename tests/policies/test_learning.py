@@ -41,7 +41,8 @@ SMALL = StudentConfig(views=3_000, steps=500, held_out=300, geometry_steps=1_000
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A camera policy without randomisation, which is learned in seconds."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    config = TrainConfig(out, randomise="nominal", student=SMALL, teacher=TeacherConfig(demonstrations=30, trials=10))
+    teacher = TeacherConfig(demonstrations=30, trials=10)
+    config = TrainConfig(out, randomise="nominal", threads=1, student=SMALL, teacher=teacher)
     train(config, QUIET)
     return out
 
@@ -87,8 +88,8 @@ def test_a_small_student_reaches_what_it_sees(run: Path) -> None:
 
 def blinded(bundle: PolicyBundle) -> PolicyBundle:
     class Blind(PolicyBundle):
-        def act(self, observation):
-            return super().act({**observation, "image_front": np.full_like(observation["image_front"], 90)})
+        def act(self, observation, memory=None):
+            return super().act({**observation, "image_front": np.full_like(observation["image_front"], 90)}, memory)
 
     return Blind(**{name: getattr(bundle, name) for name in PolicyBundle.__dataclass_fields__})
 
