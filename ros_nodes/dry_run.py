@@ -79,7 +79,7 @@ class Watcher(Node):
         seconds = self._settings.number("seconds")
         began = time.monotonic()
         ended.wait(seconds)
-        rows, latencies = list(self._rows), np.array(self._latencies).reshape(-1, 5)
+        rows, latencies = list(self._rows), np.array(self._latencies).reshape(-1, topics.LATENCY_COLUMNS)
         low, high = self._settings.vector("workspace_low"), self._settings.vector("workspace_high")
         robot = self.bundle.robot
         limits = default_limits(robot, self.bundle.action.rate_hz, None if low == high else Box(low, high))

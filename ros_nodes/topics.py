@@ -42,6 +42,8 @@ POLICY_STATE = "/policy/state"
 POLICY_LATENCY = "/policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
 period error, how long that frame had lain in the policy's process; one message an action"""
+LATENCY_COLUMNS = 5
+"""Numbers in such a message."""
 
 # Gate to everybody
 GATE_HEARTBEAT = "/safety_gate/heartbeat"

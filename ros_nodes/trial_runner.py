@@ -20,6 +20,7 @@ from evaluation.protocol import PlannedTrial, Protocol
 from evaluation.trial_judge import TrialJudge
 from evaluation.trials import LatencySummary, Trial
 from policies.bundle import PolicyBundle
+from ros_nodes import topics
 from ros_nodes.attendant import LOST, Attendant
 from ros_nodes.frame_recorder import FrameRecorder
 from ros_nodes.session_node import SessionError, SessionNode
@@ -154,7 +155,7 @@ class TrialRunner:
         node.watch_camera(node.recorder is not None or node.keep_frame)
         node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest")
         bundle = self._bundles[planned.policy]
-        rows = [row for row in node.latencies if len(row) == 4]
+        rows = [row for row in node.latencies if len(row) == topics.LATENCY_COLUMNS]
         self.latencies += [(planned.policy, planned.index, row) for row in rows]
         compute = [row[2] for row in rows if np.isfinite(row[2])]
         measured = judge.success if judge.distance is not None else None
