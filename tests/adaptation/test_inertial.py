@@ -53,9 +53,14 @@ def test_the_regressor_is_inverse_dynamics(model):
 
 
 def test_cholesky_coordinates_go_there_and_back():
-    m = pinocchio.Inertia.Random()
-    parameters = np.array(m.toDynamicParameters())
-    assert _from_cholesky(_to_cholesky(parameters)) == pytest.approx(parameters, rel=1e-9, abs=1e-12)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        size, mass = rng.uniform(0.05, 0.4, 3), rng.uniform(0.3, 5.0)
+        turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        moments = turn @ np.diag(mass / 12 * (np.sum(size**2) - size**2)) @ turn.T  # a box of that size
+        body = pinocchio.Inertia(mass, rng.uniform(-0.1, 0.1, 3), moments)
+        parameters = np.array(body.toDynamicParameters())
+        assert _from_cholesky(_to_cholesky(parameters)) == pytest.approx(parameters, rel=1e-7, abs=1e-9)
 
 
 def test_an_arm_is_found_and_predicts_another_motion(model):
