@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from evaluation.protocol import Protocol, Workspace
+from ros_nodes import topics
 from ros_nodes.children import ChildDied, Children
 from ros_nodes.ros_environment import free_domain
 from ros_nodes.session import Processes, reach_protocol, run_session
@@ -85,7 +86,7 @@ def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, 
         assert 20 < len(video["frames"]) < 120
         assert np.median(np.diff(video["stamps"])) == pytest.approx(1 / 30, abs=0.005)
     with np.load(result.latencies) as latency:
-        assert latency["latency"].shape[1] == 4
+        assert latency["latency"].shape[1] == topics.LATENCY_COLUMNS
     assert not processes_of(tmp_path)
 
     nobody = Processes(arm=lambda _: ("false",))
