@@ -57,8 +57,8 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
                 found.append(Window(log, start + i * steps, steps))
     if not found:
         raise LogError(
-            f"no stretch without a gap is as long as the window ({length or 2 * SETTLE:.1f} s); record longer, or choose "
-            "a shorter --window"
+            f"no stretch without a gap is as long as the window ({length or 2 * SETTLE:.1f} s); record longer, or "
+            "choose a shorter --window"
         )
     return tuple(found)
 
