@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.bundle import BundleError, PolicyBundle
+from policies.bundle import PolicyBundle
 from policies.state_network import SMALLEST_SPREAD, StateNetwork
+from policies.weights import require_kind, with_weights
 
 HISTORY_NETWORK = "history_network"
 MOVING = ("q", "dq")
@@ -130,20 +131,12 @@ def restore_history_network(bundle: PolicyBundle) -> HistoryNetwork:
     Raises:
         BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
     """
+    require_kind(bundle, HISTORY_NETWORK)
     described = bundle.network
-    if described.get("kind") != HISTORY_NETWORK or not bundle.weights:
-        raise BundleError(
-            f"bundle '{bundle.name}' holds a network of kind '{described.get('kind', 'none')}', expected "
-            f"'{HISTORY_NETWORK}' with weights"
-        )
     arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
     keys = ("actions", "hidden", "latent", "length", "squash")
     network = HistoryNetwork(arrays, *(described[key] for key in keys))
-    try:
-        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in bundle.weights.items()})
-    except RuntimeError as error:
-        raise BundleError(f"bundle '{bundle.name}': weights.npz does not fit its network: {error}") from None
-    return network.eval()
+    return with_weights(network, bundle)
 
 
 def windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:

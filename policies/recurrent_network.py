@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from policies.bundle import BundleError, PolicyBundle
+from policies.bundle import PolicyBundle
 from policies.state_network import StateNetwork
+from policies.weights import require_kind, with_weights
 
 RECURRENT_NETWORK = "recurrent_network"
 
@@ -84,16 +84,8 @@ def restore_recurrent_network(bundle: PolicyBundle) -> RecurrentNetwork:
     Raises:
         BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
     """
+    require_kind(bundle, RECURRENT_NETWORK)
     described = bundle.network
-    if described.get("kind") != RECURRENT_NETWORK or not bundle.weights:
-        raise BundleError(
-            f"bundle '{bundle.name}' holds a network of kind '{described.get('kind', 'none')}', expected "
-            f"'{RECURRENT_NETWORK}' with weights"
-        )
     arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
     network = RecurrentNetwork(arrays, described["actions"], described["remembered"], described["hidden"])
-    try:
-        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in bundle.weights.items()})
-    except RuntimeError as error:
-        raise BundleError(f"bundle '{bundle.name}': weights.npz does not fit its network: {error}") from None
-    return network.eval()
+    return with_weights(network, bundle)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
+from policies.weights import with_weights
 from sim.robot import RobotModel
 
 CAMERA_STUDENT = "camera_student"
@@ -62,8 +62,4 @@ def restore_student(bundle: PolicyBundle) -> CameraStudent:
             f"expected '{CAMERA_STUDENT}'"
         )
     student = new_student(bundle.network, bundle.robot, bundle.action.size)
-    try:
-        student.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in bundle.weights.items()})
-    except RuntimeError as error:
-        raise BundleError(f"bundle '{bundle.name}': weights.npz does not fit its network: {error}") from None
-    return student.eval()
+    return with_weights(student, bundle)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.weights import require_kind, with_weights
 from sim.specs import ActionSpec, ObservationSpec
 
 STATE_NETWORK = "state_network"
@@ -162,11 +163,7 @@ def restore_state_network(bundle: PolicyBundle) -> StateNetwork:
     Raises:
         BundleError: if the bundle has no weights, holds another kind of network, or weights of the wrong shape.
     """
-    if bundle.network.get("kind") != STATE_NETWORK or not bundle.weights:
-        raise BundleError(
-            f"bundle '{bundle.name}' holds a network of kind '{bundle.network.get('kind', 'none')}', "
-            f"expected '{STATE_NETWORK}' with weights; train one with 'sim2real train --observation state'"
-        )
+    require_kind(bundle, STATE_NETWORK, "; train one with 'sim2real train --observation state'")
     described = bundle.network
     network = StateNetwork(
         [(name, tuple(shape)) for name, shape in described["arrays"]],
@@ -180,11 +177,7 @@ def restore_state_network(bundle: PolicyBundle) -> StateNetwork:
             f"bundle '{bundle.name}' was trained on the columns {described['features']}, this version computes {made}; "
             "train it again"
         )
-    try:
-        network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in bundle.weights.items()})
-    except RuntimeError as error:
-        raise BundleError(f"bundle '{bundle.name}': weights.npz does not fit its network: {error}") from None
-    return network.eval()
+    return with_weights(network, bundle)
 
 
 def _size(shape: Sequence[int]) -> int:

@@ -114,7 +114,6 @@ def test_dropo_finds_the_arm_and_gives_normals_to_train_on(recorded):
 
 @pytest.mark.slow
 def test_a_learned_posterior_has_samples_to_train_on(recorded, tmp_path, monkeypatch):
-    pytest.importorskip("sbi")
     monkeypatch.chdir(tmp_path)
     robot, logs = recorded
     log = resample(logs[0], inspect(logs[0], robot))

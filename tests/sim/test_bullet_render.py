@@ -38,12 +38,15 @@ def ours():
 
 @pytest.mark.parametrize("renderer", RENDERERS[1:])
 def test_silhouettes_and_depths_are_ours_body_by_body(ours, renderer):
+    refusal = ""
     try:
         theirs, names = seen(renderer)
     except RenderError as error:
-        if renderer == "egl" and "cannot be loaded" in str(error):
-            pytest.skip("no EGL on this machine")
-        raise
+        refusal = str(error)
+    if refusal:  # a machine without EGL is told so, and what else draws
+        assert renderer == "egl"
+        assert "install libegl1 and a driver, or take 'tiny'" in refusal
+        return
     mine, _ = ours
     compared = 0
     for number, _name in enumerate(names):
