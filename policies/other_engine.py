@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from policies.bundle import BundleError, PolicyBundle
 from policies.judge import JUDGE_SEEDS, Judgement
 from sim.action import ActionResolver
-from sim.bodies import half_height, yaw_quat
+from sim.bodies import yaw_quat
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenReality
 from sim.mujoco_arm import MujocoArm
@@ -159,8 +159,8 @@ class _Lab:
             return arm.goal
         if self._block is None:
             return mark
-        centre = arm.scene.pose(self._block.name)[0]
-        return centre + np.array([0.0, 0.0, half_height(self._block.shapes[0]) + self._rise])
+        origin = arm.scene.pose(self._block.name)[0]
+        return origin + np.array([0.0, 0.0, self._block.top + self._rise])
 
     def close(self) -> None:
         if self._eyes is not None:

@@ -51,9 +51,9 @@ class RigidBody:
     """Nominal RGB in [0, 1]."""
 
     @property
-    def bottom(self) -> float:
-        """Height of the body's lowest point below its origin, upright [m]."""
-        return max(half_height(shape) - shape.position[2] for shape in self.shapes)
+    def top(self) -> float:
+        """Height of the body's highest point above its origin, upright [m]."""
+        return max(half_height(shape) + shape.position[2] for shape in self.shapes)
 
 
 def half_height(shape: Shape) -> float:

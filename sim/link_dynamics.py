@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -27,9 +28,10 @@ class LinkDynamics:
         ]
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(arm, i, physicsClientId=client) for i in self._links]
-        self._mass = [d[0] for d in dynamics]
-        self._inertia = [d[2] for d in dynamics]
+        self._mass = np.array([d[0] for d in dynamics])
+        self._inertia = np.array([d[2] for d in dynamics])
         self._damping = [0.0, *(info[6] for info in infos)]
+        self._rows = [link + 1 for link in self._joints]
         self._mass_names = [f"link_mass_{name}" for name in robot.joint_names]
         self._com_names = [f"link_com_{name}" for name in robot.joint_names]
         self._set: tuple | None = None
@@ -48,18 +50,19 @@ class LinkDynamics:
         if wanted == self._set:
             return
         mass_scale, inertia_scale, payload, damping, friction = values
-        factors = dict(zip(self._joints, masses))
-        last, rough = self._joints[-1], self._fingers or self._joints[-1:]
-        for i, link in enumerate(self._links):
-            if link == -1:  # the base is fixed
-                continue
+        rough = self._fingers or self._joints[-1:]
+        mass = self._mass * mass_scale
+        mass[self._rows] *= masses
+        mass[self._rows[-1]] += payload
+        each = zip(self._links, mass.tolist(), (inertia_scale * self._inertia).tolist(), self._damping)
+        for link, kilograms, inertia, own_damping in itertools.islice(each, 1, None):  # the base is fixed
             contact = {"lateralFriction": friction, "spinningFriction": 0.001} if link in rough else {}
             pybullet.changeDynamics(
                 self._arm,
                 link,
-                mass=self._mass[i] * mass_scale * factors.get(link, 1.0) + (payload if link == last else 0.0),
-                localInertiaDiagonal=[inertia_scale * v for v in self._inertia[i]],
-                jointDamping=self._damping[i] + damping,
+                mass=kilograms,
+                localInertiaDiagonal=inertia,
+                jointDamping=own_damping + damping,
                 physicsClientId=self._client,
                 **contact,
             )

@@ -24,6 +24,7 @@ class Scenery:
         """PyBullet's numbers by name."""
         self.com: dict[str, tuple[float, float, float]] = {}
         """Centres of mass in the bodies' frames [m]."""
+        self._contacts: dict[int, tuple[float, ...]] = {}  # by PyBullet's number, as they are set
         self.builds = 0
         """How many bodies have been built so far; PyBullet leaks about 1 kB for each."""
         # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder
@@ -43,7 +44,9 @@ class Scenery:
                 break
             kept += 1
         for body in reversed(self._built[kept:]):
-            pybullet.removeBody(self.ids.pop(body.name), physicsClientId=self._client)
+            body_id = self.ids.pop(body.name)
+            pybullet.removeBody(body_id, physicsClientId=self._client)
+            del self._contacts[body_id]
         for body in wanted[:kept]:
             self._set_contact(self.ids[body.name], body)
         for body in wanted[kept:]:
@@ -70,6 +73,10 @@ class Scenery:
         return body_id
 
     def _set_contact(self, body_id: int, body: RigidBody) -> None:
+        contact = body.friction, body.rolling_friction, body.spinning_friction, body.restitution
+        if self._contacts.get(body_id) == contact:
+            return
+        self._contacts[body_id] = contact
         pybullet.changeDynamics(
             body_id,
             -1,
@@ -84,10 +91,11 @@ class Scenery:
         )
 
     def _shape(self, shapes: tuple[Shape, ...]) -> int:
-        rounded = [[SHAPE_STEP * round(v / SHAPE_STEP) for v in (*s.size, *s.position)] for s in shapes]
-        key = tuple((s.kind, *values) for s, values in zip(shapes, rounded))
+        steps = [[round(v / SHAPE_STEP) for v in (*s.size, *s.position)] for s in shapes]
+        key = tuple((s.kind, *counts) for s, counts in zip(shapes, steps))
         if key in self._shapes:
             return self._shapes[key]
+        rounded = [[SHAPE_STEP * count for count in counts] for counts in steps]
         kinds = {"box": pybullet.GEOM_BOX, "cylinder": pybullet.GEOM_CYLINDER, "sphere": pybullet.GEOM_SPHERE}
         sizes = [values[: len(s.size)] for s, values in zip(shapes, rounded)]
         shape = pybullet.createCollisionShapeArray(

@@ -189,8 +189,8 @@ def apart(
     """
     while True:
         points = [(float(x), float(y)) for x, y in away_from]
-        low, high = (x_range[0], y_range[0]), (x_range[1], y_range[1])
-        for x, y in rng.uniform(low, high, (32 * count, 2)).tolist():
+        for a, b in rng.random((32 * count, 2)).tolist():
+            x, y = x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
             if all((x - u) ** 2 + (y - v) ** 2 > gap * gap for u, v in points):
                 points.append((x, y))
                 if len(points) == count + len(away_from):
