@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
-import cv2
 import numpy as np
 
+from sim.jpeg import jpeg
 from sim.picture_faults import NOISE, Shifts, develop, soften, tone_table
 
 _DISPLAY = 2.2  # exponent from grey levels to light
@@ -137,9 +137,7 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
         )
     result = effects.develop(image, rng)
     if effects.jpeg > 0:
-        bgr = cv2.cvtColor(result, cv2.COLOR_RGB2BGR)  # fifteen times as fast as numpy's [..., ::-1]
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(100 - 95 * effects.jpeg)])
-        result = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+        result = jpeg(result, round(100 - 95 * effects.jpeg))
     return result
 
 
