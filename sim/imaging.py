@@ -9,23 +9,22 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
-from sim import meshes
 from sim.bodies import RigidBody, Shape
 from sim.bullet_render import RENDERERS, BulletRenderer, Renderer
 from sim.camera import CameraModel, as_matrix
-from sim.clutter import CLOTH, NAMES, SLOTS, Area, is_tidy, lay_out
+from sim.clutter import Area, is_tidy, lay_out
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.kinematics import njit
-from sim.looks import LooksRanges, sample_looks, texture_pool
-from sim.render import Body, Frame, RenderError, Scene, StillPicture
+from sim.looks import LooksRanges, sample_looks
+from sim.render import Frame, RenderError, Scene, StillPicture
 from sim.robot import RobotModel
-from sim.urdf_visuals import load_urdf_visuals
+from sim.stage import ARM, Stage
 from sim.world import TABLE_CENTRE, TABLE_SIZE
 
 
@@ -48,8 +47,6 @@ FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
 DRAWN_ANEW = 2
 """Pictures of an episode that a camera draws whole before it keeps what stands still: some episodes have no more."""
-ARM = "arm"
-"""The group of bodies that is the arm."""
 
 
 def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
@@ -120,9 +117,9 @@ class Imaging:
         self._area = area
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
-        visuals = load_urdf_visuals(Path(robot.urdf_path), self.config.triangles)
-        self._links = np.array([robot.tree.links.index(link) for link in visuals])
-        self._arm = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
+        self._stage = Stage.of(robot.urdf_path, self.config.triangles, self.config.photographs)
+        self._arm = self._stage.arm
+        self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])
         self._arm_moves = robot.tree.moves[self._links]
         self._ee = robot.tree.links.index(robot.ee_link)
         self._scenes: dict[tuple, Scene] = {}
@@ -154,7 +151,7 @@ class Imaging:
         for name, camera in self._nominal_cameras.items():
             k1 = parameters[f"camera_{name}_k1"]
             if k1:
-                self._lenses[name] = lens_map(camera, k1)
+                self._lenses[name] = cv2.convertMaps(*lens_map(camera, k1), cv2.CV_16SC2)  # half the time a picture
         self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
         fixed = len(self._arm) + 2
         self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
@@ -266,8 +263,6 @@ class Imaging:
                 self.frame(state, name, rows, frame)
         rgb = frame.rgb
         if name in self._lenses:
-            import cv2
-
             rgb = cv2.remap(rgb, *self._lenses[name], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return frame._replace(rgb=disturb(rgb, self._disturbance, rng))
 
@@ -279,20 +274,7 @@ class Imaging:
     def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
         key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
         if key not in self._scenes:
-            parts = [
-                Body("table", meshes.box(TABLE_SIZE), colour=(0.72, 0.66, 0.58), casts_shadow=False),
-                Body("floor", meshes.plane((8.0, 8.0)), colour=(0.42, 0.43, 0.45), casts_shadow=False),
-            ]
-            for body in bodies:
-                for i, shape in enumerate(body.shapes):
-                    parts.append(Body(f"{body.name}/{i}", _UNIT[shape.kind](), body.name, body.colour))
-            if cluttered:  # last, so that the others keep their numbers
-                kinds = (*SLOTS, "box")
-                parts += [
-                    Body(name, _UNIT[kind](), colour=(0.60, 0.60, 0.58), casts_shadow=name != CLOTH)
-                    for name, kind in zip(NAMES, kinds)
-                ]
-            scene = Scene([*self._arm, *parts], _textures(self.config.photographs))
+            scene = self._stage.scene(bodies, cluttered)
             self._looks_ranges.validate(scene)
             self._scenes[key] = scene
         return self._scenes[key]
@@ -311,11 +293,6 @@ _DISTURBANCES = (
     "read_noise",
     "jpeg",
 )
-_UNIT = {
-    "box": lambda: meshes.box((1.0, 1.0, 1.0)),
-    "cylinder": lambda: meshes.cylinder(1.0, 1.0),
-    "sphere": lambda: meshes.sphere(1.0),
-}
 
 
 @njit(cache=True)
@@ -344,11 +321,6 @@ def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:
     x, y = (columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1]
     factor = 1.0 - k1 * (x * x + y * y)
     return (K[0, 2] + K[0, 0] * x * factor).astype(np.float32), (K[1, 2] + K[1, 1] * y * factor).astype(np.float32)
-
-
-@cache
-def _textures(photographs: Path | None) -> np.ndarray:
-    return texture_pool(photographs=photographs)
 
 
 def _scale(shape: Shape) -> tuple[float, ...]:
