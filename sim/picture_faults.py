@@ -50,7 +50,7 @@ class Shifts(NamedTuple):
 @njit(cache=True, nogil=True, fastmath=True)
 def _add_up(source, shifts, height, length):
     """Return the sum (height, length) float32 of the shifted copies of `source`."""
-    result = np.zeros((height, length), np.float32)
+    result = np.empty((height, length), np.float32)
     weights, rows, columns, _ = shifts
     for y in range(height):
         target = result[y]
@@ -59,8 +59,12 @@ def _add_up(source, shifts, height, length):
             b = source[y + rows[k + 1], 3 * columns[k + 1] : 3 * columns[k + 1] + length]
             c = source[y + rows[k + 2], 3 * columns[k + 2] : 3 * columns[k + 2] + length]
             u, v, w = weights[k], weights[k + 1], weights[k + 2]
-            for x in range(length):
-                target[x] += u * a[x] + v * b[x] + w * c[x]
+            if k == 0:
+                for x in range(length):
+                    target[x] = u * a[x] + v * b[x] + w * c[x]
+            else:
+                for x in range(length):
+                    target[x] += u * a[x] + v * b[x] + w * c[x]
     return result
 
 
