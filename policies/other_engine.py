@@ -30,12 +30,16 @@ GAPS = {"push": 0.10, "pick_place": 0.16, "stack": 0.15}
 """Least distance from the cube to where it goes [m], as in training."""
 BLOCKS = {"pick_place": "pad", "stack": "base"}
 """What a cube is set down on, by task."""
+MARK = "mark"
+"""What is painted where a cube goes, in tasks that have no such block."""
 
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A policy: arrays by name to an action (a,)."""
 
-TASKS = ("reach", "push", "pick_place", "stack")
-"""Tasks that the virtual lab has the things for; it has no hole and no posts."""
+TASKS = ("reach", "reach_clutter", "push", "pick_place", "stack")
+"""Tasks that are judged here; nobody puts the peg of `insert` into the fingers."""
+HOVERING = ("reach", "reach_clutter")
+"""Those in which the end effector is to get somewhere."""
 
 
 def judge_in_mujoco(
@@ -76,10 +80,11 @@ def episodes_in_mujoco(
     first_seed: int = JUDGE_SEEDS,
     hidden: HiddenReality | None = None,
     act: Act | None = None,
+    seconds: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `judge_in_mujoco`, but return what happened after each action: the distance to the goal [m], and success.
 
-    Both are (episodes, steps).
+    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit.
     """
     if bundle.task not in TASKS:
         raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
@@ -87,7 +92,8 @@ def episodes_in_mujoco(
         raise ValueError(f"judge: {episodes} episodes, expected at least 1")
     lab = _Lab(bundle, hidden or HiddenReality())
     try:
-        each = [lab.episode(act or bundle.act, first_seed + k) for k in range(episodes)]
+        lasting = lab.task.time_limit if seconds is None else seconds
+        each = [lab.episode(act or bundle.act, first_seed + k, lasting) for k in range(episodes)]
         return np.array([away for away, _ in each]), np.array([near for _, near in each])
     finally:
         lab.close()
@@ -118,12 +124,14 @@ class _Lab:
         )
         self._resolver = ActionResolver(bundle.action, robot)
         self._block = next((b for b in self._arm.bodies if b.name == BLOCKS.get(bundle.task)), None)
+        cluttered = bundle.task == "reach_clutter"
+        self._untouchable = [body.name for body in self._arm.bodies if cluttered]
         self._rise = float(self._arm.object_pos[2])  # half its height: it stands on the table
         self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
         if self.task.opening is not None:
             self._fingers = self.task.opening
 
-    def episode(self, act: Act, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def episode(self, act: Act, seed: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
@@ -133,10 +141,13 @@ class _Lab:
             height = arm.scene.pose(self._block.name)[0][2]
             turn = rng.uniform(-np.pi, np.pi) * (self._block.mass > 0)
             arm.scene.place(self._block.name, (*mark, height), yaw_quat(turn))
+        if any(body.name == MARK for body in arm.bodies):  # a policy that sees goes by what is painted on the table
+            height = arm.scene.pose(MARK)[0][2]
+            arm.scene.place(MARK, (*mark, height), yaw_quat(0.0))
         place = np.array([*mark, float(arm.object_pos[2])])
         self._resolver.reset(self._state(rng).q)
-        steps = round(self.task.time_limit * spec.rate_hz)
-        away, near = np.zeros(steps), np.zeros(steps, bool)
+        steps = round(seconds * spec.rate_hz)
+        away, near, failed = np.zeros(steps), np.zeros(steps, bool), False
         for k in range(steps):
             goal = self._goal(place)
             state = self._state(rng)
@@ -146,16 +157,17 @@ class _Lab:
             if self._resolver.opening is not None:
                 arm.grip(self._resolver.opening)
             arm.advance(spec.dt)
-            achieved = arm.ee_pos if self.task.name == "reach" else arm.object_pos
+            achieved = arm.ee_pos if self.task.name in HOVERING else arm.object_pos
             let_go = self._block is None or not arm.scene.touching("object")
-            near[k] = let_go and bool(self.task.is_strict_success(achieved, self._goal(place)))
+            failed = failed or any(arm.scene.touching(name) for name in self._untouchable)
+            near[k] = let_go and not failed and bool(self.task.is_strict_success(achieved, self._goal(place)))
             away[k] = np.linalg.norm(achieved - goal)
         return away, near
 
     def _goal(self, mark: np.ndarray) -> np.ndarray:
         """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""
         arm, name = self._arm, self.task.name
-        if name == "reach":
+        if name in HOVERING:
             return arm.goal
         if self._block is None:
             return mark

@@ -9,8 +9,9 @@ import pytest
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.input_watch import InputWatch
-from policies.other_engine import TASKS, judge_in_mujoco
+from policies.other_engine import TASKS, _Lab, judge_in_mujoco
 from sim.env import ArmEnv
+from sim.hidden_reality import HiddenReality
 from sim.tasks import load_task
 from sim.tasks.motion import move
 
@@ -52,12 +53,39 @@ def scripted(name: str, idle_gripper: bool = False) -> Callable[[dict[str, np.nd
     return act
 
 
+def test_the_mark_is_painted_where_the_cube_is_to_go() -> None:
+    lab = _Lab(bundle_for("push"), HiddenReality())
+    for seed in (1, 2):
+        away, _ = lab.episode(lambda seen: np.zeros(3, np.float32), seed, seconds=0.08)
+        assert away.shape == (2,)
+        cube, mark = lab._arm.object_pos, lab._arm.scene.pose("mark")[0]
+        assert np.linalg.norm(cube[:2] - mark[:2]) == pytest.approx(away[-1], abs=2e-3)
+
+
 def test_the_scripted_reach_succeeds_and_the_idle_arm_does_not() -> None:
     bundle = bundle_for("reach")
     script = lambda seen: move(bundle.action, seen["goal"] - seen["ee_pos"], gain=0.2)  # noqa: E731
     found = judge_in_mujoco(bundle, 6, act=script)
     assert (found.successes, found.touched, found.randomise) == (6, 1.0, "MuJoCo")
     assert judge_in_mujoco(bundle, 6, act=lambda seen: np.zeros(3, np.float32)).successes == 0
+
+
+def test_in_clutter_who_touches_a_post_has_failed() -> None:
+    lab = _Lab(bundle_for("reach_clutter", "robot"), HiddenReality())
+    spec, arm = lab.bundle.action, lab._arm
+
+    def over(seen: dict[str, np.ndarray]) -> np.ndarray:  # above all posts, across, and down
+        way = arm.goal - seen["ee_pos"]
+        up = 0.0 if np.hypot(*way[:2]) < 0.02 else 0.27 - seen["ee_pos"][2]
+        return move(spec, way if up == 0.0 else np.array([*(way[:2] * (abs(up) < 0.03)), up]), gain=0.2)
+
+    def through(seen: dict[str, np.ndarray]) -> np.ndarray:  # down to the posts' feet, then across
+        low = np.array([0.0, 0.0, 0.08 - seen["ee_pos"][2]])
+        return move(spec, low if low[2] < -0.03 else arm.goal - seen["ee_pos"] + low, gain=0.2)
+
+    passed = [[lab.episode(act, seed, 6.0)[1][-10:].all() for seed in range(3)] for act in (over, through)]
+    assert passed[0] == [True, True, True]
+    assert not all(passed[1])
 
 
 def test_success_counts_only_when_it_is_held_to_the_end() -> None:
@@ -103,7 +131,7 @@ def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
 
 
 def test_tasks_whose_things_are_not_there_are_refused() -> None:
-    with pytest.raises(BundleError, match="is for 'insert'; MuJoCo's lab has reach, push, pick_place, stack"):
+    with pytest.raises(BundleError, match="is for 'insert'; MuJoCo's lab has reach, reach_clutter, push"):
         judge_in_mujoco(bundle_for("insert"), 1)
     with pytest.raises(ValueError, match="0 episodes, expected at least 1"):
         judge_in_mujoco(bundle_for(TASKS[0]), 0)
