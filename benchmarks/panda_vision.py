@@ -28,6 +28,8 @@ from sim.robot import load_robot
 
 HIDDEN = ("panda_hand", "panda_leftfinger", "panda_rightfinger")
 """Links that hide behind a chessboard in these frames."""
+WORKING_STEP = 0.5
+"""[rad] how well it is known where this arm works: the recording's first joint reading, joint by joint so rounded."""
 FOLLOWED = "outline followed through the video"
 TAUGHT = "taught by the outline"
 CEILING = "trained on real frames"
@@ -84,11 +86,12 @@ def one_seed(data: Path, effort: Effort, seed: int) -> tuple[dict[str, tuple[flo
     size = (effort.width, effort.height)
     real = stacked([scene.label(cv2.resize(i, size, interpolation=cv2.INTER_AREA), each) for i, each in zip(images, q)])
     judged = np.arange(len(real)) // 17 % 2 == 1
+    working = WORKING_STEP * np.round(q[0] / WORKING_STEP)
     begun = time.perf_counter()
     networks: dict[str, ArmVision] = {}
     for name in (NOMINAL, SOURCE_ONLY):
-        # half of the poses near the first joint reading: where this arm works; no picture is labelled by it
-        views = draw_arm_views(scene, q[0], effort.views, seed=seed, randomised=name == SOURCE_ONLY)
+        # half of the poses near where this arm works; no picture is labelled by it
+        views = draw_arm_views(scene, working, effort.views, seed=seed, randomised=name == SOURCE_ONLY)
         torch.manual_seed(seed)
         networks[name] = ArmVision(views.pixels.shape[1], effort.height, effort.width, effort.channels)
         fit(networks[name], views, effort.steps, batch=32, seed=seed, place_steps=effort.place_steps)
@@ -98,7 +101,7 @@ def one_seed(data: Path, effort: Effort, seed: int) -> tuple[dict[str, tuple[flo
     for method in tried:
         if method != SOURCE_ONLY:
             networks[method] = adapted(source, method, views, real.images, seed, effort.adapt_steps)
-    found = follow(source, scene, ArmOutline(robot, HIDDEN), images, q[0], seed=seed)
+    found = follow(source, scene, ArmOutline(robot, HIDDEN), images, working, seed=seed)
     print(f"  outline followed, {_since(begun)}", flush=True)
     networks[TAUGHT] = taught(source, scene, real.images, found, effort, seed)
     networks[CEILING] = copy.deepcopy(source)

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import least_squares
 
-from adaptation.calibration.refine import ArmOutline, gradient, match
+from adaptation.arm_vision.motion import Edges
+from adaptation.calibration.refine import ArmOutline
 from sim.camera import CameraModel
 from sim.robot import RobotModel
 
@@ -63,9 +64,9 @@ def fit_landmarks(
 
 
 def fit_outline(
-    outline: ArmOutline, camera: CameraModel, image: np.ndarray, q: np.ndarray, searches: Sequence[float] = SEARCH
+    outline: ArmOutline, camera: CameraModel, edges: Edges, q: np.ndarray, searches: Sequence[float] = SEARCH
 ) -> tuple[np.ndarray, float]:
-    """Fit joint angles to the edges of a grey image (H, W) uint8, from `q` (n,) [rad] that is nearly right.
+    """Fit joint angles to a picture's edges, from `q` (n,) [rad] that is nearly right.
 
     Edges are looked for within each of `searches` [px] in turn.
 
@@ -74,10 +75,9 @@ def fit_outline(
     """
     robot = outline.robot
     low, high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
-    slopes = gradient(image)
     first, apart = q, np.nan
     for search in searches:
-        found = match(outline.points(q, camera), slopes, search)
+        found = edges.match(outline.points(q, camera), search)
         if len(found.edge) < FEWEST_EDGES:
             return first, np.nan
 

@@ -18,9 +18,10 @@ import cv2
 import numpy as np
 
 from adaptation.arm_vision.fit_pose import fit_landmarks, fit_outline
+from adaptation.arm_vision.motion import Edges, outer_links, swept
 from adaptation.arm_vision.network import ArmVision, landmarks
 from adaptation.arm_vision.views import ArmScene, ArmViews, stacked
-from adaptation.calibration.refine import ArmOutline, gradient, match
+from adaptation.calibration.refine import ArmOutline
 from sim.camera import CameraModel
 
 LOOK = 6.0
@@ -32,6 +33,8 @@ SURE = 0.3
 STARTS = 4
 APART = 0.12
 """[rad] standard deviation of the starts, joint by joint."""
+WIDE = 0.25
+"""[rad] the same of the starts about the pose round which the arm works."""
 SWEEPS = 2
 NEAR_SEARCH = (8.0, 6.0, 5.0, 4.0, 4.0)
 """How far edges are looked for from a neighbour's pose [px]."""
@@ -63,6 +66,7 @@ def follow(
     working: np.ndarray,
     starts: int = STARTS,
     sweeps: int = SWEEPS,
+    wide: int = 12,
     seed: int = 0,
 ) -> Followed:
     """Follow the arm through `images`.
@@ -92,54 +96,85 @@ def follow(
     scale = width / scene.camera.width
     pixels = (network.encoder.to_pixels(seen[..., :2]).numpy() + 0.5) * scale - 0.5
     spread = SURE * seen[..., 2].numpy() * width / 2
-    first = [fit_landmarks(scene.robot, camera, scene.landmarks, p, s, working) for p, s in zip(pixels, spread)]
-    grey = [cv2.cvtColor(images[i], cv2.COLOR_RGB2GRAY) for i in new]
-    found, scores = follow_outline(outline, camera, grey, first, starts, sweeps, seed)
-    before = [distance_from_edges(outline, camera, q, gradient(image)) for q, image in zip(first, grey)]
-    ee, alone = (np.array([scene.robot.chain.pose(q)[1] for q in each])[shown] for each in (found, first))
-    return Followed(np.array(found)[shown], ee, np.array(scores)[shown], alone, np.array(before)[shown])
+    alone = [fit_landmarks(scene.robot, camera, scene.landmarks, p, s, working) for p, s in zip(pixels, spread)]
+    edges = edges_of([cv2.cvtColor(images[i], cv2.COLOR_RGB2GRAY) for i in new], outline)
+    half = [cv2.resize(images[i], (width // 2, height // 2), interpolation=cv2.INTER_AREA) for i in new]
+    coarse = edges_of([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in half], outline)
+    first = [
+        best_start(outline, camera.resized(height // 2, width // 2), each, [q, working], wide, seed + k)
+        for k, (each, q) in enumerate(zip(coarse, alone))
+    ]
+    found, scores = follow_outline(outline, camera, edges, first, starts, sweeps, seed)
+    before = [distance_from_edges(outline, camera, q, each) for q, each in zip(alone, edges)]
+    ee, by_landmarks = (np.array([scene.robot.chain.pose(q)[1] for q in each])[shown] for each in (found, alone))
+    return Followed(np.array(found)[shown], ee, np.array(scores)[shown], by_landmarks, np.array(before)[shown])
+
+
+def best_start(
+    outline: ArmOutline, camera: CameraModel, edges: Edges, poses: Sequence[np.ndarray], wide: int, seed: int
+) -> np.ndarray:
+    """Return the angles (n,) [rad] whose outline lies best on a small picture's edges, of many poses it is fitted from.
+
+    Args:
+        outline: draws the arm.
+        camera: of the small picture.
+        edges: of the small picture.
+        poses: that are fitted from; the last is where the arm works.
+        wide: further ones, drawn about where it works.
+        seed: of these.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [poses[-1] + rng.normal(0.0, WIDE, len(poses[-1])) for _ in range(wide)]
+    fitted = [fit_outline(outline, camera, edges, begin)[0] for begin in (*poses, *drawn)]
+    return min(fitted, key=lambda q: distance_from_edges(outline, camera, q, edges))
+
+
+def edges_of(grey: Sequence[np.ndarray], outline: ArmOutline) -> list[Edges]:
+    """Find the edges of a video's pictures (H, W) uint8, and which of them the outline's outer links may claim."""
+    moved = swept(grey)
+    outer = outer_links(outline.robot)
+    return [Edges.of(each, moved, outer) for each in grey]
 
 
 def follow_outline(
     outline: ArmOutline,
     camera: CameraModel,
-    grey: Sequence[np.ndarray],
+    edges: Sequence[Edges],
     first: Sequence[np.ndarray],
     starts: int = STARTS,
     sweeps: int = SWEEPS,
     seed: int = 0,
 ) -> tuple[list[np.ndarray], list[float]]:
-    """Fit the outline in pictures (H, W) uint8 from the angles `first` (n,) [rad] of each, then from its neighbours'.
+    """Fit the outline in pictures from the angles `first` (n,) [rad] of each, then from its neighbours'.
 
     Returns:
         The angles (n,) and the distance from edges [px] of each picture.
     """
-    slopes = [gradient(image) for image in grey]
     rng = np.random.default_rng(seed)
-    N = len(grey)
+    N = len(edges)
     found, scores = list(first), [np.inf] * N
     for k in range(N):
         for start in range(starts):
             begin = first[k] + rng.normal(0.0, APART, len(first[k])) * (start > 0)
-            q, _ = fit_outline(outline, camera, grey[k], begin)
-            score = distance_from_edges(outline, camera, q, slopes[k])
+            q, _ = fit_outline(outline, camera, edges[k], begin)
+            score = distance_from_edges(outline, camera, q, edges[k])
             if score < scores[k]:
                 found[k], scores[k] = q, score
     for _ in range(sweeps):
         for k in (*range(1, N), *range(N - 2, -1, -1)):
             for j in (k - 1, k + 1):
                 if 0 <= j < N:
-                    q, _ = fit_outline(outline, camera, grey[k], found[j], NEAR_SEARCH)
-                    score = distance_from_edges(outline, camera, q, slopes[k])
+                    q, _ = fit_outline(outline, camera, edges[k], found[j], NEAR_SEARCH)
+                    score = distance_from_edges(outline, camera, q, edges[k])
                     if score < scores[k] - BETTER:
                         found[k], scores[k] = q, score
     return found, scores
 
 
-def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, slopes: np.ndarray) -> float:
+def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, edges: Edges) -> float:
     """Return the mean distance of the outline at `q` from edges [px], `MOST` where there is none."""
     points = outline.points(q, camera)
-    edge = np.abs(match(points, slopes, LOOK).edge)
+    edge = np.abs(edges.match(points, LOOK).edge)
     count = len(points[0])
     return float((np.minimum(edge, MOST).sum() + MOST * (count - len(edge))) / count) if count else MOST
 

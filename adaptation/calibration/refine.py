@@ -9,7 +9,7 @@ the joint readings is found along with the pose: a moving arm is seen where the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -73,7 +73,7 @@ class Refinement:
 
 
 @dataclass(frozen=True, eq=False)
-class _Outline:
+class Matched:
     """Points on the rendered outline of one frame, and the edges they were matched to."""
 
     link: np.ndarray
@@ -255,11 +255,11 @@ def gradient(image: np.ndarray) -> np.ndarray:
     )
 
 
-def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -> _Outline:
+def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -> Matched:
     """Find the strongest edge along each normal within `search` [px], to a fraction of a step."""
     link, local, pixels, normals = points
     if not len(link):
-        return _Outline(link, local, pixels, normals, np.zeros(0))
+        return Matched(link, local, pixels, normals, np.zeros(0))
     offsets = np.arange(-search, search + STEP / 2, STEP)
     places = pixels[:, None] + offsets[None, :, None] * normals[:, None]
     x, y = np.ascontiguousarray(places[..., 0], np.float32), np.ascontiguousarray(places[..., 1], np.float32)
@@ -274,7 +274,13 @@ def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -
     between = np.where(curvature < -1e-6, 0.5 * (a - c) / np.where(curvature < -1e-6, curvature, 1.0), 0.0)
     edge = offsets[best] + STEP * np.clip(between, -1, 1)
     good = b > LEAST_EDGE
-    return _Outline(link[good], local[good], pixels[good], normals[good], edge[good])
+    return Matched(link[good], local[good], pixels[good], normals[good], edge[good])
+
+
+def joined(parts: Sequence[Matched]) -> Matched:
+    """Put matches of several parts of an outline together."""
+    names = [field.name for field in fields(Matched)]
+    return Matched(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _readings(recording: Recording) -> tuple[np.ndarray, np.ndarray]:

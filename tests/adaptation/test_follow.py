@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from adaptation.arm_vision.fit_pose import fit_landmarks, fit_outline
+from adaptation.arm_vision.motion import Edges
 from adaptation.arm_vision.network import ArmVision
 from adaptation.arm_vision.video import Followed, distance_from_edges, follow, follow_outline, labelled_by
 from adaptation.arm_vision.views import ArmScene
-from adaptation.calibration.refine import ArmOutline, gradient
+from adaptation.calibration.refine import ArmOutline
 from sim.camera import CameraModel
 from sim.robot import load_robot
 
@@ -61,27 +62,27 @@ def test_where_nothing_is_sure_the_arm_stays_where_it_works() -> None:
 def test_the_outline_pulls_the_arm_to_where_it_is_drawn(outline: ArmOutline) -> None:
     q = WORKING + 0.1
     off = q + np.array([0.04, -0.03, 0.03, 0.04, 0.0, 0.03, 0.0])
-    found, apart = fit_outline(outline, CAMERA, picture(outline, q), off)
+    found, apart = fit_outline(outline, CAMERA, Edges.of(picture(outline, q)), off)
     assert np.linalg.norm(place(off) - place(q)) > 0.025
     assert np.linalg.norm(place(found) - place(q)) < 0.008
     assert apart < 0.6
 
 
 def test_a_picture_without_the_arm_changes_nothing(outline: ArmOutline) -> None:
-    empty = np.full((CAMERA.height, CAMERA.width), 90, np.uint8)
+    empty = Edges.of(np.full((CAMERA.height, CAMERA.width), 90, np.uint8))
     found, apart = fit_outline(outline, CAMERA, empty, WORKING)
     np.testing.assert_array_equal(found, WORKING)
     assert np.isnan(apart)
-    assert distance_from_edges(outline, CAMERA, WORKING, gradient(empty)) == 4.0
+    assert distance_from_edges(outline, CAMERA, WORKING, empty) == 4.0
 
 
 def test_one_picture_that_is_right_carries_its_neighbours(outline: ArmOutline) -> None:
     true = [WORKING + step * np.array([0.05, 0.02, 0.0, 0.03, 0.0, 0.0, 0.0]) for step in range(4)]
-    grey = [picture(outline, q, seed) for seed, q in enumerate(true)]
+    edges = [Edges.of(picture(outline, q, seed)) for seed, q in enumerate(true)]
     lost = WORKING + np.array([0.9, 0.5, -0.6, 0.5, 0.0, 0.0, 0.0])
     first = [lost, true[1] + 0.02, lost, lost]
-    alone, _ = follow_outline(outline, CAMERA, grey, first, starts=1, sweeps=0)
-    together, scores = follow_outline(outline, CAMERA, grey, first, starts=1, sweeps=1)
+    alone, _ = follow_outline(outline, CAMERA, edges, first, starts=1, sweeps=0)
+    together, scores = follow_outline(outline, CAMERA, edges, first, starts=1, sweeps=1)
     errors = [[np.linalg.norm(place(q) - place(t)) for q, t in zip(each, true)] for each in (alone, together)]
     assert max(errors[0]) > 0.1
     assert max(errors[1]) < 0.025  # two pixels
@@ -93,7 +94,7 @@ def test_a_video_repeats_pictures_and_refuses_what_is_none(outline: ArmOutline) 
     torch.manual_seed(0)
     network = ArmVision(len(scene.landmarks), 60, 80, channels=8)
     image = np.repeat(picture(outline, WORKING)[..., None], 3, axis=2)
-    found = follow(network, scene, outline, [image, image, image], WORKING, starts=1, sweeps=1)
+    found = follow(network, scene, outline, [image, image, image], WORKING, starts=1, sweeps=1, wide=1)
     assert found.q.shape == (3, 7)
     np.testing.assert_array_equal(found.q[0], found.q[2])
     with pytest.raises(ValueError, match="a video of 0 pictures"):
