@@ -3,7 +3,8 @@
     bundle + frames ─▶ candidates ─▶ steadiness on frames held out ─▶ winner, or source-only
 
 Each candidate changes a copy of the student. Source-only is always among them and is kept unless another
-is steadier on trials that no candidate has seen.
+is steadier on trials that no candidate has seen, or, where a simulator drew the same moments, acts there more as
+source-only does in simulation.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from adaptation.image_level import channels_swapped
 from adaptation.material import Material
 from adaptation.methods import METHODS, SOURCE_ONLY
 from adaptation.target import TargetData
-from adaptation.validator import Steadiness, fewest_trials, steadiness
+from adaptation.validator import Agreement, Steadiness, agreement, fewest_trials, steadiness
 from policies.bundle import PolicyBundle
 from policies.export import export_bundle
 from policies.networks import CameraStudent
@@ -91,7 +92,10 @@ def adapt(
     fit, held_out = split(target)
     names = worth_trying(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
     material = Material(bundle, fit, seed)
-    candidates, scores, skipped = [], [], []
+    candidates: list[Candidate] = []
+    steady: list[Steadiness] = []
+    agreed: list[Agreement] = []
+    skipped = []
     begun = clock()
     for i, name in enumerate(dict.fromkeys(names)):
         if i > 1 and clock() - begun > budget:
@@ -102,25 +106,31 @@ def adapt(
         changed = copy.deepcopy(student)
         report = METHODS[name](changed, material)
         candidates.append(Candidate(name, changed.eval(), report))
-        scores.append(steadiness(locate_goals(changed, held_out), held_out.trial))
+        steady.append(steadiness(locate_goals(changed, held_out), held_out.trial))
+        if held_out.simulated is not None:
+            there = act(student, held_out.simulated, held_out.q)
+            agreed.append(agreement(act(changed, held_out.images, held_out.q), there, held_out.trial))
+    scores: Sequence[Steadiness | Agreement] = agreed or steady
     chosen = candidates[_choose(scores)]
     tests = max(1, len(scores) - 1)
     report = {
         "chosen": chosen.method,
         "frames": len(target),
         "trials": len(np.unique(target.trial)),
-        "judged_trials": len(scores[0].scatter),
+        "judged_trials": len(steady[0].scatter),
+        "judged_by": "agreement" if agreed else "steadiness",
         "fewest_judged_trials": fewest_trials(tests),
         "out_of_time": skipped,
         "warnings": _warnings(bundle, target, image.name),
         "candidates": {
             candidate.method: {
-                "scatter": score.score,
-                "spread": score.spread,
-                "beats_source_only": score.beats(scores[0], candidates=tests),
+                "scatter": steady[i].score,
+                "spread": steady[i].spread,
+                **({"actions_apart": agreed[i].score} if agreed else {}),
+                "beats_source_only": _beats(scores, i, 0, tests),
                 **candidate.report,
             }
-            for candidate, score in zip(candidates, scores)
+            for i, candidate in enumerate(candidates)
         },
     }
     progress(1.0, chosen.method)
@@ -160,7 +170,18 @@ def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
     return (student.locate(points, q) + student.kinematics(q)).numpy()
 
 
-def _choose(scores: list[Steadiness]) -> int:
+@torch.no_grad()
+def act(student: CameraStudent, images: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Compute the student's actions (N, a) in [-1, 1] before pictures (N, H, W, 3) uint8 at `q` (N, n) [rad]."""
+    parts = np.array_split(np.arange(len(q)), max(1, len(q) // 200))
+    return torch.cat([student(torch.from_numpy(q[rows]), torch.from_numpy(images[rows])) for rows in parts]).numpy()
+
+
+def _beats(scores: Sequence[Steadiness | Agreement], i: int, other: int, tests: int) -> bool:
+    return scores[i].beats(scores[other], candidates=tests)  # type: ignore[arg-type]  # all are of one kind
+
+
+def _choose(scores: Sequence[Steadiness | Agreement]) -> int:
     """Return the index of the winner: the first, unless a later one beats it, and so on down the list.
 
     The list goes from what changes least to what changes most, so that more change must earn its place. Whoever is
@@ -168,7 +189,7 @@ def _choose(scores: list[Steadiness]) -> int:
     """
     best = 0
     for i in range(1, len(scores)):
-        if scores[i].beats(scores[best], candidates=len(scores) - 1):
+        if _beats(scores, i, best, len(scores) - 1):
             best = i
     return best
 

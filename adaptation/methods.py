@@ -16,8 +16,9 @@ from adaptation.feature_level import align_features
 from adaptation.image_level import match_fourier, match_histogram
 from adaptation.material import Material
 from adaptation.own_scene import see_own_scene
-from adaptation.restyle import see_restyled
+from adaptation.restyle import see_restyled, see_translated
 from adaptation.self_calibration import Calibration, arm_landmarks, calibrate
+from adaptation.translation.training import TranslationConfig
 from policies.networks import CameraStudent, as_network_image
 from policies.student import StudentConfig, fit_geometry, see
 from sim.views import sample_geometry
@@ -112,6 +113,11 @@ def _fourier(student: CameraStudent, material: Material) -> dict:
     return _self_calibration(student, material)
 
 
+def _translated(student: CameraStudent, material: Material) -> dict:
+    see_translated(student.encoder, material, TranslationConfig())
+    return _self_calibration(student, material)
+
+
 def _own_scene(student: CameraStudent, material: Material) -> dict:
     see_own_scene(student.encoder, material, find_camera(student, material).camera)
     return _self_calibration(student, material)
@@ -139,5 +145,6 @@ METHODS: dict[str, Method] = {
     "fourier": _fourier,
     "coral": _coral,
     "adversarial": _adversarial,
+    "translated": _translated,
 }
 """In the order in which `auto` tries them: source-only, then what changes least, then what has helped most often."""

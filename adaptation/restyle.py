@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from adaptation.material import Material
+from adaptation.translation.contrastive import learn_contrastive
+from adaptation.translation.networks import translate
+from adaptation.translation.training import TranslationConfig
 from policies.networks import KeypointEncoder
 from policies.student import StudentConfig, fit_encoder
 
@@ -22,6 +25,18 @@ def see_restyled(encoder: KeypointEncoder, material: Material, style: Style, ste
     """Train `encoder` on the source's renderings, each in the style of one of the target's frames."""
     rng = np.random.default_rng(material.seed)
     source, frames = material.source, material.target.images
-    images = np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images])
-    config = StudentConfig(views=len(source), steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, replace(source, images=images), config, material.seed, lambda share, text: None)
+    _fit(
+        encoder, material, np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images]), steps
+    )
+
+
+def see_translated(encoder: KeypointEncoder, material: Material, config: TranslationConfig, steps: int = STEPS) -> None:
+    """Train `encoder` on the source's renderings, translated into the target's looks by what CUT learned of both."""
+    source = material.source.images
+    generator = learn_contrastive(source, material.target.images, config, material.seed)
+    _fit(encoder, material, translate(generator, source), steps)
+
+
+def _fit(encoder: KeypointEncoder, material: Material, images: np.ndarray, steps: int) -> None:
+    config = StudentConfig(views=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
+    fit_encoder(encoder, replace(material.source, images=images), config, material.seed, lambda share, text: None)

@@ -26,18 +26,22 @@ class TargetData:
     """(N, n) float32 joint positions [rad]."""
     trial: np.ndarray
     """(N,) int: within a trial the goal stands still."""
+    simulated: np.ndarray | None = None
+    """(N, H, W, 3) uint8, where there are any: the simulator's picture of each frame's very moment."""
 
     def __len__(self) -> int:
         return len(self.q)
 
     def __getitem__(self, rows: slice | np.ndarray) -> TargetData:
-        return TargetData(self.images[rows], self.q[rows], self.trial[rows])
+        simulated = None if self.simulated is None else self.simulated[rows]
+        return TargetData(self.images[rows], self.q[rows], self.trial[rows], simulated)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the arrays."""
         digest = hashlib.sha256()
-        for array in (self.images, self.q, self.trial):
+        paired = () if self.simulated is None else (self.simulated,)
+        for array in (self.images, self.q, self.trial, *paired):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
@@ -54,6 +58,11 @@ class TargetData:
             raise TargetError(
                 f"target: {N} images but q {self.q.shape} and trial {self.trial.shape}; "
                 f"expected {(N, joints)} and {(N,)}"
+            )
+        if self.simulated is not None and (self.simulated.shape, self.simulated.dtype) != (self.images.shape, np.uint8):
+            raise TargetError(
+                f"target: simulated pictures are {self.simulated.dtype} {self.simulated.shape}, expected one of each "
+                f"frame's moment, uint8 {self.images.shape}"
             )
         if not np.isfinite(self.q).all():
             raise TargetError(f"target: {np.sum(~np.isfinite(self.q).all(axis=1))} joint states hold NaN or infinity")
@@ -83,7 +92,7 @@ def load_target(path: Path | str) -> TargetData:
         )
     try:
         with np.load(path, allow_pickle=False) as data:
-            return TargetData(data["images"], data["q"].astype(np.float32), data["trial"])
+            return TargetData(data["images"], data["q"].astype(np.float32), data["trial"], data.get("simulated", None))
     except (OSError, ValueError, KeyError) as error:
         raise TargetError(
             f"target '{path}' is not a recording with images, q and trial ({error}); "

@@ -1,6 +1,7 @@
 """A target from whatever it was recorded to: an evaluation's images.npz, a folder of pictures, a ROS 2 recording.
 
-    folder: frames.json with {"frames": [{"file", "q", "trial" (if known)}, …]} and the pictures beside it
+    folder: frames.json with {"frames": [{"file", "q", "trial" (if known), "simulated" (if there is one)}, …]} and the
+            pictures beside it; simulated ones show the same moment, as the policy's camera sees it in simulation
     recording: .mcap or a rosbag2 folder with pictures and /joint_states
 
 Pictures are rectified to the policy's camera; a folder or recording needs the camera that it was taken with.
@@ -79,7 +80,10 @@ def read_target(
         trial = np.array([int(frame["trial"]) for frame in frames])
     else:
         trial = trials_of(q)
-    return TargetData(images, q, trial)
+    simulated = None
+    if not is_bag(path) and any("simulated" in frame for frame in frames):
+        simulated = np.stack([_simulated(path, frame, policy_camera) for frame in frames])
+    return TargetData(images, q, trial, simulated)
 
 
 def trials_of(q: np.ndarray) -> np.ndarray:
@@ -96,6 +100,18 @@ def trials_of(q: np.ndarray) -> np.ndarray:
         left = left or bool(distance > AWAY)
         numbers[i] = trial
     return numbers
+
+
+def _simulated(folder: Path, frame: dict, camera: CameraModel) -> np.ndarray:
+    if "simulated" not in frame:
+        raise TargetError(f"target: frame {frame['file']} has no simulated picture, others have; give all or none")
+    picture = _read(folder / frame["simulated"])
+    if picture.shape[:2] != (camera.height, camera.width):
+        raise TargetError(
+            f"target: simulated picture {frame['simulated']} is {picture.shape[:2]}, the policy's camera takes "
+            f"{(camera.height, camera.width)} (height, width)"
+        )
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def _read(path: Path) -> np.ndarray:

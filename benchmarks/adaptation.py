@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptation.shallow.features import standardised, unit_rows
 from adaptation.shallow.methods import METHODS, predict
-from benchmarks.adapted_control import SETTINGS, adapted_control
+from benchmarks.adapted_control import TASKS, adapted_control
 from benchmarks.panda_vision import panda, panda_camera
 from evaluation.intervals import wilson_bounds
 from policies.provenance import provenance
@@ -195,7 +195,7 @@ def _visp_pose(path: Path) -> np.ndarray:
 def control(data: Path, quick: bool) -> dict[str, float]:
     """Adapt weakly randomised camera policies to the virtual arm, and see how much more often they succeed there."""
     del data  # everything is simulated
-    return adapted_control(Path("runs") / "adapted_control", 1 if quick else 5, quick, "own-scene", list(SETTINGS))
+    return adapted_control(Path("runs") / "adapted_control", 1 if quick else 5, quick, "own-scene", list(TASKS))
 
 
 PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {

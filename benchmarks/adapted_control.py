@@ -1,6 +1,6 @@
 """Control before and after adaptation: weakly randomised camera policies on the virtual arm, strictly judged.
 
-One policy a seed and task is trained under `mild` and adapted to 120 unlabelled frames of the virtual arm (unseen
+One policy a seed and task is trained under `mild` and adapted to 280 unlabelled frames of the virtual arm (unseen
 looks, camera and dynamics), which wanders over its table meanwhile. It is judged there with and without adaptation on
 the same fresh places. Finished seeds are kept in the output folder and are not run again.
 
@@ -26,30 +26,34 @@ from adaptation.methods import SOURCE_ONLY
 from adaptation.target import TargetData, load_target
 from policies.bundle import PolicyBundle
 from policies.judge import JUDGE_SEEDS
-from policies.other_engine import judge_in_mujoco
+from policies.other_engine import episodes_in_mujoco, judge_in_mujoco
 from policies.provenance import provenance
 from policies.student import StudentConfig
 from policies.train import TrainConfig, train
 from sim.camera import CameraModel
 from sim.hidden_reality import HiddenArm, HiddenReality
-from sim.tasks import load_task
 
 WATCHED_SEEDS = 5_000_000
 """Episodes that are watched have seeds from here on, those that judge from `JUDGE_SEEDS` on."""
-FRAMES = 5
-"""Frames that are kept of every watched trial."""
-PLACES = (0.35, -0.2, 0.12), (0.65, 0.2, 0.35)
-"""Between which the end effector wanders while it is watched [m, base frame]."""
+TRIALS, FRAMES = 40, 7
+"""Watched trials, and frames that are kept of each; half of the trials judge, and twenty tell half a millimetre."""
+EVERY = 0.5
+"""Between frames [s]."""
+LOW, HIGH = (0.35, -0.2), (0.65, 0.2)
+"""Between which the end effector wanders while it is watched, x and y [m, base frame]."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One task on one arm before one camera."""
 
+    task: str
     robot: str
     camera: CameraModel | None
     """If not the task's own."""
     hidden: HiddenReality
+    heights: tuple[float, float] = (0.12, 0.35)
+    """Between which the end effector wanders while it is watched [m]."""
 
 
 ASIDE = CameraModel.looking_at(
@@ -57,35 +61,40 @@ ASIDE = CameraModel.looking_at(
 )
 """Over the table's corner, 1.1 m from its middle."""
 SETTINGS = {
-    "reach": Setting("franka_panda", None, HiddenReality()),
+    "reach": Setting("reach", "franka_panda", None, HiddenReality()),
+    # over the posts' tops: watching touches nothing
+    "reach_clutter": Setting("reach_clutter", "franka_panda", None, HiddenReality(), (0.28, 0.42)),
     # the hidden inertias are a Panda's; every other hidden value holds for this arm of seven joints too
-    "reach with another arm, seen from aside": Setting("kuka_iiwa", ASIDE, HiddenReality(arm=HiddenArm(inertia={}))),
+    "kuka": Setting("reach", "kuka_iiwa", ASIDE, HiddenReality(arm=HiddenArm(inertia={}))),
 }
-"""By name: both tasks ask for the hand above a cube; arm, camera and what hides what differ."""
+"""By name."""
+TASKS = ("reach", "reach_clutter")
+"""The settings that are measured unless others are asked for."""
 
 
-def watch(bundle: PolicyBundle, trials: int, frames: int, hidden: HiddenReality, seed: int) -> TargetData:
-    """Keep `frames` a trial, without labels, while the arm wanders over the virtual arm's table.
+def watch(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> TargetData:
+    """Keep `FRAMES` of each trial, without labels, while the arm wanders over the virtual arm's table.
 
     Not the policy but a script moves the arm, from one random place to the next: a policy that does not see yet would
     lead it out of the picture.
     """
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
-    steps = round(load_task(bundle.task).time_limit * bundle.action.rate_hz)
+    wait = round(EVERY * bundle.action.rate_hz)
     rng = np.random.default_rng(seed)
     kept: list[tuple[np.ndarray, np.ndarray, int]] = []
     place, acted = np.zeros(3), 0
 
     def wander(seen: dict[str, np.ndarray]) -> np.ndarray:
         nonlocal acted, place
-        if acted % (steps // frames) == 0:
-            place = rng.uniform(*PLACES)
-            kept.append((seen[image].copy(), seen["q"].copy(), acted // steps))
+        if acted % wait == 0:
+            place = rng.uniform((*LOW, setting.heights[0]), (*HIGH, setting.heights[1]))
+            kept.append((seen[image].copy(), seen["q"].copy(), acted // (wait * FRAMES)))
         acted += 1
         way = place - bundle.robot.chain.pose(seen["q"].astype(float))[1]
         return np.clip(0.5 * way / np.array(bundle.action.scale), -1.0, 1.0)
 
-    judge_in_mujoco(bundle, trials, WATCHED_SEEDS, hidden, wander)
+    seconds = FRAMES * wait / bundle.action.rate_hz
+    episodes_in_mujoco(bundle, trials, WATCHED_SEEDS, setting.hidden, wander, seconds)
     images, q, trial = (np.stack(column) for column in zip(*kept))
     return TargetData(images, q.astype(np.float32), trial)
 
@@ -93,9 +102,9 @@ def watch(bundle: PolicyBundle, trials: int, frames: int, hidden: HiddenReality,
 def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     """Train, watch, adapt and judge one seed of one setting; what was done already is read from its folder."""
     setting = SETTINGS[name]
-    folder = out / f"{name.replace(',', '').replace(' ', '_')}_{seed}"
+    folder = out / f"{name}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    trials, episodes = (20, 10) if quick else (24, 24)
+    trials, episodes = (20, 10) if quick else (TRIALS, 24)
     student = StudentConfig(views=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
 
     def judged(bundle: PolicyBundle, which: str) -> dict:
@@ -106,23 +115,10 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
         return json.loads(file.read_text())
 
     if not (folder / "policy").exists():
-        camera = folder / "camera.json" if setting.camera is not None else None
-        if camera is not None and setting.camera is not None:
-            camera.write_text(json.dumps(setting.camera.to_dict()))
-        config = TrainConfig(
-            folder / "policy",
-            robot=setting.robot,
-            randomise="mild",
-            camera=camera,
-            seed=seed,
-            workers=1,
-            threads=1,
-            student=student,
-        )
-        train(config, lambda stage, share, text: None)
+        _train(setting, folder, seed, student)
     bundle = PolicyBundle.load(folder / "policy" / "bundle")
     if not (folder / "images.npz").is_file():
-        target = watch(bundle, trials, FRAMES, setting.hidden, seed)
+        target = watch(bundle, trials, setting, seed)
         np.savez_compressed(folder / "images.npz", images=target.images, q=target.q, trial=target.trial)
     target = load_target(folder)
     if not (folder / "adaptation.json").is_file():
@@ -138,6 +134,25 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     if report["method"] != SOURCE_ONLY:
         after = judged(PolicyBundle.load(folder / "adapted"), "after")
     return {"before": before, "after": after, "frames": len(target), **report}
+
+
+def _train(setting: Setting, folder: Path, seed: int, student: StudentConfig) -> None:
+    """Train the setting's policy under `mild` into `folder`/policy."""
+    camera = folder / "camera.json" if setting.camera is not None else None
+    if camera is not None and setting.camera is not None:
+        camera.write_text(json.dumps(setting.camera.to_dict()))
+    config = TrainConfig(
+        folder / "policy",
+        setting.task,
+        setting.robot,
+        "mild",
+        camera=camera,
+        seed=seed,
+        workers=1,
+        threads=1,
+        student=student,
+    )
+    train(config, lambda stage, share, text: None)
 
 
 def adapted_control(
@@ -180,7 +195,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/adapted_control"), help="folder of policies and results")
     parser.add_argument("--seeds", type=int, default=5, help="policies a task")
     parser.add_argument("--only-seed", type=int, help="one seed alone, to share the work among processes")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="which")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(TASKS), help="which")
     parser.add_argument("--method", default="own-scene", help="as of 'sim2real adapt --method'")
     parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
     parser.add_argument("--json", type=Path, help="write the figures here")

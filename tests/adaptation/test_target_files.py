@@ -47,6 +47,26 @@ def test_a_folder_is_read_as_the_policy_sees_it(tmp_path: Path) -> None:
     assert np.abs(target.images[3].astype(int) - halved).mean() < 4  # RGB, and not BGR
 
 
+def test_simulated_pictures_of_the_same_moments_come_along(tmp_path: Path) -> None:
+    look = folder(tmp_path / "look", simulated="twin.png")
+    small = cv2.resize(smooth(9), (SEEN.width, SEEN.height), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(look / "twin.png"), small[..., ::-1])
+    target = read_target(look, BUNDLE, FINE)
+    assert target.simulated is not None
+    np.testing.assert_array_equal(target.simulated[2], small)
+    assert len(target[1:3].simulated) == 2  # type: ignore[arg-type]
+    assert target.hash != read_target(folder(tmp_path / "alone"), BUNDLE, FINE).hash
+    cv2.imwrite(str(look / "twin.png"), smooth(9))
+    with pytest.raises(TargetError, match=r"simulated picture twin\.png is"):
+        read_target(look, BUNDLE, FINE)
+    frames = json.loads((look / "frames.json").read_text())
+    cv2.imwrite(str(look / "twin.png"), small)
+    del frames["frames"][4]["simulated"]
+    (look / "frames.json").write_text(json.dumps(frames))
+    with pytest.raises(TargetError, match=r"frame 4\.png has no simulated picture, others have"):
+        read_target(look, BUNDLE, FINE)
+
+
 def test_a_recording_is_read_and_its_trials_are_told_apart(tmp_path: Path) -> None:
     home = np.array(PANDA.home)
     way = np.concatenate([np.linspace(0, 0.5, 6), np.linspace(0.5, 0, 6)])

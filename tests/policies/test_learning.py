@@ -141,6 +141,17 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
 
 
 @pytest.mark.slow
+def test_with_simulated_pictures_of_the_same_moments_actions_judge(run: Path, still_target: TargetData) -> None:
+    bundle = PolicyBundle.load(run / "bundle")
+    paired = adapt(bundle, replace(still_target, simulated=still_target.images), "batch-norm", 0, QUIET)
+    assert paired.report["judged_by"] == "agreement"
+    apart = {name: found["actions_apart"] for name, found in paired.report["candidates"].items()}
+    assert apart["source-only"] == 0.0  # the target is the simulation: nobody acts more as it does there than itself
+    assert apart["batch-norm"] > 0
+    assert paired.method == SOURCE_ONLY
+
+
+@pytest.mark.slow
 def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
     # Negative transfer: the pictures are of the source's own domain, but the joint readings were off by 14° while they
     # were recorded. A camera "found" by such an arm is wrong, and so is the geometry learned for it: with the encoders
