@@ -75,9 +75,10 @@ def test_in_clutter_who_touches_a_post_has_failed() -> None:
     spec, arm = lab.bundle.action, lab._arm
 
     def over(seen: dict[str, np.ndarray]) -> np.ndarray:  # above all posts, across, and down
-        way = arm.goal - seen["ee_pos"]
-        up = 0.0 if np.hypot(*way[:2]) < 0.02 else 0.27 - seen["ee_pos"][2]
-        return move(spec, way if up == 0.0 else np.array([*(way[:2] * (abs(up) < 0.03)), up]), gain=0.2)
+        way, up = arm.goal - seen["ee_pos"], 0.27 - seen["ee_pos"][2]
+        if np.hypot(*way[:2]) > 0.05:
+            way = np.array([0.0, 0.0, up]) if up > 0.03 else np.array([*way[:2], up])
+        return move(spec, way, gain=0.2)
 
     def through(seen: dict[str, np.ndarray]) -> np.ndarray:  # down to the posts' feet, then across
         low = np.array([0.0, 0.0, 0.08 - seen["ee_pos"][2]])
