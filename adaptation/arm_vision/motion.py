@@ -46,7 +46,7 @@ class Edges:
 
     def match(self, points: tuple[np.ndarray, ...], search: float) -> Matched:
         """Find the strongest edge along each outline point's normal within `search` [px] that its link may claim."""
-        if self.moving is None:
+        if self.moving is None or self.outer is None:
             return match(points, self.slopes, search)
         far = np.isin(points[0], self.outer)
         near, moved = (tuple(each[rows] for each in points) for rows in (~far, far))
