@@ -101,7 +101,16 @@ class PolicyBundle:
                 f"policy '{self.name}' has a memory of {', '.join(self.memory)}, and was given "
                 f"{', '.join(memory) if memory else 'none'}; pass what fresh_memory() gave when the episode began"
             )
-        return self._run(observation, memory or {})
+        return self.infer(observation, memory or {})
+
+    def infer(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
+        """As `act`, for an observation and a memory that are known to be as specified."""
+        feed = {name: observation[name][None] for name in self.observation.names}
+        feed |= {name: memory[name][None] for name in self.memory}
+        action, *following = self._session.run(["action", *(f"next_{name}" for name in self.memory)], feed)
+        for name, array in zip(self.memory, following):
+            memory[name] = array[0]
+        return action[0]
 
     def check_parity(self) -> float:
         """Replay the recorded observations; return the largest deviation from the recorded actions.
@@ -252,14 +261,6 @@ class PolicyBundle:
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
         }
         return json.dumps(manifest, indent=2).encode()
-
-    def _run(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
-        feed = {name: observation[name][None] for name in self.observation.names}
-        feed |= {name: memory[name][None] for name in self.memory}
-        action, *following = self._session.run(["action", *(f"next_{name}" for name in self.memory)], feed)
-        for name, array in zip(self.memory, following):
-            memory[name] = array[0]
-        return action[0]
 
     def _check_graph(self) -> None:
         inputs = [node.name for node in self._session.get_inputs()]

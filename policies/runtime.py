@@ -83,7 +83,7 @@ class LoopStep:
     frame_age: float
     """Age of the oldest frame [s]; NaN without cameras."""
     frame_wait: float
-    """How long that frame had lain in this process [s], NaN without cameras; the rest of its age went on the way."""
+    """How long that frame had lain ready in this process [s], NaN without cameras; the rest went on its way."""
     compute: float
     """From the beginning of the step to the command [s]."""
     period_error: float
@@ -189,9 +189,18 @@ class ControlLoop:
         state = self._robot.read()
         if state is None:
             raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
-        action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
+        action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
         self._resolver.reset(state.q)
         self._resolver.resolve(np.zeros_like(action), state.q)
+
+    def rectify(self, name: str, image: np.ndarray) -> np.ndarray | None:
+        """Make of a picture that has just come what the steps after it will need, while its pixels are in the caches.
+
+        None where that cannot be done: a step then says why.
+        """
+        with contextlib.suppress(SpecError):
+            return self._builder.rectify(name, image)
+        return None
 
     def rehearse(self) -> np.ndarray | None:
         """Compute what the next step would, on what is there now, and forget it; return the target (n,) [rad], if any.
@@ -202,7 +211,7 @@ class ControlLoop:
         if state is None:
             return None
         with contextlib.suppress(RefusalError, SpecError):
-            action = self.bundle.act(self._observe(state), self.bundle.fresh_memory())
+            action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
             self._rehearsed.reset(state.q)
             return self._rehearsed.resolve(action, state.q)
         return None
@@ -245,7 +254,7 @@ class ControlLoop:
 
     def _step(self, now: float, started: float) -> LoopStep:
         state = self.check(self._robot.read(), now)
-        action = self.bundle.act(self._observe(state), self._memory)
+        action = self.bundle.infer(self._observe(state), self._memory)
         if not np.isfinite(action).all():
             raise RefusalError(
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"

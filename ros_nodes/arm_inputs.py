@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,8 +90,10 @@ class ArmInputs:
         self._state: tuple[RobotState, Time] | None = None
         self.joint_stamp: Time | None = None
         """The stamp, as the driver wrote it, of the joint state that `newest` returned last."""
-        self._images: dict[str, tuple[float, float, WirePicture]] = {}  # stamp, arrival
-        self._frames: dict[str, CameraFrame] = {}
+        self._frames: dict[str, CameraFrame | SpecError] = {}
+        self._newest: dict[str, float] = {}  # stamps
+        self.rectify: Callable[[str, np.ndarray], np.ndarray | None] = lambda name, image: None
+        """Makes of each new picture what the policy needs of it, before it counts as there."""
 
         self.watching = True
         """Whether pictures are wanted: each costs a millisecond, and a session has several policy nodes at rest."""
@@ -130,12 +132,13 @@ class ArmInputs:
         held = self._state
         if held is None:
             return None
-        for name, (stamp, arrived, picture) in list(self._images.items()):
-            frame = self._frames.get(name)
-            if frame is None or frame.stamp != stamp:
-                self._frames[name] = CameraFrame(stamp, rgb(picture, name), arrived=arrived)
+        frames = {}
+        for name, frame in list(self._frames.items()):
+            if isinstance(frame, SpecError):
+                raise frame
+            frames[name] = frame
         state, self.joint_stamp = held
-        return RobotState(state.stamp, state.q, state.dq, dict(self._frames), state.tau)
+        return RobotState(state.stamp, state.q, state.dq, frames, state.tau)
 
     def gate_silence(self) -> float:
         """Return how long the gate has not been heard [s]."""
@@ -161,18 +164,23 @@ class ArmInputs:
         self._state = (state, message.header.stamp)
 
     def _on_image(self, name: str, wire: bytes) -> None:
-        arrived = time.monotonic()
         try:
             picture = WirePicture.read(wire)
             stamp = local_stamp(picture.stamp, self._clock, f"camera '{name}'")
         except (StampError, SpecError) as error:
             self._reject(f"image_{name}", str(error))
             return
-        last = self._images.get(name)
-        if last is not None and stamp <= last[0]:
+        if stamp <= self._newest.get(name, -np.inf):
             self._reject(f"image_{name}_out_of_order", f"camera '{name}': a frame that is not newer than the last")
             return
-        self._images[name] = (stamp, arrived, picture)
+        self._newest[name] = stamp
+        try:
+            image = rgb(picture, name)
+        except SpecError as error:  # not dropped: what no frame can be made of must stop the arm, with this reason
+            self._frames[name] = error
+            return
+        rectified = self.rectify(name, image)
+        self._frames[name] = CameraFrame(stamp, image, arrived=time.monotonic(), rectified=rectified)
 
     def _on_info(self, name: str, message: CameraInfo) -> None:
         if name in self.infos:

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -36,6 +37,8 @@ from sim.specs import SpecError
 
 FIRST_BEATS = 0.05
 """The gate drops commands of a policy that it has not heard alive [s]."""
+AWAKE = Rehearsal.MARGIN
+"""The loop does not sleep for so long before each of its deadlines [s]: what it rehearsed stays in the caches."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -50,6 +53,9 @@ PARAMETERS = (
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
     Parameter(
         "rehearse", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
+    ),
+    Parameter(
+        "stay_awake", True, "while active, keep the processor out of its sleep states, where the system allows it"
     ),
     Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
@@ -87,6 +93,7 @@ class PolicyNode(LifecycleNode):
         self._bundle: PolicyBundle | None = None
         self._halt = threading.Event()
         self._thread: threading.Thread | None = None
+        self._let_sleep: Callable[[], None] = lambda: None
         self._failure = ""
         self._state = "unconfigured"
         self._counts: Counter[str] = Counter()  # refusals so far, by reason
@@ -134,6 +141,8 @@ class PolicyNode(LifecycleNode):
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
         self._halt.clear()
+        if self._settings.flag("stay_awake"):
+            self._let_sleep = process.stay_awake()
         self._thread = threading.Thread(target=self._run, args=(self._loop,), daemon=True)
         self._thread.start()
         self._announce("active")
@@ -211,6 +220,7 @@ class PolicyNode(LifecycleNode):
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
         self._loop.warm_up()
+        inputs.rectify = self._loop.rectify
         self._bundle = bundle
         inputs.watching = False
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
@@ -268,7 +278,8 @@ class PolicyNode(LifecycleNode):
         return found
 
     def _run(self, loop: ControlLoop) -> None:
-        pacer = Pacer(loop.bundle.action.dt)
+        process.prioritise_thread(ahead=1)
+        pacer = Pacer(loop.bundle.action.dt, awake=AWAKE)
         rehearsal = Rehearsal(lambda: self._rehearse(loop), pacer, loop.bundle.action.dt)
         rehearse = self._settings.flag("rehearse")
         while not self._halt.is_set():
@@ -311,6 +322,8 @@ class PolicyNode(LifecycleNode):
         self._halt.set()
         self._thread.join()
         self._thread = None
+        self._let_sleep()
+        self._let_sleep = lambda: None
         assert self._loop is not None
         assert self._arm is not None
         self._loop.stop(reason)

@@ -17,6 +17,9 @@ from sim.specs import SpecError
 
 Matrix = tuple[tuple[float, ...], ...]
 
+HALVED_FROM = 4.0
+"""Pixels of a picture to one of the picture wanted from which on it is halved before it is resampled."""
+
 
 @dataclass(frozen=True)
 class CameraModel:
@@ -125,9 +128,12 @@ class CameraModel:
         import cv2
 
         scale = min(self.fx / target.fx, self.fy / target.fy)
+        # Much larger pictures are halved first, which OpenCV does at ten times the speed of a remap
+        source, halvings = self, 0
+        while scale >= HALVED_FROM and source.height % 2 == source.width % 2 == 0:
+            source, halvings, scale = source.resized(source.height // 2, source.width // 2), halvings + 1, scale / 2
         # Oversample so that each target pixel averages what it covers. Bilinear interpolation reads four pixels, so
-        # points 1.3 pixels apart leave none out: 640 × 480 to 84 × 84 then takes 0.34 ms instead of 0.54, and differs
-        # from the finest oversampling by 0.58 grey levels of a sharp picture instead of 0.44 (standard deviation)
+        # points 1.3 pixels apart leave none out
         factor = max(1, min(2, round(scale)), round(scale / 1.3))
         fine = target.resized(target.height * factor, target.width * factor)
         Kf = np.array(fine.K)
@@ -135,10 +141,10 @@ class CameraModel:
         y = (rows - Kf[1, 2]) / Kf[1, 1]
         x = (columns - Kf[0, 2] - Kf[0, 1] * y) / Kf[0, 0]
         xd, yd = self._distort(x, y)
-        K = np.array(self.K)
+        K = np.array(source.K)
         map_x = (K[0, 0] * xd + K[0, 1] * yd + K[0, 2]).astype(np.float32)
         map_y = (K[1, 1] * yd + K[1, 2]).astype(np.float32)
-        inside = (map_x > -1) & (map_x < self.width) & (map_y > -1) & (map_y < self.height)
+        inside = (map_x > -1) & (map_x < source.width) & (map_y > -1) & (map_y < source.height)
         if inside.mean() < 0.98:
             raise SpecError(
                 f"camera '{self.name}': {100 * (1 - inside.mean()):.0f} % of the picture that the policy expects lie "
@@ -149,8 +155,12 @@ class CameraModel:
         size = (target.width, target.height)
 
         def rectify(image: np.ndarray) -> np.ndarray:
+            image = self._checked(image)
+            for _ in range(halvings):
+                half = (image.shape[1] // 2, image.shape[0] // 2)
+                image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
             fine_image = cv2.remap(
-                self._checked(image),
+                image,
                 map_fixed,
                 map_fraction,
                 cv2.INTER_LINEAR,

@@ -28,7 +28,9 @@ class CameraFrame:
     depth: np.ndarray | None = None
     """(height, width) float32 [m] along the optical axis, 0 where unknown; for cameras that measure it."""
     arrived: float | None = None
-    """When it reached this process [s]; None where it was there at once."""
+    """When it was ready for use in this process [s]; None where it was there at once."""
+    rectified: np.ndarray | None = None
+    """What the policy's camera would have shown, where that has been made of the picture already; else None."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ class ObservationBuilder:
         self.spec = spec
         self._robot = robot
         self._sources: dict[str, Source] = {}
+        self._rectifiers: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         for array in spec.arrays:
             if array.name in PROPRIOCEPTION:
                 self._sources[array.name] = PROPRIOCEPTION[array.name]
@@ -165,9 +168,16 @@ class ObservationBuilder:
             observation[name] = np.asarray(value, dtype)
         return observation
 
-    @staticmethod
+    def rectify(self, name: str, image: np.ndarray) -> np.ndarray:
+        """Make of camera `name`'s picture what the policy's camera would have shown: a frame's `rectified`.
+
+        Raises:
+            SpecError: if the picture is of the wrong size.
+        """
+        return self._rectifiers[name](image)
+
     def _image_source(
-        array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]
+        self, array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]
     ) -> Source:
         name = array.name.removeprefix("image_")
         if name not in cameras:
@@ -179,13 +189,13 @@ class ObservationBuilder:
             raise SpecError(
                 f"'{array.name}': shape {array.shape}, but camera '{name}' is {trained.height} × {trained.width}"
             )
-        rectify = incoming.get(name, trained).rectifier(trained)
+        rectify = self._rectifiers[name] = incoming.get(name, trained).rectifier(trained)
 
         def source(state: RobotState, robot: RobotModel) -> np.ndarray:
             frame = state.frames.get(name)
             if frame is None:
                 raise SpecError(f"camera '{name}': no frame yet")
-            return rectify(frame.image)
+            return rectify(frame.image) if frame.rectified is None else frame.rectified
 
         return source
 

@@ -29,6 +29,24 @@ def test_pacer_skips_missed_deadlines():
     assert clock.now == pytest.approx(0.5)
 
 
+def test_pacer_is_awake_when_the_deadline_comes():
+    """Sleeping takes longer than asked for; the last part of each wait is not slept."""
+
+    class Late(FakeClock):
+        def __call__(self) -> float:
+            self.now += 1e-5  # looking at the clock takes time, too
+            return self.now
+
+        def sleep(self, duration: float) -> None:
+            self.now += duration + 2e-4
+
+    for awake, late in ((0.0, 2e-4), (3e-4, 0.0)):
+        clock = Late(0.0)
+        pacer = Pacer(0.01, clock, clock.sleep, awake)
+        pacer.wait()
+        assert [pacer.wait() for _ in range(5)] == pytest.approx([late] * 5, abs=3e-5)
+
+
 def test_pacer_approaches_and_is_put_off():
     clock = Sleeper(0.0)
     pacer = Pacer(0.1, clock, clock.sleep)

@@ -10,6 +10,7 @@ import pytest
 from policies.limits import default_limits
 from policies.runtime import ControlLoop, LoopLimits, RefusalError
 from policies.safety import SafetyFilter
+from sim.observation import CameraFrame, ObservationBuilder, RobotState
 from sim.robot import load_robot
 from sim.specs import SpecError
 from tests.fakes import FakeClock, FakeRobot
@@ -152,3 +153,20 @@ def test_rehearsal_changes_nothing_and_forgives_everything(bundle):
     blind.rehearse()
     silent, _ = make(bundle, silent=True)
     silent.rehearse()
+
+
+def test_a_picture_made_ready_when_it_came_is_not_made_again(bundle):
+    """The step takes what was made of it; what cannot be made ready is left to the step, which says why."""
+    clock = FakeClock()
+    robot = FakeRobot(HOME, clock)
+    large = CAMERA.resized(420, 420)
+    loop = ControlLoop(bundle, robot, LoopLimits(), safety=None, incoming={"front": large}, clock=clock)
+    image = np.random.default_rng(0).integers(0, 256, (420, 420, 3), np.uint8)
+    ready = loop.rectify("front", image)
+    np.testing.assert_array_equal(ready, large.rectifier(CAMERA)(image))
+    assert loop.rectify("front", image[:100]) is None
+    builder = ObservationBuilder(bundle.observation, PANDA, bundle.cameras, {"front": large})
+    for rectified, seen in ((None, ready), (np.zeros_like(ready), np.zeros_like(ready))):
+        frame = CameraFrame(clock(), image, rectified=rectified)
+        observation = builder.build(RobotState(clock(), HOME, np.zeros(7), {"front": frame}))
+        np.testing.assert_array_equal(observation["image_front"], seen)

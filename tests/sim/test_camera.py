@@ -54,21 +54,34 @@ def test_resizing_moves_points_as_it_moves_pixels() -> None:
     np.testing.assert_allclose(centre, small.project(point)[0], atol=0.3)
 
 
-def test_rectifying_removes_the_lens() -> None:
+@pytest.mark.parametrize("larger", [1, 2, 4])
+def test_rectifying_removes_the_lens(larger: int) -> None:
+    """Also of pictures so much larger than what is wanted that they are halved first."""
     bent = replace(
         FRONT, distortion=DISTORTION, width=640, height=480, K=as_matrix([[330, 0, 322], [0, 328, 238], [0, 0, 1]])
-    )
+    ).resized(480 * larger, 640 * larger)
     ideal = CameraModel(
         "front", 84, 84, as_matrix([[100, 0, 41.5], [0, 100, 41.5], [0, 0, 1]]), T_base_camera=FRONT.T_base_camera
     )
     points = np.array([[0.4, 0.0, 0.1], [0.3, 0.1, 0.0], [0.5, -0.15, 0.1]])
     for point in points:
-        image = np.zeros((480, 640, 3), np.uint8)
-        cv2.circle(image, [round(float(c)) for c in bent.project(point[None])[0]], 7, (255, 255, 255), -1)
+        image = np.zeros((480 * larger, 640 * larger, 3), np.uint8)
+        place = [round(float(c)) for c in bent.project(point[None])[0]]
+        cv2.circle(image, place, 7 * larger, (255, 255, 255), -1)
         seen = bent.rectifier(ideal)(image).astype(float).sum(2)
         rows, columns = np.mgrid[:84, :84]
         centre = [(seen * columns).sum() / seen.sum(), (seen * rows).sum() / seen.sum()]
         np.testing.assert_allclose(centre, ideal.project(point[None])[0], atol=0.3)
+
+
+def test_a_large_picture_is_averaged_not_sampled() -> None:
+    """Noise of 640 × 480 independent pixels: what an average over five by five leaves of it, within a third."""
+    large = FRONT.resized(480, 640)
+    small = large.resized(96, 128)
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    seen = large.rectifier(small)(image).astype(float)
+    assert seen.mean() == pytest.approx(127.5, abs=0.6)
+    assert seen.std() == pytest.approx(image.std() / 5, rel=0.34)
 
 
 def test_the_same_camera_is_left_alone() -> None:
