@@ -3,9 +3,10 @@
     python benchmarks/limits.py [--quick] [--commands N] [--json FILE]
 
 Random, adversarial and not-finite commands on three arms, with their own workspaces, keep-out boxes and
-self-collision. Every setpoint that comes out is judged from outside: finite differences of the stream against the
-limits of position, velocity, acceleration and jerk, forward kinematics against the workspace, and a second collision
-model against the margins. The peer, what LeRobot's `max_relative_target` does (clip the step to the present position,
+self-collision, and through the gate for a gripper's fingers where the arm has one. Every setpoint that comes out is
+judged from outside: finite differences of the stream against the limits of position, velocity, acceleration and jerk,
+forward kinematics against the workspace, a second collision model against the margins, the fingers against their range
+and speed. The peer, what LeRobot's `max_relative_target` does (clip the step to the present position,
 `utils.ensure_safe_goal_position`), is judged by the same rules on the same commands.
 """
 
@@ -28,6 +29,7 @@ from rich.table import Table
 
 from policies.collision import CollisionModel
 from policies.gate import SafetyGate
+from policies.gripper import GripperFilter
 from policies.limits import Box, SafetyError, SafetyLimits, default_limits
 from policies.safety import Command, SafetyFilter
 from sim.arm_geometry import arm_hulls
@@ -87,6 +89,14 @@ class Judge:
         room = [(self.watcher.distances(row) - self.watcher.margins).min() for row in q[::COLLISION_EVERY]]
         self._note("collision", -np.array(room), 1e-6)
 
+    def look_at_fingers(self, fingers: GripperFilter, stream: list[float]) -> None:
+        """Judge the fingers' setpoints [m], DT apart."""
+        opening = np.array(stream)
+        outside = np.maximum(fingers.low - opening, opening - fingers.high)
+        self._note("fingers", np.where(np.isfinite(opening), outside, np.inf), 1e-12)
+        if len(stream) > 1:
+            self._note("fingers", np.abs(np.diff(opening)) / DT / fingers.speed - 1, ROUNDING)
+
     def _note(self, name: str, excess: np.ndarray, rounding: float) -> None:
         self.worst[name] = max(self.worst.get(name, -np.inf), float(excess.max()))
         self.exceeded[name] += int((excess > rounding).sum())
@@ -123,6 +133,16 @@ def next_command(rng: np.random.Generator, q: np.ndarray, v: np.ndarray, limits:
     return 100.0 * broken + rng.choice([-1.0, 1.0], n)
 
 
+def next_opening(rng: np.random.Generator, fingers: GripperFilter) -> float:
+    """Draw where the fingers should go [m]: inside their range, at its ends, far beyond, or nowhere."""
+    kind = rng.choice(4, p=[0.45, 0.3, 0.24, 0.01])
+    if kind == 0:
+        return float(rng.uniform(fingers.low, fingers.high))
+    if kind == 1:
+        return fingers.low if rng.random() < 0.5 else fingers.high
+    return float(rng.normal(scale=10.0)) if kind == 2 else float(rng.choice([np.nan, np.inf, -np.inf]))
+
+
 def through_filter(robot: RobotModel, judge: Judge, model: CollisionModel, rng, commands: int) -> Counter[str]:
     """Feed the filter alone; after a fault it is reset where the arm rests."""
     safety = SafetyFilter(robot, judge.limits, DT, model)
@@ -153,30 +173,37 @@ def through_filter(robot: RobotModel, judge: Judge, model: CollisionModel, rng, 
 
 def through_gate(robot: RobotModel, judge: Judge, model: CollisionModel, rng, commands: int) -> Counter[str]:
     """Feed the gate's state machine in a closed loop with an arm that follows; each stop is reset by an operator."""
-    gate = SafetyGate(robot, judge.limits, DT, 0.1, model)
+    fingers = GripperFilter(robot, DT) if robot.gripper is not None else None
+    gate = SafetyGate(robot, judge.limits, DT, 0.1, model, fingers)
     q, v, now = np.array(robot.home), np.zeros(len(robot.home)), 0.0
-    gate.on_controller(True)
+    gate.on_controller(True, gripper=True)
     stream, given, last = [q], 0, 0.0
+    openings = [fingers.high if fingers is not None else 0.0]
     while given < commands:
         gate.on_state(RobotState(now, q, v))
+        gate.on_opening(openings[-1], now)
         gate.on_heartbeat(now)
         state = gate.report.state
         if state == "stopped":
             if now - last > judge.limits.command_timeout:
                 gate.request_reset(now)
         elif rng.random() < 0.5:
-            gate.on_command(next_command(rng, q, v, judge.limits), now, "policy")
+            opening = next_opening(rng, fingers) if fingers is not None else None
+            gate.on_command(next_command(rng, q, v, judge.limits), now, "policy", opening)
             given, last = given + 1, now
         setpoint = gate.tick(now)
         if setpoint is not None:
             v, q = (setpoint.q - q) / DT, setpoint.q
             stream.append(q)
+            openings += [] if setpoint.opening is None else [setpoint.opening]
         elif len(stream) > 1:
             v = np.zeros_like(q)
             judge.look(np.array(stream))
             stream = [q]
         now += DT
     judge.look(np.array(stream))
+    if fingers is not None:
+        judge.look_at_fingers(fingers, openings)
     return Counter(gate.report.counts)
 
 
@@ -205,7 +232,8 @@ def main(arguments: Arguments) -> None:
         f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, seed {arguments.seed}"
     )
     table = Table(title="setpoints that exceeded a limit")
-    for column in ("arm", "path", "commands", "q", "dq", "ddq", "jerk", "workspace", "collision", "not finite", "s"):
+    kinds = ("q", "dq", "ddq", "jerk", "workspace", "collision", "fingers", "not finite")
+    for column in ("arm", "path", "commands", *kinds, "s"):
         table.add_column(column)
     exceeded, peer_exceeded, given = 0, 0, 0
     reasons: Counter[str] = Counter()
@@ -234,7 +262,6 @@ def main(arguments: Arguments) -> None:
                 peer_exceeded += count
             else:
                 exceeded, given = exceeded + count, given + commands
-            kinds = ("q", "dq", "ddq", "jerk", "workspace", "collision", "not finite")
             label = "peer: clipped step" if path == "peer" else path
             spent = f"{time.monotonic() - began:.0f}"
             table.add_row(name, label, f"{commands:,}", *(str(judge.exceeded[kind]) for kind in kinds), spent)

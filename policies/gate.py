@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from policies.collision import CollisionModel
+from policies.gripper import GripperFilter
 from policies.limits import SafetyError, SafetyLimits
 from policies.safety import Command, SafetyFilter, Setpoint
 from sim.observation import RobotState
@@ -49,6 +50,7 @@ class SafetyGate:
         dt: float,
         heartbeat_timeout: float,
         collision: CollisionModel | None = None,
+        gripper: GripperFilter | None = None,
     ):
         """Prepare.
 
@@ -58,11 +60,16 @@ class SafetyGate:
             dt: [s] between two calls of `tick`.
             heartbeat_timeout: longest silence of the policy process while the arm moves [s].
             collision: what the arm must not come near to.
+            gripper: limits the fingers; without it a command for them is refused.
         """
         if not 0 < heartbeat_timeout <= 0.5:
             raise SafetyError(f"limit 'heartbeat_timeout': {heartbeat_timeout} s, expected within (0, 0.5]")
         self._robot = robot
         self._filter = SafetyFilter(robot, limits, dt, collision)
+        self._gripper = gripper
+        self._opening: tuple[float, float] | None = None  # measured [m], and its stamp
+        self._gripping: Command | None = None  # the last command that the fingers were given
+        self._gripper_listens = False
         self._heartbeat_timeout = heartbeat_timeout
         self._lock = threading.Lock()
         self._state: RobotState | None = None
@@ -85,7 +92,8 @@ class SafetyGate:
     def report(self) -> GateReport:
         """State, reason and counts now."""
         with self._lock:
-            return GateReport(self._mode, self._reason, dict(self._filter.counts + self._rejected))
+            counts = self._filter.counts + self._rejected + (self._gripper.counts if self._gripper else Counter())
+            return GateReport(self._mode, self._reason, dict(counts))
 
     def on_state(self, state: RobotState) -> None:
         """Take a measured state; one that is not newer than the last is counted and dropped."""
@@ -95,8 +103,17 @@ class SafetyGate:
                 return
             self._state = state
 
-    def on_command(self, q: np.ndarray, now: float, source: str = "") -> None:
-        """Take the newest target (n,) [rad] of the policy named `source`; two policies at once are a fault."""
+    def on_opening(self, opening: float, stamp: float) -> None:
+        """Take the fingers' measured position [m]."""
+        with self._lock:
+            if self._opening is None or stamp > self._opening[1]:
+                self._opening = (opening, stamp)
+
+    def on_command(self, q: np.ndarray, now: float, source: str = "", opening: float | None = None) -> None:
+        """Take the newest target (n,) [rad] of the policy named `source`, and of its fingers [m] if it moves any.
+
+        Two policies at once are a fault.
+        """
         with self._lock:
             if self._command is not None and source != self._source:
                 names = f"'{self._source}' and '{source}'"
@@ -104,7 +121,7 @@ class SafetyGate:
                 return
             if self._command is not None and len(self._replaced) < MOST_REPLACED:
                 self._replaced.append(self._command)
-            self._command, self._source = Command(np.array(q, np.float64), now), source
+            self._command, self._source = Command(np.array(q, np.float64), now, opening), source
 
     def on_release(self, source: str = "") -> None:
         """The policy named `source` is done: come to rest."""
@@ -124,10 +141,10 @@ class SafetyGate:
             if pressed:
                 self._stop_requests.append(("e_stop", "emergency stop pressed; release it, then reset the gate"))
 
-    def on_controller(self, listening: bool) -> None:
-        """Whether anybody receives what the gate sends."""
+    def on_controller(self, listening: bool, gripper: bool = False) -> None:
+        """Whether anybody receives what the gate sends to the arm, and to the gripper."""
         with self._lock:
-            self._listening = listening
+            self._listening, self._gripper_listens = listening, gripper
 
     def request_stop(self, key: str, reason: str) -> None:
         """Stop and stay stopped."""
@@ -182,6 +199,10 @@ class SafetyGate:
             if not self._listening:
                 self._mode, self._reason, self._command = "waiting", "no controller listens; is it active?", None
                 return None
+            if self._gripper is not None and not self._gripper_listens:
+                reason = "no gripper controller listens; is it active?"
+                self._mode, self._reason, self._command = "waiting", reason, None
+                return None
             if self._mode == "waiting":
                 self._mode, self._reason = "ready", ""
             return self._tick_ready(now)
@@ -208,6 +229,9 @@ class SafetyGate:
         near = held is not None and np.abs(held - state.q).max() <= HOLD_TOLERANCE
         try:
             self._filter.reset(held if held is not None and near else state.q)
+            if self._gripper is not None:
+                self._gripping = None
+                self._gripper.hold()
         except SafetyError as error:
             self._filter.stop("start_outside", str(error))
             self._mode, self._reason, self._command = "stopped", str(error), None
@@ -230,8 +254,50 @@ class SafetyGate:
             self._filter.release()
         return self._advance(now)
 
+    def _check_gripper(self, opening: float, now: float) -> None:
+        """Stop if the fingers cannot be sent to `opening` [m], or not be seen to go there."""
+        if self._gripper is None:
+            self._filter.stop(
+                "command_invalid",
+                "policy: commands a gripper, of which the gate was not told; start it with this policy's bundle",
+            )
+        elif not np.isfinite(opening):
+            self._filter.stop("command_invalid", f"policy: commands the fingers to {opening} m")
+        elif not self._gripper_listens:
+            self._filter.stop("gripper_lost", "no gripper controller listens any more; has it been deactivated?")
+        elif self._opening is None:
+            self._filter.stop("gripper_missing", "gripper: no finger positions received; are they published?")
+        elif not now - self._opening[1] <= self._gripper.timeout:
+            self._filter.stop(
+                "gripper_stale",
+                f"gripper: finger positions {now - self._opening[1]:.3f} s old (limit {self._gripper.timeout:.3f} s); "
+                "is its driver running?",
+            )
+        elif self._gripping is None:
+            try:
+                self._gripper.start(self._opening[0])
+            except SafetyError as error:
+                self._filter.stop("gripper_outside", f"gripper: {error}")
+
+    def _grip(self, gripper: GripperFilter, command: Command | None) -> float | None:
+        """Return the fingers' next setpoint [m]; while the arm stops, for whatever reason, they stay as they are."""
+        if self._filter.fault or command is None or command.opening is None:
+            return gripper.hold()
+        if command is not self._gripping:
+            last = command.stamp if self._gripping is None else self._gripping.stamp
+            gripper.accept(command.opening, command.stamp - last)
+            self._gripping = command
+        return gripper.advance()
+
     def _advance(self, now: float) -> Setpoint:
-        setpoint = self._filter.filter(self._command, self._state, now)
+        command = self._command
+        opening = None if command is None else command.opening
+        if opening is not None and not self._filter.fault:
+            self._check_gripper(opening, now)
+        setpoint = self._filter.filter(command, self._state, now)
+        if self._gripper is not None and (opening is not None or self._gripping is not None):
+            opening = self._grip(self._gripper, command)
+            setpoint = replace(setpoint, opening=opening, grip=self._gripper.target)
         fault = self._filter.fault
         at_rest = self._filter.at_rest
         if fault:

@@ -31,8 +31,8 @@ class RobotInterface(Protocol):
     def read(self) -> RobotState | None:
         """Return the newest state, stamped on the loop's clock; None before the first."""
 
-    def send(self, q_target: np.ndarray) -> np.ndarray:
-        """Command joint positions (n,) [rad]; return what was really sent.
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Command joint positions (n,) [rad], and the fingers [m] if the policy moves any; return what was really sent.
 
         Raises:
             RefusalError: if the arm cannot be commanded now, with the reason.
@@ -57,6 +57,8 @@ class LoopLimits:
 
     state_age: float = 0.1
     """Greatest age of the joint state [s]."""
+    gripper_age: float = 0.25
+    """Greatest age of the finger positions [s], for policies with a gripper."""
     frame_age: float = 0.25
     """Greatest age of a camera's frame [s]."""
     check_inputs: bool = True
@@ -65,7 +67,7 @@ class LoopLimits:
     """Time over which commands go from the present position to the policy's targets [s]."""
 
     def __post_init__(self) -> None:
-        for name in ("state_age", "frame_age"):
+        for name in ("state_age", "gripper_age", "frame_age"):
             if not 0 < getattr(self, name) <= 1.0:
                 raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
         if not 0 <= self.blend <= 10.0:
@@ -134,6 +136,7 @@ class ControlLoop:
         self._clock = clock
         self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
+        self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver = ActionResolver(bundle.action, bundle.robot)
         self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
         self._memory = bundle.fresh_memory()
@@ -165,6 +168,8 @@ class ControlLoop:
             raise RefusalError(
                 f"joint state: positions {state.q.tolist()}, expected {n} finite numbers", "state_invalid"
             )
+        if self._grips:
+            self._check_fingers(state, now)
         for name in self._cameras:
             frame = state.frames.get(name)
             if frame is None:
@@ -179,6 +184,17 @@ class ControlLoop:
                     "camera_stale",
                 )
         return state
+
+    def _check_fingers(self, state: RobotState, now: float) -> None:
+        if state.opening is None:
+            raise RefusalError("gripper: no finger positions received; are they published?", "gripper_missing")
+        age = now - (state.stamp if state.opening_stamp is None else state.opening_stamp)
+        if not age <= self.limits.gripper_age:
+            raise RefusalError(
+                f"gripper: finger positions {age:.3f} s old (limit {self.limits.gripper_age:.3f} s); is its driver "
+                "running?",
+                "gripper_stale",
+            )
 
     def warm_up(self) -> None:
         """Go once through all that a step computes, and send nothing: code is loaded now, not with the first command.
@@ -202,8 +218,8 @@ class ControlLoop:
             return self._builder.rectify(name, image)
         return None
 
-    def rehearse(self) -> np.ndarray | None:
-        """Compute what the next step would, on what is there now, and forget it; return the target (n,) [rad], if any.
+    def rehearse(self) -> tuple[np.ndarray, float | None] | None:
+        """Compute what the next step would, on what is there now, and forget it; return what it would send, if any.
 
         `policies.deadlines.Rehearsal` says what it is good for. What is wrong with the inputs, the step says.
         """
@@ -213,7 +229,7 @@ class ControlLoop:
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
             self._rehearsed.reset(state.q)
-            return self._rehearsed.resolve(action, state.q)
+            return self._rehearsed.resolve(action, state.q), self._rehearsed.opening
         return None
 
     def start(self) -> None:
@@ -269,7 +285,7 @@ class ControlLoop:
             command, reasons = setpoint.q, setpoint.reasons
             if self._safety.fault:
                 raise RefusalError(self._safety.fault, "limits")
-        sent = self._robot.send(command)
+        sent = self._robot.send(command, self._resolver.opening)
         period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
         self._last = now
         oldest = min((state.frames[name] for name in self._cameras), key=lambda frame: frame.stamp, default=None)

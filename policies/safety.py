@@ -42,6 +42,8 @@ class Command:
     """(n,) joint positions [rad]."""
     stamp: float
     """When it arrived [s], on the caller's clock."""
+    opening: float | None = None
+    """Where it wants the fingers [m]; None for a policy that has none. `policies.gripper` judges it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Setpoint:
     """(n,) [rad/s²]."""
     reasons: tuple[str, ...]
     """Why this is not what was commanded: keys of `SafetyFilter.counts`; empty if nothing was changed."""
+    opening: float | None = None
+    """Where the fingers are sent now [m]; None where nobody commands them."""
+    grip: float | None = None
+    """Where they are to end [m]; None while they stay as they are."""
 
 
 class SafetyFilter:

@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String, UInt64
 
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
+from ros_nodes.messages import JointStateReader, StampError, camera_model, finger_opening, local_stamp, rgb
 from ros_nodes.wire_picture import WirePicture
 from sim.camera import CameraModel
 from sim.observation import CameraFrame, RobotState
@@ -52,6 +52,7 @@ class ArmInputs:
         heartbeat: bool,
         calibrated: Mapping[str, CameraModel] | None = None,
         description: str = "",
+        gripper_states: str = "",
     ):
         """Subscribe and start the thread.
 
@@ -63,6 +64,7 @@ class ArmInputs:
             heartbeat: publish the policy's sign of life from this thread, while `alive`.
             calibrated: cameras that are known already, by name: their CameraInfo is not asked for.
             description: topic of the arm's URDF; empty to hear none.
+            gripper_states: topic of the fingers' joint states; empty for those of the arm.
         """
         # Global arguments would rename this node to what `--remap __node:=…` names its owner
         self._node = Node(
@@ -73,7 +75,9 @@ class ArmInputs:
             start_parameter_services=False,
         )
         self._clock = owner.get_clock()
+        self._robot = robot
         self._reader = JointStateReader(robot)
+        self._fingers: tuple[float, float] | None = None  # opening [m], stamp
         self.alive = False
         """Whether the policy is active: another node's heartbeat must not stand in for a dead one's."""
         self._beats = 0
@@ -104,6 +108,8 @@ class ArmInputs:
             self._node.create_subscription(kind, owner.resolve_topic_name(topic), callback, profile)
 
         subscribe(JointState, joint_states, self._on_state, qos.NEWEST)
+        if gripper_states:
+            subscribe(JointState, gripper_states, self._on_fingers, qos.NEWEST)
         subscribe(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
         subscribe(String, topics.GATE_STATE, self._on_gate_state, qos.LATCHED)
         if description:
@@ -138,7 +144,8 @@ class ArmInputs:
                 raise frame
             frames[name] = frame
         state, self.joint_stamp = held
-        return RobotState(state.stamp, state.q, state.dq, frames, state.tau)
+        opening, opening_stamp = self._fingers or (None, None)
+        return RobotState(state.stamp, state.q, state.dq, frames, state.tau, opening, opening_stamp)
 
     def gate_silence(self) -> float:
         """Return how long the gate has not been heard [s]."""
@@ -154,6 +161,8 @@ class ArmInputs:
     def _on_state(self, message: JointState) -> None:
         try:
             stamp = local_stamp(message.header.stamp, self._clock, "joint state")
+            if self._see_fingers(message, stamp) and self._robot.joint_names[0] not in message.name:
+                return  # a gripper's driver, on the arm's topic
             state = self._reader.read(message, stamp)
         except (StampError, SpecError) as error:
             self._reject("joint_state", str(error))
@@ -162,6 +171,21 @@ class ArmInputs:
             self._reject("joint_state_out_of_order", "joint state: not newer than the last")
             return
         self._state = (state, message.header.stamp)
+
+    def _on_fingers(self, message: JointState) -> None:
+        try:
+            stamp = local_stamp(message.header.stamp, self._clock, "gripper's joint state")
+        except StampError as error:
+            self._reject("joint_state", str(error))
+            return
+        if not self._see_fingers(message, stamp):
+            self._reject("joint_state", f"gripper's joint state: {', '.join(message.name)}, expected the finger joints")
+
+    def _see_fingers(self, message: JointState, stamp: float) -> bool:
+        opening = finger_opening(message.name, message.position, self._robot)
+        if opening is not None and (self._fingers is None or stamp > self._fingers[1]):
+            self._fingers = (opening, stamp)
+        return opening is not None
 
     def _on_image(self, name: str, wire: bytes) -> None:
         try:

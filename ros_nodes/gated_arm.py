@@ -13,8 +13,9 @@ from trajectory_msgs.msg import JointTrajectory
 from policies.runtime import RefusalError
 from ros_nodes import qos, topics
 from ros_nodes.arm_inputs import ArmInputs
-from ros_nodes.messages import trajectory
+from ros_nodes.messages import policy_command
 from sim.observation import RobotState
+from sim.robot import RobotModel
 
 GATE_TIMEOUT = 0.15
 """Longest silence of the safety gate while the policy commands [s]."""
@@ -23,9 +24,9 @@ GATE_TIMEOUT = 0.15
 class GatedArm:
     """Commands go to the safety gate, and only while it is alive and willing."""
 
-    def __init__(self, node: Node, inputs: ArmInputs, joint_names: tuple[str, ...], dt: float):
-        """Prepare to command `joint_names` every `dt` [s]."""
-        self._node, self._inputs, self._joint_names, self._dt = node, inputs, joint_names, dt
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
+        """Prepare to command `robot` every `dt` [s]."""
+        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
         self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_COMMAND, qos.COMMAND)
 
     def read(self) -> RobotState | None:
@@ -48,17 +49,17 @@ class GatedArm:
                 f"safety gate: does not listen to {topics.POLICY_COMMAND}; are topics remapped alike?", "gate_silent"
             )
 
-    def send(self, q_target: np.ndarray) -> np.ndarray:
-        """Hand the target (n,) [rad] to the gate."""
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Hand the target (n,) [rad], and the fingers' [m], to the gate."""
         self.check()
-        self._publish(q_target)
+        self._publish(q_target, opening)
         return q_target
 
-    def rehearse(self, q_target: np.ndarray) -> None:
+    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
         """Do all that `send` does but send."""
         with contextlib.suppress(RefusalError):
             self.check()
-        self._message(q_target)
+        self._message(q_target, opening)
 
     def stop(self, reason: str) -> None:
         """Tell the gate that the policy is done: a trajectory without points."""
@@ -78,20 +79,20 @@ class GatedArm:
         """Stop publishing."""
         self._node.destroy_publisher(self._publisher)
 
-    def _publish(self, q_target: np.ndarray | None) -> None:
-        self._publisher.publish(self._message(q_target))
+    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
+        self._publisher.publish(self._message(q_target, opening))
 
-    def _message(self, q_target: np.ndarray | None) -> JointTrajectory:
+    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
         stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        return trajectory(self._joint_names, q_target, self._dt, stamp, source)
+        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)
 
 
 class ShadowArm:
     """Publishes what would have been sent; nothing moves."""
 
-    def __init__(self, node: Node, inputs: ArmInputs, joint_names: tuple[str, ...], dt: float):
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
         """Prepare as `GatedArm` does."""
-        self._node, self._inputs, self._joint_names, self._dt = node, inputs, joint_names, dt
+        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
         self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_SHADOW, qos.COMMAND)
 
     def read(self) -> RobotState | None:
@@ -101,14 +102,14 @@ class ShadowArm:
     def check(self) -> None:
         """No gate is needed: nothing moves."""
 
-    def send(self, q_target: np.ndarray) -> np.ndarray:
-        """Publish the target (n,) [rad] for the record."""
-        self._publish(q_target)
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Publish the target (n,) [rad], and the fingers' [m], for the record."""
+        self._publish(q_target, opening)
         return q_target
 
-    def rehearse(self, q_target: np.ndarray) -> None:
+    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
         """Do all that `send` does but send."""
-        self._message(q_target)
+        self._message(q_target, opening)
 
     def stop(self, reason: str) -> None:
         """Nothing moves."""
@@ -120,9 +121,9 @@ class ShadowArm:
         """Stop publishing."""
         self._node.destroy_publisher(self._publisher)
 
-    def _publish(self, q_target: np.ndarray | None) -> None:
-        self._publisher.publish(self._message(q_target))
+    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
+        self._publisher.publish(self._message(q_target, opening))
 
-    def _message(self, q_target: np.ndarray | None) -> JointTrajectory:
+    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
         stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        return trajectory(self._joint_names, q_target, self._dt, stamp, source)
+        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -116,6 +117,15 @@ class JointStateReader:
         return np.array(values, np.float64)[self._order] if len(values) == len(self._names) else None
 
 
+def finger_opening(names: Sequence[str], positions: Sequence[float], robot: RobotModel) -> float | None:
+    """Return the mean position [m] of the arm's fingers; None without a gripper, or unless all of them are there."""
+    fingers = robot.gripper.joint_names if robot.gripper is not None else ()
+    if not fingers or len(positions) != len(names) or not set(fingers) <= set(names):
+        return None
+    at = [list(names).index(name) for name in fingers]
+    return sum(positions[i] for i in at) / len(at)
+
+
 def trajectory(
     joint_names: tuple[str, ...],
     q: np.ndarray | None,
@@ -136,6 +146,17 @@ def trajectory(
         duration = Duration(nanoseconds=math.ceil(1e9 * time_from_start)).to_msg()
         message.points = [JointTrajectoryPoint(positions=q.tolist(), time_from_start=duration)]
     return message
+
+
+def policy_command(
+    robot: RobotModel, q: np.ndarray | None, opening: float | None, time_from_start: float, stamp: Time, source: str
+) -> JointTrajectory:
+    """Build what a policy tells the gate: `trajectory`, with the fingers' joints [m] behind the arm's if it has any."""
+    names = robot.joint_names
+    if q is not None and opening is not None and robot.gripper is not None:
+        names = (*names, *robot.gripper.joint_names)
+        q = np.concatenate([q, np.full(len(robot.gripper.joint_names), opening)])
+    return trajectory(names, q, time_from_start, stamp, source)
 
 
 def trajectory_target(message: JointTrajectory, robot: RobotModel) -> np.ndarray | None:

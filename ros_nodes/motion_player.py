@@ -136,7 +136,7 @@ class MotionPlayer(Node):
         self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, EVERY)
         self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, EVERY)
         self._inputs = ArmInputs(self, self.robot, states, {}, heartbeat=True)
-        self._arm = GatedArm(self, self._inputs, self.robot.joint_names, self.motion.dt)
+        self._arm = GatedArm(self, self._inputs, self.robot, self.motion.dt)
 
     def play(self, stop_wanted: Callable[[], bool]) -> str:
         """Go to the first point, play, come to rest; return what to tell.

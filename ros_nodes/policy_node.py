@@ -48,6 +48,7 @@ PARAMETERS = (
     Parameter("dry_run", "", "file of a dry run that the operator confirmed; given, no other bundle moves the arm"),
     Parameter("autostart", False, "configure and activate at once; exit if that fails"),
     Parameter("state_age", 0.1, "greatest age of the joint state [s]"),
+    Parameter("gripper_age", 0.25, "greatest age of the finger positions, for policies with a gripper [s]"),
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
     Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
@@ -59,6 +60,7 @@ PARAMETERS = (
     ),
     Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    Parameter("gripper_states", "", "topic of the fingers' joint states, where they are not among the joint states"),
     Parameter("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each"),
     Parameter(
         "camera_calibration",
@@ -180,11 +182,13 @@ class PolicyNode(LifecycleNode):
         path = self._settings.text("bundle")
         if not path:
             raise SpecError("parameter 'bundle' is empty; give the path of a policy bundle: -p bundle:=<path>")
+        number = self._settings.number
         limits = LoopLimits(
-            self._settings.number("state_age"),
-            self._settings.number("frame_age"),
+            number("state_age"),
+            number("gripper_age"),
+            number("frame_age"),
             self._settings.flag("check_inputs"),
-            self._settings.number("blend"),
+            number("blend"),
         )
         bundle = PolicyBundle.load(path)
         bundle.check_parity()
@@ -204,6 +208,7 @@ class PolicyNode(LifecycleNode):
             heartbeat=not shadow,
             calibrated=calibrated,
             description=description,
+            gripper_states=self._settings.text("gripper_states"),
         )
         self._await_arm(inputs, cameras)
         state = inputs.newest()
@@ -216,7 +221,7 @@ class PolicyNode(LifecycleNode):
                 self.get_logger().warning(moved)
         if description and self._described(inputs, description, began):
             check_description(inputs.description, bundle.robot, description)
-        arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot.joint_names, bundle.action.dt)
+        arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot, bundle.action.dt)
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
         self._loop.warm_up()
@@ -302,9 +307,9 @@ class PolicyNode(LifecycleNode):
             self._latency.publish(_latency(step))
 
     def _rehearse(self, loop: ControlLoop) -> None:
-        target = loop.rehearse()
-        if target is not None and self._arm is not None:
-            self._arm.rehearse(target)
+        sent = loop.rehearse()
+        if sent is not None and self._arm is not None:
+            self._arm.rehearse(*sent)
 
     def _watch(self) -> None:
         if self._failure:

@@ -9,6 +9,7 @@ emergency stop within reach.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -26,10 +27,12 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionModel
 from policies.deadlines import Alignment, Pacer
 from policies.gate import GateReport, SafetyGate
+from policies.gripper import GripperFilter
 from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
 from ros_nodes import process, qos, topics
 from ros_nodes.controllers import CONTROLLERS, Output, find
-from ros_nodes.messages import JointStateReader, StampError, local_stamp, trajectory_target
+from ros_nodes.grippers import GRIPPERS, GripperOutput, gripper_output
+from ros_nodes.messages import JointStateReader, StampError, finger_opening, local_stamp, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 from sim.arm_geometry import arm_hulls
 from sim.meshes import MeshError
@@ -45,6 +48,11 @@ PARAMETERS = (
     Parameter("robot", "", "name of the arm, where no bundle is given"),
     Parameter("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}"),
     Parameter("controller_topic", "", "where the controller listens, if not at its usual topic"),
+    Parameter("gripper", "gripper_position_controller", f"for a policy that moves one: {' or '.join(GRIPPERS)}"),
+    Parameter("gripper_topic", "", "where the gripper's controller listens, if not at its usual topic"),
+    Parameter("gripper_states", "", "topic of the fingers' joint states, where they are not among the joint states"),
+    Parameter("gripper_speed", 0.75, "factor on the fingers' speed limit in the arm's URDF, at most 1"),
+    Parameter("gripper_timeout", 0.25, "greatest age of the finger positions while a policy moves a gripper [s]"),
     Parameter("rate", 100.0, "setpoints a second"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
     Parameter("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]"),
@@ -111,12 +119,16 @@ class SafetyGateNode(Node):
             raise SpecError(f"parameter 'rate': {rate_hz} Hz, expected within [20, 1000]")
         if bool(bundle) == bool(robot_name):
             raise SpecError("parameters 'bundle' and 'robot': give one of the two, the bundle's path or an arm's name")
-        self.robot, policy_hz = _robot(bundle, robot_name)
+        self.robot, policy_hz, grips = _robot(bundle, robot_name)
         self.dt = 1.0 / rate_hz
         heartbeat_timeout = parameters.number("heartbeat_timeout")
-        self.gate = SafetyGate(
-            self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, self._collision(bundle or robot_name)
-        )
+        fingers = None
+        if grips:
+            fingers = GripperFilter(
+                self.robot, self.dt, parameters.number("gripper_speed"), parameters.number("gripper_timeout")
+            )
+        collision = self._collision(bundle or robot_name)
+        self.gate = SafetyGate(self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, collision, fingers)
         torque = parameters.flag("effort_is_torque")
         if not torque:
             self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
@@ -124,10 +136,16 @@ class SafetyGateNode(Node):
         self._measured: np.ndarray | None = None
         self._arrived: float | None = None
         self._controller = Output(self, self.robot, controller, parameters.text("controller_topic"), self.dt)
+        self._gripper: GripperOutput | None = None
+        if grips:
+            kind, topic = parameters.text("gripper"), parameters.text("gripper_topic")
+            self._gripper = gripper_output(self, self.robot, kind, topic, self.dt)
         self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
         self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
         self.create_subscription(JointState, parameters.text("joint_states"), self._on_state, qos.NEWEST)
+        if gripper_states := parameters.text("gripper_states"):
+            self.create_subscription(JointState, gripper_states, self._on_fingers, qos.NEWEST)
         self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.COMMAND)
         self.create_subscription(
             UInt64, topics.POLICY_HEARTBEAT, lambda _: self.gate.on_heartbeat(time.monotonic()), qos.NEWEST
@@ -150,7 +168,8 @@ class SafetyGateNode(Node):
             pacer.wait()
             if ended.is_set():
                 self.gate.request_stop("shutdown", "the safety gate was shut down")
-            self.gate.on_controller(self._controller.listeners > 0)
+            gripper = self._gripper
+            self.gate.on_controller(self._controller.listeners > 0, gripper is not None and gripper.listeners > 0)
             now = time.monotonic()
             arrived, self._arrived = self._arrived, None
             if arrived is not None:
@@ -158,6 +177,8 @@ class SafetyGateNode(Node):
             setpoint = self.gate.tick(now)
             if setpoint is not None:
                 self._controller.publish(setpoint, self._measured)
+                if gripper is not None and setpoint.opening is not None:
+                    gripper.send(setpoint.opening, setpoint.grip)
             if tick % beat_every == 0:
                 self._heartbeat.publish(UInt64(data=tick))
             report = self.gate.report
@@ -177,6 +198,7 @@ class SafetyGateNode(Node):
         self._state.wait_for_all_acked(timeout)
 
     def _on_state(self, message: JointState) -> None:
+        self._on_fingers(message)
         try:
             state = self._reader.read(message, local_stamp(message.header.stamp, self._ros_clock, "state"))
             self.gate.on_state(state)
@@ -185,6 +207,14 @@ class SafetyGateNode(Node):
             self.gate.reject("state_stamp")
         except SpecError:
             self.gate.reject("state_incomplete")  # a gripper's joints may come in a message of their own
+
+    def _on_fingers(self, message: JointState) -> None:
+        if self._gripper is None:
+            return
+        opening = finger_opening(message.name, message.position, self.robot)
+        with contextlib.suppress(StampError):  # counted as the joints' own
+            if opening is not None:
+                self.gate.on_opening(opening, local_stamp(message.header.stamp, self._ros_clock, "fingers"))
 
     def _on_command(self, message: JointTrajectory) -> None:
         try:
@@ -196,7 +226,8 @@ class SafetyGateNode(Node):
             self.gate.on_release(message.header.frame_id)
         else:
             now = time.monotonic()
-            self.gate.on_command(q, now, message.header.frame_id)
+            opening = finger_opening(message.joint_names, message.points[-1].positions, self.robot)
+            self.gate.on_command(q, now, message.header.frame_id, opening)
             self._arrived = now
 
     def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -285,12 +316,12 @@ def keep_out_boxes(text: str) -> tuple[Box, ...]:
     return tuple(boxes)
 
 
-def _robot(bundle: str, name: str) -> tuple[RobotModel, float]:
-    """Return the arm, and the policy's rate [Hz] as far as it is known."""
+def _robot(bundle: str, name: str) -> tuple[RobotModel, float, bool]:
+    """Return the arm, the policy's rate [Hz] as far as it is known, and whether it moves a gripper."""
     if bundle:
         loaded = PolicyBundle.load(bundle)
-        return loaded.robot, loaded.action.rate_hz
-    return load_robot(name), 20.0
+        return loaded.robot, loaded.action.rate_hz, loaded.action.names[-1] == "gripper"
+    return load_robot(name), 20.0, False
 
 
 def main(args: list[str] | None = None) -> int:

@@ -26,10 +26,13 @@ TRAJECTORY_COMMAND = "/joint_trajectory_controller/joint_trajectory"
 """trajectory_msgs/JointTrajectory"""
 FORWARD_COMMAND = "/forward_position_controller/commands"
 """std_msgs/Float64MultiArray, joint positions [rad] in the controller's joint order"""
+GRIPPER_COMMAND = "/gripper_position_controller/commands"
+"""std_msgs/Float64MultiArray, a position [m] for each finger joint; a forward_command_controller on them"""
 
 # Policy to gate
 POLICY_COMMAND = "/policy/joint_trajectory"
-"""trajectory_msgs/JointTrajectory: one point, the joint target of one action; the stamp is that of the joint state
+"""trajectory_msgs/JointTrajectory: one point, the joint target of one action, behind it the fingers' [m] if the policy
+moves a gripper; the stamp is that of the joint state
 that the action was computed from, the frame_id the commanding node's name. Without a point: that policy is done, come
 to rest"""
 POLICY_HEARTBEAT = "/policy/heartbeat"

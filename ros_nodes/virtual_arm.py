@@ -115,6 +115,10 @@ class VirtualArmNode(Node):
         else:
             self._controller = ForwardController(robot.joint_names, home)
             self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, qos.EVENT)
+        if robot.gripper is not None:
+            self.create_subscription(Float64MultiArray, topics.GRIPPER_COMMAND, self._on_gripper, qos.EVENT)
+            names = robot.gripper.joint_names
+            self._gripper = ForwardController(names, np.full(len(names), robot.gripper.opened))
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, qos.EVENT)
         self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), qos.EVENT)
         self._ended = ended
@@ -156,6 +160,13 @@ class VirtualArmNode(Node):
         assert isinstance(self._controller, ForwardController)
         controller = self._controller
         self._take(lambda: controller.accept(message.data))
+
+    def _on_gripper(self, message: Float64MultiArray) -> None:
+        def accept() -> None:
+            self._gripper.accept(message.data)
+            self._arm.grip(float(np.mean(message.data)))
+
+        self._take(accept)
 
     def _take(self, accept: Callable[[], None]) -> None:
         try:

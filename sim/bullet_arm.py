@@ -111,6 +111,10 @@ class BulletArm:
         target = check_target(q, self._n) - self._offset
         self._pending.append((self._time + self.hidden.arm.command_delay, target))
 
+    def grip(self, opening: float) -> None:
+        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
+        self._opening = opening
+
     def advance(self, duration: float) -> None:
         """Let `duration` [s] pass, rounded to whole ticks."""
         world, dt = self._world, 1.0 / PHYSICS_HZ

@@ -107,7 +107,7 @@ class MujocoArm:
             data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = self.robot.gripper.closed
 
     def grip(self, opening: float) -> None:
-        """Hand the fingers' servos a position [m]."""
+        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
         self._data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = opening
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:

@@ -49,6 +49,8 @@ class RobotState:
     """(n,) joint torques [N·m], where the arm reports them."""
     opening: float | None = None
     """Mean finger position [m], where there is a gripper."""
+    opening_stamp: float | None = None
+    """Time of that measurement [s]; None where it came with the joints'."""
 
     def ee_pose(self, robot: RobotModel) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame, once."""

@@ -105,6 +105,9 @@ class VirtualArm(Protocol):
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay."""
 
+    def grip(self, opening: float) -> None:
+        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
+
     def advance(self, duration: float) -> None:
         """Let `duration` [s] pass."""
 

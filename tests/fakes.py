@@ -34,6 +34,10 @@ class FakeRobot:
     """Age of what `read` returns [s]."""
     frame_delay: float = 0.0
     silent: bool = False
+    opening: float | None = None
+    """Where the fingers are [m]; None without any."""
+    opening_delay: float = 0.0
+    opening_sent: float | None = None
 
     def __post_init__(self) -> None:
         self.q = np.array(self.q, np.float64)
@@ -53,9 +57,13 @@ class FakeRobot:
         frames = {}
         if self.image_shape is not None:
             frames["front"] = CameraFrame(now - self.frame_delay, np.full(self.image_shape, 128, np.uint8))
-        return RobotState(now - self.state_delay, self.q.copy(), self.dq.copy(), frames)
+        stamp = now - self.opening_delay
+        return RobotState(
+            now - self.state_delay, self.q.copy(), self.dq.copy(), frames, opening=self.opening, opening_stamp=stamp
+        )
 
-    def send(self, q_target: np.ndarray) -> np.ndarray:
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        self.opening_sent = opening
         self.q_target = q_target.copy()
         self.sent.append(q_target.copy())
         return q_target

@@ -123,11 +123,12 @@ def test_loop_refuses_and_says_so_and_the_bundle_carries_the_watch(tmp_path):
 def counted() -> set[str]:
     """Every key under which the gate's side counts, read from the code."""
     found: set[str] = set()
-    for name in ("policies/safety.py", "policies/gate.py", "policies/collision.py", "ros_nodes/safety_gate.py"):
+    names = ("policies/safety.py", "policies/gate.py", "policies/gripper.py", "policies/collision.py")
+    for name in (*names, "ros_nodes/safety_gate.py"):
         text = (ROOT / name).read_text()
         found |= set(re.findall(r"(?:stop|reject|request_stop)\(\s*\"([a-z_]+)\"", text))
         found |= set(re.findall(r"_stop_requests\.append\(\s*\(\"([a-z_]+)\"", text))
-        found |= set(re.findall(r"_rejected\[\"([a-z_]+)\"\]", text))
+        found |= set(re.findall(r"(?:_rejected|self\.counts)\[\"([a-z_]+)\"\] \+= 1", text))
         found |= set(re.findall(r"reasons\.append\(\"([a-z_]+)\"\)", text))
         found |= set(re.findall(r"_blocked(?:, self\.approach)? = \"([a-z_]+)\"", text))
     return found | {"keep_out", "self_collision"}  # `Approach.reason`

@@ -14,6 +14,7 @@ from sim.observation import CameraFrame, ObservationBuilder, RobotState
 from sim.robot import load_robot
 from sim.specs import SpecError
 from tests.fakes import FakeClock, FakeRobot
+from tests.grasp_bundle import grasp_bundle
 from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
 
 PANDA = load_robot("franka_panda")
@@ -153,6 +154,25 @@ def test_rehearsal_changes_nothing_and_forgives_everything(bundle):
     blind.rehearse()
     silent, _ = make(bundle, silent=True)
     silent.rehearse()
+
+
+def test_policy_with_a_gripper_needs_to_see_its_fingers():
+    """It is given their opening and sends where they should go; without, or with an old one, it does not act."""
+    loop, robot = make(grasp_bundle((0.5, 0.0)), opening=0.04, image_shape=None)
+    loop.start()
+    loop.step()
+    assert robot.opening_sent == pytest.approx(0.04)  # still above the cube: open
+    robot.opening = 0.02
+    loop.step()
+    assert robot.opening_sent == 0.0
+    robot.opening_delay = 0.3
+    with pytest.raises(RefusalError, match=r"finger positions 0\.300 s old \(limit 0\.250 s\)") as refusal:
+        loop.step()
+    assert refusal.value.key == "gripper_stale"
+    assert robot.stops
+    robot.opening = None
+    with pytest.raises(RefusalError, match="no finger positions received"):
+        loop.start()
 
 
 def test_a_picture_made_ready_when_it_came_is_not_made_again(bundle):

@@ -20,6 +20,8 @@ from std_msgs.msg import Float64MultiArray, UInt64
 from policies.safety import Setpoint
 from ros_nodes import topics
 from ros_nodes.controllers import CONTROLLERS, ControllerError, Output, find
+from ros_nodes.grippers import GRIPPERS
+from ros_nodes.policy_node import PARAMETERS as POLICY_PARAMETERS
 from ros_nodes.safety_gate import PARAMETERS
 from sim.robot import load_robot
 from tests.launch_stand_in import ROOT
@@ -150,6 +152,10 @@ def test_preset_is_usable_and_has_a_page(path: Path):
     if path.stem == "any":
         return
     find(gate["controller"])
+    assert gate.get("gripper", "gripper_position_controller") in GRIPPERS
+    policy = given["policy_node"]["ros__parameters"]
+    assert set(policy) <= {parameter.name for parameter in POLICY_PARAMETERS}
+    assert policy.get("gripper_states") == gate.get("gripper_states")
     supervisor = given["supervisor"]["ros__parameters"]
     assert supervisor == {key: gate[key] for key in ("controller", "controller_topic")}
     page = (ROOT / "docs" / "controllers" / f"{path.stem}.md").read_text()

@@ -9,12 +9,14 @@ import pytest
 
 from ros_nodes import topics
 from ros_nodes.controllers import CONTROLLERS
+from ros_nodes.grippers import GRIPPERS
 from sim.robot import load_robot
 from tests.launch_stand_in import ROOT
 from tests.tiny_bundle import CAMERA
 
 POLICY = ROOT / "launch" / "security" / "policy.xml"
-CONTROLLER_TOPICS = {kind.topic for kind in CONTROLLERS.values()}
+GRIPPER_TOPICS = {kind.topic for kind in GRIPPERS.values() if not kind.action}
+CONTROLLER_TOPICS = {kind.topic for kind in CONTROLLERS.values()} | GRIPPER_TOPICS
 OUTSIDE = {"/parameter_events", "/rosout"}
 
 
@@ -34,10 +36,12 @@ def test_only_the_gate_may_command_the_arm():
     for profile in ElementTree.parse(POLICY).getroot().iter("profile"):
         node = str(profile.get("node"))
         commands = allowed(node, "topics", "publish") & CONTROLLER_TOPICS
+        actions = {kind.topic for kind in GRIPPERS.values() if kind.action} if node == "safety_gate" else set()
+        assert allowed(node, "actions", "call") == actions
         if node == "supervisor":
             assert commands == {kind.topic for kind in CONTROLLERS.values() if kind.coasts}
         elif node == "safety_gate":
-            assert commands == {kind.topic for kind in CONTROLLERS.values() if not kind.refused}
+            assert commands == {kind.topic for kind in CONTROLLERS.values() if not kind.refused} | GRIPPER_TOPICS
         else:
             assert commands == set(), node
         assert not any("*" in name for name in allowed(node, "topics", "publish"))
