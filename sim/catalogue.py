@@ -119,6 +119,9 @@ VISUAL = (
 )
 
 
+LAG = "How much older its pictures are than the first camera's."
+
+
 def camera_params(camera: CameraModel) -> tuple[Param, ...]:
     """Return what is uncertain about one camera after a careless calibration."""
     name = f"camera_{camera.name}"
@@ -182,6 +185,11 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         )
     )
     cameras = tuple(param for camera in task.cameras for param in camera_params(camera))
+    lags = (
+        # =U(0, 0.02) s: drivers of two makers, a frame apart at most
+        Param(f"camera_{camera.name}_lag", 0.0, "=", U(0.0, 0.02), "s", "timing", LAG, at_least=0, at_most=1)
+        for camera in task.cameras[1:]
+    )
     common = (
         *DYNAMICS,
         *links,
@@ -194,4 +202,4 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         *START,
         *VISUAL,
     )
-    return ParameterSpace((*common, *cameras)).with_params(*task.params)
+    return ParameterSpace((*common, *cameras, *lags)).with_params(*task.params)

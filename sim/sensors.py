@@ -175,7 +175,7 @@ class CameraSensor:
 
     def begin(self, p: Mapping[str, float]) -> float:
         """Take an episode's parameters; return how old a picture can be, in action periods."""
-        self._age = p["camera_delay"] * self._rate_hz
+        self._age = (p["camera_delay"] + p.get(f"camera_{self._name}_lag", 0.0)) * self._rate_hz
         self._jitter = p["camera_jitter"] * self._rate_hz
         self._drop = p["camera_drop"]
         self._roll = p["rolling_shutter"] * self._rate_hz

@@ -13,6 +13,7 @@ from sim.tasks import TASKS, load_task
 ARM = load_robot("franka_panda")
 MOTION, OBJECT, MEASURED, PICTURE = "motion", "object", "measured", "picture"
 SIGNALS = {MOTION, OBJECT, MEASURED, PICTURE}
+FIRST_PICTURE = "first picture"
 SAME = 1e-7  # what differs by less is the solver's rounding
 
 
@@ -66,6 +67,19 @@ def grasp(parameters, task="pick_place"):
         if any(ended):
             break
     return {OBJECT: np.array(rows)}
+
+
+def two_cameras(parameters):
+    """What the wrist camera sees, and what the first one does."""
+    e = ArmEnv("pick_place", ARM, "nominal", observation=("q", "image_front", "image_wrist"))
+    e.reset(seed=1, options={"parameters": parameters})
+    seen = [e.step(0.4 * np.array([np.sin(k / 2), np.cos(k / 3), 0.2, 0.0, 0.0]))[0] for k in range(6)]
+    e.close()
+    return {
+        PICTURE: np.array([each["image_wrist"] for each in seen], float),
+        FIRST_PICTURE: np.array([each["image_front"] for each in seen], float),
+        MOTION: np.array([each["q"] for each in seen]),
+    }
 
 
 def weak_arm(parameters):
@@ -162,6 +176,7 @@ EFFECTS = {
     "looks_strength": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"looks_seed": 5.0}),
     "looks_seed": (7.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"looks_strength": 1.0}),
     "motion_angle": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"motion_blur": 3.0}),
+    "camera_wrist_lag": (0.03, two_cameras, SEES, {FIRST_PICTURE, MOTION}, {}),
     "pad_height": (0.08, grasp, set(), set(), {}),
     "base_size": (0.055, stacking, set(), set(), {}),
     "clearance": (0.002, insertion, {OBJECT}, set(), {}),
@@ -199,7 +214,8 @@ def family(name):
     for stem in PER_JOINT:
         if name.startswith(stem):
             return stem
-    return name.replace("camera_wrist", "camera_front")
+    as_front = name.replace("camera_wrist", "camera_front")
+    return as_front if as_front in EFFECTS else name
 
 
 def test_no_parameter_is_forgotten():
