@@ -21,7 +21,7 @@ import torch
 from adaptation.image_level import channels_swapped
 from adaptation.material import Material
 from adaptation.methods import METHODS, SOURCE_ONLY
-from adaptation.target import TargetData
+from adaptation.target import TargetData, TargetError
 from adaptation.validator import Agreement, Steadiness, agreement, fewest_trials, steadiness
 from policies.bundle import PolicyBundle
 from policies.export import export_bundle
@@ -67,6 +67,7 @@ def adapt(
     progress: Progress,
     budget: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
+    any_colours: bool = False,
 ) -> Outcome:
     """Adapt `bundle` to `target` by `method`, one of `METHODS` or `auto` for the steadiest.
 
@@ -78,6 +79,7 @@ def adapt(
         progress: told the share that is done and the method that is tried.
         budget: time after which no further candidate is begun [s]; those left out are named in the report.
         clock: that the budget is measured by [s].
+        any_colours: take pictures that look as if red and blue were swapped.
 
     Raises:
         TargetError: if the target data does not fit the bundle.
@@ -88,6 +90,11 @@ def adapt(
         raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
+    if looks_swapped(bundle, target) and not any_colours:
+        raise TargetError(
+            "target: beside the pictures that the bundle recorded these look as if red and blue were swapped; hand "
+            "over RGB, or, if the scene really looks so, say it with --any-colours"
+        )
     student = restore_student(bundle)
     fit, held_out = split(target)
     names = worth_trying(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
@@ -121,7 +128,6 @@ def adapt(
         "judged_by": "agreement" if agreed else "steadiness",
         "fewest_judged_trials": fewest_trials(tests),
         "out_of_time": skipped,
-        "warnings": _warnings(bundle, target, image.name),
         "candidates": {
             candidate.method: {
                 "scatter": steady[i].score,
@@ -147,12 +153,11 @@ def worth_trying(judged_trials: int) -> list[str]:
     return [name for i, name in enumerate(METHODS) if i <= FEWEST_TRIED or fewest_trials(i) <= judged_trials]
 
 
-def _warnings(bundle: PolicyBundle, target: TargetData, image: str) -> list[str]:
-    """Say what looks wrong with the target beside the pictures that the bundle recorded, without being certain."""
+def looks_swapped(bundle: PolicyBundle, target: TargetData) -> bool:
+    """Whether the target's pictures look like BGR beside the RGB ones that the bundle recorded."""
+    (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     recorded = bundle.parity.get(f"observation.{image}")
-    if recorded is not None and channels_swapped(target.images, recorded):
-        return ["the target's pictures look as if red and blue were swapped; are they RGB?"]
-    return []
+    return recorded is not None and channels_swapped(target.images, recorded)
 
 
 def split(target: TargetData) -> tuple[TargetData, TargetData]:

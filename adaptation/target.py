@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +86,16 @@ def load_target(path: Path | str) -> TargetData:
         TargetError: if it is missing or is something else.
     """
     path = Path(path)
-    if path.is_dir() and (path / "images.npz").is_file():
+    if path.is_dir():
+        held = len(list(path.iterdir()))
         path = path / "images.npz"
+        if not path.is_file():
+            raise TargetError(
+                f"target '{path.parent}' is "
+                + (f"a folder of {held} files without images.npz or frames.json" if held else "an empty folder")
+                + "; 'sim2real evaluate --record-images' writes the first; write the second beside pictures of your "
+                'own: {"frames": [{"file", "q", "trial"}, …]}'
+            )
     if not path.is_file():
         raise TargetError(
             f"target '{path}' does not exist; record it with 'sim2real evaluate --robot virtual --record-images'"
@@ -93,7 +103,7 @@ def load_target(path: Path | str) -> TargetData:
     try:
         with np.load(path, allow_pickle=False) as data:
             return TargetData(data["images"], data["q"].astype(np.float32), data["trial"], data.get("simulated", None))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TargetError(
             f"target '{path}' is not a recording with images, q and trial ({error}); "
             "record it with 'sim2real evaluate --robot virtual --record-images'"

@@ -69,15 +69,11 @@ def read_target(
                 f"target: picture {frame['file']} is {picture.shape[:2]}, camera '{camera.name}' takes "
                 f"{(camera.height, camera.width)} (height, width)"
             )
-        if len(frame.get("q", ())) != len(bundle.robot.joint_names):
-            raise TargetError(
-                f"target: frame {frame['file']} has {len(frame.get('q', ()))} joint positions, the policy's arm "
-                f"has {len(bundle.robot.joint_names)}"
-            )
+        _check_frame(frame, len(bundle.robot.joint_names))
     images = np.stack([rectify(np.ascontiguousarray(picture[..., ::-1])) for picture in pictures])
     q = np.array([frame["q"] for frame in frames], np.float32)
     if all("trial" in frame for frame in frames):
-        trial = np.array([int(frame["trial"]) for frame in frames])
+        trial = np.array([frame["trial"] for frame in frames])
     else:
         trial = trials_of(q)
     simulated = None
@@ -100,6 +96,16 @@ def trials_of(q: np.ndarray) -> np.ndarray:
         left = left or bool(distance > AWAY)
         numbers[i] = trial
     return numbers
+
+
+def _check_frame(frame: dict, joints: int) -> None:
+    q = frame.get("q", [])
+    if not (isinstance(q, list) and all(isinstance(each, (int, float)) for each in q)):
+        raise TargetError(f"target: frame {frame['file']}: q is {q!r}, expected a list of {joints} numbers [rad]")
+    if len(q) != joints:
+        raise TargetError(f"target: frame {frame['file']} has {len(q)} joint positions, the policy's arm has {joints}")
+    if not isinstance(frame.get("trial", 0), int):
+        raise TargetError(f"target: frame {frame['file']}: trial is {frame['trial']!r}, expected a whole number")
 
 
 def _simulated(folder: Path, frame: dict, camera: CameraModel) -> np.ndarray:

@@ -27,11 +27,13 @@ class AdaptConfig:
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
     """auto tries as many as the trials can tell apart; or one of self-calibration, batch-norm,
-    batch-norm+self-calibration, own-scene, histogram, fourier, coral, adversarial."""
+    batch-norm+self-calibration, own-scene, histogram, fourier, coral, adversarial, translated."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""
     seed: int = 0
     """Of everything random."""
+    any_colours: bool = False
+    """Take pictures that look as if red and blue were swapped."""
 
 
 def adapt(arguments: list[str]) -> int:
@@ -58,10 +60,9 @@ def adapt(arguments: list[str]) -> int:
             config.seed,
             lambda share, text: progress("candidates", share, text),
             config.budget,
+            any_colours=config.any_colours,
         )
     _print_candidates(outcome.report)
-    for warning in outcome.report["warnings"]:
-        print(f"warning: {warning}")
     if outcome.report["out_of_time"]:
         print(f"not tried for want of time (--budget): {', '.join(outcome.report['out_of_time'])}")
     config.out.parent.mkdir(parents=True, exist_ok=True)

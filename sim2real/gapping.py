@@ -38,6 +38,7 @@ def gap(arguments: list[str]) -> int:
     config = parse(GapConfig, "gap", gap.__doc__, arguments)
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
+    from adaptation.adapt import looks_swapped
     from adaptation.calibration.recordings import read_camera
     from adaptation.gap import factors, layer_gaps, nearest_across, side_by_side
     from adaptation.gap_page import COVERED, gap_page, write_gap_page
@@ -57,6 +58,8 @@ def gap(arguments: list[str]) -> int:
     target = read_target(config.target, bundle, seen_by, config.topic)
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
+    if looks_swapped(bundle, target):
+        print("warning: the target's pictures look as if red and blue were swapped; are they RGB?")
     student = restore_student(bundle)
     encoder = student.encoder
     space = parameter_space(load_task(bundle.task), bundle.robot).preset(config.randomise)

@@ -146,3 +146,8 @@ def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     with pytest.raises(TargetError, match="is not a recording"):
         load_target(tmp_path / "other.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:150])
+    (tmp_path / "nothing_yet.npz").touch()
+    for name in ("cut.npz", "nothing_yet.npz"):
+        with pytest.raises(TargetError, match="is not a recording"):
+            load_target(tmp_path / name)

@@ -99,8 +99,14 @@ def test_bad_folders_are_named_and_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="has 2 joint positions, the policy's arm has 7"):
         read_target(folder(tmp_path / "short", q=[0.0, 1.0]), BUNDLE, FINE)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TargetError, match="does not exist; record it with"):
+    with pytest.raises(TargetError, match="empty' is an empty folder; 'sim2real evaluate --record-images'"):
         read_target(tmp_path / "empty", BUNDLE, FINE)
+    (look / "frames.json").unlink()
+    with pytest.raises(TargetError, match=r"a folder of 5 files without images\.npz or frames\.json"):
+        read_target(look, BUNDLE, FINE)
+    for changes, words in (({"q": None}, "q is None, expected a list of 7"), ({"trial": "a"}, "trial is 'a'")):
+        with pytest.raises(TargetError, match=words):
+            read_target(folder(tmp_path / words[:5], **changes), BUNDLE, FINE)
     (tmp_path / "empty" / "frames.json").write_text("[]")
     with pytest.raises(TargetError, match="expected JSON with 'frames'"):
         read_target(tmp_path / "empty", BUNDLE, FINE)
