@@ -204,7 +204,7 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     contract = replace(camera_contract(bundle.task, bundle.robot.name), cameras=bundle.cameras, robot=bundle.robot)
     adaptation = {"parent": bundle.hash, "method": chosen.method, "target": target.hash, "report": report}
-    return export_bundle(
+    packed = export_bundle(
         f"{bundle.name}+{chosen.method}",
         chosen.student,
         contract,
@@ -212,3 +212,5 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
         bundle.network,
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
     )
+    # what the parent's control loop refuses, the child's does too, but for pictures like the target's
+    return replace(packed, inputs=bundle.inputs.widened({image: target.images}))

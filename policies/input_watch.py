@@ -7,7 +7,7 @@ manifest, and the control loop refuses an observation that lies outside, with th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,6 +72,20 @@ class InputWatch:
                 raise SpecError(f"input '{array.name}': values that are not finite among those recorded")
             ranges[array.name] = _range(rows, watch_distance=not array.is_image)
         return cls(ranges)
+
+    def widened(self, pictures: Mapping[str, np.ndarray]) -> InputWatch:
+        """Return this watch with the ranges of `pictures` (N, H, W, 3), by array name, widened to hold them as well.
+
+        What is not watched here stays unwatched: pictures alone do not say what training saw.
+        """
+        ranges = dict(self.ranges)
+        for name, images in pictures.items():
+            if name not in ranges:
+                continue
+            rows = np.array([picture_statistics(image) for image in images])
+            low, high = np.minimum(rows.min(0), ranges[name].low), np.maximum(rows.max(0), ranges[name].high)
+            ranges[name] = replace(ranges[name], low=tuple(low.tolist()), high=tuple(high.tolist()))
+        return InputWatch(ranges)
 
     def reason(self, observation: Mapping[str, np.ndarray]) -> str:
         """Return why `observation` is none that the policy knows; empty if it may be."""

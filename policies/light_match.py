@@ -3,7 +3,8 @@
     pictures ─▶ statistics of the last ones ─▶ how far outside training's ─▶ one grey-level curve a channel
 
 Adaptation at test time at its simplest, and all of it that may happen beside a moving arm: no weight changes, and
-whatever is done is a table of 3 × 256 numbers. What lies within what training saw is left as it is. Robot side: numpy.
+whatever is done is a table of 3 × 256 numbers. What lies within what training saw is left as it is. Robot side: numpy
+and OpenCV.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 
 from policies.input_watch import InputWatch, Range, picture_statistics
@@ -47,8 +49,13 @@ class LightMatch:
         self._last: float | None = None
         self._identity = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
         self._curve = self._identity
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter(matched=0, as_they_are=0, jumped=0)
         """How many pictures were `matched`, left `as_they_are`, or `jumped`."""
+
+    @property
+    def watching(self) -> bool:
+        """Whether a picture was looked at since the last reset."""
+        return self._last is not None
 
     @property
     def moved(self) -> float:
@@ -69,12 +76,11 @@ class LightMatch:
         if stamp != self._last:
             self._last = stamp
             self._look(picture_statistics(image)[:4])
+            self.counts["as_they_are" if self._curve is self._identity else "matched"] += 1
         if self._curve is self._identity:
-            self.counts["as_they_are"] += 1
             return image
-        self.counts["matched"] += 1
         table = np.clip(self._curve + 0.5, 0, 255).astype(np.uint8)
-        return np.stack([table[:, c][image[..., c]] for c in range(3)], axis=-1)
+        return cv2.LUT(image, table[None])
 
     def _look(self, statistics: np.ndarray) -> None:
         if self._recent and np.abs(statistics[:3] - np.median(self._recent, axis=0)[:3]).max() > JUMP:
@@ -87,8 +93,8 @@ class LightMatch:
 
     def _wanted(self, now: np.ndarray) -> np.ndarray:
         """Return the curve (256, 3) that brings statistics `now` (4,) into training's range, as far as allowed."""
-        gain = np.clip(now[3], self._low[3], self._high[3]) / max(now[3], 1.0)
-        gain = float(np.clip(gain, 1 / MOST_GAIN, MOST_GAIN))
+        contrast = max(now[3], 1.0)  # a picture of one colour has none to stretch
+        gain = float(np.clip(np.clip(contrast, self._low[3], self._high[3]) / contrast, 1 / MOST_GAIN, MOST_GAIN))
         shift = np.clip(np.clip(now[:3], self._low[:3], self._high[:3]) - now[:3], -MOST_SHIFT, MOST_SHIFT)
         if gain == 1.0 and not shift.any():
             return self._identity
@@ -115,7 +121,6 @@ class LightMatching:
         ranges = {name: inputs.ranges.get(f"image_{name}") for name in cameras}
         self._matches = {name: LightMatch(seen) for name, seen in ranges.items() if seen is not None}
         self._missing = [name for name, seen in ranges.items() if seen is None]
-        self._idle = True
         self.on = False
         if on:
             self.switch(True)
@@ -131,15 +136,17 @@ class LightMatching:
             raise SpecError(f"light match: the bundle does not say what training saw of {what}; export it again")
         self.on = on
 
+    def reset(self) -> None:
+        """Do nothing again, and forget what was seen; stays on if it is."""
+        for match in self._matches.values():
+            match.reset()
+
     def __call__(self, observation: dict[str, np.ndarray], state: RobotState) -> dict[str, np.ndarray]:
         """Return `observation` with the pictures of `state` brought into training's light."""
         if not self.on:
-            if not self._idle:
-                for match in self._matches.values():
-                    match.reset()
-                self._idle = True
+            if any(match.watching for match in self._matches.values()):
+                self.reset()
             return observation
-        self._idle = False
         for name, match in self._matches.items():
             image = f"image_{name}"
             observation[image] = match(observation[image], state.frames[name].stamp)

@@ -18,6 +18,7 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.deadlines import Clock
+from policies.light_match import LightMatching
 from policies.safety import Command, SafetyFilter
 from sim.action import ActionResolver
 from sim.camera import CameraModel
@@ -136,6 +137,8 @@ class ControlLoop:
         self._clock = clock
         self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
+        self.light = LightMatching(bundle.inputs, self._cameras)
+        """Brings pictures into training's light once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver = ActionResolver(bundle.action, bundle.robot)
         self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
@@ -240,6 +243,7 @@ class ControlLoop:
         """
         now = self._clock()
         state = self.check(self._robot.read(), now)
+        self.light.reset()
         self._observe(state)
         self._resolver.reset(state.q)
         self._memory = self.bundle.fresh_memory()
@@ -316,7 +320,7 @@ class ControlLoop:
         unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
         if unknown:
             raise RefusalError(unknown, "input_unknown")
-        return observation
+        return self.light(observation, state)  # only now: a covered lens must not be lit until it looks right
 
 
 def _smooth(s: float) -> float:

@@ -19,8 +19,10 @@ from pathlib import Path
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Float64MultiArray, String
 
 from policies.bundle import BundleError, PolicyBundle
@@ -51,6 +53,12 @@ PARAMETERS = (
     Parameter("gripper_age", 0.25, "greatest age of the finger positions, for policies with a gripper [s]"),
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
     Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
+    Parameter(
+        "match_light",
+        False,
+        "bring pictures whose light lies outside what training saw back to it, slowly and within bounds; may be set "
+        "while the policy runs, and false undoes it at once",
+    ),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
     Parameter(
         "rehearse", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
@@ -100,6 +108,7 @@ class PolicyNode(LifecycleNode):
         self._state = "unconfigured"
         self._counts: Counter[str] = Counter()  # refusals so far, by reason
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
+        self.add_on_set_parameters_callback(self._set)
         self.create_timer(0.02, self._watch)
         self.create_timer(1.0, self._publish_diagnostics)
         self._announce("unconfigured")
@@ -178,6 +187,20 @@ class PolicyNode(LifecycleNode):
 
     # Work
 
+    def _set(self, parameters: list[RosParameter]) -> SetParametersResult:
+        """Switch the light match of a policy that is configured; the other parameters wait for the next configure."""
+        for parameter in parameters:
+            if parameter.name != "match_light":
+                continue
+            if not isinstance(parameter.value, bool):
+                return SetParametersResult(successful=False, reason=f"{parameter.value!r}, expected true or false")
+            if self._loop is not None:
+                try:
+                    self._loop.light.switch(parameter.value)
+                except SpecError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
     def _configure(self) -> None:
         path = self._settings.text("bundle")
         if not path:
@@ -224,6 +247,7 @@ class PolicyNode(LifecycleNode):
         arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot, bundle.action.dt)
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
+        self._loop.light.switch(self._settings.flag("match_light"))
         self._loop.warm_up()
         inputs.rectify = self._loop.rectify
         self._bundle = bundle
@@ -352,12 +376,13 @@ class PolicyNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         counts = self._counts + (self._inputs.rejected if self._inputs is not None else Counter())
+        light = self._loop.light.report() if self._loop is not None else {}
         status = DiagnosticStatus(
             name="policy_node",
             hardware_id=self._bundle.name if self._bundle is not None else "",
             level=DiagnosticStatus.ERROR if self.reason else DiagnosticStatus.OK,
             message=f"{self._state}: {self.reason}" if self.reason else self._state,
-            values=[KeyValue(key=key, value=str(n)) for key, n in sorted(counts.items())],
+            values=[KeyValue(key=key, value=str(n)) for key, n in sorted({**counts, **light}.items())],
         )
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()

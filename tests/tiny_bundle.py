@@ -29,10 +29,12 @@ def tiny_bundle(
     robot: RobotModel | None = None,
     rate_hz: float = 20.0,
     poison: float = 0.0,
+    light: float = 0.0,
 ) -> PolicyBundle:
     """Build a policy that drives the end effector to `goal` [m]: action = clip(gain · (goal − ee_pos) / scale · dt).
 
-    With `poison` the action is NaN as soon as the end effector's x is above it.
+    With `poison` the action is NaN as soon as the end effector's x is above it; every grey level that a picture has in
+    the mean adds `light` to the action.
     """
     robot = robot or load_robot("franka_panda")
     arrays = [joint_array("q", robot), joint_array("ee_pos", robot)]
@@ -40,7 +42,7 @@ def tiny_bundle(
         arrays.append(ArraySpec.image(f"image_{camera.name}", camera.height, camera.width))
     spec = ObservationSpec(tuple(arrays))
     action = ActionSpec("ee_delta", ("x", "y", "z"), (SCALE,) * 3, rate_hz)
-    onnx_bytes = _graph(spec, np.array(goal), gain / SCALE / rate_hz, poison)
+    onnx_bytes = _graph(spec, np.array(goal), gain / SCALE / rate_hz, poison, light)
     draft = PolicyBundle("tiny", "reach", spec, action, robot, {camera.name: camera} if camera else {}, onnx_bytes, {})
     rng = np.random.default_rng(0)
     recorded: dict[str, list[np.ndarray]] = {name: [] for name in (*(f"observation.{n}" for n in spec.names), "action")}
@@ -57,10 +59,11 @@ def tiny_bundle(
     return PolicyBundle("tiny", "reach", spec, action, robot, draft.cameras, onnx_bytes, parity)
 
 
-def _graph(spec: ObservationSpec, goal: np.ndarray, gain: float, poison: float) -> bytes:
+def _graph(spec: ObservationSpec, goal: np.ndarray, gain: float, poison: float, light: float) -> bytes:
     kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
     inputs = [helper.make_tensor_value_info(a.name, kinds[a.dtype], [1, *a.shape]) for a in spec.arrays]
-    constants = {"goal": goal, "gain": gain, "low": -1.0, "high": 1.0, "nothing": 0.0, "poison": poison}
+    limits = {"low": -1.0, "high": 1.0}
+    constants = {"goal": goal, "gain": gain, **limits, "nothing": 0.0, "light": light, "poison": poison}
     initializers = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
     nodes = [
         helper.make_node("Sub", ["goal", "ee_pos"], ["error"]),
@@ -68,13 +71,13 @@ def _graph(spec: ObservationSpec, goal: np.ndarray, gain: float, poison: float) 
         helper.make_node("Clip", ["wish", "low", "high"], ["clipped"]),
     ]
     total = "clipped"
-    for array in spec.arrays:  # every input takes part in the graph, without changing the action
+    for array in spec.arrays:  # every input takes part in the graph, most without changing the action
         if array.name == "ee_pos":
             continue
         nodes += [
             helper.make_node("Cast", [array.name], [f"{array.name}_f"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", [f"{array.name}_f"], [f"{array.name}_m"], keepdims=0),
-            helper.make_node("Mul", [f"{array.name}_m", "nothing"], [f"{array.name}_0"]),
+            helper.make_node("Mul", [f"{array.name}_m", "light" if array.is_image else "nothing"], [f"{array.name}_0"]),
             helper.make_node("Add", [total, f"{array.name}_0"], [f"{array.name}_sum"]),
         ]
         total = f"{array.name}_sum"

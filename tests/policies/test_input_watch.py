@@ -117,6 +117,20 @@ def test_loop_refuses_and_says_so_and_the_bundle_carries_the_watch(tmp_path):
     assert PolicyBundle.load(bundle.save(tmp_path / "old")).inputs == InputWatch({})
 
 
+def test_adaptation_widens_what_pictures_may_look_like_and_nothing_else(watch):
+    """Light that only the target has is refused before and known afterwards; a covered lens is refused by both."""
+    dark = np.full((5, 20, 30, 3), 4, np.uint8)
+    bright = np.clip(np.random.default_rng(2).normal(246, 15, (20, 20, 30, 3)), 0, 255).astype(np.uint8)
+    wider = watch.widened({"image_front": bright, "image_wrist": bright})
+    assert wider.ranges["q"] is watch.ranges["q"]
+    assert "image_wrist" not in wider.ranges
+    known = one(training(np.random.default_rng(1)))
+    assert watch.reason({**known, "image_front": bright[0]})
+    assert not wider.reason({**known, "image_front": bright[0]})
+    for each in (watch, wider):
+        assert each.reason({**known, "image_front": dark[0]})
+
+
 # Reasons
 
 

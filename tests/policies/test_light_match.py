@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from policies.input_watch import InputWatch, Range
 from policies.light_match import MOST_GAIN, MOST_SHIFT, PICTURES, LightMatch, LightMatching
+from policies.runtime import RefusalError
 from sim.observation import CameraFrame, RobotState
 from sim.specs import ArraySpec, ObservationSpec, SpecError
+from tests.policies.test_runtime import make
+from tests.tiny_bundle import tiny_bundle
 
 
 def scene(seed: int, mean: float = 120.0, contrast: float = 30.0) -> np.ndarray:
@@ -116,6 +120,35 @@ def test_it_is_switched_while_the_loop_runs_and_undone_by_switching() -> None:
     matching.switch(False)
     assert step(500).mean() == pytest.approx(170.0, abs=3.0)
     assert matching.report()["light_match_levels"] == 0
+
+
+def test_a_loop_acts_on_pictures_in_trainings_light_but_watches_them_as_they_are():
+    """The policy hears 100 grey levels where 128 come; what the watch refuses, it refuses however it would be lit."""
+    seen = Range((80.0, 80.0, 80.0, 0.0, 0.0), (100.0, 100.0, 100.0, 20.0, 20.0))
+    bundle = replace(tiny_bundle(gain=0.0, light=1e-3), inputs=InputWatch({"image_front": seen}))
+    loop, robot = make(bundle)
+
+    def acted(steps: int) -> float:
+        for _ in range(steps):
+            action = loop.step().action
+            robot.advance(0.05)
+        return 1e3 * float(action[0])
+
+    loop.start()
+    assert acted(80) == pytest.approx(128.0, abs=0.1)  # off unless asked for
+    loop.light.switch(True)
+    assert acted(1) == pytest.approx(128.0, abs=0.1)
+    assert acted(PICTURES + 40) == pytest.approx(100.0, abs=0.6)
+    loop.start()  # begins anew: nothing of the last run is left
+    assert acted(1) == pytest.approx(128.0, abs=0.1)
+    assert acted(PICTURES + 40) == pytest.approx(100.0, abs=0.6)
+    loop.light.switch(False)
+    assert acted(1) == pytest.approx(128.0, abs=0.1)
+    night = replace(seen, low=(20.0,) * 3 + (0.0, 0.0), high=(30.0,) * 3 + (20.0, 20.0))
+    loop, robot = make(replace(bundle, inputs=InputWatch({"image_front": night})))
+    loop.light.switch(True)
+    with pytest.raises(RefusalError, match="mean of red is 128, training saw 20 to 30"):
+        loop.start()
 
 
 def test_without_knowing_what_training_saw_it_is_refused() -> None:

@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
+from rcl_interfaces.srv import SetParameters
 from rclpy.serialization import serialize_message
 from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
+from policies.input_watch import InputWatch, Range
 from ros_nodes import qos, topics
 from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
 from ros_nodes.wire_picture import WirePicture
@@ -142,6 +146,34 @@ def test_clock_jump_is_no_fresh_state(ros, tmp_path):
     ros.wait(lambda: ros.gate_state["counts"].get("state_stamp", 0) > 5, "the count", 2.0)
 
 
+def test_light_is_matched_and_the_match_undone_while_the_policy_runs(ros, tmp_path):
+    """Pictures 28 grey levels above all that training saw are brought back; false undoes it; no flag, no answer."""
+    seen = Range((80.0, 80.0, 80.0, 0.0, 0.0), (100.0, 100.0, 100.0, 20.0, 20.0))
+    path = replace(tiny_bundle(), inputs=InputWatch({"image_front": seen})).save(tmp_path / "lit")
+    heard = ros.listen(DiagnosticArray, topics.DIAGNOSTICS, 20)
+    client = ros.observer.create_client(SetParameters, "/policy_node/set_parameters")
+    ros.arm(PANDA, CAMERA)
+    ros.policy(path, shadow=True, match_light=True)
+
+    def said() -> tuple[str | None, ...]:
+        statuses = [status for array in heard for status in array.status if status.name == "policy_node"]
+        newest = {value.key: value.value for value in statuses[-1].values} if statuses else {}
+        return tuple(newest.get(f"light_match_{key}") for key in ("on", "levels", "jumped"))
+
+    def answer(value: ParameterValue) -> SetParametersResult:
+        request = SetParameters.Request(parameters=[ParameterMessage(name="match_light", value=value)])
+        coming = client.call_async(request)
+        ros.wait(coming.done, "the answer", 5.0)
+        return coming.result().results[0]
+
+    ros.wait(lambda: said() == ("1", "28", "0"), "pictures 28 levels darker", 10.0)
+    refused = answer(ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="maybe"))
+    assert (refused.successful, refused.reason) == (False, "'maybe', expected true or false")
+    assert answer(ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=False)).successful
+    ros.wait(lambda: said() == ("0", "0", "0"), "pictures as they are", 3.0)
+    assert ros.policy_state["state"] == "active"
+
+
 # Refusals at start-up
 
 
@@ -193,6 +225,7 @@ def refusals(ros_environment, tmp_path_factory):
         "no camera": {"bundle": paths["wrist"], "image_topics": "wrist=/wrist/image_raw"},
         "unknown camera": {"bundle": paths["wrist"], "image_topics": "front=/front/image_raw"},
         "no gate": {"bundle": paths["good"]},
+        "unknown light": {"bundle": paths["good"], "match_light": True},
         "bad limit": {"bundle": paths["good"], "frame_age": 0},
         "no arm": {"bundle": paths["good"], "joint_states": "/other/joint_states"},
     }
@@ -222,6 +255,7 @@ def refusals(ros_environment, tmp_path_factory):
         ("no camera", ["camera 'wrist': no usable CameraInfo within 2 s on /wrist/camera_info"]),
         ("unknown camera", ["'front=/front/image_raw', expected <camera>=<topic>", "wrist"]),
         ("no gate", ["safety gate: never heard on /safety_gate/heartbeat", "start the safety_gate node"]),
+        ("unknown light", ["light match: the bundle does not say what training saw of camera 'front'"]),
         ("bad limit", ["limit 'frame_age': 0.0 s, expected within (0, 1]"]),
         ("calibrated wrist", ["of_the_wrist.json' is of camera 'wrist', expected 'front'", "--name front"]),
         (
