@@ -16,21 +16,20 @@ import torch
 from torch import Tensor
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.compare_views import HELD_OUT, Budgets, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.networks import CameraStudent, KeypointEncoder
 from policies.picture_student import PictureStudent
-from policies.provenance import provenance
 from policies.restore import restore_student
-from policies.run_folder import RunFolder
 from policies.state_run import open_arms
-from policies.student import EncoderRestraint, StudentConfig, fit_student
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig
 from policies.train import Progress, TrainConfig, train, untrained_student
 from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, MODES, Piece, Surgery
-from policies.transfer_report import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
+from policies.transfer_report import FROM_SCRATCH
 from policies.transfer_run import check_mode
 from sim.robot import load_robot
-from sim.views import sample_views, task_seen_by
+from sim.views import Views, sample_views, task_seen_by
 
 THAW = 1 / 3
 """Share of the steps after which gradual unfreezing lets the features learn."""
@@ -223,10 +222,6 @@ class CompareCameraConfig:
         )
 
 
-HELD_OUT = 500
-"""Views on which every run's errors are measured."""
-
-
 def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
 
@@ -244,71 +239,36 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     task = task_seen_by(config.task, camera)
     teacher = restore_student(bundle).teacher
     landmarks = (*task.landmarks, *robot.landmarks)
-    methods = (FROM_SCRATCH, *config.modes)
-    folder = RunFolder(config.out)
-    config.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, dict] = folder.read_json("results.json") if (config.out / "results.json").is_file() else {}
-    total, done = len(methods) * config.seeds * len(config.views), 0
+    budgets = Budgets((FROM_SCRATCH, *config.modes), config.views, config.seeds)
     make = LastingEnv(config.task, config.robot, space, "camera", camera)
-    with open_arms(
-        make, min(10, config.episodes), config.workers
-    ) as arms:  # once: a world with a camera takes a second
-        for seed in range(config.seeds):
-            seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
-            keys = {(m, v): f"{m} {v} views, seed {seed}" for v in config.views for m in methods}
-            if all(key in results for key in keys.values()):
-                done += len(keys)
-                continue
-            pictures = sample_views(
-                config.task, config.robot, space, HELD_OUT + max(config.views), seeds[0], config.workers, camera=camera
-            )
-            for (method, count), key in keys.items():
-                if key not in results:
-                    torch.manual_seed(seeds[1])
-                    student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
-                    begin = None if method == FROM_SCRATCH else begin_from(bundle, method, lambda surgery: None)
-                    settings = replace(config.student, views=HELD_OUT + count, held_out=HELD_OUT)
-                    tell = lambda share, text: None  # noqa: E731
-                    figures = (
-                        fit_student(student, pictures[: HELD_OUT + count], settings, seeds[1], tell)
-                        if begin is None
-                        else fit_student(
-                            student, pictures[: HELD_OUT + count], settings, seeds[1], tell, begin(student, landmarks)
-                        )
-                    )
-                    found = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS)
-                    results[key] = {**figures, "success": found.success}
-                    folder.write_json("results.json", results)
-                done += 1
-                progress("runs", done / total, f"{key}: success {results[key]['success']:.2f}")
-    steps = np.array(config.views)
 
-    def table(method: str, value: Callable[[dict], float]) -> np.ndarray:
-        return np.array(
-            [[value(results[f"{method} {v} views, seed {s}"]) for v in config.views] for s in range(config.seeds)]
-        )
+    def draw(count: int, seed: int) -> Views:
+        return sample_views(config.task, config.robot, space, count, seed, config.workers, camera=camera)
 
-    curves = [Curve(m, steps, table(m, lambda r: r["success"]), np.zeros((config.seeds, len(steps)))) for m in methods]
-    errors: dict[str, dict[str, dict]] = {}
-    for method in methods:
-        for name, value in (("goal_cm", lambda r: r["goal_cm"]), ("object_px", lambda r: r["keypoint_px"][0])):
-            mean, low, high = mean_interval(table(method, value))
-            errors.setdefault(method, {})[name] = {"mean": mean.tolist(), "low": low.tolist(), "high": high.tolist()}
-    report = {
+    # opened once: a world with a camera takes a second
+    with open_arms(make, min(10, config.episodes), config.workers) as arms:
+
+        def learn(method: str, views: Views, seed: int) -> dict:
+            torch.manual_seed(seed)
+            student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
+            restraint = FREE
+            if method != FROM_SCRATCH:
+                restraint = begin_from(bundle, method, lambda surgery: None)(student, landmarks)
+            settings = replace(config.student, views=len(views), held_out=HELD_OUT)
+            figures = fit_student(student, views, settings, seed, lambda share, text: None, restraint)
+            success = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS).success
+            return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
+
+        results = run_budgets(config.out, budgets, draw, learn, lambda share, text: progress("runs", share, text))
+    about = {
         "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
         "task": config.task,
         "robot": config.robot,
         "camera": camera.to_dict() if camera else None,
         "randomise": config.randomise,
         "episodes": config.episodes,
-        "seeds": list(range(config.seeds)),
-        **compare_curves(curves),
-        "errors": errors,
-        **provenance(),
     }
-    folder.write_json("transfer.json", report)
-    draw_curves(curves, report, config.out / "transfer.png", unit="labelled pictures")
-    return report
+    return report_budgets(config.out, budgets, results, ("goal_cm", "object_px"), about)
 
 
 def as_policy(student: CameraStudent | PictureStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:

@@ -11,7 +11,8 @@ what makes this fast: a round of imitation with a camera costs five times as muc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from policies.bundle import PolicyBundle
-from policies.camera_transfer import carry_encoder
+from policies.camera_transfer import carry_encoder, hold
 from policies.export import Contract, export_bundle
 from policies.imitation import Records, as_policy, collect, fit, joined, row_of
 from policies.input_watch import FEWEST
@@ -35,9 +36,11 @@ from policies.run_config import RunConfig
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
-from policies.student import StudentConfig, fit_encoder, fit_geometry, see
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_encoder, fit_geometry, see
+from policies.student import Progress as SightProgress
 from policies.train import PARITY_RECORDS, Progress, write_run
 from policies.transfer import Surgery
+from policies.transfer_run import check_mode
 from sim.env import ArmEnv
 from sim.moments import MOMENTS
 from sim.robot import load_robot
@@ -60,6 +63,8 @@ class SceneTrainConfig(RunConfig):
     """Fresh episodes, seen through the camera, on which the finished policy is judged."""
     start: Path | None = None
     """Bundle of an earlier camera policy, for reach for example, whose encoder this one's starts from."""
+    mode: str = "fine-tune"
+    """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
     student: StudentConfig = field(default_factory=lambda: StudentConfig(views=30_000, steps=4_000))
@@ -81,8 +86,9 @@ class SceneTrainConfig(RunConfig):
         self.recipe.validate()
         self.student.validate()
         state_recipe(self.task, self.robot)
+        check_mode(self.mode)
         if self.start is not None:
-            carry_sight(self.start, untrained(self), self)
+            carry_sight(PolicyBundle.load(self.start), untrained(self), self)
         self.environment().arm().close()
 
     def environment(self) -> LastingEnv:
@@ -111,9 +117,11 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         lambda share: progress("views", share, ""),
     )
     student = untrained(config)
-    surgery = carry_sight(config.start, student, config).to_dict() if config.start is not None else None
+    surgery, restraint = None, FREE
+    if config.start is not None:
+        surgery, restraint = carry_sight(PolicyBundle.load(config.start), student, config)
     errors, seeing = fit_seeing(
-        student, views, config.student, seeds[2], lambda share, text: progress("student", share, text)
+        student, views, config.student, seeds[2], lambda share, text: progress("student", share, text), restraint
     )
     torch.set_num_threads(1)
     noisy = LastingEnv(
@@ -126,7 +134,12 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     )
     rule_figures = fit_rule(student.rule, noisy, config, seeds[3], lambda share, text: progress("rule", share, text))
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
-    metrics = {"seeing": seeing, "rule": rule_figures, "judgement": found.to_dict(), "carried": surgery}
+    metrics = {
+        "seeing": seeing,
+        "rule": rule_figures,
+        "judgement": found.to_dict(),
+        "carried": surgery.to_dict() if surgery else None,
+    }
     bundle = _export(student, views[: config.student.held_out], config, metrics)
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
@@ -149,22 +162,35 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
     return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers)
 
 
-def carry_sight(source: Path, student: SceneStudent, config: SceneTrainConfig) -> Surgery:
-    """Carry the encoder of the camera bundle `source` into `student`, its heat maps by the names of their landmarks.
+def carry_sight(
+    source: PolicyBundle, student: SceneStudent, config: SceneTrainConfig
+) -> tuple[Surgery, EncoderRestraint]:
+    """Carry the encoder of a camera policy into `student`, its heat maps by the names of their landmarks.
+
+    Returns:
+        What was carried, and what holds it as `config.mode` says.
 
     Raises:
         BundleError: if the bundle holds no camera student, or one of another width.
     """
-    bundle = PolicyBundle.load(source)
     ours = (*load_task(config.task).landmarks, *load_robot(config.robot).landmarks)
-    theirs = tuple(bundle.network.get("landmarks", ()))
-    return carry_encoder(restore_student(bundle).encoder, theirs, student.encoder, ours)
+    theirs = tuple(source.network.get("landmarks", ()))
+    fresh = copy.deepcopy(student.encoder)
+    surgery = carry_encoder(restore_student(source).encoder, theirs, student.encoder, ours)
+    return surgery, hold(config.mode, student.encoder, fresh, surgery)
 
 
-def fit_seeing(student: SceneStudent, views: Views, config: StudentConfig, seed: int, progress) -> tuple:
+def fit_seeing(
+    student: SceneStudent,
+    views: Views,
+    config: StudentConfig,
+    seed: int,
+    progress: SightProgress,
+    restraint: EncoderRestraint = FREE,
+) -> tuple[np.ndarray, dict]:
     """Train encoder and geometry; return the errors (N, 6) [m] on the views that were held out, and figures."""
     held_out, training = views[: config.held_out], views[config.held_out :]
-    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text))
+    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text), restraint)
     points, (measured, ways) = see(student.encoder, training.images), _labels(student, training)
     fit_geometry(
         student, points, measured, ways, config, seed + 1, lambda share, text: progress(0.9 + 0.1 * share, text)
@@ -207,18 +233,22 @@ def fit_rule(rule: StateNetwork, make: LastingEnv, config: SceneTrainConfig, see
 def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> Judgement:
     """Judge the student strictly, on fresh episodes seen through the camera."""
     make = config.environment()
-    names = make.names()
+    progress(0.0, "")
+    with open_arms(make, min(20, config.judge_episodes), config.workers) as arms:
+        found = judge(as_seeing_policy(student, make.names()), arms, make, config.judge_episodes, JUDGE_SEEDS)
+    progress(1.0, f"success {found}")
+    return found
+
+
+def as_seeing_policy(student: SceneStudent, names: tuple[str, ...]) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
+    """Turn a student into a function from arrays (B, …) by name to actions (B, a); `names` is the student's order."""
     student.eval()
 
     @torch.no_grad()
     def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
         return student(*(torch.from_numpy(observation[name]) for name in names)).numpy()
 
-    progress(0.0, "")
-    with open_arms(make, min(20, config.judge_episodes), config.workers) as arms:
-        found = judge(act, arms, make, config.judge_episodes, JUDGE_SEEDS)
-    progress(1.0, f"success {found}")
-    return found
+    return act
 
 
 def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:

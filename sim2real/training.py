@@ -29,7 +29,7 @@ def train(arguments: list[str]) -> int:
     from sim.moments import MOMENTS
 
     if value_of(arguments, "--task") in MOMENTS:
-        return _from_scenes(arguments)
+        return from_scenes(arguments)
     from policies.train import TrainConfig
     from policies.train import train as run
 
@@ -73,7 +73,8 @@ def _reinforced(arguments: list[str], algorithm: str) -> int:
     return 0
 
 
-def _from_scenes(arguments: list[str]) -> int:
+def from_scenes(arguments: list[str], command: str = "train") -> int:
+    """Train a camera policy that handles a thing, for `command`."""
     import tyro
 
     from policies.recipes import state_recipe
@@ -82,7 +83,7 @@ def _from_scenes(arguments: list[str]) -> int:
     task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
     default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=state_recipe(task, robot))
     config = tyro.cli(
-        SceneTrainConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default
+        SceneTrainConfig, prog=f"sim2real {command}", description=train.__doc__, args=arguments, default=default
     )
     with stages(STAGES) as progress:
         bundle = train_scene(config, progress)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sim2real.parsing import stages
-from sim2real.training import tell, value_of
+from sim2real.training import from_scenes, tell, value_of
 
 
 def transfer(arguments: list[str]) -> int:
@@ -24,6 +24,8 @@ def transfer(arguments: list[str]) -> int:
             type(default), prog="sim2real transfer", description=transfer.__doc__, args=arguments, default=default
         )
 
+    if _sees(arguments) and _handles(arguments):  # a run like any other, whose encoder starts from the bundle's
+        return from_scenes(["--start" if a == "--source" else a for a in arguments], "transfer")
     if _sees(arguments):
         from policies.camera_transfer import CameraTransferConfig, transfer_camera
 
@@ -62,7 +64,16 @@ def compare_transfer(arguments: list[str]) -> int:
             default=default,
         )
 
-    if _sees(arguments):
+    if _sees(arguments) and _handles(arguments):
+        from policies.recipes import state_recipe
+        from policies.scene_transfer import CompareSceneConfig, compare_scene
+
+        task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
+        recipe = state_recipe(task, robot)
+        config = parse(CompareSceneConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe))
+        with stages(("rule", "runs")) as progress:
+            report = compare_scene(config, progress)
+    elif _sees(arguments):
         from policies.camera_transfer import CompareCameraConfig, compare_camera
 
         config = parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING))
@@ -119,9 +130,24 @@ def _sees(arguments: list[str]) -> bool:
     return PolicyBundle.load(Path(source)).network.get("kind") == CAMERA_STUDENT
 
 
+def _handles(arguments: list[str]) -> bool:
+    """Whether the new task is one in which a thing is handled."""
+    from sim.moments import MOMENTS
+
+    return value_of(arguments, "--task") in MOMENTS
+
+
 def _with_source(arguments: list[str]) -> list[str]:
     """Spell `--from` as the field it fills: `from` is a word of the language."""
-    return [f"--source{a[6:]}" if a == "--from" or a.startswith("--from=") else a for a in arguments]
+    spelled: list[str] = []
+    for argument in arguments:
+        if argument == "--from":
+            spelled.append("--source")
+        elif argument.startswith("--from="):
+            spelled += ["--source", argument.removeprefix("--from=")]
+        else:
+            spelled.append(argument)
+    return spelled
 
 
 def _recipe(arguments: list[str], task: str, robot: str):

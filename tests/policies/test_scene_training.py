@@ -17,8 +17,10 @@ from policies.judge import EXPERT, LastingEnv
 from policies.networks import StatePolicy
 from policies.perception import STEADY, Perception
 from policies.recipes import StateRecipe, state_recipe
+from policies.restore import restore_student
 from policies.scene_student import SEEN
 from policies.scene_train import SceneTrainConfig, carry_sight, train_scene, untrained
+from policies.scene_transfer import CompareSceneConfig, compare_scene
 from policies.student import StudentConfig
 from policies.train import camera_contract, export_student, untrained_student
 from sim.env import ArmEnv
@@ -152,17 +154,25 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
         train_scene(config, QUIET)
 
 
-def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmarks(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a camera policy for reach, eight channels wide."""
     torch.manual_seed(1)
-    task, small = load_task("reach"), StudentConfig(channels=8)
-    source = untrained_student(task, PANDA, StatePolicy(3, 3), small.channels)
+    student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), 8)
     with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
         views = draw_views(env, 4, seed=0)
-    export_student("seer", source, camera_contract("reach", "franka_panda"), views, {}).save(tmp_path / "seer")
-    config = SceneTrainConfig(tmp_path / "a", task="push", start=tmp_path / "seer", recipe=TINY, student=small)
+    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), views, {})
+    return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
+
+
+def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
+    small = StudentConfig(channels=8)
+    config = SceneTrainConfig(tmp_path / "a", task="push", start=seer, recipe=TINY, student=small)
     config.validate()
-    student = untrained(config)
-    surgery = carry_sight(tmp_path / "seer", student, config)
+    student, bundle = untrained(config), PolicyBundle.load(seer)
+    source = restore_student(bundle)
+    surgery, restraint = carry_sight(bundle, student, replace(config, mode="feature-extractor"))
+    assert not any(float(pace.sum()) for pace in restraint.pace(0.5).values())  # what was carried stands still
     for ours, theirs in zip(student.encoder.features.parameters(), source.encoder.features.parameters()):
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(
@@ -172,6 +182,32 @@ def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmark
     assert "heat.weight[mark]" in {piece.name for piece in surgery.new}
     with pytest.raises(BundleError, match="8 channels wide, the new one 32"):
         replace(config, student=StudentConfig()).validate()
+    with pytest.raises(ValueError, match="unknown transfer mode 'magic'"):
+        replace(config, mode="magic").validate()
+
+
+@pytest.mark.slow
+def test_what_carried_sight_saves_is_counted_in_pictures(seer: Path, tmp_path: Path) -> None:
+    config = CompareSceneConfig(
+        tmp_path / "compared",
+        seer,
+        randomise="nominal",
+        modes=("feature-extractor",),
+        seeds=1,
+        views=(60, 120),
+        episodes=2,
+        workers=1,
+        recipe=TINY,
+        student=StudentConfig(steps=4, batch=16, channels=8, geometry_steps=20),
+    )
+    report = compare_scene(config, QUIET)
+    assert report["methods"]["scratch"]["steps"] == [60, 120]
+    assert set(report["errors"]["feature-extractor"]) == {"object_pos_cm", "goal_cm"}
+    rule = (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns
+    assert compare_scene(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
+    assert (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns == rule
+    with pytest.raises(ValueError, match="rule_error is 0"):
+        replace(config, rule_error=0.0).validate()
 
 
 def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Measure what an earlier camera policy's encoder saves in learning to see a task in which a thing is handled.
+
+All runs share one rule, a state policy that has learned the task with errors of sight; only seeing differs, and what
+is counted are labelled pictures. Success is judged in whole episodes through the camera.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from policies.bundle import PolicyBundle
+from policies.compare_views import HELD_OUT, Budgets, report_budgets, run_budgets
+from policies.judge import JUDGE_SEEDS, LastingEnv, judge
+from policies.perception import Perception
+from policies.recipes import StateRecipe, state_recipe
+from policies.scene_student import SEEN
+from policies.scene_train import SceneTrainConfig, as_seeing_policy, carry_sight, fit_rule, fit_seeing, untrained
+from policies.state_network import StateNetwork
+from policies.state_run import open_arms
+from policies.student import FREE, StudentConfig
+from policies.train import Progress
+from policies.transfer import MODES
+from policies.transfer_report import FROM_SCRATCH
+from policies.transfer_run import check_mode
+from sim.moments import MOMENTS
+from sim.views import Views, sample_views
+
+RULE = "rule.pt"
+"""Weights of the shared rule, in the comparison's folder."""
+RULE_SEED = 17
+
+
+@dataclass(frozen=True)
+class CompareSceneConfig:
+    """How learning to see from an earlier camera policy is compared with learning it from scratch."""
+
+    out: Path
+    """Folder of the comparison; one that was interrupted goes on."""
+    source: Path
+    """Bundle to start from, of a camera policy: `--from`."""
+    task: str = "push"
+    """What to learn: push or pick_place."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies."""
+    modes: tuple[str, ...] = tuple(MODES)
+    """Modes to try, beside from scratch."""
+    seeds: int = 3
+    """Runs of each."""
+    views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
+    """Budgets: labelled pictures that a run may learn from."""
+    episodes: int = 100
+    """Fresh episodes by which every run is judged."""
+    workers: int = 2
+    """Processes that draw and simulate."""
+    rule_error: float = 0.006
+    """Standard deviation of the errors with which the shared rule learns the task [m, each axis]."""
+    recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
+    """How the shared rule is learned."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500))
+    """How every run learns to see; `views` and `held_out` are set by the budgets."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a field out of range, an unknown task or mode, or a source that does not fit."""
+        for mode in self.modes:
+            check_mode(mode)
+        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
+            raise ValueError(
+                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
+                "must be at least 1"
+            )
+        if not self.rule_error > 0:
+            raise ValueError(f"compare-transfer: rule_error is {self.rule_error} m, expected a positive number")
+        if self.task not in MOMENTS:
+            raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
+        run = self.run(FROM_SCRATCH)
+        run.validate()
+        carry_sight(PolicyBundle.load(self.source), untrained(run), run)
+
+    def run(self, method: str) -> SceneTrainConfig:
+        """The run that a method stands for."""
+        return SceneTrainConfig(
+            self.out / "run",
+            self.task,
+            self.robot,
+            randomise=self.randomise,
+            workers=self.workers,
+            threads=1,
+            mode="fine-tune" if method == FROM_SCRATCH else method,
+            recipe=self.recipe,
+            student=self.student,
+        )
+
+
+def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
+    """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
+
+    All methods of a seed see the same views, take the same number of gradient steps, and are moved by the same rule.
+    Runs whose result is there already are not run again.
+
+    Raises:
+        ValueError: if the configuration makes no sense.
+    """
+    config.validate()
+    torch.set_num_threads(1)
+    bundle = PolicyBundle.load(config.source)
+    run = config.run(FROM_SCRATCH)
+    space, make = run.space(), run.environment()
+    budgets = Budgets((FROM_SCRATCH, *config.modes), config.views, config.seeds)
+    rule = _shared_rule(config, lambda share, text: progress("rule", share, text))
+
+    def draw(count: int, seed: int) -> Views:
+        return sample_views(config.task, config.robot, space, count, seed, config.workers)
+
+    with open_arms(make, min(20, config.episodes), config.workers) as arms:
+
+        def learn(method: str, views: Views, seed: int) -> dict:
+            torch.manual_seed(seed)
+            student = untrained(run)
+            student.rule = copy.deepcopy(rule)
+            restraint = FREE
+            if method != FROM_SCRATCH:
+                _, restraint = carry_sight(bundle, student, config.run(method))
+            settings = replace(config.student, views=len(views), held_out=HELD_OUT)
+            _, figures = fit_seeing(student, views, settings, seed, lambda share, text: None, restraint)
+            found = judge(as_seeing_policy(student, make.names()), arms, make, config.episodes, JUDGE_SEEDS)
+            return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
+
+        results = run_budgets(config.out, budgets, draw, learn, lambda share, text: progress("runs", share, text))
+    about = {
+        "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
+        "task": config.task,
+        "robot": config.robot,
+        "randomise": config.randomise,
+        "episodes": config.episodes,
+        "rule_steps": config.recipe.total_steps,
+        "rule_error_m": config.rule_error,
+    }
+    return report_budgets(config.out, budgets, results, tuple(f"{name}_cm" for name in SEEN), about)
+
+
+def _shared_rule(config: CompareSceneConfig, progress) -> StateNetwork:
+    """Train the rule that moves the arm in every run, or read the one that an interrupted comparison left."""
+    torch.manual_seed(RULE_SEED)
+    run = config.run(FROM_SCRATCH)
+    rule = untrained(run).rule
+    file = config.out / RULE
+    if file.is_file():
+        rule.load_state_dict(torch.load(file, weights_only=True))
+        return rule
+    errors = np.random.default_rng(RULE_SEED).normal(0.0, config.rule_error, (1_000, 3 * len(SEEN)))
+    arrays = tuple(name for name, _ in rule.arrays)
+    perception = Perception(SEEN, errors.astype(np.float32))
+    noisy = LastingEnv(config.task, config.robot, run.space(), arrays, perception=perception, square=False)
+    fit_rule(rule, noisy, run, RULE_SEED, progress)
+    config.out.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(".tmp")
+    torch.save(rule.state_dict(), scratch)
+    scratch.replace(file)
+    return rule
