@@ -101,9 +101,11 @@ def load_target(path: Path | str) -> TargetData:
             f"target '{path}' does not exist; record it with 'sim2real evaluate --robot virtual --record-images'"
         )
     try:
+        if not zipfile.is_zipfile(path):  # np.load would talk of pickles
+            raise ValueError("no .npz file, or one that was cut short")
         with np.load(path, allow_pickle=False) as data:
             return TargetData(data["images"], data["q"].astype(np.float32), data["trial"], data.get("simulated", None))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise TargetError(
             f"target '{path}' is not a recording with images, q and trial ({error}); "
             "record it with 'sim2real evaluate --robot virtual --record-images'"

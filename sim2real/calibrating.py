@@ -97,7 +97,7 @@ def calibrate(arguments: list[str]) -> int:
             print(f"  {name:12} {(config.__doc__ or '').splitlines()[0]}")
         return 0
     if arguments[0] not in _KINDS:
-        raise ValueError(f"calibrate: unknown kind '{arguments[0]}'; known are {known}")
+        raise ValueError(f"unknown kind '{arguments[0]}'; known are {known}")
     config_type, run = _KINDS[arguments[0]]
     config = parse(config_type, f"calibrate {arguments[0]}", config_type.__doc__, arguments[1:])
     if config.out.exists():

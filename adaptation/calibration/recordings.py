@@ -25,8 +25,9 @@ def read_camera(path: Path) -> CameraModel:
     try:
         return CameraModel.from_dict(json.loads(Path(path).read_text()))
     except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
         raise CalibrationError(
-            f"camera '{path}' cannot be read ({error}); write it with 'sim2real calibrate intrinsics'"
+            f"camera '{path}' cannot be read ({why}); write it with 'sim2real calibrate intrinsics'"
         ) from None
 
 

@@ -329,7 +329,7 @@ def test_the_command_refines_a_camera(tmp_path: Path, outline: ArmOutline, capsy
 def test_files_that_are_none_are_refused(tmp_path: Path, capsys) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
-    with pytest.raises(CalibrationError, match=r"camera .* cannot be read .* write it with"):
+    with pytest.raises(CalibrationError, match=r"camera .* cannot be read \(it has no '.*'\); write it with"):
         read_camera(bad)
     with pytest.raises(CalibrationError, match=r"poses .* cannot be read"):
         read_frames(bad)
