@@ -2,8 +2,9 @@
 
 Parts (`--only`): office (Office-Caltech10 SURF, 12 pairs), digits (MNIST and USPS, 2,000 / 1,800),
 hand-eye (a real Panda and RealSense, 8 views each), markerless (a camera put right by the arm it sees),
-panda (where a real Panda's end effector is, from renderings alone), control (success on the virtual arm before and
-after adaptation; some two hours of one core, kept seed by seed in runs/adapted_control).
+panda (where a real Panda's end effector is, from renderings alone), panda-methods (the same by adaptations that know no
+geometry, one seed), control (success on the virtual arm before and after adaptation; an hour of one core, kept seed by
+seed in runs/adapted_control).
 
     python benchmarks/adaptation.py --data DATA [--only office digits] [--quick] [--json FILE]
 """
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adaptation.shallow.features import standardised, unit_rows
 from adaptation.shallow.methods import METHODS, predict
 from benchmarks.adapted_control import TASKS, adapted_control
-from benchmarks.panda_vision import panda, panda_camera
+from benchmarks.panda_vision import panda, panda_camera, panda_methods
 from evaluation.intervals import wilson_bounds
 from policies.provenance import provenance
 from sim.camera import CameraModel
@@ -204,6 +205,7 @@ PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {
     "hand-eye": hand_eye,
     "markerless": markerless,
     "panda": panda,
+    "panda-methods": panda_methods,
     "control": control,
 }
 
