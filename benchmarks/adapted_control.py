@@ -94,7 +94,7 @@ def watch(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> Tar
         return np.clip(0.5 * way / np.array(bundle.action.scale), -1.0, 1.0)
 
     seconds = FRAMES * wait / bundle.action.rate_hz
-    episodes_in_mujoco(bundle, trials, WATCHED_SEEDS, setting.hidden, wander, seconds)
+    episodes_in_mujoco(bundle, trials, WATCHED_SEEDS, setting.hidden, wander, seconds, look_every=wait)
     images, q, trial = (np.stack(column) for column in zip(*kept))
     return TargetData(images, q.astype(np.float32), trial)
 

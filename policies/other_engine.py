@@ -81,10 +81,12 @@ def episodes_in_mujoco(
     hidden: HiddenReality | None = None,
     act: Act | None = None,
     seconds: float | None = None,
+    look_every: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `judge_in_mujoco`, but return what happened after each action: the distance to the goal [m], and success.
 
-    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit.
+    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit. Pictures, which cost more
+    than all else, are taken before every `look_every`th action; in between the last one is shown.
     """
     if bundle.task not in TASKS:
         raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
@@ -93,7 +95,7 @@ def episodes_in_mujoco(
     lab = _Lab(bundle, hidden or HiddenReality())
     try:
         lasting = lab.task.time_limit if seconds is None else seconds
-        each = [lab.episode(act or bundle.act, first_seed + k, lasting) for k in range(episodes)]
+        each = [lab.episode(act or bundle.act, first_seed + k, lasting, look_every) for k in range(episodes)]
         return np.array([away for away, _ in each]), np.array([near for _, near in each])
     finally:
         lab.close()
@@ -115,6 +117,7 @@ class _Lab:
             self._eyes = VirtualCamera(self._arm, open_renderer(self._arm))
             incoming = {camera.name: self._arm.camera}
         self._camera = camera
+        self._frame: CameraFrame | None = None
         self._builder = ObservationBuilder(
             bundle.observation,
             robot,
@@ -131,7 +134,7 @@ class _Lab:
         if self.task.opening is not None:
             self._fingers = self.task.opening
 
-    def episode(self, act: Act, seed: int, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+    def episode(self, act: Act, seed: int, seconds: float, look_every: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
@@ -150,7 +153,7 @@ class _Lab:
         away, near, failed = np.zeros(steps), np.zeros(steps, bool), False
         for k in range(steps):
             goal = self._goal(place)
-            state = self._state(rng)
+            state = self._state(rng, look=k % look_every == 0)
             position, quat = arm.object_pos, arm.object_quat
             seen = self._builder.build(state, {"object_pos": position, "object_quat": quat, "goal": goal})
             arm.command(self._resolver.resolve(act(seen), state.q))
@@ -178,11 +181,13 @@ class _Lab:
         if self._eyes is not None:
             self._eyes.renderer.close()
 
-    def _state(self, rng: np.random.Generator) -> RobotState:
+    def _state(self, rng: np.random.Generator, look: bool = True) -> RobotState:
         reading, n = self._arm.read(), len(self.robot.joint_names)
         frames = {}
         if self._eyes is not None:
-            image = self._eyes.take(self._arm.snapshot(), rng)
-            frames[self._camera.name] = CameraFrame(self._arm.time, image)
+            if look:
+                self._frame = CameraFrame(self._arm.time, self._eyes.take(self._arm.snapshot(), rng))
+            assert self._frame is not None
+            frames[self._camera.name] = self._frame
         opening = float(reading.q[n:].mean()) if len(reading.q) > n else None
         return RobotState(self._arm.time, reading.q[:n], reading.dq[:n], frames, opening=opening)

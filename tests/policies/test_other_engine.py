@@ -9,7 +9,7 @@ import pytest
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.input_watch import InputWatch
-from policies.other_engine import TASKS, _Lab, judge_in_mujoco
+from policies.other_engine import TASKS, _Lab, episodes_in_mujoco, judge_in_mujoco
 from sim.env import ArmEnv
 from sim.hidden_reality import HiddenReality
 from sim.tasks import load_task
@@ -60,6 +60,20 @@ def test_the_mark_is_painted_where_the_cube_is_to_go() -> None:
         assert away.shape == (2,)
         cube, mark = lab._arm.object_pos, lab._arm.scene.pose("mark")[0]
         assert np.linalg.norm(cube[:2] - mark[:2]) == pytest.approx(away[-1], abs=2e-3)
+
+
+def test_between_looks_the_last_picture_is_shown() -> None:
+    """The arm sets out from rest, so every new picture differs from the last."""
+    pictures: list[np.ndarray] = []
+
+    def act(seen: dict[str, np.ndarray]) -> np.ndarray:
+        pictures.append(seen["image_front"])
+        return np.ones(3, np.float32)
+
+    away, _ = episodes_in_mujoco(bundle_for("reach", "camera"), 1, act=act, seconds=0.3, look_every=3)
+    assert away.shape == (1, 6)
+    shown = [bool((pictures[k] == pictures[k - 1]).all()) for k in range(1, 6)]
+    assert shown == [True, True, False, True, True]
 
 
 def test_the_scripted_reach_succeeds_and_the_idle_arm_does_not() -> None:
