@@ -6,7 +6,8 @@
 One picture in which the network is right is enough: from there the outline is followed in both directions. The
 score that decides needs no label. It mostly tells right from wrong, as an outline that hangs on a laboratory's clutter
 fits worse than one that lies on the arm; but where no picture is right, a wrong outline can score nearly as well
-(1.54 px beside 1.46 on a real arm's video, 45 cm off): check the mask that it draws before its angles are used.
+(1.54 px beside 1.46 on a real arm's video, 45 cm off, while every link could claim any edge): check the mask that it
+draws before its angles are used.
 """
 
 from __future__ import annotations
