@@ -3,8 +3,8 @@
 Parts (`--only`): office (Office-Caltech10 SURF, 12 pairs), digits (MNIST and USPS, 2,000 / 1,800),
 hand-eye (a real Panda and RealSense, 8 views each), markerless (a camera put right by the arm it sees),
 panda (where a real Panda's end effector is, from renderings alone), panda-methods (the same by adaptations that know no
-geometry, one seed), control (success on the virtual arm before and after adaptation; an hour of one core, kept seed by
-seed in runs/adapted_control).
+geometry, one seed), control (success on the virtual arm before and after adaptation; an hour and a half of one core,
+kept seed by seed in runs/adapted_control).
 
     python benchmarks/adaptation.py --data DATA [--only office digits] [--quick] [--json FILE]
 """
