@@ -12,10 +12,20 @@ Robot side: numpy and ruckig; pinocchio and coal behind `CollisionModel`.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from ruckig import ControlInterface, InputParameter, OutputParameter, Result, Ruckig, Synchronization, Trajectory
+from ruckig import (
+    ControlInterface,
+    InputParameter,
+    OutputParameter,
+    Result,
+    Ruckig,
+    RuckigError,
+    Synchronization,
+    Trajectory,
+)
 
 from policies.collision import CollisionModel
 from policies.limits import SafetyError, SafetyLimits
@@ -332,7 +342,7 @@ class SafetyFilter:
         self._towards.current_velocity = self._v.tolist()
         self._towards.current_acceleration = self._a.tolist()
         self._towards.target_position = self._target.tolist()
-        if self._follow.update(self._towards, self._out) not in (Result.Working, Result.Finished):
+        if not _solved(lambda: self._follow.update(self._towards, self._out)):
             return False
         q, v, a = (np.array(x) for x in (self._out.new_position, self._out.new_velocity, self._out.new_acceleration))
         # |v| still grows while the acceleration is brought to zero
@@ -351,7 +361,7 @@ class SafetyFilter:
         self._to_rest.current_velocity = v.tolist()
         self._to_rest.current_acceleration = a.tolist()
         path = Trajectory(self._n)
-        return path if self._brake.calculate(self._to_rest, path) in (Result.Working, Result.Finished) else None
+        return path if _solved(lambda: self._brake.calculate(self._to_rest, path)) else None
 
     def _allowed(self, path: Trajectory) -> bool:
         # The points checked are exactly those that would be given out, one a period until the arm rests
@@ -378,3 +388,11 @@ class SafetyFilter:
     def _setpoint(self, reasons: tuple[str, ...]) -> Setpoint:
         assert self._q is not None
         return Setpoint(self._q.copy(), self._v.copy(), self._a.copy(), reasons)
+
+
+def _solved(calculate: Callable[[], Result]) -> bool:
+    """Whether ruckig finds a motion; at rest on the target, but for rounding, it sometimes raises instead."""
+    try:
+        return calculate() in (Result.Working, Result.Finished)
+    except RuckigError:
+        return False

@@ -440,3 +440,18 @@ def test_workspace_must_be_a_box():
 def test_limits_of_another_arm_are_refused():
     with pytest.raises(SafetyError, match="limits are for"):
         SafetyFilter(PLANAR, LIMITS, DT)
+
+
+def test_rest_that_ruckig_cannot_solve_for_its_rounding_is_rest():
+    # found by benchmarks/limits.py in 1.2 million commands: ruckig raises "error in step 2" on these numbers
+    q = [-0.1177320394095686, -0.1607527224713356, 0.5193891572305988, -2.325068503222084]
+    q = np.array([*q, 0.2250826550263358, 1.923581271163186, 0.3920131763608476])
+    v = [-6.245004513516506e-17, 5.204170427930421e-17, 9.020562075079397e-17, 5.551115123125783e-17]
+    safety = SafetyFilter(PANDA, default_limits(PANDA, 20.0), DT)
+    safety.reset(q)
+    safety.filter(Command(q, 0.0), RobotState(0.0, q, np.zeros(7)), 0.0)
+    safety._v = np.array([*v, 7.175909613514127e-17, -1.387778780781446e-17, 2.636779683484747e-16])
+    safety._a = np.array([0, 0, 0, 0, 1.77635683940025e-15, 0, 0])
+    setpoint = safety.filter(Command(q, 0.01), RobotState(0.01, q, np.zeros(7)), 0.01)
+    np.testing.assert_allclose(setpoint.q, q, atol=1e-12)
+    assert not safety.fault
