@@ -14,8 +14,8 @@ from sim.world import MOST_BUILDS
 
 RESETS = int(os.environ.get("SIM2REAL_LONG_RESETS", "2000"))
 """Resets of the memory test; 10,000 take about half a minute."""
-WARM_UP = MOST_BUILDS // 2 + 100
-"""Resets before it; each builds two bodies."""
+WARM_UP = MOST_BUILDS + 100
+"""Resets before it, each of which builds a body: the physics client has then been opened anew once."""
 
 
 def handle_roughly(env: ArmEnv, seed: int) -> None:
@@ -81,7 +81,7 @@ def resident_mib() -> float:
 @pytest.mark.slow
 def test_memory_does_not_grow_over_resets_with_textures():
     env = ArmEnv("pick_place", observation="camera", imaging=ImagingConfig(supersample=1))
-    # Until most sizes of collision shapes have been built, and the physics client has been opened anew once
+    # Until most sizes of collision shapes have been built as well
     for seed in range(WARM_UP):
         env.reset(seed=seed)
     before = resident_mib()

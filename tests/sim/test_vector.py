@@ -111,7 +111,6 @@ def test_observations_are_copies_unless_asked_otherwise():
     env.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux only")
 def test_a_worker_that_wakes_up_lets_its_parent_go_on():
     vector = ArmVectorEnv(CONFIG, 2, 2)
     assert {os.sched_getscheduler(process.pid) for process in vector._pool._processes} == {os.SCHED_BATCH}
