@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,42 +13,13 @@ from policies.limits import Box, SafetyError, SafetyLimits, default_limits
 from policies.safety import Command, SafetyFilter
 from sim.observation import RobotState
 from sim.robot import RobotModel, load_robot
+from tests.planar_arm import planar_arm
 
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
 DT = 0.01
 BOX = Box((0.2, -0.35, 0.1), (0.7, 0.35, 0.6))
 LIMITS = default_limits(PANDA, 20.0, BOX)
-
-
-def planar_arm() -> RobotModel:
-    """Two unequal joints, so that nothing rests on the Panda's numbers."""
-    link = '<link name="{}"/>'
-    joint = (
-        '<joint name="{n}" type="{t}"><parent link="{p}"/><child link="{c}"/><origin xyz="{x} 0 0"/><axis xyz="{a}"/>'
-        "</joint>"
-    )
-    urdf = "".join(
-        [
-            '<robot name="planar">',
-            *(link.format(name) for name in ("base", "upper", "lower", "tip")),
-            joint.format(n="shoulder", t="revolute", p="base", c="upper", x=0, a="0 -1 0"),
-            joint.format(n="slide", t="prismatic", p="upper", c="lower", x=0.3, a="1 0 0"),
-            joint.format(n="end", t="fixed", p="lower", c="tip", x=0.1, a="1 0 0"),
-            "</robot>",
-        ]
-    )
-    limits = replace(
-        PANDA.limits,
-        q_low=(-1.0, 0.0),
-        q_high=(1.5, 0.4),
-        dq=(3.0, 0.5),
-        ddq=(20.0, 2.0),
-        jerk=(300.0, 40.0),
-        tau=(10.0, 10.0),
-        source="made up",
-    )
-    return RobotModel("planar", ("shoulder", "slide"), "base", "tip", (0.5, 0.1), limits, urdf_xml=urdf)
 
 
 PLANAR = planar_arm()
@@ -394,47 +364,6 @@ def test_arm_slightly_outside_may_only_come_back():
 def test_arm_far_outside_cannot_be_started(q, words):
     with pytest.raises(SafetyError, match=words):
         SafetyFilter(PANDA, LIMITS, DT).reset(q)
-
-
-# Limits
-
-
-@pytest.mark.parametrize(
-    "wider",
-    [
-        {"dq": 1.1},
-        {"ddq": 0.0},
-        {"jerk": -1.0},
-        {"tau": 1.01},
-        {"dq": float("nan")},
-        {"q_margin": -0.01},
-        {"q_margin": 5.0},
-        {"command_jump": 0.6},
-        {"tracking_error": 0.0},
-        {"command_timeout": 10.0},
-        {"state_timeout": float("inf")},
-        {"workspace": Box((0.0, -0.35, 0.1), (0.7, 0.35, 0.6))},
-    ],
-)
-def test_limits_cannot_be_widened_or_switched_off(wider):
-    with pytest.raises(SafetyError):
-        SafetyLimits.of(PANDA, BOX).tightened(**wider)
-
-
-def test_limits_are_the_robots_own_and_tighten():
-    own = SafetyLimits.of(PANDA)
-    assert own.dq == PANDA.limits.dq
-    tight = own.tightened(dq=0.5, q_margin=0.1, command_timeout=0.2).tightened(dq=0.5)
-    assert tight.dq == tuple(0.25 * v for v in PANDA.limits.dq)
-    assert tight.q_low[0] == pytest.approx(PANDA.limits.q_low[0] + 0.1)
-    with pytest.raises(SafetyError, match="limits can only be tightened"):
-        tight.tightened(command_timeout=0.3)
-
-
-def test_workspace_must_be_a_box():
-    for low, high in (((0, 0, 0), (1, 1, 0)), ((0, 0, float("nan")), (1, 1, 1)), ((-np.inf, 0, 0), (1, 1, 1))):
-        with pytest.raises(SafetyError, match="workspace"):
-            Box(low, high)
 
 
 def test_limits_of_another_arm_are_refused():
