@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.compare_views import HELD_OUT, Budgets, report_budgets, run_budgets
+from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.networks import CameraStudent, KeypointEncoder
 from policies.picture_student import PictureStudent
@@ -25,7 +25,7 @@ from policies.state_run import open_arms
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig
 from policies.train import Progress, TrainConfig, train, untrained_student
-from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, MODES, Piece, Surgery
+from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, Piece, Surgery
 from policies.transfer_report import FROM_SCRATCH
 from policies.transfer_run import check_mode
 from sim.robot import load_robot
@@ -175,43 +175,18 @@ def transfer_camera(config: CameraTransferConfig, progress: Progress, tell: Call
 
 
 @dataclass(frozen=True)
-class CompareCameraConfig:
-    """How transfer of a camera policy is compared with training from scratch."""
+class CompareCameraConfig(CompareViewsConfig):
+    """How transfer of a camera policy is compared with training from scratch.
 
-    out: Path
-    """Folder of the comparison; one that was interrupted goes on."""
-    source: Path
-    """Bundle to start from: `--from`. Its teacher moves the arm in every run, so that only seeing differs."""
-    task: str = "reach"
-    """What to learn."""
-    robot: str = "franka_panda"
-    """The arm."""
+    The source's teacher moves the arm in every run, so that only seeing differs.
+    """
+
     camera: Path | None = None
     """Where the camera stands, if not where the task has it (.json)."""
-    randomise: str = "full"
-    """What varies."""
-    modes: tuple[str, ...] = tuple(MODES)
-    """Modes to try, beside from scratch."""
-    seeds: int = 3
-    """Runs of each."""
-    views: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
-    """Budgets: labelled pictures that a run may learn from."""
-    episodes: int = 100
-    """Fresh episodes by which every run is judged."""
-    workers: int = 2
-    """Processes that draw and simulate."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
-    """How every run learns; `views` and `held_out` are set by the budgets."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown mode or a source that does not fit."""
-        for mode in self.modes:
-            check_mode(mode)
-        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
-            raise ValueError(
-                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
-                "must be at least 1"
-            )
+        super().validate()
         self.run().validate()
         restore_student(PolicyBundle.load(self.source))
 
@@ -239,7 +214,6 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     task = task_seen_by(config.task, camera)
     teacher = restore_student(bundle).teacher
     landmarks = (*task.landmarks, *robot.landmarks)
-    budgets = Budgets((FROM_SCRATCH, *config.modes), config.views, config.seeds)
     make = LastingEnv(config.task, config.robot, space, "camera", camera)
 
     def draw(count: int, seed: int) -> Views:
@@ -259,16 +233,11 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
             success = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS).success
             return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
 
-        results = run_budgets(config.out, budgets, draw, learn, lambda share, text: progress("runs", share, text))
-    about = {
-        "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
-        "task": config.task,
-        "robot": config.robot,
-        "camera": camera.to_dict() if camera else None,
-        "randomise": config.randomise,
-        "episodes": config.episodes,
-    }
-    return report_budgets(config.out, budgets, results, ("goal_cm", "object_px"), about)
+        results = run_budgets(
+            config.out, config.budgets, draw, learn, lambda share, text: progress("runs", share, text)
+        )
+    about = {**config.about(bundle), "camera": camera.to_dict() if camera else None}
+    return report_budgets(config.out, config.budgets, results, ("goal_cm", "object_px"), about)
 
 
 def as_policy(student: CameraStudent | PictureStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:

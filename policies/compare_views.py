@@ -6,19 +6,75 @@ What is learned, and how it is judged, is the caller's: `camera_transfer` for re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from policies.bundle import PolicyBundle
 from policies.provenance import provenance
 from policies.run_folder import RunFolder
-from policies.student import Progress
-from policies.transfer_report import Curve, compare_curves, draw_curves, mean_interval
+from policies.student import Progress, StudentConfig
+from policies.transfer import MODES
+from policies.transfer_report import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
+from policies.transfer_run import check_mode
 from sim.views import Views
 
 HELD_OUT = 500
 """Views on which every run's errors are measured."""
+
+
+@dataclass(frozen=True)
+class CompareViewsConfig:
+    """How learning to see from an earlier camera policy is compared with learning it from scratch."""
+
+    out: Path
+    """Folder of the comparison; one that was interrupted goes on."""
+    source: Path
+    """Bundle to start from, of a camera policy: `--from`."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies."""
+    modes: tuple[str, ...] = tuple(MODES)
+    """Modes to try, beside from scratch."""
+    seeds: int = 3
+    """Runs of each."""
+    views: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
+    """Budgets: labelled pictures that a run may learn from."""
+    episodes: int = 100
+    """Fresh episodes by which every run is judged."""
+    workers: int = 2
+    """Processes that draw and simulate."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
+    """How every run learns to see; `views` and `held_out` are set by the budgets."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a field out of range or an unknown mode."""
+        for mode in self.modes:
+            check_mode(mode)
+        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
+            raise ValueError(
+                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
+                "must be at least 1"
+            )
+
+    @property
+    def budgets(self) -> Budgets:
+        """Which runs are compared."""
+        return Budgets((FROM_SCRATCH, *self.modes), self.views, self.seeds)
+
+    def about(self, bundle: PolicyBundle) -> dict:
+        """What was compared, for the report."""
+        return {
+            "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
+            "task": self.task,
+            "robot": self.robot,
+            "randomise": self.randomise,
+            "episodes": self.episodes,
+        }
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.compare_views import HELD_OUT, Budgets, report_budgets, run_budgets
+from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.perception import Perception
 from policies.recipes import StateRecipe, state_recipe
@@ -24,10 +23,7 @@ from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import FREE, StudentConfig
 from policies.train import Progress
-from policies.transfer import MODES
 from policies.transfer_report import FROM_SCRATCH
-from policies.transfer_run import check_mode
-from sim.moments import MOMENTS
 from sim.views import Views, sample_views
 
 RULE = "rule.pt"
@@ -36,49 +32,25 @@ RULE_SEED = 17
 
 
 @dataclass(frozen=True)
-class CompareSceneConfig:
-    """How learning to see from an earlier camera policy is compared with learning it from scratch."""
+class CompareSceneConfig(CompareViewsConfig):
+    """How learning to see what is handled is compared, from an earlier camera policy and from scratch."""
 
-    out: Path
-    """Folder of the comparison; one that was interrupted goes on."""
-    source: Path
-    """Bundle to start from, of a camera policy: `--from`."""
     task: str = "push"
     """What to learn: push or pick_place."""
-    robot: str = "franka_panda"
-    """The arm."""
-    randomise: str = "full"
-    """What varies."""
-    modes: tuple[str, ...] = tuple(MODES)
-    """Modes to try, beside from scratch."""
-    seeds: int = 3
-    """Runs of each."""
     views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
     """Budgets: labelled pictures that a run may learn from."""
-    episodes: int = 100
-    """Fresh episodes by which every run is judged."""
-    workers: int = 2
-    """Processes that draw and simulate."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500))
+    """How every run learns to see; `views` and `held_out` are set by the budgets."""
     rule_error: float = 0.006
     """Standard deviation of the errors with which the shared rule learns the task [m, each axis]."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the shared rule is learned."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500))
-    """How every run learns to see; `views` and `held_out` are set by the budgets."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown task or mode, or a source that does not fit."""
-        for mode in self.modes:
-            check_mode(mode)
-        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
-            raise ValueError(
-                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
-                "must be at least 1"
-            )
+        super().validate()
         if not self.rule_error > 0:
             raise ValueError(f"compare-transfer: rule_error is {self.rule_error} m, expected a positive number")
-        if self.task not in MOMENTS:
-            raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
         run = self.run(FROM_SCRATCH)
         run.validate()
         carry_sight(PolicyBundle.load(self.source), untrained(run), run)
@@ -112,7 +84,6 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
     bundle = PolicyBundle.load(config.source)
     run = config.run(FROM_SCRATCH)
     space, make = run.space(), run.environment()
-    budgets = Budgets((FROM_SCRATCH, *config.modes), config.views, config.seeds)
     rule = _shared_rule(config, lambda share, text: progress("rule", share, text))
 
     def draw(count: int, seed: int) -> Views:
@@ -132,17 +103,12 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
             found = judge(as_seeing_policy(student, make.names()), arms, make, config.episodes, JUDGE_SEEDS)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
 
-        results = run_budgets(config.out, budgets, draw, learn, lambda share, text: progress("runs", share, text))
-    about = {
-        "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
-        "task": config.task,
-        "robot": config.robot,
-        "randomise": config.randomise,
-        "episodes": config.episodes,
-        "rule_steps": config.recipe.total_steps,
-        "rule_error_m": config.rule_error,
-    }
-    return report_budgets(config.out, budgets, results, tuple(f"{name}_cm" for name in SEEN), about)
+        results = run_budgets(
+            config.out, config.budgets, draw, learn, lambda share, text: progress("runs", share, text)
+        )
+    of_rule = {"rule_steps": config.recipe.total_steps, "rule_error_m": config.rule_error}
+    columns = tuple(f"{name}_cm" for name in SEEN)
+    return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **of_rule})
 
 
 def _shared_rule(config: CompareSceneConfig, progress) -> StateNetwork:
