@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sim.kinematics import ee_target
+from sim.chain_kernels import ee_target
 from sim.robot import RobotModel
 from sim.specs import ActionSpec, SpecError
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sim.compiled import njit
 from sim.disturbances import NONE, Forces
-from sim.kinematics import njit
 from sim.robot import RobotModel
 from sim.specs import SpecError
 from sim.world import GRAVITY, World

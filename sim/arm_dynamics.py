@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sim.kinematics import joint_axis, joint_origin, njit, rpy_matrix
+from sim.compiled import njit
+from sim.kinematics import joint_axis, joint_origin, rpy_matrix
 from sim.robot import RobotModel
 from sim.specs import SpecError
 

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sim.kinematics import KinematicsError, joint_axis, joint_origin, njit
+from sim.compiled import njit
+from sim.kinematics import KinematicsError, joint_axis, joint_origin
 
 
 @njit(cache=True)

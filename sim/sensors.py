@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sim.compiled import njit
 from sim.imaging import Imaging
-from sim.kinematics import njit
 from sim.observation import CameraFrame
 from sim.robot import RobotModel
 from sim.world import World

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.arm_dynamics import WORK, ArmDynamics, dynamics, tilted_gravity
-from sim.kinematics import njit
+from sim.compiled import njit
 
 KP, DAMPING, COULOMB, STRIBECK, ARMATURE, DEAD_BAND, BACKLASH, OFFSET, LIMIT = range(9)
 JOINT_TERMS = ("kp", "damping", "coulomb", "stribeck", "armature", "dead_band", "backlash", "offset", "torque_limit")

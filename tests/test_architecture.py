@@ -77,7 +77,7 @@ def test_the_rule_would_catch_a_wrong_import(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ROBOT_SIDE)
 def test_robot_side_stays_light(module: str) -> None:
-    # numba is used where it is installed, so it may not count as heavy where sim.kinematics found it
+    # numba is used where it is installed, so it may not count as heavy where sim.compiled found it
     heavy = [name for name in HEAVY if name != "numba"]
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
