@@ -19,7 +19,8 @@ from policies.networks import KeypointEncoder
 from policies.student import StudentConfig, fit_encoder
 from sim.camera import CameraModel
 from sim.image_disturbance import ImageDisturbance, disturb
-from sim.render import Body, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 from sim.views import Views

@@ -24,10 +24,12 @@ import pybullet
 import pybullet_data
 from scipy.spatial.transform import Rotation
 
+from sim.appearance import Looks
 from sim.camera import CameraModel
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.meshes import box, sphere
-from sim.render import Body, Frame, Looks, Scene
+from sim.packed_bodies import Body
+from sim.render import Frame, Scene
 from sim.urdf_visuals import load_urdf_visuals
 
 SEED = 0

@@ -14,10 +14,11 @@ from typing import Literal
 
 import numpy as np
 
+from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel
 from sim.meshes import Mesh
 from sim.quiet import pybullet, quiet
-from sim.render import Frame, Looks, RenderError, Scene
+from sim.render import Frame, Scene
 
 Renderer = Literal["numba", "tiny", "egl"]
 RENDERERS: tuple[Renderer, ...] = ("numba", "tiny", "egl")

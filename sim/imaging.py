@@ -15,14 +15,15 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from sim.appearance import RenderError
 from sim.bodies import RigidBody, Shape
 from sim.bullet_render import RENDERERS, BulletRenderer, Renderer
 from sim.camera import CameraModel, as_matrix
 from sim.clutter import Area, is_tidy, lay_out
+from sim.compiled import njit
 from sim.image_disturbance import ImageDisturbance, disturb
-from sim.kinematics import njit
 from sim.looks import LooksRanges, sample_looks
-from sim.render import Frame, RenderError, Scene, StillPicture
+from sim.render import Frame, Scene, StillPicture
 from sim.robot import RobotModel
 from sim.stage import ARM, Stage
 from sim.world import TABLE_CENTRE, TABLE_SIZE

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.render import Looks, RenderError, Scene
+from sim.appearance import Looks, RenderError
+from sim.render import Scene
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 

@@ -11,10 +11,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from sim.appearance import Looks
 from sim.meshes import Mesh, box, cylinder, sphere
 from sim.mujoco_gl import mujoco
 from sim.mujoco_scene import HIDDEN_GROUP
-from sim.render import Body, Looks, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.virtual_arm import Snapshot, VirtualArm
 
 TEXTURE_SIZE = 256

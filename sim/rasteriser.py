@@ -1,9 +1,9 @@
-"""The compiled inner loops of the renderer: visibility, shadow map, and shading of what is visible.
+"""The compiled first half of the renderer: what is visible, and what the first light sees.
 
-Visibility and shading are apart. `rasterise` finds, for every sample, the nearest triangle and its
+Visibility and shading (`sim/shading.py`) are apart. `rasterise` finds, for every sample, the nearest triangle and its
 1/depth; `shade` then works once per covered pixel. It needs no interpolated attributes: it puts the
 sample's point back into the mesh's own coordinates, where normal and surface coordinates are affine
-functions that were computed once per triangle (`Geometry`), so near-plane clipping, perspective and
+functions that were computed once per triangle (`sim/packed_bodies.py`), so near-plane clipping, perspective and
 supersampling leave them exact.
 
 Every function here is pure, releases the GIL and writes only into the arrays it is given.
@@ -29,58 +29,6 @@ _EDGE = 1e-4
 _OPEN = 1e12
 """Pixels: no bound on this side of a span."""
 _FAR_FROM_LIGHT = np.float32(-1e30)
-
-
-class Geometry(NamedTuple):
-    """All triangles of a scene, in each body's own coordinates: all fine meshes, then the coarse."""
-
-    vertices: np.ndarray
-    """(V, 3) float32 [m]."""
-    triangles: np.ndarray
-    """(T, 3) int32."""
-    planes: np.ndarray
-    """(T, 4) float32: unit normal n and d, with n·p + d = 0 on the triangle."""
-    normal_maps: np.ndarray
-    """(T, 3, 4) float32: p -> smooth normal."""
-    uv_maps: np.ndarray
-    """(T, 2, 4) float32: p -> surface coordinates [m]."""
-    flat: np.ndarray
-    """(T,) bool: the three corner normals are the triangle's own."""
-    colours: np.ndarray
-    """(T, 3) float32 in [0, 1]."""
-    body: np.ndarray
-    """(T,) int16."""
-    vertex_ranges: np.ndarray
-    """(2, B, 2) int32: first and one past the last vertex of each body, fine and coarse."""
-    triangle_ranges: np.ndarray
-    """(2, B, 2) int32, likewise."""
-    spheres: np.ndarray
-    """(B, 4) float32: centre and radius of each body [m]."""
-    casts_shadow: np.ndarray
-    """(B,) bool."""
-
-
-class Appearance(NamedTuple):
-    """What the bodies, the lights and the background look like in one frame."""
-
-    colours: np.ndarray
-    """(B, 3) float32, multiplies the triangles' colours."""
-    textures: np.ndarray
-    """(B,) int32, -1 for none."""
-    texture_scales: np.ndarray
-    """(B,) float32, repeats per metre."""
-    specular: np.ndarray
-    """(B,) float32, strength of the highlight of the first light."""
-    light_directions: np.ndarray
-    """(L, 3) float32, unit, towards the light, base frame."""
-    light_colours: np.ndarray
-    """(L, 3) float32."""
-    ambient: np.ndarray
-    """(3,) float32."""
-    background: np.ndarray
-    """(2, 3) float32: top and bottom of the picture, in [0, 1]."""
-    background_texture: int
-    """-1 for none."""
 
 
 class Placement(NamedTuple):

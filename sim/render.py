@@ -7,121 +7,17 @@ camera. Images are the ideal ones of a rectified camera: lens distortion is not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
+from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
-from sim.meshes import Mesh
-from sim.rasteriser import Appearance, Geometry, Placement, light_axes, see
+from sim.packed_bodies import Body, pack
+from sim.rasteriser import Placement, light_axes, see
 from sim.shading import NOTHING_STILL, Still, see_by_light, shade
-
-
-class RenderError(ValueError):
-    """A scene, its looks or its poses do not fit together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """One rigid thing in the scene."""
-
-    name: str
-    """Unique; `Scene.index` gives its number in segmentation images."""
-    mesh: Mesh
-    """Triangles in the body's frame."""
-    group: str = ""
-    """Bodies of one group, such as an arm's links, are given one colour and texture; default: the name."""
-    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Nominal RGB in [0, 1]; multiplies the mesh's own colours."""
-    casts_shadow: bool = True
-    """Switch off for tables and floors: the shadow map is cut to what casts, and is sharper the smaller."""
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """Colours, textures, lights and background of one frame; all colours are RGB, 1 is full brightness."""
-
-    colours: np.ndarray
-    """(B, 3) float32, multiplies the meshes' own colours."""
-    light_directions: np.ndarray
-    """(L, 3) float32 towards the lights, base frame; the first light casts the shadows. Made unit length."""
-    light_colours: np.ndarray
-    """(L, 3) float32."""
-    ambient: np.ndarray
-    """(3,) float32, light from everywhere."""
-    textures: np.ndarray
-    """(B,) int32 numbers in the scene's pool, -1 for none; multiply the colours."""
-    texture_scales: np.ndarray
-    """(B,) float32 repeats per metre."""
-    specular: np.ndarray
-    """(B,) float32 strength of highlights, 0 for a matt body."""
-    visible: np.ndarray
-    """(B,) bool; hidden bodies neither show nor cast shadows."""
-    background: np.ndarray
-    """(2, 3) float32, top and bottom of the picture; in between it is blended."""
-    background_texture: int = -1
-    """Number in the scene's pool, stretched over the picture and multiplied by `background`; -1 for none."""
-    shadow: bool = True
-    """Whether the first light casts shadows."""
-    appearance: Appearance = field(init=False, repr=False)
-    """The same, as the kernels take it."""
-    largest_texture: int = field(init=False, repr=False)
-    """The largest number in `textures` and `background_texture`."""
-
-    def __post_init__(self) -> None:
-        B, L = len(self.colours), len(self.light_directions)
-        for name, shape, dtype in (
-            ("colours", (B, 3), np.float32),
-            ("light_directions", (L, 3), np.float32),
-            ("light_colours", (L, 3), np.float32),
-            ("ambient", (3,), np.float32),
-            ("textures", (B,), np.int32),
-            ("texture_scales", (B,), np.float32),
-            ("specular", (B,), np.float32),
-            ("visible", (B,), np.bool_),
-            ("background", (2, 3), np.float32),
-        ):
-            value = np.ascontiguousarray(getattr(self, name), dtype)
-            if value.shape != shape:
-                raise RenderError(f"looks: {name} has shape {value.shape}, expected {shape}")
-            object.__setattr__(self, name, value)
-        if L == 0:
-            raise RenderError("looks: there is no light; for ambient light only, give one of colour 0")
-        lengths = np.sqrt((self.light_directions**2).sum(axis=1, keepdims=True))
-        if not (lengths > 0).all():
-            raise RenderError(f"looks: a light direction in {self.light_directions.tolist()} has no length")
-        object.__setattr__(self, "light_directions", self.light_directions / lengths)
-        arrays = Appearance(
-            self.colours,
-            self.textures,
-            self.texture_scales,
-            self.specular,
-            self.light_directions,
-            self.light_colours,
-            self.ambient,
-            self.background,
-            int(self.background_texture),
-        )
-        object.__setattr__(self, "appearance", arrays)
-        object.__setattr__(self, "largest_texture", max(int(self.textures.max()), int(self.background_texture)))
-
-    @classmethod
-    def nominal(cls, colours: np.ndarray) -> Looks:
-        """Return plain looks for bodies of `colours` (B, 3): a key light with shadow, a weak fill light."""
-        B = len(colours)
-        return cls(
-            colours=np.asarray(colours, np.float32),
-            light_directions=np.array([[0.35, 0.45, 0.85], [-0.5, -0.6, 0.5]], np.float32),
-            light_colours=np.array([[0.62, 0.61, 0.58], [0.14, 0.15, 0.18]], np.float32),
-            ambient=np.array([0.34, 0.35, 0.37], np.float32),
-            textures=np.full(B, -1, np.int32),
-            texture_scales=np.ones(B, np.float32),
-            specular=np.zeros(B, np.float32),
-            visible=np.ones(B, np.bool_),
-            background=np.array([[0.80, 0.84, 0.88], [0.62, 0.64, 0.66]], np.float32),
-        )
 
 
 class Frame(NamedTuple):
@@ -198,7 +94,7 @@ class Scene:
         """Names of the groups of bodies that share a colour and a texture."""
         self.group_of_body = np.array([self.groups.index(group) for group in groups])
         self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
-        self._geometry = _pack(self.bodies)
+        self._geometry = pack(self.bodies)
         self._allocate()
 
     def twin(self) -> Scene:
@@ -431,56 +327,3 @@ def _sample_matrix(K: Matrix, supersample: int, first_row: int) -> np.ndarray:
 def _fixed_pose(T_base_camera: Matrix) -> np.ndarray:
     """The pose (4, 4) of a fixed camera: made once, for it is asked for at every frame."""
     return np.array(T_base_camera)
-
-
-def _pack(bodies: tuple[Body, ...]) -> Geometry:
-    """Lay all meshes out in one set of arrays, with what can be computed once per triangle."""
-    fine = [body.mesh for body in bodies]
-    with_coarse = [b for b, mesh in enumerate(fine) if mesh.coarse is not None]
-    owners = [*range(len(fine)), *with_coarse]
-    meshes = [*fine, *(mesh.coarse for mesh in fine if mesh.coarse is not None)]
-    levels = np.tile(np.arange(len(fine)), (2, 1))  # which mesh is the fine and the coarse one of each body
-    levels[1, with_coarse] = range(len(fine), len(meshes))
-    counts = np.array([(len(mesh.vertices), len(mesh.triangles)) for mesh in meshes], np.int32)
-    ends = np.cumsum(counts, axis=0, dtype=np.int32)
-    ranges = np.stack([ends - counts, ends], axis=1)[levels]  # (2, B, first and end, vertices and triangles)
-    joined = Mesh.joined(meshes)
-    corners = joined.vertices[joined.triangles].astype(np.float64)
-    origin, e1, e2 = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    normal = np.cross(e1, e2)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)
-    planes = np.concatenate([normal, -(normal * origin).sum(1, keepdims=True)], axis=1)
-    # gradients of the barycentric coordinates of the second and third corner, within the triangle's plane
-    g11, g12, g22 = (e1 * e1).sum(1), (e1 * e2).sum(1), (e2 * e2).sum(1)
-    determinant = np.maximum(g11 * g22 - g12 * g12, 1e-30)[:, None]
-    b1 = (g22[:, None] * e1 - g12[:, None] * e2) / determinant
-    b2 = (g11[:, None] * e2 - g12[:, None] * e1) / determinant
-
-    def affine(values: np.ndarray) -> np.ndarray:
-        """(T, 3 corners, n) values -> (T, n, 4) maps from a point of the triangle to the value."""
-        v = values.astype(np.float64)
-        gradient = (v[:, 1] - v[:, 0])[:, :, None] * b1[:, None, :]
-        gradient += (v[:, 2] - v[:, 0])[:, :, None] * b2[:, None, :]
-        constant = v[:, 0] - (gradient * origin[:, None, :]).sum(2)
-        return np.concatenate([gradient, constant[:, :, None]], axis=2).astype(np.float32)
-
-    spheres = np.zeros((len(bodies), 4), np.float32)
-    for b, mesh in enumerate(fine):
-        if len(mesh.vertices):
-            low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-            spheres[b, :3] = (low + high) / 2
-            spheres[b, 3] = np.linalg.norm(mesh.vertices - spheres[b, :3], axis=1).max() * 1.0001
-    return Geometry(
-        np.ascontiguousarray(joined.vertices, np.float32),
-        np.ascontiguousarray(joined.triangles, np.int32),
-        planes.astype(np.float32),
-        affine(joined.normals),
-        affine(joined.uv),
-        (np.abs(joined.normals - normal[:, None]) < 1e-3).all(axis=(1, 2)),
-        np.ascontiguousarray(joined.colours, np.float32),
-        np.repeat(owners, counts[:, 1]).astype(np.int16),
-        np.ascontiguousarray(ranges[..., 0]),
-        np.ascontiguousarray(ranges[..., 1]),
-        spheres,
-        np.array([body.casts_shadow for body in bodies]),
-    )

@@ -16,7 +16,8 @@ from sim import meshes
 from sim.bodies import RigidBody
 from sim.clutter import CLOTH, NAMES, SLOTS
 from sim.looks import texture_pool
-from sim.render import Body, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.urdf_visuals import load_urdf_visuals
 from sim.world import TABLE_SIZE
 

@@ -15,7 +15,8 @@ from sim.camera import CameraModel, as_matrix
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.meshes import box
-from sim.render import Body, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 

@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 
 from adaptation.calibration.boards import CalibrationError
 from sim.camera import CameraModel, as_matrix
-from sim.render import Body, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.robot import RobotModel
 from sim.urdf_visuals import load_urdf_visuals
 

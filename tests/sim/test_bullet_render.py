@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from sim.appearance import RenderError
 from sim.bullet_render import RENDERERS
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.imaging import ImagingConfig
-from sim.render import RenderError
 from sim.tasks import load_task
 
 OBSERVED = ("q", "image_front", "depth_front", "segmentation_front")

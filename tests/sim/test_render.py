@@ -4,10 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, as_matrix
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.meshes import box, cylinder, plane, sphere
-from sim.render import Body, Frame, Looks, RenderError, Scene
+from sim.packed_bodies import Body
+from sim.render import Frame, Scene
 
 
 def pose(x: float = 0, y: float = 0, z: float = 0, R: np.ndarray | None = None) -> np.ndarray:

@@ -10,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sim.camera import CameraModel, as_matrix
-from sim.render import Body, Scene
+from sim.packed_bodies import Body
+from sim.render import Scene
 from sim.urdf_visuals import load_urdf_visuals
 
 URDF = Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"

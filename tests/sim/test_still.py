@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from sim import imaging
+from sim.appearance import RenderError
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.imaging import ImagingConfig
 from sim.looks import LooksRanges, sample_looks, texture_pool
 from sim.meshes import box, plane, sphere
-from sim.render import Body, Frame, RenderError, Scene
+from sim.packed_bodies import Body
+from sim.render import Frame, Scene
 
 FLOOR, POST, BALL = range(3)
 
