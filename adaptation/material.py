@@ -24,6 +24,17 @@ STILL_UNSURE = 0.25
 
 
 @dataclass(frozen=True)
+class Foregrounds:
+    """Arm and things in front of nothing, to be pasted on a picture of the scene."""
+
+    views: Views
+    front: np.ndarray
+    """(N, H, W) bool, where arm or things are: all but table and floor."""
+    shade: np.ndarray
+    """(N, H, W, 3) uint8, the share of its light that a pixel keeps in their shadows; 255 is all of it."""
+
+
+@dataclass(frozen=True)
 class Material:
     """One adaptation's inputs, and renderings drawn once for all methods that ask for them."""
 
@@ -64,11 +75,8 @@ class Material:
         finally:
             env.close()
 
-    def foregrounds(self, camera: CameraModel, count: int) -> tuple[Views, np.ndarray]:
-        """Draw arm and things with any looks as `camera` sees them; return views and what is in front (N, H, W) bool.
-
-        In front is all but table and floor; nothing else lies about.
-        """
+    def foregrounds(self, camera: CameraModel, count: int) -> Foregrounds:
+        """Draw arm and things with any looks, in any light, as `camera` sees them; nothing else lies about."""
         params = (
             *(p.narrowed(STILL_UNSURE) for p in self.full_space.params if p.group == "camera"),
             *(p.narrowed(0.0) for p in self.full_space.params if p.name in ("clutter_count", "table_cloth")),
@@ -78,7 +86,7 @@ class Material:
         env = ArmEnv(task, self.robot, self.full_space.with_params(*params), names)
         rng = np.random.default_rng(self.seed)
         env.reset(seed=self.seed)
-        rows, front = [], []
+        rows, front, shade = [], [], []
         try:
             for _ in range(count):
                 env.reset()
@@ -88,8 +96,10 @@ class Material:
                 pixels = env.camera(camera.name).project(points, T_base_ee)
                 behind = [env.segmentation_names.index(name) for name in ("table", "floor")]
                 front.append((seen[names[2]] >= 0) & ~np.isin(seen[names[2]], behind))
+                shade.append(env.shade(camera.name))
                 rows.append((seen[names[1]], seen["q"], points, pixels, goal, np.zeros(1)))
         finally:
             env.close()
         images, *numbers = (np.stack(column) for column in zip(*rows))
-        return Views(images, *(column.astype(np.float32) for column in numbers)), np.stack(front)
+        views = Views(images, *(column.astype(np.float32) for column in numbers))
+        return Foregrounds(views, np.stack(front), np.stack(shade))

@@ -9,12 +9,13 @@ nobody labels a frame.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from adaptation.material import Material
+from adaptation.material import Foregrounds, Material
 from policies.networks import KeypointEncoder
 from policies.student import StudentConfig, fit_encoder
 from sim.camera import CameraModel
@@ -64,31 +65,32 @@ def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: fl
     return np.stack(masks)
 
 
-def before_scene(views: Views, front: np.ndarray, scene: np.ndarray, rng: np.random.Generator) -> Views:
-    """Paste what is in front (N, H, W) bool of each view on the empty `scene`, in light that changes a little."""
+def before_scene(drawn: Foregrounds, scene: np.ndarray, rng: np.random.Generator) -> Views:
+    """Paste what was drawn, and its shadows, on the empty `scene` (H, W, 3) uint8, in light that changes a little."""
+    views = drawn.views
     images = np.empty_like(views.images)
-    for i, (picture, mask) in enumerate(zip(views.images, front)):
-        share = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.5)[..., None]
-        mixed = share * picture + (1 - share) * scene
+    for i, (picture, front, shade) in enumerate(zip(views.images, drawn.front, drawn.shade)):
+        share = cv2.GaussianBlur(front.astype(np.float32), (3, 3), 0.5)[..., None]
+        mixed = share * picture + (1 - share) * scene * (shade / np.float32(255))
         effects = ImageDisturbance(
             exposure=rng.normal(0, 0.12), white_balance=rng.normal(0, 0.04), gamma=rng.normal(0, 0.05),
             blur=rng.uniform(0, 0.3), shot_noise=rng.uniform(0, 0.02),
         )  # fmt: skip
         images[i] = disturb(np.clip(mixed + 0.5, 0, 255).astype(np.uint8), effects, rng)
-    return Views(images, views.q, views.points, views.pixels, views.goal, views.opening)
+    return replace(views, images=images)
 
 
 def see_own_scene(
     encoder: KeypointEncoder, material: Material, camera: CameraModel, views: int = VIEWS, steps: int = STEPS
 ) -> None:
-    """Train `encoder` on renderings of `camera` before the target's empty scene; half of each batch's views are
+    """Train `encoder` on renderings of `camera` before the target's empty scene; a fifth of the views are
     before what the simulator draws, so that what it knew is not lost."""
     target, robot = material.target, material.robot
     opened = 0.0 if robot.gripper is None else robot.gripper.opened
     scene = empty_scene(target.images, arm_masks(robot, camera, target.q, opened))
-    drawn, front = material.foregrounds(camera, views)
+    drawn = material.foregrounds(camera, views)
     rng = np.random.default_rng(material.seed)
-    own = before_scene(drawn, front, scene, rng)
-    keep = drawn[rng.permutation(len(drawn))[: len(drawn) // 4]]
+    own = before_scene(drawn, scene, rng)
+    keep = drawn.views[rng.permutation(views)[: views // 4]]
     config = StudentConfig(views=views, steps=steps, batch=BATCH, learning_rate=PEAK)
     fit_encoder(encoder, Views.joined([own, keep]), config, material.seed, lambda share, text: None)

@@ -257,6 +257,16 @@ class ArmEnv(gym.Env):
             return None
         return self._imaging.frame(self.world, self.task.cameras[0].name).rgb
 
+    def shade(self, name: str) -> np.ndarray:
+        """Compute what share of its light each pixel of camera `name` keeps in shadows, (H, W, 3) uint8; 255 is all.
+
+        Raises:
+            SpecError: if the observation has no pictures.
+        """
+        if self._imaging is None:
+            raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
+        return self._imaging.shade(self.world, name)
+
     def camera(self, name: str) -> CameraModel:
         """Return a camera as it really stands in this episode, calibration errors included."""
         return moved_camera(self._cameras[name], self.parameters)

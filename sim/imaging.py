@@ -267,6 +267,36 @@ class Imaging:
             rgb = cv2.remap(rgb, *self._lenses[name], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return frame._replace(rgb=disturb(rgb, self._disturbance, rng))
 
+    def shade(self, state: Posed, name: str) -> np.ndarray:
+        """Compute what share of its light each pixel of camera `name` keeps in this episode's shadows, (H, W, 3) uint8.
+
+        255 is all of it. Colours and textures do not matter; whichever renderer is configured, ours draws this.
+        """
+        camera = self.cameras[name]
+        if not (self._looks.shadow and self.config.shadows):
+            return np.full((camera.height, camera.width, 3), 255, np.uint8)
+        poses = self._robot.link_poses(state.q, state.opening)
+        self._pose_bodies(state, poses)
+        grey = replace(
+            self._looks,
+            colours=np.full_like(self._looks.colours, 0.4),  # no sum of lights is too bright for it
+            textures=np.full_like(self._looks.textures, -1),
+            specular=np.zeros_like(self._looks.specular),
+        )
+        shaded, lit = (
+            self._scene.render(
+                self._T,
+                camera,
+                grey,
+                supersample=self.config.supersample,
+                shadow=shadow,
+                T_base_ee=poses[self._ee],
+                scales=self._scales,
+            ).rgb.astype(np.float32)
+            for shadow in (True, False)
+        )
+        return np.asarray(np.clip(255 * shaded / np.maximum(lit, 1.0) + 0.5, 0, 255), np.uint8)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the bodies, by their number in segmentation images."""

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from adaptation.adapt import FEWEST_TRIED, worth_trying
+from adaptation.material import Foregrounds, Material
 from adaptation.methods import METHODS, SOURCE_ONLY
 from adaptation.own_scene import MARGIN, arm_masks, before_scene, empty_scene
+from adaptation.target import TargetData
 from adaptation.validator import fewest_trials
 from sim.robot import load_robot
 from sim.tasks.reach import Reach
 from sim.views import Views
+from tests.tiny_bundle import CAMERA, tiny_bundle
 
 PANDA = load_robot("franka_panda")
 
@@ -47,14 +50,39 @@ def test_arm_masks_cover_the_arm_and_leave_the_table() -> None:
     assert not mask[-10:].any()
 
 
-def test_only_what_is_in_front_is_kept() -> None:
+def pasted(front: np.ndarray, shade: np.ndarray) -> np.ndarray:
+    """What comes of a light thing in `front` (H, W) with `shade` (H, W) on a grey scene."""
     n = np.zeros((1, 1), np.float32)
-    views = Views(np.full((1, 16, 16, 3), 200, np.uint8), n, n, n, n, n)
-    front = np.zeros((1, 16, 16), bool)
-    front[:, 4:12, 4:12] = True
-    (image,) = before_scene(views, front, np.full((16, 16, 3), 20, np.uint8), np.random.default_rng(0)).images
-    assert image[8, 8].mean() > 120
-    assert image[0, 0].mean() < 60
+    views = Views(np.full((1, *front.shape, 3), 200, np.uint8), n, n, n, n, n)
+    drawn = Foregrounds(views, front[None], np.repeat(shade[None, ..., None], 3, axis=3))
+    scene = np.full((*front.shape, 3), 90, np.uint8)
+    return before_scene(drawn, scene, np.random.default_rng(0)).images[0].mean(axis=2)
+
+
+def test_only_what_is_in_front_is_kept() -> None:
+    front = np.zeros((16, 16), bool)
+    front[4:12, 4:12] = True
+    image = pasted(front, np.full((16, 16), 255, np.uint8))
+    assert image[8, 8] > 150
+    assert image[0, 0] < 110
+
+
+def test_shadows_fall_on_the_scene_and_not_on_what_is_drawn_with_them_already() -> None:
+    front, shade = np.zeros((16, 16), bool), np.full((16, 16), 255, np.uint8)
+    front[:8], shade[:, :8] = True, 102  # 0.4 of the light
+    lit, dark = (image.mean() for image in np.split(pasted(front, shade)[10:], 2, axis=1)[::-1])
+    assert dark == pytest.approx(0.4 * lit, rel=0.15)
+    top = pasted(front, shade)[:6]
+    assert top[:, :6].mean() == pytest.approx(top[:, 10:].mean(), rel=0.03)
+
+
+def test_arm_and_things_are_drawn_with_the_shadows_that_they_cast() -> None:
+    none = TargetData(np.zeros((0, 84, 84, 3), np.uint8), np.zeros((0, 7), np.float32), np.zeros(0, int))
+    drawn = Material(tiny_bundle(), none, seed=0).foregrounds(CAMERA, 24)
+    behind = drawn.shade[~drawn.front]
+    assert (drawn.shade.min(axis=(1, 2, 3)) < 200).mean() > 0.5  # four lights of five cast shadows, some outside
+    assert np.median(behind) == 255
+    assert 0.005 < (behind.min(axis=1) < 200).mean() < 0.3
 
 
 @pytest.mark.parametrize("judged", [1, 6, 7, 8, 25])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -305,3 +306,24 @@ def test_near_means_within_two_and_a_half_centimetres_where_the_environment_is_s
             env.task.achieved_goal = lambda scene, task=env.task: np.add(task.desired_goal(scene), (0.0, 0.027, 0.0))
             near.append(env.step(np.zeros(3, np.float32))[4]["near"])
     assert near == [True, False]
+
+
+def test_shade_is_the_share_of_light_that_a_shadow_leaves() -> None:
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
+        env.reset(seed=0)
+        shade = env.shade("front")
+        up = np.array([[0.35, 0.45, 0.85], [-0.5, -0.6, 0.5]])  # towards the nominal lights
+        key, fill = up[:, 2] / np.linalg.norm(up, axis=1)
+        light = np.array([0.34, 0.35, 0.37]) + fill * np.array([0.14, 0.15, 0.18])
+        left = 255 * light / (light + key * np.array([0.62, 0.61, 0.58]))
+        dark = shade[40:, :, :].min(axis=(0, 1))  # there is table alone, and shadows on it
+        np.testing.assert_allclose(dark, left, atol=3)
+        assert 0.5 < (shade == 255).all(axis=2).mean() < 1.0
+        env.reset(seed=0, options={"parameters": {"looks_strength": 1.0, "looks_seed": 3.0}})
+        assert env._imaging is not None
+        env._imaging._looks = replace(env._imaging._looks, shadow=False)
+        assert (env.shade("front") == 255).all()
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "state")) as env:
+        env.reset(seed=0)
+        with pytest.raises(SpecError, match="no pictures"):
+            env.shade("front")
