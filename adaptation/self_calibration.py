@@ -21,6 +21,10 @@ PRIOR = np.array([0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.03, 1.0, 1.0])
 """Standard deviations: turn [rad] and shift [m] of the camera, relative focal length, principal point [px]."""
 NOISE = 1.0
 """Typical error of a landmark [px]; larger ones count less (soft L1)."""
+CELL, LOOKS = 4.0, 10
+"""Frames that show a landmark within the same `CELL` [px] share its error: it counts as so many independent looks as
+it was seen in cells, `LOOKS` at most. The arm's foot, the same in every frame, is one look: counted as ten, an encoder
+that sees it 2 px off drew the virtual arm's camera to 0.86 px from the truth, over the table, instead of 0.42."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,18 @@ def calibrate(
     inside = (expected > margin).all(-1) & (expected < np.array([nominal.width, nominal.height]) - 1 - margin).all(-1)
     seen_points, seen_pixels = points[inside], pixels[inside]
     noise = np.hypot(NOISE, np.broadcast_to(spread, inside.shape)[inside])[:, None]
+    cells = [len(np.unique(expected[rows, k] // CELL, axis=0)) for k, rows in enumerate(inside.T)]
+    looks = np.minimum(1.0, np.minimum(cells, LOOKS) / np.maximum(inside.sum(axis=0), 1))  # of a frame
+    weight = np.sqrt(np.broadcast_to(looks, inside.shape)[inside])[:, None]
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return ((moved(nominal, x).project(seen_points) - seen_pixels) / noise).ravel()
+        return (moved(nominal, x).project(seen_points) - seen_pixels) / noise
 
     def with_prior(x: np.ndarray) -> np.ndarray:
         r = residuals(x)
         # soft L1 (Huber's smooth cousin) by hand, so that the prior stays quadratic
         robust = np.sign(r) * np.sqrt(2 * (np.sqrt(1 + r**2) - 1))
-        # neighbouring frames share their errors: count every landmark's track as ten independent looks
-        return np.concatenate([robust * np.sqrt(min(1.0, 10 * points.shape[1] / len(seen_points))), x / PRIOR])
+        return np.concatenate([(weight * robust).ravel(), x / PRIOR])
 
     solution = least_squares(with_prior, np.zeros(9))
     covariance = np.linalg.inv(solution.jac.T @ solution.jac)

@@ -55,6 +55,21 @@ def test_a_moved_camera_is_found_in_spite_of_noise_and_outliers() -> None:
     assert error.mean() < 0.2 * before.mean()
 
 
+def test_a_foot_that_is_seen_wrong_in_every_frame_is_one_wrong_look() -> None:
+    points = arm_track(0)
+    still = np.ptp(points, axis=0).max(axis=1) < 0.01
+    assert still.sum() == 2
+    table = np.random.default_rng(2).uniform([0.35, -0.2, 0.02], [0.65, 0.2, 0.02], (50, 3))
+    pixels = NOMINAL.project(points.reshape(-1, 3)).reshape(*points.shape[:2], 2)
+    pixels += np.random.default_rng(1).normal(0, 0.5, pixels.shape)
+    for wrong, most in ((still, 0.5), (~still, np.inf)):
+        seen = pixels.copy()
+        seen[:, wrong] += (-1.0, -2.0)
+        error = np.linalg.norm(calibrate(NOMINAL, points, seen).camera.project(table) - NOMINAL.project(table), axis=1)
+        assert error.mean() < most
+    assert error.mean() > 1.0  # where what moves is seen wrong, nothing helps
+
+
 def test_a_camera_that_stands_right_is_left_there() -> None:
     points = arm_track(3)
     pixels = NOMINAL.project(points.reshape(-1, 3)).reshape(*points.shape[:2], 2)
