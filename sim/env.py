@@ -122,7 +122,9 @@ class ArmEnv(gym.Env):
         self._camera_sensors: dict[str, CameraSensor] = {}
         if cameras or render_mode:
             area = self.task.workspace[:2]
-            self._imaging = Imaging(self.robot, self.task.cameras, self.task.landmarks, imaging, area)
+            first = self.task.cameras[0].name if render_mode else None
+            seen = [each for each in self.task.cameras if each.name in (*cameras, first)]
+            self._imaging = Imaging(self.robot, seen, self.task.landmarks, imaging, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
@@ -137,7 +139,13 @@ class ArmEnv(gym.Env):
         self._terminated = True
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Draw parameters, build the scene, put the arm near home.
+        """Draw parameters, build the scene, put the arm near home; see `begin`."""
+        self.begin(seed=seed, options=options)
+        self._begin_sensing()
+        return self._observe(), {"parameters": dict(self.parameters), "is_success": False}
+
+    def begin(self, *, seed: int | None = None, options: dict | None = None) -> None:
+        """Do what `reset` does but for sensing, which costs most where there are pictures; `place_arm` comes next.
 
         Args:
             seed: of `np_random`.
@@ -179,8 +187,6 @@ class ArmEnv(gym.Env):
             self._imaging.begin(drawn, self.world.bodies[1:])
         self._step = self._held = 0
         self._terminated = False
-        self._begin_sensing()
-        return self._observe(), {"parameters": dict(drawn), "is_success": False}
 
     def _frozen_fingers(self) -> float | None:
         """Where the fingers stand all the time [m], if they do."""

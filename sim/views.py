@@ -7,7 +7,7 @@ own arm pose, object, looks and camera, teach more than as many minutes of video
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -20,7 +20,6 @@ from sim.kinematics import KinematicsError
 from sim.moments import MOMENTS
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel
-from sim.specs import SpecError
 from sim.tasks import Task, load_task
 
 CHUNK = 250
@@ -51,7 +50,7 @@ class Views:
         return Views(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @classmethod
-    def joined(cls, parts: list[Views]) -> Views:
+    def joined(cls, parts: Sequence[Views]) -> Views:
         """Put views together, in order."""
         return cls(
             **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
@@ -68,40 +67,65 @@ def sample_views(
     progress: Callable[[float], None] = lambda share: None,
     camera: CameraModel | None = None,
 ) -> Views:
-    """Draw `count` independent views of `task` under `space`; the same ones whatever the number of workers.
+    """Draw what the one camera of `task` sees; see `sample_joint_views`."""
+    (views,) = sample_joint_views(task, robot, space, count, seed, workers, progress, camera)
+    return views
+
+
+def sample_joint_views(
+    task: str,
+    robot: str,
+    space: ParameterSpace,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[float], None] = lambda share: None,
+    camera: CameraModel | None = None,
+    observation: str = "camera",
+) -> tuple[Views, ...]:
+    """Draw `count` independent moments of `task` under `space`; the same ones whatever the number of workers.
 
     Args:
-        task: name of a task with one camera.
+        task: name of a task.
         robot: name of an arm.
         space: what varies.
-        count: number of views.
+        count: number of moments.
         seed: of everything random.
         workers: processes.
         progress: told the share that is done.
-        camera: where the task's camera stands, if not where the task has it.
+        camera: where the camera of `camera` stands, if not where the task has it.
+        observation: one of the task's, with at least one image.
+
+    Returns:
+        Views for each image of the observation, in order; row i of all is of the same moment.
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
-    draw = partial(_draw_chunk, task, robot, space, camera)
-    parts: list[Views | None] = [None] * chunks
+    draw = partial(_draw_chunk, task, robot, space, camera, observation)
+    parts: list[tuple[Views, ...]] = [()] * chunks
     # spawn: a fork of a process that has used threads may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
         for done, future in enumerate(as_completed(futures), start=1):
             parts[futures[future]] = future.result()
             progress(done / chunks)
-    return Views.joined([part for part in parts if part is not None])[:count]
+    return tuple(Views.joined(each)[:count] for each in zip(*parts))
 
 
 def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
     """Draw views from one environment, whose observation has one image."""
-    (image,) = (array.name for array in env.observation_spec.arrays if array.is_image)
-    camera = image.removeprefix("image_")
+    (views,) = draw_joint_views(env, count, seed)
+    return views
+
+
+def draw_joint_views(env: ArmEnv, count: int, seed: int) -> tuple[Views, ...]:
+    """Draw views from one environment, for each image of its observation: row i of all is of the same moment."""
+    images = [array.name for array in env.observation_spec.arrays if array.is_image]
     rng = np.random.default_rng(seed)
-    env.reset(seed=seed)
-    views = []
+    env.begin(seed=seed)
+    shared, seen = [], []
     for _ in range(count):
-        env.reset()
+        env.begin()
         goal = env.task.desired_goal(env.world)
         if env.task.name in MOMENTS:
             moment = MOMENTS[env.task.name](env, rng)
@@ -109,12 +133,14 @@ def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
         else:
             observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
         points, T_base_ee = landmarks(env)
-        pixels = env.camera(camera).project(points, T_base_ee)
-        opening = observation.get("opening", np.zeros(1))
-        views.append((observation[image], observation["q"], points, pixels, goal, opening))
-    images, q, points, pixels, goals, openings = (np.stack(column) for column in zip(*views))
-    f = np.float32
-    return Views(images, q.astype(f), points.astype(f), pixels.astype(f), goals.astype(f), openings.astype(f))
+        shared.append((observation["q"], points, goal, observation.get("opening", np.zeros(1))))
+        cameras = [env.camera(image.removeprefix("image_")) for image in images]
+        seen.append([(observation[n], c.project(points, T_base_ee)) for n, c in zip(images, cameras)])
+    q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
+    return tuple(
+        Views(np.stack(pictures), q, points, np.stack(pixels).astype(np.float32), goals, openings)
+        for pictures, pixels in (zip(*column) for column in zip(*seen))
+    )
 
 
 def sample_geometry(
@@ -168,17 +194,13 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
 
 
 def task_seen_by(name: str, camera: CameraModel | None) -> Task:
-    """Load a task of one camera, seen by `camera`, where one is given, in its place.
-
-    Raises:
-        SpecError: if the task has another number of cameras.
-    """
+    """Load a task; `camera`, where one is given, stands in the place of the one that its observation `camera` shows."""
     task = load_task(name)
     if camera is None:
         return task
-    if len(task.cameras) != 1:
-        raise SpecError(f"task '{name}' has {len(task.cameras)} cameras; only the camera of a task of one can be moved")
-    vars(task)["cameras"] = (replace(camera, name=task.cameras[0].name),)  # this instance's own
+    (moved,) = (each.name for each in task.cameras if f"image_{each.name}" in task.observations["camera"])
+    cameras = tuple(replace(camera, name=moved) if each.name == moved else each for each in task.cameras)
+    vars(task)["cameras"] = cameras  # this instance's own
     return task
 
 
@@ -186,8 +208,10 @@ _ENVIRONMENTS: dict[tuple, ArmEnv] = {}
 """One environment a worker process, opened at its first chunk."""
 
 
-def _draw_chunk(task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, seed: int) -> Views:
-    key = (task, robot, space.name, camera)
+def _draw_chunk(
+    task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, observation: str, seed: int
+) -> tuple[Views, ...]:
+    key = (task, robot, space.name, camera, observation)
     if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = ArmEnv(task_seen_by(task, camera), robot, space, "camera")
-    return draw_views(_ENVIRONMENTS[key], CHUNK, seed)
+        _ENVIRONMENTS[key] = ArmEnv(task_seen_by(task, camera), robot, space, observation)
+    return draw_joint_views(_ENVIRONMENTS[key], CHUNK, seed)

@@ -13,6 +13,11 @@ FRONT = CameraModel.looking_at(
 )
 """Opposite the arm: sees the table from x = 0.3 to 0.7 m, and the hand."""
 
+SIDE = CameraModel.looking_at(
+    "side", eye=(0.47, 0.85, 0.55), target=(0.47, 0.0, 0.13), height=84, width=84, fov_y_deg=42
+)
+"""On the arm's left: tells how far away from `FRONT` things are, whose line of sight it crosses at 70°."""
+
 
 def _wrist() -> CameraModel:
     """A camera on the hand, 6 cm in front of the fingers, that looks at what is between them."""

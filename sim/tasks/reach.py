@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, yaw_quat
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT
+from sim.tasks.cameras import FRONT, SIDE
 from sim.tasks.motion import move
 from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, handled
 
@@ -28,7 +28,7 @@ class Reach(Task):
 
     name = "reach"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (FRONT,)
+    cameras = (FRONT, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
@@ -46,6 +46,7 @@ class Reach(Task):
         "state": ("q", "dq", "ee_pos", "goal"),
         "robot": ("q", "dq", "ee_pos"),
         "camera": ("q", "image_front"),
+        "cameras": ("q", "image_front", "image_side"),
     }
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
