@@ -21,7 +21,7 @@ import torch
 from adaptation.image_level import channels_swapped
 from adaptation.material import Material
 from adaptation.methods import METHODS, SOURCE_ONLY
-from adaptation.target import TargetData, TargetError
+from adaptation.target import TargetData, TargetError, only_camera
 from adaptation.validator import Agreement, Steadiness, agreement, fewest_trials, steadiness
 from policies.bundle import PolicyBundle
 from policies.export import export_bundle
@@ -88,8 +88,8 @@ def adapt(
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
-    (image,) = (array for array in bundle.observation.arrays if array.is_image)
-    target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
+    camera = only_camera(bundle)
+    target.validate(camera.height, camera.width, len(bundle.robot.joint_names))
     if looks_swapped(bundle, target) and not any_colours:
         raise TargetError(
             "target: beside the pictures that the bundle recorded these look as if red and blue were swapped; hand "

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from adaptation.target import TargetData
+from adaptation.target import TargetData, only_camera
 from policies.bundle import PolicyBundle
 from sim.camera import CameraModel
 from sim.catalogue import parameter_space
@@ -47,8 +47,7 @@ class Material:
     @property
     def camera(self) -> CameraModel:
         """The bundle's camera, as it is believed to stand."""
-        (camera,) = self.bundle.cameras.values()
-        return camera
+        return only_camera(self.bundle)
 
     @cached_property
     def robot(self) -> RobotModel:

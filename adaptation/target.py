@@ -10,12 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
+from policies.bundle import PolicyBundle
+from sim.camera import CameraModel
+
 FEWEST_IMAGES = 20
 FEWEST_TRIALS = 3
 
 
 class TargetError(ValueError):
     """Target data is missing, damaged, or too poor to adapt to."""
+
+
+def only_camera(bundle: PolicyBundle) -> CameraModel:
+    """Return the camera of a bundle that has one.
+
+    Raises:
+        TargetError: if it has another number of them; a target shows one.
+    """
+    if len(bundle.cameras) != 1:
+        raise TargetError(
+            f"bundle '{bundle.name}' sees {', '.join(bundle.cameras) or 'nothing'}; only a policy of one camera can be "
+            "held against a target, which shows one"
+        )
+    (camera,) = bundle.cameras.values()
+    return camera
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from adaptation.calibration.bags import is_bag, read_bag
 from adaptation.calibration.boards import CalibrationError
 from adaptation.calibration.recordings import read_frames
-from adaptation.target import TargetData, TargetError, load_target
+from adaptation.target import TargetData, TargetError, load_target, only_camera
 from policies.bundle import PolicyBundle
 from sim.camera import CameraModel
 from sim.specs import SpecError
@@ -44,6 +44,7 @@ def read_target(
     Raises:
         TargetError: if there is nothing there, or it is something else, damaged, or lacks what is needed.
     """
+    policy_camera = only_camera(bundle)
     path = Path(path)
     folder = path / "frames.json"
     if not (is_bag(path) or folder.is_file()):
@@ -52,7 +53,6 @@ def read_target(
         return load_target(path)
     if camera is None:
         raise TargetError(f"target '{path}': give the camera that it was taken with (--camera), as calibrated")
-    (policy_camera,) = bundle.cameras.values()
     try:
         rectify = camera.rectifier(policy_camera)
         if is_bag(path):

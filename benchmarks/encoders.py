@@ -79,7 +79,7 @@ def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     task, robot = load_task(TASK), load_robot(ROBOT)
     if name == KEYPOINTS:
-        return untrained_student(task, robot, copy.deepcopy(teacher), StudentConfig().channels)
+        return untrained_student(task, robot, copy.deepcopy(teacher), StudentConfig())
     camera = task.cameras[0]
     kinematics = ForwardKinematics(robot.chain)
     return PictureStudent(name, camera.height, camera.width, kinematics, copy.deepcopy(teacher), len(robot.joint_names))
@@ -89,7 +89,7 @@ def fit(student: nn.Module, name: str, views: Views, steps: int, seed: int) -> N
     """Let it learn on `views` for `steps` gradient steps of its encoder."""
     if name == KEYPOINTS:
         settings = StudentConfig(views=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
-        fit_student(student, views, settings, seed, lambda *_: None)  # type: ignore[arg-type]
+        fit_student(student, (views,), settings, seed, lambda *_: None)  # type: ignore[arg-type]
     else:
         fit_picture_student(student, views[HELD_OUT:], steps, seed)  # type: ignore[arg-type]
 
@@ -128,7 +128,7 @@ def centimetres(student: nn.Module, name: str, views: Views) -> float:
     if name == KEYPOINTS:
         from policies.student import student_errors
 
-        return student_errors(student, views)["goal_cm"]  # type: ignore[arg-type]
+        return student_errors(student, (views,))["goal_cm"]  # type: ignore[arg-type]
     return 100 * float(np.median(goal_errors(student, views)))  # type: ignore[arg-type]
 
 

@@ -224,12 +224,12 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
 
         def learn(method: str, views: Views, seed: int) -> dict:
             torch.manual_seed(seed)
-            student = untrained_student(task, robot, copy.deepcopy(teacher), config.student.channels)
+            student = untrained_student(task, robot, copy.deepcopy(teacher), config.student)
             restraint = FREE
             if method != FROM_SCRATCH:
                 restraint = begin_from(bundle, method, lambda surgery: None)(student, landmarks)
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            figures = fit_student(student, views, settings, seed, lambda share, text: None, restraint)
+            figures = fit_student(student, (views,), settings, seed, lambda share, text: None, restraint)
             success = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS).success
             return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
 
@@ -241,12 +241,12 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
 
 
 def as_policy(student: CameraStudent | PictureStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
-    """Turn a camera student into a function from arrays (B, …) by name to actions (B, a)."""
+    """Turn a camera student into a function from arrays (B, …) by name, in the task's order, to actions (B, a)."""
 
     @torch.no_grad()
     def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        (image,) = (name for name in observation if name.startswith("image_"))
-        return student(torch.from_numpy(observation["q"]), torch.from_numpy(observation[image])).numpy()
+        images = (array for name, array in observation.items() if name.startswith("image_"))
+        return student(torch.from_numpy(observation["q"]), *map(torch.from_numpy, images)).numpy()
 
     student.eval()
     return act

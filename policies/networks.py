@@ -1,6 +1,6 @@
 """The networks: a state policy, and a camera student that sees keypoints and moves by the teacher's rule.
 
-    image ──▶ KeypointEncoder ──▶ pixel coordinates ─┐
+    images ─▶ KeypointEncoder ──▶ pixel coordinates ─┐
                                                      ├─▶ goal relative to the end effector ──▶ teacher ──▶ action
     q ──▶ ForwardKinematics ──▶ end effector ────────┘
 
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.fovea import Fovea
 from sim.kinematics import KinematicChain
 
 
@@ -104,8 +105,15 @@ class KeypointEncoder(nn.Module):
         width: int,
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 2),
+        foveas: int = 0,
     ):
-        """Build the network; larger `dilations` let a cell see more of a larger picture."""
+        """Build the network; larger `dilations` let a cell see more of a larger picture.
+
+        Each of the first points, as many as there are `foveas`, is looked at a second time by one of its own.
+
+        Raises:
+            ValueError: if the picture's size is odd, or there are more foveas than points.
+        """
         super().__init__()
         if height % 2 or width % 2:
             raise ValueError(f"pictures of {height} × {width} px: height and width must be even")
@@ -115,6 +123,9 @@ class KeypointEncoder(nn.Module):
             *(_block(channels, channels, dilation=dilation) for dilation in dilations),
         )
         self.heat = nn.Conv2d(channels, keypoints, 1)
+        if foveas > keypoints:
+            raise ValueError(f"{foveas} foveas for {keypoints} keypoints: each is for one")
+        self.foveas = nn.ModuleList(Fovea() for _ in range(foveas))
         rows, columns = (height // 2 + 1) // 2, (width // 2 + 1) // 2
         self.map_size = (rows, columns)
         y, x = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
@@ -126,7 +137,14 @@ class KeypointEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Locate the points in pictures (B, 3, H, W) in [-1, 1]; see `locate`."""
-        return self.locate(self.heat_maps(image))
+        points = self.locate(self.heat_maps(image))
+        closer = []
+        for k, fovea in enumerate(self.foveas):
+            pixels = self.to_pixels(points[:, k, :2])
+            for _ in range(LOOKS):
+                pixels, spread = fovea(image, pixels)
+            closer.append(torch.cat([self.from_pixels(pixels), spread * (2.0 / (STRIDE * (self.map_size[1] - 1)))], 1))
+        return torch.cat([torch.stack(closer, dim=1), points[:, len(closer) :]], dim=1) if closer else points
 
     def locate(self, logits: Tensor) -> Tensor:
         """Turn the maps' logits (B, K, rows · columns) into x, y and spread of each point (B, K, 3).
@@ -160,18 +178,29 @@ class KeypointEncoder(nn.Module):
 
 
 class CameraStudent(nn.Module):
-    """The policy that leaves simulation: an RGB picture and joint positions in, an action out."""
+    """The policy that leaves simulation: RGB pictures of one moment and joint positions in, an action out.
+
+    All cameras share the encoder, for they look for the same points; only the geometry knows which picture is whose.
+    """
 
     q_centre: Tensor
     q_spread: Tensor
 
-    def __init__(self, encoder: KeypointEncoder, kinematics: ForwardKinematics, teacher: StatePolicy, joints: int):
+    def __init__(
+        self,
+        encoder: KeypointEncoder,
+        kinematics: ForwardKinematics,
+        teacher: StatePolicy,
+        joints: int,
+        cameras: int = 1,
+    ):
         super().__init__()
         self.encoder = encoder
         self.kinematics = kinematics
         self.teacher = teacher
+        self.cameras = cameras
         self.geometry = nn.Sequential(
-            nn.Linear(3 * encoder.heat.out_channels + joints + 3, 128),
+            nn.Linear(3 * encoder.heat.out_channels * cameras + joints + 3, 128),
             nn.ReLU(),
             nn.Linear(128, 128),
             nn.ReLU(),
@@ -180,18 +209,21 @@ class CameraStudent(nn.Module):
         self.register_buffer("q_centre", torch.zeros(joints))
         self.register_buffer("q_spread", torch.ones(joints))
 
-    def forward(self, q: Tensor, image: Tensor) -> Tensor:
-        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8 to actions (B, a) in [-1, 1]."""
-        return self.teacher(self.locate(self.encoder(as_network_image(image)), q))
+    def forward(self, q: Tensor, *images: Tensor) -> Tensor:
+        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8, one a camera, to actions (B, a)."""
+        points = self.encoder(as_network_image(torch.cat(images)))
+        return self.teacher(self.locate(torch.cat(points.chunk(self.cameras), dim=1), q))
 
     def locate(self, points: Tensor, q: Tensor) -> Tensor:
-        """Turn keypoints (B, K, 3) and joint positions (B, n) [rad] into goal minus end effector (B, 3) [m]."""
+        """Turn keypoints (B, cameras · K, 3) and q (B, n) [rad] into goal minus end effector (B, 3) [m]."""
         joints = (q - self.q_centre) / self.q_spread
         return WORKSPACE * self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
 
 
 STRIDE = 4
 """Pixels a heat-map cell."""
+LOOKS = 2
+"""Of the fovea: the second one finds what the first look left at the crop's edge."""
 WORKSPACE = 0.2
 """Typical distance to a goal [m]: scales the geometry's output to about one."""
 

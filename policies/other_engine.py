@@ -92,6 +92,11 @@ def episodes_in_mujoco(
         raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
     if episodes < 1:
         raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+    if len(bundle.cameras) > 1:
+        raise BundleError(
+            f"bundle '{bundle.name}' sees {', '.join(bundle.cameras)}, but MuJoCo's lab has one camera; judge it in "
+            "PyBullet"
+        )
     lab = _Lab(bundle, hidden or HiddenReality())
     try:
         lasting = lab.task.time_limit if seconds is None else seconds

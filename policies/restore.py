@@ -27,6 +27,8 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "height": height,
         "width": width,
         "channels": student.encoder.heat.in_channels,
+        "cameras": student.cameras,
+        "foveas": len(student.encoder.foveas),
         "teacher_hidden": [layer.out_features for layer in student.teacher.body if isinstance(layer, torch.nn.Linear)][
             :-1
         ],
@@ -37,11 +39,16 @@ def new_student(architecture: dict, robot: RobotModel, actions: int) -> CameraSt
     """Build the untrained student that `architecture` describes."""
     return CameraStudent(
         KeypointEncoder(
-            len(architecture["landmarks"]), architecture["height"], architecture["width"], architecture["channels"]
+            len(architecture["landmarks"]),
+            architecture["height"],
+            architecture["width"],
+            architecture["channels"],
+            foveas=architecture.get("foveas", 0),
         ),
         ForwardKinematics(robot.chain),
         StatePolicy(3, actions, tuple(architecture["teacher_hidden"])),
         len(robot.joint_names),
+        architecture.get("cameras", 1),  # older bundles do not say: one, and no fovea
     )
 
 

@@ -85,6 +85,8 @@ class SceneTrainConfig(RunConfig):
             raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
         self.recipe.validate()
         self.student.validate()
+        if self.student.fovea_steps:
+            raise ValueError(f"student: fovea_steps are for reach; the sight of '{self.task}' has no fovea yet")
         state_recipe(self.task, self.robot)
         check_mode(self.mode)
         if self.start is not None:

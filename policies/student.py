@@ -6,6 +6,7 @@ and is slow; geometry needs only numbers, is fast, and must live with the errors
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from policies.fovea import Fovea, corners, crops
 from policies.networks import CameraStudent, KeypointEncoder, as_network_image
 from policies.pace import paced_step
 from policies.scene_student import SceneStudent
@@ -39,6 +41,11 @@ class StudentConfig:
     """Peak of the one-cycle schedule."""
     channels: int = 32
     """Width of the encoder."""
+    object_weight: float = 1.0
+    """What the thing to reach counts in the encoder's loss, the arm's landmarks one each."""
+    fovea_steps: tuple[int, ...] = ()
+    """Gradient steps of a second, closer look at the thing, the end effector and so on, in the landmarks' order; each
+    takes half an encoder's step's time. None by default."""
     geometry_steps: int = 2_000
     """Gradient steps of the geometry, which cost a twentieth of the encoder's."""
     geometry_batch: int = 1_024
@@ -48,9 +55,20 @@ class StudentConfig:
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range."""
-        for name in ("views", "steps", "batch", "learning_rate", "channels", "geometry_steps", "geometry_batch"):
+        for name in (
+            "views",
+            "steps",
+            "batch",
+            "learning_rate",
+            "channels",
+            "object_weight",
+            "geometry_steps",
+            "geometry_batch",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"student: {name} is {getattr(self, name)}, expected a positive number")
+        if any(steps < 1 for steps in self.fovea_steps):
+            raise ValueError(f"student: fovea_steps are {self.fovea_steps}, expected positive numbers, or none")
         if not 0 < self.held_out < self.views:
             raise ValueError(f"student: held_out is {self.held_out}, expected between 0 and views ({self.views})")
 
@@ -69,6 +87,8 @@ class EncoderRestraint:
 
 
 FREE = EncoderRestraint()
+NEAR = 0.05
+"""Of the goal: closer than that is near [m]."""
 NO_PACE: Mapping[str, Tensor] = {}
 
 
@@ -88,6 +108,9 @@ def fit_encoder(
     generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(views.images)
     target, seen = _labels(encoder, views)
+    counts = torch.ones(target.shape[1])
+    counts[0] = config.object_weight
+    counts /= counts.mean()
     cell = 2.0 / (encoder.map_size[1] - 1)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     encoder.train()
@@ -103,13 +126,45 @@ def fit_encoder(
         logits = logits.float()
         entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
-        loss = ((0.1 * entropy + offset) * seen[rows]).mean()
+        loss = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
         extra = restraint.penalty(encoder, image, share)
         _descend(optimiser, loss if extra is None else loss + extra, rate, encoder, restraint.pace(share))
         if step % 20 == 0:
             pixels = float(offset[seen[rows] > 0].mean().detach()) / cell * 4
             progress(step / config.steps, f"keypoints {pixels:.1f} px")
     encoder.eval()
+
+
+def fit_fovea(
+    fovea: Fovea, views: Views, point: int, steps: int, config: StudentConfig, seed: int, progress: Progress
+) -> None:
+    """Teach the fovea in `steps` to locate keypoint `point` of `views` near where a first look may have put it."""
+    generator = torch.Generator().manual_seed(seed)
+    images, pixels = torch.from_numpy(views.images), torch.from_numpy(views.pixels[:, point])
+    pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera: in no crop
+    fovea.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    fovea.train()
+    optimiser = torch.optim.AdamW(fovea.parameters(), config.learning_rate, weight_decay=1e-4)
+    for step, rate in enumerate(one_cycle(config.learning_rate, steps)):
+        rows = torch.randint(len(images), (config.batch,), generator=generator)
+        image = as_network_image(images[rows])
+        corner = corners(pixels[rows] + first_look_errors(config.batch, generator), image.shape[2], image.shape[3])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = fovea.logits(crops(image, corner))
+        wanted = pixels[rows] - corner
+        _descend(optimiser, fovea.loss(logits, wanted), rate)
+        if step % 20 == 0:
+            off = (fovea.locate(logits.detach())[0] - wanted).norm(dim=1).median()
+            progress(step / steps, f"a closer look {float(off):.1f} px")
+    fovea.eval()
+
+
+def first_look_errors(count: int, generator: torch.Generator) -> Tensor:
+    """Draw errors (count, 2) [px] such as a first look makes: half of them small, a tenth larger than a crop."""
+    small = 2.0 * torch.randn(count, 2, generator=generator)
+    wide = 2.0 * torch.rand(count, 2, generator=generator) - 1.0
+    kind = torch.rand(count, 1, generator=generator)
+    return torch.where(kind < 0.5, small, wide * torch.where(kind < 0.9, 13.0, 40.0))
 
 
 def fit_geometry(
@@ -125,7 +180,8 @@ def fit_geometry(
 
     Args:
         student: whose `geometry` is trained; nothing else changes but the normaliser of q.
-        points: (N, K, 3) keypoints in map coordinates, with the errors and spreads that they will really have.
+        points: (N, cameras · K, 3) keypoints in map coordinates, with the errors and spreads that they will really
+            have.
         q: (N, n) joint positions [rad]; for a student with fingers their opening [m] behind them.
         to_goal: (N, 3) goal minus end effector [m]; for a scene's student (N, 6), the thing's way before the goal's.
         config: steps, batch and learning rate.
@@ -158,39 +214,71 @@ def _one_thread() -> Iterator[None]:
 
 def fit_student(
     student: CameraStudent,
-    views: Views,
+    views: tuple[Views, ...],
     config: StudentConfig,
     seed: int,
     progress: Progress,
     restraint: EncoderRestraint = FREE,
 ) -> dict:
-    """Train encoder and geometry on `views`; return the figures on the part that was held out.
+    """Train encoder and geometry on `views`, one of the same moments for each camera.
 
     Returns:
-        `keypoint_px` (median error of each keypoint), `goal_cm` and `goal_cm_p90` (error of the located goal).
+        The figures of `student_errors` on the part that was held out.
     """
-    held_out, training = views[: config.held_out], views[config.held_out :]
-    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.85 * share, text), restraint)
-    points = see(student.encoder, training.images)
-    q = torch.from_numpy(training.q)
-    to_goal = torch.from_numpy(training.goal) - student.kinematics(q)
-    fit_geometry(student, points, q, to_goal, config, seed + 1, lambda share, text: progress(0.85 + 0.15 * share, text))
+    held_out = tuple(each[: config.held_out] for each in views)
+    training = tuple(each[config.held_out :] for each in views)
+    pictures = training[0] if len(training) == 1 else Views.joined(training)
+    work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
+    shares = [0.85 * done / sum(work) for done in itertools.accumulate(work, initial=0.0)]
+    fit_encoder(student.encoder, pictures, config, seed, part(progress, 0.0, shares[1]), restraint)
+    for k, (fovea, steps) in enumerate(zip(student.encoder.foveas, config.fovea_steps)):
+        assert isinstance(fovea, Fovea)
+        fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, part(progress, *shares[k + 1 : k + 3]))
+    points = see_all(student.encoder, training)
+    q = torch.from_numpy(training[0].q)
+    to_goal = torch.from_numpy(training[0].goal) - student.kinematics(q)
+    fit_geometry(student, points, q, to_goal, config, seed + 1, part(progress, 0.85, 1.0))
     return student_errors(student, held_out)
 
 
+def part(progress: Progress, first: float, last: float) -> Progress:
+    """Return what tells `progress` about the part of the work from share `first` to `last`."""
+    return lambda share, text: progress(first + (last - first) * share, text)
+
+
 @torch.no_grad()
-def student_errors(student: CameraStudent, views: Views) -> dict:
-    """Measure what the student gets wrong on labelled views."""
-    points = see(student.encoder, views.images)
-    q = torch.from_numpy(views.q)
-    error = 100 * (student.locate(points, q) - (torch.from_numpy(views.goal) - student.kinematics(q))).norm(dim=1)
-    target, seen = _labels(student.encoder, views)
+def student_errors(student: CameraStudent, views: tuple[Views, ...]) -> dict:
+    """Measure what the student gets wrong on labelled views, one of the same moments for each camera.
+
+    Returns:
+        `keypoint_px` (median error of each keypoint, camera after camera; None if it is in no picture), `goal_cm`,
+        `goal_cm_p90` and `goal_cm_p95` (error of the located goal), and `near_goal_cm` and `near_goal_cm_p95`, the
+        same where the end effector is within `NEAR` of the goal, which is where it ends.
+    """
+    points = see_all(student.encoder, views)
+    q, goal = torch.from_numpy(views[0].q), torch.from_numpy(views[0].goal)
+    to_goal = goal - student.kinematics(q)
+    error = 100 * (student.locate(points, q) - to_goal).norm(dim=1)
+    near = error[to_goal.norm(dim=1) < NEAR]
+    target, seen = (torch.cat(each, dim=1) for each in zip(*(_labels(student.encoder, each) for each in views)))
     pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
     return {
-        "keypoint_px": [float(pixels[:, k][seen[:, k] > 0].median()) for k in range(pixels.shape[1])],
+        "keypoint_px": [_median(pixels[seen[:, k] > 0, k]) for k in range(pixels.shape[1])],
         "goal_cm": float(error.median()),
         "goal_cm_p90": float(error.quantile(0.9)),
+        "goal_cm_p95": float(error.quantile(0.95)),
+        "near_goal_cm": _median(near),
+        "near_goal_cm_p95": float(near.quantile(0.95)) if len(near) else None,
     }
+
+
+def _median(errors: Tensor) -> float | None:
+    return float(errors.median()) if len(errors) else None
+
+
+def see_all(encoder: KeypointEncoder, views: tuple[Views, ...]) -> Tensor:
+    """Locate the keypoints in every camera's pictures of the same moments (N, cameras · K, 3); see `see`."""
+    return torch.cat([see(encoder, each.images) for each in views], dim=1)
 
 
 @torch.no_grad()

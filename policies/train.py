@@ -30,19 +30,28 @@ from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.robot import RobotModel, load_robot
 from sim.tasks import Task, load_task
-from sim.views import Views, sample_views, task_seen_by
+from sim.views import Views, sample_joint_views, task_seen_by
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""
 PARITY_RECORDS = 100
+STUDENTS: dict[str, StudentConfig] = {
+    "camera": StudentConfig(),
+    "cameras": StudentConfig(
+        steps=2_400, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), geometry_steps=4_000
+    ),
+}
+"""How a student learns, by what it sees."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
+    observation: str = "camera"
+    """What the policy sees: `camera`, or, where the task has several fixed ones, `cameras`."""
     camera: Path | None = None
-    """Where the camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
+    """Where the one camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
     distortion and T_base_camera."""
     threads: int = 2
     """Threads of torch."""
@@ -64,8 +73,14 @@ class TrainConfig(RunConfig):
         self.teacher.validate()
         self.student.validate()
         task = load_task(self.task)
-        if "camera" not in task.observations or len(task.cameras) != 1:
-            raise ValueError(f"task '{self.task}' has no observation of one camera to train a student on")
+        seen_cameras(task, self.observation)
+        landmarks = len(task.landmarks) + len(load_robot(self.robot).landmarks)
+        if len(self.student.fovea_steps) > landmarks:
+            raise ValueError(
+                f"student: fovea_steps are for {len(self.student.fovea_steps)} keypoints, there are {landmarks}"
+            )
+        if self.camera is not None and self.observation != "camera":
+            raise ValueError(f"--camera moves the one camera of 'camera', but observation is '{self.observation}'")
         self.camera_model()
         self.space().validate()
 
@@ -114,7 +129,7 @@ def train(
     teacher, teacher_figures = train_teacher(
         make_env, config.teacher, seeds[1], lambda share, text: progress("teacher", share, text)
     )
-    views = sample_views(
+    views = sample_joint_views(
         config.task,
         config.robot,
         space,
@@ -123,9 +138,10 @@ def train(
         config.workers,
         lambda share: progress("views", share, ""),
         camera,
+        config.observation,
     )
     landmarks = (*task.landmarks, *robot.landmarks)
-    student = untrained_student(task, robot, teacher, config.student.channels)
+    student = untrained_student(task, robot, teacher, config.student, config.observation)
     restraint = start(student, landmarks) if start is not None else FREE
     student_figures = fit_student(
         student, views, config.student, seeds[3], lambda share, text: progress("student", share, text), restraint
@@ -135,8 +151,8 @@ def train(
     bundle = export_student(
         config.name or config.out.name,
         student,
-        camera_contract(config.task, config.robot, camera),
-        views[: config.student.held_out],
+        camera_contract(config.task, config.robot, camera, config.observation),
+        tuple(each[: config.student.held_out] for each in views),
         {
             "config": config.to_dict(),
             "parameter_space": space.to_dict(),
@@ -150,32 +166,56 @@ def train(
     return bundle
 
 
-def untrained_student(task: Task, robot: RobotModel, teacher: StatePolicy, channels: int) -> CameraStudent:
-    """Build the student that sees `task`'s one camera and moves `robot` by `teacher`'s rule."""
-    (camera,) = task.cameras
+def seen_cameras(task: Task, observation: str) -> tuple[CameraModel, ...]:
+    """Return the cameras whose images a student of `observation` is shown beside the joints, in order.
+
+    Raises:
+        ValueError: if the task has no such observation, or it holds anything else.
+    """
+    joints, *images = task.observations.get(observation, ("",))
+    cameras = tuple(each for name in images for each in task.cameras if name == f"image_{each.name}")
+    sizes = {(each.height, each.width) for each in cameras}
+    fixed = all(each.T_base_camera is not None for each in cameras)
+    if joints != "q" or not len(cameras) == len(images) > 0 or len(sizes) > 1 or not fixed:
+        raise ValueError(
+            f"task '{task.name}' has no observation '{observation}' of joints and fixed cameras of one size to train a "
+            f"student on; its observations are {', '.join(task.observations)}"
+        )
+    return cameras
+
+
+def untrained_student(
+    task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig, observation: str = "camera"
+) -> CameraStudent:
+    """Build the student that sees `observation` of `task` and moves `robot` by `teacher`'s rule."""
+    cameras = seen_cameras(task, observation)
     keypoints = len(task.landmarks) + len(robot.landmarks)
-    encoder = KeypointEncoder(keypoints, camera.height, camera.width, channels)
-    return CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names))
+    size = cameras[0].height, cameras[0].width
+    encoder = KeypointEncoder(keypoints, *size, config.channels, foveas=len(config.fovea_steps))
+    return CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names), len(cameras))
 
 
-def camera_contract(task: str, robot: str, camera: CameraModel | None = None) -> Contract:
+def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
     """Describe what a camera policy for `task` on `robot` sees, by `camera` if not the task's own, and commands."""
-    env = ArmEnv(task_seen_by(task, camera), robot, "nominal", "camera")
+    env = ArmEnv(task_seen_by(task, camera), robot, "nominal", observation)
     env.close()
-    cameras = {camera.name: camera for camera in env.task.cameras}
+    cameras = {each.name: each for each in seen_cameras(env.task, observation)}
     return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)
 
 
 def export_student(
-    name: str, student: CameraStudent, contract: Contract, views: Views, provenance: dict
+    name: str, student: CameraStudent, contract: Contract, views: tuple[Views, ...], provenance: dict
 ) -> PolicyBundle:
-    """Pack a student; the first of `views` are its parity records."""
-    joints, image = contract.observation.arrays  # in the order of the student's arguments
+    """Pack a student; the first of `views`, one of the same moments for each camera, are its parity records."""
+    joints, *images = contract.observation.arrays  # in the order of the student's arguments
     landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
-    records = {joints.name: views.q[:PARITY_RECORDS], image.name: views.images[:PARITY_RECORDS]}
-    architecture = student_architecture(student, landmarks, *image.shape[:2])
-    enough = len(views.q) >= FEWEST
-    seen = {joints.name: views.q, image.name: views.images[:: max(1, len(views.q) // 500)]} if enough else None
+    every = {joints.name: views[0].q, **{image.name: each.images for image, each in zip(images, views)}}
+    records = {key: array[:PARITY_RECORDS] for key, array in every.items()}
+    architecture = student_architecture(student, landmarks, *images[0].shape[:2])
+    count = len(views[0])
+    seen = None
+    if count >= FEWEST:
+        seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
     return export_bundle(name, student, contract, records, architecture, provenance, seen)
 
 

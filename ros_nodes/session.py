@@ -160,6 +160,8 @@ def run_session(
     recording, processes = recording or Recording(), processes or Processes()
     loaded = _load(plan, bundles)
     calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
+    if robot == "virtual":
+        _check_virtual(loaded)
     out_dir.mkdir(parents=True, exist_ok=True)
     details = {}
     if robot == "virtual":
@@ -276,6 +278,15 @@ def _environment(robot: Robot, domain: int, out_dir: Path) -> dict[str, str]:
 
 def _nominal(bundle: PolicyBundle) -> CameraModel:
     return next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
+
+
+def _check_virtual(bundles: Mapping[str, PolicyBundle]) -> None:
+    for name, bundle in bundles.items():
+        if len(bundle.cameras) > 1:
+            raise SessionError(
+                f"policy '{name}' sees {', '.join(bundle.cameras)}, but the virtual arm has one camera; "
+                "evaluate it with --robot sim"
+            )
 
 
 def _posed(camera: CameraModel, bundle: PolicyBundle) -> CameraModel:

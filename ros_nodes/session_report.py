@@ -110,7 +110,7 @@ def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDi
     """List what the virtual arm does against what full randomisation covers; the ranges are the catalogue's."""
     arm, camera, scene = reality.arm, reality.camera, reality.scene
     space = parameter_space(load_task(task), load_robot(robot))
-    (name,) = (camera.name for camera in load_task(task).cameras)
+    name = load_task(task).cameras[0].name
 
     def within(parameter: str, scale: float = 1.0) -> str:
         low, high = space[parameter].range

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sim2real.parsing import parse, stages
+from sim2real.parsing import stages
+
+LEARNED_FROM = ("state", "camera", "cameras")
+"""What imitation learns from."""
 
 
 def train(arguments: list[str]) -> int:
-    """Train a policy in randomised simulation; from state with --observation state, else from a camera.
+    """Train a policy in randomised simulation, by --observation from state, from a camera or from several (cameras).
 
     From state it imitates the task's expert, or is reinforced by --algorithm ppo, sac, td3, ddpg, tqc, crossq or
     recurrent_ppo.
@@ -17,23 +20,29 @@ def train(arguments: list[str]) -> int:
     if resumed is not None:
         return _resume(arguments, Path(resumed))
     observation = value_of(arguments, "--observation") or "camera"
-    if observation not in ("state", "camera") and value_of(arguments, "--algorithm") in (None, "imitation"):
-        raise ValueError(f"train: unknown --observation '{observation}'; known are state, camera")
+    if observation not in LEARNED_FROM and value_of(arguments, "--algorithm") in (None, "imitation"):
+        raise ValueError(f"train: unknown --observation '{observation}'; known are {', '.join(LEARNED_FROM)}")
     algorithm = value_of(arguments, "--algorithm") or "imitation"
     if algorithm != "imitation":
         return _reinforced(arguments, algorithm)
     arguments = _without(arguments, "--algorithm")
     if observation == "state":
         return _from_state(arguments)
-    arguments = _without(arguments, "--observation")
     from sim.moments import MOMENTS
 
-    if value_of(arguments, "--task") in MOMENTS:
-        return from_scenes(arguments)
-    from policies.train import TrainConfig
+    task = value_of(arguments, "--task")
+    if task in MOMENTS:
+        if observation != "camera":
+            raise ValueError(f"train: task '{task}' is learned from state or one camera, not from '{observation}'")
+        return from_scenes(_without(arguments, "--observation"))
+    import tyro
+
+    from policies.train import STUDENTS, TrainConfig
     from policies.train import train as run
 
-    config = parse(TrainConfig, "train", train.__doc__, arguments)
+    # the recipe for what is seen becomes the default of each of its options
+    default = TrainConfig(tyro.MISSING, observation=observation, student=STUDENTS[observation])
+    config = tyro.cli(TrainConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default)
     with stages(("teacher", "views", "student", "bundle")) as progress:
         bundle = run(config, progress)
     print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")

@@ -158,10 +158,10 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a camera policy for reach, eight channels wide."""
     torch.manual_seed(1)
-    student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), 8)
+    student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8))
     with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
         views = draw_views(env, 4, seed=0)
-    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), views, {})
+    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), (views,), {})
     return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
 
 
