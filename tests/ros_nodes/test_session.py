@@ -159,6 +159,14 @@ def test_a_calibration_of_another_camera_is_refused_before_anything_starts(bundl
     assert not (tmp_path / "out").exists()
 
 
+def test_the_virtual_arm_refuses_a_policy_of_two_cameras_before_anything_starts(tmp_path) -> None:
+    cameras = {"front": CAMERA, "side": replace(CAMERA, name="side")}
+    two = {"two": replace(tiny_bundle(), cameras=cameras).save(tmp_path / "two")}
+    with pytest.raises(SessionError, match=r"policy 'two' sees front, side, .* evaluate it with --robot sim"):
+        run_session(reach_protocol(two, 1, 0), two, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_domains_are_not_shared() -> None:
     with free_domain() as a, free_domain() as b:
         assert a != b
