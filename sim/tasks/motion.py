@@ -54,9 +54,14 @@ def square_turn(scene: Scene, quat: np.ndarray) -> float:
     return turn
 
 
-def is_held(scene: Scene, position: np.ndarray, half: float) -> bool:
-    """Whether the fingers have closed on a cube of half edge `half` [m] at `position`."""
-    return scene.opening < half + 0.003 and float(np.abs(position - scene.ee_pos).max()) < 0.02
+def is_held(scene: Scene, position: np.ndarray, quat: np.ndarray, half: float) -> bool:
+    """Whether the fingers have closed on a cube of half edge `half` [m] at `position`, turned by `quat` (xyzw).
+
+    One that is not square to them is wider.
+    """
+    turn = yaw_of(quat) - scene.ee_yaw
+    width = half * (abs(math.cos(turn)) + abs(math.sin(turn)))
+    return scene.opening < width + 0.003 and float(np.abs(position - scene.ee_pos).max()) < 0.02
 
 
 def funnel(aside: float) -> float:

@@ -109,10 +109,10 @@ class PickPlace(Task):
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Pick, carry over the pad, lower, let go, withdraw."""
-        position, _ = scene.pose("object")
+        position, quat = scene.pose("object")
         if abs(position[2] - self._goal[2]) < 0.012 and distance(position[:2], self._goal[:2]) < 0.02:
             up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
-        if is_held(scene, position, self._half):
+        if is_held(scene, position, quat, self._half):
             return carry(self.action, scene, position, self._goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
         return pick(self.action, scene, "object", self._half, self.square)

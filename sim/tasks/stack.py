@@ -102,11 +102,11 @@ class Stack(Task):
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Pick, carry over the other cube, lower, let go, withdraw."""
-        position, _ = scene.pose("object")
+        position, quat = scene.pose("object")
         goal = self.desired_goal(scene)
         if abs(position[2] - goal[2]) < 0.005 and distance(position[:2], goal[:2]) < 0.014:
             up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
-        if is_held(scene, position, self._half):
+        if is_held(scene, position, quat, self._half):
             return carry(self.action, scene, position, goal + np.array([0.0, 0.0, 0.001]), lift=0.05)
         return pick(self.action, scene, "object", self._half)
