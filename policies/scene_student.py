@@ -1,6 +1,6 @@
 """The camera policy for tasks that handle a thing: it sees thing and goal, and moves by a state policy's rule.
 
-    image ──▶ KeypointEncoder ──▶ pixel coordinates ─┐
+    images ─▶ KeypointEncoder ──▶ pixel coordinates ─┐
                                                      ├─▶ thing and goal [m] ──▶ rule ──▶ action
     q, opening ──▶ ForwardKinematics ──▶ end effector┴──────────────────────────▶
 
@@ -21,13 +21,19 @@ SEEN = ("object_pos", "goal")
 
 
 class SceneStudent(nn.Module):
-    """An RGB picture, joint positions and, where it has fingers, their opening in; an action out."""
+    """RGB pictures of one moment, joint positions and, where it has fingers, their opening in; an action out."""
 
     q_centre: Tensor
     q_spread: Tensor
 
     def __init__(
-        self, encoder: KeypointEncoder, kinematics: ForwardKinematics, rule: StateNetwork, joints: int, fingers: bool
+        self,
+        encoder: KeypointEncoder,
+        kinematics: ForwardKinematics,
+        rule: StateNetwork,
+        joints: int,
+        fingers: bool,
+        cameras: int = 1,
     ):
         """Put the parts together.
 
@@ -37,6 +43,7 @@ class SceneStudent(nn.Module):
             rule: of arrays among `ee_pos`, `opening`, `object_pos` and `goal`.
             joints: number of the arm's joints.
             fingers: whether the opening is measured.
+            cameras: number of pictures.
         """
         super().__init__()
         self.encoder = encoder
@@ -44,9 +51,10 @@ class SceneStudent(nn.Module):
         self.rule = rule
         self.joints = joints
         self.fingers = fingers
+        self.cameras = cameras
         measured = joints + int(fingers)
         self.geometry = nn.Sequential(
-            nn.Linear(3 * encoder.heat.out_channels + measured + 3, 192),
+            nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3, 192),
             nn.ReLU(),
             nn.Linear(192, 192),
             nn.ReLU(),
@@ -57,17 +65,18 @@ class SceneStudent(nn.Module):
 
     def forward(self, *arrays: Tensor) -> Tensor:
         """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, and pictures (B, H, W, 3) uint8 to actions."""
-        measured, image = torch.cat(arrays[:-1], dim=1), arrays[-1]
+        measured, images = torch.cat(arrays[: -self.cameras], dim=1), torch.cat(arrays[-self.cameras :])
         ee_pos = self.kinematics(measured[:, : self.joints])
-        located = self.locate(self.encoder(as_network_image(image)), measured)
+        points = self.encoder(as_network_image(images))
+        located = self.locate(torch.cat(points.chunk(self.cameras), dim=1), measured)
         named = {"ee_pos": ee_pos, "opening": measured[:, self.joints :]}
         for i, name in enumerate(SEEN):
             named[name] = ee_pos + located[:, 3 * i : 3 * i + 3]
         return self.rule(*(named[name] for name, _ in self.rule.arrays))
 
     def locate(self, points: Tensor, measured: Tensor) -> Tensor:
-        """Turn keypoints (B, K, 3) and what joints and fingers measure (B, m) into thing and goal, each minus the
-        end effector (B, 6) [m]."""
+        """Turn keypoints (B, cameras · K, 3) and what joints and fingers measure (B, m) into thing and goal, each
+        minus the end effector (B, 6) [m]."""
         scaled = (measured - self.q_centre) / self.q_spread
         ee_pos = self.kinematics(measured[:, : self.joints])
         return WORKSPACE * self.geometry(torch.cat([points.flatten(1), scaled, ee_pos], dim=1))

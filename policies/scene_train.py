@@ -36,19 +36,28 @@ from policies.run_config import RunConfig
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
-from policies.student import FREE, EncoderRestraint, StudentConfig, fit_encoder, fit_geometry, see
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, see_all
 from policies.student import Progress as SightProgress
-from policies.train import PARITY_RECORDS, Progress, write_run
+from policies.train import PARITY_RECORDS, Progress, seen_cameras, write_run
 from policies.transfer import Surgery
 from policies.transfer_run import check_mode
 from sim.env import ArmEnv
 from sim.moments import MOMENTS
 from sim.robot import load_robot
 from sim.tasks import load_task
-from sim.views import Views, sample_views
+from sim.views import Views, sample_joint_views
 
 STAGES = ("views", "student", "rule", "judge", "bundle")
-OBSERVATION = "camera"
+MEASURED = ("q", "opening")
+"""What a student is given beside pictures; the opening of the fingers only where they move."""
+
+STUDENTS: dict[str, StudentConfig] = {
+    "camera": StudentConfig(views=30_000, steps=4_000),
+    "fixed_cameras": StudentConfig(
+        steps=6_000, batch=64, object_weight=4.0, fovea_steps=(4_600, 4_600, 2_400), geometry_steps=4_000
+    ),
+}
+"""How a student learns to see, by what it sees; foveas for the thing, the mark or pad, and the hand."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class SceneTrainConfig(RunConfig):
 
     task: str = "push"
     """What to learn: push or pick_place."""
+    observation: str = "camera"
+    """What the policy sees: `camera`, or `fixed_cameras`, whose second one tells how far things are from the first."""
     threads: int = 2
     """Threads of torch while it learns to see."""
     judge_episodes: int = 100
@@ -67,7 +78,7 @@ class SceneTrainConfig(RunConfig):
     """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(views=30_000, steps=4_000))
+    student: StudentConfig = field(default_factory=lambda: STUDENTS["camera"])
     """How it learns to see."""
 
     def validate(self) -> None:
@@ -85,17 +96,17 @@ class SceneTrainConfig(RunConfig):
             raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
         self.recipe.validate()
         self.student.validate()
-        if self.student.fovea_steps:
-            raise ValueError(f"student: fovea_steps are for reach; the sight of '{self.task}' has no fovea yet")
         state_recipe(self.task, self.robot)
+        seen_cameras(load_task(self.task), self.observation, MEASURED)
         check_mode(self.mode)
+        student = untrained(self)
         if self.start is not None:
-            carry_sight(PolicyBundle.load(self.start), untrained(self), self)
+            carry_sight(PolicyBundle.load(self.start), student, self)
         self.environment().arm().close()
 
     def environment(self) -> LastingEnv:
         """What the finished policy is judged in."""
-        return LastingEnv(self.task, self.robot, self.space(), OBSERVATION)
+        return LastingEnv(self.task, self.robot, self.space(), self.observation)
 
 
 def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
@@ -109,7 +120,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])
     space = config.space()
-    views = sample_views(
+    views = sample_joint_views(
         config.task,
         config.robot,
         space,
@@ -117,6 +128,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         seeds[1],
         config.workers,
         lambda share: progress("views", share, ""),
+        observation=config.observation,
     )
     student = untrained(config)
     surgery, restraint = None, FREE
@@ -142,7 +154,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         "judgement": found.to_dict(),
         "carried": surgery.to_dict() if surgery else None,
     }
-    bundle = _export(student, views[: config.student.held_out], config, metrics)
+    bundle = _export(student, tuple(each[: config.student.held_out] for each in views), config, metrics)
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
@@ -151,17 +163,20 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
 def untrained(config: SceneTrainConfig) -> SceneStudent:
     """Build the student that `config` is about."""
     task, robot = load_task(config.task), load_robot(config.robot)
-    measured = task.observations[OBSERVATION][:-1]
-    fingers = "opening" in measured
-    camera = task.cameras[0]
+    fingers = "opening" in task.observations[config.observation]
+    cameras = seen_cameras(task, config.observation, MEASURED)
     encoder = KeypointEncoder(
-        len(task.landmarks) + len(robot.landmarks), camera.height, camera.width, config.student.channels
+        len(task.landmarks) + len(robot.landmarks),
+        cameras[0].height,
+        cameras[0].width,
+        config.student.channels,
+        foveas=len(config.student.fovea_steps),
     )
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
     shapes += [("opening", (1,))] if fingers else []
     shapes += [(name, (3,)) for name in SEEN]
     rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
-    return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers)
+    return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers, len(cameras))
 
 
 def carry_sight(
@@ -184,22 +199,27 @@ def carry_sight(
 
 def fit_seeing(
     student: SceneStudent,
-    views: Views,
+    views: tuple[Views, ...],
     config: StudentConfig,
     seed: int,
     progress: SightProgress,
     restraint: EncoderRestraint = FREE,
 ) -> tuple[np.ndarray, dict]:
-    """Train encoder and geometry; return the errors (N, 6) [m] on the views that were held out, and figures."""
-    held_out, training = views[: config.held_out], views[config.held_out :]
-    fit_encoder(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text), restraint)
-    points, (measured, ways) = see(student.encoder, training.images), _labels(student, training)
+    """Train encoder and geometry on views of the same moments, one for each camera.
+
+    Returns:
+        The errors (N, 6) [m] on the views that were held out, and figures.
+    """
+    held_out = tuple(each[: config.held_out] for each in views)
+    training = tuple(each[config.held_out :] for each in views)
+    fit_sight(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text), restraint)
+    points, (measured, ways) = see_all(student.encoder, training), _labels(student, training[0])
     fit_geometry(
         student, points, measured, ways, config, seed + 1, lambda share, text: progress(0.9 + 0.1 * share, text)
     )
-    measured, ways = _labels(student, held_out)
+    measured, ways = _labels(student, held_out[0])
     with torch.no_grad():
-        errors = student.locate(see(student.encoder, held_out.images), measured) - ways
+        errors = student.locate(see_all(student.encoder, held_out), measured) - ways
     figures = {
         f"{name}_cm": [float(100 * errors[:, 3 * i : 3 * i + 3].norm(dim=1).quantile(q)) for q in (0.5, 0.9)]
         for i, name in enumerate(SEEN)
@@ -267,21 +287,28 @@ def _told(progress, rounds: int, round_: int, part: float, share: float, text: s
     progress(min((round_ + part + 0.5 * share) / rounds, 1.0), f"round {round_ + 1} {text}".rstrip())
 
 
-def _export(student: SceneStudent, views: Views, config: SceneTrainConfig, metrics: dict) -> PolicyBundle:
-    env = ArmEnv(config.task, config.robot, "nominal", OBSERVATION)
+def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainConfig, metrics: dict) -> PolicyBundle:
+    env = ArmEnv(config.task, config.robot, "nominal", config.observation)
     env.close()
     names = env.observation_spec.names
-    image = names[-1]
-    (camera,) = (each for each in env.task.cameras if image == f"image_{each.name}")
-    arrays = {"q": views.q, "opening": views.opening, image: views.images}
+    cameras = seen_cameras(env.task, config.observation, MEASURED)
+    images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, views)}
+    arrays = {"q": views[0].q, "opening": views[0].opening, **images}
     records = {name: arrays[name][:PARITY_RECORDS] for name in names}
-    enough = len(views) >= FEWEST
-    seen = {**{name: arrays[name] for name in names}, image: views.images[:: max(1, len(views) // 500)]}
+    count = len(views[0])
+    some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
+    seen = {name: some.get(name, arrays[name]) for name in names} if count >= FEWEST else None
     landmarks = [*env.task.landmarks, *env.robot.landmarks]
     return export_bundle(
         config.name or config.out.name,
         student,
-        Contract(config.task, env.observation_spec, env.action_spec, env.robot, {camera.name: camera}),
+        Contract(
+            config.task,
+            env.observation_spec,
+            env.action_spec,
+            env.robot,
+            {camera.name: camera for camera in cameras},
+        ),
         records,
         {"kind": SCENE_STUDENT, "landmarks": landmarks, "rule": student.rule.architecture()},
         {
@@ -290,5 +317,5 @@ def _export(student: SceneStudent, views: Views, config: SceneTrainConfig, metri
             "metrics": metrics,
             **provenance(),
         },
-        seen if enough else None,
+        seen,
     )

@@ -99,7 +99,7 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
             if method != FROM_SCRATCH:
                 _, restraint = carry_sight(bundle, student, config.run(method))
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            _, figures = fit_seeing(student, views, settings, seed, lambda share, text: None, restraint)
+            _, figures = fit_seeing(student, (views,), settings, seed, lambda share, text: None, restraint)
             found = judge(as_seeing_policy(student, make.names()), arms, make, config.episodes, JUDGE_SEEDS)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
 

@@ -227,18 +227,30 @@ def fit_student(
     """
     held_out = tuple(each[: config.held_out] for each in views)
     training = tuple(each[config.held_out :] for each in views)
-    pictures = training[0] if len(training) == 1 else Views.joined(training)
-    work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
-    shares = [0.85 * done / sum(work) for done in itertools.accumulate(work, initial=0.0)]
-    fit_encoder(student.encoder, pictures, config, seed, part(progress, 0.0, shares[1]), restraint)
-    for k, (fovea, steps) in enumerate(zip(student.encoder.foveas, config.fovea_steps)):
-        assert isinstance(fovea, Fovea)
-        fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, part(progress, *shares[k + 1 : k + 3]))
+    fit_sight(student.encoder, training, config, seed, part(progress, 0.0, 0.85), restraint)
     points = see_all(student.encoder, training)
     q = torch.from_numpy(training[0].q)
     to_goal = torch.from_numpy(training[0].goal) - student.kinematics(q)
     fit_geometry(student, points, q, to_goal, config, seed + 1, part(progress, 0.85, 1.0))
     return student_errors(student, held_out)
+
+
+def fit_sight(
+    encoder: KeypointEncoder,
+    views: tuple[Views, ...],
+    config: StudentConfig,
+    seed: int,
+    progress: Progress,
+    restraint: EncoderRestraint = FREE,
+) -> None:
+    """Teach the encoder and then its foveas on `views`, one of the same moments for each camera."""
+    pictures = views[0] if len(views) == 1 else Views.joined(views)
+    work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
+    shares = [done / sum(work) for done in itertools.accumulate(work, initial=0.0)]
+    fit_encoder(encoder, pictures, config, seed, part(progress, 0.0, shares[1]), restraint)
+    for k, (fovea, steps) in enumerate(zip(encoder.foveas, config.fovea_steps)):
+        assert isinstance(fovea, Fovea)
+        fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, part(progress, *shares[k + 1 : k + 3]))
 
 
 def part(progress: Progress, first: float, last: float) -> Progress:

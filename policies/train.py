@@ -166,17 +166,25 @@ def train(
     return bundle
 
 
-def seen_cameras(task: Task, observation: str) -> tuple[CameraModel, ...]:
-    """Return the cameras whose images a student of `observation` is shown beside the joints, in order.
+def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",)) -> tuple[CameraModel, ...]:
+    """Return the cameras whose images a student of `observation` is shown, in order.
+
+    Args:
+        task: with its cameras.
+        observation: one of the task's.
+        measured: arrays that the student may be given before the images, the joints first.
 
     Raises:
         ValueError: if the task has no such observation, or it holds anything else.
     """
-    joints, *images = task.observations.get(observation, ("",))
+    names = task.observations.get(observation, ())
+    images = [name for name in names if name.startswith("image_")]
+    before = names[: len(names) - len(images)]
     cameras = tuple(each for name in images for each in task.cameras if name == f"image_{each.name}")
     sizes = {(each.height, each.width) for each in cameras}
     fixed = all(each.T_base_camera is not None for each in cameras)
-    if joints != "q" or not len(cameras) == len(images) > 0 or len(sizes) > 1 or not fixed:
+    fits = before and before == measured[: len(before)]
+    if not fits or not len(cameras) == len(images) > 0 or len(sizes) > 1 or not fixed:
         raise ValueError(
             f"task '{task.name}' has no observation '{observation}' of joints and fixed cameras of one size to train a "
             f"student on; its observations are {', '.join(task.observations)}"

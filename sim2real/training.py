@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sim2real.parsing import stages
 
-LEARNED_FROM = ("state", "camera", "cameras")
+LEARNED_FROM = ("state", "camera", "cameras", "fixed_cameras")
 """What imitation learns from."""
 
 
@@ -32,9 +32,7 @@ def train(arguments: list[str]) -> int:
 
     task = value_of(arguments, "--task")
     if task in MOMENTS:
-        if observation != "camera":
-            raise ValueError(f"train: task '{task}' is learned from state or one camera, not from '{observation}'")
-        return from_scenes(_without(arguments, "--observation"))
+        return from_scenes(arguments)
     import tyro
 
     from policies.train import STUDENTS, TrainConfig
@@ -87,10 +85,11 @@ def from_scenes(arguments: list[str], command: str = "train") -> int:
     import tyro
 
     from policies.recipes import state_recipe
-    from policies.scene_train import STAGES, SceneTrainConfig, train_scene
+    from policies.scene_train import STAGES, STUDENTS, SceneTrainConfig, train_scene
 
     task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
-    default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=state_recipe(task, robot))
+    student = STUDENTS.get(value_of(arguments, "--observation") or "camera", STUDENTS["camera"])
+    default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=state_recipe(task, robot), student=student)
     config = tyro.cli(
         SceneTrainConfig, prog=f"sim2real {command}", description=train.__doc__, args=arguments, default=default
     )

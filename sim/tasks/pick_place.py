@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, Shape, yaw_quat
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.cameras import FRONT, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.task import SHAPES, Scene, Task, apart, cube_size, distance, handled
 
@@ -29,7 +29,7 @@ class PickPlace(Task):
 
     name = "pick_place"
     action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.032, 0.032, 0.032, 0.24, 1.0), rate_hz=25.0)
-    cameras = (FRONT, WRIST)
+    cameras = (FRONT, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
     time_limit = 8.0
     hold_time = 0.5
@@ -53,6 +53,7 @@ class PickPlace(Task):
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
         "camera": ("q", "opening", "image_front"),
         "cameras": ("q", "opening", "image_front", "image_wrist"),
+        "fixed_cameras": ("q", "opening", "image_front", "image_side"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, box, yaw_quat
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT, WRIST
+from sim.tasks.cameras import FRONT, SIDE, WRIST
 from sim.tasks.motion import funnel, move, rise_first
 from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
 
@@ -30,7 +30,7 @@ class Push(Task):
 
     name = "push"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.032, 0.032, 0.032), rate_hz=25.0)
-    cameras = (FRONT, WRIST)
+    cameras = (FRONT, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
     time_limit = 8.0
     hold_time = 0.5
@@ -49,6 +49,7 @@ class Push(Task):
         "robot": ("q", "dq", "ee_pos"),
         "camera": ("q", "image_front"),
         "cameras": ("q", "image_front", "image_wrist"),
+        "fixed_cameras": ("q", "image_front", "image_side"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

@@ -109,9 +109,10 @@ def test_without_square_the_expert_keeps_the_hand_as_it_is_turned() -> None:
     assert not np.any(yaw[1])
 
 
+@pytest.mark.parametrize("observation", ["camera", "fixed_cameras"])
 @pytest.mark.parametrize("task", MOMENTS)
-def test_a_student_that_sees_truly_moves_by_its_rule(task: str) -> None:
-    config = SceneTrainConfig(Path("unused"), task=task, recipe=TINY)
+def test_a_student_that_sees_truly_moves_by_its_rule(task: str, observation: str) -> None:
+    config = SceneTrainConfig(Path("unused"), task=task, observation=observation, recipe=TINY)
     torch.manual_seed(0)
     student = untrained(config).eval()
     rng = np.random.default_rng(1)
@@ -127,7 +128,8 @@ def test_a_student_that_sees_truly_moves_by_its_rule(task: str) -> None:
         "goal": (ee_pos + ways[:, 3:]).numpy(),
     }
     image = torch.zeros(5, 84, 84, 3, dtype=torch.uint8)
-    inputs = (q, opening, image) if task == "pick_place" else (q, image)
+    inputs = (q, opening) if task == "pick_place" else (q,)
+    inputs += (image,) * student.cameras
     with torch.no_grad():
         np.testing.assert_allclose(student(*inputs), student.rule.act(row_of(student.rule, records)), atol=1e-6)
 
@@ -137,16 +139,17 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
     config = SceneTrainConfig(
         tmp_path / "push",
         randomise="nominal",
+        observation="fixed_cameras",
         workers=1,
         judge_episodes=1,
         recipe=TINY,
-        student=StudentConfig(views=200, steps=20, held_out=100, geometry_steps=50, channels=8),
+        student=StudentConfig(views=200, steps=20, fovea_steps=(5, 5), held_out=100, geometry_steps=50, channels=8),
     )
     train_scene(config, QUIET)
     bundle = PolicyBundle.load(tmp_path / "push" / "bundle")
     assert bundle.check_parity() <= 1e-5
-    assert bundle.observation.names == ("q", "image_front")
-    assert list(bundle.cameras) == ["front"]
+    assert bundle.observation.names == ("q", "image_front", "image_side")
+    assert list(bundle.cameras) == ["front", "side"]
     metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
     assert metrics["judgement"]["episodes"] == 1
     assert len(metrics["seeing"]["object_pos_cm"]) == 2
@@ -213,6 +216,8 @@ def test_what_carried_sight_saves_is_counted_in_pictures(seer: Path, tmp_path: P
 def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="task 'stack' has no moments to see; known are push, pick_place"):
         SceneTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
+    with pytest.raises(ValueError, match="no observation 'cameras' of joints and fixed cameras of one size"):
+        SceneTrainConfig(tmp_path / "a", observation="cameras").validate()  # one is on the wrist
     with pytest.raises(ValueError, match="judge_episodes is 0, expected at least 1"):
         SceneTrainConfig(tmp_path / "a", judge_episodes=0).validate()
     assert not (tmp_path / "a").exists()
