@@ -37,7 +37,7 @@ Progress = Callable[[str, float, str], None]
 PARITY_RECORDS = 100
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
-    "cameras": StudentConfig(
+    "fixed_cameras": StudentConfig(
         steps=2_400, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), geometry_steps=4_000
     ),
 }
@@ -49,7 +49,7 @@ class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
     observation: str = "camera"
-    """What the policy sees: `camera`, or, where the task has several fixed ones, `cameras`."""
+    """What the policy sees: `camera`, or, where the task has them, two `fixed_cameras`."""
     camera: Path | None = None
     """Where the one camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
     distortion and T_base_camera."""

@@ -149,9 +149,9 @@ def shade(
     a mixture of two bodies.
 
     Args:
-        geometry: the triangles.
-        placement: their poses.
-        appearance: looks of this frame.
+        geometry: the triangles, `packed_bodies.Geometry`.
+        placement: their poses, `rasteriser.Placement`.
+        appearance: looks of this frame, `appearance.Appearance`.
         pool: (N, S, S, 3) uint8 textures; S a power of two.
         K: (3, 3) intrinsics of the sample grid.
         samples: 1 or 2 a side.

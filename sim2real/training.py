@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sim2real.parsing import stages
 
-LEARNED_FROM = ("state", "camera", "cameras", "fixed_cameras")
+LEARNED_FROM = ("state", "camera", "fixed_cameras")
 """What imitation learns from."""
 
 
 def train(arguments: list[str]) -> int:
-    """Train a policy in randomised simulation, by --observation from state, from a camera or from several (cameras).
+    """Train a policy in randomised simulation, by --observation from state, from a camera or from two (fixed_cameras).
 
     From state it imitates the task's expert, or is reinforced by --algorithm ppo, sac, td3, ddpg, tqc, crossq or
     recurrent_ppo.

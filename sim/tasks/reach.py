@@ -46,7 +46,7 @@ class Reach(Task):
         "state": ("q", "dq", "ee_pos", "goal"),
         "robot": ("q", "dq", "ee_pos"),
         "camera": ("q", "image_front"),
-        "cameras": ("q", "image_front", "image_side"),
+        "fixed_cameras": ("q", "image_front", "image_side"),
     }
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 

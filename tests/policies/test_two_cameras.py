@@ -28,7 +28,7 @@ TINY = StudentConfig(
 
 
 def test_views_of_two_cameras_are_of_the_same_moments() -> None:
-    with closing(ArmEnv("reach", "franka_panda", "full", "cameras")) as env:
+    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
         front, side = draw_joint_views(env, 3, seed=3)
         front_again, _ = draw_joint_views(env, 3, seed=3)
         # the last moment is still the environment's
@@ -50,7 +50,7 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
     out = tmp_path_factory.mktemp("runs") / "two"
     teacher = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
-    config = TrainConfig(out, observation="cameras", workers=1, threads=1, student=TINY, teacher=teacher)
+    config = TrainConfig(out, observation="fixed_cameras", workers=1, threads=1, student=TINY, teacher=teacher)
     train(config, QUIET)
     return PolicyBundle.load(out / "bundle")
 
@@ -83,9 +83,9 @@ def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
     ("config", "message"),
     [
         ({"observation": "cameras", "task": "push"}, "no observation 'cameras' of joints and fixed cameras"),
-        ({"observation": "eyes"}, "no observation 'eyes' .*; its observations are state, robot, camera, cameras"),
+        ({"observation": "eyes"}, "no observation 'eyes' .*; its observations are state, robot, camera, fixed_cameras"),
         ({"observation": "state"}, "no observation 'state' of joints and fixed cameras"),
-        ({"observation": "cameras", "camera": Path("side.json")}, "--camera moves the one camera of 'camera'"),
+        ({"observation": "fixed_cameras", "camera": Path("side.json")}, "--camera moves the one camera of 'camera'"),
         (
             {"student": StudentConfig(fovea_steps=(20, 0))},
             r"fovea_steps are \(20, 0\), expected positive",
