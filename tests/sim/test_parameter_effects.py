@@ -1,5 +1,6 @@
 """Every parameter of `full` does something, where it should; and nothing where it should not."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -210,12 +211,12 @@ PER_JOINT = ("encoder_bias", "gear_offset", "link_mass", "link_com")
 
 
 def family(name):
-    """`encoder_bias_panda_joint3` -> `encoder_bias`; the wrist camera's parameters are the front camera's."""
+    """`encoder_bias_panda_joint3` -> `encoder_bias`; a camera's are those of the front one, or else of the wrist's."""
     for stem in PER_JOINT:
         if name.startswith(stem):
             return stem
-    as_front = name.replace("camera_wrist", "camera_front")
-    return as_front if as_front in EFFECTS else name
+    as_another = (re.sub("camera_(wrist|side)_", f"camera_{camera}_", name) for camera in ("front", "wrist"))
+    return next((other for other in as_another if other in EFFECTS), name)
 
 
 def test_no_parameter_is_forgotten():
