@@ -167,7 +167,7 @@ def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_o
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--observation", "smell"], "known are state, camera, cameras"),
+        (["--observation", "smell"], "known are state, camera, fixed_cameras"),
         (["--observation=state", "--task", "stack", "--robot", "xarm6"], "for 'stack' there are franka_panda"),
         (["--resume", "{out}"], "holds no run"),
         (["--resume", "{out}", "--seed", "1"], "nothing else"),
