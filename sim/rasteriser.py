@@ -17,6 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+# by these names, here, numba's caches of an older checkout know them: it cannot read such a cache without them
+from sim.appearance import Appearance as Appearance
+from sim.packed_bodies import Geometry as Geometry
+
 NEAR = 0.01
 """Distance of the near plane [m]: nothing closer along the optical axis is drawn."""
 COARSE_RADIUS = 28.0
