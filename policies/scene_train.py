@@ -36,7 +36,7 @@ from policies.run_config import RunConfig
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
-from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, see_all
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
 from policies.student import Progress as SightProgress
 from policies.train import PARITY_RECORDS, Progress, seen_cameras, write_run
 from policies.transfer import Surgery
@@ -212,11 +212,9 @@ def fit_seeing(
     """
     held_out = tuple(each[: config.held_out] for each in views)
     training = tuple(each[config.held_out :] for each in views)
-    fit_sight(student.encoder, training, config, seed, lambda share, text: progress(0.9 * share, text), restraint)
+    fit_sight(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint)
     points, (measured, ways) = see_all(student.encoder, training), _labels(student, training[0])
-    fit_geometry(
-        student, points, measured, ways, config, seed + 1, lambda share, text: progress(0.9 + 0.1 * share, text)
-    )
+    fit_geometry(student, points, measured, ways, config, seed + 1, part(progress, 0.9, 1.0))
     measured, ways = _labels(student, held_out[0])
     with torch.no_grad():
         errors = student.locate(see_all(student.encoder, held_out), measured) - ways

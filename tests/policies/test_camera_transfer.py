@@ -69,6 +69,13 @@ def test_heat_maps_are_carried_by_the_names_of_their_landmarks() -> None:
         carry_encoder(source, ("hand", "object"), KeypointEncoder(1, 84, 84, 16), ("object",))
 
 
+def test_foveas_are_named_as_new() -> None:
+    source, _ = encoders()
+    target = KeypointEncoder(2, 84, 84, 8, foveas=1)
+    surgery = carry_encoder(source, ("hand", "object"), target, ("object", "hand"))
+    assert [piece.name for piece in surgery.new] == ["fovea[object]", "geometry"]
+
+
 def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
     """Train a carried encoder a little; return it as it started and as it ended."""
     source, target = encoders()
