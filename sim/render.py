@@ -17,7 +17,8 @@ from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
 from sim.packed_bodies import Body, pack
 from sim.rasteriser import Placement, light_axes, see
-from sim.shading import NOTHING_STILL, Still, see_by_light, shade
+from sim.shading import shade
+from sim.still import NOTHING_STILL, Still, see_by_light
 
 
 class Frame(NamedTuple):
@@ -206,6 +207,11 @@ class Scene:
             raise RenderError(
                 f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
             )
+        part = frame if rows is None else Frame(*(array[first:last] for array in frame))
+        if still is not None:
+            for array, kept in zip(part, (known.rgb, known.depth, known.segmentation)):
+                if len(array):
+                    np.copyto(array, kept)  # ten times as fast as the same inside of a compiled function
         shade(
             self._geometry,
             placement,
@@ -220,7 +226,7 @@ class Scene:
             inverse_depth,
             ids,
             known,
-            *(frame if rows is None else (array[first:last] for array in frame)),
+            *part,
         )
         return frame
 

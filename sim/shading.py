@@ -6,81 +6,19 @@ Pure functions like those of `sim/rasteriser.py`, which finds what is visible.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from sim.still import NOTHING_STILL as NOTHING_STILL
+from sim.still import Still as Still
+from sim.still import find_changed
 
 _STEEPEST = 60.0
 """Largest slope (height over width) with which a surface is followed in the shadow map; light grazes."""
 _BYTE = 1.0 / 255.0
 _BIAS = 0.35
 """Part of a texel by which a surface must be overshadowed: curved surfaces are facets in the map."""
-
-
-_EMPTY = np.float32(-1e29)
-"""Below this, a texel of the shadow map holds no body."""
-
-
-class Still(NamedTuple):
-    """What a camera that stands still sees of the bodies that do: where nothing is before it, it is the picture."""
-
-    inverse_depth: np.ndarray
-    """(samples H, samples W) float32 [1/m]."""
-    ids: np.ndarray
-    """(samples H, samples W) int32."""
-    rgb: np.ndarray
-    """(H, W, 3) uint8, in full light."""
-    depth: np.ndarray
-    """(H, W) float32 [m]."""
-    segmentation: np.ndarray
-    """(H, W) int16."""
-    light: np.ndarray
-    """(H, W, 3) float32: where the shadow map sees a pixel's first sample [m], along its columns and rows; then 1
-    if that does not tell whether the pixel is in shadow, because it shows several triangles, else 0."""
-
-    def rows(self, first: int, last: int, samples: int) -> Still:
-        """Return the pixel rows from `first` to before `last`, at `samples` samples a side."""
-        coarse, fine = slice(first, last), slice(samples * first, samples * last)
-        return Still(self.inverse_depth[fine], self.ids[fine], *(array[coarse] for array in self[2:]))
-
-
-NOTHING_STILL = Still(
-    np.empty((0, 0), np.float32),
-    np.empty((0, 0), np.int32),
-    np.empty((0, 0, 3), np.uint8),
-    np.empty((0, 0), np.float32),
-    np.empty((0, 0), np.int16),
-    np.empty((0, 0, 3), np.float32),
-)
-"""For cameras that move, and pictures that are drawn once."""
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def see_by_light(K, samples, T_base_camera, axes, inverse_depth, ids, light):
-    """Fill `light` of a `Still` whose samples have been found; `axes` (3, 3) are the shadow map's."""
-    height, width, _ = light.shape
-    C = T_base_camera
-    for row in range(height):
-        for column in range(width):
-            y, x = samples * row, samples * column
-            t = ids[y, x]
-            mixed = False
-            if samples == 2:
-                mixed = not (t == ids[y, x + 1] == ids[y + 1, x] == ids[y + 1, x + 1])
-            light[row, column, 0] = light[row, column, 1] = 1e9  # beyond any shadow
-            light[row, column, 2] = 1.0 if mixed else 0.0
-            if t < 0 or mixed:
-                continue
-            Z = 1.0 / inverse_depth[y, x]
-            Y = (y - K[1, 2]) / K[1, 1]
-            X = (x - K[0, 2] - K[0, 1] * Y) / K[0, 0] * Z
-            Y *= Z
-            for i in range(2):
-                along = 0.0
-                for k in range(3):
-                    along += axes[i, k] * (C[k, 0] * X + C[k, 1] * Y + C[k, 2] * Z + C[k, 3])
-                light[row, column, i] = along
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -161,10 +99,10 @@ def shade(
         shadow_map: (M, M) float32.
         inverse_depth: (samples H, samples W) float32 [1/m].
         ids: (samples H, samples W) int32.
-        still: what is copied where nothing is before it and no shadow falls on it, or `NOTHING_STILL`.
-        rgb: (H, W, 3) uint8, out.
-        depth: (H, W) float32, out [m] along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
-        seg: (H, W) int16, out: body, -1 where there is nothing; (0, 0) if not asked for.
+        still: what stays in `rgb` where nothing is before it and no shadow falls on it, or `NOTHING_STILL`.
+        rgb: (H, W, 3) uint8, in and out: the `still` picture, where there is one.
+        depth: (H, W) float32, likewise [m], along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
+        seg: (H, W) int16, likewise: body, -1 where there is nothing; (0, 0) if not asked for.
     """
     # One long function over plain arrays and scalar indices: views and tuples of arrays handed to
     # inner functions are reference-counted per pixel, which made it twenty times slower.
@@ -188,35 +126,18 @@ def shade(
     ar = ag = ab = kr = kg = kb = key = gloss = 0.0
     lr = lg = lb = highlight = 0.0
     x = y = z = 0.0
-    known_ids, known_light, cut = still.ids, still.light, placement.shadow_cut
-    has_still = known_ids.shape[0] > 0
-    if has_still:
-        rgb[:] = still.rgb
-    left, fine_x, top, fine_y = cut[0, 0], cut[0, 1], cut[1, 0], cut[1, 1]
-    size = shadow_map.shape[0]
+    has_still = still.ids.shape[0] > 0
+    columns = np.arange(width)
+    changed = width
     for row in range(height):
         down = (first_row + row) / max(1, picture_height - 1)
         sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
         sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
-        for column in range(width):
-            if has_still:
-                sy, sx = samples * row, samples * column
-                same = ids[sy, sx] == known_ids[sy, sx]
-                if samples == 2:
-                    same &= ids[sy, sx + 1] == known_ids[sy, sx + 1]
-                    same &= ids[sy + 1, sx] == known_ids[sy + 1, sx]
-                    same &= ids[sy + 1, sx + 1] == known_ids[sy + 1, sx + 1]
-                if same and texel > 0:
-                    same = known_light[row, column, 2] == 0
-                    u = (known_light[row, column, 0] - left) * fine_x + 2.0
-                    v = (known_light[row, column, 1] - top) * fine_y + 2.0
-                    if same and u >= 0 and v >= 0 and u < size - 1 and v < size - 1:
-                        tu, tv = int(u), int(v)
-                        same = shadow_map[tv, tu] < _EMPTY and shadow_map[tv, tu + 1] < _EMPTY
-                        same &= shadow_map[tv + 1, tu] < _EMPTY and shadow_map[tv + 1, tu + 1] < _EMPTY
-                if same:
-                    continue
+        if has_still:
+            changed = find_changed(row, samples, ids, still, texel, shadow_map, placement.shadow_cut, columns)
+        for n in range(changed):
+            column = columns[n]
             red = green = blue = 0.0
             shown = -1  # the triangle whose light is that of this pixel
             for k in range(count):
@@ -328,9 +249,6 @@ def _resolve(body, samples, inverse_depth, ids, still, depth, seg):
     z = np.empty(4, np.float32)
     known = still.ids
     has_still = known.shape[0] > 0
-    if has_still:
-        depth[:] = still.depth
-        seg[:] = still.segmentation
     for row in range(height):
         for column in range(width):
             if samples == 1:

@@ -1,0 +1,120 @@
+"""What a camera that stands still sees of bodies that do: the picture that is kept, and where a frame differs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+_EMPTY = np.float32(-1e29)
+"""Below this, a texel of the shadow map holds no body."""
+
+
+class Still(NamedTuple):
+    """What a camera that stands still sees of the bodies that do: where nothing is before it, it is the picture."""
+
+    inverse_depth: np.ndarray
+    """(samples H, samples W) float32 [1/m]."""
+    ids: np.ndarray
+    """(samples H, samples W) int32."""
+    rgb: np.ndarray
+    """(H, W, 3) uint8, in full light."""
+    depth: np.ndarray
+    """(H, W) float32 [m]."""
+    segmentation: np.ndarray
+    """(H, W) int16."""
+    light: np.ndarray
+    """(H, W, 3) float32: where the shadow map sees a pixel's first sample [m], along its columns and rows; then 1
+    if that does not tell whether the pixel is in shadow, because it shows several triangles, else 0."""
+
+    def rows(self, first: int, last: int, samples: int) -> Still:
+        """Return the pixel rows from `first` to before `last`, at `samples` samples a side."""
+        coarse, fine = slice(first, last), slice(samples * first, samples * last)
+        return Still(self.inverse_depth[fine], self.ids[fine], *(array[coarse] for array in self[2:]))
+
+
+NOTHING_STILL = Still(
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.int32),
+    np.empty((0, 0, 3), np.uint8),
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.int16),
+    np.empty((0, 0, 3), np.float32),
+)
+"""For cameras that move, and pictures that are drawn once."""
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def see_by_light(K, samples, T_base_camera, axes, inverse_depth, ids, light):
+    """Fill `light` of a `Still` whose samples have been found; `axes` (3, 3) are the shadow map's."""
+    height, width, _ = light.shape
+    C = T_base_camera
+    for row in range(height):
+        for column in range(width):
+            y, x = samples * row, samples * column
+            t = ids[y, x]
+            mixed = False
+            if samples == 2:
+                mixed = not (t == ids[y, x + 1] == ids[y + 1, x] == ids[y + 1, x + 1])
+            light[row, column, 0] = light[row, column, 1] = 1e9  # beyond any shadow
+            light[row, column, 2] = 1.0 if mixed else 0.0
+            if t < 0 or mixed:
+                continue
+            Z = 1.0 / inverse_depth[y, x]
+            Y = (y - K[1, 2]) / K[1, 1]
+            X = (x - K[0, 2] - K[0, 1] * Y) / K[0, 0] * Z
+            Y *= Z
+            for i in range(2):
+                along = 0.0
+                for k in range(3):
+                    along += axes[i, k] * (C[k, 0] * X + C[k, 1] * Y + C[k, 2] * Z + C[k, 3])
+                light[row, column, i] = along
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def find_changed(row, samples, ids, still, texel, shadow_map, cut, columns):
+    """List the pixels of a row that do not look as in the still picture: something is before it, or a shadow on it.
+
+    Args:
+        row: of the picture.
+        samples: 1 or 2 a side.
+        ids: (samples H, samples W) int32, the frame's triangles.
+        still: the still picture.
+        texel: size of the shadow map's texels [m], 0 for no shadows.
+        shadow_map: (M, M) float32.
+        cut: (2, 2), `Placement.shadow_cut`.
+        columns: (W,) int64, out: the pixels, from left to right.
+
+    Returns:
+        How many they are.
+    """
+    width = columns.shape[0]
+    known_ids, light = still.ids, still.light
+    any_differs = np.int32(0)
+    for y in range(samples * row, samples * (row + 1)):
+        for x in range(samples * width):
+            any_differs |= ids[y, x] ^ known_ids[y, x]
+    if any_differs == 0 and texel == 0:  # as most rows are; the loop above takes 16 samples at once
+        return 0
+    left, fine_x, top, fine_y = cut[0, 0], cut[0, 1], cut[1, 0], cut[1, 1]
+    size = shadow_map.shape[0]
+    n = 0
+    for column in range(width):
+        y, x = samples * row, samples * column
+        differs = ids[y, x] != known_ids[y, x]
+        if samples == 2:
+            differs |= ids[y, x + 1] != known_ids[y, x + 1]
+            differs |= ids[y + 1, x] != known_ids[y + 1, x]
+            differs |= ids[y + 1, x + 1] != known_ids[y + 1, x + 1]
+        if texel > 0 and not differs:
+            differs = light[row, column, 2] != 0
+            u = (light[row, column, 0] - left) * fine_x + 2.0
+            v = (light[row, column, 1] - top) * fine_y + 2.0
+            if u >= 0 and v >= 0 and u < size - 1 and v < size - 1:
+                tu, tv = int(u), int(v)
+                differs |= not (shadow_map[tv, tu] < _EMPTY and shadow_map[tv, tu + 1] < _EMPTY)
+                differs |= not (shadow_map[tv + 1, tu] < _EMPTY and shadow_map[tv + 1, tu + 1] < _EMPTY)
+        columns[n] = column
+        n += differs
+    return n
