@@ -30,7 +30,7 @@ class Geometry(NamedTuple):
     """All triangles of a scene, in each body's own coordinates: all fine meshes, then the coarse."""
 
     vertices: np.ndarray
-    """(V, 3) float32 [m]."""
+    """(3, V) float32 [m]: coordinates apart, which lets a processor project sixteen vertices at once."""
     triangles: np.ndarray
     """(T, 3) int32."""
     planes: np.ndarray
@@ -93,7 +93,7 @@ def pack(bodies: tuple[Body, ...]) -> Geometry:
             spheres[b, :3] = (low + high) / 2
             spheres[b, 3] = np.linalg.norm(mesh.vertices - spheres[b, :3], axis=1).max() * 1.0001
     return Geometry(
-        np.ascontiguousarray(joined.vertices, np.float32),
+        np.ascontiguousarray(joined.vertices.T, np.float32),
         np.ascontiguousarray(joined.triangles, np.int32),
         planes.astype(np.float32),
         affine(joined.normals),

@@ -12,7 +12,6 @@ Every function here is pure, releases the GIL and writes only into the arrays it
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -20,6 +19,8 @@ from numba import njit
 # by these names, here, numba's caches of an older checkout know them: it cannot read such a cache without them
 from sim.appearance import Appearance as Appearance
 from sim.packed_bodies import Geometry as Geometry
+from sim.placement import Placement as Placement
+from sim.placement import place
 
 NEAR = 0.01
 """Distance of the near plane [m]: nothing closer along the optical axis is drawn."""
@@ -33,113 +34,6 @@ _EDGE = 1e-4
 _OPEN = 1e12
 """Pixels: no bound on this side of a span."""
 _FAR_FROM_LIGHT = np.float32(-1e30)
-
-
-class Placement(NamedTuple):
-    """Where the bodies are in one frame; buffers, filled by `place`."""
-
-    to_camera: np.ndarray
-    """(B, 3, 4): mesh -> camera, scale included."""
-    from_camera: np.ndarray
-    """(B, 3, 4): camera -> mesh."""
-    to_light: np.ndarray
-    """(B, 3, 4): mesh -> shadow map: column, row [texels], height towards the light [m]."""
-    light_slopes: np.ndarray
-    """(B, 3, 3): inverse of `to_light`'s matrix: normals in mesh coordinates -> normals in the map's."""
-    lights: np.ndarray
-    """(B, L, 3): directions of the lights in the body's axes."""
-    inverse_scales: np.ndarray
-    """(B, 3): turn the mesh's normals into the scaled body's."""
-    spheres: np.ndarray
-    """(B, 4): centre in the camera frame and radius [m]."""
-    shadow_cut: np.ndarray
-    """(2, 2): along each axis of the shadow map, where it begins [m] and how fine it is [texels/m]."""
-
-
-@njit(cache=True, nogil=True)
-def light_axes(direction):
-    """Axes (3, 3) of the shadow map under the light from `direction` (3,): columns, rows, towards the light."""
-    zx, zy, zz = direction[0], direction[1], direction[2]
-    if abs(zz) < 0.9:  # x axis of the map: across the light and the axis it is farthest from
-        xx, xy, xz = -zy, zx, 0.0 * zx
-    else:
-        xx, xy, xz = zz, 0.0 * zz, -zx
-    n = 1.0 / math.sqrt(xx * xx + xy * xy + xz * xz)
-    xx, xy, xz = xx * n, xy * n, xz * n
-    return np.array(((xx, xy, xz), (zy * xz - zz * xy, zz * xx - zx * xz, zx * xy - zy * xx), (zx, zy, zz)))
-
-
-@njit(cache=True, nogil=True)
-def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directions, shadow_size, placement):
-    """Fill `placement` from the poses.
-
-    The shadow map is cut to the bodies that cast shadows, seen from the first light.
-
-    Returns:
-        A texel's size [m], 0 where no visible body casts a shadow, NaN if a pose or scale is not finite:
-        the other kernels are compiled to trust their numbers.
-    """
-    if not (np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()):
-        return math.nan
-    to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres, shadow_cut = placement
-    B = T_base_bodies.shape[0]
-    C = T_base_camera
-    for b in range(B):
-        T = T_base_bodies[b]
-        s = scales[b]
-        for i in range(3):
-            inverse_scales[b, i] = 1.0 / s[i]
-            shift = C[0, i] * (T[0, 3] - C[0, 3]) + C[1, i] * (T[1, 3] - C[1, 3]) + C[2, i] * (T[2, 3] - C[2, 3])
-            back = T[0, i] * (C[0, 3] - T[0, 3]) + T[1, i] * (C[1, 3] - T[1, 3]) + T[2, i] * (C[2, 3] - T[2, 3])
-            for j in range(3):
-                r = C[0, i] * T[0, j] + C[1, i] * T[1, j] + C[2, i] * T[2, j]
-                to_camera[b, i, j] = r * s[j]
-                from_camera[b, j, i] = r / s[j]
-            to_camera[b, i, 3] = shift
-            from_camera[b, i, 3] = back / s[i]
-        for light in range(light_directions.shape[0]):
-            d = light_directions[light]
-            for i in range(3):
-                lights[b, light, i] = T[0, i] * d[0] + T[1, i] * d[1] + T[2, i] * d[2]
-        c = geometry.spheres[b]
-        for i in range(3):
-            m = to_camera[b, i]
-            spheres[b, i] = m[0] * c[0] + m[1] * c[1] + m[2] * c[2] + m[3]
-        spheres[b, 3] = c[3] * max(s[0], s[1], s[2])
-    if shadow_size == 0 or light_directions.shape[0] == 0:
-        return 0.0
-
-    L = light_axes(light_directions[0])
-    low = np.full(2, np.inf)
-    high = np.full(2, -np.inf)
-    for b in range(B):
-        if not (geometry.casts_shadow[b] and visible[b]):
-            continue
-        c, T, s = geometry.spheres[b], T_base_bodies[b], scales[b]
-        for i in range(2):
-            middle = 0.0
-            for k in range(3):
-                middle += L[i, k] * (T[k, 0] * c[0] * s[0] + T[k, 1] * c[1] * s[1] + T[k, 2] * c[2] * s[2] + T[k, 3])
-            low[i] = min(low[i], middle - spheres[b, 3])
-            high[i] = max(high[i], middle + spheres[b, 3])
-    if not low[0] < high[0]:
-        return 0.0
-    texel = 0.0
-    gain = np.ones(3)
-    for i in range(2):
-        gain[i] = (shadow_size - 4) / (high[i] - low[i])  # two empty texels round the edge: outside is lit
-        texel = max(texel, 1.0 / gain[i])
-        shadow_cut[i, 0], shadow_cut[i, 1] = low[i], gain[i]
-    for b in range(B):
-        T, s = T_base_bodies[b], scales[b]
-        for i in range(3):
-            shift = L[i, 0] * T[0, 3] + L[i, 1] * T[1, 3] + L[i, 2] * T[2, 3]
-            to_light[b, i, 3] = shift if i == 2 else (shift - low[i]) * gain[i] + 2.0
-            for j in range(3):
-                r = L[i, 0] * T[0, j] + L[i, 1] * T[1, j] + L[i, 2] * T[2, j]
-                to_light[b, i, j] = r * s[j] * gain[i]
-                light_slopes[b, j, i] = r / (s[j] * gain[i])
-    return texel
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
@@ -236,7 +130,7 @@ def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids
         placement: their poses.
         visible: (B,) bool: the bodies to draw.
         K: (3, 3) intrinsics of this sample grid; integer coordinates are sample centres.
-        screen: (V, 3) float32, workspace.
+        screen: (3, V) float32, workspace.
         queue: (T + 1,) int32, workspace.
         inverse_depth: (H, W) float32, in and out [1/m]; 0 where there is nothing.
         ids: (H, W) int32, in and out: the triangle; -1 where there is nothing.
@@ -283,17 +177,17 @@ def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids
         for q in range(n):
             t = queue[q]
             i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            if crosses and (screen[i, 2] < 0 or screen[j, 2] < 0 or screen[k, 2] < 0):
+            if crosses and (screen[2, i] < 0 or screen[2, j] < 0 or screen[2, k] < 0):
                 for c in range(3):
-                    v = geometry.vertices[triangles[t, c]]
+                    v = geometry.vertices[:, triangles[t, c]]
                     for r in range(3):
                         corners[c, r] = m[r, 0] * v[0] + m[r, 1] * v[1] + m[r, 2] * v[2] + m[r, 3]
                 _clip(corners, fx, skew, cx, fy, cy, t, inverse_depth, ids)
                 continue
             _fill(
-                screen[i, 0], screen[i, 1], screen[i, 2],
-                screen[j, 0], screen[j, 1], screen[j, 2],
-                screen[k, 0], screen[k, 1], screen[k, 2],
+                screen[0, i], screen[1, i], screen[2, i],
+                screen[0, j], screen[1, j], screen[2, j],
+                screen[0, k], screen[1, k], screen[2, k],
                 t, inverse_depth, ids,
             )  # fmt: skip
 
@@ -304,15 +198,17 @@ def _project(vertices, first, last, m, K, screen):
     fx, skew, cx = np.float32(K[0, 0]), np.float32(K[0, 1]), np.float32(K[0, 2])
     fy, cy = np.float32(K[1, 1]), np.float32(K[1, 2])
     one, near = np.float32(1), np.float32(NEAR)
-    for i in range(first, last):
-        x, y, z = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+    xs, ys, zs = vertices[0, first:last], vertices[1, first:last], vertices[2, first:last]
+    columns, rows, inverses = screen[0, first:last], screen[1, first:last], screen[2, first:last]
+    for i in range(xs.shape[0]):
+        x, y, z = xs[i], ys[i], zs[i]
         X = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
         Y = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
         Z = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
         inverse = one / max(Z, near)
-        screen[i, 0] = (fx * X + skew * Y) * inverse + cx
-        screen[i, 1] = fy * Y * inverse + cy
-        screen[i, 2] = inverse if near <= Z else -one
+        columns[i] = (fx * X + skew * Y) * inverse + cx
+        rows[i] = fy * Y * inverse + cy
+        inverses[i] = inverse if near <= Z else -one
 
 
 @njit(cache=True, nogil=True, fastmath=True, inline="always")
@@ -328,8 +224,8 @@ def _keep_sampled(n, triangles, screen, height, width, queue):
     for q in range(n):
         t = queue[q]
         i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, bx, cx = screen[i, 0], screen[j, 0], screen[k, 0]
-        ay, by, cy = screen[i, 1], screen[j, 1], screen[k, 1]
+        ax, bx, cx = screen[0, i], screen[0, j], screen[0, k]
+        ay, by, cy = screen[1, i], screen[1, j], screen[1, k]
         left = max(np.ceil(min(ax, bx, cx) - edge), zero)
         top = max(np.ceil(min(ay, by, cy) - edge), zero)
         right = min(max(ax, bx, cx) + edge, last_column)
@@ -349,11 +245,16 @@ def draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_m
             continue
         m = placement.to_light[b].astype(np.float32)
         level = 1 if placement.spheres[b, 3] < COARSE_RADIUS * texel else 0
-        for i in range(geometry.vertex_ranges[level, b, 0], geometry.vertex_ranges[level, b, 1]):
-            x, y, z = geometry.vertices[i, 0], geometry.vertices[i, 1], geometry.vertices[i, 2]
-            screen[i, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
-            screen[i, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
-            screen[i, 2] = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        first, last = geometry.vertex_ranges[level, b, 0], geometry.vertex_ranges[level, b, 1]
+        xs, ys, zs = (
+            geometry.vertices[0, first:last],
+            geometry.vertices[1, first:last],
+            geometry.vertices[2, first:last],
+        )
+        for k in range(3):
+            target = screen[k, first:last]
+            for i in range(target.shape[0]):
+                target[i] = m[k, 0] * xs[i] + m[k, 1] * ys[i] + m[k, 2] * zs[i] + m[k, 3]
         # the light's direction in mesh coordinates decides which side of a triangle it sees
         lx = np.float32(placement.lights[b, 0, 0] * placement.inverse_scales[b, 0])
         ly = np.float32(placement.lights[b, 0, 1] * placement.inverse_scales[b, 1])
@@ -367,9 +268,9 @@ def draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_m
             t = queue[q]
             i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
             _fill(
-                screen[i, 0], screen[i, 1], screen[i, 2],
-                screen[j, 0], screen[j, 1], screen[j, 2],
-                screen[k, 0], screen[k, 1], screen[k, 2],
+                screen[0, i], screen[1, i], screen[2, i],
+                screen[0, j], screen[1, j], screen[2, j],
+                screen[0, k], screen[1, k], screen[2, k],
                 t, shadow_map, None,
             )  # fmt: skip
 
@@ -409,7 +310,7 @@ def see(
         known_depth: (H, W) float32 [1/m] of what has been drawn before, or (0, 0).
         known_ids: (H, W) int32, likewise.
         placement: out.
-        screen: (V, 3) float32, workspace.
+        screen: (3, V) float32, workspace.
         queue: (T + 1,) int32, workspace.
         shadow_map: (S, S) float32, out.
         inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.

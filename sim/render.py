@@ -16,7 +16,8 @@ import numpy as np
 from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
 from sim.packed_bodies import Body, pack
-from sim.rasteriser import Placement, light_axes, see
+from sim.placement import Placement, light_axes
+from sim.rasteriser import see
 from sim.shading import shade
 from sim.still import NOTHING_STILL, Still, see_by_light
 
@@ -109,7 +110,7 @@ class Scene:
         B = len(self.bodies)
         self._unit_scales = np.ones((B, 3))
         self._placements: dict[int, Placement] = {}
-        self._screen = np.empty((len(self._geometry.vertices), 3), np.float32)
+        self._screen = np.empty(self._geometry.vertices.shape, np.float32)
         self._queue = np.empty(len(self._geometry.triangles) + 1, np.int32)
         self._shadow_maps: dict[int, np.ndarray] = {}
         self._samples: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
