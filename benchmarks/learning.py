@@ -332,7 +332,8 @@ def main() -> None:
             for method, each in report["methods"].items():
                 print(
                     f"{pair[0]} → {pair[1]}, {method:18}: {each['mean']} at {each['steps']} steps, "
-                    f"{each['share_of_scratch']} of scratch's [{each['share_low']}, {each['share_high']}]"
+                    f"{each['share_of_scratch']} of scratch's [{each['share_low']}, {each['share_high']}]; at "
+                    f"{[(level['level'], level['share'], level['low'], level['high']) for level in each['levels']]}"
                 )
             figures[f"transfer_{pair[0]}_{pair[1]}"] = report
     if options.json:

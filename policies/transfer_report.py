@@ -12,6 +12,8 @@ import numpy as np
 FROM_SCRATCH = "scratch"
 LEAST_LEVEL = 0.1
 """Success below which nothing has been learned that others could be asked to match."""
+LEVELS = (0.5, 0.8, 0.9)
+"""Successes, beside scratch's last, for which the steps that each method needs are reported."""
 RESAMPLES = 10_000
 """Draws of the bootstrap."""
 
@@ -53,27 +55,17 @@ def steps_to(level: float, steps: np.ndarray, success: np.ndarray) -> float:
 def compare_curves(curves: Sequence[Curve]) -> dict:
     """Tabulate curves, the first one from scratch, and the steps each needs to scratch's final mean success.
 
-    The share of scratch's steps has a 95 % bootstrap interval over seeds of both; inf, as null, where a method
-    does not get there. Where scratch itself ends below `LEAST_LEVEL`, that is the level, scratch counts as having
-    needed its largest budget, and the share is an upper bound (`share_is_bound`).
+    Where scratch itself ends below `LEAST_LEVEL`, that is the level, scratch counts as having needed its largest
+    budget, and the share is an upper bound (`share_is_bound`). Each method's `levels` hold the same for every level of
+    `LEVELS` that scratch gets to, so that one noisy end does not decide alone.
     """
     scratch = curves[0]
     final = float(scratch.success[:, -1].mean())
-    level = max(final, LEAST_LEVEL)
+    lower = [level for level in LEVELS if np.isfinite(steps_to(level, scratch.steps, scratch.success))]
     methods = {}
-    rng = np.random.default_rng(0)
     for curve in curves:
         mean, low, high = mean_interval(curve.success)
-        needed = steps_to(level, curve.steps, curve.success)
-        base = min(steps_to(level, scratch.steps, scratch.success), float(scratch.steps[-1]))
-        shares = []
-        for _ in range(RESAMPLES // 10):
-            ours = curve.success[rng.integers(0, len(curve.success), len(curve.success))]
-            theirs = scratch.success[rng.integers(0, len(scratch.success), len(scratch.success))]
-            goal = max(float(theirs[:, -1].mean()), LEAST_LEVEL)
-            most = min(steps_to(goal, scratch.steps, theirs), float(scratch.steps[-1]))
-            shares.append(steps_to(goal, curve.steps, ours) / most)
-        ends = np.quantile(shares, (0.025, 0.975), method="higher")
+        at_final = share_of_scratch(curve, scratch)
         methods[curve.method] = {
             "steps": curve.steps.tolist(),
             "success": curve.success.tolist(),
@@ -81,12 +73,43 @@ def compare_curves(curves: Sequence[Curve]) -> dict:
             "low": low.tolist(),
             "high": high.tolist(),
             "cpu_seconds": curve.cpu_seconds.mean(axis=0).tolist(),
-            "steps_to_level": _finite(needed),
-            "share_of_scratch": _finite(needed / base),
-            "share_low": _finite(ends[0]),
-            "share_high": _finite(ends[1]),
+            "steps_to_level": at_final["steps"],
+            "share_of_scratch": at_final["share"],
+            "share_low": at_final["low"],
+            "share_high": at_final["high"],
+            "levels": [share_of_scratch(curve, scratch, level) for level in lower],
         }
-    return {"level": level, "scratch_final": final, "share_is_bound": final < LEAST_LEVEL, "methods": methods}
+    return {
+        "level": max(final, LEAST_LEVEL),
+        "scratch_final": final,
+        "share_is_bound": final < LEAST_LEVEL,
+        "methods": methods,
+    }
+
+
+def share_of_scratch(curve: Curve, scratch: Curve, level: float | None = None) -> dict[str, float | None]:
+    """Steps to a success of `level` as a share of scratch's, with its 95 % bootstrap interval over seeds of both.
+
+    By default the level is scratch's final mean success, at least `LEAST_LEVEL`, and drawn anew with its seeds. Scratch
+    counts as having needed at most its largest budget, also where a draw of its seeds does not get to `level`: the
+    share is then an upper bound. None, for infinity, where the method does not get there.
+    """
+
+    def ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float, float]:
+        goal = max(float(theirs[:, -1].mean()), LEAST_LEVEL) if level is None else level
+        needed = steps_to(goal, curve.steps, ours)
+        return goal, needed, needed / min(steps_to(goal, scratch.steps, theirs), float(scratch.steps[-1]))
+
+    goal, needed, share = ratio(curve.success, scratch.success)
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(RESAMPLES // 10):
+        ours = curve.success[rng.integers(0, len(curve.success), len(curve.success))]
+        theirs = scratch.success[rng.integers(0, len(scratch.success), len(scratch.success))]
+        shares.append(ratio(ours, theirs)[2])
+    low, high = np.quantile(shares, (0.025, 0.975), method="higher")
+    found = {"level": goal, "steps": needed, "share": share, "low": low, "high": high}
+    return {key: _finite(value) for key, value in found.items()}
 
 
 def draw_curves(curves: Sequence[Curve], report: dict, path: Path, unit: str = "environment steps") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,17 +107,26 @@ def _table(report: dict) -> list[str]:
     lines.append(f"  {'data':18} {' '.join(f'{steps:>6}' for steps in methods['scratch']['steps'])}")
     for method, found in methods.items():
         success = " ".join(f"{mean:6.2f}" for mean in found["mean"])
-        if found["share_of_scratch"] is None:
-            saved = "does not get there"
-        else:
-            high = "∞" if found["share_high"] is None else f"{found['share_high']:.2f}"
-            low = "∞" if found["share_low"] is None else f"{found['share_low']:.2f}"
-            saved = f"{found['steps_to_level']:,.0f}: {found['share_of_scratch']:.2f} of scratch's [{low}, {high}]"
-        lines.append(f"  {method:18} {success}   {saved}")
+        lines.append(f"  {method:18} {success}")
+    lines.append("share of scratch's data for a success of")
+    levels = [*(f"{each['level']:.2f}" for each in methods["scratch"]["levels"]), f"{report['level']:.3f}"]
+    lines.append(f"  {'':18} {' '.join(f'{level:>18}' for level in levels)}")
+    for method, found in methods.items():
+        if method == "scratch":
+            continue
+        ends = {"share": "share_of_scratch", "low": "share_low", "high": "share_high"}
+        last = {key: found[name] for key, name in ends.items()}
+        lines.append(f"  {method:18} {' '.join(f'{_share(each):>18}' for each in [*found['levels'], last])}")
     if unchanged := report.get("unchanged"):
         low, high = unchanged["low"], unchanged["high"]
         lines.append(f"  source as it is    {unchanged['success']:6.2f} [{low:.2f}, {high:.2f}], without any training")
     return lines
+
+
+def _share(found: Mapping[str, float | None]) -> str:
+    """A share with its interval; ∞ where the method does not get there."""
+    share, low, high = ("∞" if found[key] is None else f"{found[key]:.2f}" for key in ("share", "low", "high"))
+    return f"{share} [{low}, {high}]"
 
 
 def _sees(arguments: list[str]) -> bool:

@@ -22,6 +22,7 @@ from policies.transfer import MODES, action_gain, operate
 from policies.transfer_report import Curve, compare_curves, steps_to
 from policies.transfer_run import CompareConfig, TransferConfig, compare_transfer, judge_unchanged, transfer
 from sim.specs import ActionSpec
+from sim2real.transferring import _table
 
 QUIET = lambda *_: None  # noqa: E731
 REACH = [("q", (7,)), ("ee_pos", (3,)), ("goal", (3,))]
@@ -220,6 +221,26 @@ def test_where_scratch_learns_nothing_the_share_is_an_upper_bound() -> None:
     assert found["methods"]["scratch"]["steps_to_level"] is None
     assert found["methods"]["a"]["share_of_scratch"] == pytest.approx(150 / 400)
     assert not compare_curves([Curve("scratch", steps, some, cpu)])["share_is_bound"]
+
+
+def test_the_share_is_told_at_every_level_that_scratch_gets_to() -> None:
+    steps, cpu = np.array([100, 200, 300, 400]), np.ones((3, 4))
+    scratch = np.array([[0.0, 0.4, 0.6, 0.85]] * 3)
+    early = np.array([[0.4, 0.6, 0.7, 0.75], [0.4, 0.6, 0.7, 0.75], [0.5, 0.7, 0.8, 0.85]])
+    found = compare_curves([Curve("scratch", steps, scratch, cpu), Curve("early", steps, early, cpu)])
+    half, most = found["methods"]["early"]["levels"]  # scratch never gets to 0.9
+    assert (half["level"], most["level"]) == (0.5, 0.8)
+    assert half["steps"] == pytest.approx(100 + 100 * (0.5 - 1.3 / 3) / 0.2)
+    assert half["share"] == pytest.approx(half["steps"] / 250)
+    assert half["low"] == pytest.approx(100 / 250)  # three times the third seed
+    assert half["high"] == pytest.approx(150 / 250)  # three times the first
+    assert most["share"] is None
+    assert most["low"] == pytest.approx(300 / 380)
+    assert most["high"] is None
+    lines = _table({**found, "unchanged": None})
+    assert any("0.50" in line and "0.80" in line and "0.850" in line for line in lines)
+    assert lines[-1].split("  ")[1].strip() == "early"
+    assert lines[-1].count("∞") >= 3  # nor to 0.8 for certain, nor to scratch's last success
 
 
 @pytest.fixture(scope="module")
