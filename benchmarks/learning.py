@@ -52,6 +52,7 @@ from policies.restore import restore_student
 from policies.scene_train import SceneTrainConfig, train_scene
 from policies.state_run import StateRunConfig, open_arms, train_state
 from policies.train import STUDENTS, TrainConfig, train
+from policies.transfer import MODES
 from policies.transfer_run import CompareConfig, compare_transfer
 
 GOALS: dict[str, tuple[str, float, float]] = {
@@ -73,6 +74,8 @@ CORES = min(2, len(os.sched_getaffinity(0)))
 """Processes and threads of a camera policy for reach: those of the figures in the docs, or one under `taskset -c 0`."""
 TRANSFER = (("reach", "push"), ("push", "pick_place"), ("pick_place", "stack"))
 """From which task to which."""
+NOW = {("reach", "push"): ("goal=object_pos",)}
+"""What arrays of the first task are called in the second, where they have another name."""
 PANDA_GYM_STEPS = 50
 """Actions of an episode of panda-gym."""
 HELD = 12
@@ -223,13 +226,14 @@ def transfers(pair: tuple[str, str], seeds: int, episodes: int, folder: Path, qu
     source = folder / f"{before}_state_0" / "best"
     if not source.exists():
         from_state(before, 0, episodes, source.parent)
-    modes = ("fine-tune",) if quick else ("feature-extractor", "fine-tune", "gradual-unfreeze", "l2-sp", "distil")
+    modes = ("fine-tune",) if quick else tuple(MODES)
     recipe = replace(state_recipe(task, "franka_panda"), round_steps=150, gradient_steps=600, batch=256)
     config = CompareConfig(
         folder / f"{before}_to_{task}",
         source,
         task=task,
         modes=modes,
+        now=NOW.get(pair, ()),
         seeds=seeds,
         budgets=2 if quick else 6,
         episodes=min(episodes, 100),

@@ -25,7 +25,7 @@ from policies.state_run import open_arms
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig
 from policies.train import Progress, TrainConfig, train, untrained_student
-from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, Piece, Surgery
+from policies.transfer import CARRIED_PACE, DISTIL, L2_SP, Piece, Surgery, shrink_perturb
 from policies.transfer_report import FROM_SCRATCH
 from policies.transfer_run import check_mode
 from sim.robot import load_robot
@@ -83,7 +83,7 @@ def carry_encoder(
 
 
 def hold(mode: str, encoder: KeypointEncoder, fresh: KeypointEncoder, surgery: Surgery) -> EncoderRestraint:
-    """Hold a carried `encoder` as `mode` of `MODES` says; `distil` puts the weights of `fresh` back."""
+    """Hold a carried `encoder` as `mode` of `MODES` says; `distil` and `shrink-perturb` put `fresh` weights back."""
     check_mode(mode)
     slow = {name: 1.0 - (1.0 - CARRIED_PACE) * mask for name, mask in surgery.masks.items()}
     frozen = {name: torch.zeros_like(mask) for name, mask in surgery.masks.items() if name.startswith("features.")}
@@ -95,6 +95,9 @@ def hold(mode: str, encoder: KeypointEncoder, fresh: KeypointEncoder, surgery: S
         return EncoderRestraint(lambda share: frozen if share < THAW else slow, lambda share: share < THAW)
     if mode == "l2-sp":
         return EncoderRestraint(penalty=_pull_back(encoder, surgery.masks))
+    if mode == "shrink-perturb":
+        shrink_perturb(encoder, fresh, surgery.masks)
+        return EncoderRestraint()
     reference = copy.deepcopy(encoder).eval().requires_grad_(False)
     encoder.load_state_dict(fresh.state_dict())
 
@@ -128,7 +131,8 @@ class CameraTransferConfig(TrainConfig):
     source: Path = Path()
     """Bundle to start from: `--from`."""
     mode: str = "fine-tune"
-    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
+    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    shrink-perturb."""
     student: StudentConfig = field(default_factory=lambda: StudentConfig(views=3_000, steps=800, held_out=500))
     """The camera student: less is needed than from scratch."""
 

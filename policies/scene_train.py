@@ -75,7 +75,8 @@ class SceneTrainConfig(RunConfig):
     start: Path | None = None
     """Bundle of an earlier camera policy, for reach for example, whose encoder this one's starts from."""
     mode: str = "fine-tune"
-    """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
+    """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    shrink-perturb."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
     student: StudentConfig = field(default_factory=lambda: STUDENTS["camera"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.bundle import BundleError
 from policies.imitation import Restraint
@@ -27,6 +27,8 @@ L2_SP = 0.01
 transfer learning", ICML 2018)."""
 DISTIL = 0.1
 """Weight, in the first round, of the distance to the source's last hidden layer; halved in every further round."""
+SHRINK = 0.5
+"""Share of the carried weights that `shrink-perturb` keeps; the rest is that of fresh ones."""
 SAME_NAMES: Mapping[str, str] = {}
 OF_JOINTS = ("q", "dq")
 """Features that mean something else on another arm."""
@@ -254,12 +256,31 @@ def _distil(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Res
     return Restraint(penalty=penalty)
 
 
+def shrink_perturb(network: nn.Module, fresh: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Set `network` halfway between what it carries and `fresh` weights, which it takes where nothing was carried.
+
+    A network that starts warm may end up generalising worse than a fresh one; shrunk and disturbed, it need not (Ash &
+    Adams, "On warm-starting neural network training", NeurIPS 2020).
+    """
+    start = dict(fresh.named_parameters())
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.lerp_(start[name], 1.0 - SHRINK * masks[name])
+
+
+def _shrink_perturb(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
+    """Go back half the way to fresh weights, then let everything learn freely."""
+    shrink_perturb(network, fresh, surgery.masks)
+    return Restraint()
+
+
 MODES: dict[str, Mode] = {
     "feature-extractor": _feature_extractor,
     "fine-tune": _fine_tune,
     "gradual-unfreeze": _gradual_unfreeze,
     "l2-sp": _l2_sp,
     "distil": _distil,
+    "shrink-perturb": _shrink_perturb,
 }
 """How a carried network is trained further, by name."""
 

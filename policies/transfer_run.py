@@ -29,7 +29,8 @@ class TransferConfig(StateRunConfig):
     source: Path = Path()
     """Bundle to start from, of any task and arm: `--from`."""
     mode: str = "fine-tune"
-    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp or distil."""
+    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    shrink-perturb."""
     now: tuple[str, ...] = ()
     """What arrays of the source are called in the new task, as in `goal=object_pos`."""
 

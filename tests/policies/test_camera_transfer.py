@@ -95,7 +95,7 @@ def test_a_feature_extractor_changes_neither_weights_nor_statistics_of_its_featu
     assert (end.heat.weight - start.heat.weight).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("mode", ["fine-tune", "gradual-unfreeze", "l2-sp", "distil"])
+@pytest.mark.parametrize("mode", ["fine-tune", "gradual-unfreeze", "l2-sp", "distil", "shrink-perturb"])
 def test_other_modes_let_the_features_learn_in_the_end(mode: str) -> None:
     start, end = learn(mode, 9)
     weight = "1.0.weight"

@@ -195,6 +195,21 @@ def test_distilling_starts_from_fresh_weights_and_ends_nearer_to_the_sources_fea
     assert float(later.detach()) == pytest.approx(0.5 * float(restraint.penalty(network, row, 0).detach()), rel=1e-5)
 
 
+def test_shrinking_goes_half_the_way_back_to_fresh_weights_and_then_holds_nothing() -> None:
+    source, network = networks()
+    fresh = copy.deepcopy(network)
+    surgery = operate(source, network, ONE, same_arm=True)
+    carried = copy.deepcopy(network)
+    restraint = MODES["shrink-perturb"](network, fresh, surgery)
+    for name, mask in surgery.masks.items():
+        now, was, new = (dict(each.named_parameters())[name] for each in (network, carried, fresh))
+        torch.testing.assert_close(now, torch.where(mask > 0, 0.5 * (was + new), new))
+    goal = network.columns()["goal - ee_pos"]
+    torch.testing.assert_close(network.spread[goal], source.spread[source.columns()["goal - ee_pos"]])  # as it saw it
+    assert restraint.pace(0) == {}
+    assert restraint.penalty(network, torch.zeros(1, network.centre.numel()), 0) is None
+
+
 def test_the_share_of_steps_is_what_the_curves_say() -> None:
     steps = np.array([100, 200, 300, 400])
     scratch = np.array([[0.0, 0.2, 0.4, 0.6]] * 3)
