@@ -47,8 +47,17 @@ def light_axes(direction):
 
 
 @njit(cache=True, nogil=True)
+def _is_finite(array):
+    """Whether all numbers are finite: without the array of answers that numpy's way makes."""
+    doubtful = 0.0
+    for value in array.flat:
+        doubtful += value - value  # not a number for infinity, too
+    return doubtful == 0.0
+
+
+@njit(cache=True, nogil=True)
 def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directions, shadow_size, placement):
-    """Fill `placement` from the poses.
+    """Fill `placement` from the poses of the bodies that are `visible`.
 
     The shadow map is cut to the bodies that cast shadows, seen from the first light.
 
@@ -56,12 +65,14 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
         A texel's size [m], 0 where no visible body casts a shadow, NaN if a pose or scale is not finite:
         the other kernels are compiled to trust their numbers.
     """
-    if not (np.isfinite(T_base_bodies).all() and np.isfinite(scales).all() and np.isfinite(T_base_camera).all()):
+    if not (_is_finite(T_base_bodies) and _is_finite(scales) and _is_finite(T_base_camera)):
         return math.nan
     to_camera, from_camera, to_light, light_slopes, lights, inverse_scales, spheres, shadow_cut = placement
     B = T_base_bodies.shape[0]
     C = T_base_camera
     for b in range(B):
+        if not visible[b]:
+            continue
         T = T_base_bodies[b]
         s = scales[b]
         for i in range(3):
@@ -108,6 +119,8 @@ def place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directi
         texel = max(texel, 1.0 / gain[i])
         shadow_cut[i, 0], shadow_cut[i, 1] = low[i], gain[i]
     for b in range(B):
+        if not visible[b]:
+            continue
         T, s = T_base_bodies[b], scales[b]
         for i in range(3):
             shift = L[i, 0] * T[0, 3] + L[i, 1] * T[1, 3] + L[i, 2] * T[2, 3]

@@ -286,8 +286,6 @@ def see(
     light_directions,
     K,
     with_shadow,
-    known_depth,
-    known_ids,
     placement,
     screen,
     queue,
@@ -302,19 +300,17 @@ def see(
         T_base_bodies: (B, 4, 4) poses.
         scales: (B, 3).
         visible: (B,) bool: bodies that are there.
-        chosen: (B,) bool: those of them to draw, over `known_depth` and `known_ids`; all cast their shadows.
+        chosen: (B,) bool: those of them to draw, over what is in `inverse_depth` and `ids`; all cast their shadows.
         T_base_camera: (4, 4).
         light_directions: (L, 3) float32.
         K: (3, 3) intrinsics of the sample grid.
         with_shadow: whether to draw the shadow map.
-        known_depth: (H, W) float32 [1/m] of what has been drawn before, or (0, 0).
-        known_ids: (H, W) int32, likewise.
         placement: out.
         screen: (3, V) float32, workspace.
         queue: (T + 1,) int32, workspace.
         shadow_map: (S, S) float32, out.
-        inverse_depth: (H, W) float32, out [1/m]; 0 where there is nothing.
-        ids: (H, W) int32, out: triangles; -1 where there is nothing.
+        inverse_depth: (H, W) float32, in and out [1/m]; 0 where there is nothing.
+        ids: (H, W) int32, in and out: triangles; -1 where there is nothing.
 
     Returns:
         What `place` returns.
@@ -323,12 +319,6 @@ def see(
     texel = place(geometry, T_base_bodies, scales, visible, T_base_camera, light_directions, size, placement)
     if math.isnan(texel):
         return texel
-    if known_ids.shape[0] > 0:
-        inverse_depth[:] = known_depth
-        ids[:] = known_ids
-    else:
-        inverse_depth[:] = 0
-        ids[:] = -1
     rasterise(geometry, placement, chosen, K, screen, queue, inverse_depth, ids)
     if texel > 0:
         draw_shadow_map(geometry, placement, visible, texel, screen, queue, shadow_map)

@@ -17,9 +17,11 @@ from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
 from sim.packed_bodies import Body, pack
 from sim.placement import Placement, light_axes
-from sim.rasteriser import see
-from sim.shading import shade
+from sim.shading import draw
 from sim.still import NOTHING_STILL, Still, see_by_light
+
+NO_SHADOW = np.empty((1, 1), np.float32)
+"""In place of a shadow map where there is none."""
 
 
 class Frame(NamedTuple):
@@ -179,56 +181,44 @@ class Scene:
         shadow = looks.shadow if shadow is None else shadow
         placement = self._placement(len(looks.light_directions))
         inverse_depth, ids = self._sample_buffers((last - first) * supersample, camera.width * supersample)
+        part = frame if rows is None else Frame(*(array[first:last] for array in frame))
         known, chosen = NOTHING_STILL, looks.visible
-        if still is not None:
+        if still is None:
+            inverse_depth.fill(0)
+            ids.fill(-1)
+        else:
             known = still.seen if rows is None else still.seen.rows(first, last, supersample)
+            known.copy_to(inverse_depth, ids, part)
             chosen = still.over_it
-        shadow_map = self._shadow_buffer(camera)
-        texel = see(
+        texel = draw(
             self._geometry,
+            placement,
+            looks.appearance,
+            self.textures,
             poses,
             sizes,
             looks.visible,
             chosen,
             camera.pose(T_base_ee) if camera.T_base_camera is None else _fixed_pose(camera.T_base_camera),
-            looks.light_directions,
             K,
+            supersample,
+            first,
+            camera.height,
             shadow,
-            known.inverse_depth,
-            known.ids,
-            placement,
             self._screen,
             self._queue,
-            shadow_map,
+            self._shadow_buffer(camera) if shadow else NO_SHADOW,
             inverse_depth,
             ids,
+            known.ids,
+            known.light,
+            *part,
         )
         if texel != texel:
             bad = [n for n, T in zip(self.names, poses, strict=True) if not np.isfinite(T).all()]
             raise RenderError(
                 f"scene: NaN or infinite pose of {bad or 'the camera'}, or scale; did the simulation diverge?"
             )
-        part = frame if rows is None else Frame(*(array[first:last] for array in frame))
-        if still is not None:
-            for array, kept in zip(part, (known.rgb, known.depth, known.segmentation)):
-                if len(array):
-                    np.copyto(array, kept)  # ten times as fast as the same inside of a compiled function
-        shade(
-            self._geometry,
-            placement,
-            looks.appearance,
-            self.textures,
-            K,
-            supersample,
-            first,
-            camera.height,
-            texel,
-            shadow_map,
-            inverse_depth,
-            ids,
-            known,
-            *part,
-        )
         return frame
 
     def still(

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numba import njit
 
-from sim.still import NOTHING_STILL as NOTHING_STILL
-from sim.still import Still as Still
+from sim.rasteriser import see
+from sim.still import Still as Still  # by this name, here, numba's caches of an older checkout know it
 from sim.still import find_changed
 
 _STEEPEST = 60.0
@@ -75,7 +75,8 @@ def shade(
     shadow_map,
     inverse_depth,
     ids,
-    still,
+    known_ids,
+    known_light,
     rgb,
     depth,
     seg,
@@ -99,8 +100,10 @@ def shade(
         shadow_map: (M, M) float32.
         inverse_depth: (samples H, samples W) float32 [1/m].
         ids: (samples H, samples W) int32.
-        still: what stays in `rgb` where nothing is before it and no shadow falls on it, or `NOTHING_STILL`.
-        rgb: (H, W, 3) uint8, in and out: the `still` picture, where there is one.
+        known_ids: `ids` of the `Still` that `rgb` begins with, and that stays where nothing is before it and no shadow
+            falls on it; (0, 0) for none.
+        known_light: its `light`.
+        rgb: (H, W, 3) uint8, in and out.
         depth: (H, W) float32, likewise [m], along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
         seg: (H, W) int16, likewise: body, -1 where there is nothing; (0, 0) if not asked for.
     """
@@ -126,7 +129,7 @@ def shade(
     ar = ag = ab = kr = kg = kb = key = gloss = 0.0
     lr = lg = lb = highlight = 0.0
     x = y = z = 0.0
-    has_still = still.ids.shape[0] > 0
+    has_still = known_ids.shape[0] > 0
     columns = np.arange(width)
     changed = width
     for row in range(height):
@@ -135,7 +138,8 @@ def shade(
         sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
         if has_still:
-            changed = find_changed(row, samples, ids, still, texel, shadow_map, placement.shadow_cut, columns)
+            cut = placement.shadow_cut
+            changed = find_changed(row, samples, ids, known_ids, texel, known_light, shadow_map, cut, columns)
         for n in range(changed):
             column = columns[n]
             red = green = blue = 0.0
@@ -237,17 +241,16 @@ def shade(
             rgb[row, column, 1] = int(green * gain + 0.5)
             rgb[row, column, 2] = int(blue * gain + 0.5)
     if seg.shape[0] > 0:
-        _resolve(body, samples, inverse_depth, ids, still, depth, seg)
+        _resolve(body, samples, inverse_depth, ids, known_ids, depth, seg)
 
 
 @njit(cache=True, nogil=True)
-def _resolve(body, samples, inverse_depth, ids, still, depth, seg):
+def _resolve(body, samples, inverse_depth, ids, known, depth, seg):
     """Depth and body of each pixel: of its one sample, or of the body with most of its four."""
     height, width = seg.shape
     one = np.float32(1)
     owner = np.empty(4, np.int32)
     z = np.empty(4, np.float32)
-    known = still.ids
     has_still = known.shape[0] > 0
     for row in range(height):
         for column in range(width):
@@ -282,3 +285,75 @@ def _resolve(body, samples, inverse_depth, ids, still, depth, seg):
             seg[row, column] = best
             # the mean of 1/depth is exact on a plane
             depth[row, column] = np.float32(most) / total if best >= 0 else np.float32(0)
+
+
+@njit(cache=True, nogil=True)
+def draw(
+    geometry,
+    placement,
+    appearance,
+    pool,
+    T_base_bodies,
+    scales,
+    visible,
+    chosen,
+    T_base_camera,
+    K,
+    samples,
+    first_row,
+    picture_height,
+    with_shadow,
+    screen,
+    queue,
+    shadow_map,
+    inverse_depth,
+    ids,
+    known_ids,
+    known_light,
+    rgb,
+    depth,
+    seg,
+):
+    """Draw a frame: `see` and `shade`, whose arguments these are, in one call; handing over forty arrays takes 7 us.
+
+    Returns:
+        What `see` returns; if that is NaN, nothing was drawn.
+    """
+    texel = see(
+        geometry,
+        T_base_bodies,
+        scales,
+        visible,
+        chosen,
+        T_base_camera,
+        appearance.light_directions,
+        K,
+        with_shadow,
+        placement,
+        screen,
+        queue,
+        shadow_map,
+        inverse_depth,
+        ids,
+    )
+    if not math.isnan(texel):
+        shade(
+            geometry,
+            placement,
+            appearance,
+            pool,
+            K,
+            samples,
+            first_row,
+            picture_height,
+            texel,
+            shadow_map,
+            inverse_depth,
+            ids,
+            known_ids,
+            known_light,
+            rgb,
+            depth,
+            seg,
+        )
+    return texel
