@@ -230,7 +230,7 @@ class Imaging:
     def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
         """Put the arm and all bodies where they are; one that should not have moved ends the still pictures."""
         arm = len(self._arm)
-        self._T[:arm] = link_poses[self._links]
+        np.take(link_poses, self._links, axis=0, out=self._T[:arm], mode="clip")  # "raise" would copy it once more
         row = arm + 2
         for body in self._bodies:
             position, quat = state.pose(body.name)
@@ -259,13 +259,13 @@ class Imaging:
         if len(states) == 1:
             self.frame(states[0], name, out=frame)
         else:
-            edges = np.linspace(0, camera.height, len(states) + 1).round().astype(int).tolist()
+            edges = [round(k * camera.height / len(states)) for k in range(len(states) + 1)]
             for state, rows in zip(states, itertools.pairwise(edges)):
                 self.frame(state, name, rows, frame)
         rgb = frame.rgb
         if name in self._lenses:
             rgb = cv2.remap(rgb, *self._lenses[name], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return frame._replace(rgb=disturb(rgb, self._disturbance, rng))
+        return Frame(disturb(rgb, self._disturbance, rng), frame.depth, frame.segmentation)
 
     def shade(self, state: Posed, name: str) -> np.ndarray:
         """Compute what share of its light each pixel of camera `name` keeps in this episode's shadows, (H, W, 3) uint8.

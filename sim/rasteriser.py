@@ -192,9 +192,12 @@ def rasterise(geometry, placement, visible, K, screen, queue, inverse_depth, ids
             )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath={"contract", "nnan", "ninf", "nsz"})
 def _project(vertices, first, last, m, K, screen):
-    """Write pixel coordinates and 1/depth of vertices; 1/depth is -1 for those before the near plane."""
+    """Write pixel coordinates and 1/depth of vertices; 1/depth is -1 for those before the near plane.
+
+    Divisions are exact here: their approximation would hang on how this was inlined, and with it a picture's last bits.
+    """
     fx, skew, cx = np.float32(K[0, 0]), np.float32(K[0, 1]), np.float32(K[0, 2])
     fy, cy = np.float32(K[1, 1]), np.float32(K[1, 2])
     one, near = np.float32(1), np.float32(NEAR)

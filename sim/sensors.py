@@ -191,9 +191,10 @@ class CameraSensor:
         age = self._age
         if self._jitter > 0:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
-        states = [past.at(age)]
         if self._roll > 0:  # the picture's rows are read from top to bottom
             states = [past.at(age + self._roll * (1 - k / STRIPS)) for k in range(STRIPS)]
+        else:
+            states = [past.at(age)]
         frame = self._imaging.picture(states, self._name, rng, self._measured)
         self.segmentation = frame.segmentation
         depth = frame.depth if self._measured else None
