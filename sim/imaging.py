@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from sim.appearance import RenderError
@@ -21,6 +20,7 @@ from sim.bullet_render import RENDERERS, BulletRenderer, Renderer
 from sim.camera import CameraModel, as_matrix
 from sim.clutter import Area, is_tidy, lay_out
 from sim.compiled import njit
+from sim.distortion import distort, lens_map, pack_map
 from sim.image_disturbance import ImageDisturbance, disturb
 from sim.looks import LooksRanges, sample_looks
 from sim.render import Frame, Scene, StillPicture
@@ -152,7 +152,7 @@ class Imaging:
         for name, camera in self._nominal_cameras.items():
             k1 = parameters[f"camera_{name}_k1"]
             if k1:
-                self._lenses[name] = cv2.convertMaps(*lens_map(camera, k1), cv2.CV_16SC2)  # half the time a picture
+                self._lenses[name] = pack_map(*lens_map(camera, k1))
         self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
         fixed = len(self._arm) + 2
         self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
@@ -264,7 +264,7 @@ class Imaging:
                 self.frame(state, name, rows, frame)
         rgb = frame.rgb
         if name in self._lenses:
-            rgb = cv2.remap(rgb, *self._lenses[name], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            rgb = distort(rgb, self._lenses[name])
         return Frame(disturb(rgb, self._disturbance, rng), frame.depth, frame.segmentation)
 
     def shade(self, state: Posed, name: str) -> np.ndarray:
@@ -340,18 +340,6 @@ def _put(T, row, offsets, position, quat):
                 T[row + k, i, j] = R[i, j]
             o = offsets[k]
             T[row + k, i, 3] = position[i] + R[i, 0] * o[0] + R[i, 1] * o[1] + R[i, 2] * o[2]
-
-
-def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return OpenCV's maps that give an ideal picture of `camera` the radial distortion `k1`.
-
-    What calibration leaves is small: the inverse of r (1 + k₁ r²) is taken as r (1 - k₁ r²).
-    """
-    K = np.array(camera.K)
-    columns, rows = np.meshgrid(np.arange(camera.width, dtype=np.float32), np.arange(camera.height, dtype=np.float32))
-    x, y = (columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1]
-    factor = 1.0 - k1 * (x * x + y * y)
-    return (K[0, 2] + K[0, 0] * x * factor).astype(np.float32), (K[1, 2] + K[1, 1] * y * factor).astype(np.float32)
 
 
 def _scale(shape: Shape) -> tuple[float, ...]:
