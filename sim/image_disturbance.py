@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from sim.jpeg import jpeg
-from sim.picture_faults import NOISE, Shifts, develop, soften, tone_table
+from sim.picture_faults import NOISE, Softening, develop, expose, tone_table
 
 _DISPLAY = 2.2  # exponent from grey levels to light
 SHARP = 0.25
@@ -67,17 +67,19 @@ class ImageDisturbance:
 
     def develop(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Apply all effects but JPEG to RGB uint8 (H, W, 3), which is left as it is."""
+        if not (self._softens or self._exposes):
+            return image
         height, width, _ = image.shape
         rows = np.ascontiguousarray(image).reshape(height, 3 * width)
-        grey: np.ndarray = rows
-        if self._softens:
-            grey = soften(rows, _vignette(height, width, self.vignetting), *self._shifts)
-        elif not self._exposes:
-            return image
         table, noisy = self._tones
         result = np.empty(image.shape, np.uint8)
+        out = result.reshape(height, 3 * width)
         seed = np.uint32(rng.random() * 2.0**32) if noisy else np.uint32(0)
-        develop(grey, table, noisy, NOISE, seed, result.reshape(height, 3 * width))
+        if self._softens:
+            gains = _vignette(height, width, self.vignetting)
+            expose(rows, gains, self._softening, table, noisy, NOISE, seed, out)
+        else:
+            develop(rows, table, noisy, NOISE, seed, out)
         return result
 
     # Strengths are an episode's, pictures come at every step: what can be prepared is prepared once.
@@ -105,13 +107,11 @@ class ImageDisturbance:
         return tone_table(levels.ravel(), spread.ravel()), noisy
 
     @cached_property
-    def _shifts(self) -> tuple[Shifts, Shifts, Shifts]:
-        """The blur along rows and columns, and the smear."""
+    def _softening(self) -> Softening:
         reach = max(1, round(3 * self.blur)) if self.blur > SHARP else 0
-        bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(self.blur, 0.1)) ** 2)[None]
-        bell /= bell.sum()
-        kernel = _smear(self.motion_blur, self.motion_angle) if self.motion_blur > 0 else np.ones((1, 1))
-        return Shifts.of(bell), Shifts.of(bell.T), Shifts.of(kernel)
+        bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(self.blur, 0.1)) ** 2)
+        smear = _smear(self.motion_blur, self.motion_angle) if self.motion_blur > 0 else np.ones((1, 1))
+        return Softening.of(bell / bell.sum(), smear)
 
 
 def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generator) -> np.ndarray:

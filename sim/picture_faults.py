@@ -24,42 +24,58 @@ NOISE -= NOISE.mean()
 NOISE /= NOISE.std()
 
 
-class Shifts(NamedTuple):
-    """A picture's filter as the sum of its shifted and weighed copies; their number is a multiple of three."""
+class Softening(NamedTuple):
+    """Blur along the rows, blur along the columns and smear, each the sum of the picture's shifted and weighed copies.
+
+    All three in the same arrays, because handing over an array costs as much as filtering five rows.
+    """
 
     weights: np.ndarray
-    """(n,) float32."""
+    """(n,) float32; each filter's number is a multiple of three."""
     rows: np.ndarray
     """(n,) int64 shift downwards [px], at least 0."""
     columns: np.ndarray
     """(n,) int64 shift to the right [px], at least 0."""
-    reach: int
-    """The middle: the shift that leaves the picture where it is."""
+    down: int
+    """Where the blur along the columns begins."""
+    smear: int
+    """Where the smear begins."""
+    blur_reach: int
+    """The blur's middle: the shift that leaves the picture where it is; 0 for none."""
+    smear_reach: int
+    """The smear's."""
 
     @classmethod
-    def of(cls, kernel: np.ndarray) -> Shifts:
-        """Take the filter's weights (2 r + 1, 2 r + 1), or (1, 2 r + 1) and (2 r + 1, 1), around the middle."""
-        rows, columns = np.nonzero(kernel)
-        size = -(-len(rows) // _AT_ONCE) * _AT_ONCE
-        weights = np.zeros(size, np.float32)
-        weights[: len(rows)] = kernel[rows, columns]
-        rows, columns = np.resize(rows, size), np.resize(columns, size)
-        return cls(weights, rows, columns, max(kernel.shape) // 2)
+    def of(cls, bell: np.ndarray, smear: np.ndarray) -> Softening:
+        """Take the blur's weights (2 r + 1,) and the smear's (2 m + 1, 2 m + 1), around their middles."""
+        filters = [_shifts(kernel) for kernel in (bell[None], bell[:, None], smear)]
+        weights, rows, columns = (np.concatenate(part) for part in zip(*filters))
+        down = len(filters[0][0])
+        return cls(weights, rows, columns, down, down + len(filters[1][0]), len(bell) // 2, len(smear) // 2)
+
+
+def _shifts(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, rows and columns of a filter; shifts without weight make their number a multiple of three."""
+    rows, columns = np.nonzero(kernel)
+    size = -(-len(rows) // _AT_ONCE) * _AT_ONCE
+    weights = np.zeros(size, np.float32)
+    weights[: len(rows)] = kernel[rows, columns]
+    return weights, np.resize(rows, size), np.resize(columns, size)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_up(source, shifts, height, length):
-    """Return the sum (height, length) float32 of the shifted copies of `source`."""
+def _add_up(source, softening, first, last, height, length):
+    """Return the sum (height, length) float32 of the copies of `source` that the shifts from `first` to `last` make."""
     result = np.empty((height, length), np.float32)
-    weights, rows, columns, _ = shifts
+    weights, rows, columns = softening.weights, softening.rows, softening.columns
     for y in range(height):
         target = result[y]
-        for k in range(0, weights.shape[0], 3):
+        for k in range(first, last, 3):
             a = source[y + rows[k], 3 * columns[k] : 3 * columns[k] + length]
             b = source[y + rows[k + 1], 3 * columns[k + 1] : 3 * columns[k + 1] + length]
             c = source[y + rows[k + 2], 3 * columns[k + 2] : 3 * columns[k + 2] + length]
             u, v, w = weights[k], weights[k + 1], weights[k + 2]
-            if k == 0:
+            if k == first:
                 for x in range(length):
                     target[x] = u * a[x] + v * b[x] + w * c[x]
             else:
@@ -69,21 +85,20 @@ def _add_up(source, shifts, height, length):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def soften(image, gains, across, down, smear):
+def soften(image, gains, softening):
     """Dim, blur and smear a picture; at its edges the last pixels are repeated outwards.
 
     Args:
         image: (H, 3 W) uint8.
         gains: (H, 3 W) float32 factors of grey levels, or (0, 0) for none.
-        across: `Shifts` of the blur along the rows, of reach 0 for none.
-        down: the same along the columns.
-        smear: `Shifts` of the motion, of reach 0 for none.
+        softening: `Softening`.
 
     Returns:
         (H, 3 W) float32 grey levels.
     """
     height, length = image.shape
-    g, m = across.reach, smear.reach
+    g, m = softening.blur_reach, softening.smear_reach
+    down, smear, end = softening.down, softening.smear, softening.weights.shape[0]
     reach = g + m
     padded = np.empty((height + 2 * reach, length + 6 * reach), np.float32)
     for y in range(height):
@@ -105,10 +120,10 @@ def soften(image, gains, across, down, smear):
         padded[reach + height + y] = padded[reach + height - 1]
     result = padded
     if g > 0:
-        result = _add_up(result, across, height + 2 * reach, length + 6 * m)
-        result = _add_up(result, down, height + 2 * m, length + 6 * m)
+        result = _add_up(result, softening, 0, down, height + 2 * reach, length + 6 * m)
+        result = _add_up(result, softening, down, smear, height + 2 * m, length + 6 * m)
     if m > 0:
-        result = _add_up(result, smear, height, length)
+        result = _add_up(result, softening, smear, end, height, length)
     return result
 
 
@@ -167,3 +182,9 @@ def develop(grey, table, noisy, noise, seed, out):
             for x in range(length):
                 value = np.float32(np.int32(entry[x] >> sixteen)) * step
                 target[x] = np.uint8(np.int32(min(max(value, least), most)))
+
+
+@njit(cache=True, nogil=True)
+def expose(image, gains, softening, table, noisy, noise, seed, out):
+    """`soften` a picture, then `develop` it, in one call."""
+    develop(soften(image, gains, softening), table, noisy, noise, seed, out)
