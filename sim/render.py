@@ -113,6 +113,7 @@ class Scene:
         self._unit_scales = np.ones((B, 3))
         self._placements: dict[int, Placement] = {}
         self._screen = np.empty(self._geometry.vertices.shape, np.float32)
+        self._cells = np.empty(self._geometry.vertices.shape[1], np.int32)
         self._queue = np.empty(len(self._geometry.triangles) + 1, np.int32)
         self._shadow_maps: dict[int, np.ndarray] = {}
         self._samples: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
@@ -206,6 +207,7 @@ class Scene:
             camera.height,
             shadow,
             self._screen,
+            self._cells,
             self._queue,
             self._shadow_buffer(camera) if shadow else NO_SHADOW,
             inverse_depth,
