@@ -130,17 +130,20 @@ def shade(
     lr = lg = lb = highlight = 0.0
     x = y = z = 0.0
     has_still = known_ids.shape[0] > 0
-    columns = np.arange(width)
-    changed = width
+    columns, ends = np.empty(height * width + 1, np.int32), np.empty(height, np.int32)
+    if has_still:
+        find_changed(samples, ids, known_ids, texel, known_light, shadow_map, placement.shadow_cut, columns, ends)
+    else:
+        for row in range(height):
+            ends[row] = (row + 1) * width
+            columns[row * width : (row + 1) * width] = np.arange(width)
+    begin = 0
     for row in range(height):
         down = (first_row + row) / max(1, picture_height - 1)
         sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
         sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
-        if has_still:
-            cut = placement.shadow_cut
-            changed = find_changed(row, samples, ids, known_ids, texel, known_light, shadow_map, cut, columns)
-        for n in range(changed):
+        for n in range(begin, ends[row]):
             column = columns[n]
             red = green = blue = 0.0
             shown = -1  # the triangle whose light is that of this pixel
@@ -240,6 +243,7 @@ def shade(
             rgb[row, column, 0] = int(red * gain + 0.5)
             rgb[row, column, 1] = int(green * gain + 0.5)
             rgb[row, column, 2] = int(blue * gain + 0.5)
+        begin = ends[row]
     if seg.shape[0] > 0:
         _resolve(body, samples, inverse_depth, ids, known_ids, depth, seg)
 

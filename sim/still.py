@@ -85,11 +85,10 @@ def see_by_light(K, samples, T_base_camera, axes, inverse_depth, ids, light):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def find_changed(row, samples, ids, known_ids, texel, light, shadow_map, cut, columns):
-    """List the pixels of a row that do not look as in the still picture: something is before it, or a shadow on it.
+def find_changed(samples, ids, known_ids, texel, light, shadow_map, cut, columns, ends):
+    """List the pixels that do not look as in the still picture: something is before them, or a shadow on them.
 
     Args:
-        row: of the picture.
         samples: 1 or 2 a side.
         ids: (samples H, samples W) int32, the frame's triangles.
         known_ids: (samples H, samples W) int32, the still picture's.
@@ -97,36 +96,37 @@ def find_changed(row, samples, ids, known_ids, texel, light, shadow_map, cut, co
         light: (H, W, 3) float32, the still picture's.
         shadow_map: (M, M) float32.
         cut: (2, 2), `Placement.shadow_cut`.
-        columns: (W,) int64, out: the pixels, from left to right.
-
-    Returns:
-        How many they are.
+        columns: (H W + 1,) int32, out: the pixels' columns, row by row, from left to right.
+        ends: (H,) int32, out: where in `columns` each row ends.
     """
-    width = columns.shape[0]
-    any_differs = np.int32(0)
-    for y in range(samples * row, samples * (row + 1)):
-        for x in range(samples * width):
-            any_differs |= ids[y, x] ^ known_ids[y, x]
-    if any_differs == 0 and texel == 0:  # as most rows are; the loop above takes 16 samples at once
-        return 0
+    height, width = light.shape[0], light.shape[1]
     left, fine_x, top, fine_y = cut[0, 0], cut[0, 1], cut[1, 0], cut[1, 1]
     size = shadow_map.shape[0]
     n = 0
-    for column in range(width):
-        y, x = samples * row, samples * column
-        differs = ids[y, x] != known_ids[y, x]
-        if samples == 2:
-            differs |= ids[y, x + 1] != known_ids[y, x + 1]
-            differs |= ids[y + 1, x] != known_ids[y + 1, x]
-            differs |= ids[y + 1, x + 1] != known_ids[y + 1, x + 1]
-        if texel > 0 and not differs:
-            differs = light[row, column, 2] != 0
-            u = (light[row, column, 0] - left) * fine_x + 2.0
-            v = (light[row, column, 1] - top) * fine_y + 2.0
-            if u >= 0 and v >= 0 and u < size - 1 and v < size - 1:
-                tu, tv = int(u), int(v)
-                differs |= not (shadow_map[tv, tu] < _EMPTY and shadow_map[tv, tu + 1] < _EMPTY)
-                differs |= not (shadow_map[tv + 1, tu] < _EMPTY and shadow_map[tv + 1, tu + 1] < _EMPTY)
-        columns[n] = column
-        n += differs
-    return n
+    for row in range(height):
+        any_differs = np.int32(0)
+        for y in range(samples * row, samples * (row + 1)):
+            here, there = ids[y], known_ids[y]
+            for x in range(samples * width):
+                any_differs |= here[x] ^ there[x]
+        if any_differs == 0 and texel == 0:  # as most rows are; the loop above takes 16 samples at once
+            ends[row] = n
+            continue
+        for column in range(width):
+            y, x = samples * row, samples * column
+            differs = ids[y, x] != known_ids[y, x]
+            if samples == 2:
+                differs |= ids[y, x + 1] != known_ids[y, x + 1]
+                differs |= ids[y + 1, x] != known_ids[y + 1, x]
+                differs |= ids[y + 1, x + 1] != known_ids[y + 1, x + 1]
+            if texel > 0 and not differs:
+                differs = light[row, column, 2] != 0
+                u = (light[row, column, 0] - left) * fine_x + 2.0
+                v = (light[row, column, 1] - top) * fine_y + 2.0
+                if u >= 0 and v >= 0 and u < size - 1 and v < size - 1:
+                    tu, tv = int(u), int(v)
+                    differs |= not (shadow_map[tv, tu] < _EMPTY and shadow_map[tv, tu + 1] < _EMPTY)
+                    differs |= not (shadow_map[tv + 1, tu] < _EMPTY and shadow_map[tv + 1, tu + 1] < _EMPTY)
+            columns[n] = column
+            n += differs
+        ends[row] = n
