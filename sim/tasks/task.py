@@ -5,6 +5,7 @@ Importing this needs no PyBullet: a task also runs in any other engine that offe
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -189,7 +190,9 @@ def apart(
     """
     while True:
         points = [(float(x), float(y)) for x, y in away_from]
-        for a, b in rng.random((32 * count, 2)).tolist():
+        draws = rng.random((32 * count, 2))
+        few = 4 * count  # mostly enough: a list of all of them takes a third of the time
+        for a, b in itertools.chain.from_iterable(part.tolist() for part in (draws[:few], draws[few:])):
             x, y = x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
             if all((x - u) ** 2 + (y - v) ** 2 > gap * gap for u, v in points):
                 points.append((x, y))
