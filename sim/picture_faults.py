@@ -151,6 +151,9 @@ def develop(grey, table, noisy, noise, seed, out):
     """
     height, length = out.shape
     entry = np.empty(length, np.uint32)  # its place in the table, then the entry
+    channel = np.empty(length, np.uint32)
+    for x in range(length):
+        channel[x] = np.uint32(x % 3)
     half, least, most = np.float32(0.5), np.float32(0), np.float32(255)
     step, fine = np.float32(LEVEL_STEP), np.float32(SPREAD_STEP)
     sixteen, low = np.uint32(16), np.uint32(65535)
@@ -158,10 +161,7 @@ def develop(grey, table, noisy, noise, seed, out):
     for y in range(height):
         source, target = grey[y], out[y]
         for x in range(length):
-            entry[x] = np.uint32(3) * np.uint32(np.int32(np.float32(source[x]) + half))
-        for x in range(0, length, 3):
-            entry[x + 1] += np.uint32(1)
-            entry[x + 2] += np.uint32(2)
+            entry[x] = np.uint32(3) * np.uint32(np.int32(np.float32(source[x]) + half)) + channel[x]
         for x in range(length):
             entry[x] = table[entry[x]]
         if noisy:
