@@ -16,6 +16,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -110,15 +111,15 @@ def frames_per_second(draw: Callable[[int], None], seconds: float) -> float:
     return count / elapsed
 
 
-def in_two_threads(scenes: list[Scene], draw: Callable[[Scene, int], None], seconds: float) -> float:
-    rates = [0.0] * len(scenes)
-    ready = threading.Barrier(len(scenes))
+def in_two_threads(frames: list[Frame], draw: Callable[[Frame, int], None], seconds: float) -> float:
+    rates = [0.0] * len(frames)
+    ready = threading.Barrier(len(frames))
 
     def work(k: int) -> None:
         ready.wait()
-        rates[k] = frames_per_second(lambda i: draw(scenes[k], i), seconds)
+        rates[k] = frames_per_second(lambda i: draw(frames[k], i), seconds)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(scenes))]
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(frames))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -133,7 +134,6 @@ def measure(repeats: int, seconds: float) -> dict[str, list[float]]:
     joints = [HOME + np.r_[rng.uniform(-0.4, 0.4, 7), np.zeros(4)] for _ in range(64)]
     poses = [world.pose(q) for q in joints]
     scene = Scene(world.bodies, texture_pool(seed=SEED))
-    scenes = [scene, scene.twin()]
     ranges = LooksRanges(shadow=1.0)
     looks: list[Looks] = [sample_looks(rng, scene, ranges) for _ in range(64)]
     rates: dict[str, list[float]] = {}
@@ -141,18 +141,18 @@ def measure(repeats: int, seconds: float) -> dict[str, list[float]]:
         for size in SIZES:
             camera = CameraModel.looking_at("front", EYE, TARGET, size, size, FOV)
             for name, options in VARIANTS.items():
-                frames = {id(s): Frame.empty(size, size) for s in scenes}
+                frames = [Frame.empty(size, size) for _ in range(2)]
 
-                def draw(own: Scene, i: int, chosen: list[Looks] | None = None) -> None:
+                def draw(own: Frame, i: int, chosen: list[Looks] | None = None) -> None:
                     look = None if chosen is None else chosen[i % 64]
-                    own.render(poses[i % 64], camera, look, out=frames[id(own)], **options)  # noqa: B023
+                    scene.render(poses[i % 64], camera, look, out=own, **options)  # noqa: B023
 
                 key = f"ours_{size}_{name}"
-                rates.setdefault(key, []).append(frames_per_second(lambda i: draw(scene, i), seconds))
+                rates.setdefault(key, []).append(frames_per_second(partial(draw, frames[0]), seconds))
                 rates.setdefault(key + "_random_looks", []).append(
-                    frames_per_second(lambda i: draw(scene, i, looks), seconds)
+                    frames_per_second(partial(draw, frames[0], chosen=looks), seconds)
                 )
-                rates.setdefault(key + "_two_threads", []).append(in_two_threads(scenes, draw, seconds))
+                rates.setdefault(key + "_two_threads", []).append(in_two_threads(frames, draw, seconds))
             for name, shadow in (("plain", False), ("shadow", True)):
 
                 def tiny(i: int) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
 from sim.packed_bodies import Body, pack
-from sim.placement import Placement, light_axes
+from sim.placement import light_axes
 from sim.shading import draw
 from sim.still import NOTHING_STILL, Still, see_by_light
+from sim.workspace import WORKSPACE
 
 NO_SHADOW = np.empty((1, 1), np.float32)
 """In place of a shadow map where there is none."""
@@ -57,10 +58,10 @@ class StillPicture:
 
 
 class Scene:
-    """Bodies prepared for rendering, with the buffers it takes.
+    """Bodies prepared for rendering.
 
-    One scene may be used by one thread at a time; rendering releases the GIL, so that several
-    threads with a scene each (`twin`) work side by side.
+    Any number of threads and environments may draw the same scene; rendering releases the GIL, so that threads work
+    side by side.
     """
 
     def __init__(
@@ -99,24 +100,7 @@ class Scene:
         self.group_of_body = np.array([self.groups.index(group) for group in groups])
         self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
         self._geometry = pack(self.bodies)
-        self._allocate()
-
-    def twin(self) -> Scene:
-        """Return a scene of the same bodies and textures with its own buffers, for another thread."""
-        other = object.__new__(Scene)
-        other.__dict__.update(self.__dict__)
-        other._allocate()
-        return other
-
-    def _allocate(self) -> None:
-        B = len(self.bodies)
-        self._unit_scales = np.ones((B, 3))
-        self._placements: dict[int, Placement] = {}
-        self._screen = np.empty(self._geometry.vertices.shape, np.float32)
-        self._cells = np.empty(self._geometry.vertices.shape[1], np.int32)
-        self._queue = np.empty(len(self._geometry.triangles) + 1, np.int32)
-        self._shadow_maps: dict[int, np.ndarray] = {}
-        self._samples: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._unit_scales = np.ones((len(bodies), 3))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,8 +164,7 @@ class Scene:
             raise RenderError("scene: the still picture was drawn for another size or supersample; draw it anew")
         K = _sample_matrix(camera.K, supersample, first)
         shadow = looks.shadow if shadow is None else shadow
-        placement = self._placement(len(looks.light_directions))
-        inverse_depth, ids = self._sample_buffers((last - first) * supersample, camera.width * supersample)
+        inverse_depth, ids = WORKSPACE.samples((last - first) * supersample, camera.width * supersample)
         part = frame if rows is None else Frame(*(array[first:last] for array in frame))
         known, chosen = NOTHING_STILL, looks.visible
         if still is None:
@@ -193,7 +176,7 @@ class Scene:
             chosen = still.over_it
         texel = draw(
             self._geometry,
-            placement,
+            WORKSPACE.placement(len(self.bodies), len(looks.light_directions)),
             looks.appearance,
             self.textures,
             poses,
@@ -206,10 +189,8 @@ class Scene:
             first,
             camera.height,
             shadow,
-            self._screen,
-            self._cells,
-            self._queue,
-            self._shadow_buffer(camera) if shadow else NO_SHADOW,
+            *WORKSPACE.mesh(self._geometry.vertices.shape[1], len(self._geometry.triangles)),
+            WORKSPACE.shadow_map(self._shadow_size(camera)) if shadow else NO_SHADOW,
             inverse_depth,
             ids,
             known.ids,
@@ -256,12 +237,11 @@ class Scene:
             over_it |= self._geometry.casts_shadow
         background = replace(looks, visible=looks.visible & ~over_it)
         frame = self.render(T_base_bodies, camera, background, supersample=supersample, shadow=False, scales=scales)
-        inverse_depth, ids = self._sample_buffers(camera.height * supersample, camera.width * supersample)
-        light = np.empty((camera.height, camera.width, 3), np.float32)
-        axes = light_axes(looks.light_directions[0])
-        see_by_light(
-            _sample_matrix(camera.K, supersample, 0), supersample, camera.pose(), axes, inverse_depth, ids, light
-        )
+        inverse_depth, ids = WORKSPACE.samples(camera.height * supersample, camera.width * supersample)  # as just drawn
+        light = np.empty((camera.height, camera.width, 3), np.float32)  # which nobody reads without shadow
+        if shadow:
+            axes, K = light_axes(looks.light_directions[0]), _sample_matrix(camera.K, supersample, 0)
+            see_by_light(K, supersample, camera.pose(), axes, inverse_depth, ids, light)
         seen = Still(inverse_depth.copy(), ids.copy(), *frame, light)
         return StillPicture(seen, looks.visible & over_it, supersample)
 
@@ -289,26 +269,11 @@ class Scene:
         if frame.rgb.shape != (camera.height, camera.width, 3):
             raise RenderError(f"scene: out has shape {frame.rgb.shape}, expected {(camera.height, camera.width, 3)}")
 
-    def _placement(self, lights: int) -> Placement:
-        if lights not in self._placements:
-            B = len(self.bodies)
-            shapes = ((B, 3, 4), (B, 3, 4), (B, 3, 4), (B, 3, 3), (B, lights, 3), (B, 3), (B, 4), (2, 2))
-            self._placements[lights] = Placement(*(np.zeros(shape) for shape in shapes))
-        return self._placements[lights]
-
-    def _shadow_buffer(self, camera: CameraModel) -> np.ndarray:
-        size = self.shadow_size
-        if size is None:  # a power of two, so that a few cameras share a few buffers
-            size = min(512, max(128, 1 << (max(camera.height, camera.width) - 1).bit_length()))
-        if size not in self._shadow_maps:
-            self._shadow_maps[size] = np.empty((size, size), np.float32)
-        return self._shadow_maps[size]
-
-    def _sample_buffers(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        if (height, width) not in self._samples:
-            shape = (height, width)
-            self._samples[shape] = (np.empty(shape, np.float32), np.empty(shape, np.int32))
-        return self._samples[height, width]
+    def _shadow_size(self, camera: CameraModel) -> int:
+        if self.shadow_size is not None:
+            return self.shadow_size
+        # a power of two, so that a few cameras share a few buffers
+        return min(512, max(128, 1 << (max(camera.height, camera.width) - 1).bit_length()))
 
 
 @lru_cache(maxsize=256)

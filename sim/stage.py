@@ -1,7 +1,7 @@
 """Which bodies a task's pictures show: arm, table, floor, the task's things, clutter.
 
 What takes time to prepare (meshes, textures, the scenes packed from them) is prepared once a process, however many
-environments it has: every environment gets a twin of the scene, with buffers of its own.
+environments it has.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Stage:
         return _stage(path, stamp, triangles, photographs)
 
     def scene(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
-        """Return a scene for one environment: arm, table, floor, the shapes of `bodies`, clutter if there is any."""
+        """Return the one scene of arm, table, floor, the shapes of `bodies`, and clutter if there is any."""
         key = cluttered, *((body.name, body.colour, *(shape.kind for shape in body.shapes)) for body in bodies)
         if key not in self._scenes:
             self._scenes[key] = self._build(bodies, cluttered)
-        return self._scenes[key].twin()
+        return self._scenes[key]
 
     def _build(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
         parts = [
