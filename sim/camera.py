@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -89,6 +90,11 @@ class CameraModel:
         raise SpecError(
             f"camera '{self.name}': its pose is not known; set T_base_camera, or T_ee_camera and the arm's pose"
         )
+
+    @cached_property
+    def fixed_pose(self) -> np.ndarray:
+        """`pose` of a camera that does not move, made once: it is asked for at every frame. Not to be written to."""
+        return self.pose()
 
     def project(self, points: np.ndarray, T_base_ee: np.ndarray | None = None) -> np.ndarray:
         """Project base-frame points (N, 3) [m] to pixels (N, 2); NaN behind the camera.

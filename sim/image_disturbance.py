@@ -143,10 +143,13 @@ def disturb(image: np.ndarray, effects: ImageDisturbance, rng: np.random.Generat
 
 @lru_cache(maxsize=256)
 def _vignette(height: int, width: int, strength: float) -> np.ndarray:
-    """Factors (H, 3 W) of grey levels: light falls with the radius squared, by `strength` in the corners."""
+    """Factors of grey levels: light falls with the radius squared, by `strength` in the corners.
+
+    The upper half of the rows, the middle one included, (⌈H / 2⌉, 3 W): the lower half is its mirror image.
+    """
     if strength == 0:
         return np.empty((0, 0), np.float32)
-    y = np.linspace(-1, 1, height, dtype=np.float32) ** 2
+    y = np.linspace(-1, 1, height, dtype=np.float32)[: (height + 1) // 2] ** 2
     x = np.linspace(-1, 1, width, dtype=np.float32) ** 2
     light = 1 - np.float32(strength / 2) * (y[:, None] + x[None])
     return np.repeat(light ** np.float32(1 / _DISPLAY), 3, axis=1)

@@ -90,7 +90,7 @@ def soften(image, gains, softening):
 
     Args:
         image: (H, 3 W) uint8.
-        gains: (H, 3 W) float32 factors of grey levels, or (0, 0) for none.
+        gains: (⌈H / 2⌉, 3 W) float32 factors of grey levels, the same from above and from below, or (0, 0) for none.
         softening: `Softening`.
 
     Returns:
@@ -105,7 +105,7 @@ def soften(image, gains, softening):
         row, middle = padded[reach + y], padded[reach + y, 3 * reach : 3 * reach + length]
         pixels = image[y]
         if gains.shape[0] > 0:
-            gain = gains[y]
+            gain = gains[min(y, height - 1 - y)]
             for x in range(length):
                 middle[x] = np.float32(pixels[x]) * gain[x]
         else:

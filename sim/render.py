@@ -183,7 +183,7 @@ class Scene:
             sizes,
             looks.visible,
             chosen,
-            camera.pose(T_base_ee) if camera.T_base_camera is None else _fixed_pose(camera.T_base_camera),
+            camera.pose(T_base_ee) if camera.T_base_camera is None else camera.fixed_pose,
             K,
             supersample,
             first,
@@ -285,9 +285,3 @@ def _sample_matrix(K: Matrix, supersample: int, first_row: int) -> np.ndarray:
         samples[:2, :2] *= 2
         samples[:2, 2] = 2 * samples[:2, 2] + 0.5
     return samples
-
-
-@lru_cache(maxsize=256)
-def _fixed_pose(T_base_camera: Matrix) -> np.ndarray:
-    """The pose (4, 4) of a fixed camera: made once, for it is asked for at every frame."""
-    return np.array(T_base_camera)
