@@ -46,7 +46,7 @@ class Posed(Protocol):
 
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
-DRAWN_ANEW = 2
+DRAWN_ANEW = 1
 """Pictures of an episode that a camera draws whole before it keeps what stands still: some episodes have no more."""
 
 
