@@ -29,13 +29,13 @@ import tyro
 from torch import nn
 
 from evaluation.intervals import wilson
-from policies.camera_transfer import as_policy
 from policies.encoders import ENCODERS
 from policies.export import to_onnx
 from policies.judge import LastingEnv, judge
 from policies.networks import ForwardKinematics, StatePolicy
 from policies.picture_student import PictureStudent, fit_picture_student, goal_errors
 from policies.provenance import provenance
+from policies.seeing_policy import SeeingPolicy
 from policies.state_run import open_arms
 from policies.student import StudentConfig, fit_student
 from policies.teacher import TeacherConfig, train_teacher
@@ -154,7 +154,7 @@ def main(config: Config) -> None:
             found["minutes"].append((time.process_time() - began) / 60)
             found["goal_cm"].append(centimetres(student, name, views[:HELD_OUT]))
             with open_arms(make, 10, config.workers) as arms:
-                found["success"].append(judge(as_policy(student), arms, make, config.episodes).success)
+                found["success"].append(judge(SeeingPolicy(student, make.names()), arms, make, config.episodes).success)
         middle = {key: float(np.median(values)) for key, values in found.items()}
         interval = wilson(round(middle["success"] * config.episodes), config.episodes)
         size = sum(p.numel() for p in student.parameters())

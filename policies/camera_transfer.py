@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +18,9 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.networks import CameraStudent, KeypointEncoder
-from policies.picture_student import PictureStudent
+from policies.precision import fast
 from policies.restore import restore_student
+from policies.seeing_policy import SeeingPolicy
 from policies.state_run import open_arms
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_student
 from policies.teacher import TeacherConfig
@@ -104,7 +104,7 @@ def hold(mode: str, encoder: KeypointEncoder, fresh: KeypointEncoder, surgery: S
     def imitate(learning: KeypointEncoder, image: Tensor, share: float) -> Tensor | None:
         if share >= 0.5:
             return None
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast():
             with torch.no_grad():
                 wanted = reference.features(image)
             return DISTIL * (1.0 - 2.0 * share) * (learning.features(image) - wanted).float().square().mean()
@@ -237,7 +237,8 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
                 restraint = begin_from(bundle, method, lambda surgery: None)(student, landmarks)
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
             figures = fit_student(student, (views,), settings, seed, lambda share, text: None, restraint)
-            success = judge(as_policy(student), arms, make, config.episodes, JUDGE_SEEDS).success
+            act = SeeingPolicy(student, make.names())
+            success = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin).success
             return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
 
         results = run_budgets(
@@ -245,15 +246,3 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
         )
     about = {**config.about(bundle), "camera": camera.to_dict() if camera else None}
     return report_budgets(config.out, config.budgets, results, ("goal_cm", "object_px"), about)
-
-
-def as_policy(student: CameraStudent | PictureStudent) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
-    """Turn a camera student into a function from arrays (B, …) by name, in the task's order, to actions (B, a)."""
-
-    @torch.no_grad()
-    def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        images = (array for name, array in observation.items() if name.startswith("image_"))
-        return student(torch.from_numpy(observation["q"]), *map(torch.from_numpy, images)).numpy()
-
-    student.eval()
-    return act

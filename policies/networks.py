@@ -17,7 +17,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.agreement import Agreement
 from policies.fovea import Fovea
+from policies.remembered import UNIT, Remembered
 from sim.kinematics import KinematicChain
 
 
@@ -106,13 +108,15 @@ class KeypointEncoder(nn.Module):
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 2),
         foveas: int = 0,
+        agreements: int = 0,
     ):
         """Build the network; larger `dilations` let a cell see more of a larger picture.
 
-        Each of the first points, as many as there are `foveas`, is looked at a second time by one of its own.
+        Each of the first points, as many as there are `foveas`, is looked at a second time by one of its own; on each
+        of the first ones, as many as there are `agreements`, two cameras hear each other.
 
         Raises:
-            ValueError: if the picture's size is odd, or there are more foveas than points.
+            ValueError: if the picture's size is odd, or there are more foveas or agreements than points.
         """
         super().__init__()
         if height % 2 or width % 2:
@@ -123,11 +127,13 @@ class KeypointEncoder(nn.Module):
             *(_block(channels, channels, dilation=dilation) for dilation in dilations),
         )
         self.heat = nn.Conv2d(channels, keypoints, 1)
-        if foveas > keypoints:
-            raise ValueError(f"{foveas} foveas for {keypoints} keypoints: each is for one")
+        for name, count in (("foveas", foveas), ("agreements", agreements)):
+            if count > keypoints:
+                raise ValueError(f"{count} {name} for {keypoints} keypoints: each is for one")
         self.foveas = nn.ModuleList(Fovea() for _ in range(foveas))
         rows, columns = (height // 2 + 1) // 2, (width // 2 + 1) // 2
         self.map_size = (rows, columns)
+        self.agreements = nn.ModuleList(Agreement(rows * columns) for _ in range(agreements))
         y, x = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
@@ -135,9 +141,12 @@ class KeypointEncoder(nn.Module):
         """Compute the maps' logits (B, K, rows · columns) of pictures (B, 3, H, W) in [-1, 1]."""
         return self.heat(self.features(image)).flatten(2).float()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Locate the points in pictures (B, 3, H, W) in [-1, 1]; see `locate`."""
-        points = self.locate(self.heat_maps(image))
+    def forward(self, image: Tensor, cameras: int = 1) -> Tensor:
+        """Locate the points in pictures (B, 3, H, W) in [-1, 1]; see `locate`.
+
+        Those of two `cameras`, of the same moments, come one camera behind the other.
+        """
+        points = self.locate(self.agreed(self.heat_maps(image)) if cameras == 2 else self.heat_maps(image))
         closer = []
         for k, fovea in enumerate(self.foveas):
             pixels = self.to_pixels(points[:, k, :2])
@@ -145,6 +154,11 @@ class KeypointEncoder(nn.Module):
                 pixels, spread = fovea(image, pixels)
             closer.append(torch.cat([self.from_pixels(pixels), spread * (2.0 / (STRIDE * (self.map_size[1] - 1)))], 1))
         return torch.cat([torch.stack(closer, dim=1), points[:, len(closer) :]], dim=1) if closer else points
+
+    def agreed(self, logits: Tensor) -> Tensor:
+        """Let the first and the second half of maps (B, K, rows · columns), two cameras', hear each other."""
+        heard = [torch.cat(each(*logits[:, k].chunk(2))) for k, each in enumerate(self.agreements)]
+        return torch.cat([torch.stack(heard, dim=1), logits[:, len(heard) :]], dim=1) if heard else logits
 
     def locate(self, logits: Tensor) -> Tensor:
         """Turn the maps' logits (B, K, rows · columns) into x, y and spread of each point (B, K, 3).
@@ -181,6 +195,7 @@ class CameraStudent(nn.Module):
     """The policy that leaves simulation: RGB pictures of one moment and joint positions in, an action out.
 
     All cameras share the encoder, for they look for the same points; only the geometry knows which picture is whose.
+    A student may remember where the goal was: its geometry then says, too, how unsure it is.
     """
 
     q_centre: Tensor
@@ -193,31 +208,68 @@ class CameraStudent(nn.Module):
         teacher: StatePolicy,
         joints: int,
         cameras: int = 1,
+        kept: Sequence[float] = (),
     ):
+        """Put the parts together.
+
+        Args:
+            encoder: locates the task's and the arm's landmarks.
+            kinematics: of the arm.
+            teacher: moves by goal minus end effector.
+            joints: number of the arm's joints.
+            cameras: number of pictures.
+            kept: of the goal's memory, see `Remembered`; without it each picture stands alone.
+
+        Raises:
+            ValueError: if `kept` is for more than the goal.
+        """
         super().__init__()
+        if len(kept) > 1:
+            raise ValueError(f"kept is {tuple(kept)}, expected a share for the goal, or none")
         self.encoder = encoder
         self.kinematics = kinematics
         self.teacher = teacher
         self.cameras = cameras
+        self.remembered = Remembered(kept) if kept else None
         self.geometry = nn.Sequential(
             nn.Linear(3 * encoder.heat.out_channels * cameras + joints + 3, 128),
             nn.ReLU(),
             nn.Linear(128, 128),
             nn.ReLU(),
-            nn.Linear(128, 3),
+            nn.Linear(128, 3 + len(kept)),
         )
         self.register_buffer("q_centre", torch.zeros(joints))
         self.register_buffer("q_spread", torch.ones(joints))
 
-    def forward(self, q: Tensor, *images: Tensor) -> Tensor:
-        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8, one a camera, to actions (B, a)."""
-        points = self.encoder(as_network_image(torch.cat(images)))
-        return self.teacher(self.locate(torch.cat(points.chunk(self.cameras), dim=1), q))
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is carried from one action to the next."""
+        return self.remembered.memory if self.remembered else {}
+
+    def forward(self, q: Tensor, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8, one a camera, to actions (B, a).
+
+        With a memory: that behind them, and the next one behind the actions; without it, as when an episode begins.
+        """
+        images, memory = arrays[: self.cameras], arrays[self.cameras :]
+        points = self.encoder(as_network_image(torch.cat(images)), self.cameras)
+        way, doubt = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), q)
+        if not memory:
+            return self.teacher(way)
+        assert self.remembered is not None
+        ee_pos = self.kinematics(q)
+        goal, *following = self.remembered(ee_pos, way, doubt, *memory)
+        return self.teacher(goal - ee_pos), *following
 
     def locate(self, points: Tensor, q: Tensor) -> Tensor:
         """Turn keypoints (B, cameras · K, 3) and q (B, n) [rad] into goal minus end effector (B, 3) [m]."""
+        return self.estimate(points, q)[0]
+
+    def estimate(self, points: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """As `locate`, and by how much that is expected to be wrong (B, 1) [m]; (B, 0) without a memory."""
         joints = (q - self.q_centre) / self.q_spread
-        return WORKSPACE * self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
+        found = self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
+        return WORKSPACE * found[:, :3], as_doubt(found[:, 3:])
 
 
 STRIDE = 4
@@ -231,3 +283,8 @@ WORKSPACE = 0.2
 def as_network_image(image: Tensor) -> Tensor:
     """Turn pictures (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory."""
     return image.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
+
+
+def as_doubt(output: Tensor) -> Tensor:
+    """Turn what a geometry puts out into an expected error [m], from 0.1 mm to 1 m."""
+    return UNIT * torch.exp(output.clamp(-4.6, 4.6))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from policies.encoders import Tuning, make_encoder
 from policies.networks import WORKSPACE, ForwardKinematics, StatePolicy, as_network_image
+from policies.precision import fast
 from policies.student import one_cycle
 from sim.views import Views
 
@@ -107,7 +108,7 @@ def fit_picture_student(
         for group in optimiser.param_groups:
             group["lr"] = rate
         rows = torch.randint(len(images), (batch,), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast():
             features = student.encoder(as_network_image(images[rows]))
         error = (student.locate(features, q[rows]) - to_goal[rows]).norm(dim=1).mean()
         optimiser.zero_grad()

@@ -29,6 +29,8 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "channels": student.encoder.heat.in_channels,
         "cameras": student.cameras,
         "foveas": len(student.encoder.foveas),
+        "agreements": len(student.encoder.agreements),
+        "kept": student.remembered.kept[0].tolist() if student.remembered else [],
         "teacher_hidden": [layer.out_features for layer in student.teacher.body if isinstance(layer, torch.nn.Linear)][
             :-1
         ],
@@ -44,11 +46,13 @@ def new_student(architecture: dict, robot: RobotModel, actions: int) -> CameraSt
             architecture["width"],
             architecture["channels"],
             foveas=architecture.get("foveas", 0),
+            agreements=architecture.get("agreements", 0),
         ),
         ForwardKinematics(robot.chain),
         StatePolicy(3, actions, tuple(architecture["teacher_hidden"])),
         len(robot.joint_names),
-        architecture.get("cameras", 1),  # older bundles do not say: one, and no fovea
+        architecture.get("cameras", 1),  # older bundles do not say: one, no fovea, no memory
+        architecture.get("kept", ()),
     )
 
 

@@ -9,10 +9,13 @@ The rule is a `StateNetwork` that was trained on what seeing gets wrong (`polici
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from policies.networks import WORKSPACE, ForwardKinematics, KeypointEncoder, as_network_image
+from policies.networks import WORKSPACE, ForwardKinematics, KeypointEncoder, as_doubt, as_network_image
+from policies.remembered import Remembered
 from policies.state_network import StateNetwork
 
 SCENE_STUDENT = "scene_student"
@@ -34,6 +37,7 @@ class SceneStudent(nn.Module):
         joints: int,
         fingers: bool,
         cameras: int = 1,
+        kept: Sequence[float] = (),
     ):
         """Put the parts together.
 
@@ -44,6 +48,10 @@ class SceneStudent(nn.Module):
             joints: number of the arm's joints.
             fingers: whether the opening is measured.
             cameras: number of pictures.
+            kept: of the memory of what is `SEEN`, see `Remembered`; without it each moment stands alone.
+
+        Raises:
+            ValueError: if `kept` is not for all that is seen.
         """
         super().__init__()
         self.encoder = encoder
@@ -52,31 +60,57 @@ class SceneStudent(nn.Module):
         self.joints = joints
         self.fingers = fingers
         self.cameras = cameras
+        if kept and len(kept) != len(SEEN):
+            raise ValueError(f"kept is {tuple(kept)}, expected a share for each of {', '.join(SEEN)}")
+        self.remembered = Remembered(kept) if kept else None
         measured = joints + int(fingers)
         self.geometry = nn.Sequential(
             nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3, 192),
             nn.ReLU(),
             nn.Linear(192, 192),
             nn.ReLU(),
-            nn.Linear(192, 3 * len(SEEN)),
+            nn.Linear(192, 3 * len(SEEN) + len(kept)),
         )
         self.register_buffer("q_centre", torch.zeros(measured))
         self.register_buffer("q_spread", torch.ones(measured))
 
-    def forward(self, *arrays: Tensor) -> Tensor:
-        """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, and pictures (B, H, W, 3) uint8 to actions."""
-        measured, images = torch.cat(arrays[: -self.cameras], dim=1), torch.cat(arrays[-self.cameras :])
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is carried from one action to the next."""
+        return self.remembered.memory if self.remembered else {}
+
+    def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, and pictures (B, H, W, 3) uint8 to actions.
+
+        With a memory: that behind them, and the next one behind the actions; without it, as when an episode begins.
+        """
+        named, following = self.see(*arrays)
+        action = self.rule(*(named[name] for name, _ in self.rule.arrays))
+        return (action, *following) if following else action
+
+    def see(self, *arrays: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """Tell what the rule is told, arrays (B, …) by name, and the next memory, of what `forward` is given."""
+        first = 1 + int(self.fingers)
+        measured, images = torch.cat(arrays[:first], dim=1), torch.cat(arrays[first : first + self.cameras])
+        memory = arrays[first + self.cameras :]
         ee_pos = self.kinematics(measured[:, : self.joints])
-        points = self.encoder(as_network_image(images))
-        located = self.locate(torch.cat(points.chunk(self.cameras), dim=1), measured)
+        points = self.encoder(as_network_image(images), self.cameras)
+        ways, doubts = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured)
+        places, following = ways + ee_pos.repeat(1, len(SEEN)), ()
+        if memory:
+            assert self.remembered is not None
+            places, *following = self.remembered(ee_pos, ways, doubts, *memory)
         named = {"ee_pos": ee_pos, "opening": measured[:, self.joints :]}
-        for i, name in enumerate(SEEN):
-            named[name] = ee_pos + located[:, 3 * i : 3 * i + 3]
-        return self.rule(*(named[name] for name, _ in self.rule.arrays))
+        return named | dict(zip(SEEN, places.split(3, dim=1))), tuple(following)
 
     def locate(self, points: Tensor, measured: Tensor) -> Tensor:
         """Turn keypoints (B, cameras · K, 3) and what joints and fingers measure (B, m) into thing and goal, each
         minus the end effector (B, 6) [m]."""
+        return self.estimate(points, measured)[0]
+
+    def estimate(self, points: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+        """As `locate`, and by how much each is expected to be wrong (B, 2) [m]; (B, 0) without a memory."""
         scaled = (measured - self.q_centre) / self.q_spread
         ee_pos = self.kinematics(measured[:, : self.joints])
-        return WORKSPACE * self.geometry(torch.cat([points.flatten(1), scaled, ee_pos], dim=1))
+        found = self.geometry(torch.cat([points.flatten(1), scaled, ee_pos], dim=1))
+        return WORKSPACE * found[:, : 3 * len(SEEN)], as_doubt(found[:, 3 * len(SEEN) :])

@@ -17,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from policies.agreement import Agreement
 from policies.fovea import Fovea, corners, crops
 from policies.networks import CameraStudent, KeypointEncoder, as_network_image
 from policies.pace import paced_step
+from policies.precision import fast
 from policies.scene_student import SceneStudent
 from sim.views import Views
 
@@ -46,6 +48,9 @@ class StudentConfig:
     fovea_steps: tuple[int, ...] = ()
     """Gradient steps of a second, closer look at the thing, the end effector and so on, in the landmarks' order; each
     takes half an encoder's step's time. None by default."""
+    kept: tuple[float, ...] = ()
+    """What is remembered: the share of earlier looks' weight that is left an action later, of the goal or, where a
+    thing is handled, of the thing and the goal. By default each picture stands alone."""
     geometry_steps: int = 2_000
     """Gradient steps of the geometry, which cost a twentieth of the encoder's."""
     geometry_batch: int = 1_024
@@ -69,6 +74,8 @@ class StudentConfig:
                 raise ValueError(f"student: {name} is {getattr(self, name)}, expected a positive number")
         if any(steps < 1 for steps in self.fovea_steps):
             raise ValueError(f"student: fovea_steps are {self.fovea_steps}, expected positive numbers, or none")
+        if not all(0 <= share <= 1 for share in self.kept):
+            raise ValueError(f"student: kept are {self.kept}, expected shares from 0 to 1, or none")
         if not 0 < self.held_out < self.views:
             raise ValueError(f"student: held_out is {self.held_out}, expected between 0 and views ({self.views})")
 
@@ -120,10 +127,8 @@ def fit_encoder(
         share = step / config.steps
         encoder.features.train(not restraint.frozen_statistics(share))
         image = as_network_image(images[rows])
-        # bfloat16 halves the time on processors that have it and costs no accuracy here
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = encoder.heat(encoder.features(image)).flatten(2)
-        logits = logits.float()
+        with fast():
+            logits = encoder.heat_maps(image)
         entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
         loss = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
@@ -133,6 +138,17 @@ def fit_encoder(
             pixels = float(offset[seen[rows] > 0].mean().detach()) / cell * 4
             progress(step / config.steps, f"keypoints {pixels:.1f} px")
     encoder.eval()
+
+
+@torch.no_grad()
+def count_agreements(encoder: KeypointEncoder, first: Views, second: Views) -> None:
+    """Teach the encoder's agreements what goes together in two cameras' views of the same moments."""
+    cell = 2.0 / (encoder.map_size[1] - 1)
+    (ours, seen), (theirs, seen_too) = _labels(encoder, first), _labels(encoder, second)
+    for k, agreement in enumerate(encoder.agreements):
+        assert isinstance(agreement, Agreement)
+        both = (seen[:, k] * seen_too[:, k]) > 0
+        agreement.count(*(encoder.gaussian(each[both, k : k + 1], cell)[:, 0] for each in (ours, theirs)))
 
 
 def fit_fovea(
@@ -149,7 +165,7 @@ def fit_fovea(
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         image = as_network_image(images[rows])
         corner = corners(pixels[rows] + first_look_errors(config.batch, generator), image.shape[2], image.shape[3])
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast():
             logits = fovea.logits(crops(image, corner))
         wanted = pixels[rows] - corner
         _descend(optimiser, fovea.loss(logits, wanted), rate)
@@ -195,10 +211,13 @@ def fit_geometry(
     with _one_thread():
         for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
             rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
-            error = (student.locate(points[rows], q[rows]) - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2).mean()
-            _descend(optimiser, error, rate)
+            ways, doubts = student.estimate(points[rows], q[rows])
+            error = (ways - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2)
+            # the second form is least where the doubt is the error that is to be expected
+            loss = error.mean() if student.remembered is None else (error / doubts + doubts.log()).mean()
+            _descend(optimiser, loss, rate)
             if step % 100 == 0:
-                progress(step / config.geometry_steps, f"geometry {100 * float(error.detach()):.1f} cm")
+                progress(step / config.geometry_steps, f"geometry {100 * float(error.mean().detach()):.1f} cm")
 
 
 @contextmanager
@@ -248,6 +267,8 @@ def fit_sight(
     work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
     shares = [done / sum(work) for done in itertools.accumulate(work, initial=0.0)]
     fit_encoder(encoder, pictures, config, seed, part(progress, 0.0, shares[1]), restraint)
+    if len(views) == 2:
+        count_agreements(encoder, *views)
     for k, (fovea, steps) in enumerate(zip(encoder.foveas, config.fovea_steps)):
         assert isinstance(fovea, Fovea)
         fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, part(progress, *shares[k + 1 : k + 3]))
@@ -290,15 +311,22 @@ def _median(errors: Tensor) -> float | None:
 
 def see_all(encoder: KeypointEncoder, views: tuple[Views, ...]) -> Tensor:
     """Locate the keypoints in every camera's pictures of the same moments (N, cameras · K, 3); see `see`."""
-    return torch.cat([see(encoder, each.images) for each in views], dim=1)
+    return see(encoder, *(each.images for each in views))
 
 
 @torch.no_grad()
-def see(encoder: KeypointEncoder, images: np.ndarray, batch: int = 500) -> Tensor:
-    """Locate the keypoints (N, K, 3), x, y and spread in map coordinates, in pictures (N, H, W, 3) uint8."""
+def see(encoder: KeypointEncoder, *images: np.ndarray, batch: int = 250) -> Tensor:
+    """Locate the keypoints, x, y and spread in map coordinates, in pictures (N, H, W, 3) uint8.
+
+    Returns:
+        (N, cameras · K, 3), for pictures of the same moments from one or more cameras.
+    """
     encoder.eval()
-    parts = (torch.from_numpy(images[i : i + batch]) for i in range(0, len(images), batch))
-    return torch.cat([encoder(as_network_image(part)) for part in parts])
+    parts = []
+    for i in range(0, len(images[0]), batch):
+        pictures = torch.from_numpy(np.concatenate([each[i : i + batch] for each in images]))
+        parts.append(torch.cat(encoder(as_network_image(pictures), len(images)).chunk(len(images)), dim=1))
+    return torch.cat(parts)
 
 
 def one_cycle(peak: float, steps: int) -> Iterator[float]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.export import Contract, export_bundle
@@ -38,7 +40,7 @@ PARITY_RECORDS = 100
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
     "fixed_cameras": StudentConfig(
-        steps=2_400, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), geometry_steps=4_000
+        steps=3_000, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), kept=(0.98,), geometry_steps=4_000
     ),
 }
 """How a student learns, by what it sees."""
@@ -79,6 +81,8 @@ class TrainConfig(RunConfig):
             raise ValueError(
                 f"student: fovea_steps are for {len(self.student.fovea_steps)} keypoints, there are {landmarks}"
             )
+        if len(self.student.kept) > 1:
+            raise ValueError(f"student: kept are {self.student.kept}, expected a share for the goal, or none")
         if self.camera is not None and self.observation != "camera":
             raise ValueError(f"--camera moves the one camera of 'camera', but observation is '{self.observation}'")
         self.camera_model()
@@ -148,19 +152,20 @@ def train(
     )
     progress("bundle", 0.0, "")
     metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
-    bundle = export_student(
-        config.name or config.out.name,
-        student,
-        camera_contract(config.task, config.robot, camera, config.observation),
-        tuple(each[: config.student.held_out] for each in views),
-        {
-            "config": config.to_dict(),
-            "parameter_space": space.to_dict(),
-            "metrics": metrics,
-            **(origin or {}),
-            **provenance(),
-        },
-    )
+    with weights_kept(student, config.out):
+        bundle = export_student(
+            config.name or config.out.name,
+            student,
+            camera_contract(config.task, config.robot, camera, config.observation),
+            tuple(each[: config.student.held_out] for each in views),
+            {
+                "config": config.to_dict(),
+                "parameter_space": space.to_dict(),
+                "metrics": metrics,
+                **(origin or {}),
+                **provenance(),
+            },
+        )
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
@@ -199,8 +204,11 @@ def untrained_student(
     cameras = seen_cameras(task, observation)
     keypoints = len(task.landmarks) + len(robot.landmarks)
     size = cameras[0].height, cameras[0].width
-    encoder = KeypointEncoder(keypoints, *size, config.channels, foveas=len(config.fovea_steps))
-    return CameraStudent(encoder, ForwardKinematics(robot.chain), teacher, len(robot.joint_names), len(cameras))
+    agreements = len(task.landmarks) if len(cameras) == 2 else 0
+    foveas = len(config.fovea_steps)
+    encoder = KeypointEncoder(keypoints, *size, config.channels, foveas=foveas, agreements=agreements)
+    kinematics = ForwardKinematics(robot.chain)
+    return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.kept)
 
 
 def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
@@ -218,13 +226,43 @@ def export_student(
     joints, *images = contract.observation.arrays  # in the order of the student's arguments
     landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
     every = {joints.name: views[0].q, **{image.name: each.images for image, each in zip(images, views)}}
-    records = {key: array[:PARITY_RECORDS] for key, array in every.items()}
+    records, begin = parity_records(every, bool(student.memory))
     architecture = student_architecture(student, landmarks, *images[0].shape[:2])
     count = len(views[0])
     seen = None
     if count >= FEWEST:
         seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
-    return export_bundle(name, student, contract, records, architecture, provenance, seen)
+    return export_bundle(name, student, contract, records, architecture, provenance, seen, student.memory, begin)
+
+
+def parity_records(arrays: Mapping[str, np.ndarray], remembers: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Choose parity records among `arrays` (N, …) of independent moments.
+
+    A student that `remembers` is shown each moment twice, so that its memory is at work in the second look. Moments far
+    apart in one memory, as no episode has them, would let the rounding of their weights decide.
+
+    Returns:
+        The records, and where the memory is fresh, (count,) bool.
+    """
+    looks = 2 if remembers else 1
+    moments = min(PARITY_RECORDS // looks, *(len(array) for array in arrays.values()))
+    rows = np.repeat(np.arange(moments), looks)
+    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % looks == 0
+
+
+@contextmanager
+def weights_kept(network: nn.Module, folder: Path) -> Iterator[None]:
+    """Save the weights of `network` beside the run's `folder` if it cannot be exported: they took minutes to learn.
+
+    Raises:
+        BundleError: again, with where they are.
+    """
+    try:
+        yield
+    except BundleError as error:
+        kept = folder.with_name(f"{folder.name}.weights.pt")
+        torch.save(network.state_dict(), kept)
+        raise BundleError(f"{error}; no bundle was written, but what was learned is kept in '{kept}'") from error
 
 
 def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) -> None:

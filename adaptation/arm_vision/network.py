@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from adaptation.arm_vision.views import ArmViews
 from policies.networks import KeypointEncoder, as_network_image
+from policies.precision import fast
 from policies.student import one_cycle
 
 DILATIONS = (1, 2, 4, 8, 4, 2)
@@ -133,7 +134,6 @@ def descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None
 
 
 def see_fast(network: ArmVision, images: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute `ArmVision.see` of pictures (N, H, W, 3) uint8 in half precision."""
-    # bfloat16 halves the time on processors that have it and costs no accuracy here
-    with torch.autocast("cpu", torch.bfloat16):
+    """Compute `ArmVision.see` of pictures (N, H, W, 3) uint8 in the precision that the processor is fast in."""
+    with fast():
         return network.see(as_network_image(torch.from_numpy(images)))
