@@ -42,14 +42,15 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
 from policies.bundle import PolicyBundle
-from policies.camera_transfer import as_policy as as_camera_policy
 from policies.judge import LastingEnv, judge
 from policies.other_engine import TASKS as IN_MUJOCO
 from policies.other_engine import judge_in_mujoco
 from policies.provenance import provenance
 from policies.recipes import state_recipe
 from policies.restore import restore_student
+from policies.scene_train import STUDENTS as SCENE_STUDENTS
 from policies.scene_train import SceneTrainConfig, train_scene
+from policies.seeing_policy import SeeingPolicy
 from policies.state_run import StateRunConfig, open_arms, train_state
 from policies.train import STUDENTS, TrainConfig, train
 from policies.transfer import MODES
@@ -66,12 +67,14 @@ GOALS: dict[str, tuple[str, float, float]] = {
     "reach_fixed_cameras": ("full", 0.95, 6.0),
     "push_camera": ("full", 0.85, 30.0),
     "pick_place_camera": ("full", 0.85, 30.0),
+    "push_fixed_cameras": ("full", 0.85, 30.0),
+    "pick_place_fixed_cameras": ("full", 0.85, 30.0),
 }
 """What varies, the success wanted and the minutes allowed, by task and what the policy sees."""
 SEEN = ("state", "camera", "fixed_cameras")
 """What policies see: the ends of `GOALS`' names."""
 CORES = min(2, len(os.sched_getaffinity(0)))
-"""Processes and threads of a camera policy for reach: those of the figures in the docs, or one under `taskset -c 0`."""
+"""Processes and threads of a camera policy: those of the figures in the docs, or one under `taskset -c 0`."""
 TRANSFER = (("reach", "push"), ("push", "pick_place"), ("pick_place", "stack"))
 """From which task to which."""
 NOW = {("reach", "push"): ("goal=object_pos",)}
@@ -134,10 +137,19 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
         minutes, cpu = clock.minutes, processor_seconds() - began
         make = LastingEnv(task, observation=sees)
         with open_arms(make, 20, CORES) as arms:
-            judgement = judge(as_camera_policy(restore_student(bundle)), arms, make, episodes).to_dict()
+            act = SeeingPolicy(restore_student(bundle), make.names())
+            judgement = judge(act, arms, make, episodes, begin=act.begin).to_dict()
     else:
         config = SceneTrainConfig(
-            folder, task, seed=seed, judge_episodes=episodes, recipe=state_recipe(task, "franka_panda")
+            folder,
+            task,
+            seed=seed,
+            workers=CORES,
+            observation=sees,
+            threads=CORES,
+            judge_episodes=episodes,
+            recipe=state_recipe(task, "franka_panda"),
+            student=SCENE_STUDENTS[sees],
         )
         judgement = train_scene(config, clock).provenance["metrics"]["judgement"]
         minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge

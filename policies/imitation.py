@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,6 @@ from policies.judge import EXPERT, TRAINING_SEEDS, near_goal
 from policies.pace import paced_step
 from policies.recipes import StateRecipe
 from policies.state_network import StateNetwork
-from sim.vector import ArmVectorEnv
 
 Records = dict[str, np.ndarray]
 """Labelled observations by array name, each (N, …), and the labels (N, a) under `expert`."""
@@ -55,7 +55,7 @@ def as_policy(network: StateNetwork) -> Callable[[Mapping[str, np.ndarray]], np.
 
 
 def collect(
-    arms: ArmVectorEnv,
+    arms: gym.vector.VectorEnv,
     network: StateNetwork,
     recipe: StateRecipe,
     round_: int,

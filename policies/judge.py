@@ -158,7 +158,7 @@ class Judgement:
 
 def judge(
     act: Act,
-    arms: ArmVectorEnv,
+    arms: gym.vector.VectorEnv,
     make: LastingEnv,
     episodes: int,
     first_seed: int = JUDGE_SEEDS,

@@ -12,9 +12,7 @@ what makes this fast: a round of imitation with a camera costs five times as muc
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +22,22 @@ from torch import Tensor
 from policies.bundle import PolicyBundle
 from policies.camera_transfer import carry_encoder, hold
 from policies.export import Contract, export_bundle
-from policies.imitation import Records, as_policy, collect, fit, joined, row_of
 from policies.input_watch import FEWEST
-from policies.judge import JUDGE_SEEDS, VALIDATION_SEEDS, Judgement, LastingEnv, judge
+from policies.judge import JUDGE_SEEDS, Judgement, LastingEnv, judge
 from policies.networks import ForwardKinematics, KeypointEncoder
 from policies.perception import Perception
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
 from policies.run_config import RunConfig
+from policies.scene_rule import Sight, fit_rule
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
+from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
 from policies.student import Progress as SightProgress
-from policies.train import PARITY_RECORDS, Progress, seen_cameras, write_run
+from policies.train import Progress, parity_records, seen_cameras, weights_kept, write_run
 from policies.transfer import Surgery
 from policies.transfer_run import check_mode
 from sim.env import ArmEnv
@@ -54,7 +53,12 @@ MEASURED = ("q", "opening")
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(views=30_000, steps=4_000),
     "fixed_cameras": StudentConfig(
-        steps=6_000, batch=64, object_weight=4.0, fovea_steps=(4_600, 4_600, 2_400), geometry_steps=4_000
+        steps=6_000,
+        batch=64,
+        object_weight=4.0,
+        fovea_steps=(4_600, 4_600, 2_400),
+        kept=(0.7, 0.98),
+        geometry_steps=4_000,
     ),
 }
 """How a student learns to see, by what it sees; foveas for the thing, the mark or pad, and the hand."""
@@ -70,6 +74,9 @@ class SceneTrainConfig(RunConfig):
     """What the policy sees: `camera`, or `fixed_cameras`, whose second one tells how far things are from the first."""
     threads: int = 2
     """Threads of torch while it learns to see."""
+    seen_rounds: int = 3
+    """Last rounds in which the rule is told what the student sees, instead of the truth with what seeing got wrong on
+    single moments; one takes five times as long."""
     judge_episodes: int = 100
     """Fresh episodes, seen through the camera, on which the finished policy is judged."""
     start: Path | None = None
@@ -90,9 +97,9 @@ class SceneTrainConfig(RunConfig):
         """
         if self.out.exists():
             raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
-        for name in ("workers", "threads", "judge_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name, least in (("workers", 1), ("threads", 1), ("judge_episodes", 1), ("seen_rounds", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
         if self.task not in MOMENTS:
             raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
         self.recipe.validate()
@@ -147,7 +154,15 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         perception=Perception(SEEN, errors),
         square=False,
     )
-    rule_figures = fit_rule(student.rule, noisy, config, seeds[3], lambda share, text: progress("rule", share, text))
+    rule_figures = fit_rule(
+        student.rule,
+        noisy,
+        config.recipe,
+        config.workers,
+        seeds[3],
+        lambda share, text: progress("rule", share, text),
+        Sight(student, replace(config.environment(), square=False), config.seen_rounds),
+    )
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
     metrics = {
         "seeing": seeing,
@@ -155,7 +170,8 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         "judgement": found.to_dict(),
         "carried": surgery.to_dict() if surgery else None,
     }
-    bundle = _export(student, tuple(each[: config.student.held_out] for each in views), config, metrics)
+    with weights_kept(student, config.out):
+        bundle = _export(student, tuple(each[: config.student.held_out] for each in views), config, metrics)
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
@@ -172,12 +188,14 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
         cameras[0].width,
         config.student.channels,
         foveas=len(config.student.fovea_steps),
+        agreements=len(task.landmarks) if len(cameras) == 2 else 0,
     )
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
     shapes += [("opening", (1,))] if fingers else []
     shapes += [(name, (3,)) for name in SEEN]
     rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
-    return SceneStudent(encoder, ForwardKinematics(robot.chain), rule, len(robot.joint_names), fingers, len(cameras))
+    kinematics, kept = ForwardKinematics(robot.chain), config.student.kept
+    return SceneStudent(encoder, kinematics, rule, len(robot.joint_names), fingers, len(cameras), kept)
 
 
 def carry_sight(
@@ -227,49 +245,15 @@ def fit_seeing(
     return errors.numpy(), figures
 
 
-def fit_rule(rule: StateNetwork, make: LastingEnv, config: SceneTrainConfig, seed: int, progress) -> dict:
-    """Train the rule in `make` by imitation in rounds; keep the round that did best there; return its figures."""
-    recipe = config.recipe
-    task = load_task(config.task)
-    hold_steps = max(1, round((task.hold_time + recipe.linger) * task.action.rate_hz))
-    optimiser = torch.optim.Adam(rule.parameters(), recipe.learning_rate, fused=True)
-    parts: list[Records] = []
-    best, weights, rates = -1.0, {key: value.clone() for key, value in rule.state_dict().items()}, []
-    with open_arms(make, recipe.envs, config.workers) as arms:
-        for round_ in range(recipe.rounds):
-            told = partial(_told, progress, recipe.rounds, round_)
-            parts.append(collect(arms, rule, recipe, round_, seed, hold_steps, partial(told, 0.0), make.names()))
-            if round_ == 0:
-                rule.fit_normaliser(row_of(rule, parts[0]))
-            fit(rule, optimiser, joined(parts), recipe, round_, seed, partial(told, 0.5))
-            if round_ == recipe.rounds - 1 or round_ + 1 >= recipe.validate_from:
-                rates.append(judge(as_policy(rule), arms, make, recipe.validation_episodes, VALIDATION_SEEDS).success)
-                told(0.5, 1.0, f"success {rates[-1]:.2f}")
-                if rates[-1] >= best:
-                    best, weights = rates[-1], {key: value.clone() for key, value in rule.state_dict().items()}
-    rule.load_state_dict(weights)
-    return {"validation": rates, "best": best}
-
-
 def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> Judgement:
     """Judge the student strictly, on fresh episodes seen through the camera."""
     make = config.environment()
     progress(0.0, "")
     with open_arms(make, min(20, config.judge_episodes), config.workers) as arms:
-        found = judge(as_seeing_policy(student, make.names()), arms, make, config.judge_episodes, JUDGE_SEEDS)
+        act = SeeingPolicy(student, make.names())
+        found = judge(act, arms, make, config.judge_episodes, JUDGE_SEEDS, act.begin)
     progress(1.0, f"success {found}")
     return found
-
-
-def as_seeing_policy(student: SceneStudent, names: tuple[str, ...]) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
-    """Turn a student into a function from arrays (B, …) by name to actions (B, a); `names` is the student's order."""
-    student.eval()
-
-    @torch.no_grad()
-    def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        return student(*(torch.from_numpy(observation[name]) for name in names)).numpy()
-
-    return act
 
 
 def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:
@@ -282,10 +266,6 @@ def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:
     return measured, torch.cat(ways, dim=1)
 
 
-def _told(progress, rounds: int, round_: int, part: float, share: float, text: str) -> None:
-    progress(min((round_ + part + 0.5 * share) / rounds, 1.0), f"round {round_ + 1} {text}".rstrip())
-
-
 def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainConfig, metrics: dict) -> PolicyBundle:
     env = ArmEnv(config.task, config.robot, "nominal", config.observation)
     env.close()
@@ -293,7 +273,7 @@ def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainC
     cameras = seen_cameras(env.task, config.observation, MEASURED)
     images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, views)}
     arrays = {"q": views[0].q, "opening": views[0].opening, **images}
-    records = {name: arrays[name][:PARITY_RECORDS] for name in names}
+    records, begin = parity_records({name: arrays[name] for name in names}, bool(student.memory))
     count = len(views[0])
     some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
     seen = {name: some.get(name, arrays[name]) for name in names} if count >= FEWEST else None
@@ -317,4 +297,6 @@ def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainC
             **provenance(),
         },
         seen,
+        student.memory,
+        begin,
     )

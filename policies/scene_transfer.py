@@ -17,8 +17,10 @@ from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets,
 from policies.judge import JUDGE_SEEDS, LastingEnv, judge
 from policies.perception import Perception
 from policies.recipes import StateRecipe, state_recipe
+from policies.scene_rule import fit_rule
 from policies.scene_student import SEEN
-from policies.scene_train import SceneTrainConfig, as_seeing_policy, carry_sight, fit_rule, fit_seeing, untrained
+from policies.scene_train import SceneTrainConfig, carry_sight, fit_seeing, untrained
+from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import FREE, StudentConfig
@@ -100,7 +102,8 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
                 _, restraint = carry_sight(bundle, student, config.run(method))
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
             _, figures = fit_seeing(student, (views,), settings, seed, lambda share, text: None, restraint)
-            found = judge(as_seeing_policy(student, make.names()), arms, make, config.episodes, JUDGE_SEEDS)
+            act = SeeingPolicy(student, make.names())
+            found = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
 
         results = run_budgets(
@@ -124,7 +127,7 @@ def _shared_rule(config: CompareSceneConfig, progress) -> StateNetwork:
     arrays = tuple(name for name, _ in rule.arrays)
     perception = Perception(SEEN, errors.astype(np.float32))
     noisy = LastingEnv(config.task, config.robot, run.space(), arrays, perception=perception, square=False)
-    fit_rule(rule, noisy, run, RULE_SEED, progress)
+    fit_rule(rule, noisy, run.recipe, run.workers, RULE_SEED, progress)
     config.out.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
     torch.save(rule.state_dict(), scratch)

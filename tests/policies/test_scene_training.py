@@ -119,7 +119,7 @@ def test_a_student_that_sees_truly_moves_by_its_rule(task: str, observation: str
     q = torch.from_numpy((np.array(PANDA.home) + rng.normal(0, 0.1, (5, 7))).astype(np.float32))
     opening = torch.full((5, 1), 0.03)
     ways = torch.from_numpy(rng.normal(0, 0.1, (5, 6)).astype(np.float32))
-    student.locate = lambda points, measured: ways  # type: ignore[method-assign]
+    student.estimate = lambda points, measured: (ways, ways[:, :0])  # type: ignore[method-assign]
     ee_pos = student.kinematics(q)
     records = {
         "ee_pos": ee_pos.numpy(),
@@ -143,12 +143,15 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
         workers=1,
         judge_episodes=1,
         recipe=TINY,
-        student=StudentConfig(views=200, steps=20, fovea_steps=(5, 5), held_out=100, geometry_steps=50, channels=8),
+        student=StudentConfig(
+            views=200, steps=20, fovea_steps=(5, 5), held_out=100, geometry_steps=50, channels=8, kept=(0.7, 0.98)
+        ),
     )
     train_scene(config, QUIET)
     bundle = PolicyBundle.load(tmp_path / "push" / "bundle")
     assert bundle.check_parity() <= 1e-5
     assert bundle.observation.names == ("q", "image_front", "image_side")
+    assert bundle.memory == {"places": (6,), "weights": (2,)}
     assert list(bundle.cameras) == ["front", "side"]
     metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
     assert metrics["judgement"]["episodes"] == 1
