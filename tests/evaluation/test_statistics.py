@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.agreement import mean_maximum_rank_violation, measure_agreement, pearson, spearman
 from evaluation.comparison import (
     compare_paired,
     compare_unpaired,
@@ -23,7 +22,6 @@ from evaluation.intervals import (
     wilson,
     wilson_bounds,
 )
-from evaluation.sequential import anytime_interval, compare_sequentially, log_evidence
 
 # Intervals ------------------------------------------------------------------------------------------------
 
@@ -265,158 +263,3 @@ def test_impossible_plans_are_refused(a, b, message):
         required_trials(a, b)
     with pytest.raises(ValueError, match="larger difference"):
         required_trials(0.5, 0.501)
-
-
-# Sequential -----------------------------------------------------------------------------------------------
-
-
-def test_evidence_is_a_fair_bet_under_the_hypothesis():
-    for null in (0.5, 0.2):
-        k = np.arange(31)
-        expected = (stats.binom.pmf(k, 30, null) * np.exp(log_evidence(k, 30, null))).sum()
-        assert expected == pytest.approx(1.0)
-    assert log_evidence(0, 0) == 0.0
-
-
-def test_evidence_in_closed_form():
-    # With Jeffreys' prior the mixture gives n successes in a row the probability C(2n, n) / 4ⁿ.
-    assert np.exp(log_evidence(3, 3, 0.5)) == pytest.approx(20 / 64 / (1 / 8))
-
-
-def test_peeking_after_every_pair_keeps_the_level():
-    rng = np.random.default_rng(0)
-    x, y = rng.random((2000, 300)) < 0.7, rng.random((2000, 300)) < 0.7
-    only_a, only_b = np.cumsum(x & ~y, axis=1), np.cumsum(y & ~x, axis=1)
-    rejected = (log_evidence(only_a, only_a + only_b) >= np.log(20)).any(axis=1)
-    assert rejected.mean() <= 0.05
-    # McNemar's own test, repeated, does not keep it.
-    naive = 2 * stats.binom.cdf(np.minimum(only_a, only_b), only_a + only_b, 0.5) <= 0.05
-    assert naive.any(axis=1).mean() > 0.12
-
-
-def test_sequential_comparison_decides_early_and_for_the_right_one():
-    rng = np.random.default_rng(1)
-    a, b = rng.random(200) < 0.95, rng.random(200) < 0.4
-    result = compare_sequentially("good", "poor", a, b)
-    assert result.better == "good"
-    assert result.decided_at is not None
-    assert result.decided_at < 40
-    assert result.p_value <= 0.05
-    assert result.p_value == pytest.approx(1 / result.evidence)
-    # What came before the decision decides: later trials cannot take it back.
-    again = compare_sequentially("good", "poor", a[: result.decided_at], b[: result.decided_at])
-    assert (again.decided_at, again.better) == (result.decided_at, "good")
-    assert compare_sequentially("poor", "good", b, a).better == "good"
-
-
-def test_sequential_comparison_without_evidence():
-    nothing = compare_sequentially("a", "b", [], [])
-    assert (nothing.pairs, nothing.p_value, nothing.better) == (0, 1.0, None)
-    same = compare_sequentially("a", "b", [1, 0, 1], [1, 0, 1])
-    assert (same.p_value, same.decided_at, same.better) == (1.0, None, None)
-    with pytest.raises(ValueError, match="complete pairs"):
-        compare_sequentially("a", "b", [1], [])
-    with pytest.raises(ValueError, match="alpha is 5"):
-        compare_sequentially("a", "b", [1], [0], alpha=5)
-
-
-def test_anytime_interval_covers_at_every_trial_at_once():
-    rng = np.random.default_rng(0)
-    n = np.arange(1, 201)
-    for truth in (0.5, 0.9):
-        k = np.cumsum(rng.random((1500, 200)) < truth, axis=1)
-        ever_missed = (log_evidence(k, n, truth) >= np.log(20)).any(axis=1)
-        assert ever_missed.mean() <= 0.05
-        low, high = wilson_bounds(k, n)
-        assert ((truth < low) | (truth > high)).any(axis=1).mean() > 0.2  # Wilson's is for one look
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (15, 30), (29, 30), (0, 50), (999, 1000)])
-def test_anytime_interval_ends_where_the_evidence_is_enough(k, n):
-    rate = anytime_interval(k, n)
-    if k > 0:
-        assert log_evidence(k, n, rate.low) == pytest.approx(np.log(20), abs=1e-6)
-    else:
-        assert rate.low == 0.0
-    if k < n:
-        assert log_evidence(k, n, rate.high) == pytest.approx(np.log(20), abs=1e-6)
-    else:
-        assert rate.high == 1.0
-    assert rate.low <= wilson(k, n).low
-    assert rate.high >= wilson(k, n).high
-
-
-def test_impossible_evidence_is_refused():
-    with pytest.raises(ValueError, match="0 ≤ k ≤ n"):
-        log_evidence(4, 3)
-    with pytest.raises(ValueError, match="rate between 0 and 1"):
-        log_evidence(1, 3, 1.5)
-    with pytest.raises(ValueError, match="at least 1"):
-        anytime_interval(0, 0)
-
-
-# Simulation against the arm -------------------------------------------------------------------------------
-
-# SIMPLER's coke-can task (Li et al. 2024): RT-2-X, RT-1 converged, RT-1 15 %, RT-1-X, RT-1 begin, Octo-base.
-COKE_SIMULATED = (0.787, 0.857, 0.71, 0.567, 0.027, 0.17)
-COKE_REAL = (0.907, 0.853, 0.92, 0.76, 0.133, 0.293)
-
-
-def test_published_figures_are_reproduced():
-    assert round(mean_maximum_rank_violation(COKE_SIMULATED, COKE_REAL), 3) == 0.031
-    assert round(pearson(COKE_SIMULATED, COKE_REAL), 3) == 0.975
-
-
-def test_rank_violation_by_hand():
-    assert mean_maximum_rank_violation([0.1, 0.2, 0.3], [0.5, 0.6, 0.9]) == 0.0
-    # The first two swapped: each of them can lose 0.1, the third nothing.
-    assert mean_maximum_rank_violation([0.2, 0.1, 0.3], [0.5, 0.6, 0.9]) == pytest.approx(0.2 / 3)
-    # A complete reversal loses the most for the extremes.
-    assert mean_maximum_rank_violation([0.3, 0.2, 0.1], [0.0, 0.5, 1.0]) == pytest.approx((1 + 0.5 + 1) / 3)
-
-
-def test_spearman_sees_order_only():
-    assert spearman([0.1, 0.2, 0.9], [0.3, 0.31, 0.32]) == pytest.approx(1.0)
-    assert spearman([0.1, 0.2, 0.9], [0.5, 0.4, 0.3]) == pytest.approx(-1.0)
-    assert spearman(COKE_SIMULATED, COKE_REAL) == pytest.approx(stats.spearmanr(COKE_SIMULATED, COKE_REAL).statistic)
-
-
-@pytest.mark.parametrize("trials", [None, (75, 75), ([75] * 6, [25] * 6)])
-def test_agreement_has_intervals(trials):
-    agreement = measure_agreement(COKE_SIMULATED, COKE_REAL, np.random.default_rng(0), trials=trials, resamples=300)
-    assert agreement.policies == 6
-    assert agreement.pearson.estimate == pytest.approx(0.9754, abs=1e-4)
-    for interval in (agreement.mmrv, agreement.pearson, agreement.spearman):
-        assert interval.low <= interval.estimate <= interval.high
-        assert interval.low < interval.high
-
-
-def test_an_interval_over_three_policies_is_refused():
-    with pytest.raises(ValueError, match="3 policies, expected at least 5"):
-        measure_agreement([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], np.random.default_rng(0))
-    measure_agreement([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], np.random.default_rng(0), trials=(9, 9), resamples=9)
-
-
-def test_more_trials_narrow_the_interval():
-    widths = []
-    for n in (10, 1000):
-        interval = measure_agreement(
-            COKE_SIMULATED, COKE_REAL, np.random.default_rng(0), trials=(n, n), resamples=300
-        ).pearson
-        widths.append(interval.high - interval.low)
-    assert widths[1] < 0.3 * widths[0]
-
-
-@pytest.mark.parametrize(
-    ("simulated", "real", "message"),
-    [
-        ([0.5], [0.5], "at least two policies"),
-        ([0.1, 0.2], [0.1, 0.2, 0.3], "one of each"),
-        ([10, 90], [0.1, 0.9], "simulated rates .* not per cent"),
-        ([0.1, 0.9], [0.1, float("nan")], "real rates"),
-        ([0.5, 0.5], [0.1, 0.9], "simulated rates are all 0.5"),
-    ],
-)
-def test_rates_that_have_no_correlation_are_refused(simulated, real, message):
-    with pytest.raises(ValueError, match=message):
-        pearson(simulated, real)
