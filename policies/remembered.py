@@ -51,7 +51,13 @@ class Remembered(nn.Module):
         return {"places": (3 * places,), "weights": (places,)}
 
     def forward(
-        self, hand: Tensor, ways: Tensor, doubts: Tensor, sums: Tensor, weights: Tensor
+        self,
+        hand: Tensor,
+        ways: Tensor,
+        doubts: Tensor,
+        sums: Tensor,
+        weights: Tensor,
+        held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Add a look.
 
@@ -61,12 +67,16 @@ class Remembered(nn.Module):
             doubts: (B, P) by how much that is expected to be wrong [m].
             sums: (B, 3 · P) of earlier places by their weights; zeros when an episode begins.
             weights: (B, P) of earlier looks; zeros when an episode begins.
+            held: (B, 1) whether the first thing moves with the hand, and its sums have been moved with it; by default
+                nothing does.
 
         Returns:
             The means (B, 3 · P) [m], and the sums and weights with this look in them.
         """
         away = ways.unflatten(1, (-1, 3)).square().sum(2) > WITHIN_REACH**2
         kept = torch.where(away, self.still, self.kept)
+        if held is not None:
+            kept = torch.cat([torch.where(held, self.still, kept[:, :1]), kept[:, 1:]], dim=1)
         look = (doubts / UNIT) ** -POWER
         weights = kept * weights + look
         sums = _thrice(kept) * sums + _thrice(look) * (hand.repeat(1, kept.shape[1]) + ways)

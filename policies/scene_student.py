@@ -14,9 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.grasp import Grasp
 from policies.networks import WORKSPACE, ForwardKinematics, KeypointEncoder, as_doubt, as_network_image
 from policies.remembered import Remembered
 from policies.state_network import StateNetwork
+from sim.robot import Gripper
 
 SCENE_STUDENT = "scene_student"
 SEEN = ("object_pos", "goal")
@@ -35,7 +37,7 @@ class SceneStudent(nn.Module):
         kinematics: ForwardKinematics,
         rule: StateNetwork,
         joints: int,
-        fingers: bool,
+        gripper: Gripper | None,
         cameras: int = 1,
         kept: Sequence[float] = (),
     ):
@@ -46,7 +48,7 @@ class SceneStudent(nn.Module):
             kinematics: of the arm.
             rule: of arrays among `ee_pos`, `opening`, `object_pos` and `goal`.
             joints: number of the arm's joints.
-            fingers: whether the opening is measured.
+            gripper: whose opening is measured; None where fingers do not move.
             cameras: number of pictures.
             kept: of the memory of what is `SEEN`, see `Remembered`; without it each moment stands alone.
 
@@ -58,12 +60,13 @@ class SceneStudent(nn.Module):
         self.kinematics = kinematics
         self.rule = rule
         self.joints = joints
-        self.fingers = fingers
+        self.fingers = gripper is not None
         self.cameras = cameras
         if kept and len(kept) != len(SEEN):
             raise ValueError(f"kept is {tuple(kept)}, expected a share for each of {', '.join(SEEN)}")
         self.remembered = Remembered(kept) if kept else None
-        measured = joints + int(fingers)
+        self.grasp = Grasp(gripper) if kept and gripper else None
+        measured = joints + int(self.fingers)
         self.geometry = nn.Sequential(
             nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3, 192),
             nn.ReLU(),
@@ -77,7 +80,9 @@ class SceneStudent(nn.Module):
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
         """Shapes of what is carried from one action to the next."""
-        return self.remembered.memory if self.remembered else {}
+        if self.remembered is None:
+            return {}
+        return {**self.remembered.memory, **(self.grasp.memory if self.grasp else {})}
 
     def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, and pictures (B, H, W, 3) uint8 to actions.
@@ -96,12 +101,25 @@ class SceneStudent(nn.Module):
         ee_pos = self.kinematics(measured[:, : self.joints])
         points = self.encoder(as_network_image(images), self.cameras)
         ways, doubts = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured)
+        opening = measured[:, self.joints :]
         places, following = ways + ee_pos.repeat(1, len(SEEN)), ()
         if memory:
-            assert self.remembered is not None
+            places, following = self._remember(ee_pos, opening, ways, doubts, memory)
+        return {"ee_pos": ee_pos, "opening": opening} | dict(zip(SEEN, places.split(3, dim=1))), following
+
+    def _remember(
+        self, ee_pos: Tensor, opening: Tensor, ways: Tensor, doubts: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Tell where things are (B, 6) [m], by this look and all before it, and the next memory."""
+        assert self.remembered is not None
+        if self.grasp is None:
             places, *following = self.remembered(ee_pos, ways, doubts, *memory)
-        named = {"ee_pos": ee_pos, "opening": measured[:, self.joints :]}
-        return named | dict(zip(SEEN, places.split(3, dim=1))), tuple(following)
+            return places, tuple(following)
+        sums, weights, hand_before, opening_before = memory
+        held = self.grasp.holds(opening, opening_before)
+        sums, weights = self.grasp(held, ee_pos, hand_before, sums, weights)
+        places, *following = self.remembered(ee_pos, ways, doubts, sums, weights, held)
+        return places, (*following, ee_pos, opening)
 
     def locate(self, points: Tensor, measured: Tensor) -> Tensor:
         """Turn keypoints (B, cameras · K, 3) and what joints and fingers measure (B, m) into thing and goal, each

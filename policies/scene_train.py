@@ -180,7 +180,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
 def untrained(config: SceneTrainConfig) -> SceneStudent:
     """Build the student that `config` is about."""
     task, robot = load_task(config.task), load_robot(config.robot)
-    fingers = "opening" in task.observations[config.observation]
+    gripper = robot.gripper if "opening" in task.observations[config.observation] else None
     cameras = seen_cameras(task, config.observation, MEASURED)
     encoder = KeypointEncoder(
         len(task.landmarks) + len(robot.landmarks),
@@ -191,11 +191,11 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
         agreements=len(task.landmarks) if len(cameras) == 2 else 0,
     )
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
-    shapes += [("opening", (1,))] if fingers else []
+    shapes += [("opening", (1,))] if gripper else []
     shapes += [(name, (3,)) for name in SEEN]
     rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
     kinematics, kept = ForwardKinematics(robot.chain), config.student.kept
-    return SceneStudent(encoder, kinematics, rule, len(robot.joint_names), fingers, len(cameras), kept)
+    return SceneStudent(encoder, kinematics, rule, len(robot.joint_names), gripper, len(cameras), kept)
 
 
 def carry_sight(
