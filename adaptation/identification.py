@@ -10,10 +10,12 @@ import numpy as np
 from adaptation.bands import DRAWS, deviations, scaled_to, scores, speeds
 from adaptation.dropo import dropo
 from adaptation.identify import FitConfig, Progress, fit
-from adaptation.joint_log import Inspection, JointLog, LogError, UniformLog, inspect, resample
+from adaptation.joint_log import JointLog, LogError
+from adaptation.log_inspection import Inspection, inspect
 from adaptation.replay import SETTLE, Replay, Window, windows
 from adaptation.simulation_based import check_installed, simulation_based
 from adaptation.system_id import Posterior, posterior
+from adaptation.uniform_log import UniformLog, resample
 from sim.model_parameters import prior
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import savgol_filter
 
-from adaptation.joint_log import LogError, UniformLog
+from adaptation.joint_log import LogError
+from adaptation.uniform_log import UniformLog
 from sim.arm_dynamics import ArmDynamics
 from sim.robot import RobotModel
 from sim.servo_model import ServoArm

@@ -12,9 +12,9 @@ import numpy as np
 from adaptation.excitation import ExciteConfig, excite
 from adaptation.identification import spread
 from adaptation.identify import PRIOR_STD, QUICK, Fit, FitConfig, fit
-from adaptation.joint_log import UniformLog
 from adaptation.replay import Replay, windows
 from adaptation.system_id import LEVEL, UNKNOWN, Posterior, most_likely, posterior, term_of
+from adaptation.uniform_log import UniformLog
 from sim.arm_dynamics import ArmDynamics
 from sim.model_parameters import prior
 from sim.parameters import CONSTANT, ParameterSpace

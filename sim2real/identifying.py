@@ -59,8 +59,8 @@ def identify(arguments: list[str]) -> int:
     from adaptation.identification import identify as run
     from adaptation.identification_report import report
     from adaptation.identify import QUICK, FitConfig
-    from adaptation.joint_log import inspect, summary
     from adaptation.log_files import find_logs, read_log
+    from adaptation.log_inspection import inspect, summary
     from sim.robot import load_robot
 
     budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)

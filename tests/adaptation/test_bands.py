@@ -7,9 +7,9 @@ import pytest
 
 from adaptation.bands import deviations, scaled_to, scores
 from adaptation.identify import PRIOR_STD
-from adaptation.joint_log import UniformLog
 from adaptation.replay import Replay, windows
 from adaptation.system_id import Posterior
+from adaptation.uniform_log import UniformLog
 from sim.arm_dynamics import ArmDynamics
 from sim.model_parameters import prior
 from sim.robot import load_robot

@@ -164,7 +164,7 @@ def test_the_split_depends_on_names_and_seed_alone(robot):
 
 
 def empty_log(robot, name):
-    from adaptation.joint_log import UniformLog
+    from adaptation.uniform_log import UniformLog
 
     zeros = np.zeros((100, 2))
     return UniformLog(name, PERIOD, zeros, zeros, ((0, 100),), np.ones(2, bool))
@@ -179,7 +179,8 @@ def test_windows_never_cross_a_gap(robot):
 
 
 def test_replaying_the_truth_leaves_the_noise(robot):
-    from adaptation.joint_log import inspect, resample
+    from adaptation.log_inspection import inspect
+    from adaptation.uniform_log import resample
 
     log = recording(robot, "a", 3)
     uniform = resample(log, inspect(log, robot))

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adaptation.joint_log import JointLog, LogError, inspect, resample
+from adaptation.joint_log import JointLog, LogError
 from adaptation.log_files import find_logs, read_log
+from adaptation.log_inspection import inspect
+from adaptation.uniform_log import resample
 from sim.robot import load_robot
 
 LAG = 0.06

@@ -10,10 +10,12 @@ import pytest
 from adaptation.dropo import likeliest, white_noise
 from adaptation.identification import METHODS, IdentifyConfig, identify
 from adaptation.identify import PRIOR_STD, FitConfig, fit
-from adaptation.joint_log import JointLog, LogError, inspect, resample
+from adaptation.joint_log import JointLog, LogError
+from adaptation.log_inspection import inspect
 from adaptation.replay import Replay, windows
 from adaptation.simulation_based import simulation_based
 from adaptation.system_id import most_likely, posterior
+from adaptation.uniform_log import resample
 from sim.arm_dynamics import ArmDynamics
 from sim.model_parameters import prior
 from sim.robot import RobotModel

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from adaptation.joint_log import inspect
 from adaptation.log_files import read_log
+from adaptation.log_inspection import inspect
 from ros_nodes import topics
 from ros_nodes.motion_player import read_motion
 from sim.robot import load_robot
