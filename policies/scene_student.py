@@ -4,7 +4,7 @@
                                                      ├─▶ thing and goal [m] ──▶ rule ──▶ action
     q, opening ──▶ ForwardKinematics ──▶ end effector┴──────────────────────────▶
 
-The rule is a `StateNetwork` that was trained on what seeing gets wrong (`policies.perception`).
+The rule is a `StateNetwork` that has learned from the truth, and takes for it what has been seen and is remembered.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class SceneStudent(nn.Module):
             return places, tuple(following)
         sums, weights, hand_before, opening_before = memory
         held = self.grasp.holds(opening, opening_before)
-        sums, weights = self.grasp(held, ee_pos, hand_before, sums, weights)
+        sums, weights = self.grasp(held, opening, ee_pos, hand_before, sums, weights)
         places, *following = self.remembered(ee_pos, ways, doubts, sums, weights, held)
         return places, (*following, ee_pos, opening)
 

@@ -37,12 +37,22 @@ def test_what_is_held_goes_along_and_is_where_the_fingers_are() -> None:
     before, hand = torch.tensor([[0.4, 0.0, 0.1]]), torch.tensor([[0.4, 0.1, 0.3]])
     seen, goal = torch.tensor([[0.41, 0.0, 0.1]]), torch.tensor([[0.5, 0.2, 0.0]])
     sums, weights = torch.cat([5.0 * seen, 2.0 * goal], dim=1), torch.tensor([[5.0, 2.0]])
-    moved, heavier = GRASP(torch.tensor([[True]]), hand, before, sums, weights)
+    opening = torch.tensor([[0.02]])
+    moved, heavier = GRASP(torch.tensor([[True]]), opening, hand, before, sums, weights)
     expected = (5.0 * (seen + hand - before) + FELT * hand) / (5.0 + FELT)  # 1 cm beside the hand as before, or less
     torch.testing.assert_close(moved[:, :3] / heavier[:, :1], expected)
     torch.testing.assert_close(moved[:, 3:] / heavier[:, 1:], goal)  # it stays where it is
-    for kept, same in zip(GRASP(torch.tensor([[False]]), hand, before, sums, weights), (sums, weights)):
+    for kept, same in zip(GRASP(torch.tensor([[False]]), opening, hand, before, sums, weights), (sums, weights)):
         torch.testing.assert_close(kept, same)
+
+
+@pytest.mark.parametrize(("aside", "known"), [(0.02, 0.0), (0.08, 5.0)])
+def test_what_should_be_between_fingers_that_closed_on_nothing_is_forgotten(aside: float, known: float) -> None:
+    hand = torch.tensor([[0.4, 0.0, 0.1]])
+    place = hand + torch.tensor([[aside, 0.0, 0.0]])
+    sums, weights = torch.cat([5.0 * place, 2.0 * hand], dim=1), torch.tensor([[5.0, 2.0]])
+    _, after = GRASP(torch.tensor([[False]]), torch.tensor([[0.0005]]), hand, hand, sums, weights)
+    torch.testing.assert_close(after, torch.tensor([[known, 2.0]]))  # of the goal it says nothing
 
 
 def lift(student: SceneStudent, openings: list[float]) -> torch.Tensor:
@@ -72,6 +82,7 @@ def test_a_student_believes_its_fingers_where_looks_lag_behind() -> None:
     assert list(student.memory) == ["places", "weights", "hand_before", "opening_before"]
     assert lift(student, [0.02] * 4)[2] > -0.01
     assert lift(student, [0.04] * 4)[2] < -0.1
-    assert "hand_before" not in untrained(
-        SceneTrainConfig(Path("unused"), observation="fixed_cameras", student=config.student)
-    ).memory  # nobody grasps in pushing
+    assert (
+        "hand_before"
+        not in untrained(SceneTrainConfig(Path("unused"), observation="fixed_cameras", student=config.student)).memory
+    )  # nobody grasps in pushing
