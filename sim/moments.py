@@ -79,8 +79,9 @@ def placing(env: ArmEnv, rng: np.random.Generator) -> Moment:
         world.place(THING, tuple(thing), yaw_quat(rng.uniform(-np.pi, np.pi)))
         p = thing + np.array([*rng.normal(0.0, 0.01, 2), rng.choice((0.0, 0.12 * rng.random()))])
         opening = rng.uniform(half, gripper.opened)
-    else:
+    else:  # with fingers that may have closed on nothing, too
         p = _anywhere(rng)
+        opening = rng.choice((gripper.opened, rng.uniform(gripper.closed, gripper.opened), gripper.closed))
     p[2] = max(p[2], world.table_height + 0.01)
     q = _arm_at(env, p, rng)
     if 0.35 <= kind < 0.65:
