@@ -48,8 +48,7 @@ from policies.other_engine import judge_in_mujoco
 from policies.provenance import provenance
 from policies.recipes import state_recipe
 from policies.restore import restore_student
-from policies.scene_train import STUDENTS as SCENE_STUDENTS
-from policies.scene_train import SceneTrainConfig, train_scene
+from policies.scene_train import SceneTrainConfig, student_recipe, train_scene
 from policies.seeing_policy import SeeingPolicy
 from policies.state_run import StateRunConfig, open_arms, train_state
 from policies.train import STUDENTS, TrainConfig, train
@@ -149,7 +148,7 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
             threads=CORES,
             judge_episodes=episodes,
             recipe=state_recipe(task, "franka_panda"),
-            student=SCENE_STUDENTS[sees],
+            student=student_recipe(task, sees),
         )
         judgement = train_scene(config, clock).provenance["metrics"]["judgement"]
         minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge

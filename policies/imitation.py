@@ -63,6 +63,7 @@ def collect(
     hold_steps: int,
     progress: Progress,
     names: Sequence[str] | None = None,
+    closing: float = 0.0,
 ) -> Records:
     """Let expert and policy steer `arms` for a round; return all that was seen, with the expert's labels.
 
@@ -75,6 +76,8 @@ def collect(
         hold_steps: actions for which success has lasted, and lingered, when an arm starts over.
         progress: told about the share that is done.
         names: arrays to record; those of the network by default.
+        closing: share of the arms whose fingers close at any one time, whoever steers: on nothing, mostly, so that the
+            expert shows how they open again.
     """
     rng = np.random.default_rng([seed, round_, 1])
     act = as_policy(network)
@@ -85,6 +88,7 @@ def collect(
     held = np.zeros(n, int)
     disturbable = np.array([name != "gripper" for name in network.actions])  # or it would drop what it has grasped
     expert_steers, noise = _draw_steering(rng, recipe, share, seen[EXPERT].shape)
+    close = np.zeros(n, bool)
     for step in range(recipe.round_steps):
         for name in names:
             records[name].append(seen[name])
@@ -95,6 +99,9 @@ def collect(
         action = seen[EXPERT] + noise * disturbable
         if not expert_steers.all():
             action = np.where(expert_steers[:, None], action, act(seen))
+        if closing > 0:
+            close = np.where(anew, rng.random(n) < closing, close)
+            action = np.where(close[:, None] & ~disturbable, -1.0, action)
         seen, _, terminated, truncated, infos = arms.step(np.clip(action, -1.0, 1.0).astype(np.float32))
         held = np.where(near_goal(infos, n) & ~(terminated | truncated), held + 1, 0)
         done = held >= hold_steps

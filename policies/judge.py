@@ -16,7 +16,6 @@ import gymnasium as gym
 import numpy as np
 from scipy.stats import binomtest
 
-from policies.perception import Perception
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
@@ -53,8 +52,6 @@ class LastingEnv:
     """One of the task's named observations, or names of arrays."""
     camera: CameraModel | None = None
     """Where the task's camera stands, if not where the task has it."""
-    perception: Perception | None = None
-    """What is wrong with what is not measured but seen, if anything."""
     square: bool = True
     """Whether an expert that grasps turns the hand first, which what imitates it must see."""
 
@@ -75,30 +72,21 @@ class LastingEnv:
 
     def __call__(self) -> gym.Env:
         """Make the environment, with the expert's action beside what a policy is given."""
-        return Labelled(self.arm(), self.perception)
+        return Labelled(self.arm())
 
 
 class Labelled(gym.Wrapper):
-    """An environment whose observation also holds `expert`, what the scripted expert would do now.
+    """An environment whose observation also holds `expert`, what the scripted expert would do now."""
 
-    The expert knows the truth, also where the observation has the errors of a `perception`.
-    """
-
-    def __init__(self, arm: ArmEnv, perception: Perception | None = None):
+    def __init__(self, arm: ArmEnv):
         super().__init__(arm)
         self._arm = arm
-        self._perception = perception
-        self._rng = np.random.default_rng(0)
-        self._steady = np.zeros(0)
         assert isinstance(arm.observation_space, gym.spaces.Dict)
         self.observation_space = gym.spaces.Dict({**arm.observation_space.spaces, EXPERT: arm.action_space})
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """Reset the environment; see `ArmEnv.reset`."""
         observation, info = self._arm.reset(seed=seed, options=options)
-        if self._perception is not None:
-            self._rng = np.random.default_rng(self._arm.np_random.integers(2**32))
-            self._steady = self._perception.steady(self._rng)
         return self._labelled(observation), info
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -107,10 +95,7 @@ class Labelled(gym.Wrapper):
         return self._labelled(observation), reward, terminated, truncated, info
 
     def _labelled(self, observation: dict) -> dict:
-        labelled = {**observation, EXPERT: self._arm.expert()}
-        if self._perception is not None:
-            self._perception.blur(labelled, self._steady, self._rng)
-        return labelled
+        return {**observation, EXPERT: self._arm.expert()}
 
     def set_pace(self, pace: float) -> None:
         """Let the expert go by `pace` times its own gain, from the next action on."""

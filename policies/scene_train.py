@@ -5,8 +5,8 @@ metrics.json    figures on views and episodes that training never saw
 bundle/         the policy
 
 First it learns to see, on independent labelled moments; then a state policy learns the task by imitation in rounds,
-given what seeing gets wrong, as measured on views that were held out. Neither needs the other's pictures, which is
-what makes this fast: a round of imitation with a camera costs five times as much.
+from the truth. Neither needs the other, which is what makes this fast: a round of imitation with a camera costs five
+times as much.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from policies.export import Contract, export_bundle
 from policies.input_watch import FEWEST
 from policies.judge import JUDGE_SEEDS, Judgement, LastingEnv, judge
 from policies.networks import ForwardKinematics, KeypointEncoder
-from policies.perception import Perception
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
 from policies.run_config import RunConfig
-from policies.scene_rule import Sight, fit_rule
+from policies.scene_rule import fit_rule
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
@@ -53,15 +52,24 @@ MEASURED = ("q", "opening")
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(views=30_000, steps=4_000),
     "fixed_cameras": StudentConfig(
-        steps=6_000,
+        views=30_000,
+        steps=8_000,
         batch=64,
         object_weight=4.0,
         fovea_steps=(4_600, 4_600, 2_400),
-        kept=(0.7, 0.98),
         geometry_steps=4_000,
     ),
 }
 """How a student learns to see, by what it sees; foveas for the thing, the mark or pad, and the hand."""
+KEPT = {"push": (0.7, 0.98), "pick_place": (0.9, 0.98)}
+"""Shares of their weight that earlier looks at thing and goal keep, by task: what is pushed moves beside the hand,
+while what is grasped stands still until fingers hold it, which they feel. On 100 recorded episodes the cube was
+believed to be more than 3 cm from where it was in 12 % of the moments with 0.9, in 16 % with 0.7."""
+
+
+def student_recipe(task: str, observation: str) -> StudentConfig:
+    """Return how a student of `task` learns to see `observation`, and remembers; of `camera` for what is unknown."""
+    return replace(STUDENTS.get(observation, STUDENTS["camera"]), kept=KEPT.get(task, ()))
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,6 @@ class SceneTrainConfig(RunConfig):
     """What the policy sees: `camera`, or `fixed_cameras`, whose second one tells how far things are from the first."""
     threads: int = 2
     """Threads of torch while it learns to see."""
-    seen_rounds: int = 3
-    """Last rounds in which the rule is told what the student sees, instead of the truth with what seeing got wrong on
-    single moments; one takes five times as long."""
     judge_episodes: int = 100
     """Fresh episodes, seen through the camera, on which the finished policy is judged."""
     start: Path | None = None
@@ -86,7 +91,7 @@ class SceneTrainConfig(RunConfig):
     shrink-perturb."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
-    student: StudentConfig = field(default_factory=lambda: STUDENTS["camera"])
+    student: StudentConfig = field(default_factory=lambda: student_recipe("push", "camera"))
     """How it learns to see."""
 
     def validate(self) -> None:
@@ -97,9 +102,9 @@ class SceneTrainConfig(RunConfig):
         """
         if self.out.exists():
             raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
-        for name, least in (("workers", 1), ("threads", 1), ("judge_episodes", 1), ("seen_rounds", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        for name in ("workers", "threads", "judge_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.task not in MOMENTS:
             raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
         self.recipe.validate()
@@ -115,6 +120,12 @@ class SceneTrainConfig(RunConfig):
     def environment(self) -> LastingEnv:
         """What the finished policy is judged in."""
         return LastingEnv(self.task, self.robot, self.space(), self.observation)
+
+    def rule_environment(self) -> LastingEnv:
+        """What the rule learns in: the truth of what the student sees, and an expert whose hand stays as it is turned,
+        because the student does not see a cube's turn."""
+        arrays = tuple(name for name, _ in untrained(self).rule.arrays)
+        return LastingEnv(self.task, self.robot, self.space(), arrays, square=False)
 
 
 def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
@@ -142,26 +153,17 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     surgery, restraint = None, FREE
     if config.start is not None:
         surgery, restraint = carry_sight(PolicyBundle.load(config.start), student, config)
-    errors, seeing = fit_seeing(
+    seeing = fit_seeing(
         student, views, config.student, seeds[2], lambda share, text: progress("student", share, text), restraint
     )
     torch.set_num_threads(1)
-    noisy = LastingEnv(
-        config.task,
-        config.robot,
-        space,
-        tuple(name for name, _ in student.rule.arrays),
-        perception=Perception(SEEN, errors),
-        square=False,
-    )
     rule_figures = fit_rule(
         student.rule,
-        noisy,
+        config.rule_environment(),
         config.recipe,
         config.workers,
         seeds[3],
         lambda share, text: progress("rule", share, text),
-        Sight(student, replace(config.environment(), square=False), config.seen_rounds),
     )
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
     metrics = {
@@ -223,11 +225,11 @@ def fit_seeing(
     seed: int,
     progress: SightProgress,
     restraint: EncoderRestraint = FREE,
-) -> tuple[np.ndarray, dict]:
+) -> dict:
     """Train encoder and geometry on views of the same moments, one for each camera.
 
     Returns:
-        The errors (N, 6) [m] on the views that were held out, and figures.
+        The median and the 90 % quantile of the errors [cm] on the views that were held out, by what was located.
     """
     held_out = tuple(each[: config.held_out] for each in views)
     training = tuple(each[config.held_out :] for each in views)
@@ -242,7 +244,7 @@ def fit_seeing(
         for i, name in enumerate(SEEN)
     }
     progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, (middle, most) in figures.items()))
-    return errors.numpy(), figures
+    return figures
 
 
 def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> Judgement:

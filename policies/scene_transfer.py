@@ -1,6 +1,6 @@
 """Measure what an earlier camera policy's encoder saves in learning to see a task in which a thing is handled.
 
-All runs share one rule, a state policy that has learned the task with errors of sight; only seeing differs, and what
+All runs share one rule, a state policy that has learned the task from the truth; only seeing differs, and what
 is counted are labelled pictures. Success is judged in whole episodes through the camera.
 """
 
@@ -9,13 +9,11 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 
 from policies.bundle import PolicyBundle
 from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
-from policies.judge import JUDGE_SEEDS, LastingEnv, judge
-from policies.perception import Perception
+from policies.judge import JUDGE_SEEDS, judge
 from policies.recipes import StateRecipe, state_recipe
 from policies.scene_rule import fit_rule
 from policies.scene_student import SEEN
@@ -41,18 +39,16 @@ class CompareSceneConfig(CompareViewsConfig):
     """What to learn: push or pick_place."""
     views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
     """Budgets: labelled pictures that a run may learn from."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500))
+    student: StudentConfig = field(
+        default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500, kept=(0.9, 0.98))
+    )
     """How every run learns to see; `views` and `held_out` are set by the budgets."""
-    rule_error: float = 0.006
-    """Standard deviation of the errors with which the shared rule learns the task [m, each axis]."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
     """How the shared rule is learned."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown task or mode, or a source that does not fit."""
         super().validate()
-        if not self.rule_error > 0:
-            raise ValueError(f"compare-transfer: rule_error is {self.rule_error} m, expected a positive number")
         run = self.run(FROM_SCRATCH)
         run.validate()
         carry_sight(PolicyBundle.load(self.source), untrained(run), run)
@@ -101,7 +97,7 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
             if method != FROM_SCRATCH:
                 _, restraint = carry_sight(bundle, student, config.run(method))
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            _, figures = fit_seeing(student, (views,), settings, seed, lambda share, text: None, restraint)
+            figures = fit_seeing(student, (views,), settings, seed, lambda share, text: None, restraint)
             act = SeeingPolicy(student, make.names())
             found = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
@@ -109,7 +105,7 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
         results = run_budgets(
             config.out, config.budgets, draw, learn, lambda share, text: progress("runs", share, text)
         )
-    of_rule = {"rule_steps": config.recipe.total_steps, "rule_error_m": config.rule_error}
+    of_rule = {"rule_steps": config.recipe.total_steps}
     columns = tuple(f"{name}_cm" for name in SEEN)
     return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **of_rule})
 
@@ -123,11 +119,7 @@ def _shared_rule(config: CompareSceneConfig, progress) -> StateNetwork:
     if file.is_file():
         rule.load_state_dict(torch.load(file, weights_only=True))
         return rule
-    errors = np.random.default_rng(RULE_SEED).normal(0.0, config.rule_error, (1_000, 3 * len(SEEN)))
-    arrays = tuple(name for name, _ in rule.arrays)
-    perception = Perception(SEEN, errors.astype(np.float32))
-    noisy = LastingEnv(config.task, config.robot, run.space(), arrays, perception=perception, square=False)
-    fit_rule(rule, noisy, run.recipe, run.workers, RULE_SEED, progress)
+    fit_rule(rule, run.rule_environment(), run.recipe, run.workers, RULE_SEED, progress)
     config.out.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
     torch.save(rule.state_dict(), scratch)

@@ -1,25 +1,20 @@
-"""What a camera policy remembers: the mean that sure looks decide, its bundle, and arms that are looked at."""
+"""What a camera policy remembers: the mean that sure looks decide, and its bundle."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.judge import EXPERT, LastingEnv
 from policies.networks import CameraStudent, StatePolicy
 from policies.remembered import Remembered
 from policies.restore import restore_student
-from policies.scene_student import SEEN
-from policies.scene_train import SceneTrainConfig, untrained
-from policies.seeing_arms import SeeingArms
+from policies.scene_train import SceneTrainConfig
 from policies.seeing_policy import SeeingPolicy
-from policies.state_run import open_arms
 from policies.student import StudentConfig, fit_geometry
 from policies.train import TrainConfig, camera_contract, export_student, untrained_student, weights_kept
 from sim.env import ArmEnv
@@ -118,42 +113,12 @@ def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path
     assert np.abs(alone.numpy() - action).max() > 1e-3  # what was seen before counts
 
 
-@pytest.mark.slow
-def test_arms_that_are_looked_at_tell_what_the_student_sees_and_begin_anew() -> None:
-    config = SceneTrainConfig(
-        Path("unused"), observation="fixed_cameras", student=StudentConfig(channels=8, kept=(0.6, 0.98))
-    )
-    torch.manual_seed(3)
-    student = untrained(config).eval()
-    make = LastingEnv("push", space="nominal", observation="fixed_cameras")
-    with open_arms(make, 2, 1) as arms:
-        seeing = SeeingArms(arms, student, make.names())
-        told, _ = seeing.reset(seed=4)
-        assert set(told) == {"ee_pos", "opening", *SEEN, EXPERT}
-        for _ in range(3):
-            told, *_ = seeing.step(np.zeros((2, 3), np.float32))
-        before = {name: array.copy() for name, array in told.items()}
-        weights = seeing._memory[1].clone()
-        told, _ = seeing.reset(options={"reset_mask": np.array([False, True])})
-        np.testing.assert_array_equal(told["goal"][0], before["goal"][0])  # not looked at twice
-        torch.testing.assert_close(seeing._memory[1][0], weights[0])
-        assert (seeing._memory[1][1] < weights[1]).all()  # one look instead of four
-        # what is told is what the finished policy acts by
-        seen, _ = arms.reset(seed=4)
-        told, _ = seeing.reset(seed=4)
-        named, _ = student.see(*(torch.from_numpy(seen[name]) for name in make.names()))
-        for name in SEEN:
-            np.testing.assert_allclose(told[name], named[name].detach(), atol=1e-6)
-    assert isinstance(seeing, gym.vector.VectorEnv)
-
-
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: TrainConfig(Path("x"), student=StudentConfig(kept=(0.9, 0.9))).validate(), "expected a share for the"),
         (lambda: SceneTrainConfig(Path("x"), student=StudentConfig(kept=(0.9,))).validate(), "object_pos, goal"),
         (lambda: StudentConfig(kept=(1.5,)).validate(), r"kept are \(1.5,\), expected shares from 0 to 1"),
-        (lambda: SceneTrainConfig(Path("x"), seen_rounds=-1).validate(), "seen_rounds is -1, expected at least 0"),
     ],
 )
 def test_a_memory_of_what_is_not_there_is_refused(build, message: str) -> None:

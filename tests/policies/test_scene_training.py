@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation import row_of
+from policies.imitation import collect, row_of
 from policies.judge import EXPERT, LastingEnv
 from policies.networks import StatePolicy
-from policies.perception import STEADY, Perception
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
-from policies.scene_student import SEEN
 from policies.scene_train import SceneTrainConfig, carry_sight, train_scene, untrained
 from policies.scene_transfer import CompareSceneConfig, compare_scene
+from policies.state_network import StateNetwork
+from policies.state_run import open_arms
 from policies.student import StudentConfig
 from policies.train import camera_contract, export_student, untrained_student
 from sim.env import ArmEnv
@@ -66,39 +66,6 @@ def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> N
         assert not views.opening.any()
 
 
-def test_errors_of_seeing_have_a_steady_part_and_belong_together() -> None:
-    rng = np.random.default_rng(0)
-    shared = rng.normal(0.0, 0.01, (4_000, 3))
-    perception = Perception(SEEN, np.hstack([shared, shared]))  # what shifts the one shifts the other
-    steady = perception.steady(rng)
-    seen = []
-    for _ in range(4_000):
-        arrays = {"object_pos": np.zeros(3, np.float32), "goal": np.ones(3, np.float32), "ee_pos": np.zeros(3)}
-        perception.blur(arrays, steady, rng)
-        assert not arrays["ee_pos"].any()
-        np.testing.assert_allclose(arrays["goal"] - 1.0, arrays["object_pos"], atol=1e-6)
-        seen.append(arrays["object_pos"])
-    np.testing.assert_allclose(np.mean(seen, 0), steady[:3], atol=1e-3)  # six standard errors are 0.7 mm
-    np.testing.assert_allclose(np.std(seen, 0), 0.01 * (1 - STEADY) ** 0.5, rtol=0.1)
-    with pytest.raises(ValueError, match=r"errors of shape \(5, 3\), expected \(N, 6\)"):
-        Perception(SEEN, np.zeros((5, 3)))
-
-
-def test_the_expert_knows_the_truth_that_the_policy_does_not_see() -> None:
-    errors = np.tile([0.02, 0.0, 0.0, 0.0, 0.03, 0.0], (3, 1))
-    arrays = ("ee_pos", "object_pos", "goal")
-    plain = LastingEnv("push", "franka_panda", "nominal", arrays)
-    clear, blurred = plain(), replace(plain, perception=Perception(SEEN, errors))()
-    with closing(clear), closing(blurred):
-        truth, _ = clear.reset(seed=4)
-        seen, _ = blurred.reset(seed=4)
-        both = 2 * STEADY**0.5  # the steady part and the other one
-        np.testing.assert_allclose(seen["object_pos"] - truth["object_pos"], [0.02 * both, 0, 0], atol=1e-6)
-        np.testing.assert_allclose(seen["goal"] - truth["goal"], [0, 0.03 * both, 0], atol=1e-6)
-        np.testing.assert_array_equal(seen[EXPERT], truth[EXPERT])
-        np.testing.assert_array_equal(seen["ee_pos"], truth["ee_pos"])
-
-
 def test_without_square_the_expert_keeps_the_hand_as_it_is_turned() -> None:
     turned = LastingEnv("pick_place", "franka_panda", "nominal", ("ee_pos",))
     yaw = []
@@ -107,6 +74,20 @@ def test_without_square_the_expert_keeps_the_hand_as_it_is_turned() -> None:
             yaw.append([env.reset(seed=seed)[0][EXPERT][3] for seed in range(8)])
     assert np.abs(yaw[0]).max() > 0.1
     assert not np.any(yaw[1])
+
+
+def test_a_rule_learns_what_to_do_with_fingers_that_closed_on_nothing() -> None:
+    arrays = ("ee_pos", "opening", "object_pos", "goal")
+    make = LastingEnv("pick_place", "franka_panda", "nominal", arrays, square=False)
+    rule = StateNetwork([("opening", (1,))], make.arm().action_spec.names, (8,))
+    recipe = replace(TINY, envs=2, round_steps=15, disturbed_share=0.0, spell=2.0)
+    with open_arms(make, 2, 1) as arms:
+        openings = [collect(arms, rule, recipe, 0, 1, 10, QUIET, [*arrays], share) for share in (0.0, 1.0)]
+    usual, closed = (records["opening"].min() for records in openings)
+    assert usual > 0.03  # in 0.6 s nobody has reached a cube
+    assert closed < 0.005
+    labels = openings[1][EXPERT][openings[1]["opening"][:, 0] < 0.005]
+    assert (labels[:, -1] == 1.0).all()  # the expert opens them
 
 
 @pytest.mark.parametrize("observation", ["camera", "fixed_cameras"])
@@ -212,8 +193,8 @@ def test_what_carried_sight_saves_is_counted_in_pictures(seer: Path, tmp_path: P
     rule = (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns
     assert compare_scene(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
     assert (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns == rule
-    with pytest.raises(ValueError, match="rule_error is 0"):
-        replace(config, rule_error=0.0).validate()
+    with pytest.raises(ValueError, match="kept are"):
+        replace(config, student=replace(config.student, kept=(2.0, 2.0))).validate()
 
 
 def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
