@@ -102,7 +102,7 @@ class SceneStudent(nn.Module):
         points = self.encoder(as_network_image(images), self.cameras)
         ways, doubts = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured)
         opening = measured[:, self.joints :]
-        places, following = ways + ee_pos.repeat(1, len(SEEN)), ()
+        places, following = ways + ee_pos.repeat(1, len(SEEN)), memory
         if memory:
             places, following = self._remember(ee_pos, opening, ways, doubts, memory)
         return {"ee_pos": ee_pos, "opening": opening} | dict(zip(SEEN, places.split(3, dim=1))), following
