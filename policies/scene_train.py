@@ -25,6 +25,7 @@ from policies.export import Contract, export_bundle
 from policies.input_watch import FEWEST
 from policies.judge import JUDGE_SEEDS, Judgement, LastingEnv, judge
 from policies.networks import ForwardKinematics, KeypointEncoder
+from policies.parity import parity_records
 from policies.provenance import provenance
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
@@ -36,7 +37,7 @@ from policies.state_network import StateNetwork
 from policies.state_run import open_arms
 from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
 from policies.student import Progress as SightProgress
-from policies.train import Progress, parity_records, seen_cameras, weights_kept, write_run
+from policies.train import Progress, seen_cameras, weights_kept, write_run
 from policies.transfer import Surgery
 from policies.transfer_run import check_mode
 from sim.env import ArmEnv
@@ -275,7 +276,7 @@ def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainC
     cameras = seen_cameras(env.task, config.observation, MEASURED)
     images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, views)}
     arrays = {"q": views[0].q, "opening": views[0].opening, **images}
-    records, begin = parity_records({name: arrays[name] for name in names}, bool(student.memory))
+    records, begin = parity_records(student, {name: arrays[name] for name in names})
     count = len(views[0])
     some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
     seen = {name: some.get(name, arrays[name]) for name in names} if count >= FEWEST else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.export import Contract, export_bundle
 from policies.input_watch import FEWEST
 from policies.networks import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
+from policies.parity import parity_records
 from policies.provenance import provenance
 from policies.restore import student_architecture
 from policies.run_config import RunConfig
@@ -36,7 +37,6 @@ from sim.views import Views, sample_joint_views, task_seen_by
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""
-PARITY_RECORDS = 100
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
     "fixed_cameras": StudentConfig(
@@ -226,28 +226,13 @@ def export_student(
     joints, *images = contract.observation.arrays  # in the order of the student's arguments
     landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
     every = {joints.name: views[0].q, **{image.name: each.images for image, each in zip(images, views)}}
-    records, begin = parity_records(every, bool(student.memory))
+    records, begin = parity_records(student, every)
     architecture = student_architecture(student, landmarks, *images[0].shape[:2])
     count = len(views[0])
     seen = None
     if count >= FEWEST:
         seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
     return export_bundle(name, student, contract, records, architecture, provenance, seen, student.memory, begin)
-
-
-def parity_records(arrays: Mapping[str, np.ndarray], remembers: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Choose parity records among `arrays` (N, …) of independent moments.
-
-    A student that `remembers` is shown each moment twice, so that its memory is at work in the second look. Moments far
-    apart in one memory, as no episode has them, would let the rounding of their weights decide.
-
-    Returns:
-        The records, and where the memory is fresh, (count,) bool.
-    """
-    looks = 2 if remembers else 1
-    moments = min(PARITY_RECORDS // looks, *(len(array) for array in arrays.values()))
-    rows = np.repeat(np.arange(moments), looks)
-    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % looks == 0
 
 
 @contextmanager
