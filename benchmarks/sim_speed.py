@@ -63,8 +63,6 @@ MET = {
     "grasp_squeeze": 1.0,
 }
 """What is asked for: at most for `reset_ms` and `mb_per_env`, at least for the others."""
-RESET_IN_THEIR_STEPS = 0.29
-"""0.3 ms in steps of panda-gym's reach on the machine on which that was asked for: 1,940 a second on its two cores."""
 
 
 class Pixels(gym.ObservationWrapper):
@@ -352,10 +350,7 @@ def main() -> None:
         verdict = "met" if met else "NOT MET"
         print(f"{key:18s} {value:8.2f} {interval:18s} {'at most' if most else 'at least'} {wanted:g}: {verdict}")
     in_their_steps = 1e-3 * figures["reset_ms"] * spread(efforts["panda-gym reach"])[0]
-    print(
-        f"a reset takes {in_their_steps:.2f} of a step of panda-gym's reach, by processor time; "
-        f"0.3 ms on the machine where that was asked for: {RESET_IN_THEIR_STEPS}"
-    )
+    print(f"a reset takes {in_their_steps:.2f} of a step of panda-gym's reach, by processor time")
     ratios = ", ".join(f"{key} {value:.2f}" for key, value in by_effort.items())
     print(f"by processor time, which other programs on the machine disturb less: {ratios}")
     print(f"panda-gym's own grasp check: {theirs:.2f} ({episodes} episodes each)")
