@@ -17,6 +17,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from sim.compiled import njit
+
 Kind = Literal["constant", "uniform", "loguniform", "normal", "choice"]
 Operator = Literal["=", "*", "+"]
 Group = Literal["dynamics", "actuation", "sensing", "visual", "camera", "timing", "disturbance"]
@@ -217,16 +219,8 @@ class ParameterSpace:
 
     def at(self, quantiles: np.ndarray) -> dict[str, float]:
         """Return the values at `quantiles` (n,) in [0, 1] of each parameter's distribution."""
-        t = self._table
-        u = np.asarray(quantiles, np.float64)
-        draws = t.low + u * t.width
-        if t.log.size:
-            draws[t.log] = np.exp(draws[t.log])
-        if t.normal.size:
-            draws[t.normal] = t.middle + t.std * np.interp(u[t.normal], _NORMAL_CDF, _NORMAL_QUANTILES)
-        for index, choices in t.choices:
-            draws[index] = choices[min(int(u[index] * len(choices)), len(choices) - 1)]
-        return dict(zip(self.names, (t.offset + t.factor * draws).tolist()))
+        values = _values(np.asarray(quantiles, np.float64), *self._drawn_from, _NORMAL_CDF, _NORMAL_QUANTILES)
+        return dict(zip(self.names, values.tolist()))
 
     def complete(self, values: Mapping[str, float], base: Mapping[str, float] | None = None) -> dict[str, float]:
         """Return `base` (nominal by default) with `values` in place of its own.
@@ -324,44 +318,47 @@ class ParameterSpace:
         return {param.name: float(param.nominal) for param in self.params}
 
     @cached_property
-    def _table(self) -> _Table:
-        return _Table.of(self.params)
+    def _drawn_from(self) -> tuple[np.ndarray, np.ndarray]:
+        return _table(self.params)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The space as arrays, for drawing all parameters at once."""
+def _table(params: tuple[Param, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_values` reads: rows (n, 5), one a parameter, and the choices of all of them in a line."""
+    rows = np.zeros((len(params), 5))
+    choices: list[float] = []
+    for row, param in zip(rows, params):
+        d, factor = param.distribution, param.nominal if param.operator == "*" else 1.0
+        low, high = (np.log((d.low, d.high))) if d.kind == "loguniform" else (d.low, d.high)
+        if d.kind == "constant":
+            low = high = param.neutral
+        if d.kind == "choice":
+            low, high = len(choices), len(choices) + len(d.choices)
+            choices += d.choices
+        if d.kind == "normal":
+            low, high = 0.5 * (low + high), 0.5 * (low + high) + (high - low) / (2 * _TRUNCATION)
+        row[:] = _KINDS.get(d.kind, 0), low, high - low, factor, param.nominal if param.operator == "+" else 0.0
+    return rows, np.array(choices, np.float64)
 
-    low: np.ndarray
-    width: np.ndarray
-    offset: np.ndarray
-    factor: np.ndarray
-    log: np.ndarray
-    normal: np.ndarray
-    middle: np.ndarray
-    std: np.ndarray
-    choices: list[tuple[int, tuple[float, ...]]]
 
-    @classmethod
-    def of(cls, params: tuple[Param, ...]) -> _Table:
-        kinds = [param.distribution.kind for param in params]
-        low, high, offset, factor = (np.zeros(len(params)) for _ in range(4))
-        for i, param in enumerate(params):
-            d = param.distribution
-            low[i], high[i] = (np.log((d.low, d.high))) if d.kind == "loguniform" else (d.low, d.high)
-            if d.kind == "constant":
-                low[i] = high[i] = param.neutral
-            offset[i] = param.nominal if param.operator == "+" else 0.0
-            factor[i] = param.nominal if param.operator == "*" else 1.0
-        normal = np.array([i for i, kind in enumerate(kinds) if kind == "normal"], int)
-        return cls(
-            low,
-            high - low,
-            offset,
-            factor,
-            np.array([i for i, kind in enumerate(kinds) if kind == "loguniform"], int),
-            normal,
-            0.5 * (low + high)[normal],
-            (high - low)[normal] / (2 * _TRUNCATION),
-            [(i, param.distribution.choices) for i, param in enumerate(params) if kinds[i] == "choice"],
-        )
+_KINDS = {"loguniform": 1, "normal": 2, "choice": 3}
+
+
+@njit(cache=True)
+def _values(quantiles, rows, choices, cdf, normal):
+    """Return the values (n,) at `quantiles` (n,); `normal` (m,) are those of a normal distribution, `cdf` (m,) theirs.
+
+    `rows` (n, 5) are a kind of `_KINDS`, what is drawn from and how wide, factor and offset. Of a normal distribution
+    those are mean and deviation; of choices, which are the first one and how many.
+    """
+    values = np.empty(rows.shape[0])
+    for i in range(rows.shape[0]):
+        kind, low, width, u = rows[i, 0], rows[i, 1], rows[i, 2], quantiles[i]
+        draw = low + u * width
+        if kind == 1:
+            draw = math.exp(draw)
+        elif kind == 2:
+            draw = low + width * np.interp(u, cdf, normal)
+        elif kind == 3:
+            draw = choices[int(low) + min(int(u * width), int(width) - 1)]
+        values[i] = rows[i, 4] + rows[i, 3] * draw
+    return values
