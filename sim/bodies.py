@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ Vector = Sequence[float] | np.ndarray
 ShapeKind = Literal["box", "cylinder", "sphere"]
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """One primitive, about its own centre."""
 
     kind: ShapeKind
@@ -23,9 +22,8 @@ class Shape:
     """Centre in the body's frame [m]."""
 
 
-@dataclass(frozen=True)
-class RigidBody:
-    """One thing of a task's scene."""
+class RigidBody(NamedTuple):
+    """One thing of a task's scene; a tuple, because three of them are made at each reset."""
 
     name: str
     """Name in the world, in segmentation images and in errors."""
@@ -68,7 +66,7 @@ def box(name: str, size: Sequence[float], **properties: float | bool | tuple[flo
 
 def yaw_quat(yaw: float) -> np.ndarray:
     """Quaternion xyzw (4,) of a rotation by `yaw` [rad] about z."""
-    return np.array([0.0, 0.0, np.sin(yaw / 2), np.cos(yaw / 2)])
+    return np.array([0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)])
 
 
 def upright_to(axis: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ def test_a_push_changes_momentum_by_force_times_time(world):
 
 
 def test_the_centre_of_mass_is_not_the_origin(world):
-    build(world, replace(CUBE, com=(0.012, 0.0, 0.0)), position=(0.5, 0.0, 0.5))
+    build(world, CUBE._replace(com=(0.012, 0.0, 0.0)), position=(0.5, 0.0, 0.5))
     assert world.pose("object")[0] == pytest.approx((0.5, 0.0, 0.5))
     run(world, 0.05)
     assert world.pose("object")[0][0] == pytest.approx(0.5, abs=1e-4)
