@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sim.bodies import RigidBody, Shape
 from sim.physics_urdf import WorldError
@@ -10,6 +10,7 @@ from sim.quiet import pybullet
 
 SHAPE_STEP = 1e-4
 """Sizes are rounded to this [m], so that collision shapes, which PyBullet never frees, can be shared."""
+NOTHING: Mapping[str, list[float]] = {}
 
 
 class Scenery:
@@ -27,9 +28,13 @@ class Scenery:
         self._contacts: dict[int, tuple[float, ...]] = {}  # by PyBullet's number, as they are set
         self.builds = 0
         """How many bodies have been built so far; PyBullet leaks about 1 kB for each."""
-        # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder
+        # without a visual shape PyBullet tessellates one from the collision shape, which takes 0.3 ms for a cylinder;
+        # nothing is converted faster than a single triangle
         self._nothing_to_see = pybullet.createVisualShape(
-            pybullet.GEOM_BOX, halfExtents=(1e-4, 1e-4, 1e-4), physicsClientId=client
+            pybullet.GEOM_MESH,
+            vertices=[[0.0, 0.0, 0.0], [1e-4, 0.0, 0.0], [0.0, 1e-4, 0.0]],
+            indices=[0, 1, 2],
+            physicsClientId=client,
         )
 
     def rebuild(self, bodies: Sequence[RigidBody]) -> None:
@@ -65,14 +70,14 @@ class Scenery:
         )
         if body_id < 0:
             raise WorldError(f"body '{body.name}': PyBullet cannot build {body.shapes}")
-        self._set_contact(body_id, body)
+        more = {}
         if body.inertia_scale != 1.0:
             inertia = pybullet.getDynamicsInfo(body_id, -1, physicsClientId=self._client)[2]
-            scaled = [body.inertia_scale * v for v in inertia]
-            pybullet.changeDynamics(body_id, -1, localInertiaDiagonal=scaled, physicsClientId=self._client)
+            more["localInertiaDiagonal"] = [body.inertia_scale * v for v in inertia]
+        self._set_contact(body_id, body, more)
         return body_id
 
-    def _set_contact(self, body_id: int, body: RigidBody) -> None:
+    def _set_contact(self, body_id: int, body: RigidBody, more: Mapping[str, list[float]] = NOTHING) -> None:
         contact = body.friction, body.rolling_friction, body.spinning_friction, body.restitution
         if self._contacts.get(body_id) == contact:
             return
@@ -88,6 +93,7 @@ class Scenery:
             angularDamping=0.0,
             frictionAnchor=1,  # without it a body at rest creeps by 0.4 mm/s at this solver residual
             physicsClientId=self._client,
+            **more,
         )
 
     def _shape(self, shapes: tuple[Shape, ...]) -> int:
