@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape, yaw_quat
+from sim.bodies import RigidBody, Shape
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import SHAPES, Scene, Task, apart, cube_size, distance, handled
+from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -72,7 +72,7 @@ class PickPlace(Task):
         self._half = parameters["object_size"] / 2
         xy = apart(rng, *self.workspace[:2], 0.16, 2)
         rise = cube_size(parameters)[2] / 2
-        scene.place("object", (*xy[0], scene.table_height + rise), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("object", (*xy[0], scene.table_height + rise), any_turn(rng))
         scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"]))
         self._goal = np.array([*xy[1], scene.table_height + parameters["pad_height"] + rise])
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, box, yaw_quat
+from sim.bodies import RigidBody, box
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, SIDE, WRIST
 from sim.tasks.motion import funnel, move, rise_first
-from sim.tasks.task import Scene, Task, apart, cube_size, distance, material
+from sim.tasks.task import Scene, Task, any_turn, apart, cube_size, distance, material
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
@@ -72,7 +72,7 @@ class Push(Task):
         self._half = parameters["object_size"] / 2
         xy = apart(rng, *self.workspace[:2], 0.10, 2)
         height = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (*xy[0], height), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("object", (*xy[0], height), any_turn(rng))
         scene.place("mark", (*xy[1], scene.table_height + 0.0005))
         self._goal = np.array([*xy[1], height])
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, yaw_quat
+from sim.bodies import RigidBody
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, SIDE
 from sim.tasks.motion import move
-from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, handled
+from sim.tasks.task import SHAPES, Scene, Task, any_turn, cube_size, distance, handled, somewhere
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -56,9 +56,9 @@ class Reach(Task):
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""
-        x, y = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
+        x, y = somewhere(rng, *self.workspace[:2])
         z = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (x, y, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("object", (x, y, z), any_turn(rng))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """The point above the cube as it stands now (3,) [m]."""

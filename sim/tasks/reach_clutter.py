@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape, yaw_quat
+from sim.bodies import RigidBody, Shape
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import SHAPES, Scene, Task, apart, cube_size, distance, handled
+from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled, somewhere
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -65,9 +65,9 @@ class ReachClutter(Task):
         """Stand the cube somewhere, the posts around it, none within reach of the hand where it starts."""
         self._count = round(parameters["post_count"])
         self._top = scene.table_height + parameters["post_height"]
-        at = rng.uniform(*self.workspace[0]), rng.uniform(*self.workspace[1])
+        at = somewhere(rng, *self.workspace[:2])
         z = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (*at, z), yaw_quat(rng.uniform(-np.pi, np.pi)))
+        scene.place("object", (*at, z), any_turn(rng))
         self.moved(scene)
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
         (x_low, x_high), (y_low, y_high) = self.workspace[:2]

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, box, yaw_quat
+from sim.bodies import RigidBody, box
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import Scene, Task, apart, distance, material
+from sim.tasks.task import Scene, Task, any_turn, apart, distance, material
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -66,7 +66,7 @@ class Stack(Task):
         self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
         xy = apart(rng, *self.workspace[:2], 0.15, 2)
         for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
-            scene.place(name, (*at, scene.table_height + size / 2), yaw_quat(rng.uniform(-np.pi, np.pi)))
+            scene.place(name, (*at, scene.table_height + size / 2), any_turn(rng))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """Centre of a cube that stands in the middle of the other (3,) [m]."""
