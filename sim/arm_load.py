@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.arm_dynamics import WORK, dynamics, unforeseen_torques
+from sim.compiled import njit
 from sim.kinematics import KinematicChain
 
 
@@ -34,11 +35,7 @@ class ArmLoad:
 
     def scaled(self, mass: np.ndarray, com: np.ndarray, inertia: float) -> ArmLoad:
         """Return the arm with factors of its masses (n,), of its centres of mass (n,), and of all inertias."""
-        bodies = self.bodies.copy()
-        bodies[:, 0] *= mass
-        bodies[:, 1:4] *= com[:, None]
-        bodies[:, 4:] *= inertia
-        return ArmLoad(self.table, bodies)
+        return ArmLoad(self.table, _scaled(self.bodies, mass, com, inertia))
 
     def centred_as(self, other: ArmLoad) -> ArmLoad:
         """Return the arm with the centres of mass of `other`."""
@@ -85,3 +82,16 @@ class ArmLoad:
             force: (3,) [N] on the end effector, base frame.
         """
         return unforeseen_torques(self.table, self.bodies, true.bodies, tool, level, gravity, force, q)
+
+
+@njit(cache=True)
+def _scaled(bodies, mass, com, inertia):
+    """Copy `bodies` (n, 10) with factors (n,) of their masses and centres of mass, and one of all inertias."""
+    result = np.empty_like(bodies)
+    for i in range(bodies.shape[0]):
+        result[i, 0] = bodies[i, 0] * mass[i]
+        for k in range(1, 4):
+            result[i, k] = bodies[i, k] * com[i]
+        for k in range(4, 10):
+            result[i, k] = bodies[i, k] * inertia
+    return result

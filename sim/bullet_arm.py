@@ -95,7 +95,6 @@ class BulletArm:
         self._opening = gripper.closed if closes else start  # type: ignore[union-attr]
         home = np.array(self.robot.home) - self._offset
         self._world.reset_arm(home, start)
-        self._world.read()
         self._world.drive_velocity([0.0] * self._n, [0.0] * self._n)  # the motors off
         self._table.lay(self._world, object_xy, self._rng)
         self._pending: deque[tuple[float, np.ndarray]] = deque()

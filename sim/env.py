@@ -170,14 +170,13 @@ class ArmEnv(gym.Env):
         self.parameters = drawn
         self.world.apply(drawn, self.task.bodies(drawn))
         spread = drawn["start_spread"]
-        start = self._home + rng.uniform(-spread, spread, len(self._home))
+        start = self._home + spread * (2.0 * rng.random(len(self._home)) - 1.0)
         q = np.minimum(np.maximum(start, self._q_low), self._q_high)  # np.clip takes three times as long
         gripper = self.robot.gripper
         opening = 0.0
         if gripper:
             opening = gripper.opened if self.task.opening is None else self.task.opening
         self.world.reset_arm(q, opening)
-        self.world.read()
         self.task.reset(self.world, drawn, rng)
         for name, (x, y) in (options or {}).get("places", {}).items():
             position, quat = self.world.pose(name)
@@ -207,7 +206,6 @@ class ArmEnv(gym.Env):
         The fingers are put at `opening` [m], by default wide open.
         """
         self.world.reset_arm(np.clip(q, self._q_low, self._q_high), opening)
-        self.world.read()
         self._begin_sensing()
         return self._observe()
 

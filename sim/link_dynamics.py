@@ -12,6 +12,7 @@ from sim.quiet import pybullet
 from sim.robot import RobotModel
 
 PARAMETERS = ("arm_mass_scale", "arm_inertia_scale", "payload_mass", "joint_damping", "finger_friction")
+NOTHING: Mapping[str, float] = {}
 NEUTRAL = (1.0, 1.0, 0.0, 0.0, 1.0)
 
 
@@ -31,7 +32,7 @@ class LinkDynamics:
         self._mass = np.array([d[0] for d in dynamics])
         self._inertia = np.array([d[2] for d in dynamics])
         self._damping = [0.0, *(info[6] for info in infos)]
-        self._rows = [link + 1 for link in self._joints]
+        self._rows = np.array([link + 1 for link in self._joints])
         self._mass_names = [f"link_mass_{name}" for name in robot.joint_names]
         self._com_names = [f"link_com_{name}" for name in robot.joint_names]
         self._set: tuple | None = None
@@ -54,9 +55,9 @@ class LinkDynamics:
         mass = self._mass * mass_scale
         mass[self._rows] *= masses
         mass[self._rows[-1]] += payload
+        contact = {"lateralFriction": friction, "spinningFriction": 0.001}
         each = zip(self._links, mass.tolist(), (inertia_scale * self._inertia).tolist(), self._damping)
         for link, kilograms, inertia, own_damping in itertools.islice(each, 1, None):  # the base is fixed
-            contact = {"lateralFriction": friction, "spinningFriction": 0.001} if link in rough else {}
             pybullet.changeDynamics(
                 self._arm,
                 link,
@@ -64,7 +65,7 @@ class LinkDynamics:
                 localInertiaDiagonal=inertia,
                 jointDamping=own_damping + damping,
                 physicsClientId=self._client,
-                **contact,
+                **(contact if link in rough else NOTHING),
             )
         nominal = self.nominal_load
         same = (mass_scale, inertia_scale) == (1.0, 1.0) and set(masses) | set(coms) == {1.0}

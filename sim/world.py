@@ -156,9 +156,11 @@ class World:
         body = self._body(name)
         com = self.scenery.com[name]
         if any(com):
-            position, quat = pybullet.multiplyTransforms(position, quat, com, (0.0, 0.0, 0.0, 1.0))
-        pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self.client)
-        self._poses.pop(name, None)
+            centre, _ = pybullet.multiplyTransforms(position, quat, com, (0.0, 0.0, 0.0, 1.0))
+            pybullet.resetBasePositionAndOrientation(body, centre, quat, physicsClientId=self.client)
+        else:
+            pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self.client)
+        self._poses[name] = np.array(position), np.array(quat)
 
     def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame; not to be written to."""
@@ -192,10 +194,16 @@ class World:
         )
 
     def reset_arm(self, q: np.ndarray, opening: float | None = None) -> None:
-        """Set the joints to `q` (n,) [rad] and the fingers to `opening` [m], at rest, motors holding there."""
+        """Set the joints to `q` (n,) [rad] and the fingers to `opening` [m], at rest, motors holding there.
+
+        What `read` refreshes is known then.
+        """
         gripper = self.robot.gripper
         width = (gripper.opened if opening is None else opening) if gripper else 0.0
-        positions = [*np.asarray(q, float).tolist(), *[width] * len(self.fingers)]
+        self.q, self.dq = np.array(q, float), np.zeros(self.n)
+        self.opening = width if self.fingers else self._frozen or 0.0
+        self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
+        positions = [*self.q.tolist(), *[width] * len(self.fingers)]
         pybullet.resetJointStatesMultiDof(
             self.arm,
             self._moving,
