@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.contact import beside, carried
 from policies.grasp import Grasp
 from policies.networks import WORKSPACE, ForwardKinematics, KeypointEncoder, as_doubt, as_network_image
 from policies.remembered import Remembered
@@ -113,8 +114,10 @@ class SceneStudent(nn.Module):
         """Tell where things are (B, 6) [m], by this look and all before it, and the next memory."""
         assert self.remembered is not None
         if self.grasp is None:
-            places, *following = self.remembered(ee_pos, ways, doubts, *memory)
-            return places, tuple(following)
+            sums, weights = memory
+            look = torch.cat([beside(ee_pos, ee_pos + ways[:, :3]) - ee_pos, ways[:, 3:]], dim=1)
+            places, *following = self.remembered(ee_pos, look, doubts, carried(ee_pos, sums, weights), weights)
+            return torch.cat([beside(ee_pos, places[:, :3]), places[:, 3:]], dim=1), tuple(following)
         sums, weights, hand_before, opening_before = memory
         held = self.grasp.holds(opening, opening_before)
         sums, weights = self.grasp(held, opening, ee_pos, hand_before, sums, weights)
