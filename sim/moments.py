@@ -95,6 +95,19 @@ MOMENTS: dict[str, Draw] = {"push": pushing, "pick_place": placing}
 """How moments are drawn, by task."""
 
 
+def covered(env: ArmEnv) -> list[bool]:
+    """Tell which of the task's landmarks are painted on the table with the thing standing on their middle.
+
+    Nobody sees where they are. Whoever has to say so all the same learns that a mark which is hard to see is under the
+    thing.
+    """
+    world = env.world
+    thing, reach = world.pose(THING)[0], env.parameters.get("object_size", 0.0) / 2
+    painted = {body.name for body in world.bodies if not body.solid}
+    ways = [world.pose(name)[0][:2] - thing[:2] for name in env.task.landmarks]
+    return [name in painted and float(np.hypot(*way)) < reach for name, way in zip(env.task.landmarks, ways)]
+
+
 def _anywhere(rng: np.random.Generator) -> np.ndarray:
     return np.array([rng.uniform(0.3, 0.68), rng.uniform(-0.25, 0.25), rng.uniform(0.03, 0.45)])
 
