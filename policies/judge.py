@@ -52,15 +52,15 @@ class LastingEnv:
     """One of the task's named observations, or names of arrays."""
     camera: CameraModel | None = None
     """Where the task's camera stands, if not where the task has it."""
-    square: bool = True
-    """Whether an expert that grasps turns the hand first, which what imitates it must see."""
+    exact: bool = True
+    """Whether the expert goes by millimetres and turns, as `Task.exact` says; what imitates it must see those."""
 
     def arm(self) -> ArmEnv:
         """Make the bare environment."""
         task = task_seen_by(self.task, self.camera)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
-        if not self.square:
-            vars(task)["square"] = False
+        if not self.exact:
+            vars(task)["exact"] = False
         return ArmEnv(task, self.robot, self.space, self.observation, strict=True)
 
     def names(self) -> tuple[str, ...]:

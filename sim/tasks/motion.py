@@ -16,6 +16,9 @@ OPEN, CLOSE = 1.0, -1.0
 """Values of an action's `gripper` element."""
 HOVER = 0.08
 """How far above a cube the fingers wait while they move over it [m]."""
+LOWER = 0.005
+"""How far under a cube's middle they grasp it where they need not be exact [m]: a policy that sees by two cameras
+placed the cube in 0.87 of 140 development episodes, and in 0.82 where it had learned to grasp at the middle."""
 
 
 def move(
@@ -77,17 +80,20 @@ def rise_first(up: float) -> float:
     return min(1.0, max(0.0, (0.05 - up) / 0.03))
 
 
-def pick(spec: ActionSpec, scene: Scene, name: str, half: float, square: bool = True) -> np.ndarray:
+def pick(spec: ActionSpec, scene: Scene, name: str, half: float, exact: bool = True) -> np.ndarray:
     """Return the action that comes closer to holding the cube `name`: over it, square to it, down, close.
 
-    Without `square` the hand stays as it is turned, and it is the closing fingers that turn the cube. They close from
-    further aside, too, as far as they can: what imitates this by sight, 7 mm off, is never sure of less and would wait.
+    If it need not be `exact`, the hand stays as it is turned, and it is the closing fingers that turn the cube. They
+    close from further aside, too, as far as they can, and lower: what imitates this by sight, 7 mm off, is never sure
+    of less and would wait, and fingers that close too high close on nothing.
     """
     position, quat = scene.pose(name)
     way = position - scene.ee_pos
+    if not exact:
+        way[2] -= LOWER
     aside = math.hypot(way[0], way[1])
-    turn = square_turn(scene, quat) if square else 0.0
-    close = 0.008 if square else 0.013
+    turn = square_turn(scene, quat) if exact else 0.0
+    close = 0.008 if exact else 0.013
     wanted = HOVER * funnel(max(aside - close, 0.1 * (abs(turn) - 0.1)))
     if wanted > 0.0 or way[2] < -close:
         up = way[2] + wanted

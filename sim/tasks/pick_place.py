@@ -36,8 +36,6 @@ class PickPlace(Task):
     physics_hz = 150.0  # grasps hold as at 240 Hz, with a median slip of 0.4 mm
     needs_gripper = True
     landmarks = ("object", "pad")
-    square = True
-    """Whether the expert turns the hand square to the cube; not where whoever imitates it cannot see the turn."""
     params = (
         # =Choice(0, 0, 1): a ball rolls out of the fingers' way
         Param("object_shape", 0.0, "=", Choice(0, 0, 1), "", "dynamics", SHAPES, at_least=0, at_most=2),
@@ -116,4 +114,4 @@ class PickPlace(Task):
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
         if is_held(scene, position, quat, self._half):
             return carry(self.action, scene, position, self._goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
-        return pick(self.action, scene, "object", self._half, self.square)
+        return pick(self.action, scene, "object", self._half, self.exact)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,29 @@ TOLERANCE = 0.03
 MARK = 0.05
 FINGERTIP = 0.012
 """Half the width of the closed fingers [m]."""
+
+
+class Manner(NamedTuple):
+    """How an expert pushes."""
+
+    above: float
+    """How high over the cube's middle the hand still pushes [m]."""
+    drift: float
+    """How far aside the cube may be, in halves of its edge, before it starts over."""
+    steering: float
+    """How fast it steers against that."""
+    done: float
+    """Distance from the mark at which it stops [m]."""
+    again: float
+    """Distance from the mark at which a hand that has gone up comes down again [m]."""
+    rise: float
+    """How high over the cube's middle the hand goes when it is done [m]; 0 to stay where it is."""
+
+
+EXACT = Manner(above=0.012, drift=0.6, steering=1.5, done=0.008, again=0.008, rise=0.0)
+EASY = Manner(above=0.03, drift=2.0, steering=1.0, done=0.012, again=0.02, rise=0.08)
+"""A policy that sees by two cameras pushed the cube to the mark in 0.57 of 100 development episodes where it had
+learned from the exact one, in 0.70 where from the easy one."""
 
 
 class Push(Task):
@@ -112,19 +135,26 @@ class Push(Task):
         return np.array([*(position[:2] - way * (1.42 * self._half + FINGERTIP + 0.015)), position[2]])
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips."""
+        """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips.
+
+        If it need not be exact, it starts over less readily: a drift that is only seen is the eye's as often as the
+        cube's, and starting over takes two seconds. And it lets go of what seems to be there: who looks again from
+        above sees better, and who stays nudges it off.
+        """
         position = scene.pose("object")[0]
         left = float(distance(position[:2], self._goal[:2]))
-        if left < 0.008:
-            return move(self.action, np.zeros(3))
+        how = EXACT if self.exact else EASY
+        low = scene.ee_pos[2] < position[2] + how.above
+        if left < (how.done if low else how.again):
+            up = max(0.0, position[2] + how.rise - scene.ee_pos[2]) if how.rise > 0 else 0.0
+            return move(self.action, np.array([0.0, 0.0, up]))
         ahead = (self._goal[:2] - position[:2]) / left
         side = np.array([-ahead[1], ahead[0]])
         to_cube = position[:2] - scene.ee_pos[:2]
         gap, drift = float(to_cube @ ahead), float(to_cube @ side)
-        low = scene.ee_pos[2] < position[2] + 0.012
-        if low and 0 < gap < 2.5 * self._half + 0.04 and abs(drift) < 0.6 * self._half:
+        if low and 0 < gap < 2.5 * self._half + 0.04 and abs(drift) < how.drift * self._half:
             speed = min(0.05, left + 0.012)
-            step = ahead * speed + side * 1.5 * drift
+            step = ahead * speed + side * how.steering * drift
             return move(self.action, np.array([*step, position[2] - scene.ee_pos[2]]), limit=0.5)
         behind = self._behind(position) - scene.ee_pos
         aside = float(np.hypot(*behind[:2]))

@@ -92,6 +92,9 @@ class Task(ABC):
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 
+    exact: bool = True
+    """Whether the expert goes by millimetres and turns; not where whoever imitates it sees no turn, and places to a
+    centimetre."""
     opening: ClassVar[float | None] = None
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
