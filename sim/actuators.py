@@ -65,7 +65,9 @@ class Actuator(ABC):
         self._ticks = ticks
         self._out = np.empty((ticks, world.n))
         self._zeros = np.zeros(world.n)
-        self._limits, self._speeds = np.array(robot.limits.tau), np.array(robot.limits.dq)
+        self._limits = np.array(robot.limits.tau)
+        self._moves = np.array(robot.limits.dq) / world.physics_hz  # the farthest in a tick
+        self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / world.physics_hz)
         self._gear_names = [f"gear_offset_{joint}" for joint in robot.joint_names]
         self._low, self._high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
         self._tool = robot.chain.table[-1].copy()
@@ -79,12 +81,11 @@ class Actuator(ABC):
         self._lag = 1.0 - math.exp(-1.0 / (hz * lag)) if lag > 0 else 1.0
         # Coulomb friction against an elastic drive is a play, too: it stops within friction / stiffness
         self._play = p["backlash"] + p["joint_friction"] / p["joint_stiffness"]
-        self._max_move = p["speed_scale"] * self._speeds / hz
+        self._max_move = p["speed_scale"] * self._moves
         self._torques = (p["torque_scale"] * self._limits).tolist()
         self._gear = np.array([p[name] for name in self._gear_names])
         gripper = self._robot.gripper
         self._finger_force = p["grip_scale"] * gripper.force if gripper else 0.0
-        self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / hz)
         load, nominal = world.dynamics.load, world.dynamics.nominal_load
         self._sags = p["payload_mass"] > 0 or load is not nominal or bool((world.gravity != LEVEL).any())
         self._now = 0

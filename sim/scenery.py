@@ -10,6 +10,7 @@ from sim.quiet import pybullet
 
 SHAPE_STEP = 1e-4
 """Sizes are rounded to this [m], so that collision shapes, which PyBullet never frees, can be shared."""
+GEOMETRIES = {"box": pybullet.GEOM_BOX, "cylinder": pybullet.GEOM_CYLINDER, "sphere": pybullet.GEOM_SPHERE}
 NOTHING: Mapping[str, list[float]] = {}
 
 
@@ -101,15 +102,20 @@ class Scenery:
         key = tuple((s.kind, *counts) for s, counts in zip(shapes, steps))
         if key in self._shapes:
             return self._shapes[key]
-        rounded = [[SHAPE_STEP * count for count in counts] for counts in steps]
-        kinds = {"box": pybullet.GEOM_BOX, "cylinder": pybullet.GEOM_CYLINDER, "sphere": pybullet.GEOM_SPHERE}
-        sizes = [values[: len(s.size)] for s, values in zip(shapes, rounded)]
+        kinds, halves, radii, lengths, places = [], [], [], [], []
+        for s, counts in zip(shapes, steps):
+            *size, x, y, z = [SHAPE_STEP * count for count in counts]
+            kinds.append(GEOMETRIES[s.kind])
+            halves.append([v / 2 for v in size] if s.kind == "box" else [0.0, 0.0, 0.0])
+            radii.append(0.0 if s.kind == "box" else size[0])
+            lengths.append(size[1] if s.kind == "cylinder" else 0.0)
+            places.append([x, y, z])
         shape = pybullet.createCollisionShapeArray(
-            shapeTypes=[kinds[s.kind] for s in shapes],
-            halfExtents=[[v / 2 for v in size] if s.kind == "box" else [0, 0, 0] for s, size in zip(shapes, sizes)],
-            radii=[0.0 if s.kind == "box" else size[0] for s, size in zip(shapes, sizes)],
-            lengths=[size[1] if s.kind == "cylinder" else 0.0 for s, size in zip(shapes, sizes)],
-            collisionFramePositions=[values[len(s.size) :] for s, values in zip(shapes, rounded)],
+            shapeTypes=kinds,
+            halfExtents=halves,
+            radii=radii,
+            lengths=lengths,
+            collisionFramePositions=places,
             physicsClientId=self._client,
         )
         self._shapes[key] = shape

@@ -67,7 +67,7 @@ class World:
         self._open()
 
     def _open(self) -> None:
-        self._poses: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of this tick
+        self._poses: dict[str, tuple[Vector, Vector]] = {}  # of this tick
         self.bodies: tuple[RigidBody, ...] = ()
         with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
             file.write(self._urdf)
@@ -160,7 +160,9 @@ class World:
             pybullet.resetBasePositionAndOrientation(body, centre, quat, physicsClientId=self.client)
         else:
             pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self.client)
-        self._poses[name] = np.array(position), np.array(quat)
+        # `pose` makes arrays of tuples when it is asked: most are never asked for
+        known = isinstance(position, tuple)
+        self._poses[name] = (position, quat) if known else (np.array(position), np.array(quat))
 
     def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame; not to be written to."""
@@ -171,8 +173,10 @@ class World:
             if any(com):
                 back = tuple(-v for v in com)
                 position, quat = pybullet.multiplyTransforms(position, quat, back, (0.0, 0.0, 0.0, 1.0))
-            known = self._poses[name] = np.array(position), np.array(quat)
-        return known
+            known = position, quat
+        if isinstance(known[0], tuple):
+            known = self._poses[name] = np.array(known[0]), np.array(known[1])
+        return known  # type: ignore[return-value]
 
     def velocity(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a body's linear (3,) [m/s] and angular (3,) [rad/s] velocity at its centre of mass."""
