@@ -17,8 +17,9 @@ OPEN, CLOSE = 1.0, -1.0
 HOVER = 0.08
 """How far above a cube the fingers wait while they move over it [m]."""
 LOWER = 0.005
-"""How far under a cube's middle they grasp it where they need not be exact [m]: a policy that sees by two cameras
-placed the cube in 0.87 of 140 development episodes, and in 0.82 where it had learned to grasp at the middle."""
+"""How far under a cube's middle they grasp it where they need not be exact [m]. Told places that are late and 6 mm
+off an axis, such an expert places the cube in 0.83 of 200 episodes, and in 0.74 if it aims at the middle; one policy
+each that sees by two cameras did in 0.87 and 0.82 of 140, which chance does, too."""
 
 
 def move(
