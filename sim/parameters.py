@@ -1,7 +1,8 @@
 """What varies from episode to episode: single parameters, and the space of all of them.
 
 A parameter's value is a plain float. It is always computed from the *nominal* value, never from the
-last episode's: nominal `=` draw, nominal `*` draw, or nominal `+` draw. numpy only.
+last episode's: nominal `=` draw, nominal `*` draw, or nominal `+` draw. Needs numpy only; drawing is
+compiled where numba is installed.
 """
 
 from __future__ import annotations
@@ -322,6 +323,9 @@ class ParameterSpace:
         return _table(self.params)
 
 
+_KINDS = {"loguniform": 1, "normal": 2, "choice": 3}
+
+
 def _table(params: tuple[Param, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_values` reads: rows (n, 5), one a parameter, and the choices of all of them in a line."""
     rows = np.zeros((len(params), 5))
@@ -338,9 +342,6 @@ def _table(params: tuple[Param, ...]) -> tuple[np.ndarray, np.ndarray]:
             low, high = 0.5 * (low + high), 0.5 * (low + high) + (high - low) / (2 * _TRUNCATION)
         row[:] = _KINDS.get(d.kind, 0), low, high - low, factor, param.nominal if param.operator == "+" else 0.0
     return rows, np.array(choices, np.float64)
-
-
-_KINDS = {"loguniform": 1, "normal": 2, "choice": 3}
 
 
 @njit(cache=True)
