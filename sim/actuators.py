@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Actuator(ABC):
         self._limits = np.array(robot.limits.tau)
         self._moves = np.array(robot.limits.dq) / world.physics_hz  # the farthest in a tick
         self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / world.physics_hz)
-        self._gear_names = [f"gear_offset_{joint}" for joint in robot.joint_names]
+        self._gears = itemgetter(*(f"gear_offset_{joint}" for joint in robot.joint_names))
         self._low, self._high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
         self._tool = robot.chain.table[-1].copy()
 
@@ -83,7 +84,7 @@ class Actuator(ABC):
         self._play = p["backlash"] + p["joint_friction"] / p["joint_stiffness"]
         self._max_move = p["speed_scale"] * self._moves
         self._torques = (p["torque_scale"] * self._limits).tolist()
-        self._gear = np.array([p[name] for name in self._gear_names])
+        self._gear = np.array(self._gears(p), ndmin=1)
         gripper = self._robot.gripper
         self._finger_force = p["grip_scale"] * gripper.force if gripper else 0.0
         load, nominal = world.dynamics.load, world.dynamics.nominal_load

@@ -35,7 +35,9 @@ class ArmLoad:
 
     def scaled(self, mass: np.ndarray, com: np.ndarray, inertia: float) -> ArmLoad:
         """Return the arm with factors of its masses (n,), of its centres of mass (n,), and of all inertias."""
-        return ArmLoad(self.table, _scaled(self.bodies, mass, com, inertia))
+        bodies = np.empty_like(self.bodies)
+        _scale(self.bodies, mass, com, inertia, bodies)
+        return ArmLoad(self.table, bodies)
 
     def centred_as(self, other: ArmLoad) -> ArmLoad:
         """Return the arm with the centres of mass of `other`."""
@@ -85,13 +87,11 @@ class ArmLoad:
 
 
 @njit(cache=True)
-def _scaled(bodies, mass, com, inertia):
-    """Copy `bodies` (n, 10) with factors (n,) of their masses and centres of mass, and one of all inertias."""
-    result = np.empty_like(bodies)
+def _scale(bodies, mass, com, inertia, result):
+    """Fill `result` (n, 10) with `bodies` by factors (n,) of their masses and centres of mass, and of all inertias."""
     for i in range(bodies.shape[0]):
         result[i, 0] = bodies[i, 0] * mass[i]
         for k in range(1, 4):
             result[i, k] = bodies[i, k] * com[i]
         for k in range(4, 10):
             result[i, k] = bodies[i, k] * inertia
-    return result

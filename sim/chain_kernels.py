@@ -83,12 +83,14 @@ def _walk(table, q, R, z, o):
 
 
 @njit(cache=True)
-def pose(table, q):
-    """Rotation (3, 3) and position (3,) of the end effector."""
+def pose(table, q, R, p):
+    """Fill R (3, 3) and p (3,) with the end effector's rotation and position.
+
+    Arrays that compiled functions return cost more than those that they are given.
+    """
     n = q.shape[0]
-    R, z, o, p = np.empty((3, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty(3)
+    z, o = np.empty((n, 3)), np.empty((n, 3))
     p[0], p[1], p[2] = _walk(table, q, R, z, o)
-    return R, p
 
 
 @njit(cache=True)

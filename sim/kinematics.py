@@ -116,7 +116,9 @@ class KinematicChain:
 
     def pose(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame at `q` [rad]."""
-        return chain_kernels.pose(self.table, self._checked(q))
+        R, p = np.empty((3, 3)), np.empty(3)
+        chain_kernels.pose(self.table, self._checked(q), R, p)
+        return R, p
 
     def positions(self, q: np.ndarray) -> np.ndarray:
         """Compute the end effector's positions (m, 3) [m] in the base frame for a path `q` (m, n) [rad].

@@ -29,10 +29,11 @@ class LinkDynamics:
         ]
         self._links = [-1, *(info[0] for info in infos)]
         dynamics = [pybullet.getDynamicsInfo(arm, i, physicsClientId=client) for i in self._links]
-        self._mass = np.array([d[0] for d in dynamics])
+        self._mass = [d[0] for d in dynamics]
         self._inertia = np.array([d[2] for d in dynamics])
         self._damping = [0.0, *(info[6] for info in infos)]
-        self._rows = np.array([link + 1 for link in self._joints])
+        rough = self._fingers or self._joints[-1:]
+        self._rough = [link in rough for link in self._links]
         self._mass_names = [f"link_mass_{name}" for name in robot.joint_names]
         self._com_names = [f"link_com_{name}" for name in robot.joint_names]
         self._set: tuple | None = None
@@ -51,13 +52,13 @@ class LinkDynamics:
         if wanted == self._set:
             return
         mass_scale, inertia_scale, payload, damping, friction = values
-        rough = self._fingers or self._joints[-1:]
-        mass = self._mass * mass_scale
-        mass[self._rows] *= masses
-        mass[self._rows[-1]] += payload
+        mass = [own * mass_scale for own in self._mass]
+        for joint, factor in zip(self._joints, masses):
+            mass[joint + 1] *= factor
+        mass[self._joints[-1] + 1] += payload
         contact = {"lateralFriction": friction, "spinningFriction": 0.001}
-        each = zip(self._links, mass.tolist(), (inertia_scale * self._inertia).tolist(), self._damping)
-        for link, kilograms, inertia, own_damping in itertools.islice(each, 1, None):  # the base is fixed
+        each = zip(self._links, mass, (inertia_scale * self._inertia).tolist(), self._damping, self._rough)
+        for link, kilograms, inertia, own_damping, rough in itertools.islice(each, 1, None):  # the base is fixed
             pybullet.changeDynamics(
                 self._arm,
                 link,
@@ -65,10 +66,10 @@ class LinkDynamics:
                 localInertiaDiagonal=inertia,
                 jointDamping=own_damping + damping,
                 physicsClientId=self._client,
-                **(contact if link in rough else NOTHING),
+                **(contact if rough else NOTHING),
             )
         nominal = self.nominal_load
-        same = (mass_scale, inertia_scale) == (1.0, 1.0) and set(masses) | set(coms) == {1.0}
+        same = mass_scale == inertia_scale == 1.0 and set(masses) | set(coms) == {1.0}
         self.load = nominal if same else nominal.scaled(mass_scale * np.array(masses), np.array(coms), inertia_scale)
         self._set = wanted
 

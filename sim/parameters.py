@@ -220,7 +220,8 @@ class ParameterSpace:
 
     def at(self, quantiles: np.ndarray) -> dict[str, float]:
         """Return the values at `quantiles` (n,) in [0, 1] of each parameter's distribution."""
-        values = _values(np.asarray(quantiles, np.float64), *self._drawn_from, _NORMAL_CDF, _NORMAL_QUANTILES)
+        values = np.empty(len(self.params))
+        _draw(np.asarray(quantiles, np.float64), *self._drawn_from, _NORMAL_CDF, _NORMAL_QUANTILES, values)
         return dict(zip(self.names, values.tolist()))
 
     def complete(self, values: Mapping[str, float], base: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -327,7 +328,7 @@ _KINDS = {"loguniform": 1, "normal": 2, "choice": 3}
 
 
 def _table(params: tuple[Param, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_values` reads: rows (n, 5), one a parameter, and the choices of all of them in a line."""
+    """Return what `_draw` reads: rows (n, 5), one a parameter, and the choices of all of them in a line."""
     rows = np.zeros((len(params), 5))
     choices: list[float] = []
     for row, param in zip(rows, params):
@@ -345,13 +346,13 @@ def _table(params: tuple[Param, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True)
-def _values(quantiles, rows, choices, cdf, normal):
-    """Return the values (n,) at `quantiles` (n,); `normal` (m,) are those of a normal distribution, `cdf` (m,) theirs.
+def _draw(quantiles, rows, choices, cdf, normal, values):
+    """Fill `values` (n,) with those at `quantiles` (n,); `normal` (m,) are those of a normal distribution, `cdf` (m,)
+    theirs.
 
     `rows` (n, 5) are a kind of `_KINDS`, what is drawn from and how wide, factor and offset. Of a normal distribution
     those are mean and deviation; of choices, which are the first one and how many.
     """
-    values = np.empty(rows.shape[0])
     for i in range(rows.shape[0]):
         kind, low, width, u = rows[i, 0], rows[i, 1], rows[i, 2], quantiles[i]
         draw = low + u * width
@@ -362,4 +363,3 @@ def _values(quantiles, rows, choices, cdf, normal):
         elif kind == 3:
             draw = choices[int(low) + min(int(u * width), int(width) - 1)]
         values[i] = rows[i, 4] + rows[i, 3] * draw
-    return values

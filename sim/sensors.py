@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -104,15 +105,15 @@ class JointSensor:
 
     def __init__(self, robot: RobotModel, rate_hz: float):
         """Prepare for `robot`, read `rate_hz` times a second."""
-        self._bias_names = [f"encoder_bias_{joint}" for joint in robot.joint_names]
+        self._biases = itemgetter(*(f"encoder_bias_{joint}" for joint in robot.joint_names))
+        self._silence = np.zeros(2 * len(robot.joint_names))
         self._rate_hz = rate_hz
 
     def begin(self, p: Mapping[str, float]) -> float:
         """Take an episode's parameters; return how old a reading can be, in action periods."""
         self._p = p
-        self._bias = np.array([p[name] for name in self._bias_names])
+        self._bias = np.array(self._biases(p), ndmin=1)
         self._noisy = p["encoder_noise"] > 0 or p["velocity_noise"] > 0
-        self._silence = np.zeros(2 * len(self._bias))
         self._age = p["joint_delay"] * self._rate_hz
         self._jitter = p["joint_jitter"] * self._rate_hz
         self._last: tuple[np.ndarray, np.ndarray, float, float] | None = None
@@ -130,7 +131,8 @@ class JointSensor:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
         newer, older, share = past.around(age)
         noise = rng.standard_normal(2 * n) if self._noisy else self._silence
-        q, dq = _encode(
+        q, dq = np.empty(n), np.empty(n)
+        _encode(
             newer.q,
             newer.dq,
             older.q,
@@ -141,25 +143,24 @@ class JointSensor:
             p["encoder_noise"],
             p["velocity_noise"],
             p["encoder_quantum"],
+            q,
+            dq,
         )
         self._last = q, dq, newer.opening + share * (older.opening - newer.opening), age
         return self._last
 
 
 @njit(cache=True)
-def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, quantum):
-    """What encoders make of joint positions and velocities (n,) that are `share` of the way to older ones.
-
-    `noise` (2 n,) is standard normal.
+def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, quantum, seen, speed):
+    """Fill `seen` and `speed` (n,) with what encoders make of joint positions and velocities (n,) that are `share` of
+    the way to older ones; `noise` (2 n,) is standard normal.
     """
     n = q.shape[0]
-    seen, speed = np.empty(n), np.empty(n)
     for j in range(n):
         seen[j] = q[j] + share * (older_q[j] - q[j]) + bias[j] + q_noise * noise[j]
         speed[j] = dq[j] + share * (older_dq[j] - dq[j]) + dq_noise * noise[n + j]
         if quantum > 0:
             seen[j] = quantum * np.rint(seen[j] / quantum)
-    return seen, speed
 
 
 class CameraSensor:
