@@ -5,8 +5,11 @@
 panda-gym runs under stable-baselines3's SubprocVecEnv, this simulator under its own vector environment,
 both with random actions and their own episode lengths; ours with everything random at every reset. Every
 repeat measures each variant once, in turn, so that a busy machine slows all of them; ratios are taken
-within a repeat, and medians are given with the smallest and the largest. Resets are timed in several bouts between
-the other checks, when no worker is left that waits. `pip install panda-gym` first.
+within a repeat, and medians are given with the smallest and the largest. `pip install panda-gym` first.
+
+What a reset takes is the only time that is no ratio. It is measured in bouts between the other checks, beside steps of
+panda-gym's reach in the same process: given are the fastest bout's median, as `timeit` would have it, because other
+programs only ever make it longer; all bouts; and how many of panda-gym's steps a reset takes, bout by bout.
 
 On a machine that others use, too, `--turns` alone says more: single environments in one process take turns of some
 milliseconds, and the fastest tenth of the steps, in processor time, are compared. It leaves out what either vector
@@ -47,7 +50,7 @@ SIZE = 84
 WORKERS, ENVS = 2, 16
 THEIR_ENVS = 4
 BOUTS = 3
-"""Of resets, of each task, before each of the other checks."""
+"""Of resets of each task, and of panda-gym's steps, before each of the other checks."""
 CUBE_MASS = 0.1
 """Of the cube that is grasped [kg]; the nominal one of our task."""
 SLOWER = 0.032 / 0.05
@@ -198,17 +201,43 @@ def measure_turns(seconds: float) -> dict[str, float]:
     return {name: float(np.percentile(values[len(values) // 5 :], 10)) for name, values in times.items()}
 
 
-def measure_reset(task: str, count: int = 400) -> float:
+def measure_reset(env: gym.Env, count: int = 400) -> float:
     """Milliseconds of a full-random reset: the median of a bout of `count`."""
-    env = ArmEnv(task, space="full")
     env.reset(seed=SEED)
     times = []
     for _ in range(count):
         start = time.perf_counter()
         env.reset()
         times.append(1e3 * (time.perf_counter() - start))
-    env.close()
     return float(np.median(times))
+
+
+def measure_step(env: gym.Env, count: int = 100) -> float:
+    """Milliseconds of a step: the median of a bout of `count`."""
+    env.reset(seed=SEED)
+    times = []
+    for _ in range(count):
+        action = env.action_space.sample()
+        start = time.perf_counter()
+        *_, terminated, truncated, _info = env.step(action)
+        times.append(1e3 * (time.perf_counter() - start))
+        if terminated or truncated:
+            env.reset()
+    return float(np.median(times))
+
+
+def measure_bouts() -> dict[str, list[float]]:
+    """Milliseconds of `BOUTS` bouts in turn: of resets, by task, and of panda-gym's `step`."""
+    envs = {task: ArmEnv(task, space="full") for task in ("reach", "pick_place")}
+    peer = make_panda_gym("PandaReach-v3", pixels=False)
+    bouts: dict[str, list[float]] = {name: [] for name in (*envs, "step")}
+    for _ in range(BOUTS):
+        for task, env in envs.items():
+            bouts[task].append(measure_reset(env))
+        bouts["step"].append(measure_step(peer))
+    for env in (*envs.values(), peer):
+        env.close()
+    return bouts
 
 
 def _memory(count: int, answer) -> None:
@@ -346,14 +375,14 @@ def main() -> None:
         "grasp_squeeze": partial(grasp, SQUEEZE, episodes),
         "grasp_panda_gym": partial(grasp_panda_gym, episodes),
     }
-    bouts: dict[str, list[float]] = {"reach": [], "pick_place": []}
+    bouts: dict[str, list[float]] = {}
     checked = {}
     for key, check in checks.items():
-        for task, times in bouts.items():
-            times += [measure_reset(task) for _ in range(BOUTS)]
+        for name, times in measure_bouts().items():
+            bouts.setdefault(name, []).extend(times)
         checked[key] = check()
-    resets = {task: spread(times) for task, times in bouts.items()}
-    figures["reset_ms"], *intervals["reset_ms"] = max(resets.values())
+    slower = max(("reach", "pick_place"), key=lambda task: min(bouts[task]))
+    figures["reset_ms"], intervals["reset_ms"] = min(bouts[slower]), [min(bouts[slower]), max(bouts[slower])]
     theirs = checked.pop("grasp_panda_gym")
     figures |= checked
     for key, value in figures.items():
@@ -362,8 +391,13 @@ def main() -> None:
         interval = "[{:.2f}, {:.2f}]".format(*intervals[key]) if key in intervals else ""
         verdict = "met" if met else "NOT MET"
         print(f"{key:18s} {value:8.2f} {interval:18s} {'at most' if most else 'at least'} {wanted:g}: {verdict}")
-    in_their_steps = 1e-3 * figures["reset_ms"] * spread(efforts["panda-gym reach"])[0]
-    print(f"a reset takes {in_their_steps:.2f} of a step of panda-gym's reach, by processor time")
+    in_their_steps = spread([reset / step for reset, step in zip(bouts[slower], bouts["step"])])
+    print(
+        "resets of {}: {:.2f} ms in the middle one of {} bouts; {:.2f} [{:.2f}, {:.2f}] steps of panda-gym's reach, "
+        "which take {:.2f} ms".format(
+            slower, np.median(bouts[slower]), len(bouts[slower]), *in_their_steps, np.median(bouts["step"])
+        )
+    )
     ratios = ", ".join(f"{key} {value:.2f}" for key, value in by_effort.items())
     print(f"by processor time, which other programs on the machine disturb less: {ratios}")
     print(f"panda-gym's own grasp check: {theirs:.2f} ({episodes} episodes each)")
@@ -373,7 +407,7 @@ def main() -> None:
             "steps_per_second": rates,
             "ratios_by_processor_time": by_effort,
             "reset_in_their_steps": in_their_steps,
-            "reset_ms_bouts": bouts,
+            "bouts_ms": bouts,
             "grasp_panda_gym": theirs,
             "machine": machine,
             "versions": versions,
