@@ -18,7 +18,7 @@ from sim.appearance import RenderError
 from sim.bodies import RigidBody, Shape
 from sim.bullet_render import RENDERERS, BulletRenderer, Renderer
 from sim.camera import CameraModel, as_matrix
-from sim.clutter import Area, is_tidy, lay_out
+from sim.clutter import CLOTH, Area, is_tidy, lay_out
 from sim.compiled import njit
 from sim.distortion import distort, lens_map, pack_map
 from sim.image_disturbance import ImageDisturbance, disturb
@@ -140,7 +140,9 @@ class Imaging:
         strength = parameters["looks_strength"]
         if strength > 0:
             rng = np.random.default_rng(int(parameters["looks_seed"]))
-            self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength))
+            cloth = (CLOTH,) if clutter and clutter[-1].visible else ()
+            surfaces = ("table", *cloth)
+            self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength), surfaces)
         else:
             self._looks = self._scene.nominal_looks
         if clutter:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from sim.appearance import Looks, RenderError
+from sim.contrast import standing_out
 from sim.render import Scene
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -27,7 +27,8 @@ class LooksRanges:
     plain: tuple[str, ...] = ()
     """Groups that are never textured, such as arms, which makers paint in one colour."""
     vivid: tuple[str, ...] = ()
-    """Groups that are always a strong plain colour, any hue: what a task is about stands out in labs too."""
+    """Groups that are always a strong plain colour, any hue that can be told from what they are seen before and from
+    each other: what a task is about stands out in labs too."""
     texture: float = 0.6
     """Probability that a group of bodies is textured."""
     texture_scale: tuple[float, float] = (0.7, 12.0)
@@ -111,11 +112,17 @@ class LooksRanges:
                 raise RenderError(f"looks: no group '{group}'; there are {', '.join(scene.groups)}")
 
 
-def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) -> Looks:
+def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges, surfaces: Sequence[str] = ()) -> Looks:
     """Draw looks for one episode, from the nominal ones and never from the last.
 
-    `ranges.validate(scene)` is the caller's, once. Draws the same number of values whatever comes
-    out, so that one probability does not shift the rest of a seed's sequence.
+    Draws the same number of values whatever comes out, so that one probability does not shift the rest of a seed's
+    sequence.
+
+    Args:
+        rng: where from.
+        scene: whose.
+        ranges: how far; `ranges.validate(scene)` is the caller's, once.
+        surfaces: groups that the `vivid` ones are seen before.
     """
     nominal = scene.nominal_looks
     groups, group_of = scene.groups, scene.group_of_body
@@ -127,8 +134,13 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
     # a texture under a strong colour would mostly be that colour: half of them keep their own
     drawn = np.where((textured & (u[:, 4] < 0.5))[:, None], 0.6 + 0.4 * u[:, :3], u[:, :3])
     colours = nominal.colours + spread * (drawn[group_of] - nominal.colours)
-    for b in np.flatnonzero(np.isin(groups, ranges.vivid)[group_of]):
-        colours[b] = _other_hue(nominal.colours[b], float(spread[b, 0]), u[group_of[b], :3])
+    textures = np.where(textured, (u[:, 5] * N).astype(np.int32), -1)
+    seen = [_tones(scene, groups.index(group), colours, textures) for group in surfaces]
+    for group in ranges.vivid:
+        g = groups.index(group)
+        its = np.flatnonzero(group_of == g)
+        colours[its] = standing_out(nominal.colours[its[0]], float(spread[its[0], 0]), u[g, :3], seen)
+        seen.append(colours[its[:1]])
     low, high = ranges.texture_scale
     visible = nominal.visible
     if ranges.hidden:
@@ -155,7 +167,7 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
         light_directions=directions[:count],
         light_colours=strength[:count, None] * tint[:count],
         ambient=_within(ranges.ambient, w[most + 1, 4]) * tint[most],
-        textures=np.where(textured, (u[:, 5] * N).astype(np.int32), -1)[group_of],
+        textures=textures[group_of],
         texture_scales=(low * (high / low) ** u[:, 6])[group_of],
         specular=_within(ranges.specular, u[:, 7])[group_of],
         visible=visible,
@@ -165,17 +177,10 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges) ->
     )
 
 
-def _other_hue(colour: np.ndarray, spread: float, u: np.ndarray) -> tuple[float, float, float]:
-    """Turn the hue of `colour` by up to half the circle times `spread`; the result is saturated and not dark.
-
-    Mixing RGB instead would make greys half-way between a red and a cyan.
-    """
-    hue, saturation, value = colorsys.rgb_to_hsv(*(float(c) for c in colour))
-    strong = (0.65 + 0.35 * u[1], 0.5 + 0.5 * u[2])
-    turned = (hue + spread * (u[0] - 0.5)) % 1.0
-    return colorsys.hsv_to_rgb(
-        turned, saturation + spread * (strong[0] - saturation), value + spread * (strong[1] - value)
-    )
+def _tones(scene: Scene, group: int, colours: np.ndarray, textures: np.ndarray) -> np.ndarray:
+    """Return the colours (M, 3) that a group has: one, or a darker and a lighter one where it is textured."""
+    own = colours[np.flatnonzero(scene.group_of_body == group)[:1]]
+    return own if textures[group] < 0 else own * scene.texture_tones[textures[group]]
 
 
 def _within(limits: tuple[float, float], u):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from sim.appearance import Looks, RenderError
 from sim.camera import CameraModel, Matrix
+from sim.contrast import tones
 from sim.packed_bodies import Body, pack
 from sim.placement import light_axes
 from sim.shading import draw
@@ -101,6 +102,11 @@ class Scene:
         self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
         self._geometry = pack(self.bodies)
         self._unit_scales = np.ones((len(bodies), 3))
+
+    @cached_property
+    def texture_tones(self) -> np.ndarray:
+        """(N, 2, 3) mean colours of the darker and the lighter half of each texture, in [0, 1]."""
+        return tones(self.textures)
 
     @property
     def names(self) -> tuple[str, ...]:
