@@ -7,7 +7,7 @@ hundreds of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,16 @@ Draw = Callable[[ArmEnv, np.random.Generator], Moment]
 """Draws a moment in a scene that has just been reset, and moves the thing to where it is then."""
 
 
+PUSHING = {"behind": 0.45, "mistaken": 0.1, "way": 0.3, "anywhere": 0.15}
+"""Shares of a pushing hand's moments: low behind the cube, low behind where there is none, on the way to either,
+anywhere. Where a hand is always near the cube, a cube that is hard to see is taken to be near the hand."""
+PLACING = {"over": 0.25, "mistaken": 0.1, "way": 0.1, "held": 0.25, "placed": 0.15, "anywhere": 0.15}
+"""The same for one that places: over the cube, over a place where there is none, on the way there, with the cube
+between its fingers, over the cube on the pad, anywhere."""
+
+
 def pushing(env: ArmEnv, rng: np.random.Generator) -> Moment:
-    """A moment of pushing: half behind the cube, low; some on the way there, some anywhere; the cube half anywhere."""
+    """A moment of pushing, see `PUSHING`; in half of them the cube is anywhere, else at some distance from the mark."""
     goal = env.task.desired_goal(env.world)
     thing, quat = env.world.pose(THING)
     if rng.random() < 0.6:  # at any distance from the mark, on it as well
@@ -44,47 +52,50 @@ def pushing(env: ArmEnv, rng: np.random.Generator) -> Moment:
         (x_low, x_high), (y_low, y_high) = env.task.workspace[:2]
         thing = np.array([*np.clip(xy, (x_low - 0.05, y_low - 0.05), (x_high + 0.05, y_high + 0.05)), thing[2]])
         env.world.place(THING, tuple(thing), tuple(quat))
-    way = goal[:2] - thing[:2]
+    kind = _one_of(PUSHING, rng)
+    pushed = _elsewhere(env, rng) if kind == "mistaken" or (kind == "way" and rng.random() < 0.3) else thing
+    way = goal[:2] - pushed[:2]
     ahead = way / max(float(np.linalg.norm(way)), 0.01)
-    behind = np.array([*(thing[:2] - ahead * rng.uniform(0.02, 0.07)), thing[2]])
-    kind = rng.random()
-    if kind < 0.5:
-        p = behind + rng.normal(0.0, (0.01, 0.01, 0.004)) + np.array([0.0, 0.0, rng.choice((0.0, 0.04 * rng.random()))])
-    elif kind < 0.8:
-        p = env.world.ee_pos + rng.random() * (behind - env.world.ee_pos) + rng.normal(0.0, 0.03, 3)
-    else:
+    p = np.array([*(pushed[:2] - ahead * rng.uniform(0.02, 0.07)), thing[2]])
+    if kind == "way":
+        p = env.world.ee_pos + rng.random() * (p - env.world.ee_pos) + rng.normal(0.0, 0.03, 3)
+    elif kind == "anywhere":
         p = _anywhere(rng)
+    else:
+        p += rng.normal(0.0, (0.01, 0.01, 0.004)) + np.array([0.0, 0.0, rng.choice((0.0, 0.04 * rng.random()))])
     return Moment(_arm_at(env, p, rng), None)
 
 
 def placing(env: ArmEnv, rng: np.random.Generator) -> Moment:
-    """A moment of picking and placing: over the cube, with the cube in the fingers, over the placed cube, anywhere."""
+    """A moment of picking and placing, see `PLACING`."""
     world, goal = env.world, env.task.desired_goal(env.world)
     thing, _ = world.pose(THING)
     half = env.parameters["object_size"] / 2
     gripper = env.robot.gripper
     assert gripper is not None  # the task needs one
-    kind = rng.random()
+    kind = _one_of(PLACING, rng)
     opening = gripper.opened
-    if kind < 0.35:
-        p = thing + rng.normal(0.0, 0.015, 3) + np.array([0.0, 0.0, rng.choice((0.0, 0.12 * rng.random()))])
-        if rng.random() < 0.3:  # about to grasp
-            opening = rng.uniform(half, gripper.opened)
-    elif kind < 0.65:  # the cube goes where the fingers are
-        share = rng.random()
-        p = thing + share * (goal - thing) + np.array([*rng.normal(0.0, 0.02, 2), 0.1 * rng.random()])
+    if kind == "held":  # the cube goes where the fingers are
+        p = thing + rng.random() * (goal - thing) + np.array([*rng.normal(0.0, 0.02, 2), 0.1 * rng.random()])
         opening = half + rng.normal(0.0, 0.001)
-    elif kind < 0.85:
+    elif kind == "placed":
         thing = goal + np.array([*rng.uniform(-0.025, 0.025, 2), 0.0])
         world.place(THING, tuple(thing), yaw_quat(rng.uniform(-np.pi, np.pi)))
         p = thing + np.array([*rng.normal(0.0, 0.01, 2), rng.choice((0.0, 0.12 * rng.random()))])
         opening = rng.uniform(half, gripper.opened)
-    else:  # with fingers that may have closed on nothing, too
+    elif kind == "anywhere":  # with fingers that may have closed on nothing, too
         p = _anywhere(rng)
         opening = rng.choice((gripper.opened, rng.uniform(gripper.closed, gripper.opened), gripper.closed))
+    else:
+        there = thing if kind == "over" else _elsewhere(env, rng)
+        p = there + rng.normal(0.0, 0.015, 3) + np.array([0.0, 0.0, rng.choice((0.0, 0.12 * rng.random()))])
+        if kind == "way":
+            p = world.ee_pos + rng.random() * (p - world.ee_pos)
+        elif rng.random() < 0.3:  # about to grasp
+            opening = rng.uniform(half, gripper.opened)
     p[2] = max(p[2], world.table_height + 0.01)
     q = _arm_at(env, p, rng)
-    if 0.35 <= kind < 0.65:
+    if kind == "held":
         held = env.robot.chain.pose(q)[1] + rng.normal(0.0, (0.004, 0.004, 0.007))
         held[2] = max(held[2], world.table_height + half)
         world.place(THING, tuple(held), yaw_quat(rng.normal(0.0, 0.2)))
@@ -106,6 +117,17 @@ def covered(env: ArmEnv) -> list[bool]:
     painted = {body.name for body in world.bodies if not body.solid}
     ways = [world.pose(name)[0][:2] - thing[:2] for name in env.task.landmarks]
     return [name in painted and float(np.hypot(*way)) < reach for name, way in zip(env.task.landmarks, ways)]
+
+
+def _one_of(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    """Draw a key by its share."""
+    return list(shares)[int(np.searchsorted(np.cumsum(list(shares.values())), rng.random()).clip(0, len(shares) - 1))]
+
+
+def _elsewhere(env: ArmEnv, rng: np.random.Generator) -> np.ndarray:
+    """Draw where the thing might stand, and does not."""
+    (x_low, x_high), (y_low, y_high) = env.task.workspace[:2]
+    return np.array([rng.uniform(x_low, x_high), rng.uniform(y_low, y_high), env.world.pose(THING)[0][2]])
 
 
 def _anywhere(rng: np.random.Generator) -> np.ndarray:

@@ -46,7 +46,7 @@ TINY = StateRecipe(
 @pytest.mark.parametrize("task", MOMENTS)
 def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> None:
     with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
-        views = draw_views(env, 60, seed=3)
+        views = draw_views(env, 120, seed=3)
         again = draw_views(env, 5, seed=3)
         spot = env.camera("front").project(views.points[0].astype(float), np.eye(4))
     np.testing.assert_array_equal(views.images[:5], again.images)
@@ -54,7 +54,7 @@ def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> N
     ee_pos = np.array([PANDA.chain.pose(q)[1] for q in views.q])
     thing = views.points[:, 0]
     near = np.linalg.norm(thing - ee_pos, axis=1) < 0.06
-    assert 10 <= near.sum() <= 55
+    assert 0.2 <= near.mean() <= 0.8  # in a fifth of them, at least, nothing is where the hand is
     placed = np.linalg.norm(thing - views.goal, axis=1)
     assert (placed < 0.05).sum() >= 3  # also what is nearly done is seen
     assert (placed > 0.10).sum() >= 10  # and what has just begun
