@@ -6,16 +6,17 @@ and is slow; geometry needs only numbers, is fast, and must live with the errors
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from threading import Lock
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from policies.agreement import Agreement
 from policies.fovea import Fovea, corners, crops
@@ -23,6 +24,7 @@ from policies.networks import CameraStudent, KeypointEncoder, as_network_image
 from policies.pace import paced_step
 from policies.precision import fast
 from policies.scene_student import SceneStudent
+from policies.side_by_side import Check, side_by_side
 from sim.views import Views
 
 Progress = Callable[[float, str], None]
@@ -107,7 +109,7 @@ def fit_encoder(
     progress: Progress,
     restraint: EncoderRestraint = FREE,
 ) -> None:
-    """Teach the encoder to locate the keypoints in `views`, whose labels simulation gives.
+    """Teach the encoder's first look to locate the keypoints in `views`, whose labels simulation gives.
 
     The loss is the cross-entropy of each heat map against a Gaussian one cell wide at the label, plus the
     L1 distance of its expectation; points outside the picture or behind the camera do not count.
@@ -119,9 +121,10 @@ def fit_encoder(
     counts[0] = config.object_weight
     counts /= counts.mean()
     cell = 2.0 / (encoder.map_size[1] - 1)
-    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    encoder.train()
-    optimiser = torch.optim.AdamW(encoder.parameters(), config.learning_rate, weight_decay=1e-4)
+    looks = nn.ModuleDict({"features": encoder.features, "heat": encoder.heat})  # foveas may be learning meanwhile
+    looks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    looks.train()
+    optimiser = torch.optim.AdamW(looks.parameters(), config.learning_rate, weight_decay=1e-4)
     for step, rate in enumerate(one_cycle(config.learning_rate, config.steps)):
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         share = step / config.steps
@@ -133,11 +136,11 @@ def fit_encoder(
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
         loss = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
         extra = restraint.penalty(encoder, image, share)
-        _descend(optimiser, loss if extra is None else loss + extra, rate, encoder, restraint.pace(share))
+        _descend(optimiser, loss if extra is None else loss + extra, rate, looks, restraint.pace(share))
         if step % 20 == 0:
             pixels = float(offset[seen[rows] > 0].mean().detach()) / cell * 4
             progress(step / config.steps, f"keypoints {pixels:.1f} px")
-    encoder.eval()
+    looks.eval()
 
 
 @torch.no_grad()
@@ -262,16 +265,39 @@ def fit_sight(
     progress: Progress,
     restraint: EncoderRestraint = FREE,
 ) -> None:
-    """Teach the encoder and then its foveas on `views`, one of the same moments for each camera."""
+    """Teach the encoder and its foveas on `views`, one of the same moments for each camera.
+
+    They need nothing of each other: where torch has two threads or more, the foveas take one of them, and the encoder
+    the others.
+    """
     pictures = views[0] if len(views) == 1 else Views.joined(views)
     work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
-    shares = [done / sum(work) for done in itertools.accumulate(work, initial=0.0)]
-    fit_encoder(encoder, pictures, config, seed, part(progress, 0.0, shares[1]), restraint)
-    if len(views) == 2:
-        count_agreements(encoder, *views)
-    for k, (fovea, steps) in enumerate(zip(encoder.foveas, config.fovea_steps)):
-        assert isinstance(fovea, Fovea)
-        fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, part(progress, *shares[k + 1 : k + 3]))
+    done = [0.0] * len(work)
+    lock = Lock()
+
+    def told(k: int, share: float, text: str) -> None:
+        with lock:
+            done[k] = share * work[k]
+            progress(sum(done) / sum(work), text)
+
+    def first_look() -> None:
+        fit_encoder(encoder, pictures, config, seed, partial(told, 0), restraint)
+        if len(views) == 2:
+            count_agreements(encoder, *views)
+
+    def closer_looks(check: Check) -> None:
+        def checked(k: int, share: float, text: str) -> None:
+            check()
+            told(k, share, text)
+
+        for k, (fovea, steps) in enumerate(zip(encoder.foveas, config.fovea_steps)):
+            assert isinstance(fovea, Fovea)
+            fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, partial(checked, 1 + k))
+
+    if config.fovea_steps:
+        side_by_side(first_look, closer_looks)
+    else:
+        first_look()
 
 
 def part(progress: Progress, first: float, last: float) -> Progress:

@@ -12,9 +12,10 @@ import torch
 from adaptation.adapt import adapt
 from adaptation.target import TargetData, TargetError
 from policies.bundle import BundleError, PolicyBundle
+from policies.networks import KeypointEncoder
 from policies.other_engine import judge_in_mujoco
 from policies.restore import restore_student
-from policies.student import StudentConfig
+from policies.student import StudentConfig, fit_sight
 from policies.teacher import TeacherConfig
 from policies.train import STUDENTS, TrainConfig, seen_cameras, train
 from sim.env import ArmEnv
@@ -44,6 +45,31 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
     eye = np.array([load_task("reach").cameras[i].pose()[:3, 3] for i in (0, 1)]) - front.points[:, 0].mean(0)
     crossing = np.degrees(np.arccos(eye[0] @ eye[1] / np.linalg.norm(eye, axis=1).prod()))
     assert 50 < crossing < 110  # or else nothing is triangulated
+
+
+def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
+    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
+        views = draw_joint_views(env, 60, seed=3)
+    before, learned = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.manual_seed(0)
+            encoder = KeypointEncoder(7, 84, 84, 8, foveas=2, agreements=1)
+            fresh = {name: value.clone() for name, value in encoder.state_dict().items()}
+            torch.set_num_threads(threads)
+            shares: list[float] = []
+            fit_sight(encoder, views, TINY, 5, lambda share, text, told=shares: told.append(share))
+            assert not any(module.training for fovea in encoder.foveas for module in fovea.modules())
+            assert shares == sorted(shares)
+            learned.append(encoder.state_dict())
+    finally:
+        torch.set_num_threads(before)
+    for name, value in learned[0].items():
+        torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
+    for part in ("features.1", "heat", "foveas.0", "foveas.1"):  # all of it has learned
+        weights = [name for name in fresh if name.startswith(part) and name.endswith("weight")]
+        assert weights
+        assert any(not torch.equal(fresh[name], learned[0][name]) for name in weights)
 
 
 @pytest.fixture(scope="module")
