@@ -39,6 +39,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
+from benchmarks.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
 from sim.env import ArmEnv
 from sim.imaging import ImagingConfig
 from sim.quiet import quiet
@@ -51,12 +52,6 @@ WORKERS, ENVS = 2, 16
 THEIR_ENVS = 4
 BOUTS = 3
 """Of resets of each task, and of panda-gym's steps, before each of the other checks."""
-CUBE_MASS = 0.1
-"""Of the cube that is grasped [kg]; the nominal one of our task."""
-SLOWER = 0.032 / 0.05
-"""Our largest step of the end effector over panda-gym's."""
-GENTLE, SQUEEZE = 10.0, 70.0
-"""Forces of a finger [N]; 70 is what the Panda's hand can do."""
 PLAIN, SHADOW = ImagingConfig(supersample=1, shadows=False), ImagingConfig(supersample=2, shadows=True)
 MET = {
     "state_reach": 3.5,
@@ -262,66 +257,6 @@ def measure_memory(count: int = 8) -> float:
     return result
 
 
-def waypoints(rng: np.random.Generator, height: float) -> list[np.ndarray]:
-    return [np.array([rng.uniform(-0.1, 0.1), rng.uniform(-0.15, 0.15), height]) for _ in range(4)]
-
-
-def grasp(force: float, episodes: int) -> float:
-    """Share of grasps that hold: picked up, carried about for four seconds, never more than 2 cm adrift."""
-    env = ArmEnv("pick_place", space="nominal")
-    held = 0
-    for seed in range(episodes):
-        env.reset(seed=seed, options={"parameters": {"grip_scale": force / SQUEEZE}})
-        rng, world, worst = np.random.default_rng(seed), env.world, 0.0
-        for _ in range(60):
-            env.step(env.expert())
-            if world.pose("object")[0][2] > world.table_height + 0.05:
-                break
-        for way in waypoints(rng, 0.3):
-            for _ in range(25):
-                action = np.zeros(5)
-                action[:3] = np.clip(10 * (way + np.array([0.5, 0.0, 0.0]) - world.ee_pos), -1, 1)
-                action[4] = -1.0
-                env._terminated = False  # the pad may be touched on the way: that ends no grasp
-                env.step(action)
-                worst = max(worst, float(np.linalg.norm(world.pose("object")[0] - world.ee_pos)))
-        held += worst < 0.02
-    env.close()
-    return held / episodes
-
-
-def grasp_panda_gym(episodes: int) -> float:
-    """The same with panda-gym, at the force it always uses: our cube's mass, our points and our speed."""
-    env = make_panda_gym("PandaPickAndPlace-v3", pixels=False).unwrapped
-    held = 0
-    for seed in range(episodes):
-        env.reset(seed=seed)
-        body = env.sim._bodies_idx["object"]  # it makes its cube 1 kg
-        env.sim.physics_client.changeDynamics(body, -1, mass=CUBE_MASS)
-        rng, worst = np.random.default_rng(seed), 0.0
-
-        def go(to: np.ndarray, grip: float, steps: int, env=env) -> None:
-            for _ in range(steps):
-                way = to - env.robot.get_ee_position()
-                env.step(np.append(SLOWER * np.clip(10 * way, -1, 1), grip).astype(np.float32))
-
-        cube = env.sim.get_base_position("object")
-        go(cube + np.array([0, 0, 0.08]), 1.0, 30)
-        go(cube, 1.0, 20)
-        go(cube, -1.0, 8)
-        go(cube + np.array([0, 0, 0.15]), -1.0, 20)
-        for way in waypoints(rng, 0.3):
-            way[0] -= 0.1  # its arm stands at x = -0.6 m: our points, seen from the base
-            for _ in range(25):  # as many periods of 1/25 s as ours has, a second for each point
-                go(way, -1.0, 1)
-                worst = max(
-                    worst, float(np.linalg.norm(env.sim.get_base_position("object") - env.robot.get_ee_position()))
-                )
-        held += worst < 0.02
-    env.close()
-    return held / episodes
-
-
 def spread(values: list[float]) -> tuple[float, float, float]:
     return float(np.median(values)), float(min(values)), float(max(values))
 
@@ -373,7 +308,7 @@ def main() -> None:
         "mb_per_env": measure_memory,
         "grasp_gentle": partial(grasp, GENTLE, episodes),
         "grasp_squeeze": partial(grasp, SQUEEZE, episodes),
-        "grasp_panda_gym": partial(grasp_panda_gym, episodes),
+        "grasp_panda_gym": partial(grasp_panda_gym, partial(make_panda_gym, "PandaPickAndPlace-v3", False), episodes),
     }
     bouts: dict[str, list[float]] = {}
     checked = {}
