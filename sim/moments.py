@@ -121,7 +121,7 @@ def covered(env: ArmEnv) -> list[bool]:
 
 def _one_of(shares: Mapping[str, float], rng: np.random.Generator) -> str:
     """Draw a key by its share."""
-    return list(shares)[int(np.searchsorted(np.cumsum(list(shares.values())), rng.random()).clip(0, len(shares) - 1))]
+    return str(rng.choice(list(shares), p=list(shares.values())))
 
 
 def _elsewhere(env: ArmEnv, rng: np.random.Generator) -> np.ndarray:
