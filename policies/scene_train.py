@@ -57,10 +57,8 @@ moments with 0.9, in 16 % with 0.7; pushing succeeded in 61 and in 59 of 100."""
 ONE_CAMERA = StudentConfig(views=30_000, steps=4_000, kept=KEPT)
 TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, kept=KEPT)
 STUDENTS = {
-    ("push", "fixed_cameras"): replace(TWO_CAMERAS, views=30_000, steps=8_000, fovea_steps=(4_600, 4_600, 2_400)),
-    ("pick_place", "fixed_cameras"): replace(
-        TWO_CAMERAS, views=45_000, steps=12_000, fovea_steps=(6_600, 6_600, 3_400)
-    ),
+    (task, "fixed_cameras"): replace(TWO_CAMERAS, views=45_000, steps=12_000, fovea_steps=(6_600, 6_600, 3_400))
+    for task in ("push", "pick_place")
 }
 """How a student learns to see, by task and by what it sees; foveas for the thing, the mark or pad, and the hand."""
 

@@ -160,7 +160,7 @@ def fit_fovea(
     """Teach the fovea in `steps` to locate keypoint `point` of `views` near where a first look may have put it."""
     generator = torch.Generator().manual_seed(seed)
     images, pixels = torch.from_numpy(views.images), torch.from_numpy(views.pixels[:, point])
-    pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera or covered: in no crop
+    pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera: in no crop
     fovea.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     fovea.train()
     optimiser = torch.optim.AdamW(fovea.parameters(), config.learning_rate, weight_decay=1e-4)

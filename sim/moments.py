@@ -106,19 +106,6 @@ MOMENTS: dict[str, Draw] = {"push": pushing, "pick_place": placing}
 """How moments are drawn, by task."""
 
 
-def covered(env: ArmEnv) -> list[bool]:
-    """Tell which of the task's landmarks are painted on the table with the thing standing on their middle.
-
-    Nobody sees where they are. Whoever has to say so all the same learns that a mark which is hard to see is under the
-    thing.
-    """
-    world = env.world
-    thing, reach = world.pose(THING)[0], env.parameters.get("object_size", 0.0) / 2
-    painted = {body.name for body in world.bodies if not body.solid}
-    ways = [world.pose(name)[0][:2] - thing[:2] for name in env.task.landmarks]
-    return [name in painted and float(np.hypot(*way)) < reach for name, way in zip(env.task.landmarks, ways)]
-
-
 def _one_of(shares: Mapping[str, float], rng: np.random.Generator) -> str:
     """Draw a key by its share."""
     return str(rng.choice(list(shares), p=list(shares.values())))

@@ -17,7 +17,7 @@ import numpy as np
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.kinematics import KinematicsError
-from sim.moments import MOMENTS, covered
+from sim.moments import MOMENTS
 from sim.parameters import ParameterSpace
 from sim.robot import RobotModel
 from sim.tasks import Task, load_task
@@ -37,7 +37,7 @@ class Views:
     points: np.ndarray
     """(N, K, 3) float32 keypoints [m, base frame]."""
     pixels: np.ndarray
-    """(N, K, 2) float32 keypoints in the picture, x and y; NaN behind the camera and for what is covered."""
+    """(N, K, 2) float32 keypoints in the picture, x and y; NaN behind the camera."""
     goal: np.ndarray
     """(N, 3) float32 where the task wants the end effector, or what it handles [m, base frame]."""
     opening: np.ndarray
@@ -136,9 +136,6 @@ def draw_joint_views(env: ArmEnv, count: int, seed: int) -> tuple[Views, ...]:
         shared.append((observation["q"], points, goal, observation.get("opening", np.zeros(1))))
         cameras = [env.camera(image.removeprefix("image_")) for image in images]
         pixels = [camera.project(points, T_base_ee) for camera in cameras]
-        hidden = np.flatnonzero(covered(env))
-        for each in pixels:
-            each[hidden] = np.nan
         seen.append(list(zip((observation[image] for image in images), pixels)))
     q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(

@@ -17,7 +17,8 @@ from sim.tasks.task import Scene, Task, any_turn, apart, cube_size, distance, ma
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
 TOLERANCE = 0.03
-MARK = 0.05
+MARK = 0.10
+"""Edge of the mark [m]: as that of the pad for placing, so that some of it is seen while the cube stands on it."""
 FINGERTIP = 0.012
 """Half the width of the closed fingers [m]."""
 

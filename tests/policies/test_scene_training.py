@@ -64,13 +64,9 @@ def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> N
         assert np.ptp(thing[held, 2]) > 0.05  # and carried, not only grasped
     else:
         assert not views.opening.any()
-    hidden = np.isnan(views.pixels[:, 1]).any(axis=1)
-    if task == "push":  # a mark under the cube has no label: half of the cube's edge is 2.25 cm
-        on_it = np.linalg.norm((thing - views.points[:, 1])[:, :2], axis=1) < 0.0225
-        assert on_it.any()
-        np.testing.assert_array_equal(hidden, on_it)
-    else:  # a pad looks out from under it
-        assert not hidden.any()
+    on_goal = np.linalg.norm((thing - views.points[:, 1])[:, :2], axis=1) < 0.0225
+    assert on_goal.any()  # where a mark or pad looks out from under the thing, and is to be found
+    assert np.isfinite(views.pixels).all()
 
 
 def test_an_inexact_expert_keeps_the_hand_as_it_is_turned() -> None:
