@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policies.judge import EXPERT, VALIDATION_SEEDS
+from policies.judge import VALIDATION_SEEDS
+from policies.labelled import EXPERT
 from sim.tasks import TASKS, load_task
 from sim.tasks.task import Task
 from sim.vector import ArmVectorEnv

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.judge import EXPERT, TRAINING_SEEDS, near_goal
+from policies.judge import TRAINING_SEEDS, near_goal
+from policies.labelled import EXPERT
 from policies.pace import paced_step
 from policies.recipes import StateRecipe
 from policies.state_network import StateNetwork

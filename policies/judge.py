@@ -7,8 +7,6 @@ away looks good there. Here every episode runs for its whole time limit, and wha
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
@@ -16,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from scipy.stats import binomtest
 
+from policies.labelled import Labelled, Mistaken
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
@@ -30,9 +29,6 @@ VALIDATION_SEEDS = 1_200_000_000
 """Episodes that choose between the checkpoints of one run."""
 TRAINING_SEEDS = 1_000_000_000
 """Training draws its seeds below this."""
-
-EXPERT = "expert"
-"""Name of the expert's action among the observations of `Labelled`."""
 
 Act = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """A policy over many arms: arrays (B, …) by name to actions (B, a)."""
@@ -55,6 +51,9 @@ class LastingEnv:
     exact: bool = True
     """Whether the expert goes by millimetres and turns, as `Task.exact` says; what imitates it must see those."""
 
+    mistaken: bool = False
+    """Whether policy and expert are told where things are as if they had been seen, see `Mistaken`."""
+
     def arm(self) -> ArmEnv:
         """Make the bare environment."""
         task = task_seen_by(self.task, self.camera)
@@ -72,38 +71,7 @@ class LastingEnv:
 
     def __call__(self) -> gym.Env:
         """Make the environment, with the expert's action beside what a policy is given."""
-        return Labelled(self.arm())
-
-
-class Labelled(gym.Wrapper):
-    """An environment whose observation also holds `expert`, what the scripted expert would do now."""
-
-    def __init__(self, arm: ArmEnv):
-        super().__init__(arm)
-        self._arm = arm
-        assert isinstance(arm.observation_space, gym.spaces.Dict)
-        self.observation_space = gym.spaces.Dict({**arm.observation_space.spaces, EXPERT: arm.action_space})
-
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Reset the environment; see `ArmEnv.reset`."""
-        observation, info = self._arm.reset(seed=seed, options=options)
-        return self._labelled(observation), info
-
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Step the environment; see `ArmEnv.step`."""
-        observation, reward, terminated, truncated, info = self._arm.step(action)
-        return self._labelled(observation), reward, terminated, truncated, info
-
-    def _labelled(self, observation: dict) -> dict:
-        return {**observation, EXPERT: self._arm.expert()}
-
-    def set_pace(self, pace: float) -> None:
-        """Let the expert go by `pace` times its own gain, from the next action on."""
-        self._arm.task.pace = pace
-
-    def cpu_seconds(self) -> tuple[int, float]:
-        """Return this process's number and its processor seconds so far."""
-        return os.getpid(), time.process_time()
+        return Mistaken(self.arm()) if self.mistaken else Labelled(self.arm())
 
 
 def worker_seconds(arms: ArmVectorEnv | Sb3ArmVectorEnv) -> float:

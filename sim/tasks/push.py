@@ -127,37 +127,40 @@ class Push(Task):
         position = scene.pose("object")[0]
         if self.is_success(position, self._goal):
             return {"approach": 0.0}
-        return {"approach": -0.5 * float(distance(scene.ee_pos, self._behind(position)))}
+        return {"approach": -0.5 * float(distance(scene.ee_pos, self._behind(position, self._goal)))}
 
-    def _behind(self, position: np.ndarray) -> np.ndarray:
-        """The point from which to push the cube at `position` towards the goal, clear of its corners (3,) [m]."""
-        way = self._goal[:2] - position[:2]
+    def _behind(self, thing: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The point from which to push a cube at `thing` towards `goal`, clear of its corners (3,) [m]."""
+        way = goal[:2] - thing[:2]
         way /= max(np.linalg.norm(way), 1e-6)
-        return np.array([*(position[:2] - way * (1.42 * self._half + FINGERTIP + 0.015)), position[2]])
+        return np.array([*(thing[:2] - way * (1.42 * self._half + FINGERTIP + 0.015)), thing[2]])
 
     def expert(self, scene: Scene) -> np.ndarray:
+        """As `expert_told` the truth."""
+        return self.expert_told(scene, scene.pose("object")[0], self._goal)
+
+    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips.
 
         If it need not be exact, it starts over less readily: a drift that is only seen is the eye's as often as the
         cube's, and starting over takes two seconds. And it lets go of what seems to be there: who looks again from
         above sees better, and who stays nudges it off.
         """
-        position = scene.pose("object")[0]
-        left = float(distance(position[:2], self._goal[:2]))
+        left = float(distance(thing[:2], goal[:2]))
         how = EXACT if self.exact else EASY
-        low = scene.ee_pos[2] < position[2] + how.above
+        low = scene.ee_pos[2] < thing[2] + how.above
         if left < (how.done if low else how.again):
-            up = max(0.0, position[2] + how.rise - scene.ee_pos[2]) if how.rise > 0 else 0.0
+            up = max(0.0, thing[2] + how.rise - scene.ee_pos[2]) if how.rise > 0 else 0.0
             return move(self.action, np.array([0.0, 0.0, up]))
-        ahead = (self._goal[:2] - position[:2]) / left
+        ahead = (goal[:2] - thing[:2]) / left
         side = np.array([-ahead[1], ahead[0]])
-        to_cube = position[:2] - scene.ee_pos[:2]
+        to_cube = thing[:2] - scene.ee_pos[:2]
         gap, drift = float(to_cube @ ahead), float(to_cube @ side)
         if low and 0 < gap < 2.5 * self._half + 0.04 and abs(drift) < how.drift * self._half:
             speed = min(0.05, left + 0.012)
             step = ahead * speed + side * how.steering * drift
-            return move(self.action, np.array([*step, position[2] - scene.ee_pos[2]]), limit=0.5)
-        behind = self._behind(position) - scene.ee_pos
+            return move(self.action, np.array([*step, thing[2] - scene.ee_pos[2]]), limit=0.5)
+        behind = self._behind(thing, goal) - scene.ee_pos
         aside = float(np.hypot(*behind[:2]))
-        up = position[2] + (self._half + 0.05) * funnel(aside - 0.008) - scene.ee_pos[2]
+        up = thing[2] + (self._half + 0.05) * funnel(aside - 0.008) - scene.ee_pos[2]
         return move(self.action, np.array([*(rise_first(up) * behind[:2]), up]))

@@ -170,6 +170,14 @@ class Task(ABC):
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
 
+    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """As `expert`, who takes the thing to be at `thing` and what it should get to at `goal` (3,) [m].
+
+        Raises:
+            SpecError: if the task's expert cannot be told so.
+        """
+        raise SpecError(f"the expert of task '{self.name}' goes by the truth, and cannot be told where things are")
+
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distance over the last dimension of (..., n), faster than np.linalg.norm, most of all for one point."""

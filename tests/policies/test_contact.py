@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from policies.contact import CLEAR, LOW, beside, carried
-from policies.judge import EXPERT, LastingEnv
+from policies.judge import LastingEnv
+from policies.labelled import EXPERT
 from policies.scene_student import SceneStudent
 from policies.scene_train import SceneTrainConfig, untrained
 from policies.student import StudentConfig

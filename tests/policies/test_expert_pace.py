@@ -10,7 +10,8 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.expert_pace import tuned_pace
-from policies.judge import EXPERT, LastingEnv
+from policies.judge import LastingEnv
+from policies.labelled import EXPERT
 from policies.recipes import StateRecipe
 from policies.state_run import StateRunConfig, resume_state, train_state
 from sim.catalogue import parameter_space

@@ -13,7 +13,8 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation import collect, row_of
-from policies.judge import EXPERT, LastingEnv
+from policies.judge import LastingEnv
+from policies.labelled import EXPERT
 from policies.networks import StatePolicy
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student

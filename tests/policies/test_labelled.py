@@ -1,0 +1,77 @@
+"""What the scripted expert says beside an observation, and what it says of places that are wrong."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from policies.contact import CLEAR
+from policies.judge import LastingEnv
+from policies.labelled import EXPERT, LASTING, LATEST
+from sim.specs import SpecError
+
+TRUE = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False)
+MISTAKEN = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, mistaken=True)
+
+
+def test_the_truth_is_told_unless_one_asks_for_mistakes() -> None:
+    with closing(TRUE()) as env:
+        seen, _ = env.reset(seed=1)
+        assert seen["goal"] == pytest.approx(env.unwrapped.task.desired_goal(env.unwrapped.world))
+        np.testing.assert_array_equal(seen[EXPERT], env.unwrapped.expert())
+
+
+def test_places_are_wrong_in_every_episode_anew_and_by_so_much() -> None:
+    errors = []
+    with closing(MISTAKEN()) as env:
+        for seed in range(60):
+            seen, _ = env.reset(seed=seed)
+            world, task = env.unwrapped.world, env.unwrapped.task
+            errors.append([seen["object_pos"] - world.pose("object")[0], seen["goal"] - task.desired_goal(world)])
+        again, _ = env.reset(seed=59)
+    np.testing.assert_array_equal(again["object_pos"], seen["object_pos"])
+    thing, goal = np.std(errors, axis=0)[:, :2].mean(axis=1)
+    assert thing == pytest.approx(np.hypot(LASTING[0], 0.006), rel=0.25)
+    assert goal == pytest.approx(np.hypot(LASTING[0], 0.003), rel=0.25)
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.004
+
+
+def test_the_expert_believes_what_is_told() -> None:
+    with closing(MISTAKEN()) as env:
+        for seed in range(5):
+            seen, _ = env.reset(seed=seed)
+            arm = env.unwrapped
+            told = arm.task.expert_told(arm.world, seen["object_pos"].astype(float), seen["goal"].astype(float))
+            np.testing.assert_allclose(seen[EXPERT], told, atol=1e-5)
+            assert np.abs(seen[EXPERT] - arm.expert()).max() > 1e-4
+
+
+def test_a_thing_that_moves_is_told_late_and_never_inside_the_hand() -> None:
+    with closing(MISTAKEN()) as env:
+        lags = []
+        for seed in range(12):
+            seen, _ = env.reset(seed=seed)
+            arm = env.unwrapped
+            z = arm.world.pose("object")[0][2]
+            before = seen["object_pos"]
+            arm.world.place("object", (0.9, 0.5, z))  # at one stroke, far from where any error puts it
+            for step in range(1, LATEST + 3):
+                seen, *_ = env.step(np.zeros(3, np.float32))
+                if np.linalg.norm(seen["object_pos"] - before) > 0.2:
+                    lags.append(step)
+                    break
+            assert (
+                np.linalg.norm((seen["object_pos"] - seen["ee_pos"])[:2]) > CLEAR - 1e-4 or seen["ee_pos"][2] > z + 0.02
+            )
+    assert set(lags) <= set(range(1, LATEST + 2))
+    assert len(set(lags)) >= 3
+
+
+def test_an_expert_that_cannot_be_told_says_so() -> None:
+    make = LastingEnv("reach", "franka_panda", "nominal", ("ee_pos", "goal"))
+    with closing(make()) as env:
+        arm = env.unwrapped
+        with pytest.raises(SpecError, match="the expert of task 'reach' goes by the truth"):
+            arm.task.expert_told(arm.world, np.zeros(3), np.zeros(3))
