@@ -48,7 +48,7 @@ from policies.other_engine import judge_in_mujoco
 from policies.provenance import provenance
 from policies.recipes import state_recipe
 from policies.restore import restore_student
-from policies.scene_train import SceneTrainConfig, student_recipe, train_scene
+from policies.scene_train import SceneTrainConfig, rule_recipe, student_recipe, train_scene
 from policies.seeing_policy import SeeingPolicy
 from policies.state_run import StateRunConfig, open_arms, train_state
 from policies.train import STUDENTS, TrainConfig, train
@@ -147,7 +147,7 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
             observation=sees,
             threads=CORES,
             judge_episodes=episodes,
-            recipe=state_recipe(task, "franka_panda"),
+            recipe=rule_recipe(task, "franka_panda"),
             student=student_recipe(task, sees),
         )
         judgement = train_scene(config, clock).provenance["metrics"]["judgement"]

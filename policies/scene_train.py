@@ -73,6 +73,13 @@ def student_recipe(task: str, observation: str) -> StudentConfig:
     return STUDENTS.get((task, observation), ONE_CAMERA)
 
 
+def rule_recipe(task: str, robot: str) -> StateRecipe:
+    """Return how the rule of a camera policy is learned: as one from state, and where it is mistaken with a longer look
+    at what has succeeded, which is where it has to decide whether it is done."""
+    recipe = state_recipe(task, robot)
+    return replace(recipe, linger=1.0) if task in MISTAKEN else recipe
+
+
 @dataclass(frozen=True)
 class SceneTrainConfig(RunConfig):
     """How a camera policy that handles a thing is trained."""
@@ -90,7 +97,7 @@ class SceneTrainConfig(RunConfig):
     mode: str = "fine-tune"
     """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
     shrink-perturb."""
-    recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
+    recipe: StateRecipe = field(default_factory=lambda: rule_recipe("push", "franka_panda"))
     """How the rule is learned; tuned for each task and arm."""
     student: StudentConfig = field(default_factory=lambda: student_recipe("push", "camera"))
     """How it learns to see."""

@@ -14,10 +14,10 @@ import torch
 from policies.bundle import PolicyBundle
 from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, judge
-from policies.recipes import StateRecipe, state_recipe
+from policies.recipes import StateRecipe
 from policies.scene_rule import fit_rule
 from policies.scene_student import SEEN
-from policies.scene_train import SceneTrainConfig, carry_sight, fit_seeing, untrained
+from policies.scene_train import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
 from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
@@ -43,7 +43,7 @@ class CompareSceneConfig(CompareViewsConfig):
         default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500, kept=(0.9, 0.98))
     )
     """How every run learns to see; `views` and `held_out` are set by the budgets."""
-    recipe: StateRecipe = field(default_factory=lambda: state_recipe("push", "franka_panda"))
+    recipe: StateRecipe = field(default_factory=lambda: rule_recipe("push", "franka_panda"))
     """How the shared rule is learned."""
 
     def validate(self) -> None:

@@ -84,12 +84,11 @@ def from_scenes(arguments: list[str], command: str = "train") -> int:
     """Train a camera policy that handles a thing, for `command`."""
     import tyro
 
-    from policies.recipes import state_recipe
-    from policies.scene_train import STAGES, SceneTrainConfig, student_recipe, train_scene
+    from policies.scene_train import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
 
     task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
     student = student_recipe(task, value_of(arguments, "--observation") or "camera")
-    default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=state_recipe(task, robot), student=student)
+    default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=rule_recipe(task, robot), student=student)
     config = tyro.cli(
         SceneTrainConfig, prog=f"sim2real {command}", description=train.__doc__, args=arguments, default=default
     )

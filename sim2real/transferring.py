@@ -66,11 +66,11 @@ def compare_transfer(arguments: list[str]) -> int:
         )
 
     if _sees(arguments) and _handles(arguments):
-        from policies.recipes import state_recipe
+        from policies.scene_train import rule_recipe
         from policies.scene_transfer import CompareSceneConfig, compare_scene
 
         task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
-        recipe = state_recipe(task, robot)
+        recipe = rule_recipe(task, robot)
         config = parse(CompareSceneConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe))
         with stages(("rule", "runs")) as progress:
             report = compare_scene(config, progress)

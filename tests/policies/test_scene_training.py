@@ -18,7 +18,7 @@ from policies.labelled import EXPERT
 from policies.networks import StatePolicy
 from policies.recipes import StateRecipe, state_recipe
 from policies.restore import restore_student
-from policies.scene_train import SceneTrainConfig, carry_sight, train_scene, untrained
+from policies.scene_train import SceneTrainConfig, carry_sight, rule_recipe, train_scene, untrained
 from policies.scene_transfer import CompareSceneConfig, compare_scene
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
@@ -209,3 +209,14 @@ def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Pa
     with pytest.raises(ValueError, match="judge_episodes is 0, expected at least 1"):
         SceneTrainConfig(tmp_path / "a", judge_episodes=0).validate()
     assert not (tmp_path / "a").exists()
+
+
+def test_a_rule_that_pushes_is_told_places_as_they_are_seen_and_lingers_where_it_has_succeeded() -> None:
+    pushing, placing = (
+        SceneTrainConfig(Path("unused"), task, recipe=rule_recipe(task, "franka_panda"))
+        for task in ("push", "pick_place")
+    )
+    assert pushing.rule_environment().mistaken
+    assert not placing.rule_environment().mistaken
+    assert pushing.recipe == replace(state_recipe("push", "franka_panda"), linger=1.0)
+    assert placing.recipe == state_recipe("pick_place", "franka_panda")
