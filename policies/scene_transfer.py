@@ -17,7 +17,7 @@ from policies.judge import JUDGE_SEEDS, judge
 from policies.recipes import StateRecipe
 from policies.scene_rule import fit_rule
 from policies.scene_student import SEEN
-from policies.scene_train import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
+from policies.scene_train import KEPT, SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
 from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
@@ -40,7 +40,7 @@ class CompareSceneConfig(CompareViewsConfig):
     views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
     """Budgets: labelled pictures that a run may learn from."""
     student: StudentConfig = field(
-        default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500, kept=(0.9, 0.98))
+        default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500, kept=KEPT)
     )
     """How every run learns to see; `views` and `held_out` are set by the budgets."""
     recipe: StateRecipe = field(default_factory=lambda: rule_recipe("push", "franka_panda"))
