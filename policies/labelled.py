@@ -31,7 +31,7 @@ LATEST = 3
 """Actions by which a picture of the thing is late, at most."""
 
 
-class Labelled(gym.Wrapper):
+class Labelled(gym.ObservationWrapper):
     """An environment whose observation also holds `expert`, what the scripted expert would do now."""
 
     def __init__(self, arm: ArmEnv):
@@ -40,17 +40,7 @@ class Labelled(gym.Wrapper):
         assert isinstance(arm.observation_space, gym.spaces.Dict)
         self.observation_space = gym.spaces.Dict({**arm.observation_space.spaces, EXPERT: arm.action_space})
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Reset the environment; see `ArmEnv.reset`."""
-        observation, info = self._arm.reset(seed=seed, options=options)
-        return self._labelled(observation), info
-
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Step the environment; see `ArmEnv.step`."""
-        observation, reward, terminated, truncated, info = self._arm.step(action)
-        return self._labelled(observation), reward, terminated, truncated, info
-
-    def _labelled(self, observation: dict) -> dict:
+    def observation(self, observation: dict) -> dict:
         """Return the observation with the expert's action."""
         return {**observation, EXPERT: self._arm.expert()}
 
@@ -87,7 +77,8 @@ class Mistaken(Labelled):
         self._passing = self._rng.normal(size=(2, 3))
         self._things: deque[np.ndarray] = deque(maxlen=1 + int(self._rng.integers(LATEST + 1)))
 
-    def _labelled(self, observation: dict) -> dict:
+    def observation(self, observation: dict) -> dict:
+        """Return the observation with wrong places, and the action of an expert who takes them for true."""
         self._things.append(observation["object_pos"])
         fresh = self._rng.normal(size=(2, 3))
         self._passing = AKIN * self._passing + np.sqrt(1.0 - AKIN**2) * fresh

@@ -11,7 +11,7 @@ from sim.specs import SpecError
 GOAL_BOUND = 2.0  # goals are points in the base frame, nearer than this [m]
 
 
-class GoalConditioned(gym.Wrapper):
+class GoalConditioned(gym.ObservationWrapper):
     """Observations {observation, achieved_goal, desired_goal}, and a vectorised `compute_reward`.
 
     `observation` is the environment's arrays joined in the order of its spec. The reward depends on
@@ -39,21 +39,12 @@ class GoalConditioned(gym.Wrapper):
         flat = gym.spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
         self.observation_space = gym.spaces.Dict({"observation": flat, "achieved_goal": goal, "desired_goal": goal})
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Reset the environment; see `ArmEnv.reset`."""
-        observation, info = self._arm_env.reset(seed=seed, options=options)
-        return self._with_goals(observation), info
-
-    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Step the environment; see `ArmEnv.step`."""
-        observation, reward, terminated, truncated, info = self._arm_env.step(action)
-        return self._with_goals(observation), reward, terminated, truncated, info
-
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
         """Compute rewards (...) from goals (..., n); `info` is not looked at."""
         return self._arm_env.goal_reward(achieved_goal, desired_goal)
 
-    def _with_goals(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def observation(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Join the arrays, and put both goals beside them."""
         env = self._arm_env
         return {
             "observation": np.concatenate([observation[name].ravel() for name in env.observation_spec.names]),
