@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from policies.labelled import Labelled, Mistaken
+from policies.scene_memory import HELD
 from sim.camera import CameraModel
 from sim.env import ArmEnv
 from sim.parameters import ParameterSpace
@@ -60,7 +61,10 @@ class LastingEnv:
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
         if not self.exact:
             vars(task)["exact"] = False
-        return ArmEnv(task, self.robot, self.space, self.observation, strict=True)
+        shown = self.observation
+        if not isinstance(shown, str):
+            shown = tuple(name for name in shown if name != HELD)  # what fingers tell is told by `Mistaken`
+        return ArmEnv(task, self.robot, self.space, shown, strict=True)
 
     def names(self) -> tuple[str, ...]:
         """Names of the arrays that a policy is given."""

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from policies.contact import beside
+from policies.remembered import UNIT
+from policies.scene_memory import HELD, KEPT, SceneMemory
 from sim.env import ArmEnv
 
 EXPERT = "expert"
@@ -29,6 +31,8 @@ AKIN = 0.8
 """Correlation of passing errors from one action to the next."""
 LATEST = 3
 """Actions by which a picture of the thing is late, at most."""
+DOUBTS = torch.full((1, 2), UNIT)
+"""By how much a look at either is expected to be wrong [m], where what was seen before is remembered."""
 
 
 class Labelled(gym.ObservationWrapper):
@@ -57,12 +61,18 @@ class Mistaken(Labelled):
     """An environment that tells where thing and goal are as wrongly as cameras do, and whose expert believes it.
 
     Observation and label belong together: what imitates them does by wrong places what the expert does by true ones,
-    and comes to where wrong places lead. The hand is closed, see `policies.contact`.
+    and comes to where wrong places lead. Of a hand that is closed nothing is told inside it, see `policies.contact`;
+    where fingers move, both are told what one remembers of such looks and feels, see `SceneMemory`.
     """
 
     def __init__(self, arm: ArmEnv):
         super().__init__(arm)
         self._rng = np.random.default_rng(0)
+        self._remembered = SceneMemory(KEPT, arm.robot.gripper) if "gripper" in arm.action_spec.names else None
+        if self._remembered:
+            assert isinstance(self.observation_space, gym.spaces.Dict)
+            held = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+            self.observation_space = gym.spaces.Dict({**self.observation_space.spaces, HELD: held})
         self._forget()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
@@ -76,6 +86,8 @@ class Mistaken(Labelled):
         self._lasting = self._rng.normal(size=(2, 3)) * LASTING
         self._passing = self._rng.normal(size=(2, 3))
         self._things: deque[np.ndarray] = deque(maxlen=1 + int(self._rng.integers(LATEST + 1)))
+        shapes = self._remembered.memory.values() if self._remembered else ()
+        self._memory = tuple(torch.zeros(1, *shape) for shape in shapes)
 
     def observation(self, observation: dict) -> dict:
         """Return the observation with wrong places, and the action of an expert who takes them for true."""
@@ -83,8 +95,18 @@ class Mistaken(Labelled):
         fresh = self._rng.normal(size=(2, 3))
         self._passing = AKIN * self._passing + np.sqrt(1.0 - AKIN**2) * fresh
         errors = self._lasting + self._passing * PASSING
-        hand, thing = observation["ee_pos"], (self._things[0] + errors[0]).astype(np.float32)
-        thing = beside(torch.from_numpy(hand[None]), torch.from_numpy(thing[None])).numpy()[0]
-        goal = (observation["goal"] + errors[1]).astype(np.float32)
-        label = self._arm.task.expert_told(self._arm.world, thing.astype(float), goal.astype(float))
-        return {**observation, "object_pos": thing, "goal": goal, EXPERT: label}
+        told = self._believed(observation, self._things[0] + errors[0], observation["goal"] + errors[1])
+        held = bool(told[HELD][0]) if HELD in told else None
+        thing, goal = (told[name].astype(float) for name in ("object_pos", "goal"))
+        return {**observation, **told, EXPERT: self._arm.task.expert_told(self._arm.world, thing, goal, held)}
+
+    @torch.no_grad()
+    def _believed(self, observation: dict, thing: np.ndarray, goal: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what is believed, float32 arrays by name, after a look that puts thing and goal there (3,) [m]."""
+        hand, look = (torch.from_numpy(each[None].astype(np.float32)) for each in (observation["ee_pos"], thing))
+        if self._remembered is None:
+            return {"object_pos": beside(hand, look).numpy()[0], "goal": goal.astype(np.float32)}
+        ways = torch.cat([look, torch.from_numpy(goal[None].astype(np.float32))], dim=1) - hand.repeat(1, 2)
+        opening = torch.from_numpy(observation["opening"][None])
+        places, held, self._memory = self._remembered(hand, opening, ways, DOUBTS, *self._memory)
+        return {"object_pos": places[0, :3].numpy(), "goal": places[0, 3:].numpy(), HELD: held[0].numpy()}

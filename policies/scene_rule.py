@@ -1,8 +1,8 @@
-"""Train the rule of a camera student: imitation in rounds, from the truth.
+"""Train the rule of a camera student: imitation in rounds of an expert who believes what the rule is told.
 
-The student gives it places that it has seen and remembers, and it acts on them as if they were true. A rule that has
-learned with errors in its inputs waits instead: above a cube that may be 8 mm aside, or 13, the expert's answers are
-down and up again, and their mean is neither.
+The student gives it places that it has seen and remembers, and it acts on them as if they were true. A rule that is
+told wrong places, and the expert's answers to the true ones, waits instead: above a cube that may be 8 mm aside, or 13,
+they are down and up again, and their mean is neither.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fit_rule(
 
     Args:
         rule: of arrays that `make` shows.
-        make: environments that show the truth.
+        make: environments that tell expert and rule the same.
         recipe: rounds and steps.
         workers: processes.
         seed: of everything random.

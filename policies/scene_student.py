@@ -4,7 +4,7 @@
                                                      ├─▶ thing and goal [m] ──▶ rule ──▶ action
     q, opening ──▶ ForwardKinematics ──▶ end effector┴──────────────────────────▶
 
-The rule is a `StateNetwork` that has learned from the truth, and takes for it what has been seen and is remembered.
+The rule is a `StateNetwork` that takes what has been seen, and is remembered, for the truth.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from policies.contact import beside, carried
-from policies.grasp import Grasp
 from policies.networks import WORKSPACE, ForwardKinematics, KeypointEncoder, as_doubt, as_network_image
-from policies.remembered import Remembered
+from policies.scene_memory import HELD, SceneMemory
 from policies.state_network import StateNetwork
 from sim.robot import Gripper
 
@@ -47,11 +45,11 @@ class SceneStudent(nn.Module):
         Args:
             encoder: locates the task's and the arm's landmarks.
             kinematics: of the arm.
-            rule: of arrays among `ee_pos`, `opening`, `object_pos` and `goal`.
+            rule: of arrays among `ee_pos`, `opening`, `object_pos`, `goal` and, with a memory and fingers, `held`.
             joints: number of the arm's joints.
             gripper: whose opening is measured; None where fingers do not move.
             cameras: number of pictures.
-            kept: of the memory of what is `SEEN`, see `Remembered`; without it each moment stands alone.
+            kept: of the memory of what is `SEEN`, see `SceneMemory`; without it each moment stands alone.
 
         Raises:
             ValueError: if `kept` is not for all that is seen.
@@ -65,8 +63,7 @@ class SceneStudent(nn.Module):
         self.cameras = cameras
         if kept and len(kept) != len(SEEN):
             raise ValueError(f"kept is {tuple(kept)}, expected a share for each of {', '.join(SEEN)}")
-        self.remembered = Remembered(kept) if kept else None
-        self.grasp = Grasp(gripper) if kept and gripper else None
+        self.remembered = SceneMemory(kept, gripper) if kept else None
         measured = joints + int(self.fingers)
         self.geometry = nn.Sequential(
             nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3, 192),
@@ -81,9 +78,7 @@ class SceneStudent(nn.Module):
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
         """Shapes of what is carried from one action to the next."""
-        if self.remembered is None:
-            return {}
-        return {**self.remembered.memory, **(self.grasp.memory if self.grasp else {})}
+        return self.remembered.memory if self.remembered else {}
 
     def forward(self, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, and pictures (B, H, W, 3) uint8 to actions.
@@ -103,26 +98,13 @@ class SceneStudent(nn.Module):
         points = self.encoder(as_network_image(images), self.cameras)
         ways, doubts = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured)
         opening = measured[:, self.joints :]
-        places, following = ways + ee_pos.repeat(1, len(SEEN)), memory
+        named, following = {"ee_pos": ee_pos, "opening": opening}, memory
         if memory:
-            places, following = self._remember(ee_pos, opening, ways, doubts, memory)
-        return {"ee_pos": ee_pos, "opening": opening} | dict(zip(SEEN, places.split(3, dim=1))), following
-
-    def _remember(
-        self, ee_pos: Tensor, opening: Tensor, ways: Tensor, doubts: Tensor, memory: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Tell where things are (B, 6) [m], by this look and all before it, and the next memory."""
-        assert self.remembered is not None
-        if self.grasp is None:
-            sums, weights = memory
-            look = torch.cat([beside(ee_pos, ee_pos + ways[:, :3]) - ee_pos, ways[:, 3:]], dim=1)
-            places, *following = self.remembered(ee_pos, look, doubts, carried(ee_pos, sums, weights), weights)
-            return torch.cat([beside(ee_pos, places[:, :3]), places[:, 3:]], dim=1), tuple(following)
-        sums, weights, hand_before, opening_before = memory
-        held = self.grasp.holds(opening, opening_before)
-        sums, weights = self.grasp(held, opening, ee_pos, hand_before, sums, weights)
-        places, *following = self.remembered(ee_pos, ways, doubts, sums, weights, held)
-        return places, (*following, ee_pos, opening)
+            assert self.remembered is not None
+            places, named[HELD], following = self.remembered(ee_pos, opening, ways, doubts, *memory)
+        else:
+            places, named[HELD] = ways + ee_pos.repeat(1, len(SEEN)), torch.zeros_like(opening)
+        return named | dict(zip(SEEN, places.split(3, dim=1))), following
 
     def locate(self, points: Tensor, measured: Tensor) -> Tensor:
         """Turn keypoints (B, cameras · K, 3) and what joints and fingers measure (B, m) into thing and goal, each

@@ -1,7 +1,7 @@
 """Measure what an earlier camera policy's encoder saves in learning to see a task in which a thing is handled.
 
-All runs share one rule, a state policy that has learned the task from the truth; only seeing differs, and what
-is counted are labelled pictures. Success is judged in whole episodes through the camera.
+All runs share one rule, a state policy that has learned the task from places told as wrong as cameras tell them; only
+seeing differs, and what is counted are labelled pictures. Success is judged in whole episodes through the camera.
 """
 
 from __future__ import annotations

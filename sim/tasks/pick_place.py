@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,21 @@ DEPTH = 0.12
 """How far the pad reaches down from its top, into the table [m]: its shape stays the same whatever its height, and a
 body that is kept saves a quarter of a reset."""
 TOLERANCE = 0.03
+
+
+class Manner(NamedTuple):
+    """How an expert places."""
+
+    release: float
+    """Distance from the goal, seen from above, at which it lets go [m]."""
+    again: float
+    """Distance from the goal, seen from above, at which it picks up again what stands there [m]."""
+    above: float
+    """Height over or under the goal up to which that stands there [m]."""
+
+
+EXACT = Manner(release=0.02, again=0.02, above=0.012)
+EASY = Manner(release=0.01, again=0.03, above=0.02)
 
 
 class PickPlace(Task):
@@ -107,11 +122,19 @@ class PickPlace(Task):
         return {"approach": 0.0 if there else -float(distance(scene.ee_pos, position))}
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """Pick, carry over the pad, lower, let go, withdraw."""
-        position, quat = scene.pose("object")
-        if abs(position[2] - self._goal[2]) < 0.012 and distance(position[:2], self._goal[:2]) < 0.02:
+        """As `expert_told` the truth."""
+        return self.expert_told(scene, scene.pose("object")[0], self._goal)
+
+    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+        """Pick, carry over the pad, lower, let go, withdraw. How the cube is turned it knows, whatever it is told."""
+        how = EXACT if self.exact else EASY
+        quat = scene.pose("object")[1]
+        if held is None:
+            held = is_held(scene, thing, quat, self._half)
+        aside, above = (how.release, 0.012) if held else (how.again, how.above)
+        if abs(thing[2] - goal[2]) < above and distance(thing[:2], goal[:2]) < aside:
             up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
-        if is_held(scene, position, quat, self._half):
-            return carry(self.action, scene, position, self._goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
-        return pick(self.action, scene, "object", self._half, self.exact)
+        if held:
+            return carry(self.action, scene, thing, goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
+        return pick(self.action, scene, thing, quat, self._half, self.exact)

@@ -141,7 +141,7 @@ class Push(Task):
         """As `expert_told` the truth."""
         return self.expert_told(scene, scene.pose("object")[0], self._goal)
 
-    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips.
 
         If it need not be exact, it starts over less readily: a drift that is only seen is the eye's as often as the

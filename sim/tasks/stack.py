@@ -109,4 +109,4 @@ class Stack(Task):
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
         if is_held(scene, position, quat, self._half):
             return carry(self.action, scene, position, goal + np.array([0.0, 0.0, 0.001]), lift=0.05)
-        return pick(self.action, scene, "object", self._half)
+        return pick(self.action, scene, position, quat, self._half)

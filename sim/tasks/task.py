@@ -170,8 +170,10 @@ class Task(ABC):
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
 
-    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """As `expert`, who takes the thing to be at `thing` and what it should get to at `goal` (3,) [m].
+
+        Whether it is `held` is told by what fingers feel, or, if that is None, by where it is.
 
         Raises:
             SpecError: if the task's expert cannot be told so.

@@ -10,10 +10,14 @@ import pytest
 from policies.contact import CLEAR
 from policies.judge import LastingEnv
 from policies.labelled import EXPERT, LASTING, LATEST, PASSING
+from policies.scene_memory import HELD
 from sim.specs import SpecError
 
 TRUE = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False)
 MISTAKEN = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, mistaken=True)
+
+ARRAYS = ("ee_pos", "opening", HELD, "object_pos", "goal")
+GRASPING = LastingEnv("pick_place", "franka_panda", "nominal", ARRAYS, exact=False, mistaken=True)
 
 
 def test_the_truth_is_told_unless_one_asks_for_mistakes() -> None:
@@ -65,6 +69,37 @@ def test_a_thing_that_moves_is_told_late_and_never_inside_the_hand() -> None:
             assert np.linalg.norm(way) > CLEAR - 1e-4 or seen["ee_pos"][2] > z + 0.02
     assert set(lags) <= set(range(1, LATEST + 2))
     assert len(set(lags)) >= 3
+
+
+def test_what_fingers_hold_is_felt_whatever_was_seen_of_it() -> None:
+    with closing(GRASPING()) as env:
+        arm, carried = env.unwrapped, 0
+        for seed in range(6):
+            seen, _ = env.reset(seed=seed)
+            assert not seen[HELD][0]
+            for _ in range(120):
+                before = seen
+                seen, *_ = env.step(seen[EXPERT])
+                if seen[HELD][0] and before[HELD][0] and arm.world.pose("object")[0][2] > 0.06:
+                    carried += 1
+                    assert np.linalg.norm(seen["object_pos"][:2] - seen["ee_pos"][:2]) < 0.025
+                    assert arm.world.touching("object")
+        assert carried > 60
+        assert env.observation_space.contains(seen)
+
+
+def test_an_expert_whose_fingers_have_closed_on_nothing_rises_and_opens_them() -> None:
+    with closing(GRASPING()) as env:
+        arm = env.unwrapped
+        seen, _ = env.reset(seed=2)
+        open_hand = arm.task.expert_told(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
+        assert open_hand[-1] == -1.0  # the thing is said to be between the fingers: close
+        for _ in range(25):
+            seen, *_ = env.step(np.array([0, 0, 0, 0, -1], np.float32))
+        assert seen["opening"][0] < 0.004
+        closed = arm.task.expert_told(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
+        assert closed[2] > 0.2
+        assert closed[-1] == 1.0
 
 
 def test_an_expert_that_cannot_be_told_says_so() -> None:
