@@ -74,8 +74,8 @@ EASY = Manner(
     half=0.024,
 )
 """Told wrong places as `policies.labelled` does, one that stops where the cube seems to be there pushed it to the mark
-in 0.780 of 600 development episodes, this one in 0.832; where in three of ten a cube near the mark was told up to 2.5 cm
-nearer to its middle, in 0.667 and 0.750 of 300."""
+in 0.780 of 600 development episodes, this one in 0.832; where in three of ten a cube near the mark was told up to 2.5
+cm nearer to its middle, in 0.667 and 0.750 of 300."""
 TOUCH = 0.005
 """What a cube's turn adds to half its edge between its middle and a finger, on the average [m]."""
 CLOSE_BY = 0.04
