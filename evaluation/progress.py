@@ -15,25 +15,26 @@ EVERY = 0.5
 class Stages:
     """Called with a stage's name, the share of it that is done, and a short text."""
 
-    def __init__(self, names: Sequence[str]):
-        """Show `names`, in order."""
+    def __init__(self, names: Sequence[str | tuple[str, ...]]):
+        """Show `names`, in order; those of a tuple go on at the same time."""
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._when: dict[str, float] = {}
         self._last: dict[str, str] = {}
-        self._names = names
+        together = [(each,) if isinstance(each, str) else each for each in names]
+        self._turn = {name: turn for turn, group in enumerate(together) for name in group}
         if sys.stdout.isatty():
             self._bars = Progress(
                 TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
             )
-            self._tasks = {name: self._bars.add_task(name, total=1.0, text="", start=False) for name in names}
+            self._tasks = {name: self._bars.add_task(name, total=1.0, text="", start=False) for name in self._turn}
 
     def __call__(self, stage: str, share: float, text: str) -> None:
         """Show how far `stage` is."""
         if self._bars is not None:
             task = self._tasks[stage]
             self._bars.start_task(task)
-            for earlier in self._names[: self._names.index(stage)]:
+            for earlier in (name for name, turn in self._turn.items() if turn < self._turn[stage]):
                 self._bars.update(self._tasks[earlier], completed=1.0)
                 self._bars.stop_task(self._tasks[earlier])
             self._bars.update(task, completed=share, text=text)

@@ -5,13 +5,14 @@ metrics.json    figures on views and episodes that training never saw
 bundle/         the policy
 
 First it learns to see, on independent labelled moments; then a state policy learns the task by imitation in rounds,
-told places as wrong as they will be seen. Neither needs the other, which is what makes this fast: a round of imitation
-with a camera costs five times as much.
+told places as wrong as they will be seen. Neither needs the other, which is what makes this fast: they are learned at
+the same time, and a round of imitation with a camera costs five times as much.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,9 +35,10 @@ from policies.scene_memory import HELD, KEPT
 from policies.scene_rule import fit_rule
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.seeing_policy import SeeingPolicy
+from policies.side_by_side import Check
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
-from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, one_thread, part, see_all
 from policies.student import Progress as SightProgress
 from policies.train import Progress, seen_cameras, weights_kept, write_run
 from policies.transfer import Surgery
@@ -47,7 +49,7 @@ from sim.robot import load_robot
 from sim.tasks import load_task
 from sim.views import Views, sample_joint_views
 
-STAGES = ("views", "student", "rule", "judge", "bundle")
+STAGES = ("views", ("student", "rule"), "judge", "bundle")
 MEASURED = ("q", "opening")
 """What a student is given beside pictures; the opening of the fingers only where they move."""
 
@@ -159,18 +161,27 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     surgery, restraint = None, FREE
     if config.start is not None:
         surgery, restraint = carry_sight(PolicyBundle.load(config.start), student, config)
+    rule_figures = {}
+
+    def learn_rule(check: Check) -> None:
+        def told(share: float, text: str) -> None:
+            check()
+            progress("rule", share, text)
+
+        make = config.rule_environment()
+        with one_thread():
+            rule_figures.update(fit_rule(student.rule, make, config.recipe, config.workers, seeds[3], told))
+
     seeing = fit_seeing(
-        student, views, config.student, seeds[2], lambda share, text: progress("student", share, text), restraint
+        student,
+        views,
+        config.student,
+        seeds[2],
+        lambda share, text: progress("student", share, text),
+        restraint,
+        learn_rule,
     )
     torch.set_num_threads(1)
-    rule_figures = fit_rule(
-        student.rule,
-        config.rule_environment(),
-        config.recipe,
-        config.workers,
-        seeds[3],
-        lambda share, text: progress("rule", share, text),
-    )
     found = judge_student(student, config, lambda share, text: progress("judge", share, text))
     metrics = {
         "seeing": seeing,
@@ -232,15 +243,16 @@ def fit_seeing(
     seed: int,
     progress: SightProgress,
     restraint: EncoderRestraint = FREE,
+    beside: Callable[[Check], None] = lambda check: None,
 ) -> dict:
-    """Train encoder and geometry on views of the same moments, one for each camera.
+    """Train encoder and geometry on views of the same moments, one for each camera; `beside` as for `fit_sight`.
 
     Returns:
         The median and the 90 % quantile of the errors [cm] on the views that were held out, by what was located.
     """
     held_out = tuple(each[: config.held_out] for each in views)
     training = tuple(each[config.held_out :] for each in views)
-    fit_sight(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint)
+    fit_sight(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, beside)
     points, (measured, ways) = see_all(student.encoder, training), _labels(student, training[0])
     fit_geometry(student, points, measured, ways, config, seed + 1, part(progress, 0.9, 1.0))
     measured, ways = _labels(student, held_out[0])

@@ -211,7 +211,7 @@ def fit_geometry(
     student.q_centre.copy_(q.mean(0))
     student.q_spread.copy_(q.std(0).clamp_min(1e-3))
     optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
-    with _one_thread():
+    with one_thread():
         for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
             rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
             ways, doubts = student.estimate(points[rows], q[rows])
@@ -224,7 +224,7 @@ def fit_geometry(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep torch to one thread: layers this small gain nothing from a second and wait for it when cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -264,11 +264,12 @@ def fit_sight(
     seed: int,
     progress: Progress,
     restraint: EncoderRestraint = FREE,
+    beside: Callable[[Check], None] = lambda check: None,
 ) -> None:
     """Teach the encoder and its foveas on `views`, one of the same moments for each camera.
 
     They need nothing of each other: where torch has two threads or more, the foveas take one of them, and the encoder
-    the others.
+    the others. What else there is to do, `beside`, comes behind the foveas.
     """
     pictures = views[0] if len(views) == 1 else Views.joined(views)
     work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
@@ -293,11 +294,13 @@ def fit_sight(
         for k, (fovea, steps) in enumerate(zip(encoder.foveas, config.fovea_steps)):
             assert isinstance(fovea, Fovea)
             fit_fovea(fovea, pictures, k, steps, config, seed + 2 + k, partial(checked, 1 + k))
+        beside(check)
 
     if config.fovea_steps:
         side_by_side(first_look, closer_looks)
     else:
         first_look()
+        beside(lambda: None)
 
 
 def part(progress: Progress, first: float, last: float) -> Progress:

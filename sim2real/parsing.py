@@ -12,8 +12,8 @@ def parse(config, name: str, description: str | None, arguments: list[str]):
     return tyro.cli(config, prog=f"sim2real {name}", description=description, args=arguments)
 
 
-def stages(names: Sequence[str]):
-    """Show progress of the named stages on the terminal, as a context manager."""
+def stages(names: Sequence[str | tuple[str, ...]]):
+    """Show progress of the named stages on the terminal, as a context manager; those of a tuple go on together."""
     from evaluation.progress import Stages
 
     return Stages(names)

@@ -142,6 +142,7 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
     assert list(bundle.cameras) == ["front", "side"]
     metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
     assert metrics["judgement"]["episodes"] == 1
+    assert len(metrics["rule"]["validation"]) == 1
     assert len(metrics["seeing"]["object_pos_cm"]) == 2
     with pytest.raises(ValueError, match="exists already"):
         train_scene(config, QUIET)

@@ -50,7 +50,7 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
 def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
         views = draw_joint_views(env, 60, seed=3)
-    before, learned = torch.get_num_threads(), []
+    before, learned, beside = torch.get_num_threads(), [], []
     try:
         for threads in (1, 2):
             torch.manual_seed(0)
@@ -58,12 +58,15 @@ def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
             fresh = {name: value.clone() for name, value in encoder.state_dict().items()}
             torch.set_num_threads(threads)
             shares: list[float] = []
-            fit_sight(encoder, views, TINY, 5, lambda share, text, told=shares: told.append(share))
+            fit_sight(
+                encoder, views, TINY, 5, lambda share, text, told=shares: told.append(share), beside=beside.append
+            )
             assert not any(module.training for fovea in encoder.foveas for module in fovea.modules())
             assert shares == sorted(shares)
             learned.append(encoder.state_dict())
     finally:
         torch.set_num_threads(before)
+    assert len(beside) == 2  # what else there is to do was done, once each
     for name, value in learned[0].items():
         torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
     for part in ("features.1", "heat", "foveas.0", "foveas.1"):  # all of it has learned
