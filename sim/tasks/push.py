@@ -195,7 +195,8 @@ class Push(Task):
         gap, drift = float(to_cube @ ahead), float(to_cube @ side)
         astray = abs(drift) >= how.drift * half
         rest = float((goal[:2] - hand[:2]) @ ahead) - half - FINGERTIP - TOUCH if how.feels else left
-        if (rest < how.done and not (how.feels and astray)) if low else left < how.again:
+        arrived = rest < how.done and not (how.feels and astray)
+        if (low and arrived) or (not low and left < how.again):
             up = max(0.0, thing[2] + how.rise - hand[2]) if how.rise > 0 else 0.0
             return move(self.action, np.array([0.0, 0.0, up]))
         if low and 0 < gap < 2.5 * half + 0.04 and not astray:
