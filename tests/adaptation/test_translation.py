@@ -55,6 +55,16 @@ def test_unpaired_translation_moves_pictures_to_where_the_target_would_show_them
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cycle_does_not_stay_with_what_it_is_given(seed: int) -> None:
+    source, target, fresh = scenes(60, 1), tinted(scenes(60, 2)), scenes(20, 3)
+    there, back = learn_cycle_gan(source, target, SMALL, seed)
+    assert distance(translate(there, fresh), tinted(fresh)) < 0.4 * distance(fresh, tinted(fresh))
+    again = translate(back, translate(there, fresh))
+    assert distance(again, fresh) < 0.5 * distance(fresh, tinted(fresh))
+
+
+@pytest.mark.slow
 def test_canonical_pairs_show_the_same_scene_and_can_be_learned() -> None:
     env = ArmEnv("reach", "franka_panda", "full", "camera")
     randomised, canonical = canonical_pairs(env, 24, seed=5)
