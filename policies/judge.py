@@ -62,8 +62,8 @@ class LastingEnv:
         if not self.exact:
             vars(task)["exact"] = False
         shown = self.observation
-        if not isinstance(shown, str):
-            shown = tuple(name for name in shown if name != HELD)  # what fingers tell is told by `Mistaken`
+        if self.mistaken and not isinstance(shown, str):
+            shown = tuple(name for name in shown if name != HELD)  # that is told by `Mistaken`, as it is felt
         return ArmEnv(task, self.robot, self.space, shown, strict=True)
 
     def names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What a policy that handles a thing makes of its looks at thing and goal, and of what its fingers tell.
 
-look and doubt ──▶ fingers move?   ── yes ──▶ `Grasp`: the thing goes where the hand goes ──┐
-                                   ── no ───▶ `contact`: it is not where the hand is ───────┴──▶ `Remembered`
+look and doubt ──▶ fingers move? ── yes ──▶ `Grasp`: the thing goes where the hand goes ──┐
+                                 ── no ───▶ `contact`: it is not where the hand is ───────┴──▶ `Remembered`
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ hand. On 100 recorded episodes of placing the cube was believed to be more than 
 moments with 0.9, in 16 % with 0.7; pushing succeeded in 61 and in 59 of 100. At the end of 140 recorded pushes nine of
 ten marks were believed to be within 2.6 cm of where they were with 0.98, 2.1 with 0.995, and 1.7 if nothing fades; but
 then whatever somebody moves is never believed."""
-
-
 HELD = "held"
 """Name of the array that says whether the fingers have stopped on something."""
 

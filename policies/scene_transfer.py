@@ -15,9 +15,10 @@ from policies.bundle import PolicyBundle
 from policies.compare_views import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.judge import JUDGE_SEEDS, judge
 from policies.recipes import StateRecipe
+from policies.scene_memory import KEPT
 from policies.scene_rule import fit_rule
 from policies.scene_student import SEEN
-from policies.scene_train import KEPT, SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
+from policies.scene_train import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
 from policies.seeing_policy import SeeingPolicy
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms

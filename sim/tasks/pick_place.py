@@ -27,16 +27,16 @@ TOLERANCE = 0.03
 class Manner(NamedTuple):
     """How an expert places."""
 
-    release: float
-    """Distance from the goal, seen from above, at which it lets go [m]."""
-    again: float
-    """Distance from the goal, seen from above, at which it picks up again what stands there [m]."""
-    above: float
-    """Height over or under the goal up to which that stands there [m]."""
+    release: tuple[float, float]
+    """Distance from the goal, seen from above, and in height, at which it lets go [m]."""
+    again: tuple[float, float]
+    """The same two, at which it picks up again what stands there [m]."""
 
 
-EXACT = Manner(release=0.02, again=0.02, above=0.012)
-EASY = Manner(release=0.01, again=0.03, above=0.02)
+EXACT = Manner(release=(0.02, 0.012), again=(0.02, 0.012))
+EASY = Manner(release=(0.01, 0.012), again=(0.03, 0.02))
+"""Told wrong places as `policies.labelled` does, and what fingers hold, it succeeds in 0.830 of 200 development
+episodes; the exact one's distances, and a cube held where it seems to be, gave 0.720."""
 
 
 class PickPlace(Task):
@@ -131,7 +131,7 @@ class PickPlace(Task):
         quat = scene.pose("object")[1]
         if held is None:
             held = is_held(scene, thing, quat, self._half)
-        aside, above = (how.release, 0.012) if held else (how.again, how.above)
+        aside, above = how.release if held else how.again
         if abs(thing[2] - goal[2]) < above and distance(thing[:2], goal[:2]) < aside:
             up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
             return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)

@@ -163,9 +163,10 @@ class Push(Task):
         position = scene.pose("object")[0]
         if self.is_success(position, self._goal):
             return {"approach": 0.0}
-        return {"approach": -0.5 * float(distance(scene.ee_pos, self._behind(position, self._goal, self._half)))}
+        behind = self._behind(position, self._goal, self._half, EXACT.behind)
+        return {"approach": -0.5 * float(distance(scene.ee_pos, behind))}
 
-    def _behind(self, thing: np.ndarray, goal: np.ndarray, half: float, clear: float = 0.015) -> np.ndarray:
+    def _behind(self, thing: np.ndarray, goal: np.ndarray, half: float, clear: float) -> np.ndarray:
         """The point from which to push a cube of `half` an edge from `thing` to `goal`, `clear` of its corners (3,)."""
         way = goal[:2] - thing[:2]
         way /= max(np.linalg.norm(way), 1e-6)
