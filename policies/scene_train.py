@@ -35,10 +35,10 @@ from policies.scene_memory import HELD, KEPT
 from policies.scene_rule import fit_rule
 from policies.scene_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.seeing_policy import SeeingPolicy
-from policies.side_by_side import Check
+from policies.side_by_side import Check, one_thread
 from policies.state_network import StateNetwork
 from policies.state_run import open_arms
-from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, one_thread, part, see_all
+from policies.student import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
 from policies.student import Progress as SightProgress
 from policies.train import Progress, seen_cameras, weights_kept, write_run
 from policies.transfer import Surgery

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, Thread
 
 import torch
@@ -54,3 +55,14 @@ def side_by_side(main: Callable[[], None], beside: Callable[[Check], None]) -> N
         torch.set_num_threads(threads)
     if errors:
         raise errors[0]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: layers this small gain nothing from a second and wait for it when cores are busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -24,7 +23,7 @@ from policies.networks import CameraStudent, KeypointEncoder, as_network_image
 from policies.pace import paced_step
 from policies.precision import fast
 from policies.scene_student import SceneStudent
-from policies.side_by_side import Check, side_by_side
+from policies.side_by_side import Check, one_thread, side_by_side
 from sim.views import Views
 
 Progress = Callable[[float, str], None]
@@ -221,17 +220,6 @@ def fit_geometry(
             _descend(optimiser, loss, rate)
             if step % 100 == 0:
                 progress(step / config.geometry_steps, f"geometry {100 * float(error.mean().detach()):.1f} cm")
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: layers this small gain nothing from a second and wait for it when cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def fit_student(
