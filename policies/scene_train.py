@@ -56,7 +56,9 @@ MEASURED = ("q", "opening")
 ONE_CAMERA = StudentConfig(views=30_000, steps=4_000, kept=KEPT)
 TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, kept=KEPT)
 STUDENTS = {
-    (task, "fixed_cameras"): replace(TWO_CAMERAS, views=45_000, steps=12_000, fovea_steps=(6_600, 6_600, 3_400))
+    (task, "fixed_cameras"): replace(
+        TWO_CAMERAS, views=45_000, steps=10_000, channels=48, fovea_steps=(6_600, 6_600, 3_400)
+    )
     for task in ("push", "pick_place")
 }
 """How a student learns to see, by task and by what it sees; foveas for the thing, the mark or pad, and the hand."""

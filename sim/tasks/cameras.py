@@ -18,6 +18,15 @@ SIDE = CameraModel.looking_at(
 )
 """On the arm's left: tells how far away from `FRONT` things are, whose line of sight it crosses at 70°."""
 
+FRONT_NARROW = CameraModel.looking_at(
+    "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.12), height=84, width=84, fov_y_deg=33
+)
+SIDE_NARROW = CameraModel.looking_at(
+    "side", eye=(0.47, 0.85, 0.55), target=(0.47, 0.0, 0.10), height=84, width=84, fov_y_deg=31
+)
+"""The same two with longer lenses, for things that are handled: they see the table from x = 0.38 to 0.62 m and what
+stands on it 1.4 times as large, but not the arm's upper half, nor what is behind it."""
+
 
 def _wrist() -> CameraModel:
     """A camera on the hand, 6 cm in front of the fingers, that looks at what is between them."""
