@@ -185,7 +185,7 @@ def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",
     names = task.observations.get(observation, ())
     images = [name for name in names if name.startswith("image_")]
     before = names[: len(names) - len(images)]
-    cameras = tuple(each for name in images for each in task.cameras if name == f"image_{each.name}")
+    cameras = tuple(each for name in images for each in task.seen_in(observation) if name == f"image_{each.name}")
     sizes = {(each.height, each.width) for each in cameras}
     fixed = all(each.T_base_camera is not None for each in cameras)
     fits = before and before == measured[: len(before)]

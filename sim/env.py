@@ -100,13 +100,13 @@ class ArmEnv(gym.Env):
         self._is_success = self.task.is_strict_success if strict else self.task.is_success
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
         self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
-        self._cameras = {camera.name: camera for camera in self.task.cameras}
+        self._cameras = {camera.name: camera for camera in self.task.seen_in(observation)}
         self._builder = ObservationBuilder(
             self.observation_spec,
             self.robot,
             self._cameras,
             privileged=tuple(a.name for a in self.task.privileged)
-            + tuple(f"segmentation_{camera.name}" for camera in self.task.cameras),
+            + tuple(f"segmentation_{name}" for name in self._cameras),
         )
         known = {array.name for array in self.task.privileged}
         self._privileged = any(array.name in known for array in self.observation_spec.arrays)
@@ -124,7 +124,7 @@ class ArmEnv(gym.Env):
         if cameras or render_mode:
             area = self.task.workspace[:2]
             first = self.task.cameras[0].name if render_mode else None
-            seen = [each for each in self.task.cameras if each.name in (*cameras, first)]
+            seen = [each for each in self._cameras.values() if each.name in (*cameras, first)]
             self._imaging = Imaging(self.robot, seen, self.task.landmarks, imaging, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}

@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, Shape
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT_NARROW, SIDE_NARROW, WRIST
+from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled
 
@@ -44,7 +44,7 @@ class PickPlace(Task):
 
     name = "pick_place"
     action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.032, 0.032, 0.032, 0.24, 1.0), rate_hz=25.0)
-    cameras = (FRONT_NARROW, WRIST, SIDE_NARROW)
+    cameras = (FRONT_NARROW, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
     time_limit = 8.0
     hold_time = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody, box
 from sim.parameters import Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT_NARROW, SIDE_NARROW, WRIST
+from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import funnel, move, rise_first
 from sim.tasks.task import Scene, Task, any_turn, apart, cube_size, distance, material
 
@@ -90,7 +90,7 @@ class Push(Task):
 
     name = "push"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.032, 0.032, 0.032), rate_hz=25.0)
-    cameras = (FRONT_NARROW, WRIST, SIDE_NARROW)
+    cameras = (FRONT_NARROW, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
     time_limit = 8.0
     hold_time = 0.5

@@ -10,7 +10,7 @@ import numpy as np
 from sim.bodies import RigidBody
 from sim.parameters import Choice, Param, U
 from sim.specs import ActionSpec, ArraySpec
-from sim.tasks.cameras import FRONT, SIDE
+from sim.tasks.cameras import FRONT, FRONT_NARROW, SIDE
 from sim.tasks.motion import move
 from sim.tasks.task import SHAPES, Scene, Task, any_turn, cube_size, distance, handled, somewhere
 
@@ -48,6 +48,7 @@ class Reach(Task):
         "camera": ("q", "image_front"),
         "fixed_cameras": ("q", "image_front", "image_side"),
     }
+    lenses: ClassVar = {"fixed_cameras": (FRONT_NARROW,)}
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:

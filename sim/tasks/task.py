@@ -68,6 +68,8 @@ class Task(ABC):
     """What a policy commands."""
     cameras: ClassVar[tuple[CameraModel, ...]]
     """The cameras' nominal models."""
+    lenses: ClassVar[Mapping[str, tuple[CameraModel, ...]]] = {}
+    """By observation, cameras that show it in the place of those of the same names."""
     time_limit: ClassVar[float]
     """Length of an episode [s], after which it is truncated."""
     hold_time: ClassVar[float]
@@ -118,6 +120,12 @@ class Task(ABC):
             )
         if robot.table_area is not None:
             self.workspace = (*robot.table_area, self.workspace[2])
+
+    def seen_in(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
+        """Return the cameras as `observation` is seen by them: one of ours, or names of arrays."""
+        others = self.lenses.get(observation, ()) if isinstance(observation, str) else ()
+        named = {each.name: each for each in others}
+        return tuple(named.get(each.name, each) for each in self.cameras)
 
     @abstractmethod
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
