@@ -1,6 +1,7 @@
 """How well and how fast do the recipes learn, and what does transfer save?
 
-    python benchmarks/learning.py [--quick] [--only reach push …] [--seeds 3] [--keep FOLDER] [--json FILE]
+    python benchmarks/learning.py [--quick] [--only push_state …] [--seeds 3] [--first-seed 0] [--keep FOLDER]
+                                  [--json FILE]
 
 Every task's recipe is trained with `sim2real train`'s own code, on several seeds, and judged strictly: within 2.5 cm of
 the goal (insert: 5 mm beside the hole's axis), held to the end of 200 fresh episodes under the randomisation named. The
@@ -225,9 +226,9 @@ def peer(seed: int, limit_s: float) -> dict[str, float]:
     return {name: stop.seconds.get(name, float("inf")) for name in ("lenient", "strict")}
 
 
-def in_mujoco(task: str, seeds: int, episodes: int, folder: Path) -> dict[str, list[float]]:
+def in_mujoco(task: str, seeds: range, episodes: int, folder: Path) -> dict[str, list[float]]:
     """Judge in MuJoCo what was trained in `folder`; return success and Wilson's ends of each seed."""
-    found = [judge_in_mujoco(PolicyBundle.load(folder / f"{task}_state_{s}" / "best"), episodes) for s in range(seeds)]
+    found = [judge_in_mujoco(PolicyBundle.load(folder / f"{task}_state_{s}" / "best"), episodes) for s in seeds]
     return {key: [getattr(each, key) for each in found] for key in ("success", "low", "high")}
 
 
@@ -284,14 +285,17 @@ def tell_peer(ours_s: list[float], peers: list[dict[str, float]]) -> dict[str, o
     return figures
 
 
-def measure(name: str, seeds: int, episodes: int, folder: Path, after: Callable[[int], None]) -> dict[str, list[float]]:
-    """Train `name` of `GOALS` on every seed, call `after` behind each; return the figures of each seed."""
+def measure(
+    name: str, seeds: range, episodes: int, folder: Path, after: Callable[[int], None]
+) -> dict[str, list[float]]:
+    """Train `name` of `GOALS` on every seed, print what it came to, call `after`; return the figures of each seed."""
     task, sees = split(name)
     learn = partial(from_state, task) if sees == "state" else partial(from_pictures, task, sees)
     found: dict[str, list[float]] = {}
-    for seed in range(seeds):
+    for seed in seeds:
         for key, value in learn(seed, episodes, folder / f"{name}_{seed}").items():
             found.setdefault(key, []).append(value)
+        print(f"{name}, seed {seed}: {found['success'][-1]:.3f} in {found['minutes'][-1]:.2f} min", flush=True)
         after(seed)
     return found
 
@@ -302,19 +306,22 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, reach alone and the peer: about a minute")
     parser.add_argument("--only", nargs="+", choices=[*GOALS, "peer", "transfer"], help="a part of it")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="of those; transfer begins at 0 anyway")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the runs there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
     parts = options.only or (["reach_state", "peer"] if options.quick else [*GOALS, "peer", "transfer"])
     if "peer" in parts and "reach_state" not in parts:
         parts = ["reach_state", *parts]
-    seeds = 1 if options.quick else options.seeds
+    count = 1 if options.quick else options.seeds
+    seeds = range(options.first_seed, options.first_seed + count)
     episodes = 50 if options.quick else 200
     packages = ("torch", "stable-baselines3", "sb3-contrib", "panda-gym", "pybullet", "mujoco", "numpy")
     versions = {name: importlib.metadata.version(name) for name in packages}
     cores = len(os.sched_getaffinity(0))
     print(f"{provenance()['machine']}, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}; {versions}")
-    print(f"seeds 0 to {seeds - 1}, medians [range]; {episodes} fresh episodes each, held to the end; {cores} cores")
+    which = f"seeds {seeds[0]} to {seeds[-1]}"
+    print(f"{which}, medians [range]; {episodes} fresh episodes each, held to the end; {cores} cores")
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -343,7 +350,7 @@ def main() -> None:
                     flush=True,
                 )
         for pair in TRANSFER if "transfer" in parts else ():
-            report = transfers(pair, max(seeds, 2), episodes, folder, options.quick)
+            report = transfers(pair, max(count, 2), episodes, folder, options.quick)
             for method, each in report["methods"].items():
                 print(
                     f"{pair[0]} → {pair[1]}, {method:18}: {each['mean']} at {each['steps']} steps, "
@@ -352,7 +359,7 @@ def main() -> None:
                 )
             figures[f"transfer_{pair[0]}_{pair[1]}"] = report
     if options.json:
-        more = {**provenance(), "packages": versions, "load": os.getloadavg()[0], "seeds": list(range(seeds))}
+        more = {**provenance(), "packages": versions, "load": os.getloadavg()[0], "seeds": list(seeds)}
         options.json.write_text(json.dumps({**figures, **more}, indent=1) + "\n")
 
 
