@@ -20,6 +20,7 @@ from policies.teacher import TeacherConfig
 from policies.train import STUDENTS, TrainConfig, seen_cameras, train
 from sim.env import ArmEnv
 from sim.tasks import load_task
+from sim.tasks.cameras import FRONT_NARROW, SIDE
 from sim.views import draw_joint_views
 
 QUIET = lambda *_: None  # noqa: E731
@@ -86,7 +87,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
 
 @pytest.mark.slow
 def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> None:
-    assert list(bundle.cameras) == ["front", "side"]
+    assert bundle.cameras == {"front": FRONT_NARROW, "side": SIDE}
     assert bundle.check_parity() <= 1e-5
     arrays = [torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in bundle.observation.names]
     student = restore_student(bundle)
