@@ -61,8 +61,7 @@ class SimulatedArm:
         endless = {"time_limit": self._protocol.timeout + 1.0, "hold_time": self._protocol.timeout + 2.0}
         for name, value in endless.items():
             setattr(task, name, value)
-        cameras = tuple(self._bundle.cameras.get(each.name, each) for each in task.cameras)
-        vars(task)["cameras"] = cameras  # this instance's own: a policy may have been trained for other ones
+        task.look_through(self._bundle.cameras.values())
         names, look = self._bundle.observation.names, "rgb_array" if self._film else None
         env = ArmEnv(task, self._bundle.robot.name, self._space, names, render_mode=look)
         try:

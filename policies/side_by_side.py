@@ -59,7 +59,7 @@ def side_by_side(main: Callable[[], None], beside: Callable[[Check], None]) -> N
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: layers this small gain nothing from a second and wait for it when cores are busy."""
+    """Keep torch to one thread: small layers gain nothing from a second, and wait for it when cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -200,8 +200,7 @@ def task_seen_by(name: str, camera: CameraModel | None) -> Task:
     if camera is None:
         return task
     (moved,) = (each.name for each in task.cameras if f"image_{each.name}" in task.observations["camera"])
-    cameras = tuple(replace(camera, name=moved) if each.name == moved else each for each in task.cameras)
-    vars(task)["cameras"] = cameras  # this instance's own
+    task.look_through([replace(camera, name=moved)])
     return task
 
 

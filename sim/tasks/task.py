@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
@@ -123,8 +123,14 @@ class Task(ABC):
 
     def seen_in(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
         """Return the cameras as `observation` is seen by them: one of ours, or names of arrays."""
-        others = self.lenses.get(observation, ()) if isinstance(observation, str) else ()
-        named = {each.name: each for each in others}
+        return self._with(self.lenses.get(observation, ()) if isinstance(observation, str) else ())
+
+    def look_through(self, cameras: Iterable[CameraModel]) -> None:
+        """Let this instance see by `cameras` in the place of those of the same names."""
+        vars(self)["cameras"] = self._with(cameras)
+
+    def _with(self, cameras: Iterable[CameraModel]) -> tuple[CameraModel, ...]:
+        named = {each.name: each for each in cameras}
         return tuple(named.get(each.name, each) for each in self.cameras)
 
     @abstractmethod

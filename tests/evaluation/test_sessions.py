@@ -232,25 +232,6 @@ def test_success_at_reset_is_tried_again_and_then_left_out(plan, tmp_path) -> No
     assert f"{first.policy} {first.index}" in said
 
 
-def test_an_object_that_starts_at_the_goal_is_detected_in_simulation(bundles, tmp_path) -> None:
-    """The arm's home is the goal: success without any merit."""
-    from evaluation.protocol import PlannedPolicy, Workspace
-    from evaluation.simulated import SimulatedArm, simulation_protocol
-    from policies.bundle import PolicyBundle
-
-    bundle = PolicyBundle.load(bundles / "right")
-    home = bundle.robot.chain.pose(np.array(bundle.robot.home))[1]
-    protocol = replace(
-        simulation_protocol({"right": bundle}, 1, 0, "home"),
-        policies=(PlannedPolicy("right", bundle.hash),),
-        workspace=Workspace(home[0] - 0.01, home[0] + 0.01, home[1] - 0.01, home[1] + 0.01),
-        success_radius=1.0,
-    )
-    trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
-    assert trial.void
-    assert trial.void_reason.startswith(AT_RESET)
-
-
 def test_a_trial_is_recorded_once_and_only_if_planned(plan, tmp_path) -> None:
     _, registration = register_file(plan)
     with begin_session(tmp_path / "out", registration, "sim").store() as store:

@@ -1,4 +1,4 @@
-"""Trials in simulation show a policy what its own cameras would."""
+"""Single trials in simulation: what a policy is shown there, and what is no success of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from evaluation.conduct import AT_RESET
+from evaluation.protocol import Workspace
 from evaluation.simulated import SimulatedArm, simulation_protocol
 from sim.tasks.cameras import FRONT, FRONT_NARROW
 from tests.tiny_bundle import tiny_bundle
@@ -26,3 +28,17 @@ def test_a_trial_is_seen_by_the_camera_that_the_policy_was_trained_for():
     assert np.array_equal(wide, again)
     assert not np.array_equal(wide, narrow)
     assert little.shape == (42, 42, 3)
+
+
+def test_an_object_that_starts_at_the_goal_is_detected():
+    """The arm's home is the goal: success without any merit."""
+    bundle = tiny_bundle(camera=None)
+    x, y, _ = bundle.robot.chain.pose(np.array(bundle.robot.home))[1]
+    protocol = replace(
+        simulation_protocol({"tiny": bundle}, 1, 0, "home"),
+        workspace=Workspace(x - 0.01, x + 0.01, y - 0.01, y + 0.01),
+        success_radius=1.0,
+    )
+    trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
+    assert trial.void
+    assert trial.void_reason.startswith(AT_RESET)
