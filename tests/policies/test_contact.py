@@ -15,6 +15,7 @@ from policies.scene_student import SceneStudent
 from policies.scene_train import SceneTrainConfig, untrained
 from policies.student import StudentConfig
 from sim.robot import load_robot
+from sim.tasks.push import SLANT
 
 PANDA = load_robot("franka_panda")
 HAND = torch.tensor([[0.5, 0.1, 0.02]])
@@ -24,7 +25,7 @@ HAND = torch.tensor([[0.5, 0.1, 0.02]])
     ("place", "expected"),
     [
         ([0.51, 0.1, 0.02], [0.5 + CLEAR, 0.1, 0.02]),  # in the hand: straight away from it
-        ([0.5, 0.09, 0.02], [0.5, 0.1 - CLEAR, 0.02]),
+        ([0.5, 0.09, 0.02], [0.5, 0.1 - CLEAR - SLANT, 0.02]),  # whose sides slant
         ([0.56, 0.1, 0.02], [0.56, 0.1, 0.02]),  # before it
         ([0.51, 0.1, 0.02 - LOW - 0.01], [0.51, 0.1, 0.02 - LOW - 0.01]),  # under it
     ],
@@ -83,3 +84,21 @@ def test_a_thing_that_is_pushed_is_beside_the_hand() -> None:
     env.close()
     assert touched > 20
     assert min(clear) > CLEAR - 0.012
+
+
+def test_closed_fingers_are_broader_along_y_than_along_x() -> None:
+    apart: tuple[list[float], list[float]] = ([], [])
+    env = LastingEnv("push", space="nominal", exact=False)()
+    for seed in range(8):
+        before, _ = env.reset(seed=seed)
+        for _ in range(150):
+            seen, *_ = env.step(before[EXPERT])
+            way, moved = (seen["object_pos"] - seen["ee_pos"])[:2], seen["object_pos"] - before["object_pos"]
+            gap, before = float(np.hypot(*way)), seen
+            if np.linalg.norm(moved) > 1e-3 and abs(moved[2]) < 5e-4 and gap < 0.07 and way @ moved[:2] > 0.0:
+                for axis in (0, 1):
+                    if abs(way[axis]) > 0.9 * gap:
+                        apart[axis].append(gap)
+    env.close()
+    assert min(len(gaps) for gaps in apart) > 30
+    assert np.median(apart[1]) - np.median(apart[0]) == pytest.approx(SLANT, abs=0.004)
