@@ -9,7 +9,7 @@ import pytest
 
 from policies.contact import CLEAR
 from policies.judge import LastingEnv
-from policies.labelled import EXPERT, LASTING, LATEST, PASSING
+from policies.labelled import EXPERT, LATEST, WHILE_PUSHING
 from policies.scene_memory import HELD
 from sim.specs import SpecError
 
@@ -37,8 +37,24 @@ def test_places_are_wrong_in_every_episode_anew_and_by_so_much() -> None:
         again, _ = env.reset(seed=59)
     np.testing.assert_array_equal(again["object_pos"], seen["object_pos"])
     aside = np.std(errors, axis=0)[:, :2].mean(axis=1)  # of the thing and of the goal
-    np.testing.assert_allclose(aside, np.hypot(LASTING[0], PASSING[:, 0]), rtol=0.25)
+    np.testing.assert_allclose(
+        aside, np.hypot(WHILE_PUSHING.lasting, WHILE_PUSHING.passing)[:, :2].mean(axis=1), rtol=0.25
+    )
     assert np.abs(np.mean(errors, axis=0)).max() < 0.004
+
+
+def test_what_a_hand_covers_is_seen_less_well() -> None:
+    thing, spread = np.array([0.5, 0.0, 0.02]), []
+    with closing(MISTAKEN()) as env:
+        for above in (0.05, 0.15):
+            steps = []
+            for seed in range(40):
+                seen, _ = env.reset(seed=seed)
+                there = {**seen, "object_pos": thing, "ee_pos": np.float32(thing + np.array([0.05, 0.0, above]))}
+                told = [env.observation(there)["object_pos"] for _ in range(12)]
+                steps.append(np.diff(told[LATEST + 1 :], axis=0))  # the first are of where it was
+            spread.append(float(np.std(steps, axis=(0, 1))[:2].mean()))
+    assert spread[0] / spread[1] == pytest.approx(9.0 / 3.9, rel=0.15)
 
 
 def test_the_expert_believes_what_is_told() -> None:
