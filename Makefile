@@ -9,8 +9,8 @@ export OMP_NUM_THREADS ?= 1
 # The robot side alone, on ROS 2 Jazzy: no PyBullet, no torch, no simulator. The arms' URDFs come from PyBullet's data
 # package, which holds files only and is lent from .venv.
 JAZZY := .venv-jazzy
-JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/test_controllers.py tests/ros_nodes/test_recorder.py \
-	tests/ros_nodes/test_mcap_file.py
+JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/arm/test_controllers.py tests/ros_nodes/test_recorder.py \
+	tests/ros_nodes/recording/test_mcap_file.py
 
 .PHONY: install demo check test test-fast test-robot test-jazzy build clean
 

@@ -25,14 +25,14 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptation.shallow.features import standardised, unit_rows
-from adaptation.shallow.methods import METHODS, predict
+from adaptation.classifiers.shallow.features import standardised, unit_rows
+from adaptation.classifiers.shallow.methods import METHODS, predict
 from benchmarks.adapted_control import TASKS, adapted_control
 from benchmarks.panda_vision import panda, panda_camera, panda_methods
-from evaluation.intervals import wilson_bounds
-from policies.provenance import provenance
-from sim.camera import CameraModel
-from sim.robot import load_robot
+from evaluation.statistics.intervals import wilson_bounds
+from policies.bundle.provenance import provenance
+from robots.camera import CameraModel
+from robots.registry import load_robot
 
 PUBLISHED_OFFICE = {
     "transfer-components": 46.2,

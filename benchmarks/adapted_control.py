@@ -21,17 +21,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptation.adapt import adapt
-from adaptation.methods import SOURCE_ONLY
-from adaptation.target import TargetData, load_target
+from adaptation.visual.adapt import adapt
+from adaptation.visual.methods import SOURCE_ONLY
+from adaptation.visual.target import TargetData, load_target
 from policies.bundle import PolicyBundle
-from policies.judge import JUDGE_SEEDS
-from policies.other_engine import episodes_in_mujoco, judge_in_mujoco
-from policies.provenance import provenance
-from policies.student import StudentConfig
-from policies.train import TrainConfig, train
-from sim.camera import CameraModel
-from sim.hidden_reality import HiddenArm, HiddenReality
+from policies.bundle.provenance import provenance
+from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.cloning import StudentConfig
+from policies.scoring.evaluator import JUDGE_SEEDS
+from policies.scoring.mujoco import episodes_in_mujoco, judge_in_mujoco
+from robots.camera import CameraModel
+from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 
 WATCHED_SEEDS = 5_000_000
 """Episodes that are watched have seeds from here on, those that judge from `JUDGE_SEEDS` on."""

@@ -3,7 +3,8 @@
     python benchmarks/encoders.py [--seconds 60] [--views 10000] [--seeds 3] [--encoders keypoints …] [--json FILE]
 
 All see the same labelled views, drawn under `full`, and move by the same teacher. `keypoints` is the student of
-`sim2real train`: dense labels, then geometry; the others of `policies/encoders.py` regress the goal. Fresh weights:
+`sim2real train`: dense labels, then geometry; the others of `policies/models/encoders.py` regress the goal. Fresh
+weights:
 pretrained ones are nobody's to download here, `Tuning` takes them from a local file. How many gradient steps fit into
 the time is measured first, on one core; a figure of success is 100 fresh episodes through the camera, held to the end.
 """
@@ -28,22 +29,22 @@ import torch
 import tyro
 from torch import nn
 
-from evaluation.intervals import wilson
-from policies.encoders import ENCODERS
-from policies.export import to_onnx
-from policies.judge import LastingEnv, judge
-from policies.networks import ForwardKinematics, StatePolicy
-from policies.picture_student import PictureStudent, fit_picture_student, goal_errors
-from policies.provenance import provenance
-from policies.seeing_policy import SeeingPolicy
-from policies.state_run import open_arms
-from policies.student import StudentConfig, fit_student
-from policies.teacher import TeacherConfig, train_teacher
-from policies.train import untrained_student
+from evaluation.statistics.intervals import wilson
+from policies.bundle.export import to_onnx
+from policies.bundle.provenance import provenance
+from policies.imitation.camera_run import untrained_student
+from policies.imitation.cloning import StudentConfig, fit_student
+from policies.imitation.regression_student import PictureStudent, fit_picture_student, goal_errors
+from policies.imitation.state_run import open_arms
+from policies.imitation.teacher import TeacherConfig, train_teacher
+from policies.models.camera_policy import SeeingPolicy
+from policies.models.encoders import ENCODERS
+from policies.models.keypoint_student import ForwardKinematics, StatePolicy
+from policies.scoring.evaluator import LastingEnv, judge
+from robots.registry import load_robot
+from sim.datasets.labelled_renders import Views, sample_views
 from sim.env import ArmEnv
-from sim.robot import load_robot
 from sim.tasks import load_task
-from sim.views import Views, sample_views
 
 KEYPOINTS = "keypoints"
 HELD_OUT = 500
@@ -126,7 +127,7 @@ def milliseconds(student: nn.Module, views: Views) -> float:
 def centimetres(student: nn.Module, name: str, views: Views) -> float:
     """Median error of the goal on views that were held out [cm]."""
     if name == KEYPOINTS:
-        from policies.student import student_errors
+        from policies.imitation.cloning import student_errors
 
         return student_errors(student, (views,))["goal_cm"]  # type: ignore[arg-type]
     return 100 * float(np.median(goal_errors(student, views)))  # type: ignore[arg-type]

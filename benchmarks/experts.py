@@ -31,9 +31,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.intervals import wilson
+from evaluation.statistics.intervals import wilson
+from robots.registry import load_robot
 from sim.env import ArmEnv
-from sim.robot import load_robot
 from sim.tasks import TASKS, load_task
 
 SEED = 50_000

@@ -17,11 +17,11 @@ import rclpy
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
+from robots.registry import load_robot
 from ros_nodes import topics
 from ros_nodes.messages import trajectory
-from sim.robot import load_robot
-from tests.ros_bench import FakeArm, RosBench
-from tests.tiny_bundle import tiny_bundle
+from tests.support.ros_bench import FakeArm, RosBench
+from tests.support.tiny_bundle import tiny_bundle
 
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)

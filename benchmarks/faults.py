@@ -34,14 +34,14 @@ from std_msgs.msg import Float64MultiArray, String
 
 from benchmarks.fault_list import FAULTS, HOME, PANDA, Fault, Scene, Setpoints, namespace, no_namespace, run
 from policies.bundle import PolicyBundle
-from policies.input_watch import InputWatch
-from policies.limits import default_limits
+from policies.bundle.input_watch import InputWatch
+from policies.runtime.limits import default_limits
+from robots.specs import ObservationSpec
 from ros_nodes import topics
-from ros_nodes.bag import repair_bag
-from ros_nodes.ros_environment import free_domain, isolated
-from sim.specs import ObservationSpec
-from tests.ros_bench import ROOT, FakeArm, RosBench
-from tests.tiny_bundle import CAMERA, tiny_bundle
+from ros_nodes.recording.bag import repair_bag
+from ros_nodes.session.ros_environment import free_domain, isolated
+from tests.support.ros_bench import ROOT, FakeArm, RosBench
+from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 LIMITS = default_limits(PANDA, 20.0)
 STOPPING = max(v / a + a / j for v, a, j in zip(LIMITS.dq, LIMITS.ddq, LIMITS.jerk))

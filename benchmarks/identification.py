@@ -26,13 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from adaptation.identification import IdentifyConfig, identify
-from adaptation.identify import QUICK, FitConfig
-from adaptation.joint_log import JointLog
-from adaptation.log_files import find_logs, read_log
+from adaptation.identification.fit import QUICK, FitConfig
+from adaptation.identification.joint_log import JointLog
+from adaptation.identification.log_files import find_logs, read_log
+from adaptation.identification.pipeline import IdentifyConfig, identify
 from benchmarks.identification_loop import loop
 from benchmarks.identification_recovery import recovery
-from sim.robot import RobotModel, load_robot
+from robots.model import RobotModel
+from robots.registry import load_robot
 
 SO101_SPLIT_SEED = 2026
 SO101_TORQUE = 2.94  # N·m: Feetech STS3215 at 12 V, 30 kg·cm; the URDF says 10, which no hobby servo has
@@ -137,7 +138,7 @@ def stock_pybullet(robot: RobotModel, logs: list[JointLog], judged: tuple) -> fl
 
 
 def panda(data: Path, quick: bool) -> dict:
-    from adaptation.inertial import arm_model, filtered, fit_inertial
+    from adaptation.identification.inertial import arm_model, filtered, fit_inertial
 
     robot = load_robot("franka_panda")
     hand = ("panda_hand", "panda_leftfinger", "panda_rightfinger", "panda_grasptarget")

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from adaptation.excitation import ExciteConfig, excite
-from adaptation.identification import IdentifyConfig, base_space, identify
-from adaptation.identify import FitConfig
-from adaptation.joint_log import JointLog
+from adaptation.identification.excitation import ExciteConfig, excite
+from adaptation.identification.fit import FitConfig
+from adaptation.identification.joint_log import JointLog
+from adaptation.identification.pipeline import IdentifyConfig, base_space, identify
 from policies.bundle import PolicyBundle
-from policies.other_engine import episodes_in_mujoco
-from policies.recipes import state_recipe
-from policies.state_run import StateRunConfig, resume_state, train_state
-from sim.hidden_reality import HiddenArm, HiddenReality
-from sim.mujoco_arm import MujocoArm
-from sim.robot import load_robot
+from policies.imitation.recipes import state_recipe
+from policies.imitation.state_run import StateRunConfig, resume_state, train_state
+from policies.scoring.mujoco import episodes_in_mujoco
+from robots.registry import load_robot
 from sim.tasks.cameras import FRONT
+from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
+from sim.virtual_arm.mujoco_arm import MujocoArm
 
 ROBOT, TASK = "franka_panda", "reach"
 LATE = HiddenReality(

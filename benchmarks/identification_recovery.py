@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptation.excitation import ExciteConfig, excite
-from adaptation.identification import spread
-from adaptation.identify import PRIOR_STD, QUICK, Fit, FitConfig, fit
-from adaptation.replay import Replay, windows
-from adaptation.system_id import LEVEL, UNKNOWN, Posterior, most_likely, posterior, term_of
-from adaptation.uniform_log import UniformLog
-from sim.arm_dynamics import ArmDynamics
-from sim.model_parameters import prior
-from sim.parameters import CONSTANT, ParameterSpace
-from sim.robot import RobotModel, load_robot
-from sim.servo_model import ServoArm
+from adaptation.identification.excitation import ExciteConfig, excite
+from adaptation.identification.fit import PRIOR_STD, QUICK, Fit, FitConfig, fit
+from adaptation.identification.pipeline import spread
+from adaptation.identification.posterior import LEVEL, UNKNOWN, Posterior, most_likely, posterior, term_of
+from adaptation.identification.replay import Replay, windows
+from adaptation.identification.uniform_log import UniformLog
+from robots.dynamics import ArmDynamics
+from robots.model import RobotModel
+from robots.registry import load_robot
+from sim.physics.servo_model import ServoArm
+from sim.randomization.parameters import CONSTANT, ParameterSpace
+from sim.randomization.servo_parameters import prior
 
 ABSENT_IN_MUJOCO = ("stribeck", "dead_band", "backlash", "torque_limit")
 """Terms that MuJoCo's joints and position servos do not have: 0 there (the limit: not reached), and not fitted."""

@@ -42,7 +42,7 @@ from trajectory_msgs.msg import JointTrajectory
 from benchmarks.latency_robot import SEED, cnn_bundle
 from ros_nodes import process, topics
 from ros_nodes.messages import seconds
-from ros_nodes.ros_environment import free_domain, isolated
+from ros_nodes.session.ros_environment import free_domain, isolated
 
 ROOT = Path(__file__).resolve().parents[1]
 ROBOT = Path(__file__).with_name("latency_robot.py")

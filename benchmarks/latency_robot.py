@@ -30,13 +30,13 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import PolicyBundle
+from robots.camera import CameraModel
+from robots.observation import CameraFrame, ObservationBuilder, RobotState, joint_array
+from robots.registry import load_robot
+from robots.specs import ActionSpec, ArraySpec, ObservationSpec
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import rgb, seconds, trajectory
 from ros_nodes.wire_picture import WirePicture
-from sim.camera import CameraModel
-from sim.observation import CameraFrame, ObservationBuilder, RobotState, joint_array
-from sim.robot import load_robot
-from sim.specs import ActionSpec, ArraySpec, ObservationSpec
 
 SEED = 0
 POLICY_CAMERA = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 84, 84, 42.0)

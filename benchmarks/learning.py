@@ -43,18 +43,18 @@ from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
 from policies.bundle import PolicyBundle
-from policies.judge import LastingEnv, judge
-from policies.other_engine import TASKS as IN_MUJOCO
-from policies.other_engine import judge_in_mujoco
-from policies.provenance import provenance
-from policies.recipes import state_recipe
-from policies.restore import restore_student
-from policies.scene_train import SceneTrainConfig, rule_recipe, student_recipe, train_scene
-from policies.seeing_policy import SeeingPolicy
-from policies.state_run import StateRunConfig, open_arms, train_state
-from policies.train import STUDENTS, TrainConfig, train
-from policies.transfer import MODES
-from policies.transfer_run import CompareConfig, compare_transfer
+from policies.bundle.provenance import provenance
+from policies.imitation.camera_run import STUDENTS, TrainConfig, train
+from policies.imitation.object_run import SceneTrainConfig, rule_recipe, student_recipe, train_scene
+from policies.imitation.recipes import state_recipe
+from policies.imitation.state_run import StateRunConfig, open_arms, train_state
+from policies.models.camera_policy import SeeingPolicy
+from policies.models.restore import restore_student
+from policies.models.surgery import MODES
+from policies.scoring.evaluator import LastingEnv, judge
+from policies.scoring.mujoco import TASKS as IN_MUJOCO
+from policies.scoring.mujoco import judge_in_mujoco
+from policies.transfer.state_transfer import CompareConfig, compare_transfer
 
 GOALS: dict[str, tuple[str, float, float]] = {
     "reach_state": ("mild", 0.98, 1.0),
@@ -98,7 +98,7 @@ class Clock:
         self._began, self._judging, self.judge_s = time.perf_counter(), 0.0, 0.0
 
     def __call__(self, stage: str, share: float, text: str) -> None:
-        """See `policies.state_run.Progress`."""
+        """See `policies.imitation.state_run.Progress`."""
         if stage == "judge" and share == 0.0:
             self._judging = time.perf_counter()
         elif stage == "judge" and share == 1.0:

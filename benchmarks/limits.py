@@ -27,14 +27,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from policies.collision import CollisionModel
-from policies.gate import SafetyGate
-from policies.gripper import GripperFilter
-from policies.limits import Box, SafetyError, SafetyLimits, default_limits
-from policies.safety import Command, SafetyFilter
-from sim.arm_geometry import arm_hulls
-from sim.observation import RobotState
-from sim.robot import ROBOTS, RobotModel, load_robot
+from policies.runtime.collision import CollisionModel
+from policies.runtime.gate import SafetyGate
+from policies.runtime.gripper import GripperFilter
+from policies.runtime.limits import Box, SafetyError, SafetyLimits, default_limits
+from policies.runtime.safety_filter import Command, SafetyFilter
+from robots.hulls import arm_hulls
+from robots.model import RobotModel
+from robots.observation import RobotState
+from robots.registry import ROBOTS, load_robot
 
 DT = 0.01
 """[s] between two setpoints."""

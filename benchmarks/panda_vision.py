@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from adaptation.arm_vision.adapt import METHODS, SOURCE_ONLY, adapted, spread, unsteadiness
-from adaptation.arm_vision.network import ArmVision, fit, predict
-from adaptation.arm_vision.video import Followed, follow, labelled_by
-from adaptation.arm_vision.views import ArmScene, ArmViews, draw_arm_views, stacked
 from adaptation.calibration.refine import ArmOutline
-from sim.camera import CameraModel, as_matrix
-from sim.robot import load_robot
+from adaptation.visual.arm_pose.adapt import METHODS, SOURCE_ONLY, adapted, spread, unsteadiness
+from adaptation.visual.arm_pose.network import ArmVision, fit, predict
+from adaptation.visual.arm_pose.video import Followed, follow, labelled_by
+from adaptation.visual.arm_pose.views import ArmScene, ArmViews, draw_arm_views, stacked
+from robots.camera import CameraModel, as_matrix
+from robots.registry import load_robot
 
 HIDDEN = ("panda_hand", "panda_leftfinger", "panda_rightfinger")
 """Links that hide behind a chessboard in these frames."""

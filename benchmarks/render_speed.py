@@ -1,4 +1,4 @@
-"""Frames per second of `sim.render` and, in turn with it, of PyBullet's TinyRenderer.
+"""Frames per second of `sim.rendering.renderer` and, in turn with it, of PyBullet's TinyRenderer.
 
     python benchmarks/render_speed.py [--quick] [--json FILE]
 
@@ -25,13 +25,13 @@ import pybullet
 import pybullet_data
 from scipy.spatial.transform import Rotation
 
-from sim.appearance import Looks
-from sim.camera import CameraModel
-from sim.looks import LooksRanges, sample_looks, texture_pool
-from sim.meshes import box, sphere
-from sim.packed_bodies import Body
-from sim.render import Frame, Scene
-from sim.urdf_visuals import load_urdf_visuals
+from robots.camera import CameraModel
+from robots.meshes import box, sphere
+from robots.visual_meshes import load_urdf_visuals
+from sim.randomization.appearance_sampler import LooksRanges, sample_looks, texture_pool
+from sim.rendering.appearance import Looks
+from sim.rendering.packed_bodies import Body
+from sim.rendering.renderer import Frame, Scene
 
 SEED = 0
 SIZES = (64, 84, 128)

@@ -26,10 +26,10 @@ from trajectory_msgs.msg import JointTrajectory
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from policies.bundle import PolicyBundle
-from policies.provenance import provenance
+from policies.bundle.provenance import provenance
 from ros_nodes import qos, topics
-from ros_nodes.children import Children
-from ros_nodes.ros_environment import free_domain, isolated
+from ros_nodes.session.child_processes import Children
+from ros_nodes.session.ros_environment import free_domain, isolated
 
 
 class Listener(Node):

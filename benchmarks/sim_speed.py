@@ -40,11 +40,11 @@ import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from benchmarks.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
+from sim.bullet import quiet
 from sim.env import ArmEnv
-from sim.imaging import ImagingConfig
-from sim.quiet import quiet
-from sim.sb3_vector import Sb3ArmVectorEnv
-from sim.vector import EnvConfig
+from sim.sensing.camera_rig import ImagingConfig
+from sim.vector.sb3_vector import Sb3ArmVectorEnv
+from sim.vector.vector_env import EnvConfig
 
 SEED = 0
 SIZE = 84

@@ -31,11 +31,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from evaluation.agreement import MIN_POLICIES, mean_maximum_rank_violation, measure_agreement, pearson
-from evaluation.comparison import required_trials
-from evaluation.intervals import clopper_pearson_bounds, wilson, wilson_bounds
-from evaluation.sequential import log_evidence
-from evaluation.session_folder import open_session
+from evaluation.session.session_folder import open_session
+from evaluation.statistics.agreement import MIN_POLICIES, mean_maximum_rank_violation, measure_agreement, pearson
+from evaluation.statistics.comparison import required_trials
+from evaluation.statistics.intervals import clopper_pearson_bounds, wilson, wilson_bounds
+from evaluation.statistics.sequential import log_evidence
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0
@@ -48,10 +48,10 @@ KILLS_QUICK, KILLS = 60, 200
 RECORDER = """
 import os, sys, time
 from pathlib import Path
-from evaluation.conduct import Conduct
-from evaluation.protocol import PlannedPolicy, Protocol, Workspace
-from evaluation.session_folder import begin_session
-from evaluation.trials import Trial
+from evaluation.session.scheduler import Conduct
+from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
+from evaluation.session.session_folder import begin_session
+from evaluation.session.trials import Trial
 policies = tuple(PlannedPolicy(name, digit * 64) for name, digit in (("a", "0"), ("b", "1"), ("c", "2")))
 plan = Protocol("kill", "reach", policies, 3_000, 0, Workspace(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
 bundles = {policy.name: policy.bundle for policy in policies}

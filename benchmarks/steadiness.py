@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptation.validator import Steadiness, steadiness
-from policies.provenance import provenance
+from adaptation.visual.model_selection import Steadiness, steadiness
+from policies.bundle.provenance import provenance
 
 DIVISIONS = ((40, 7), (60, 5), (75, 4))
 """Trials, and frames of each."""

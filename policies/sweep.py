@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from policies.cluster import connected
-from policies.transfer_report import mean_interval
+from policies.transfer.learning_curves import mean_interval
 
 Progress = Callable[[str, float, str], None]
 STAGES = ("runs", "report")

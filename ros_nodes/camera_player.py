@@ -21,10 +21,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from policies.bundle import BundleError, PolicyBundle
+from robots.camera import CameraModel, as_matrix
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.parameters import Parameter, Parameters
-from sim.camera import CameraModel, as_matrix
-from sim.specs import SpecError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 VIDEOS = (".mp4", ".avi", ".mkv", ".webm")

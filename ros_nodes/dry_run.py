@@ -20,15 +20,15 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.collision import CollisionModel
-from policies.dry_run import DryRun, DryRunError, summarise
-from policies.limits import Box, SafetyError, default_limits
+from policies.runtime.collision import CollisionModel
+from policies.runtime.dry_run import DryRun, DryRunError, summarise
+from policies.runtime.limits import Box, SafetyError, default_limits
+from robots.hulls import arm_hulls
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import JointStateReader, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.safety_gate import keep_out_boxes
-from sim.arm_geometry import arm_hulls
-from sim.specs import SpecError
 
 PARAMETERS = (
     Parameter("bundle", "", "path of the policy bundle"),

@@ -16,23 +16,23 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from evaluation.conduct import Conduct
-from evaluation.desk import Desk
-from evaluation.page_server import PageServer
-from evaluation.protocol import ProtocolError, Registration
-from evaluation.protocol_file import open_registered
-from evaluation.session_report import print_session, write_session_report
-from evaluation.trials import TrialError
+from evaluation.operator_page.operator_state import Desk
+from evaluation.operator_page.server import PageServer
+from evaluation.report.session_report import print_session, write_session_report
+from evaluation.session.protocol import ProtocolError, Registration
+from evaluation.session.protocol_file import open_registered
+from evaluation.session.scheduler import Conduct
+from evaluation.session.trials import TrialError
 from policies.bundle import BundleError
+from robots.camera import CameraModel
+from robots.specs import SpecError
 from ros_nodes import process
-from ros_nodes.attendant import Attendant, Operator
-from ros_nodes.children import ChildDied
 from ros_nodes.parameters import Parameter, Parameters
-from ros_nodes.session import Processes, Robot, SessionResult, run_session
-from ros_nodes.session_node import SessionError, SessionNode
-from ros_nodes.trial_runner import Mcap, Recording
-from sim.camera import CameraModel
-from sim.specs import SpecError
+from ros_nodes.session.child_processes import ChildDied
+from ros_nodes.session.operator_interface import Attendant, Operator
+from ros_nodes.session.session_node import SessionError, SessionNode
+from ros_nodes.session.trial_runner import Mcap, Recording
+from ros_nodes.session.virtual_session import Processes, Robot, SessionResult, run_session
 
 PARAMETERS = (
     Parameter("protocol", "", "path of the registered protocol, a .toml file"),

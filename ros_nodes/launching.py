@@ -18,7 +18,7 @@ PACKAGE = "sim2real_arms"
 DESCRIPTIONS = {
     "bundle": "path of the policy bundle, a folder or a zip; for a session any of its bundles: the gate takes the arm "
     "from it",
-    "controller": "kind of the controller that is active on the arm; ros_nodes/controllers.py lists them",
+    "controller": "kind of the controller that is active on the arm; ros_nodes/arm/controllers.py lists them",
     "joint_states": "topic of the joint states",
     "image_topics": "camera=topic, comma-separated; empty: /camera/image_raw, or /<camera>/image_raw for several",
     "camera_calibration": "file that 'sim2real calibrate' wrote, or camera=file, comma-separated; empty: CameraInfo",

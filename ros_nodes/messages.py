@@ -13,11 +13,11 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.observation import RobotState
+from robots.specs import SpecError
 from ros_nodes.wire_picture import WirePicture
-from sim.camera import CameraModel
-from sim.observation import RobotState
-from sim.robot import RobotModel
-from sim.specs import SpecError
 
 FUTURE = 0.05
 """How far ahead of this machine's clock a stamp may be [s]."""

@@ -24,15 +24,16 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from policies.deadlines import Pacer
-from policies.runtime import RefusalError
+from policies.runtime.deadlines import Pacer
+from policies.runtime.loop import RefusalError
+from robots.model import RobotModel
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import process, topics
-from ros_nodes.arm_inputs import ArmInputs
-from ros_nodes.gated_arm import GatedArm
+from ros_nodes.arm.gated_arm import GatedArm
+from ros_nodes.arm.inputs import ArmInputs
 from ros_nodes.messages import JointStateReader
 from ros_nodes.parameters import Parameter, Parameters
-from sim.robot import RobotModel, load_robot
-from sim.specs import SpecError
 
 PARAMETERS = (
     Parameter("motion", "", "file that 'sim2real excite' wrote (.npz: t, q, joint_names)"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
-from sim.specs import SpecError
+from robots.specs import SpecError
 
 
 @dataclass(frozen=True)

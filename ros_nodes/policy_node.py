@@ -26,16 +26,16 @@ from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Float64MultiArray, String
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.deadlines import Pacer, Rehearsal
-from policies.dry_run import DryRunError, check_confirmed
-from policies.runtime import ControlLoop, LoopLimits, LoopStep, RefusalError
+from policies.runtime.deadlines import Pacer, Rehearsal
+from policies.runtime.dry_run import DryRunError, check_confirmed
+from policies.runtime.loop import ControlLoop, LoopLimits, LoopStep, RefusalError
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.arm_inputs import ArmInputs, CameraTopics
-from ros_nodes.calibrated_cameras import check_size, displacement, read_calibrated
-from ros_nodes.gated_arm import GatedArm, ShadowArm
+from ros_nodes.arm.calibrated_cameras import check_size, displacement, read_calibrated
+from ros_nodes.arm.gated_arm import GatedArm, ShadowArm
+from ros_nodes.arm.inputs import ArmInputs, CameraTopics
+from ros_nodes.arm.robot_description import check_description
 from ros_nodes.parameters import Parameter, Parameters
-from ros_nodes.robot_description import check_description
-from sim.specs import SpecError
 
 FIRST_BEATS = 0.05
 """The gate drops commands of a policy that it has not heard alive [s]."""

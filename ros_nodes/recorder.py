@@ -24,11 +24,11 @@ from rclpy.serialization import deserialize_message
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.bag import Bag, repair_bag
-from ros_nodes.mcap_file import RecordingError
 from ros_nodes.parameters import Parameter, Parameters
-from sim.specs import SpecError
+from ros_nodes.recording.bag import Bag, repair_bag
+from ros_nodes.recording.mcap_file import RecordingError
 
 FLUSH_PERIOD = 0.1
 """Between two writes [s]: what a kill can cost, with the time to write."""

@@ -24,20 +24,21 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionModel
-from policies.deadlines import Alignment, Pacer
-from policies.gate import GateReport, SafetyGate
-from policies.gripper import GripperFilter
-from policies.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
+from policies.runtime.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionModel
+from policies.runtime.deadlines import Alignment, Pacer
+from policies.runtime.gate import GateReport, SafetyGate
+from policies.runtime.gripper import GripperFilter
+from policies.runtime.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
+from robots.hulls import arm_hulls
+from robots.meshes import MeshError
+from robots.model import RobotModel
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.controllers import CONTROLLERS, Output, find
-from ros_nodes.grippers import GRIPPERS, GripperOutput, gripper_output
+from ros_nodes.arm.controllers import CONTROLLERS, Output, find
+from ros_nodes.arm.grippers import GRIPPERS, GripperOutput, gripper_output
 from ros_nodes.messages import JointStateReader, StampError, finger_opening, local_stamp, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
-from sim.arm_geometry import arm_hulls
-from sim.meshes import MeshError
-from sim.robot import RobotModel, load_robot
-from sim.specs import SpecError
 
 HEARTBEAT_HZ = 50.0
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
@@ -101,7 +102,7 @@ PARAMETERS = (
 
 
 class SafetyGateNode(Node):
-    """ROS around `policies.gate.SafetyGate`: messages in, one controller topic out."""
+    """ROS around `policies.runtime.gate.SafetyGate`: messages in, one controller topic out."""
 
     def __init__(self) -> None:
         """Read the parameters and connect.

@@ -23,11 +23,11 @@ from std_msgs.msg import String, UInt64
 from std_srvs.srv import Trigger
 
 from policies.bundle import BundleError, PolicyBundle
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.controllers import CONTROLLERS, Output, find
+from ros_nodes.arm.controllers import CONTROLLERS, Output, find
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.shared_memory import free_leftovers
-from sim.specs import SpecError
 
 LOOK_PERIOD = 0.2
 """Between two looks at the processes [s]."""

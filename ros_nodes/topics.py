@@ -5,7 +5,7 @@
             └───────── /joint_trajectory_controller/joint_trajectory, or                            │
                        /forward_position_controller/commands ◀──────────────────────────────────────┘
 
-What can move the arm: the controllers' topics (`ros_nodes.controllers`) and nothing else; who may say what is in
+What can move the arm: the controllers' topics (`ros_nodes.arm.controllers`) and nothing else; who may say what is in
 `launch/security/policy.xml`. What may be remapped: everything.
 """
 

@@ -19,11 +19,11 @@ import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.messages import rgb, seconds
 from ros_nodes.parameters import Parameter, Parameters
-from sim.robot import load_robot
-from sim.specs import SpecError
 
 REST = 0.4
 """[s] an arm that has stood still for so long is at rest."""

@@ -28,17 +28,17 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from robots.camera import CameraModel
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
+from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
-from sim.camera import CameraModel
-from sim.hidden_arms import hidden_reality
-from sim.mujoco_camera import VirtualCamera, open_renderer
-from sim.robot import load_robot
-from sim.specs import SpecError
 from sim.tasks import TASKS, load_task
-from sim.virtual_arm import ENGINES, make_virtual_arm
+from sim.virtual_arm.engines import ENGINES, make_virtual_arm
+from sim.virtual_arm.hidden_arms import hidden_reality
+from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
 
 SERVO_PERIOD = 0.002
 """Seconds between two looks at the controller; physics runs in finer steps in between."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
 
-from sim.specs import SpecError
+from robots.specs import SpecError
 
 ENCAPSULATION = 4
 """Bytes before the message: which CDR it is, and options. Alignment counts from behind them."""

@@ -5,9 +5,9 @@ A draw is commented as `=U(low, high)` (replaces nominal), `*U` (scales it) or `
 
 from __future__ import annotations
 
-from sim.camera import CameraModel
-from sim.parameters import CONSTANT, Choice, LogU, N, Param, ParameterSpace, U
-from sim.robot import RobotModel
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from sim.randomization.parameters import CONSTANT, Choice, LogU, N, Param, ParameterSpace, U
 from sim.tasks.task import Task
 
 DYNAMICS = (

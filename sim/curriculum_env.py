@@ -7,8 +7,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 
-from sim.curriculum import Curriculum, Draw, load, save
 from sim.env import ArmEnv
+from sim.randomization.curriculum import Curriculum, Draw, load, save
 
 
 class CurriculumEnv(gym.Wrapper):

@@ -10,21 +10,22 @@ from typing import Literal
 import gymnasium as gym
 import numpy as np
 
-from sim.action import ActionResolver
-from sim.actuators import make_actuator
-from sim.camera import CameraModel
+from robots.action import ActionResolver
+from robots.camera import CameraModel
+from robots.kinematics import KinematicsError
+from robots.model import RobotModel
+from robots.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
+from robots.registry import load_robot
+from robots.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
 from sim.catalogue import parameter_space
-from sim.disturbances import Disturbances
-from sim.imaging import Imaging, ImagingConfig, moved_camera
-from sim.kinematics import KinematicsError
-from sim.model_parameters import model_params
-from sim.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
-from sim.parameters import ParameterError, ParameterSpace
-from sim.robot import RobotModel, load_robot
-from sim.sensors import CameraSensor, JointSensor, Recorder
-from sim.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
+from sim.physics.actuator_kinds import make_actuator
+from sim.physics.disturbances import Disturbances
+from sim.physics.world import World
+from sim.randomization.parameters import ParameterError, ParameterSpace
+from sim.randomization.servo_parameters import model_params
+from sim.sensing.camera_rig import Imaging, ImagingConfig, moved_camera
+from sim.sensing.sensors import CameraSensor, JointSensor, Recorder
 from sim.tasks import Task, load_task
-from sim.world import World
 
 RewardKind = Literal["dense", "sparse"]
 

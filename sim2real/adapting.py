@@ -41,10 +41,10 @@ def adapt(arguments: list[str]) -> int:
     config = parse(AdaptConfig, "adapt", adapt.__doc__, arguments)
     import json
 
-    from adaptation.adapt import adapt as run
     from adaptation.calibration.recordings import read_camera
-    from adaptation.methods import SOURCE_ONLY
-    from adaptation.target_files import read_target
+    from adaptation.visual.adapt import adapt as run
+    from adaptation.visual.methods import SOURCE_ONLY
+    from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
 
     if config.out.exists():

@@ -137,7 +137,7 @@ def _hand_eye(config: HandEyeConfig) -> None:
     from adaptation.calibration.boards import Board, CalibrationError, find_board_in, read_pictures
     from adaptation.calibration.hand_eye import calibrate_hand_eye, held_out_error
     from adaptation.calibration.recordings import arm_poses, read_camera, read_frames
-    from sim.robot import load_robot
+    from robots.registry import load_robot
 
     camera = read_camera(config.camera)
     robot = load_robot(config.robot)
@@ -179,7 +179,7 @@ def _refine(config: RefineConfig) -> None:
     from adaptation.calibration.bags import read_bag
     from adaptation.calibration.recordings import as_recording, read_camera, read_frames, read_recording
     from adaptation.calibration.refine import ArmOutline, refine
-    from sim.robot import load_robot
+    from robots.registry import load_robot
 
     camera = read_camera(config.camera)
     robot = load_robot(config.robot)

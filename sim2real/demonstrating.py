@@ -7,7 +7,7 @@ from sim2real.parsing import parse
 
 def demo(arguments: list[str]) -> int:
     """Train, adapt and evaluate end to end on the virtual arm, and write a report."""
-    from ros_nodes.demo import DemoConfig
-    from ros_nodes.demo import demo as run
+    from sim2real.demo import DemoConfig
+    from sim2real.demo import demo as run
 
     return run(parse(DemoConfig, "demo", demo.__doc__, arguments))

@@ -44,14 +44,14 @@ def evaluate(arguments: list[str]) -> int:
         raise ValueError(f"bundles have the names {names}; policies that are compared need names of their own")
     paths = dict(zip(names, loaded))
     if config.robot == "sim":
-        from evaluation.simulated import evaluate_in_simulation
+        from evaluation.simulation.simulated_trials import evaluate_in_simulation
 
         with stages(tuple(names)) as progress:
             evaluate_in_simulation(paths, config.randomise, config.trials, config.seed, config.out, progress)
     else:
-        from ros_nodes.session import reach_protocol, run_session
-        from ros_nodes.session_report import write_session_report
-        from ros_nodes.trial_runner import Recording
+        from ros_nodes.session.trial_runner import Recording
+        from ros_nodes.session.virtual_report import write_session_report
+        from ros_nodes.session.virtual_session import reach_protocol, run_session
 
         protocol = reach_protocol(paths, config.trials, config.seed)
         recording = Recording(images=config.record_images, videos=1)

@@ -38,20 +38,20 @@ def gap(arguments: list[str]) -> int:
     config = parse(GapConfig, "gap", gap.__doc__, arguments)
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
-    from adaptation.adapt import looks_swapped
     from adaptation.calibration.recordings import read_camera
-    from adaptation.gap import factors, layer_gaps, nearest_across, side_by_side
-    from adaptation.gap_page import COVERED, gap_page, write_gap_page
-    from adaptation.gap_pose import camera_factors
-    from adaptation.layers import layer_features
-    from adaptation.material import Material
-    from adaptation.methods import find_camera
-    from adaptation.target_files import read_target
+    from adaptation.gap.camera_pose import camera_factors
+    from adaptation.gap.image_gap import factors, layer_gaps, nearest_across, side_by_side
+    from adaptation.gap.layers import layer_features
+    from adaptation.gap.page import COVERED, gap_page, write_gap_page
+    from adaptation.visual.adapt import looks_swapped
+    from adaptation.visual.material import Material
+    from adaptation.visual.methods import find_camera
+    from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
-    from policies.restore import restore_student
+    from policies.models.restore import restore_student
     from sim.catalogue import parameter_space
+    from sim.datasets.labelled_renders import sample_views
     from sim.tasks import load_task
-    from sim.views import sample_views
 
     bundle = PolicyBundle.load(config.bundle)
     seen_by = read_camera(config.camera) if config.camera is not None else None

@@ -55,13 +55,13 @@ class IdentifyCommand:
 def identify(arguments: list[str]) -> int:
     """Make the simulator an arm's twin from recordings of it, with what stays unknown."""
     config = parse(IdentifyCommand, "identify", identify.__doc__, arguments)
-    from adaptation.identification import IdentifyConfig, base_space
-    from adaptation.identification import identify as run
-    from adaptation.identification_report import report
-    from adaptation.identify import QUICK, FitConfig
-    from adaptation.log_files import find_logs, read_log
-    from adaptation.log_inspection import inspect, summary
-    from sim.robot import load_robot
+    from adaptation.identification.fit import QUICK, FitConfig
+    from adaptation.identification.log_files import find_logs, read_log
+    from adaptation.identification.log_inspection import inspect, summary
+    from adaptation.identification.pipeline import IdentifyConfig, base_space
+    from adaptation.identification.pipeline import identify as run
+    from adaptation.identification.report import report
+    from robots.registry import load_robot
 
     budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
     settings = IdentifyConfig(
@@ -122,10 +122,10 @@ class DelaysCommand:
 def delays(arguments: list[str]) -> int:
     """Turn a recording's delays into the timing that training sees."""
     config = parse(DelaysCommand, "delays", delays.__doc__, arguments)
-    from adaptation.delays import read_delays, timing_space
+    from adaptation.identification.delays import read_delays, timing_space
+    from robots.registry import load_robot
     from sim.catalogue import parameter_space
-    from sim.parameters import ParameterSpace
-    from sim.robot import load_robot
+    from sim.randomization.parameters import ParameterSpace
     from sim.tasks import load_task
 
     found = read_delays(config.bag)
@@ -177,9 +177,9 @@ def excite(arguments: list[str]) -> int:
     if "--play" in arguments:
         return _play(arguments)
     config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
-    from adaptation.excitation import ExciteConfig
-    from adaptation.excitation import excite as run
-    from sim.robot import load_robot
+    from adaptation.identification.excitation import ExciteConfig
+    from adaptation.identification.excitation import excite as run
+    from robots.registry import load_robot
 
     motion = ExciteConfig(
         duration=config.duration,

@@ -14,6 +14,6 @@ def parse(config, name: str, description: str | None, arguments: list[str]):
 
 def stages(names: Sequence[str | tuple[str, ...]]):
     """Show progress of the named stages on the terminal, as a context manager; those of a tuple go on together."""
-    from evaluation.progress import Stages
+    from sim2real.progress import Stages
 
     return Stages(names)

@@ -28,7 +28,7 @@ class PlanConfig:
 def plan(arguments: list[str]) -> int:
     """Say how many trials are needed to find a difference."""
     config = parse(PlanConfig, "plan", plan.__doc__, arguments)
-    from evaluation.planning import MAX_UNPAIRED_TRIALS, plan_trials
+    from evaluation.statistics.planning import MAX_UNPAIRED_TRIALS, plan_trials
 
     found = plan_trials(config.detect, config.baseline, alpha=config.alpha, power=config.power)
     unpaired = f"{found.unpaired}" if found.unpaired is not None else f"more than {MAX_UNPAIRED_TRIALS}"
@@ -109,7 +109,7 @@ def session(arguments: list[str]) -> int:
 
 
 def _register(config: RegisterConfig) -> int:
-    from evaluation.protocol_file import register_file
+    from evaluation.session.protocol_file import register_file
 
     file, registration = register_file(config.protocol)
     plan, places = registration.protocol, registration.protocol.trials
@@ -120,7 +120,7 @@ def _register(config: RegisterConfig) -> int:
 
 
 def _run(config: RunConfig) -> int:
-    from evaluation.protocol_file import open_registered
+    from evaluation.session.protocol_file import open_registered
 
     if config.ray and config.robot != "sim":
         raise ValueError(f"--ray {config.ray} is for --robot sim, not for {config.robot}")
@@ -133,7 +133,7 @@ def _run(config: RunConfig) -> int:
     file, registration = open_registered(config.protocol)
     out = config.out or config.protocol.with_name(f"{config.protocol.stem}-{config.robot}")
     if config.robot == "sim":
-        from evaluation.sim_session import run_simulated_session
+        from evaluation.simulation.simulated_session import run_simulated_session
 
         run_simulated_session(
             registration, file.bundles, out, config.randomise, config.workers, config.ray, config.videos
@@ -153,7 +153,7 @@ def _run(config: RunConfig) -> int:
             config.camera_calibration,
         )
         run_lab_session(registration, file.bundles, out, options)
-    from evaluation.session_report import print_session, write_session_report
+    from evaluation.report.session_report import print_session, write_session_report
 
     print_session(out)
     print(f"report: {write_session_report([out], out / 'report.html')}")
@@ -161,7 +161,7 @@ def _run(config: RunConfig) -> int:
 
 
 def _status(config: StatusConfig) -> int:
-    from evaluation.session_report import print_session
+    from evaluation.report.session_report import print_session
 
     print_session(config.session)
     return 0
@@ -180,7 +180,7 @@ class ReportConfig:
 def report(arguments: list[str]) -> int:
     """Write the report of one or more sessions: HTML, Markdown and LaTeX."""
     config = parse(ReportConfig, "report", report.__doc__, arguments)
-    from evaluation.session_report import write_session_report
+    from evaluation.report.session_report import write_session_report
 
     if not config.sessions:
         raise ValueError("no session given; name at least one folder that 'sim2real session run' wrote")

@@ -28,15 +28,15 @@ def train(arguments: list[str]) -> int:
     arguments = _without(arguments, "--algorithm")
     if observation == "state":
         return _from_state(arguments)
-    from sim.moments import MOMENTS
+    from sim.datasets.state_samplers import MOMENTS
 
     task = value_of(arguments, "--task")
     if task in MOMENTS:
         return from_scenes(arguments)
     import tyro
 
-    from policies.train import STUDENTS, TrainConfig
-    from policies.train import train as run
+    from policies.imitation.camera_run import STUDENTS, TrainConfig
+    from policies.imitation.camera_run import train as run
 
     # the recipe for what is seen becomes the default of each of its options
     default = TrainConfig(tyro.MISSING, observation=observation, student=STUDENTS[observation])
@@ -50,8 +50,8 @@ def train(arguments: list[str]) -> int:
 def _from_state(arguments: list[str]) -> int:
     import tyro
 
-    from policies.recipes import state_recipe
-    from policies.state_run import STAGES, StateRunConfig, train_state
+    from policies.imitation.recipes import state_recipe
+    from policies.imitation.state_run import STAGES, StateRunConfig, train_state
 
     task, robot = value_of(arguments, "--task") or "reach", value_of(arguments, "--robot") or "franka_panda"
     # the table's recipe becomes the default of each of its options
@@ -84,7 +84,7 @@ def from_scenes(arguments: list[str], command: str = "train") -> int:
     """Train a camera policy that handles a thing, for `command`."""
     import tyro
 
-    from policies.scene_train import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
+    from policies.imitation.object_run import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
 
     task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
     student = student_recipe(task, value_of(arguments, "--observation") or "camera")
@@ -106,7 +106,7 @@ def from_scenes(arguments: list[str], command: str = "train") -> int:
 def _resume(arguments: list[str], path: Path) -> int:
     if len(arguments) > 2 or (len(arguments) == 2 and arguments[0] != "--resume"):
         raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
-    from policies.run_folder import RunFolder
+    from policies.training.run_folder import RunFolder
 
     if "algorithm" in RunFolder.open(path).read_json("config.json"):
         from policies.reinforcement.run import STAGES, resume_reinforcement
@@ -114,8 +114,8 @@ def _resume(arguments: list[str], path: Path) -> int:
         with stages(STAGES) as progress:
             bundle = resume_reinforcement(path, progress)
     else:
-        from policies.state_run import STAGES as ROUNDS
-        from policies.state_run import resume_state
+        from policies.imitation.state_run import STAGES as ROUNDS
+        from policies.imitation.state_run import resume_state
 
         with stages(ROUNDS) as progress:
             bundle = resume_state(path, progress)

@@ -28,7 +28,7 @@ def transfer(arguments: list[str]) -> int:
     if _sees(arguments) and _handles(arguments):  # a run like any other, whose encoder starts from the bundle's
         return from_scenes(["--start" if a == "--source" else a for a in arguments], "transfer")
     if _sees(arguments):
-        from policies.camera_transfer import CameraTransferConfig, transfer_camera
+        from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
 
         config = parse(CameraTransferConfig(tyro.MISSING, source=tyro.MISSING))
         with stages(("teacher", "views", "student", "bundle")) as progress:
@@ -36,9 +36,9 @@ def transfer(arguments: list[str]) -> int:
         print("\n".join(told))
         print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
         return 0
-    from policies.state_run import STAGES
-    from policies.transfer_run import TransferConfig
-    from policies.transfer_run import transfer as run
+    from policies.imitation.state_run import STAGES
+    from policies.transfer.state_transfer import TransferConfig
+    from policies.transfer.state_transfer import transfer as run
 
     task, robot = value_of(arguments, "--task") or "reach", value_of(arguments, "--robot") or "franka_panda"
     recipe = _recipe(arguments, task, robot)
@@ -66,8 +66,8 @@ def compare_transfer(arguments: list[str]) -> int:
         )
 
     if _sees(arguments) and _handles(arguments):
-        from policies.scene_train import rule_recipe
-        from policies.scene_transfer import CompareSceneConfig, compare_scene
+        from policies.imitation.object_run import rule_recipe
+        from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
 
         task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
         recipe = rule_recipe(task, robot)
@@ -75,14 +75,14 @@ def compare_transfer(arguments: list[str]) -> int:
         with stages(("rule", "runs")) as progress:
             report = compare_scene(config, progress)
     elif _sees(arguments):
-        from policies.camera_transfer import CompareCameraConfig, compare_camera
+        from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 
         config = parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING))
         with stages(("runs",)) as progress:
             report = compare_camera(config, progress)
     else:
-        from policies.transfer_run import CompareConfig
-        from policies.transfer_run import compare_transfer as run
+        from policies.transfer.state_transfer import CompareConfig
+        from policies.transfer.state_transfer import compare_transfer as run
 
         task, robot = value_of(arguments, "--task") or "stack", value_of(arguments, "--robot") or "franka_panda"
         recipe = _recipe(arguments, task, robot)
@@ -135,14 +135,14 @@ def _sees(arguments: list[str]) -> bool:
     if source is None:
         return False
     from policies.bundle import PolicyBundle
-    from policies.restore import CAMERA_STUDENT
+    from policies.models.restore import CAMERA_STUDENT
 
     return PolicyBundle.load(Path(source)).network.get("kind") == CAMERA_STUDENT
 
 
 def _handles(arguments: list[str]) -> bool:
     """Whether the new task is one in which a thing is handled."""
-    from sim.moments import MOMENTS
+    from sim.datasets.state_samplers import MOMENTS
 
     return value_of(arguments, "--task") in MOMENTS
 
@@ -163,8 +163,8 @@ def _with_source(arguments: list[str]) -> list[str]:
 def _recipe(arguments: list[str], task: str, robot: str):
     """The table's recipe with the source's hidden layers, without which nothing could be carried."""
     from policies.bundle import PolicyBundle
-    from policies.recipes import state_recipe
-    from policies.state_network import restore_state_network
+    from policies.imitation.recipes import state_recipe
+    from policies.models.state_network import restore_state_network
 
     recipe = state_recipe(task, robot)
     source = value_of(arguments, "--source")

@@ -23,7 +23,7 @@ def ros_environment(tmp_path_factory):
     """Environment of this session's ROS processes, this one included."""
     import rclpy  # noqa: F401 - fails here, once and clearly, where ROS is missing
 
-    from ros_nodes.ros_environment import free_domain, isolated
+    from ros_nodes.session.ros_environment import free_domain, isolated
     from ros_nodes.shared_memory import free_leftovers
 
     with free_domain() as domain:
@@ -38,7 +38,7 @@ def ros_environment(tmp_path_factory):
 @pytest.fixture
 def ros(ros_environment):
     """A test's own context, observer and processes."""
-    from tests.ros_bench import RosBench
+    from tests.support.ros_bench import RosBench
 
     with RosBench(ros_environment) as bench:
         yield bench
@@ -47,7 +47,7 @@ def ros(ros_environment):
 @pytest.fixture(scope="session")
 def tiny_bundle_path(tmp_path_factory):
     """A saved bundle that reaches for a point, with a camera."""
-    from tests.tiny_bundle import tiny_bundle
+    from tests.support.tiny_bundle import tiny_bundle
 
     return tiny_bundle(gain=2.0).save(tmp_path_factory.mktemp("bundle") / "tiny")
 

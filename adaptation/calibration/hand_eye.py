@@ -18,7 +18,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from adaptation.calibration.boards import CalibrationError, View
-from sim.camera import CameraModel, as_matrix
+from robots.camera import CameraModel, as_matrix
 
 MOUNTS = ("hand", "base")
 SOLVERS = {

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from adaptation.calibration.boards import CalibrationError, Sightings
-from sim.camera import CameraModel, as_matrix
+from robots.camera import CameraModel, as_matrix
 
 FEWEST_VIEWS = 5
 LEAST_TILT = 10.0

@@ -11,9 +11,9 @@ import numpy as np
 
 from adaptation.calibration.boards import CalibrationError
 from adaptation.calibration.refine import Recording
-from sim.camera import CameraModel
-from sim.robot import RobotModel
-from sim.specs import SpecError
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.specs import SpecError
 
 
 def read_camera(path: Path) -> CameraModel:

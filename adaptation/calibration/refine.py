@@ -17,11 +17,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from adaptation.calibration.boards import CalibrationError
-from sim.camera import CameraModel, as_matrix
-from sim.packed_bodies import Body
-from sim.render import Scene
-from sim.robot import RobotModel
-from sim.urdf_visuals import load_urdf_visuals
+from robots.camera import CameraModel, as_matrix
+from robots.model import RobotModel
+from robots.visual_meshes import load_urdf_visuals
+from sim.rendering.packed_bodies import Body
+from sim.rendering.renderer import Scene
 
 FINE = 3
 """Samples a pixel at which the outline is drawn."""

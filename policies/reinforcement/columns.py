@@ -11,8 +11,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
+from policies.models.state_network import MOST_SPREADS, SMALLEST_SPREAD, features_of
 from policies.reinforcement.practice import GOAL, PARAMETERS, Shapes
-from policies.state_network import MOST_SPREADS, SMALLEST_SPREAD, features_of
 
 ENCODING = 64
 """Width of the layer between the drawn parameters and the latent."""

@@ -7,9 +7,9 @@ from math import ceil
 import numpy as np
 
 from policies.reinforcement.recipe import ReinforcementRecipe
-from sim.curriculum import AutomaticCurriculum, Curriculum, Draw, FixedCurriculum, LinearCurriculum
-from sim.parameters import ParameterSpace
-from sim.sb3_vector import Sb3ArmVectorEnv
+from sim.randomization.curriculum import AutomaticCurriculum, Curriculum, Draw, FixedCurriculum, LinearCurriculum
+from sim.randomization.parameters import ParameterSpace
+from sim.vector.sb3_vector import Sb3ArmVectorEnv
 
 Plan = list[list[Draw]]
 """The draws of a segment's episodes, for each arm in order."""

@@ -14,10 +14,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from policies.imitation import BEND
+from policies.imitation.dagger import BEND
+from policies.models.state_network import Arrays
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.joined import joined
-from policies.state_network import Arrays
 
 JOINED = ""
 """Name of an observation that has been joined to one vector."""

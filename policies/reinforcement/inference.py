@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import DictReplayBuffer
 
-from policies.history_network import MOVING, HistoryNetwork, windows
+from policies.models.history_network import MOVING, HistoryNetwork, windows
 from policies.reinforcement.actor import columns_of
 from policies.reinforcement.demonstrations import as_tensors
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from sim.env import ArmEnv, RewardKind
-from sim.parameters import ParameterSpace
+from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
 
 PARAMETERS = "parameters"

@@ -23,9 +23,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from policies.bundle import PolicyBundle
-from policies.history_network import HistoryNetwork
-from policies.judge import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
-from policies.provenance import provenance
+from policies.bundle.provenance import provenance
+from policies.imitation.state_run import open_arms
+from policies.models.history_network import HistoryNetwork
 from policies.reinforcement.actor import ActingNetwork, Actor, copy_actor, make_actor
 from policies.reinforcement.algorithms import load_algorithm
 from policies.reinforcement.checkpoint import (
@@ -43,14 +43,14 @@ from policies.reinforcement.inference import teach_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
-from policies.run_config import RunConfig
-from policies.run_folder import RunFolder, refuse_existing
-from policies.state_export import export_state
-from policies.state_run import open_arms
-from sim.curriculum import Curriculum
-from sim.sb3_vector import Sb3ArmVectorEnv
+from policies.scoring.evaluator import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.training.run_config import RunConfig
+from policies.training.run_folder import RunFolder, refuse_existing
+from policies.training.state_export import export_state
+from sim.randomization.curriculum import Curriculum
 from sim.tasks import load_task
-from sim.vector import ArmVectorEnv
+from sim.vector.sb3_vector import Sb3ArmVectorEnv
+from sim.vector.vector_env import ArmVectorEnv
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of it that is done, and a short text."""

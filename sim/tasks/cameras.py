@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim.camera import CameraModel, as_matrix
+from robots.camera import CameraModel, as_matrix
 
 FRONT = CameraModel.looking_at(
     "front", eye=(1.25, 0.0, 0.70), target=(0.45, 0.0, 0.14), height=84, width=84, fov_y_deg=46

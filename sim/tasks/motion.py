@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from sim.specs import ActionSpec
+from robots.specs import ActionSpec
 from sim.tasks.task import Scene
 
 GAIN = 0.15

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape
-from sim.parameters import Choice, Param, U
-from sim.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec, ArraySpec
+from sim.randomization.parameters import Choice, Param, U
+from sim.scene import RigidBody, Shape
 from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled
@@ -35,7 +35,7 @@ class Manner(NamedTuple):
 
 EXACT = Manner(release=(0.02, 0.012), again=(0.02, 0.012))
 EASY = Manner(release=(0.01, 0.012), again=(0.03, 0.02))
-"""Told wrong places as `policies.labelled` does, and what fingers hold, it succeeds in 0.830 of 200 development
+"""Told wrong places as `policies.scoring.wrappers` does, and what fingers hold, it succeeds in 0.830 of 200 development
 episodes; the exact one's distances, and a cube held where it seems to be, gave 0.720."""
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from sim.bodies import RigidBody, box
-from sim.parameters import Param, U
-from sim.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec, ArraySpec
+from sim.randomization.parameters import Param, U
+from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import funnel, move, rise_first
 from sim.tasks.task import Scene, Task, any_turn, apart, cube_size, distance, material

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody
-from sim.parameters import Choice, Param, U
-from sim.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec, ArraySpec
+from sim.randomization.parameters import Choice, Param, U
+from sim.scene import RigidBody
 from sim.tasks.cameras import FRONT, FRONT_NARROW, SIDE
 from sim.tasks.motion import move
 from sim.tasks.task import SHAPES, Scene, Task, any_turn, cube_size, distance, handled, somewhere

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from sim.bodies import RigidBody, box
-from sim.parameters import Param, U
-from sim.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec, ArraySpec
+from sim.randomization.parameters import Param, U
+from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.task import Scene, Task, any_turn, apart, distance, material

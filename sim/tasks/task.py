@@ -13,11 +13,11 @@ from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 
-from sim.bodies import RigidBody, Shape, Vector, yaw_quat
-from sim.camera import CameraModel
-from sim.parameters import Param
-from sim.robot import RobotModel
-from sim.specs import ActionSpec, ArraySpec, SpecError
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.specs import ActionSpec, ArraySpec, SpecError
+from sim.randomization.parameters import Param
+from sim.scene import RigidBody, Shape, Vector, yaw_quat
 
 STRICT = 0.025
 """Distance from the goal that is still a success for a strict judge [m]."""

@@ -9,13 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from policies.collision import CollisionModel
-from policies.dry_run import DryRunError, check_confirmed, summarise
-from policies.limits import Box, default_limits
-from sim.arm_geometry import arm_hulls
-from sim.robot import load_robot
-from tests.ros_bench import ROOT, finish
-from tests.tiny_bundle import CAMERA, tiny_bundle
+from policies.runtime.collision import CollisionModel
+from policies.runtime.dry_run import DryRunError, check_confirmed, summarise
+from policies.runtime.limits import Box, default_limits
+from robots.hulls import arm_hulls
+from robots.registry import load_robot
+from tests.support.ros_bench import ROOT, finish
+from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)

@@ -9,11 +9,11 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from std_msgs.msg import Float64MultiArray, String
 
-from policies.limits import default_limits
+from policies.runtime.limits import default_limits
+from robots.registry import load_robot
 from ros_nodes import topics
-from sim.robot import load_robot
-from tests.ros_bench import RosBench
-from tests.tiny_bundle import tiny_bundle
+from tests.support.ros_bench import RosBench
+from tests.support.tiny_bundle import tiny_bundle
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 PANDA = load_robot("franka_panda")

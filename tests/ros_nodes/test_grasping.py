@@ -14,12 +14,12 @@ from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from robots.registry import load_robot
 from ros_nodes import topics
-from ros_nodes.grippers import GRIPPERS, Goals
+from ros_nodes.arm.grippers import GRIPPERS, Goals
 from ros_nodes.messages import finger_opening
-from sim.robot import load_robot
-from tests.grasp_bundle import grasp_bundle
-from tests.ros_bench import RosBench, finish
+from tests.support.grasp_bundle import grasp_bundle
+from tests.support.ros_bench import RosBench, finish
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")

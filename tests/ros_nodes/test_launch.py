@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robots.registry import load_robot
 from ros_nodes import topics
-from sim.robot import load_robot
-from tests.launch_stand_in import ROOT, LaunchError, evaluate
-from tests.ros_bench import finish, interrupt
-from tests.tiny_bundle import CAMERA, GOAL
+from tests.support.launch_stand_in import ROOT, LaunchError, evaluate
+from tests.support.ros_bench import finish, interrupt
+from tests.support.tiny_bundle import CAMERA, GOAL
 
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PANDA = load_robot("franka_panda")

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from adaptation.log_files import read_log
-from adaptation.log_inspection import inspect
+from adaptation.identification.log_files import read_log
+from adaptation.identification.log_inspection import inspect
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.motion_player import read_motion
-from sim.robot import load_robot
-from sim.specs import SpecError
-from tests.ros_bench import ROOT, finish
-from tests.tiny_bundle import tiny_bundle
+from tests.support.ros_bench import ROOT, finish
+from tests.support.tiny_bundle import tiny_bundle
 
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)

@@ -19,16 +19,16 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
-from policies.input_watch import InputWatch, Range
+from policies.bundle.input_watch import InputWatch, Range
+from robots.camera import CameraModel
+from robots.observation import CameraFrame, ObservationBuilder, RobotState
+from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes import qos, topics
 from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
 from ros_nodes.wire_picture import WirePicture
-from sim.camera import CameraModel
-from sim.observation import CameraFrame, ObservationBuilder, RobotState
-from sim.robot import load_robot
-from sim.specs import SpecError
-from tests.ros_bench import RosBench, finish, image_message, interrupt
-from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
+from tests.support.ros_bench import RosBench, finish, image_message, interrupt
+from tests.support.tiny_bundle import CAMERA, GOAL, tiny_bundle
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")

@@ -13,11 +13,11 @@ from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
 
+from robots.registry import load_robot
 from ros_nodes import topics
-from ros_nodes.bag import repair_bag
-from sim.robot import load_robot
-from tests.ros_bench import ROOT, finish, interrupt
-from tests.tiny_bundle import CAMERA
+from ros_nodes.recording.bag import repair_bag
+from tests.support.ros_bench import ROOT, finish, interrupt
+from tests.support.tiny_bundle import CAMERA
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from std_msgs.msg import Float64MultiArray
 
-from policies.limits import default_limits
+from policies.runtime.limits import default_limits
+from robots.registry import load_robot
 from ros_nodes import topics
 from ros_nodes.messages import trajectory
-from sim.robot import load_robot
-from tests.policies.test_safety import check_stream
-from tests.ros_bench import FakeArm, RosBench, finish, interrupt
-from tests.tiny_bundle import CAMERA, GOAL, tiny_bundle
+from tests.policies.runtime.test_safety import check_stream
+from tests.support.ros_bench import FakeArm, RosBench, finish, interrupt
+from tests.support.tiny_bundle import CAMERA, GOAL, tiny_bundle
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")

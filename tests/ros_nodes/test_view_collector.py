@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from robots.registry import load_robot
 from ros_nodes.view_collector import RestWatcher
-from sim.robot import load_robot
-from tests.ros_bench import finish
-from tests.tiny_bundle import CAMERA
+from tests.support.ros_bench import finish
+from tests.support.tiny_bundle import CAMERA
 
 PANDA = load_robot("franka_panda")
 

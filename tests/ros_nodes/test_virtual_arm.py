@@ -11,12 +11,13 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from robots.model import RobotModel
+from robots.registry import load_robot
 from ros_nodes import topics
 from ros_nodes.messages import camera_model, rgb, seconds, trajectory
-from sim.hidden_reality import HiddenReality
-from sim.robot import RobotModel, load_robot
 from sim.tasks.reach import ABOVE, Reach
-from tests.ros_bench import RosBench, finish, interrupt
+from sim.virtual_arm.hidden_reality import HiddenReality
+from tests.support.ros_bench import RosBench, finish, interrupt
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")

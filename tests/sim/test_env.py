@@ -11,12 +11,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-from sim.camera import CameraModel
+from robots.camera import CameraModel
+from robots.registry import ROBOTS, load_robot
+from robots.specs import SpecError
 from sim.env import ArmEnv
-from sim.goals import GoalConditioned
-from sim.parameters import ParameterError
-from sim.robot import ROBOTS, load_robot
-from sim.specs import SpecError
+from sim.goal_env import GoalConditioned
+from sim.randomization.parameters import ParameterError
 from sim.tasks import TASKS, load_task
 from sim.tasks.reach import Reach
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from sim.bodies import yaw_quat
 from sim.env import ArmEnv
+from sim.scene import yaw_quat
 from sim.tasks import TASKS, Task, load_task
 from sim.tasks.motion import square_turn
 

@@ -7,8 +7,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from sim.datasets.labelled_renders import landmarks
 from sim.env import ArmEnv
-from sim.views import landmarks
 
 SCENES = 400
 

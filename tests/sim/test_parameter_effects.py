@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
-from sim.robot import load_robot
 from sim.tasks import TASKS, load_task
 
 ARM = load_robot("franka_panda")
@@ -41,7 +41,7 @@ def free_motion(parameters, task="reach", actuator="position"):
 
 def thrown_cube(parameters):
     """Let the cube fall askew, spinning, onto the table, and push it."""
-    from sim.quiet import pybullet
+    from sim.bullet import pybullet
 
     e = env("reach")
     e.reset(seed=1, options={"parameters": parameters})

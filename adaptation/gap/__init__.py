@@ -1,0 +1,1 @@
+"""The distance between simulated and target images."""

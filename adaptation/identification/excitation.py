@@ -1,0 +1,203 @@
+"""A motion that makes an arm's dynamics show: safe first, informative second.
+
+Each joint follows a short Fourier series about the home pose (Swevers et al., IEEE T-RA 1997), faded in and out.
+Amplitudes are as large as limits, self-collision and the table allow; among random phases, the one whose
+regressor is best conditioned is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pinocchio
+
+from adaptation.identification.inertial import Motion, arm_model, direction, regressor
+from policies.runtime.collision import CollisionModel
+from policies.runtime.limits import Box
+from robots.hulls import arm_hulls
+from robots.model import RobotModel
+
+Progress = Callable[[float, str], None]
+TABLE = Box((-3.0, -3.0, -1.0), (3.0, 3.0, 0.0))
+"""What the arm stands on: everything below the base's plane."""
+SHRINK = 0.85
+"""Factor on the amplitude when a motion comes too near to something."""
+
+
+class ExcitationError(ValueError):
+    """No safe motion was found, or the wish makes no sense."""
+
+
+@dataclass(frozen=True)
+class ExciteConfig:
+    """What the motion may do."""
+
+    duration: float = 40.0
+    """Length [s]."""
+    rate_hz: float = 100.0
+    """Commands a second."""
+    base_hz: float = 0.1
+    """Lowest frequency of the series."""
+    harmonics: int = 8
+    """Number of frequencies; the highest is `harmonics` times `base_hz`."""
+    reach: float = 0.6
+    """Largest excursion from home [rad]."""
+    share: float = 0.4
+    """Share of the speed and acceleration limits that the motion may use."""
+    fade: float = 2.0
+    """From rest to full amplitude, and back [s]."""
+    tries: int = 30
+    """Motions that are compared."""
+    table: bool = True
+    """Whether the arm stands on a table (the base's plane) that it must not touch."""
+    seed: int = 0
+    """Of everything random."""
+
+    def validate(self) -> None:
+        """Raise ExcitationError for values that make no sense."""
+        if not self.duration > 2 * self.fade + 2 / self.base_hz:
+            raise ExcitationError(
+                f"duration is {self.duration} s, expected more than {2 * self.fade + 2 / self.base_hz:.0f} s: two "
+                "periods of base_hz and the fades"
+            )
+        if not 0 < self.share <= 0.8 or self.reach <= 0:
+            raise ExcitationError(
+                f"share is {self.share}, expected in (0, 0.8]; reach is {self.reach}, expected above 0"
+            )
+        if self.harmonics < 2 or self.tries < 1:
+            raise ExcitationError(f"harmonics ({self.harmonics}) must be at least 2, tries ({self.tries}) at least 1")
+        if self.rate_hz < 10 * self.harmonics * self.base_hz:
+            raise ExcitationError(f"rate_hz is {self.rate_hz}, expected ten times the highest frequency or more")
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """A motion to play."""
+
+    robot: str
+    """Name of the arm."""
+    joint_names: tuple[str, ...]
+    """Columns."""
+    t: np.ndarray
+    """(T,) [s]."""
+    q: np.ndarray
+    """(T, n) commanded positions [rad]; begins and ends at home, at rest."""
+    condition: float
+    """Condition number of the identifiable part of the scaled regressor; the smaller the better."""
+    condition_median: float
+    """That of the median motion that was tried."""
+    scale: float
+    """Share of the wished amplitude that was safe."""
+    clearance: float
+    """Smallest distance between any two watched bodies on the way [m]."""
+    nearest: str
+    """Which two."""
+
+    def save(self, path: Path) -> None:
+        """Write as npz (t, q, joint_names), which `read` and ROS tools without this package understand."""
+        np.savez_compressed(path, t=self.t, q=self.q, joint_names=np.array(self.joint_names), robot=self.robot)
+
+
+def excite(robot: RobotModel, config: ExciteConfig, progress: Progress | None = None) -> Excitation:
+    """Find a safe and informative motion for `robot`.
+
+    Raises:
+        ExcitationError: if the configuration makes no sense, or nothing safe was found around home.
+    """
+    config.validate()
+    collisions = CollisionModel(robot, arm_hulls(robot), (TABLE,) if config.table else ())
+    rng = np.random.default_rng(config.seed)
+    model = arm_model(robot.urdf_xml, robot.joint_names)
+    t = np.arange(0.0, config.duration, 1 / config.rate_hz)
+    best: tuple[float, np.ndarray, float] | None = None
+    conditions = []
+    for i in range(config.tries):
+        wave = _wave(robot, config, t, rng)
+        safe, scale = _shrunk(robot, wave, collisions, config.rate_hz)
+        if scale == 0.0:
+            continue
+        condition = condition_number(model, t, safe)
+        conditions.append(condition)
+        if best is None or condition < best[0]:
+            best = condition, safe, scale
+        if progress:
+            progress((i + 1) / config.tries, f"condition {best[0]:.0f}")
+    if best is None:
+        raise ExcitationError(
+            f"robot '{robot.name}': no motion about its home pose keeps clear of itself and the table; "
+            "give the model another home pose, or a smaller --reach"
+        )
+    condition, q, scale = best
+    near = min(
+        (collisions.nearest(row) for row in q[:: round(config.rate_hz / 20)]), key=lambda a: a.distance if a else 9.0
+    )
+    return Excitation(
+        robot.name,
+        robot.joint_names,
+        t,
+        q,
+        condition,
+        float(np.median(conditions)),
+        scale,
+        near.distance if near else float("inf"),
+        str(near) if near else "nothing to hit",
+    )
+
+
+def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every: float = 0.1) -> float:
+    """Condition of the scaled regressor's identifiable part along `q` (T, n) at times `t` [s]."""
+    dt = float(t[1] - t[0])
+    dq = np.gradient(q, dt, axis=0)
+    rows = slice(None, None, max(1, round(every / dt)))
+    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), direction(dq, dt))[rows]
+    Y = regressor(model, motion).reshape(-1, 14 * model.nv)
+    norms = np.linalg.norm(Y, axis=0)
+    Y = Y[:, norms > 1e-9 * norms.max()]
+    values = np.linalg.svd(Y / np.linalg.norm(Y, axis=0), compute_uv=False)
+    values = values[values > 1e-7 * values[0]]  # what no motion could tell is not this motion's fault
+    return float(values[0] / values[-1])
+
+
+def _wave(robot: RobotModel, config: ExciteConfig, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random series within joint, speed and acceleration limits, (T, n) [rad]."""
+    n, home = len(robot.home), np.array(robot.home)
+    k = np.arange(1, config.harmonics + 1)
+    w = 2 * np.pi * config.base_hz * k
+    a, b = rng.standard_normal((2, n, config.harmonics)) / np.sqrt(k)  # higher frequencies swing less
+    x = np.sin(t[:, None] * w) @ a.T + np.cos(t[:, None] * w) @ b.T
+    ramp = np.clip(np.minimum(t, t[-1] - t) / config.fade, 0, 1)
+    x = x * (ramp**3 * (10 - 15 * ramp + 6 * ramp**2))[:, None]  # velocity and acceleration begin at zero
+    dq = np.gradient(x, t, axis=0)
+    ddq = np.gradient(dq, t, axis=0)
+    limits = robot.limits
+    room = 0.95 * np.minimum(np.array(limits.q_high) - home, home - np.array(limits.q_low))
+    factor = np.min(
+        [
+            np.minimum(room, config.reach) / np.abs(x).max(axis=0),
+            config.share * np.array(limits.dq) / np.abs(dq).max(axis=0),
+            config.share * np.array(limits.ddq) / np.abs(ddq).max(axis=0),
+        ],
+        axis=0,
+    )
+    if (factor <= 0).any():
+        joint = robot.joint_names[int(np.argmin(factor))]
+        raise ExcitationError(
+            f"robot '{robot.name}': joint '{joint}' stands at its limit at home; give another home pose"
+        )
+    return home + x * factor
+
+
+def _shrunk(robot: RobotModel, q: np.ndarray, collisions: CollisionModel, rate_hz: float) -> tuple[np.ndarray, float]:
+    """Shrink a motion towards home until it hits nothing; the second value is the share that is left, 0 for none."""
+    home = np.array(robot.home)
+    scale = 1.0
+    while scale > 0.1:
+        path = home + scale * (q - home)
+        collisions.start(path[0])
+        if collisions.obstacle(path[:: max(1, round(rate_hz / 20))]) is None and collisions.obstacle(path) is None:
+            return path, scale
+        scale *= SHRINK
+    return q, 0.0

@@ -1,0 +1,288 @@
+"""Fits the servo model to replayed windows: many starts over delay and lead, Gauss–Newton, CMA-ES, Gauss–Newton.
+
+Delay, lead and damping over gain all make an arm late, so that the errors have a long curved valley with other
+minima beside it: the search starts once in every part of it, and goes on from the best few.
+
+CMA-ES: Hansen, arXiv:1604.00772, package `cma`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from adaptation.identification.objective import (
+    COARSE,
+    FLOOR,
+    PULL,
+    Objective,
+    blocks_of,
+    central_jacobian,
+    descend,
+    forward_jacobian,
+    gauss_newton,
+)
+from adaptation.identification.replay import Replay
+from sim.randomization.parameters import ParameterSpace
+
+Progress = Callable[[float, str], None]
+EXTRA, OUTLYING = 6, 1.4
+"""Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
+PRIOR_STD = 1.0 / np.sqrt(12.0)
+"""Standard deviation of what is uniform in the unit interval."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How hard to look."""
+
+    delays: int = 6
+    """Delays to start from, evenly over the prior."""
+    leads: int = 3
+    """Leads to start from, with each delay."""
+    screen: int = 16
+    """Random servos to begin with at each start; every joint takes the best of them."""
+    descent: int = 6
+    """Most Jacobians of each start."""
+    kept: int = 3
+    """Starts that go on, the best ones."""
+    rounds: int = 4
+    """How often every joint is begun anew beside the others; 0 leaves it out."""
+    evaluations: int = 280
+    """Candidates that CMA-ES may try around the best; 0 leaves it out."""
+    iterations: int = 24
+    """Most Jacobians of those that go on, of either kind, and again after CMA-ES."""
+    search_step: float = 0.01
+    """Longest time step while searching [s]: the two-stage step is off by an encoder's step there."""
+    final_step: float = 0.0025
+    """Longest time step at the end [s]: its own error must be small against what the intervals claim."""
+    seed: int = 0
+    """Of everything random."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a budget that makes no sense."""
+        counts = ("delays", "leads", "screen", "descent", "kept", "iterations")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("search_step", "final_step"):
+            if not 0 < getattr(self, name) <= 0.02:
+                raise ValueError(f"{name} is {getattr(self, name)} s, expected above 0, at most 0.02 s")
+        for name in ("rounds", "evaluations"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 (leave it out) or more")
+
+
+QUICK = FitConfig(delays=3, leads=1, screen=6, descent=3, kept=1, rounds=0, evaluations=0, iterations=4)
+"""A first look, in a tenth of the time; it may well end beside the minimum."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best candidate and what the data says around it."""
+
+    u: np.ndarray
+    """(d,) in the unit cube."""
+    free: np.ndarray
+    """(d,) whether each parameter was fitted; the others stayed at their prior's middle."""
+    jacobian: tuple[np.ndarray, ...]
+    """Per window, (samples, n, free) derivative of the errors [rad] by `u`, over short steps."""
+    coarse: tuple[np.ndarray, ...]
+    """The same over longer steps: what differs is noise of the differences, not information."""
+    errors: tuple[np.ndarray, ...]
+    """Per window, (samples, n) replayed minus measured [rad]."""
+    sigma: np.ndarray
+    """(n,) root mean square error of each joint [rad]."""
+    candidates: int
+    """How many candidates were replayed."""
+    simulator_steps: int
+    """Time steps of the compiled arm that this took."""
+    seconds: float
+    """How long that took."""
+
+
+def fit(
+    replay: Replay,
+    space: ParameterSpace,
+    config: FitConfig,
+    fixed: tuple[str, ...] = (),
+    progress: Progress | None = None,
+    start: np.ndarray | None = None,
+) -> Fit:
+    """Find the candidate of `space` whose replay is nearest to what was measured.
+
+    Args:
+        replay: windows to fit.
+        space: the prior; draws of it are the candidates.
+        config: budget.
+        fixed: parameters that stay at the middle of their prior.
+        progress: called with the share done and a text.
+        start: (d,) where to begin instead of a screening [unit cube].
+    """
+    config.validate()
+    began = time.perf_counter()
+    free = np.array([p.name not in fixed and p.distribution.kind != "constant" for p in space.params])
+    used = np.any([w.log.joint_used for w in replay.windows], axis=0)
+    objective = Objective(replay.at_step(config.search_step), space, free, used)
+    say = progress or (lambda share, text: None)
+    if start is not None:
+        kept = [np.clip(start[free], 0.0, 1.0)]
+    else:
+        ends = _from_everywhere(objective, config, say)
+        kept = [x for _, x in ends[: config.kept]]
+    found = []
+    for i, x in enumerate(kept):
+        x = descend(objective, x, config.iterations, grouped=True)
+        x = _joints_anew(objective, x, config)
+        x = descend(objective, x, config.iterations)
+        found.append((objective.surprise(x), x))
+        say(0.5 + 0.25 * (i + 1) / len(kept), f"error {_milliradians(objective, x):.2f} mrad")
+    surprise, x = min(found, key=lambda pair: pair[0])
+    if config.evaluations:
+        objective.weigh_by(x)
+        other = descend(objective, _cma(objective, x, config, say), config.iterations)
+        if objective.surprise(other) < surprise:
+            x = other
+    objective = objective.at_step(config.final_step)
+    objective.weigh_by(x)
+    x = gauss_newton(objective, x, max(2, config.iterations // 4), forward_jacobian)
+    objective.weigh_by(x)
+    errors, jacobian = central_jacobian(objective, x)
+    rough = objective.at_step(config.search_step)  # an error of the time step, too, is no information
+    _, coarse = central_jacobian(rough, x, COARSE)
+    objective.count, objective.steps = rough.count, rough.steps
+    say(1.0, "")
+    return Fit(
+        objective.full(x),
+        free,
+        tuple(jacobian),
+        tuple(coarse),
+        tuple(errors),
+        objective.sigma,
+        objective.count,
+        objective.steps,
+        time.perf_counter() - began,
+    )
+
+
+def _from_everywhere(objective: Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
+    """Descend a little from every delay and lead; return (surprise, x), best first."""
+    names = [name for name, free in zip(objective.space.names, objective.free) if free]
+    blocks = blocks_of(objective)
+    seeds = np.random.SeedSequence(config.seed).spawn(config.delays * config.leads)
+
+    def begin(task: tuple[np.random.SeedSequence, dict[str, float]]) -> tuple[float, np.ndarray, Objective]:
+        seed, at = task
+        own = objective.alone()
+        xs = np.random.default_rng(seed).uniform(0.1, 0.9, (config.screen, len(names)))
+        xs[0] = 0.5
+        for name, u in at.items():
+            if name in names:
+                xs[:, names.index(name)] = u
+        for index in (index for index, joints in blocks if len(joints) > 1):
+            xs[:, [i for i in index if names[i] not in at]] = 0.5
+        squares = np.array([own.squares(own.one(x)) for x in xs])
+        x = xs[0].copy()
+        for index, joints in blocks:
+            if len(joints) == 1:  # each joint's best, whatever the others did
+                x[index] = xs[np.argmin(squares[:, joints[0]]), index]
+        x = descend(own, x, config.descent, grouped=True)
+        return own.surprise(x), x, own
+
+    delays = (np.arange(config.delays) + 0.5) / config.delays
+    leads = (np.arange(config.leads) + 0.5) / config.leads
+    tasks = [(seed, {"servo_delay": a, "servo_lead": b}) for seed, (a, b) in zip(seeds, product(delays, leads))]
+    ends = []
+    with ThreadPoolExecutor(objective.replay.workers) as pool:  # the compiled replay frees the GIL
+        for done, (surprise, x, own) in enumerate(pool.map(begin, tasks)):
+            objective.count += own.count
+            objective.steps += own.steps
+            ends.append((surprise, x))
+            say(0.5 * (done + 1) / len(tasks), f"start {done + 1} of {len(tasks)}")
+    return sorted(ends, key=lambda pair: pair[0])
+
+
+def _joints_anew(objective: Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Begin each joint's servo anew, and keep it where that joint's own error fell.
+
+    Delay and lead are the same for all, so that one joint may sit beside its minimum (behind a torque limit, in too
+    much friction) while the others are at theirs. Such a joint shows by an error well above the other joints': it
+    gets more rounds than they do.
+    """
+    rng = np.random.default_rng(config.seed)
+    blocks = [(index, joints[0]) for index, joints in blocks_of(objective) if len(joints) == 1]
+    best = objective.squares(objective.one(x))
+    used = objective.used
+    for round_ in range(EXTRA * config.rounds):
+        again = best > OUTLYING**2 * np.median(best[used]) if round_ >= config.rounds else used
+        mine = [(index, joint) for index, joint in blocks if again[joint]]
+        if not mine:
+            break
+        xs = np.tile(x, (4 * config.screen, 1))
+        for index, _joint in mine:
+            redrawn = rng.random((len(xs), len(index))) < rng.choice([0.35, 1.0], (len(xs), 1))
+            xs[:, index] = np.where(redrawn, rng.uniform(0.02, 0.98, redrawn.shape), xs[:, index])
+        squares = np.array([objective.squares(errors) for errors in objective.errors(xs)])
+        new = x.copy()
+        for index, joint in mine:
+            new[index] = xs[np.argmin(squares[:, joint]), index]
+        new = descend(objective, new, 2 * config.descent, grouped=True)
+        squares = objective.squares(objective.one(new))
+        merged = x.copy()
+        better = [index for index, joint in mine if squares[joint] < best[joint]]
+        if not better:
+            continue
+        for index in better:
+            merged[index] = new[index]
+        merged = descend(objective, merged, config.descent, grouped=True)
+        squares = objective.squares(objective.one(merged))
+        if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):
+            x, best = merged, squares
+    return x
+
+
+def _milliradians(objective: Objective, x: np.ndarray) -> float:
+    return float(1e3 * np.sqrt(objective.squares(objective.one(x))[objective.used].mean()))
+
+
+def _cma(objective: Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
+    """Search around `x` with one CMA-ES a joint and one for what joints share, all on the same replays.
+
+    A joint's servo shows in its own error almost alone, so each strategy has ten dimensions or fewer instead of
+    all together: hundreds of candidates suffice where thousands would.
+    """
+    import cma
+
+    blocks = [(index, joints) for index, joints in blocks_of(objective) if len(index) > 1]  # cma needs two dimensions
+    size = 14
+    searches = []
+    for k, (index, _) in enumerate(blocks):
+        options = {
+            "bounds": [0, 1],
+            "seed": config.seed * len(blocks) + k + 1,  # cma takes 0 for the clock
+            "popsize": size,
+            "verbose": -9,
+            "verb_log": 0,
+            "tolfun": 0.0,
+        }
+        searches.append(cma.CMAEvolutionStrategy(np.clip(x[index], 0.01, 0.99), 0.08, options))
+    for generation in range(max(1, config.evaluations // size)):
+        asked = [search.ask(size) for search in searches]
+        xs = np.tile(x, (size, 1))
+        for (index, _), rows in zip(blocks, asked):
+            xs[:, index] = np.array(rows)
+        squares = np.array([objective.squares(e) for e in objective.errors(xs)]) / objective.sigma**2  # (size, n)
+        for (index, joints), search, rows in zip(blocks, searches, asked):
+            pull = PULL * np.sum((xs[:, index] - 0.5) ** 2, axis=1)
+            search.tell(rows, list(squares[:, joints].mean(axis=1) + pull))
+        share = (generation + 1) * size / config.evaluations
+        say(0.75 + 0.2 * min(share, 1.0), "CMA-ES")
+    found = x.copy()
+    for (index, _), search in zip(blocks, searches):
+        found[index] = np.clip(search.mean, 0.0, 1.0)
+    return found

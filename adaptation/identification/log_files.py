@@ -1,0 +1,222 @@
+"""Reads recordings of an arm: npz, CSV, and ROS bags (MCAP or SQLite)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptation.identification.joint_log import JointLog, LogError
+
+STATE_TOPIC = "/joint_states"
+"""Where ROS 2 drivers publish sensor_msgs/JointState."""
+COMMAND_TOPICS = ("/joint_trajectory_controller/joint_trajectory", "/forward_position_controller/commands")
+"""Where commands are looked for, in this order; other topics of the same types come after them."""
+COMMAND_TYPES = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray", "sensor_msgs/msg/JointState")
+
+
+def read_log(path: Path | str, joint_names: Sequence[str], command_topic: str | None = None) -> JointLog:
+    """Read one recording.
+
+    Args:
+        path: `.npz`, `.csv`, `.mcap`, or the folder of a rosbag2 recording.
+        joint_names: names of the columns where the file itself has none.
+        command_topic: topic of the commands in a bag; found by itself when only one fits.
+
+    Raises:
+        LogError: if the file is missing or not understood; says what is expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LogError(f"log '{path}' does not exist")
+    if path.is_dir() or path.suffix == ".mcap":
+        return _read_bag(path, tuple(joint_names), command_topic)
+    if path.suffix not in READERS:
+        raise LogError(
+            f"log '{path}': unknown kind '{path.suffix}'; known are {', '.join(READERS)}, .mcap and rosbag2 folders"
+        )
+    return READERS[path.suffix](path, tuple(joint_names))
+
+
+def find_logs(path: Path | str) -> list[Path]:
+    """Return the recordings that `path` stands for: itself, or those in the folder, sorted.
+
+    Raises:
+        LogError: if there is none.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LogError(f"log '{path}' does not exist")
+    if path.is_file() or (path / "metadata.yaml").is_file():
+        return [path]
+    found = [p for p in sorted(path.iterdir()) if p.suffix in (*READERS, ".mcap") or (p / "metadata.yaml").is_file()]
+    if not found:
+        raise LogError(f"folder '{path}' holds no recording; expected {', '.join(READERS)}, .mcap or rosbag2 folders")
+    return found
+
+
+def _read_npz(path: Path, joint_names: tuple[str, ...]) -> JointLog:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {key: data[key] for key in data.files}
+    except (ValueError, OSError) as error:
+        raise LogError(f"log '{path}' is not a plain npz file: {error}") from None
+    for key in ("t", "q", "q_cmd"):
+        if key not in arrays:
+            raise LogError(
+                f"log '{path}': no array '{key}'; expected t, q, q_cmd, and optionally t_cmd, dq, tau, joint_names; "
+                f"found {', '.join(arrays)}"
+            )
+    names = tuple(str(name) for name in arrays["joint_names"]) if "joint_names" in arrays else joint_names
+    width = arrays["q"].shape[1] if arrays["q"].ndim == 2 else 0
+    if len(names) != width:
+        raise LogError(
+            f"log '{path}': q has {width} columns, {len(names)} joints are expected ({', '.join(names)}); "
+            "add an array 'joint_names', or name the columns with --joints"
+        )
+    t = arrays["t"].astype(np.float64)
+    return JointLog(
+        path.stem,
+        names,
+        arrays.get("t_cmd", t).astype(np.float64),
+        arrays["q_cmd"].astype(np.float64),
+        t,
+        arrays["q"].astype(np.float64),
+        arrays["dq"].astype(np.float64) if "dq" in arrays else None,
+        arrays["tau"].astype(np.float64) if "tau" in arrays else None,
+    )
+
+
+def _read_csv(path: Path, joint_names: tuple[str, ...]) -> JointLog:
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    head = [cell.strip() for cell in rows[0]] if rows else []
+    names = tuple(name[2:] for name in head if name.startswith("q_") and not name.startswith("q_cmd_"))
+    if "t" not in head or not names or any(f"q_cmd_{name}" not in head for name in names):
+        raise LogError(
+            f"log '{path}': header {', '.join(head[:8])}; expected t, then q_JOINT and q_cmd_JOINT for every joint, "
+            "optionally dq_JOINT, tau_JOINT"
+        )
+    try:
+        values = np.array([[float(cell) for cell in row] for row in rows[1:] if row], np.float64)
+    except ValueError as error:
+        raise LogError(f"log '{path}': {error}; every cell below the header must be a number") from None
+    if values.ndim != 2 or values.shape[1] != len(head):
+        raise LogError(f"log '{path}': rows have another number of cells than the header's {len(head)}")
+
+    def columns(prefix: str) -> np.ndarray | None:
+        wanted = [f"{prefix}{name}" for name in names]
+        return values[:, [head.index(name) for name in wanted]] if all(name in head for name in wanted) else None
+
+    t, q, command = values[:, head.index("t")], columns("q_"), columns("q_cmd_")
+    assert q is not None
+    assert command is not None
+    return JointLog(path.stem, names, t, command, t, q, columns("dq_"), columns("tau_"))
+
+
+READERS: dict[str, Callable[[Path, tuple[str, ...]], JointLog]] = {".npz": _read_npz, ".csv": _read_csv}
+
+
+def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | None) -> JointLog:
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.typesys import Stores, get_typestore
+
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)))
+        except (AnyReaderError, OSError) as error:
+            raise LogError(f"bag '{path}' cannot be read: {error}") from None
+        types = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+        states = _state_topic(path, types)
+        commands = _command_topic(path, types, states, command_topic)
+        received: list[float] = []
+        states_q: list[np.ndarray] = []
+        dq: list[np.ndarray] = []
+        tau: list[np.ndarray] = []
+        t_command: list[float] = []
+        command: list[np.ndarray] = []
+        state_names: tuple[str, ...] = ()
+        command_names = joint_names
+        chosen = [c for c in reader.connections if c.topic in (states, commands)]
+        for connection, nanoseconds, raw in reader.messages(chosen):
+            message: Any = reader.deserialize(raw, connection.msgtype)  # classes made from the bag
+            at = nanoseconds * 1e-9
+            if connection.topic == states:
+                state_names = tuple(message.name)
+                received.append(at)
+                states_q.append(np.array(message.position))
+                dq.append(np.array(message.velocity))
+                tau.append(np.array(message.effort))
+            else:
+                names, target = _command(message, connection.msgtype)
+                if target is not None:
+                    command_names = names or joint_names
+                    t_command.append(at)
+                    command.append(target)
+    if not states_q or not command:
+        raise LogError(
+            f"bag '{path}': {len(states_q)} joint states on {states} and {len(command)} commands on {commands}"
+        )
+    order = [command_names.index(joint) for joint in joint_names if joint in command_names]
+    held = [state_names.index(joint) for joint in joint_names if joint in state_names]
+    missing = [j for j in joint_names if j not in state_names or j not in command_names]
+    if missing:
+        raise LogError(
+            f"bag '{path}': joint '{missing[0]}' is missing; states have {', '.join(state_names)}, "
+            f"commands {', '.join(command_names)}"
+        )
+    # Commands are stamped when they reach the recorder, so states count from then, too: a header's stamp may be
+    # another machine's clock. What the state's own age is, 'sim2real delays' says.
+    return JointLog(
+        path.stem,
+        joint_names,
+        np.array(t_command) - received[0],
+        np.array(command)[:, order],
+        np.array(received) - received[0],
+        np.array(states_q)[:, held],
+        np.array(dq)[:, held] if all(len(row) == len(state_names) for row in dq) else None,
+        np.array(tau)[:, held] if all(len(row) == len(state_names) for row in tau) else None,
+    )
+
+
+def _state_topic(path: Path, types: dict[str, str]) -> str:
+    found = [topic for topic, kind in types.items() if kind == "sensor_msgs/msg/JointState"]
+    if STATE_TOPIC in found:
+        return STATE_TOPIC
+    if len(found) != 1:
+        raise LogError(f"bag '{path}': no {STATE_TOPIC} (sensor_msgs/JointState); its topics are {', '.join(types)}")
+    return found[0]
+
+
+def _command_topic(path: Path, types: dict[str, str], states: str, wanted: str | None) -> str:
+    found = [topic for topic, kind in types.items() if kind in COMMAND_TYPES and topic != states]
+    if wanted is not None:
+        if wanted not in found:
+            raise LogError(
+                f"bag '{path}': no commands on '{wanted}'; topics that could be are {', '.join(found) or '-'}"
+            )
+        return wanted
+    for topic in COMMAND_TOPICS:
+        if topic in found:
+            return topic
+    if len(found) != 1:
+        raise LogError(
+            f"bag '{path}': which topic holds the commands? Say it with --command-topic; candidates are "
+            f"{', '.join(found) or 'none: record the commands as well'}"
+        )
+    return found[0]
+
+
+def _command(message: Any, kind: str) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Joint names and target of one command message; a trajectory counts with its last point."""
+    if kind == "std_msgs/msg/Float64MultiArray":
+        return (), np.array(message.data)
+    if kind == "sensor_msgs/msg/JointState":
+        return tuple(message.name), np.array(message.position)
+    if not message.points:
+        return (), None
+    return tuple(message.joint_names), np.array(message.points[-1].positions)

@@ -1,0 +1,263 @@
+"""A recording of an arm's joints is checked before anybody fits anything to it.
+
+`inspect` says in plain words what is wrong with it and which joints it says nothing about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from adaptation.identification.joint_log import JointLog, LogError
+from robots.model import RobotModel
+
+Level = Literal["refused", "left out", "note"]
+
+GAP = 3.0
+"""A pause of this many periods between samples is a gap: no window reaches across it."""
+CONSTANT = 0.005
+"""A command that moves by less than this [rad, standard deviation] tells nothing about its joint."""
+SATURATED = 0.2
+"""Share of samples in which a joint's command may stand at its limit, or its torque at the motor's."""
+ZERO_ERROR = 0.2
+"""A mean distance [rad] between command and measurement beyond this is a wrong zero, not a tracking error."""
+MOVING = 0.002
+"""A command that moves by more than this between two states [rad] should be seen in the second."""
+SMALL_MOTION = 0.02
+"""A joint that moves by less than this [rad, standard deviation] may be stuck in its play: its sign is not judged."""
+LATEST = 0.5
+"""Lags are looked for up to this [s]."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that `inspect` noticed."""
+
+    level: Level
+    """refused: unusable as it is; left out: used without this part; note: good to know."""
+    text: str
+    """What is wrong, the value, the value expected, the next step."""
+    joint: str | None = None
+    """The joint it is about; None for the whole recording."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a recording is like."""
+
+    log: str
+    """Name of the recording."""
+    duration: float
+    """Time that commands and states share [s]."""
+    rate_hz: float
+    """Median rate of the states."""
+    command_rate_hz: float
+    """Median rate of the commands."""
+    lag: tuple[float, ...]
+    """Per joint, how long the motion trails its command by cross-correlation [s]; NaN where nothing moved."""
+    findings: tuple[Finding, ...]
+    """In order of discovery."""
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """What must be put right first."""
+        return tuple(f for f in self.findings if f.level == "refused")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Joints that this recording says nothing about."""
+        return tuple(dict.fromkeys(f.joint for f in self.findings if f.level == "left out" and f.joint))
+
+    @property
+    def delay_unknown(self) -> bool:
+        """Whether the recording is too slow to tell the delay."""
+        return any(f.level == "left out" and f.joint is None for f in self.findings)
+
+    def check(self) -> None:
+        """Raise `LogError` if the recording cannot be used."""
+        if self.refused:
+            raise LogError(f"log '{self.log}': " + "; ".join(f.text for f in self.refused))
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        head = (
+            f"{self.log}: {self.duration:.1f} s, states at {self.rate_hz:.1f} Hz, "
+            f"commands at {self.command_rate_hz:.1f} Hz"
+        )
+        return [head, *(f"  {f.level}: {f.text}" for f in self.findings)]
+
+
+def inspect(log: JointLog, robot: RobotModel, shortest_delay: float = 0.02) -> Inspection:
+    """Look at `log`, in `robot`'s joint order, for everything that would spoil a fit.
+
+    Args:
+        log: from `JointLog.in_order`.
+        robot: for limits.
+        shortest_delay: delays down to this [s] are to be told; the rate must allow it.
+    """
+    found: list[Finding] = []
+    step, step_command = float(np.median(np.diff(log.t))), float(np.median(np.diff(log.t_command)))
+    start, stop = max(log.t[0], log.t_command[0]), min(log.t[-1], log.t_command[-1])
+    shared = stop - start
+    shorter = min(np.ptp(log.t), np.ptp(log.t_command))
+    nothing = tuple(float("nan") for _ in log.joint_names)
+    if step <= 0 or step_command <= 0:
+        found.append(Finding("refused", "most stamps are equal; record the sensors' own stamps"))
+        return Inspection(log.name, shared, 0.0, 0.0, nothing, tuple(found))
+    rates = (1 / step, 1 / step_command)
+    if shared < 0.5 * shorter:
+        found.append(
+            Finding(
+                "refused",
+                f"the clocks of commands ({log.t_command[0]:.2f} to {log.t_command[-1]:.2f} s) and states "
+                f"({log.t[0]:.2f} to {log.t[-1]:.2f} s) share {max(shared, 0):.2f} s of {shorter:.2f} s; record both "
+                "with one clock, or pass --common-start if both began at the same moment (the delay is then unknown)",
+            )
+        )
+        return Inspection(log.name, max(shared, 0.0), *rates, nothing, tuple(found))
+    found += _units(log, robot)
+    if any(f.level == "refused" for f in found):
+        return Inspection(log.name, shared, *rates, nothing, tuple(found))
+    found += _sampling(log, step, step_command, shortest_delay)
+    lags = []
+    for j, joint in enumerate(log.joint_names):
+        findings, lag = _joint(log, robot, j, joint, max(step, 0.002))
+        found += findings
+        lags.append(lag)
+    moved = [lag for lag in lags if np.isfinite(lag)]
+    if moved and np.median(moved) < -1.5 * max(step, step_command):
+        found.append(
+            Finding(
+                "refused",
+                f"the motion is {-np.median(moved):.3f} s ahead of its command; the two clocks are not synchronised: "
+                "record both with one clock",
+            )
+        )
+    if not moved:
+        found.append(Finding("refused", "no joint was commanded to move; record a motion ('sim2real excite')"))
+    return Inspection(log.name, shared, *rates, tuple(lags), tuple(found))
+
+
+def _units(log: JointLog, robot: RobotModel) -> list[Finding]:
+    limits = np.maximum(np.abs(robot.limits.q_low), np.abs(robot.limits.q_high))
+    largest = np.abs(np.vstack([log.q, log.command])).max(axis=0)
+    j = int(np.argmax(largest / limits))
+    if largest[j] <= 1.5 * limits[j]:
+        return []
+    degrees = bool((largest * np.pi / 180 <= 1.5 * limits).all())
+    said = "these look like degrees: pass --degrees" if degrees else "which unit is this, and is this the right arm?"
+    return [
+        Finding(
+            "refused",
+            f"joint '{log.joint_names[j]}' reaches {largest[j]:.1f}, its limit is {limits[j]:.2f} rad; {said}",
+            log.joint_names[j],
+        )
+    ]
+
+
+def _sampling(log: JointLog, step: float, step_command: float, shortest_delay: float) -> list[Finding]:
+    found = []
+    gaps = np.flatnonzero(np.diff(log.t) > GAP * step)
+    if len(gaps):
+        longest = float(np.diff(log.t)[gaps].max())
+        found.append(
+            Finding("note", f"{len(gaps)} gaps in the states, the longest {longest:.3f} s; no window crosses one")
+        )
+    command = np.stack([np.interp(log.t, log.t_command, column) for column in log.command.T], axis=1)
+    moving = np.abs(np.diff(command, axis=0)).max(axis=1) > MOVING
+    still = np.abs(np.diff(log.q, axis=0)).max(axis=1) == 0
+    repeated = float(still[moving].mean()) if moving.mean() > 0.1 else 0.0  # a slow joint repeats its encoder's step
+    if repeated > 0.3:
+        found.append(
+            Finding(
+                "note",
+                f"{100 * repeated:.0f} % of the states repeat the one before while commands move: the arm reports at "
+                f"about {(1 - repeated) / step:.0f} Hz, not {1 / step:.0f} Hz",
+            )
+        )
+        step /= max(1 - repeated, 0.01)
+    coarse = max(step, step_command)
+    if coarse > 2 * shortest_delay:
+        found.append(
+            Finding(
+                "left out",
+                f"one sample in {coarse:.3f} s is too slow to tell a delay of {shortest_delay:.3f} s; the delay is "
+                f"left at its prior: record at {1 / shortest_delay:.0f} Hz or more",
+            )
+        )
+    return found
+
+
+def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) -> tuple[list[Finding], float]:
+    """Check one joint; return the findings and by how long it trails its command [s]."""
+    nan = float("nan")
+    if log.command[:, j].std() < CONSTANT:
+        text = f"joint '{joint}': its command is constant (±{log.command[:, j].std():.4f} rad); its servo stays unknown"
+        return [Finding("left out", text, joint)], nan
+    found = []
+    low, high = robot.limits.q_low[j], robot.limits.q_high[j]
+    at_limit = float(((log.command[:, j] <= low + 1e-3) | (log.command[:, j] >= high - 1e-3)).mean())
+    if at_limit > SATURATED:
+        text = (
+            f"joint '{joint}': {100 * at_limit:.0f} % of its commands stand at a limit [{low:.2f}, {high:.2f}] rad; "
+            "saturated commands do not excite, its servo stays unknown"
+        )
+        return [Finding("left out", text, joint)], nan
+    if log.tau is not None:
+        at_limit = float((np.abs(log.tau[:, j]) >= 0.98 * robot.limits.tau[j]).mean())
+        if at_limit > SATURATED:
+            text = (
+                f"joint '{joint}': {100 * at_limit:.0f} % of its torques stand at the motor's "
+                f"{robot.limits.tau[j]:.1f} N·m; gains cannot be told from a saturated motor, its servo stays unknown"
+            )
+            return [Finding("left out", text, joint)], nan
+    if log.q[:, j].std() < 0.1 * log.command[:, j].std():
+        text = f"joint '{joint}': it was commanded to move and did not; is it powered, is the name right? Left out"
+        return [Finding("left out", text, joint)], nan
+    grid = np.arange(max(log.t[0], log.t_command[0]), min(log.t[-1], log.t_command[-1]), step)
+    q, command = np.interp(grid, log.t, log.q[:, j]), np.interp(grid, log.t_command, log.command[:, j])
+    lag, best, worst = _follow(q, command, step)
+    if worst < -0.5 and best < -0.5 * worst and log.q[:, j].std() > SMALL_MOTION:
+        found.append(
+            Finding(
+                "refused",
+                f"joint '{joint}' turns against its command (correlation {worst:.2f}); the sign of one is wrong: "
+                "correct the driver or the log",
+                joint,
+            )
+        )
+        return found, nan
+    if best < 0.3:
+        found.append(Finding("note", f"joint '{joint}' hardly follows its command (correlation {best:.2f})"))
+        lag = nan
+    zero = float(np.mean(q - command))
+    if abs(zero) > ZERO_ERROR:
+        found.append(
+            Finding(
+                "refused",
+                f"joint '{joint}' stands {zero:+.2f} rad from its command on average (expected less than "
+                f"{ZERO_ERROR} rad); its zero is wrong: calibrate it, or correct the log",
+                joint,
+            )
+        )
+    return found, lag
+
+
+def _follow(q: np.ndarray, command: np.ndarray, step: float) -> tuple[float, float, float]:
+    """Return the lag [s] at which speeds agree best, and the largest and smallest correlation near no lag."""
+    a, b = np.diff(q), np.diff(command)
+    a, b = a - a.mean(), b - b.mean()
+    reach = min(round(LATEST / step), len(a) // 3)
+    inner = slice(reach, len(a) - reach)
+    shifts = np.arange(-reach, reach + 1)
+    scale = np.linalg.norm(a) * np.linalg.norm(b) + 1e-12
+    correlation = np.array([a[inner] @ b[reach - k : len(b) - reach - k] for k in shifts]) / scale
+    return float(shifts[np.argmax(correlation)] * step), float(correlation.max()), float(correlation.min())
+
+
+def summary(inspections: Sequence[Inspection]) -> str:
+    """The reports of several recordings as text."""
+    return "\n".join(line for inspection in inspections for line in inspection.lines())

@@ -1,0 +1,297 @@
+"""From recordings to an identified arm: check, cut, fit, and judge on motions that the fit never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from adaptation.identification.bands import DRAWS, deviations, scaled_to, scores, speeds
+from adaptation.identification.dropo import dropo
+from adaptation.identification.fit import FitConfig, Progress, fit
+from adaptation.identification.joint_log import JointLog, LogError
+from adaptation.identification.log_inspection import Inspection, inspect
+from adaptation.identification.posterior import Posterior, posterior
+from adaptation.identification.replay import SETTLE, Replay, Window, windows
+from adaptation.identification.simulation_based import check_installed, simulation_based
+from adaptation.identification.uniform_log import UniformLog, resample
+from robots.model import RobotModel
+from sim.physics.servo_model import JOINT_TERMS
+from sim.randomization.parameters import ParameterSpace
+from sim.randomization.servo_parameters import prior
+
+REPLACED = (
+    "action_delay_steps",
+    "actuator_lag",
+    "backlash",
+    "command_quantum",
+    "joint_damping",
+    "joint_friction",
+    "joint_stiffness",
+    "position_gain",
+    "servo_dead_band",
+    "torque_scale",
+    "arm_inertia_scale",
+)
+"""Parameters of a stock arm's drives whose part an identified arm's own take."""
+REPLACED_PREFIXES = ("gear_offset_", "link_mass_", "link_com_")
+"""The same, one for each joint."""
+
+
+@dataclass(frozen=True)
+class IdentifyConfig:
+    """How an arm is identified from its recordings."""
+
+    window: float = 20.0
+    """Length of the windows that are fitted [s]; errors do not compound beyond it."""
+    most_windows: int = 8
+    """At most this many windows are fitted, spread evenly over the recordings."""
+    held_out: float = 0.5
+    """Share of the recordings that is kept for judging; with one recording, its last part."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    """How hard to look."""
+    gravity_compensation: bool = False
+    """Whether the arm's controller cancels gravity, as industrial arms' do."""
+    method: str = "laplace"
+    """How what is unknown is described: one of `METHODS`."""
+    workers: int = 2
+    """Threads."""
+    seed: int = 0
+    """Of the split and of everything random."""
+
+    def validate(self) -> None:
+        """Raise ValueError for values that make no sense."""
+        self.fit.validate()
+        if not self.window > 2 * SETTLE or self.most_windows < 2:
+            raise ValueError(
+                f"window ({self.window} s) must be longer than {2 * SETTLE} s, most_windows ({self.most_windows}) "
+                "at least 2"
+            )
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out}, expected between 0 and 1, both excluded")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method '{self.method}'; known are {', '.join(METHODS)}")
+        if self.method == "sbi":
+            check_installed()
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One held-out recording, measured and replayed over its whole length."""
+
+    name: str
+    """Of the recording."""
+    t: np.ndarray
+    """(T,) [s]."""
+    command: np.ndarray
+    """(T, n) [rad]."""
+    measured: np.ndarray
+    """(T, n) [rad]."""
+    before: np.ndarray
+    """(T, n) replayed with the prior's nominal values [rad]."""
+    after: np.ndarray
+    """(T, n) replayed with the best candidate [rad]."""
+    low: np.ndarray
+    """(T, n) lower end of the band [rad]."""
+    high: np.ndarray
+    """(T, n) upper end."""
+
+    @property
+    def rmse_before(self) -> np.ndarray:
+        """(n,) [rad]."""
+        return np.sqrt(np.mean((self.before - self.measured) ** 2, axis=0))
+
+    @property
+    def rmse_after(self) -> np.ndarray:
+        """(n,) [rad]."""
+        return np.sqrt(np.mean((self.after - self.measured) ** 2, axis=0))
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(n,) share of the measured samples within the band."""
+        return np.mean((self.measured >= self.low) & (self.measured <= self.high), axis=0)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """All that came out."""
+
+    robot: str
+    """Name of the arm."""
+    joint_names: tuple[str, ...]
+    """Order of all joint arrays."""
+    inspections: tuple[Inspection, ...]
+    """What the recordings are like, used or not."""
+    trained_on: tuple[str, ...]
+    """Recordings that were fitted."""
+    judged_on: tuple[str, ...]
+    """Recordings that were kept out."""
+    posterior: Posterior
+    """The result."""
+    judgements: tuple[Judgement, ...]
+    """One a held-out recording."""
+    left_out: tuple[str, ...]
+    """Joints and quantities that the recordings say nothing about."""
+    seconds: float
+    """Of the fit."""
+    candidates: int
+    """Replayed during the fit."""
+    steps_per_s: float
+    """Time steps of the compiled arm a second during the fit, all threads together."""
+
+    def figures(self) -> dict:
+        """The report's numbers, as plain JSON types."""
+        after = np.array([j.rmse_after for j in self.judgements])
+        before = np.array([j.rmse_before for j in self.judgements])
+        inside = np.array([j.inside for j in self.judgements])
+        return {
+            "robot": self.robot,
+            "trained_on": list(self.trained_on),
+            "judged_on": list(self.judged_on),
+            "left_out": list(self.left_out),
+            "rmse_before": float(before.mean()),
+            "rmse_after": float(after.mean()),
+            "rmse_by_joint": dict(zip(self.joint_names, after.mean(axis=0).tolist())),
+            "rmse_by_recording": {j.name: float(j.rmse_after.mean()) for j in self.judgements},
+            "coverage_90": float(inside.mean()),
+            "coverage_by_joint": dict(zip(self.joint_names, inside.mean(axis=0).tolist())),
+            "seconds": self.seconds,
+            "candidates": self.candidates,
+            "sim_steps_per_s": self.steps_per_s,
+            "interval_90": {k: list(v) for k, v in self.posterior.interval().items()},
+            "known": self.posterior.known,
+        }
+
+
+def identify(
+    robot: RobotModel, logs: Sequence[JointLog], config: IdentifyConfig, progress: Progress | None = None
+) -> Identification:
+    """Identify `robot` from recordings of it.
+
+    Raises:
+        LogError: if a recording is unusable, with every reason; nothing is fitted then.
+    """
+    config.validate()
+    ordered = [log.in_order(robot) for log in logs]
+    inspections = [inspect(log, robot) for log in ordered]
+    refused = [f"log '{i.log}': {f.text}" for i in inspections for f in i.refused]
+    if refused:
+        raise LogError("; ".join(refused))
+    uniform = [resample(log, inspection) for log, inspection in zip(ordered, inspections)]
+    train, test = split(uniform, config.held_out, config.seed)
+    chosen = spread(windows(train, config.window), config.most_windows)
+    used = np.any([w.log.joint_used for w in chosen], axis=0)
+    fixed, left_out = _untold(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
+    space = prior(robot, config.gravity_compensation)
+    replay = Replay(robot, chosen, config.workers)
+    found = fit(replay, space, config.fit, fixed, progress)
+    result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
+    result = METHODS[config.method](replay, space, found, result, used, np.random.default_rng(config.seed))
+    result = scaled_to(replay, result, np.random.default_rng(config.seed))
+    return Identification(
+        robot.name,
+        robot.joint_names,
+        tuple(inspections),
+        tuple(dict.fromkeys(log.name for log in train)),
+        tuple(dict.fromkeys(log.name for log in test)),
+        result,
+        judge(robot, windows(test), result, config.seed, config.workers),
+        left_out,
+        found.seconds,
+        found.candidates,
+        found.simulator_steps / found.seconds,
+    )
+
+
+def _laplace(replay, space, found, result, used, rng) -> Posterior:
+    return result
+
+
+def _dropo(replay, space, found, result, used, rng) -> Posterior:
+    return dropo(found, result, used)
+
+
+METHODS: dict[str, Callable[..., Posterior]] = {"laplace": _laplace, "dropo": _dropo, "sbi": simulation_based}
+"""From the point fit and its Gauss–Newton posterior to the one that is reported."""
+
+
+def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[UniformLog], list[UniformLog]]:
+    """Split recordings by name and seed, before anything is looked at; a single one by time."""
+    if len(logs) == 1:
+        log = logs[0]
+        cut = round(len(log.q) * (1 - held_out))
+        return [_piece(log, 0, cut)], [_piece(log, cut, len(log.q))]
+    ordered = sorted(logs, key=lambda log: log.name)
+    order = np.random.default_rng(seed).permutation(len(ordered))
+    kept = min(max(1, round(len(ordered) * (1 - held_out))), len(ordered) - 1)
+    return [ordered[i] for i in order[:kept]], [ordered[i] for i in order[kept:]]
+
+
+def spread(chosen: Sequence[Window], most: int) -> tuple[Window, ...]:
+    """Return at most `most` of the windows, evenly spread."""
+    if len(chosen) <= most:
+        return tuple(chosen)
+    return tuple(chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).round().astype(int)))
+
+
+def judge(
+    robot: RobotModel, chosen: Sequence[Window], result: Posterior, seed: int, workers: int = 2
+) -> tuple[Judgement, ...]:
+    """Replay `chosen` open loop from their first sample on, with draws of the posterior around the best candidate."""
+    rng = np.random.default_rng(seed)
+    replay = Replay(robot, chosen, workers)
+    draws = result.draws(rng, DRAWS)
+    nominal, best = result.prior.nominal(), result.best
+    errors = replay.batch([nominal, best, *draws])
+    scale = np.ones(len(result.error_floor)) if result.band is None else result.band
+    found = []
+    for i, w in enumerate(chosen):
+        skip = w.steps - len(errors[0][i])
+        measured = w.q[skip:]
+        before, after, *drawn = (e[i] + measured for e in errors)
+        std = result.error_floor + result.error_slope * np.abs(np.gradient(after, w.log.period, axis=0))
+        noise = scores(rng, len(drawn), measured.shape[1])
+        low, high = (after + scale * end for end in deviations(np.array(drawn), after, std, noise))
+        stretch = slice(w.start + skip, w.start + w.steps)
+        t = w.log.period * np.arange(len(measured))
+        found.append(Judgement(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))
+    return tuple(found)
+
+
+def _untold(
+    robot: RobotModel, used: np.ndarray, inspections: Sequence[Inspection]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Parameters that stay at their prior whatever the fit says, and in words why."""
+    fixed = [f"servo_{term}_{joint}" for joint, use in zip(robot.joint_names, used) if not use for term in JOINT_TERMS]
+    words = [f"servo of {joint}" for joint, use in zip(robot.joint_names, used) if not use]
+    if all(i.delay_unknown for i in inspections):
+        fixed.append("servo_delay")
+        words.append("command delay")
+    return tuple(fixed), tuple(words)
+
+
+def _piece(log: UniformLog, start: int, stop: int) -> UniformLog:
+    inside = [
+        (max(a, start) - start, min(b, stop) - start) for a, b in log.segments if min(b, stop) - max(a, start) > 1
+    ]
+    return UniformLog(log.name, log.period, log.command[start:stop], log.q[start:stop], tuple(inside), log.joint_used)
+
+
+def base_space(task: str | None, robot: RobotModel, preset: str) -> ParameterSpace | None:
+    """The task's own space at `preset`, without what the identified arm brings along itself.
+
+    Its servos have their own delay, lag, play, friction and gains: what stands for those on a stock arm stays at
+    nominal, or training would see both, one after the other.
+    """
+    if task is None:
+        return None
+    from sim.catalogue import parameter_space
+    from sim.tasks import load_task
+
+    space = parameter_space(load_task(task), robot)
+    nominal, chosen = {param.name: param for param in space.narrowed(0.0).params}, space.preset(preset)
+    replaced = (name for name in space.names if name in REPLACED or name.startswith(REPLACED_PREFIXES))
+    return replace(chosen.with_params(*(nominal[name] for name in replaced)), name=preset)

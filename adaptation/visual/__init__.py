@@ -1,0 +1,1 @@
+"""Adaptation of camera policies to unlabelled target frames."""

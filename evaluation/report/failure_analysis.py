@@ -1,0 +1,82 @@
+"""Which parameter or initial condition predicts failure?
+
+Every factor that was recorded with the trials is tested alone: do the failures have larger or smaller values
+than the successes (Mann–Whitney, exact for small samples without ties)? With forty parameters two of them
+look guilty by chance at 5 %, so the p-values are Holm-corrected over all factors and policies together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from evaluation.session.results import PolicyResult
+from evaluation.session.trials import Trial
+from evaluation.statistics.comparison import holm
+from evaluation.statistics.intervals import SuccessRate, wilson
+
+MIN_OF_EACH = 3
+"""Fewest failures, and fewest successes, for which a factor is tested."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """How one factor goes with failure."""
+
+    policy: str
+    factor: str
+    auc: float
+    """P(a failure has a larger value than a success); 0.5 says nothing."""
+    p_value: float
+    p_corrected: float
+    """After Holm's correction over all factors of all policies."""
+    low_third: SuccessRate
+    """Failure rate, with its interval, where the factor is in its lowest third …"""
+    high_third: SuccessRate
+    """… and in its highest."""
+    values: tuple[float, ...]
+    failed: tuple[bool, ...]
+
+    @property
+    def direction(self) -> str:
+        """`high` or `low`: where the failures are."""
+        return "high" if self.auc >= 0.5 else "low"
+
+
+def failure_slices(results: Sequence[PolicyResult]) -> tuple[Slice, ...]:
+    """Test every recorded factor of every policy; the most suspicious first."""
+    found = [_test(result.policy, name, result.trials) for result in results for name in _factors(result.trials)]
+    tested = [f for f in found if f is not None]
+    if not tested:
+        return ()
+    corrected = holm([f.p_value for f in tested])
+    slices = [
+        Slice(f.policy, f.factor, f.auc, f.p_value, float(p), f.low_third, f.high_third, f.values, f.failed)
+        for f, p in zip(tested, corrected)
+    ]
+    return tuple(sorted(slices, key=lambda s: (s.p_value, s.policy, s.factor)))
+
+
+def _factors(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Names of all that was recorded, initial conditions first."""
+    names = dict.fromkeys(name for t in trials for name in t.initial)
+    names |= dict.fromkeys(name for t in trials for name in t.parameters)
+    return tuple(names)
+
+
+def _test(policy: str, factor: str, trials: Sequence[Trial]) -> Slice | None:
+    rows = [(t.initial.get(factor, t.parameters.get(factor)), not t.success) for t in trials]
+    known = [(float(value), failed) for value, failed in rows if value is not None and np.isfinite(value)]
+    values, failed = np.array([v for v, _ in known]), np.array([f for _, f in known], dtype=bool)
+    if failed.sum() < MIN_OF_EACH or (~failed).sum() < MIN_OF_EACH or np.ptp(values) == 0:
+        return None
+    test = stats.mannwhitneyu(values[failed], values[~failed], alternative="two-sided")
+    auc = float(test.statistic) / (int(failed.sum()) * int((~failed).sum()))
+    order = np.argsort(values, kind="stable")
+    third = max(1, len(order) // 3)
+    low, high = (wilson(int(failed[part].sum()), len(part)) for part in (order[:third], order[-third:]))
+    p = float(test.pvalue)
+    return Slice(policy, factor, auc, p, p, low, high, tuple(values.tolist()), tuple(failed.tolist()))

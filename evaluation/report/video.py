@@ -1,0 +1,31 @@
+"""Videos of trials on disk: raw frames with their stamps, and the clips that a report makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.report.images import Clip, clip
+
+CLIP_RATE_HZ = 10.0
+LONGEST_CLIP = 8.0
+"""A report is one file: of a long trial it shows the last seconds [s], where it failed."""
+
+
+def save_video(frames: Sequence[np.ndarray], stamps: Sequence[float], path: Path) -> Path:
+    """Write raw `frames` (T, height, width, 3) uint8 and their `stamps` (T,) [s from the first] as .npz."""
+    times = np.array(stamps) - (stamps[0] if len(stamps) else 0.0)
+    np.savez_compressed(path, frames=np.array(frames, np.uint8), stamps=times)
+    return path
+
+
+def load_clip(path: Path, caption: str, alt: str) -> Clip:
+    """Make a clip of a video that `save_video` wrote."""
+    with np.load(path, allow_pickle=False) as video:
+        frames, stamps = video["frames"], video["stamps"]
+    start = max(0.0, float(stamps[-1]) - LONGEST_CLIP)
+    wanted = np.arange(start, stamps[-1] + 1e-9, 1 / CLIP_RATE_HZ)
+    chosen = [frames[i] for i in np.searchsorted(stamps, wanted).clip(max=len(frames) - 1)]
+    return clip(chosen, CLIP_RATE_HZ, caption, alt)

@@ -1,0 +1,1 @@
+"""Registered protocols, trials, and the append-only store."""

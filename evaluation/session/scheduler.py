@@ -1,0 +1,151 @@
+"""What a session does next, whatever carries the trials out.
+
+A `Conduct` knows the plan and the store, and nothing of arms: which trial is next, which attempt, whether a
+stop rule has spoken, when it is over. All it knows follows from the store, so a process that was killed
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from evaluation.session.protocol import PlannedTrial, Protocol
+from evaluation.session.trials import Trial, TrialError, TrialStore
+from evaluation.statistics.sequential import SequentialComparison, compare_sequentially
+
+AT_RESET = "success at reset"
+"""Start of the reason of a trial whose goal was reached before the policy moved: no merit of the policy's."""
+RESETS = 2
+"""How often such an index is tried before it is left out: the place itself is at fault."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is."""
+
+    planned: int
+    """Trials that the protocol asks for."""
+    counted: int
+    """Those that count so far."""
+    void: int
+    """Rows that do not count."""
+    excluded: int
+    """Trials left out because their goal was reached at reset, again and again."""
+
+    @property
+    def left(self) -> int:
+        """Trials still to be done if nothing stops them early."""
+        return self.planned - self.counted - self.excluded
+
+
+class Conduct:
+    """The order of events of one session."""
+
+    def __init__(self, protocol: Protocol, store: TrialStore):
+        """Take up the session where the store says it is.
+
+        Raises:
+            TrialError: if the store holds trials that the protocol does not plan.
+        """
+        self.protocol = protocol
+        self._store = store
+        self._schedule = protocol.schedule()
+        self._counted: dict[tuple[str, int], bool] = {}
+        self._attempts: Counter[tuple[str, int]] = Counter()
+        self._resets: Counter[tuple[str, int]] = Counter()
+        self._numbers = {(t.policy, t.index): n for n, t in enumerate(self._schedule, start=1)}
+        recorded = store.trials(protocol.name)
+        for trial in recorded:
+            self._take(trial)
+        self.resumed = bool(recorded)
+        self.decision: SequentialComparison | None = None
+        """What the sequential test found, once it has stopped the session."""
+        self._apply_stop_rule()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        excluded = sum(n >= RESETS for n in self._resets.values())
+        void = sum(self._attempts.values()) - len(self._counted)
+        return Progress(len(self._schedule), len(self._counted), void, excluded)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.next() is None
+
+    def number(self, planned: PlannedTrial) -> int:
+        """Place of the trial in the schedule, from 1."""
+        return self._numbers[planned.policy, planned.index]
+
+    def attempt(self, planned: PlannedTrial) -> int:
+        """How often it was tried before."""
+        return self._attempts[planned.policy, planned.index]
+
+    def next(self) -> PlannedTrial | None:
+        """The first trial of the schedule that is open."""
+        return next(iter(self.open()), None)
+
+    def open(self) -> tuple[PlannedTrial, ...]:
+        """All trials that are open, in order; none once a stop rule has ended the session."""
+        if self.decision is not None:
+            return ()
+        return tuple(
+            t
+            for t in self._schedule
+            if (t.policy, t.index) not in self._counted and self._resets[t.policy, t.index] < RESETS
+        )
+
+    def record(self, trial: Trial) -> None:
+        """Write a trial to disk, and only then go on.
+
+        Raises:
+            TrialError: if it is not planned, is there already, or cannot be written.
+        """
+        if (trial.policy, trial.index) not in self._numbers or trial.session != self.protocol.name:
+            raise TrialError(
+                f"trial {trial.session}/{trial.policy}/{trial.index} is not in the protocol '{self.protocol.name}'"
+            )
+        if self.decision is not None:
+            raise TrialError(f"the session '{self.protocol.name}' has ended: its stop rule has decided")
+        self._store.add(trial)
+        self._take(trial)
+        self._apply_stop_rule()
+        if self.decision is not None:
+            d = self.decision
+            self._store.log(
+                "stopped early",
+                f"the sequential test decided for '{d.better}' after {d.decided_at} places (p {d.p_value:.4f})",
+            )
+
+    def log(self, kind: str, text: str = "") -> None:
+        """Note what happened beside the trials."""
+        self._store.log(kind, text)
+
+    def _take(self, trial: Trial) -> None:
+        key = trial.policy, trial.index
+        if key not in self._numbers:
+            raise TrialError(f"the store holds trial {trial.policy}/{trial.index}, which the protocol does not plan")
+        self._attempts[key] += 1
+        if not trial.void:
+            self._counted[key] = trial.success
+        elif trial.void_reason.startswith(AT_RESET):
+            self._resets[key] += 1
+
+    def _apply_stop_rule(self) -> None:
+        if self.protocol.stop != "sequential":
+            return
+        a, b = (policy.name for policy in self.protocol.policies)
+        # Complete places from the first on, in the order of the plan: one that is half done ends the row
+        pairs = []
+        for index in range(self.protocol.trials):
+            if any(self._resets[policy, index] >= RESETS for policy in (a, b)):
+                continue
+            if not all((policy, index) in self._counted for policy in (a, b)):
+                break
+            pairs.append((self._counted[a, index], self._counted[b, index]))
+        if pairs:
+            of_a, of_b = zip(*pairs)
+            found = compare_sequentially(a, b, of_a, of_b, alpha=self.protocol.alpha)
+            self.decision = found if found.decided_at is not None else None

@@ -1,0 +1,119 @@
+"""Where a session keeps everything: its plan, its trials, what else happened, its videos.
+
+protocol.json       the registration, as it was when the session began
+session.json        on which robot, by which program
+trials.sqlite       one row a trial, and the events beside them; append-only
+video_*.npz         frames of chosen trials
+recording/          MCAP, where a recorder runs
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.session.protocol import Protocol, ProtocolError, Registration, load, register
+from evaluation.session.results import write_whole
+from evaluation.session.trials import TrialError, TrialStore
+from policies.bundle.provenance import provenance
+
+REGISTRATION, ABOUT, TRIALS = "protocol.json", "session.json", "trials.sqlite"
+_VIDEO = re.compile(r"video_(?P<policy>.+)_(?P<index>\d+)\.npz")
+
+
+@dataclass(frozen=True)
+class SessionFolder:
+    """One session on disk."""
+
+    path: Path
+    registration: Registration
+    about: Mapping[str, object]
+    """`robot`, and where the program that began it came from."""
+
+    @property
+    def protocol(self) -> Protocol:
+        """The plan."""
+        return self.registration.protocol
+
+    @property
+    def robot(self) -> str:
+        """On what the trials ran: `sim`, `virtual` or `ros`."""
+        return str(self.about["robot"])
+
+    def store(self) -> TrialStore:
+        """Open the trials."""
+        return TrialStore(self.path / TRIALS)
+
+    def videos(self) -> dict[tuple[str, int], Path]:
+        """Videos by policy and index."""
+        found = {}
+        for path in sorted(self.path.glob("video_*.npz")):
+            match = _VIDEO.fullmatch(path.name)
+            if match:
+                found[match["policy"], int(match["index"])] = path
+        return found
+
+
+def begin_session(
+    path: Path, plan: Protocol | Registration, robot: str, details: Mapping[str, object] | None = None
+) -> SessionFolder:
+    """Create the folder of a session, or open that of one that was broken off.
+
+    A plan that was not registered before is registered here, before the first trial.
+
+    Raises:
+        ProtocolError: if the folder holds a session of another plan or another robot.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    kept = path / REGISTRATION
+    if not kept.is_file():
+        if (path / TRIALS).is_file():
+            raise ProtocolError(f"session '{path}' has trials but no {REGISTRATION}; choose another folder")
+        if isinstance(plan, Protocol):
+            register(plan, kept)
+        else:
+            _copy(plan, kept)
+    registration = load(kept, plan.sha256 if isinstance(plan, Registration) else None)
+    if isinstance(plan, Protocol) and registration.protocol != plan:
+        raise ProtocolError(
+            f"session '{path}' began with another plan, '{registration.protocol.name}'; choose another folder"
+        )
+    about_path = path / ABOUT
+    if not about_path.is_file():
+        about = {"robot": robot, **(details or {}), **provenance()}
+        write_whole(about_path, json.dumps(about, indent=2) + "\n")
+    about = _read_about(about_path)
+    for key, value in {"robot": robot, **(details or {})}.items():
+        if about.get(key) != value:
+            raise ProtocolError(
+                f"session '{path}' began with {key} '{about.get(key)}', not '{value}'; "
+                f"go on with that, or choose another folder"
+            )
+    return SessionFolder(path, registration, about)
+
+
+def open_session(path: Path) -> SessionFolder:
+    """Open a session to read it. Raises ProtocolError or TrialError when it is none."""
+    path = Path(path)
+    for name in (REGISTRATION, ABOUT, TRIALS):
+        if not (path / name).is_file():
+            raise TrialError(f"session '{path}': {name} is missing; name a folder that 'sim2real session run' wrote")
+    return SessionFolder(path, load(path / REGISTRATION), _read_about(path / ABOUT))
+
+
+def _copy(registration: Registration, path: Path) -> None:
+    write_whole(path, registration.text())
+
+
+def _read_about(path: Path) -> dict[str, object]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProtocolError(f"'{path}' is damaged: {error}; restore it") from error
+    if not isinstance(about, dict) or "robot" not in about:
+        raise ProtocolError(f"'{path}' does not say on which robot the session ran; restore it")
+    return about

@@ -1,0 +1,61 @@
+"""A registered session in simulation, on all cores or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from evaluation.session.protocol import Registration
+from evaluation.session.scheduler import Conduct
+from evaluation.session.session_folder import SessionFolder, begin_session
+from evaluation.session.trials import Trial
+from evaluation.simulation.pool import local_pool, ray_pool, run_trials
+from evaluation.simulation.simulated_trials import film_failures
+
+
+def run_simulated_session(
+    registration: Registration,
+    bundles: Mapping[str, Path],
+    out: Path,
+    space: str = "full",
+    workers: int | None = None,
+    ray: str = "",
+    videos: int = 2,
+) -> SessionFolder:
+    """Carry out what is open, record it, and film `videos` failures a policy.
+
+    Args:
+        registration: the plan.
+        bundles: path of each of its policies.
+        out: folder of the session.
+        space: what varies: `nominal`, `mild` or `full`.
+        workers: processes; all cores if None.
+        ray: address of a Ray cluster, `local`, or empty for local processes.
+        videos: failures a policy that are filmed, and one success; 0 films nothing.
+
+    Raises:
+        ProtocolError, TrialError, PoolError: trials recorded by then are kept, and the same call goes on.
+    """
+    protocol = registration.protocol
+    folder = begin_session(out, registration, "sim", {"space": space})
+    with closing(folder.store()) as store:
+        conduct = Conduct(protocol, store)
+        if not conduct.finished:
+            conduct.log("resumed" if conduct.resumed else "started", f"simulation, randomised: {space}")
+            pool_of = ray_pool(protocol, bundles, space, ray) if ray else local_pool(protocol, bundles, space, workers)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            with pool_of as pool, Progress(*columns) as bars:
+                done = conduct.progress
+                bar = bars.add_task("trials", total=done.planned, completed=done.planned - done.left)
+
+                def advance(_: Trial) -> None:
+                    bars.update(bar, completed=conduct.progress.planned - conduct.progress.left)
+
+                run_trials(conduct, pool, advance)
+            conduct.log("finished")
+    if videos:
+        film_failures(folder, bundles, space, videos)
+    return folder

@@ -1,0 +1,220 @@
+"""Trials of a bundle in simulation: the figure that the lab's is compared with.
+
+They follow the same protocol as trials on an arm, from the same places, and end in the same store. A trial is
+a pure function of its plan, so where it is computed makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from evaluation.report.data import PolicyCard, ReportData
+from evaluation.report.page import write_report
+from evaluation.report.video import save_video
+from evaluation.session.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
+from evaluation.session.protocol_file import SUCCESS_RADIUS
+from evaluation.session.results import results_table, write_summary
+from evaluation.session.scheduler import AT_RESET, Conduct
+from evaluation.session.session_folder import SessionFolder, begin_session
+from evaluation.session.trial_outcome import TrialJudge
+from evaluation.session.trials import Trial
+from policies.bundle import PolicyBundle
+from robots.specs import SpecError
+from sim.env import ArmEnv
+from sim.randomization.parameters import ParameterSpace
+from sim.tasks import load_task
+
+HELD_OUT_SEEDS = 1_000_000_000
+"""Evaluation seeds start here; training never gets there."""
+PLACED = ("reach",)
+"""Tasks of one object, which stands where the protocol says. In the others the objects depend on each other: their
+scene is drawn from the trial's seed, and the row says where the object came to stand."""
+OBJECT = {"insert": "socket"}
+"""The body whose place is the initial condition, where it is not `object`."""
+
+
+class SimulatedArm:
+    """One bundle in its own task under one parameter space."""
+
+    def __init__(self, bundle: PolicyBundle, protocol: Protocol, space: str | ParameterSpace, *, film: bool = False):
+        """Prepare to run trials of `protocol`; `film` keeps the frames of each."""
+        self._bundle, self._protocol, self._space = bundle, protocol, space
+        self.frames: list[np.ndarray] = []
+        """Of the last trial, if filmed."""
+        self._film = film
+
+    def run(self, planned: PlannedTrial, attempt: int = 0) -> Trial:
+        """Carry out one trial in an environment of its own.
+
+        A fresh one costs a fraction of a trial, and makes the row independent of whatever ran before it: physics
+        engines keep more than they are asked to.
+
+        Raises:
+            SpecError: if the bundle observes what the task does not have.
+        """
+        task = load_task(self._bundle.task)
+        # The judge decides; the environment only must not end before it
+        endless = {"time_limit": self._protocol.timeout + 1.0, "hold_time": self._protocol.timeout + 2.0}
+        for name, value in endless.items():
+            setattr(task, name, value)
+        task.look_through(self._bundle.cameras.values())
+        names, look = self._bundle.observation.names, "rgb_array" if self._film else None
+        env = ArmEnv(task, self._bundle.robot.name, self._space, names, render_mode=look)
+        try:
+            return self._run(env, planned, attempt)
+        finally:
+            env.close()
+
+    def _run(self, env: ArmEnv, planned: PlannedTrial, attempt: int) -> Trial:
+        bundle, protocol, dt = self._bundle, self._protocol, self._bundle.action.dt
+        body = OBJECT.get(protocol.task, "object")
+        places = {body: (planned.initial["x"], planned.initial["y"])} if protocol.task in PLACED else {}
+        seen, info = env.reset(seed=HELD_OUT_SEEDS + planned.seed, options={"places": places})
+        parameters, task = info["parameters"], env.task
+        x, y = env.world.pose(body)[0][:2]
+        own_rule = protocol.success_radius == SUCCESS_RADIUS.get(protocol.task)
+        judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
+
+        def look(t: float, near: bool | None) -> None:
+            achieved, desired = task.achieved_goal(env.world), task.desired_goal(env.world)
+            if near is None:
+                near = bool(task.is_success(achieved, desired)) and task.is_let_go(env.world)
+            distance = float(np.linalg.norm(achieved - desired))
+            judge.observe(t, distance, near if own_rule else distance < judge.radius and task.is_let_go(env.world))
+
+        look(0.0, None)
+        judge.start(0.0)
+        self.frames = []
+        self._take_picture(env)
+        steps, ended, memory = 0, False, bundle.fresh_memory()
+        while not (judge.over or ended):
+            seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
+            steps += 1
+            look(steps * dt, bool(info["near"]))
+            ended = ended or truncated
+            self._take_picture(env)
+        at_reset = judge.at_goal_from_start
+        return Trial(
+            session=protocol.name,
+            policy=planned.policy,
+            bundle=bundle.hash,
+            index=planned.index,
+            seed=planned.seed,
+            success=judge.success,
+            duration=judge.duration,
+            initial={"x": float(x), "y": float(y)},
+            final_distance=judge.distance,
+            time_to_success=judge.time_to_success,
+            hold=judge.hold,
+            automatic=judge.success,
+            void=at_reset,
+            void_reason=f"{AT_RESET}: the goal was reached before the policy moved" if at_reset else "",
+            attempt=attempt,
+            parameters=parameters,
+            stopped="the task was failed for good" if ended and not judge.over else "",
+        )
+
+    def _take_picture(self, env: ArmEnv) -> None:
+        picture = env.render() if self._film else None
+        if picture is not None:
+            self.frames.append(picture)
+
+
+def run_simulated(
+    bundle: PolicyBundle,
+    space: str | ParameterSpace,
+    trials: int,
+    seed: int = 0,
+) -> list[Trial]:
+    """Try `bundle` in its own task under `space`, on seeds that training never used; nothing is stored."""
+    protocol = simulation_protocol({bundle.name: bundle}, trials, seed, "simulation")
+    arm = SimulatedArm(bundle, protocol, space)
+    return [arm.run(planned) for planned in protocol.schedule()]
+
+
+def film_failures(folder: SessionFolder, bundles: Mapping[str, Path], space: str, each: int = 2) -> None:
+    """Run the first failures of each policy again, and one success, with a camera that watches.
+
+    Trials in simulation are deterministic; one that comes out otherwise is not kept.
+    """
+    with folder.store() as store:
+        trials = store.trials(folder.protocol.name)
+    planned = {(t.policy, t.index): t for t in folder.protocol.schedule()}
+    for policy, path in bundles.items():
+        rows = [t for t in trials if t.policy == policy and not t.void]
+        chosen = [t for t in rows if not t.success][:each] + [t for t in rows if t.success][:1]
+        chosen = [t for t in chosen if (policy, t.index) not in folder.videos()]
+        if not chosen:
+            continue
+        bundle = PolicyBundle.load(path)
+        arm = SimulatedArm(bundle, folder.protocol, space, film=True)
+        for trial in chosen:
+            again = arm.run(planned[policy, trial.index])
+            if again.success == trial.success:
+                stamps = [i * bundle.action.dt for i in range(len(arm.frames))]
+                save_video(arm.frames, stamps, folder.path / f"video_{policy}_{trial.index}.npz")
+
+
+def evaluate_in_simulation(
+    bundles: Mapping[str, Path],
+    space: str,
+    trials: int,
+    seed: int,
+    out: Path,
+    progress: Callable[[str, float, str], None],
+) -> ReportData:
+    """Try every bundle and write `trials.sqlite`, `report.html` and `summary.json` into `out`.
+
+    Trials that the store holds already are not run again.
+    """
+    loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
+    protocol = simulation_protocol(loaded, trials, seed, f"simulation {space} {seed}")
+    folder = begin_session(out, protocol, "sim", {"space": space})
+    with folder.store() as store:
+        conduct = Conduct(protocol, store)
+        for name, bundle in loaded.items():
+            arm = SimulatedArm(bundle, protocol, space)
+            mine = [t for t in conduct.open() if t.policy == name]
+            for done, planned in enumerate(mine, start=1):
+                for attempt in range(conduct.attempt(planned), conduct.attempt(planned) + 2):
+                    trial = arm.run(planned, attempt)
+                    conduct.record(trial)
+                    if not trial.void:
+                        break
+                progress(name, done / len(mine), "")
+        recorded = store.trials(protocol.name)
+    data = ReportData(
+        title="Evaluation in simulation",
+        trials=recorded,
+        policies=tuple(PolicyCard(name, name) for name in bundles),
+        setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}.",
+        success_radius=protocol.success_radius,
+    )
+    write_report(out / "report.html", data)
+    write_summary(out / "summary.json", data.summary())
+    Console().print(results_table(data.results, data.title))
+    return data
+
+
+def simulation_protocol(bundles: Mapping[str, PolicyBundle], trials: int, seed: int, name: str) -> Protocol:
+    """Plan `trials` a policy over the whole workspace of the bundles' task, judged as in training."""
+    tasks = sorted({bundle.task for bundle in bundles.values()})
+    if len(tasks) > 1:
+        raise SpecError(f"bundles are for the tasks {', '.join(tasks)}; one session is one task")
+    task = load_task(tasks[0])
+    (x_low, x_high), (y_low, y_high) = task.workspace[:2]
+    return Protocol(
+        name=name,
+        task=tasks[0],
+        policies=tuple(PlannedPolicy(policy, bundle.hash) for policy, bundle in bundles.items()),
+        trials=trials,
+        seed=seed,
+        workspace=Workspace(x_low, x_high, y_low, y_high),
+        success_radius=SUCCESS_RADIUS.get(tasks[0], 0.03),
+        hold_time=task.hold_time,
+        timeout=task.time_limit,
+    )

@@ -1,0 +1,1 @@
+"""Intervals, tests, sequential stopping and planning."""

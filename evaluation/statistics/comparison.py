@@ -1,0 +1,196 @@
+"""Is one policy better than another? Exact tests for success counts, their correction, and trials needed.
+
+The distributions and the unpaired tests are scipy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from evaluation.statistics.intervals import Interval, wilson
+
+MAX_PLANNED_TRIALS = 20_000
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two policies tried from the same initial conditions."""
+
+    a: str
+    b: str
+    both: int
+    """Trials in which both succeeded."""
+    only_a: int
+    only_b: int
+    neither: int
+    difference: Interval
+    """Success rate of `a` minus that of `b`, with Newcombe's interval."""
+    p_value: float
+    """McNemar's exact two-sided test."""
+    p_corrected: float
+    """The same after Holm's correction over all comparisons made together; equal to `p_value` before it."""
+
+    @property
+    def pairs(self) -> int:
+        """Number of paired trials."""
+        return self.both + self.only_a + self.only_b + self.neither
+
+
+def mcnemar_exact(only_a: int, only_b: int) -> float:
+    """Two-sided p-value of McNemar's exact test, from the two discordant counts.
+
+    Given that the policies differ in a trial, each is equally likely to be the one that succeeded: a sign
+    test on Binomial(only_a + only_b, 1/2). McNemar, Psychometrika 1947; the exact form needs no large n.
+    """
+    if min(only_a, only_b) < 0:
+        raise ValueError(f"discordant counts are {only_a} and {only_b}, expected at least 0")
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def compare_paired(
+    a: str,
+    b: str,
+    successes_a: npt.ArrayLike,
+    successes_b: npt.ArrayLike,
+    *,
+    confidence: float = 0.95,
+) -> PairedComparison:
+    """Compare two policies on the same initial conditions, element i of each being the same condition."""
+    x, y = np.asarray(successes_a, dtype=bool), np.asarray(successes_b, dtype=bool)
+    if x.shape != y.shape or x.ndim != 1 or len(x) == 0:
+        raise ValueError(
+            f"'{a}' has {x.shape} trials and '{b}' has {y.shape}; a paired test needs equally many, at least "
+            f"one: keep the trials whose index both have, or use `compare_unpaired`"
+        )
+    both, neither = int((x & y).sum()), int((~x & ~y).sum())
+    only_a, only_b = int((x & ~y).sum()), int((~x & y).sum())
+    p_value = mcnemar_exact(only_a, only_b)
+    difference = _newcombe_paired(both, only_a, only_b, neither, confidence)
+    return PairedComparison(a, b, both, only_a, only_b, neither, difference, p_value, p_value)
+
+
+def compare_unpaired(
+    successes_a: int,
+    trials_a: int,
+    successes_b: int,
+    trials_b: int,
+    *,
+    test: Literal["barnard", "fisher"] = "barnard",
+) -> float:
+    """Two-sided p-value that two independent success rates differ, by scipy's exact test.
+
+    Barnard's is the more powerful where only the numbers of trials were fixed in advance, as here; Fisher's
+    is the conservative one that reviewers know.
+    """
+    for name, successes, trials in (("a", successes_a, trials_a), ("b", successes_b, trials_b)):
+        if not 0 <= successes <= trials or trials < 1:
+            raise ValueError(f"policy {name}: {successes} successes of {trials} trials, expected 0 ≤ k ≤ n")
+    table = [[successes_a, successes_b], [trials_a - successes_a, trials_b - successes_b]]
+    if test == "fisher":
+        return float(stats.fisher_exact(table).pvalue)
+    if sum(table[0]) == 0 or sum(table[1]) == 0:
+        return 1.0  # all failed or all succeeded: scipy's Wald statistic is undefined there (0/0)
+    return float(stats.barnard_exact(table).pvalue)
+
+
+def holm(p_values: npt.ArrayLike) -> np.ndarray:
+    """Holm's step-down correction: adjusted p-values in the given order, family-wise error ≤ α.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 1979. The i-th
+    smallest of m is multiplied by m − i + 1 and made monotone. scipy has only false discovery control.
+    """
+    p = np.atleast_1d(np.asarray(p_values, dtype=float))
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p-values {p} must lie within 0 and 1")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(adjusted, 1.0)
+    return corrected
+
+
+def correct(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
+    """The comparisons with `p_corrected` filled in by Holm's method over all of them."""
+    if not comparisons:
+        return ()
+    corrected = holm([c.p_value for c in comparisons])
+    return tuple(
+        PairedComparison(c.a, c.b, c.both, c.only_a, c.only_b, c.neither, c.difference, c.p_value, float(p))
+        for c, p in zip(comparisons, corrected)
+    )
+
+
+def power_paired(rate_a: float, rate_b: float, trials: int, *, alpha: float = 0.05) -> float:
+    """Power of McNemar's exact test with `trials` pairs, outcomes independent given the policy.
+
+    Independence is the cautious assumption: where the same conditions are hard for both policies, fewer
+    trials are discordant by chance and the power is higher. Exact: summed over the discordant counts.
+    """
+    p10, p01 = rate_a * (1 - rate_b), rate_b * (1 - rate_a)
+    discordant = p10 + p01
+    if discordant == 0:
+        return 0.0
+    m = np.arange(trials + 1)
+    weight = stats.binom.pmf(m, trials, discordant)
+    # Largest k with 2·P(X ≤ k) ≤ α under Binomial(m, 1/2); −1 where even k = 0 is too likely.
+    k = stats.binom.ppf(alpha / 2, m, 0.5)
+    k = np.where(2 * stats.binom.cdf(k, m, 0.5) <= alpha, k, k - 1)
+    share = p10 / discordant
+    rejected = stats.binom.cdf(k, m, share) + stats.binom.cdf(k, m, 1 - share)
+    return float((weight * rejected).sum())
+
+
+def required_trials(rate_a: float, rate_b: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Trials per policy, on shared initial conditions, for McNemar's exact test to find the difference.
+
+    The exact power rises in small saw teeth; the answer is the first n from which the next ten also reach it.
+    """
+    for name, value in (("rate_a", rate_a), ("rate_b", rate_b)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}, expected a success rate between 0 and 1")
+    if rate_a == rate_b:
+        raise ValueError(f"both rates are {rate_a}: no number of trials finds a difference that is not there")
+    low, high = 1, 8
+    while power_paired(rate_a, rate_b, high, alpha=alpha) < power:
+        low, high = high, high * 2
+        if high > MAX_PLANNED_TRIALS:
+            raise ValueError(
+                f"more than {MAX_PLANNED_TRIALS} trials are needed to tell {rate_a} from {rate_b}; "
+                f"plan for a larger difference"
+            )
+    run, n = 0, low
+    while run < 10:
+        run = run + 1 if power_paired(rate_a, rate_b, n, alpha=alpha) >= power else 0
+        n += 1
+    return n - 10
+
+
+def _newcombe_paired(both: int, only_a: int, only_b: int, neither: int, confidence: float) -> Interval:
+    """Interval of a paired difference of rates.
+
+    Source: Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", Statistics in Medicine 1998, method 10: Wilson limits of both margins, squared and added,
+    with the continuity-corrected correlation φ.
+    """
+    n = both + only_a + only_b + neither
+    a, b = wilson(both + only_a, n, confidence), wilson(both + only_b, n, confidence)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    if margins == 0:
+        phi = 0.0
+    else:
+        cross = both * neither - only_a * only_b
+        phi = (max(cross - n / 2, 0.0) if cross > 0 else float(cross)) / np.sqrt(margins)
+    difference = a.estimate - b.estimate
+    da_low, da_high = a.estimate - a.low, a.high - a.estimate
+    db_low, db_high = b.estimate - b.low, b.high - b.estimate
+    down = np.sqrt(max(da_low**2 - 2 * phi * da_low * db_high + db_high**2, 0.0))
+    up = np.sqrt(max(da_high**2 - 2 * phi * da_high * db_low + db_low**2, 0.0))
+    return Interval(difference, float(difference - down), float(difference + up), confidence)

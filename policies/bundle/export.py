@@ -1,0 +1,114 @@
+"""From a torch network to a policy bundle, with parity checked before anything is written."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from policies.bundle.input_watch import InputWatch
+from policies.bundle.policy_bundle import BEGIN, PolicyBundle
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.specs import ActionSpec, ObservationSpec
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a policy sees and commands, and on which robot."""
+
+    task: str
+    """Name of the task."""
+    observation: ObservationSpec
+    """What goes in."""
+    action: ActionSpec
+    """What comes out."""
+    robot: RobotModel
+    """The arm."""
+    cameras: dict[str, CameraModel]
+    """The cameras, by name."""
+
+
+def export_bundle(
+    name: str,
+    network: nn.Module,
+    contract: Contract,
+    observations: Mapping[str, np.ndarray],
+    architecture: dict,
+    provenance: dict,
+    seen: Mapping[str, np.ndarray] | None = None,
+    memory: Mapping[str, tuple[int, ...]] | None = None,
+    begin: np.ndarray | None = None,
+) -> PolicyBundle:
+    """Pack `network` with its contract and `observations` (N, …) by array name, recorded for parity.
+
+    The network takes the contract's arrays in order, with a leading batch, and returns actions. What it has `seen`
+    (N, …) by array name, if given, is what the control loop will hold its inputs against. A network with a `memory`
+    (shapes by name) takes that too, behind the arrays, and returns the actions and the next memory, in that order; the
+    observations are then those of whole episodes, which start where `begin` (N,) is True.
+
+    Raises:
+        BundleError: if the exported graph's actions differ from the network's.
+    """
+    network.eval()
+    inputs = tuple(torch.from_numpy(np.ascontiguousarray(observations[key])) for key in contract.observation.names)
+    memory = memory or {}
+    fresh = tuple(torch.zeros(1, *shape) for shape in memory.values())
+    begins = np.ones(len(inputs[0]), bool) if begin is None else begin
+    actions = []
+    carried = fresh
+    with torch.no_grad():
+        for i in range(len(inputs[0])):  # One at a time, as the robot does: batched kernels may round otherwise.
+            carried = fresh if begins[i] else carried
+            found = network(*(array[i : i + 1] for array in inputs), *carried)
+            action, *following = found if memory else (found,)
+            carried = tuple(following)
+            actions.append(action)
+    parity = {f"observation.{key}": value.numpy() for key, value in zip(contract.observation.names, inputs)}
+    parity |= {BEGIN: begins} if memory else {}
+    bundle = PolicyBundle(
+        name=name,
+        task=contract.task,
+        observation=contract.observation,
+        action=contract.action,
+        robot=contract.robot,
+        cameras=contract.cameras,
+        onnx=to_onnx(network, (*(array[:1] for array in inputs), *fresh), contract.observation.names, tuple(memory)),
+        parity={**parity, "action": torch.cat(actions).numpy()},
+        provenance=provenance,
+        network=architecture,
+        inputs=InputWatch.record(contract.observation, seen) if seen is not None else InputWatch({}),
+        memory=dict(memory),
+        weights={key: value.detach().float().numpy() for key, value in network.state_dict().items()},
+    )
+    bundle.check_parity()
+    return bundle
+
+
+def to_onnx(
+    network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...], memory: tuple[str, ...] = ()
+) -> bytes:
+    """Export the network's graph for a batch of one: inputs `names` and `memory`, outputs `action` and `next_…`."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports optional packages that are not needed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                example,
+                input_names=[*names, *memory],
+                output_names=["action", *(f"next_{name}" for name in memory)],
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return program.model_proto.SerializeToString()

@@ -1,0 +1,184 @@
+"""Does the policy see what it was trained on? Ranges, and a Mahalanobis distance, of each input, recorded at export.
+
+A policy is a function that was fitted on some inputs; on others it says anything. The watch travels in the bundle's
+manifest, and the control loop refuses an observation that lies outside, with the input's name. Robot side: numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from robots.specs import ObservationSpec, SpecError
+
+FEWEST = 32
+"""Observations from which ranges are taken; fewer say nothing about the rest."""
+SLACK = 0.5
+"""How far outside the range seen an input may lie, in parts of that range: training does not see everything."""
+DISTANCE_SLACK = 2.0
+"""The same for the Mahalanobis distance: a multiple of the largest one seen."""
+FLOOR = 1e-3
+"""Smallest range that counts, in the array's own unit: what hardly moved in training may move a little."""
+LIGHT_SLACK = 40.0
+"""How much darker or lighter than all seen a picture may be, beyond the slack [grey levels]: real looks differ from
+trained ones, and adaptation is there for that. What is caught is a covered lens, a dead sensor, a lamp that is out."""
+DETAIL_FACTOR = 3.0
+"""Contrast and sharpness may be this many times smaller than the least seen, or larger than the most."""
+STATISTICS = ("mean of red", "mean of green", "mean of blue", "contrast", "sharpness")
+"""What is watched of a picture, in grey levels: a covered lens, a dead sensor, night, defocus."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What one array held in training."""
+
+    low: tuple[float, ...]
+    """Smallest value of each element, or of each of `STATISTICS`."""
+    high: tuple[float, ...]
+    """Largest."""
+    mean: tuple[float, ...] = ()
+    """Mean of each element; empty where no distance is watched."""
+    whiten: tuple[tuple[float, ...], ...] = ()
+    """Matrix W with |W (x − mean)|² the squared Mahalanobis distance."""
+    distance: float = 0.0
+    """Largest distance seen."""
+
+
+@dataclass(frozen=True)
+class InputWatch:
+    """Ranges of a policy's inputs, by name."""
+
+    ranges: Mapping[str, Range]
+    """By the observation array's name; those that are absent are not watched."""
+
+    @classmethod
+    def record(cls, spec: ObservationSpec, observations: Mapping[str, np.ndarray]) -> InputWatch:
+        """Take ranges from `observations` (N, …) of training, by array name.
+
+        Raises:
+            SpecError: if there are fewer than `FEWEST`, or one is not finite.
+        """
+        ranges = {}
+        for array in spec.arrays:
+            seen = np.asarray(observations[array.name])
+            if len(seen) < FEWEST:
+                raise SpecError(
+                    f"input '{array.name}': {len(seen)} observations, expected at least {FEWEST} for a range"
+                )
+            rows = np.array([picture_statistics(image) for image in seen]) if array.is_image else _flat(seen)
+            if not np.isfinite(rows).all():
+                raise SpecError(f"input '{array.name}': values that are not finite among those recorded")
+            ranges[array.name] = _range(rows, watch_distance=not array.is_image)
+        return cls(ranges)
+
+    def widened(self, pictures: Mapping[str, np.ndarray]) -> InputWatch:
+        """Return this watch with the ranges of `pictures` (N, H, W, 3), by array name, widened to hold them as well.
+
+        What is not watched here stays unwatched: pictures alone do not say what training saw.
+        """
+        ranges = dict(self.ranges)
+        for name, images in pictures.items():
+            if name not in ranges:
+                continue
+            rows = np.array([picture_statistics(image) for image in images])
+            low, high = np.minimum(rows.min(0), ranges[name].low), np.maximum(rows.max(0), ranges[name].high)
+            ranges[name] = replace(ranges[name], low=tuple(low.tolist()), high=tuple(high.tolist()))
+        return InputWatch(ranges)
+
+    def reason(self, observation: Mapping[str, np.ndarray]) -> str:
+        """Return why `observation` is none that the policy knows; empty if it may be."""
+        for name, seen in self.ranges.items():
+            value = observation[name]
+            picture = value.dtype == np.uint8 and value.ndim == 3
+            row = picture_statistics(value) if picture else value.reshape(-1).astype(np.float64)
+            low, high = np.array(seen.low), np.array(seen.high)
+            slack = SLACK * np.maximum(high - low, FLOOR)
+            least, most = low - slack, high + slack
+            if picture:
+                least[:3], most[:3] = least[:3] - LIGHT_SLACK, most[:3] + LIGHT_SLACK
+                least[3:], most[3:] = low[3:] / DETAIL_FACTOR, high[3:] * DETAIL_FACTOR
+            beyond = np.maximum(least - row, row - most)
+            worst = int(beyond.argmax())
+            if not beyond[worst] <= 0:
+                what = STATISTICS[worst] if picture else f"element {worst}"
+                return (
+                    f"input '{name}': {what} is {row[worst]:.4g}, training saw {low[worst]:.4g} to {high[worst]:.4g} "
+                    f"(allowed are {least[worst]:.4g} to {most[worst]:.4g}); "
+                    + (
+                        "is the lens covered, the light out, the camera another one?"
+                        if picture
+                        else "has the arm been moved to where the policy never was?"
+                    )
+                )
+            if seen.whiten:
+                distance = float(np.linalg.norm(np.array(seen.whiten) @ (row - np.array(seen.mean))))
+                if not distance <= DISTANCE_SLACK * seen.distance:
+                    return (
+                        f"input '{name}': {distance:.1f} standard deviations from what training saw, which went to "
+                        f"{seen.distance:.1f} (allowed {DISTANCE_SLACK * seen.distance:.1f}); each element is known, "
+                        "the combination is not"
+                    )
+        return ""
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return {
+            name: {
+                "low": list(seen.low),
+                "high": list(seen.high),
+                "mean": list(seen.mean),
+                "whiten": [list(row) for row in seen.whiten],
+                "distance": seen.distance,
+            }
+            for name, seen in self.ranges.items()
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> InputWatch:
+        """Build from what `to_dict` returned."""
+        return cls(
+            {
+                name: Range(
+                    tuple(seen["low"]),
+                    tuple(seen["high"]),
+                    tuple(seen["mean"]),
+                    tuple(tuple(row) for row in seen["whiten"]),
+                    seen["distance"],
+                )
+                for name, seen in data.items()
+            }
+        )
+
+
+def picture_statistics(image: np.ndarray) -> np.ndarray:
+    """Compute `STATISTICS` (5,) [grey levels] of an RGB uint8 picture (height, width, 3), on every second pixel."""
+    small = image[::2, ::2].astype(np.float32)
+    grey = small.mean(2)
+    sharpness = np.abs(np.diff(grey, axis=1)).mean() if grey.shape[1] > 1 else 0.0
+    return np.array([*small.mean((0, 1)), grey.std(), sharpness], np.float64)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1).astype(np.float64)
+
+
+def _range(rows: np.ndarray, watch_distance: bool) -> Range:
+    low, high = rows.min(0), rows.max(0)
+    n = rows.shape[1]
+    if not watch_distance or len(rows) < 4 * n or n < 2:
+        return Range(tuple(low.tolist()), tuple(high.tolist()))
+    mean = rows.mean(0)
+    # Directions in which training hardly varied get the floor's spread: else any noise there is infinitely far
+    values, vectors = np.linalg.eigh(np.cov(rows.T))
+    spread = np.sqrt(np.maximum(values, FLOOR**2) + (0.02 * (high - low).max()) ** 2)
+    whiten = (vectors / spread).T
+    distance = float(np.linalg.norm((rows - mean) @ whiten.T, axis=1).max())
+    return Range(
+        tuple(low.tolist()),
+        tuple(high.tolist()),
+        tuple(mean.tolist()),
+        tuple(tuple(row) for row in whiten.tolist()),
+        distance,
+    )

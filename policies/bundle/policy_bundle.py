@@ -1,0 +1,308 @@
+"""The policy bundle: everything a robot needs to run a policy, verifiable, in one folder or zip.
+
+    manifest.json   specs, robot, cameras, task, provenance, SHA-256 of every other file
+    policy.onnx     the policy with its normaliser and adapter inside the graph
+    parity.npz      recorded observations and the actions they must give
+    robot.urdf      the arm's description
+    hulls.npz       convex hulls of the arm's links, by name, for the safety gate; absent without collision geometry
+    weights.npz     the same weights by name, from which adaptation and transfer go on; optional
+
+Loads with numpy and onnxruntime alone. Nothing in it is ever unpickled. `docs/bundle.md` is the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from policies.bundle.input_watch import InputWatch
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.specs import ActionSpec, ObservationSpec, SpecError
+
+FORMAT_VERSION = 1
+PARITY_TOLERANCE = 1e-5
+FILES = ("policy.onnx", "parity.npz", "robot.urdf")
+BEGIN = "begin"
+"""Name of the parity array that marks the first record of an episode."""
+OPTIONAL_FILES = ("weights.npz", "hulls.npz")
+
+
+class BundleError(ValueError):
+    """A bundle is missing, damaged or not what was expected."""
+
+
+@dataclass(frozen=True)
+class PolicyBundle:
+    """A policy with its contract."""
+
+    name: str
+    """What people call it; shown in reports."""
+    task: str
+    """Name of the task it was trained for."""
+    observation: ObservationSpec
+    """What goes in."""
+    action: ActionSpec
+    """What comes out."""
+    robot: RobotModel
+    """The arm it drives."""
+    cameras: dict[str, CameraModel]
+    """The cameras it was trained with, by name."""
+    onnx: bytes = field(repr=False)
+    """The graph: inputs named as the observation's arrays, with a leading batch of 1; output `action`."""
+    parity: Mapping[str, np.ndarray] = field(repr=False)
+    """Arrays `observation.<name>` (N, …) and `action` (N, n); for a policy with a memory also `begin` (N,) bool: where
+    an episode begins, and the memory is fresh."""
+    provenance: dict = field(default_factory=dict)
+    """How it came to be: configuration, seeds, versions, parameter space, parent, adaptation."""
+    network: dict = field(default_factory=dict)
+    """What `weights` belong to: the network's kind and sizes; empty without weights."""
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    """Weights by name, for further training; never needed to run the policy."""
+
+    inputs: InputWatch = field(default_factory=lambda: InputWatch({}))
+    """What its inputs held in training; the control loop refuses others."""
+    memory: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of what the policy carries from one action to the next, by name: inputs of the graph, and its outputs
+    `next_<name>`; all zeros when an episode begins."""
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over the manifest, which holds the hashes of all other files."""
+        return hashlib.sha256(self._manifest_bytes).hexdigest()
+
+    def fresh_memory(self) -> dict[str, np.ndarray]:
+        """What the policy carries when an episode begins, float32 zeros by name; empty for most policies."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self.memory.items()}
+
+    def act(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+        """Compute the normalised action (n,) float32 for one observation.
+
+        Args:
+            observation: what is seen, by name.
+            memory: what `fresh_memory` gave when the episode began; it is changed in place.
+
+        Raises:
+            SpecError: if the observation does not match the spec, or the policy has a memory and is given none.
+        """
+        self.observation.validate(observation)
+        if self.memory and (memory is None or memory.keys() != self.memory.keys()):
+            raise SpecError(
+                f"policy '{self.name}' has a memory of {', '.join(self.memory)}, and was given "
+                f"{', '.join(memory) if memory else 'none'}; pass what fresh_memory() gave when the episode began"
+            )
+        return self.infer(observation, memory or {})
+
+    def infer(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
+        """As `act`, for an observation and a memory that are known to be as specified."""
+        feed = {name: observation[name][None] for name in self.observation.names}
+        feed |= {name: memory[name][None] for name in self.memory}
+        action, *following = self._session.run(["action", *(f"next_{name}" for name in self.memory)], feed)
+        for name, array in zip(self.memory, following):
+            memory[name] = array[0]
+        return action[0]
+
+    def check_parity(self) -> float:
+        """Replay the recorded observations; return the largest deviation from the recorded actions.
+
+        Raises:
+            BundleError: if it is above `PARITY_TOLERANCE`.
+        """
+        actions = self.parity["action"]
+        names = self.observation.names
+        worst = 0.0
+        begins = self.parity.get(BEGIN, np.ones(len(actions), bool))
+        memory = self.fresh_memory()
+        for i, expected in enumerate(actions):
+            if begins[i]:
+                memory = self.fresh_memory()
+            action = self.act({name: self.parity[f"observation.{name}"][i] for name in names}, memory)
+            worst = max(worst, float(np.abs(action - expected).max()))
+        if not worst <= PARITY_TOLERANCE:
+            raise BundleError(
+                f"bundle '{self.name}': replayed actions differ from the recorded ones by {worst:.2g}, "
+                f"allowed {PARITY_TOLERANCE:.0e}; is this onnxruntime build supported on this processor?"
+            )
+        return worst
+
+    def save(self, path: Path | str) -> Path:
+        """Write the bundle to the folder or `.zip` at `path`, whole or not at all.
+
+        Raises:
+            BundleError: if something is there already.
+        """
+        path = Path(path)
+        if path.exists():
+            raise BundleError(f"'{path}' exists already; choose another path or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = {"manifest.json": self._manifest_bytes, **self._payload}
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            if path.suffix == ".zip":
+                with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
+                    for name, content in files.items():
+                        archive.writestr(name, content)
+            else:
+                scratch.mkdir()
+                for name, content in files.items():
+                    (scratch / name).write_bytes(content)
+            scratch.rename(path)
+        finally:
+            if scratch.is_dir():
+                shutil.rmtree(scratch)
+            else:
+                scratch.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> PolicyBundle:
+        """Read and verify the bundle at `path`, a folder or a `.zip`.
+
+        Raises:
+            BundleError: if a file is missing or altered, or the format is of another version.
+        """
+        path = Path(path)
+        raw = _read_file(path, "manifest.json")
+        try:
+            manifest = json.loads(raw)
+            version = manifest["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"bundle '{path}': manifest.json is not a bundle's manifest ({error}); export it again"
+            ) from None
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"bundle '{path}': format version {version}, this program reads {FORMAT_VERSION}; "
+                "export it again, or install the matching sim2real-arms"
+            )
+        payload = {}
+        for name in (*FILES, *(name for name in OPTIONAL_FILES if name in manifest["files"])):
+            payload[name] = _read_file(path, name)
+            digest = hashlib.sha256(payload[name]).hexdigest()
+            expected = manifest["files"].get(name, "absent from the manifest")
+            if digest != expected:
+                raise BundleError(
+                    f"bundle '{path}': {name} has been altered: SHA-256 is {digest[:12]}…, the manifest says "
+                    f"{expected[:12]}…; copy the bundle again from where it was made"
+                )
+        try:
+            bundle = cls(
+                name=manifest["name"],
+                task=manifest["task"],
+                observation=ObservationSpec.from_dict(manifest["observation"]),
+                action=ActionSpec.from_dict(manifest["action"]),
+                robot=replace(
+                    RobotModel.from_dict(manifest["robot"], payload["robot.urdf"].decode()),
+                    hulls=_read_arrays(payload["hulls.npz"]) if "hulls.npz" in payload else {},
+                ),
+                cameras={camera["name"]: CameraModel.from_dict(camera) for camera in manifest["cameras"]},
+                onnx=payload["policy.onnx"],
+                parity=_read_arrays(payload["parity.npz"]),
+                provenance=manifest["provenance"],
+                network=manifest["network"],
+                inputs=InputWatch.from_dict(manifest.get("inputs", {})),
+                memory={name: tuple(shape) for name, shape in manifest.get("memory", {}).items()},
+                weights=_read_arrays(payload["weights.npz"]) if "weights.npz" in payload else {},
+            )
+        except (KeyError, TypeError) as error:
+            raise BundleError(f"bundle '{path}': manifest.json lacks or garbles {error}; export it again") from None
+        bundle.__dict__["_manifest_bytes"] = raw  # the hash is over the bytes on disk
+        bundle._check_graph()
+        return bundle
+
+    @cached_property
+    def _session(self):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # a small network loses by waking more threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _payload(self) -> dict[str, bytes]:
+        payload = {
+            "policy.onnx": self.onnx,
+            "parity.npz": _write_arrays(self.parity),
+            "robot.urdf": self.robot.urdf_xml.encode(),
+        }
+        from robots.hulls import arm_hulls  # needs scipy, which loading does not
+
+        hulls = arm_hulls(self.robot)
+        if hulls:
+            payload["hulls.npz"] = _write_arrays(hulls)
+        return {**payload, "weights.npz": _write_arrays(self.weights)} if self.weights else payload
+
+    @cached_property
+    def _manifest_bytes(self) -> bytes:
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "task": self.task,
+            "observation": self.observation.to_dict(),
+            "action": self.action.to_dict(),
+            "robot": self.robot.to_dict(),
+            "cameras": [camera.to_dict() for camera in self.cameras.values()],
+            "provenance": self.provenance,
+            "network": self.network,
+            "inputs": self.inputs.to_dict(),
+            **({"memory": {name: list(shape) for name, shape in self.memory.items()}} if self.memory else {}),
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
+        }
+        return json.dumps(manifest, indent=2).encode()
+
+    def _check_graph(self) -> None:
+        inputs = [node.name for node in self._session.get_inputs()]
+        if sorted(inputs) != sorted([*self.observation.names, *self.memory]):
+            raise BundleError(
+                f"bundle '{self.name}': policy.onnx takes {inputs}, the manifest's observation is "
+                f"{list(self.observation.names)} and its memory {list(self.memory)}; export it again"
+            )
+        outputs = [node.name for node in self._session.get_outputs()]
+        missing = [name for name in ("action", *(f"next_{name}" for name in self.memory)) if name not in outputs]
+        if missing:
+            raise BundleError(
+                f"bundle '{self.name}': policy.onnx gives {outputs}, but no '{missing[0]}'; export it again"
+            )
+        keys = {f"observation.{name}" for name in self.observation.names} | {"action"}
+        keys |= {BEGIN} if self.memory else set()
+        if set(self.parity) != keys or len(self.parity["action"]) == 0:
+            raise BundleError(f"bundle '{self.name}': parity.npz holds {sorted(self.parity)}, expected {sorted(keys)}")
+
+
+def _write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def _read_file(path: Path, name: str) -> bytes:
+    if not path.exists():
+        raise BundleError(f"bundle '{path}' does not exist; make one with 'sim2real train', or check the path")
+    if path.is_dir():
+        if not (path / name).is_file():
+            raise BundleError(f"bundle '{path}': {name} is missing; copy the bundle again from where it was made")
+        return (path / name).read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except KeyError:
+        raise BundleError(f"bundle '{path}': {name} is missing; copy the bundle again from where it was made") from None
+    except zipfile.BadZipFile:
+        raise BundleError(f"bundle '{path}' is neither a folder nor a zip file; give the path of a bundle") from None

@@ -1,0 +1,1 @@
+"""Imitation of scripted experts, from state and from cameras."""

@@ -1,0 +1,269 @@
+"""One training run: teacher, views, student, bundle; everything in one folder.
+
+config.json     the resolved configuration
+metrics.json    figures on views and episodes that training never saw
+bundle/         the policy
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.bundle.export import Contract, export_bundle
+from policies.bundle.input_watch import FEWEST
+from policies.bundle.provenance import provenance
+from policies.imitation.cloning import FREE, EncoderRestraint, StudentConfig, fit_student
+from policies.imitation.teacher import TeacherConfig, train_teacher
+from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
+from policies.models.parity import parity_records
+from policies.models.restore import student_architecture
+from policies.training.run_config import RunConfig
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.registry import load_robot
+from sim.datasets.labelled_renders import Views, sample_joint_views, task_seen_by
+from sim.env import ArmEnv
+from sim.tasks import Task, load_task
+
+Progress = Callable[[str, float, str], None]
+"""Called with the stage, the share of it that is done, and a short text."""
+STUDENTS: dict[str, StudentConfig] = {
+    "camera": StudentConfig(),
+    "fixed_cameras": StudentConfig(
+        steps=3_000, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), kept=(0.98,), geometry_steps=4_000
+    ),
+}
+"""How a student learns, by what it sees."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """How a camera policy is trained."""
+
+    observation: str = "camera"
+    """What the policy sees: `camera`, or, where the task has them, two `fixed_cameras`."""
+    camera: Path | None = None
+    """Where the one camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
+    distortion and T_base_camera."""
+    threads: int = 2
+    """Threads of torch."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The privileged teacher."""
+    student: StudentConfig = field(default_factory=StudentConfig)
+    """The camera student."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        if self.out.exists():
+            raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
+        if self.workers < 1 or self.threads < 1:
+            raise ValueError(f"workers ({self.workers}) and threads ({self.threads}) must be at least 1")
+        self.teacher.validate()
+        self.student.validate()
+        task = load_task(self.task)
+        seen_cameras(task, self.observation)
+        landmarks = len(task.landmarks) + len(load_robot(self.robot).landmarks)
+        if len(self.student.fovea_steps) > landmarks:
+            raise ValueError(
+                f"student: fovea_steps are for {len(self.student.fovea_steps)} keypoints, there are {landmarks}"
+            )
+        if len(self.student.kept) > 1:
+            raise ValueError(f"student: kept are {self.student.kept}, expected a share for the goal, or none")
+        if self.camera is not None and self.observation != "camera":
+            raise ValueError(f"--camera moves the one camera of 'camera', but observation is '{self.observation}'")
+        self.camera_model()
+        self.space().validate()
+
+    def camera_model(self) -> CameraModel | None:
+        """Read the camera's file, if there is one.
+
+        Raises:
+            ValueError: if it is no camera.
+        """
+        if self.camera is None:
+            return None
+        try:
+            return CameraModel.from_dict(json.loads(self.camera.read_text()))
+        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
+
+
+Beginning = Callable[[CameraStudent, tuple[str, ...]], EncoderRestraint]
+"""Called with a fresh student and its landmarks' names; changes it in place, and says how it is held there."""
+
+
+def train(
+    config: TrainConfig, progress: Progress, start: Beginning | None = None, origin: dict | None = None
+) -> PolicyBundle:
+    """Train a camera policy and write its run folder, whole or not at all.
+
+    Args:
+        config: how.
+        progress: told about the share of each stage that is done.
+        start: where the student comes from, if not from scratch.
+        origin: what the manifest says about that.
+
+    Raises:
+        ValueError: if the configuration makes no sense; nothing has been written then.
+    """
+    config.validate()
+    torch.set_num_threads(config.threads)
+    seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
+    space, robot, camera = config.space(), load_robot(config.robot), config.camera_model()
+    task = task_seen_by(config.task, camera)
+    torch.manual_seed(seeds[0])
+
+    def make_env() -> ArmEnv:
+        return ArmEnv(config.task, config.robot, space, "state")
+
+    teacher, teacher_figures = train_teacher(
+        make_env, config.teacher, seeds[1], lambda share, text: progress("teacher", share, text)
+    )
+    views = sample_joint_views(
+        config.task,
+        config.robot,
+        space,
+        config.student.views,
+        seeds[2],
+        config.workers,
+        lambda share: progress("views", share, ""),
+        camera,
+        config.observation,
+    )
+    landmarks = (*task.landmarks, *robot.landmarks)
+    student = untrained_student(task, robot, teacher, config.student, config.observation)
+    restraint = start(student, landmarks) if start is not None else FREE
+    student_figures = fit_student(
+        student, views, config.student, seeds[3], lambda share, text: progress("student", share, text), restraint
+    )
+    progress("bundle", 0.0, "")
+    metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
+    with weights_kept(student, config.out):
+        bundle = export_student(
+            config.name or config.out.name,
+            student,
+            camera_contract(config.task, config.robot, camera, config.observation),
+            tuple(each[: config.student.held_out] for each in views),
+            {
+                "config": config.to_dict(),
+                "parameter_space": space.to_dict(),
+                "metrics": metrics,
+                **(origin or {}),
+                **provenance(),
+            },
+        )
+    write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
+    progress("bundle", 1.0, str(config.out / "bundle"))
+    return bundle
+
+
+def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",)) -> tuple[CameraModel, ...]:
+    """Return the cameras whose images a student of `observation` is shown, in order.
+
+    Args:
+        task: with its cameras.
+        observation: one of the task's.
+        measured: arrays that the student may be given before the images, the joints first.
+
+    Raises:
+        ValueError: if the task has no such observation, or it holds anything else.
+    """
+    names = task.observations.get(observation, ())
+    images = [name for name in names if name.startswith("image_")]
+    before = names[: len(names) - len(images)]
+    cameras = tuple(each for name in images for each in task.seen_in(observation) if name == f"image_{each.name}")
+    sizes = {(each.height, each.width) for each in cameras}
+    fixed = all(each.T_base_camera is not None for each in cameras)
+    fits = before and before == measured[: len(before)]
+    if not fits or not len(cameras) == len(images) > 0 or len(sizes) > 1 or not fixed:
+        raise ValueError(
+            f"task '{task.name}' has no observation '{observation}' of joints and fixed cameras of one size to train a "
+            f"student on; its observations are {', '.join(task.observations)}"
+        )
+    return cameras
+
+
+def untrained_student(
+    task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig, observation: str = "camera"
+) -> CameraStudent:
+    """Build the student that sees `observation` of `task` and moves `robot` by `teacher`'s rule."""
+    cameras = seen_cameras(task, observation)
+    keypoints = len(task.landmarks) + len(robot.landmarks)
+    size = cameras[0].height, cameras[0].width
+    agreements = len(task.landmarks) if len(cameras) == 2 else 0
+    foveas = len(config.fovea_steps)
+    encoder = KeypointEncoder(keypoints, *size, config.channels, foveas=foveas, agreements=agreements)
+    kinematics = ForwardKinematics(robot.chain)
+    return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.kept)
+
+
+def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
+    """Describe what a camera policy for `task` on `robot` sees, by `camera` if not the task's own, and commands."""
+    env = ArmEnv(task_seen_by(task, camera), robot, "nominal", observation)
+    env.close()
+    cameras = {each.name: each for each in seen_cameras(env.task, observation)}
+    return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)
+
+
+def export_student(
+    name: str, student: CameraStudent, contract: Contract, views: tuple[Views, ...], provenance: dict
+) -> PolicyBundle:
+    """Pack a student; the first of `views`, one of the same moments for each camera, are its parity records."""
+    joints, *images = contract.observation.arrays  # in the order of the student's arguments
+    landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
+    every = {joints.name: views[0].q, **{image.name: each.images for image, each in zip(images, views)}}
+    records, begin = parity_records(student, every)
+    architecture = student_architecture(student, landmarks, *images[0].shape[:2])
+    count = len(views[0])
+    seen = None
+    if count >= FEWEST:
+        seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
+    return export_bundle(name, student, contract, records, architecture, provenance, seen, student.memory, begin)
+
+
+@contextmanager
+def weights_kept(network: nn.Module, folder: Path) -> Iterator[None]:
+    """Save the weights of `network` beside the run's `folder` if it cannot be exported: they took minutes to learn.
+
+    Raises:
+        BundleError: again, with where they are.
+    """
+    try:
+        yield
+    except BundleError as error:
+        kept = folder.with_name(f"{folder.name}.weights.pt")
+        torch.save(network.state_dict(), kept)
+        raise BundleError(f"{error}; no bundle was written, but what was learned is kept in '{kept}'") from error
+
+
+def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) -> None:
+    """Write a run's folder with its bundle and JSON `documents`, whole or not at all.
+
+    Raises:
+        BundleError: if the folder exists.
+    """
+    if folder.exists():
+        raise BundleError(f"'{folder}' exists already; choose another folder, or remove it")
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        bundle.save(scratch / "bundle")
+        for name, content in documents.items():
+            (scratch / name).write_text(json.dumps(content, indent=2) + "\n")
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,40 @@
+"""A camera student as the judge asks it: arrays of many arms in, actions out, with what it remembers of each arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.imitation.regression_student import PictureStudent
+from policies.models.keypoint_student import CameraStudent
+from policies.models.object_student import SceneStudent
+
+
+class SeeingPolicy:
+    """Maps arrays (B, …) by name to actions (B, a); see `policies.scoring.evaluator.judge`."""
+
+    def __init__(self, student: CameraStudent | SceneStudent | PictureStudent, names: Sequence[str]):
+        """Use `student`, which takes the arrays `names` in this order."""
+        self._student = student.eval()
+        self._names = tuple(names)
+        self._shapes = {} if isinstance(student, PictureStudent) else student.memory
+        self._memory: tuple[Tensor, ...] = ()
+
+    def begin(self, arms: int) -> None:
+        """Forget: so many arms start their episodes."""
+        self._memory = tuple(torch.zeros(arms, *shape) for shape in self._shapes.values())
+
+    @torch.no_grad()
+    def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Act on `observation`, of the same arms as before."""
+        arrays = (torch.from_numpy(observation[name]) for name in self._names)
+        if not self._shapes:
+            return self._student(*arrays).numpy()
+        if not self._memory:
+            self.begin(len(observation[self._names[0]]))
+        action, *following = self._student(*arrays, *self._memory)
+        self._memory = tuple(following)
+        return action.numpy()

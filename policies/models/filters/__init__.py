@@ -1,0 +1,1 @@
+"""Filters over the detections of an episode: where goal and object are."""

@@ -1,0 +1,177 @@
+"""A state policy that infers from its recent past what it cannot measure: rapid motor adaptation.
+
+Kumar, Fu, Pathak & Malik, "RMA: Rapid Motor Adaptation for Legged Robots", RSS 2021. In training a few numbers, the
+*latent*, are computed from the drawn parameters; a second network then learns to compute them from the last joint
+positions, velocities and actions, and that one runs on the robot.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.bundle import PolicyBundle
+from policies.bundle.weights import require_kind, with_weights
+from policies.models.state_network import SMALLEST_SPREAD, StateNetwork
+
+HISTORY_NETWORK = "history_network"
+MOVING = ("q", "dq")
+"""Arrays of the observation that tell how the arm has moved."""
+INFERRING = (128, 64)
+"""Widths of the layers that infer the latent."""
+
+
+class HistoryNetwork(nn.Module):
+    """Observation (B, …) and the past to the action (B, a) in [-1, 1] and the next past."""
+
+    history_centre: Tensor
+    history_spread: Tensor
+
+    def __init__(
+        self,
+        arrays: Sequence[tuple[str, tuple[int, ...]]],
+        actions: Sequence[str],
+        hidden: Sequence[int],
+        latent: int,
+        length: int,
+        squash: str = "tanh",
+    ):
+        """Build the network.
+
+        Args:
+            arrays: name and shape of each array of the observation; `q` and `dq` must be among them.
+            actions: names of the action's elements.
+            hidden: widths of the layers that act.
+            latent: numbers that are inferred.
+            length: actions that the past goes back.
+            squash: as in `StateNetwork`.
+        """
+        super().__init__()
+        shapes = dict(arrays)
+        missing = [name for name in MOVING if name not in shapes]
+        if missing:
+            raise ValueError(f"a policy that infers needs '{missing[0]}', but sees {', '.join(shapes)}")
+        self.columns = StateNetwork(arrays, actions, (), squash)  # its features and its normaliser
+        self.columns.body = nn.Identity()  # type: ignore[assignment]
+        self.hidden, self.latent, self.length, self.squash = tuple(hidden), latent, length, squash
+        self.joints = shapes["q"][0]
+        self.entry = sum(shapes[name][0] for name in MOVING) + len(actions)
+        seen = sum(feature.width for feature in self.columns.features)
+        self.infer = nn.Sequential(*_layers((length * self.entry, *INFERRING, latent)), nn.Tanh())
+        self.body = nn.Sequential(*_layers((seen + latent, *hidden, len(actions))))
+        self.register_buffer("history_centre", torch.zeros(self.entry))
+        self.register_buffer("history_spread", torch.ones(self.entry))
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Name and shape of each array of the observation."""
+        return self.columns.arrays
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The linear layers that act, first to last."""
+        return [layer for layer in self.body if isinstance(layer, nn.Linear)]
+
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is carried from one action to the next."""
+        return {"history": (self.length, self.entry), "last_action": (len(self.columns.actions),)}
+
+    def inferred(self, history: Tensor) -> Tensor:
+        """Compute the latent (B, z) from the past (B, length, entry)."""
+        return self.infer(((self.relative(history) - self.history_centre) / self.history_spread).flatten(1))
+
+    def relative(self, history: Tensor) -> Tensor:
+        """Take the past's joint positions against the newest ones; entries from before the episode stay zero.
+
+        Where the arm is tells one episode of practice from another, and would be learned by heart.
+        """
+        newest = torch.zeros_like(history[:, -1:])
+        newest[:, :, : self.joints] = history[:, -1:, : self.joints]
+        filled = (history.abs().sum(2, keepdim=True) > 0).to(history.dtype)
+        return (history - newest) * filled
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map the arrays in order, `history` and `last_action` to action, `next_history`, `next_last_action`."""
+        *arrays, history, last_action = arguments
+        named = {name: array for (name, _), array in zip(self.arrays, arrays)}
+        entry = torch.cat([*(named[name] for name in MOVING), last_action], dim=1)
+        history = torch.cat([history[:, 1:], entry[:, None]], dim=1)
+        row = self.columns.normalise(self.columns.row(*arrays))
+        action = self.body(torch.cat([row, self.inferred(history)], dim=1))
+        action = action.tanh() if self.squash == "tanh" else action.clamp(-1.0, 1.0)
+        return action, history, action
+
+    def fit_history(self, windows: Tensor) -> None:
+        """Take the past's centre and spread from windows (N, length, entry)."""
+        entries = self.relative(windows).flatten(0, 1)
+        self.history_centre.copy_(entries.mean(0))
+        self.history_spread.copy_(entries.std(0).clamp_min(SMALLEST_SPREAD))
+
+    def architecture(self) -> dict:
+        """Describe the network so that it can be built again."""
+        return {
+            "kind": HISTORY_NETWORK,
+            "arrays": [[name, list(shape)] for name, shape in self.arrays],
+            "actions": list(self.columns.actions),
+            "hidden": list(self.hidden),
+            "latent": self.latent,
+            "length": self.length,
+            "squash": self.squash,
+        }
+
+
+def restore_history_network(bundle: PolicyBundle) -> HistoryNetwork:
+    """Build the network of `bundle` with its weights.
+
+    Raises:
+        BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
+    """
+    require_kind(bundle, HISTORY_NETWORK)
+    described = bundle.network
+    arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
+    keys = ("actions", "hidden", "latent", "length", "squash")
+    network = HistoryNetwork(arrays, *(described[key] for key in keys))
+    return with_weights(network, bundle)
+
+
+def windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
+    """Cut the pasts that a `HistoryNetwork` would have carried out of what several arms did.
+
+    Args:
+        moving: (T, E, m) arrays `MOVING` of E arms at each time.
+        actions: (T, E, a) what was done then.
+        begins: (T, E) bool: where an episode begins; the first row always does.
+        length: of the past.
+
+    Returns:
+        (T, E, length, m + a) the past at each time, its last entry of that very time.
+    """
+    steps, arms = begins.shape
+    begins = begins.copy()
+    begins[0] = True
+    before = np.zeros_like(actions)
+    before[1:] = actions[:-1]
+    before[begins] = 0.0
+    entries = np.concatenate([moving, before], axis=2)
+    since = np.zeros((steps, arms), int)  # time of the episode's first row
+    for t in range(steps):
+        since[t] = np.where(begins[t], t, since[t - 1] if t else 0)
+    found = np.zeros((steps, arms, length, entries.shape[2]), np.float32)
+    for back in range(length):
+        now = np.arange(back, steps)
+        inside = now[:, None] - back >= since[now]
+        found[now, :, length - 1 - back] = np.where(inside[..., None], entries[now - back], 0.0)
+    return found
+
+
+def _layers(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers of `widths` with rectifiers between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return layers[:-1]

@@ -1,0 +1,91 @@
+"""A state policy with a memory: named columns, an LSTM that remembers, a perceptron that acts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from policies.bundle import PolicyBundle
+from policies.bundle.weights import require_kind, with_weights
+from policies.models.state_network import StateNetwork
+
+RECURRENT_NETWORK = "recurrent_network"
+
+
+class RecurrentNetwork(nn.Module):
+    """Observation (B, …) and memory (B, m), (B, m) to the action (B, a) in [-1, 1] and the next memory."""
+
+    def __init__(
+        self,
+        arrays: Sequence[tuple[str, tuple[int, ...]]],
+        actions: Sequence[str],
+        remembered: int,
+        hidden: Sequence[int],
+    ):
+        """Build the network.
+
+        Args:
+            arrays: name and shape of each array of the observation.
+            actions: names of the action's elements.
+            remembered: width m of the LSTM.
+            hidden: widths of the layers behind it.
+        """
+        super().__init__()
+        self.columns = StateNetwork(arrays, actions, ())  # its features and its normaliser; its one layer is not used
+        self.columns.body = nn.Identity()  # type: ignore[assignment]
+        self.remembered = remembered
+        self.hidden = tuple(hidden)
+        width = sum(feature.width for feature in self.columns.features)
+        self.lstm = nn.LSTMCell(width, remembered)
+        layers: list[nn.Module] = []
+        before = remembered
+        for after in self.hidden:
+            layers += [nn.Linear(before, after), nn.ReLU()]
+            before = after
+        self.body = nn.Sequential(*layers, nn.Linear(before, len(actions)))
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Name and shape of each array of the observation."""
+        return self.columns.arrays
+
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """The linear layers behind the memory, first to last."""
+        return [layer for layer in self.body if isinstance(layer, nn.Linear)]
+
+    @property
+    def memory(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is carried from one action to the next."""
+        return {"hidden": (self.remembered,), "cell": (self.remembered,)}
+
+    def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map the observation's arrays in order, then `hidden` and `cell`, to action, `next_hidden`, `next_cell`."""
+        *arrays, hidden, cell = arguments
+        row = self.columns.normalise(self.columns.row(*arrays))
+        hidden, cell = self.lstm(row, (hidden, cell))
+        return self.body(hidden).clamp(-1.0, 1.0), hidden, cell
+
+    def architecture(self) -> dict:
+        """Describe the network so that it can be built again."""
+        return {
+            "kind": RECURRENT_NETWORK,
+            "arrays": [[name, list(shape)] for name, shape in self.arrays],
+            "actions": list(self.columns.actions),
+            "remembered": self.remembered,
+            "hidden": list(self.hidden),
+        }
+
+
+def restore_recurrent_network(bundle: PolicyBundle) -> RecurrentNetwork:
+    """Build the network of `bundle` with its weights.
+
+    Raises:
+        BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
+    """
+    require_kind(bundle, RECURRENT_NETWORK)
+    described = bundle.network
+    arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
+    network = RecurrentNetwork(arrays, described["actions"], described["remembered"], described["hidden"])
+    return with_weights(network, bundle)

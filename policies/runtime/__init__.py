@@ -1,0 +1,1 @@
+"""The robot-side run time: control loop, safety filter, gate, limits, deadlines."""

@@ -1,0 +1,328 @@
+"""The control loop that runs a policy on an arm: the same one in simulation, on the virtual arm and on a real arm.
+
+read → observe → act → resolve → filter → send → log. It refuses to act on a state that is missing, stale, out of
+the policy's specification or not finite: then the arm is stopped in a controlled way and the reason is kept.
+
+Robot side: numpy and onnxruntime only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from policies.bundle import PolicyBundle
+from policies.runtime.deadlines import Clock
+from policies.runtime.light_match import LightMatching
+from policies.runtime.safety_filter import Command, SafetyFilter
+from robots.action import ActionResolver
+from robots.camera import CameraModel
+from robots.observation import ObservationBuilder, RobotState
+from robots.specs import SpecError
+
+
+class RobotInterface(Protocol):
+    """An arm as the control loop sees it."""
+
+    def read(self) -> RobotState | None:
+        """Return the newest state, stamped on the loop's clock; None before the first."""
+
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Command joint positions (n,) [rad], and the fingers [m] if the policy moves any; return what was really sent.
+
+        Raises:
+            RefusalError: if the arm cannot be commanded now, with the reason.
+        """
+
+    def stop(self, reason: str) -> None:
+        """Bring the arm to rest in a controlled way, now."""
+
+
+class RefusalError(RuntimeError):
+    """The loop will not act on what it has; the message is the reason that is published."""
+
+    def __init__(self, reason: str, key: str = "refused"):
+        """Say `reason` in a sentence; a policy node counts it under `key` of `POLICY_REASONS`."""
+        super().__init__(reason)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class LoopLimits:
+    """When the loop refuses, and how gently it begins."""
+
+    state_age: float = 0.1
+    """Greatest age of the joint state [s]."""
+    gripper_age: float = 0.25
+    """Greatest age of the finger positions [s], for policies with a gripper."""
+    frame_age: float = 0.25
+    """Greatest age of a camera's frame [s]."""
+    check_inputs: bool = True
+    """Whether to refuse what the policy was not trained on, as far as its bundle says what that was."""
+    blend: float = 0.3
+    """Time over which commands go from the present position to the policy's targets [s]."""
+
+    def __post_init__(self) -> None:
+        for name in ("state_age", "gripper_age", "frame_age"):
+            if not 0 < getattr(self, name) <= 1.0:
+                raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
+        if not 0 <= self.blend <= 10.0:
+            raise SpecError(f"blend: {self.blend} s, expected within [0, 10]")
+
+
+@dataclass(frozen=True)
+class LoopStep:
+    """One row of the loop's log."""
+
+    t: float
+    """When the step began [s], on the loop's clock."""
+    state_age: float
+    """Age of the joint state at that time [s]."""
+    frame_age: float
+    """Age of the oldest frame [s]; NaN without cameras."""
+    frame_wait: float
+    """How long that frame had lain ready in this process [s], NaN without cameras; the rest went on its way."""
+    compute: float
+    """From the beginning of the step to the command [s]."""
+    period_error: float
+    """How much later (or earlier) than one period after the last step this one began [s]."""
+    q: np.ndarray
+    """(n,) measured joint positions [rad]."""
+    action: np.ndarray
+    """The policy's normalised action."""
+    q_target: np.ndarray
+    """(n,) what the policy asked for [rad], after blending in."""
+    q_sent: np.ndarray
+    """(n,) what was really sent [rad]."""
+    reasons: tuple[str, ...]
+    """Why that is not the same; empty if it is."""
+
+
+class ControlLoop:
+    """Runs one policy on one arm. Call `start`, then `step` once a period."""
+
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        robot: RobotInterface,
+        limits: LoopLimits,
+        *,
+        safety: SafetyFilter | None,
+        incoming: Mapping[str, CameraModel] | None = None,
+        clock: Clock = time.monotonic,
+    ):
+        """Prepare; nothing is sent before `start`.
+
+        Args:
+            bundle: the policy.
+            robot: the arm.
+            limits: when to refuse.
+            safety: limits the commands here, at the policy's rate. None only where a safety gate of its own,
+                a separate process, stands behind `robot.send`.
+            incoming: the cameras as they really are, where they differ from the bundle's.
+            clock: [s]; states are stamped on it.
+
+        Raises:
+            SpecError: if the arm's cameras cannot show what the policy expects.
+        """
+        self.bundle = bundle
+        self.limits = limits
+        self._robot = robot
+        self._safety = safety
+        self._clock = clock
+        self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
+        self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
+        self.light = LightMatching(bundle.inputs, self._cameras)
+        """Brings pictures into training's light once it is switched on; off at first."""
+        self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
+        self._resolver = ActionResolver(bundle.action, bundle.robot)
+        self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
+        self._memory = bundle.fresh_memory()
+        self._started: float | None = None
+        self._last: float | None = None
+        self._q_start = np.array(bundle.robot.home)
+
+    @property
+    def running(self) -> bool:
+        """Whether `step` may be called."""
+        return self._started is not None
+
+    def check(self, state: RobotState | None, now: float) -> RobotState:
+        """Return `state` if the policy may act on it at `now` [s].
+
+        Raises:
+            RefusalError: with the reason, if it may not.
+        """
+        if state is None:
+            raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
+        age = now - state.stamp
+        if not age <= self.limits.state_age:
+            raise RefusalError(
+                f"joint state: {age:.3f} s old (limit {self.limits.state_age:.3f} s); is the driver running?",
+                "state_stale",
+            )
+        n = len(self.bundle.robot.joint_names)
+        if state.q.shape != (n,) or not np.isfinite(state.q).all():
+            raise RefusalError(
+                f"joint state: positions {state.q.tolist()}, expected {n} finite numbers", "state_invalid"
+            )
+        if self._grips:
+            self._check_fingers(state, now)
+        for name in self._cameras:
+            frame = state.frames.get(name)
+            if frame is None:
+                raise RefusalError(
+                    f"camera '{name}': no frame received; is the camera driver running?", "camera_missing"
+                )
+            age = now - frame.stamp
+            if not age <= self.limits.frame_age:
+                raise RefusalError(
+                    f"camera '{name}': no frame for {age:.3f} s (limit {self.limits.frame_age:.3f} s); "
+                    "is the camera driver running?",
+                    "camera_stale",
+                )
+        return state
+
+    def _check_fingers(self, state: RobotState, now: float) -> None:
+        if state.opening is None:
+            raise RefusalError("gripper: no finger positions received; are they published?", "gripper_missing")
+        age = now - (state.stamp if state.opening_stamp is None else state.opening_stamp)
+        if not age <= self.limits.gripper_age:
+            raise RefusalError(
+                f"gripper: finger positions {age:.3f} s old (limit {self.limits.gripper_age:.3f} s); is its driver "
+                "running?",
+                "gripper_stale",
+            )
+
+    def warm_up(self) -> None:
+        """Go once through all that a step computes, and send nothing: code is loaded now, not with the first command.
+
+        Raises:
+            RefusalError: if there is no state yet, or the policy will not act on it.
+        """
+        state = self._robot.read()
+        if state is None:
+            raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
+        action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
+        self._resolver.reset(state.q)
+        self._resolver.resolve(np.zeros_like(action), state.q)
+
+    def rectify(self, name: str, image: np.ndarray) -> np.ndarray | None:
+        """Make of a picture that has just come what the steps after it will need, while its pixels are in the caches.
+
+        None where that cannot be done: a step then says why.
+        """
+        with contextlib.suppress(SpecError):
+            return self._builder.rectify(name, image)
+        return None
+
+    def rehearse(self) -> tuple[np.ndarray, float | None] | None:
+        """Compute what the next step would, on what is there now, and forget it; return what it would send, if any.
+
+        `policies.runtime.deadlines.Rehearsal` says what it is good for. What is wrong with the inputs, the step says.
+        """
+        state = self._robot.read()
+        if state is None:
+            return None
+        with contextlib.suppress(RefusalError, SpecError):
+            action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
+            self._rehearsed.reset(state.q)
+            return self._rehearsed.resolve(action, state.q), self._rehearsed.opening
+        return None
+
+    def start(self) -> None:
+        """Begin at the arm's present position.
+
+        Raises:
+            RefusalError: if there is no fresh state, with the reason.
+        """
+        now = self._clock()
+        state = self.check(self._robot.read(), now)
+        self.light.reset()
+        self._observe(state)
+        self._resolver.reset(state.q)
+        self._memory = self.bundle.fresh_memory()
+        self._q_start = state.q.copy()
+        if self._safety is not None:
+            self._safety.reset(state.q)
+        self._started, self._last = now, None
+
+    def step(self) -> LoopStep:
+        """Act once on the newest state.
+
+        Raises:
+            RefusalError: if the loop was not started, or will not act; the arm has then been told to stop.
+        """
+        if self._started is None:
+            raise RefusalError("the control loop is not running; start it first", "not_running")
+        now = self._clock()
+        try:
+            return self._step(now, self._started)
+        except (RefusalError, SpecError) as error:
+            self.stop(str(error))
+            raise RefusalError(str(error), getattr(error, "key", "observation_invalid")) from None
+
+    def stop(self, reason: str) -> None:
+        """Bring the arm to rest and end; `start` begins anew."""
+        self._started = None
+        self._robot.stop(reason)
+
+    def _step(self, now: float, started: float) -> LoopStep:
+        state = self.check(self._robot.read(), now)
+        action = self.bundle.infer(self._observe(state), self._memory)
+        if not np.isfinite(action).all():
+            raise RefusalError(
+                f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
+            )
+        target = self._resolver.resolve(action, state.q)
+        blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
+        target = self._q_start + _smooth(blend) * (target - self._q_start)
+        command = target
+        reasons: tuple[str, ...] = ()
+        if self._safety is not None:
+            setpoint = self._safety.filter(Command(target, now), state, now)
+            command, reasons = setpoint.q, setpoint.reasons
+            if self._safety.fault:
+                raise RefusalError(self._safety.fault, "limits")
+        sent = self._robot.send(command, self._resolver.opening)
+        period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
+        self._last = now
+        oldest = min((state.frames[name] for name in self._cameras), key=lambda frame: frame.stamp, default=None)
+        frame_age = frame_wait = float("nan")
+        if oldest is not None:
+            frame_age = now - oldest.stamp
+            frame_wait = frame_age if oldest.arrived is None else now - oldest.arrived
+        return LoopStep(
+            t=now,
+            state_age=now - state.stamp,
+            frame_age=frame_age,
+            frame_wait=frame_wait,
+            compute=self._clock() - now,
+            period_error=period_error,
+            q=state.q,
+            action=action,
+            q_target=target,
+            q_sent=sent,
+            reasons=reasons,
+        )
+
+    def _observe(self, state: RobotState) -> dict[str, np.ndarray]:
+        observation = self._builder.build(state)
+        try:
+            self.bundle.observation.validate(observation)
+        except SpecError as error:
+            raise RefusalError(f"observation {error}", "observation_invalid") from None
+        unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
+        if unknown:
+            raise RefusalError(unknown, "input_unknown")
+        return self.light(observation, state)  # only now: a covered lens must not be lit until it looks right
+
+
+def _smooth(s: float) -> float:
+    """Minimum-jerk profile from 0 to 1 (Flash and Hogan 1985)."""
+    return s * s * s * (10 - 15 * s + 6 * s * s)

@@ -1,0 +1,1 @@
+"""How success is measured, in the training engine and in MuJoCo."""

@@ -1,0 +1,198 @@
+"""Judge a policy in an engine that it was never trained in: the virtual arm's MuJoCo, with all that is hidden there.
+
+Nothing is shared with the training simulation but the URDF's kinematics: other contacts, soft servos, friction,
+encoder errors, a delay; for a policy that sees, another renderer and a real lens. What is judged is the policy alone,
+one action a period, without the control loop's safety gate in between; `sim2real evaluate` judges the whole chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import binomtest
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.scoring.evaluator import JUDGE_SEEDS, Judgement
+from robots.action import ActionResolver
+from robots.camera import CameraModel
+from robots.observation import CameraFrame, ObservationBuilder, RobotState
+from robots.registry import load_robot
+from sim.scene import yaw_quat
+from sim.tasks import load_task
+from sim.tasks.cameras import FRONT
+from sim.tasks.task import apart
+from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.virtual_arm.mujoco_arm import MujocoArm
+from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
+
+GAPS = {"push": 0.10, "pick_place": 0.16, "stack": 0.15}
+"""Least distance from the cube to where it goes [m], as in training."""
+BLOCKS = {"pick_place": "pad", "stack": "base"}
+"""What a cube is set down on, by task."""
+MARK = "mark"
+"""What is painted where a cube goes, in tasks that have no such block."""
+
+Act = Callable[[dict[str, np.ndarray]], np.ndarray]
+"""A policy: arrays by name to an action (a,)."""
+
+TASKS = ("reach", "reach_clutter", "push", "pick_place", "stack")
+"""Tasks that are judged here; nobody puts the peg of `insert` into the fingers."""
+HOVERING = ("reach", "reach_clutter")
+"""Those in which the end effector is to get somewhere."""
+
+
+def judge_in_mujoco(
+    bundle: PolicyBundle,
+    episodes: int,
+    first_seed: int = JUDGE_SEEDS,
+    hidden: HiddenReality | None = None,
+    act: Act | None = None,
+) -> Judgement:
+    """Run `episodes` of `bundle` on the virtual arm; strictly as `judge`: success held to the end of the time limit.
+
+    Args:
+        bundle: a policy for one of `TASKS`.
+        episodes: how many; episode k has the seed `first_seed` + k.
+        first_seed: of the episodes.
+        hidden: what is true there; the default reality if None.
+        act: acts in the bundle's place.
+
+    Raises:
+        BundleError: for a task that the virtual lab has no things for.
+        ValueError: if there is no episode to run.
+    """
+    _, near = episodes_in_mujoco(bundle, episodes, first_seed, hidden, act)
+    task = load_task(bundle.task)
+    hold = max(1, round(task.hold_time * bundle.action.rate_hz))
+    lasted = sum(bool(each[-hold:].all()) for each in near)
+    touched = sum(bool((np.convolve(each, np.ones(hold), "valid") >= hold - 0.5).any()) for each in near)
+    interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
+    rate = lasted / episodes
+    return Judgement(
+        rate, float(interval.low), float(interval.high), lasted, episodes, touched / episodes, "MuJoCo", first_seed
+    )
+
+
+def episodes_in_mujoco(
+    bundle: PolicyBundle,
+    episodes: int,
+    first_seed: int = JUDGE_SEEDS,
+    hidden: HiddenReality | None = None,
+    act: Act | None = None,
+    seconds: float | None = None,
+    look_every: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `judge_in_mujoco`, but return what happened after each action: the distance to the goal [m], and success.
+
+    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit. Pictures, which cost more
+    than all else, are taken before every `look_every`th action; in between the last one is shown.
+    """
+    if bundle.task not in TASKS:
+        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
+    if episodes < 1:
+        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+    if len(bundle.cameras) > 1:
+        raise BundleError(
+            f"bundle '{bundle.name}' sees {', '.join(bundle.cameras)}, but MuJoCo's lab has one camera; judge it in "
+            "PyBullet"
+        )
+    lab = _Lab(bundle, hidden or HiddenReality())
+    try:
+        lasting = lab.task.time_limit if seconds is None else seconds
+        each = [lab.episode(act or bundle.act, first_seed + k, lasting, look_every) for k in range(episodes)]
+        return np.array([away for away, _ in each]), np.array([near for _, near in each])
+    finally:
+        lab.close()
+
+
+class _Lab:
+    """The virtual arm, what the policy sees of it, and where the task wants things."""
+
+    def __init__(self, bundle: PolicyBundle, hidden: HiddenReality):
+        self.bundle, self.task = bundle, load_task(bundle.task)
+        robot = load_robot(bundle.robot.name)
+        self.robot = robot
+        self.task.fit(robot)
+        camera = next(iter(bundle.cameras.values()), FRONT)
+        self._arm = MujocoArm(robot, camera, hidden, bundle.task)
+        self._eyes: VirtualCamera | None = None
+        incoming: dict[str, CameraModel] = {}
+        if bundle.cameras:
+            self._eyes = VirtualCamera(self._arm, open_renderer(self._arm))
+            incoming = {camera.name: self._arm.camera}
+        self._camera = camera
+        self._frame: CameraFrame | None = None
+        self._builder = ObservationBuilder(
+            bundle.observation,
+            robot,
+            bundle.cameras,
+            incoming,
+            privileged=("object_pos", "object_quat", "goal"),
+        )
+        self._resolver = ActionResolver(bundle.action, robot)
+        self._block = next((b for b in self._arm.bodies if b.name == BLOCKS.get(bundle.task)), None)
+        cluttered = bundle.task == "reach_clutter"
+        self._untouchable = [body.name for body in self._arm.bodies if cluttered]
+        self._rise = float(self._arm.object_pos[2])  # half its height: it stands on the table
+        self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
+        if self.task.opening is not None:
+            self._fingers = self.task.opening
+
+    def episode(self, act: Act, seed: int, seconds: float, look_every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
+        rng = np.random.default_rng(seed)
+        arm, spec = self._arm, self.bundle.action
+        thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
+        arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
+        if self._block is not None:
+            height = arm.scene.pose(self._block.name)[0][2]
+            turn = rng.uniform(-np.pi, np.pi) * (self._block.mass > 0)
+            arm.scene.place(self._block.name, (*mark, height), yaw_quat(turn))
+        if any(body.name == MARK for body in arm.bodies):  # a policy that sees goes by what is painted on the table
+            height = arm.scene.pose(MARK)[0][2]
+            arm.scene.place(MARK, (*mark, height), yaw_quat(0.0))
+        place = np.array([*mark, float(arm.object_pos[2])])
+        self._resolver.reset(self._state(rng).q)
+        steps = round(seconds * spec.rate_hz)
+        away, near, failed = np.zeros(steps), np.zeros(steps, bool), False
+        for k in range(steps):
+            goal = self._goal(place)
+            state = self._state(rng, look=k % look_every == 0)
+            position, quat = arm.object_pos, arm.object_quat
+            seen = self._builder.build(state, {"object_pos": position, "object_quat": quat, "goal": goal})
+            arm.command(self._resolver.resolve(act(seen), state.q))
+            if self._resolver.opening is not None:
+                arm.grip(self._resolver.opening)
+            arm.advance(spec.dt)
+            achieved = arm.ee_pos if self.task.name in HOVERING else arm.object_pos
+            let_go = self._block is None or not arm.scene.touching("object")
+            failed = failed or any(arm.scene.touching(name) for name in self._untouchable)
+            near[k] = let_go and not failed and bool(self.task.is_strict_success(achieved, self._goal(place)))
+            away[k] = np.linalg.norm(achieved - goal)
+        return away, near
+
+    def _goal(self, mark: np.ndarray) -> np.ndarray:
+        """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""
+        arm, name = self._arm, self.task.name
+        if name in HOVERING:
+            return arm.goal
+        if self._block is None:
+            return mark
+        origin = arm.scene.pose(self._block.name)[0]
+        return origin + np.array([0.0, 0.0, self._block.top + self._rise])
+
+    def close(self) -> None:
+        if self._eyes is not None:
+            self._eyes.renderer.close()
+
+    def _state(self, rng: np.random.Generator, look: bool = True) -> RobotState:
+        reading, n = self._arm.read(), len(self.robot.joint_names)
+        frames = {}
+        if self._eyes is not None:
+            if look:
+                self._frame = CameraFrame(self._arm.time, self._eyes.take(self._arm.snapshot(), rng))
+            assert self._frame is not None
+            frames[self._camera.name] = self._frame
+        opening = float(reading.q[n:].mean()) if len(reading.q) > n else None
+        return RobotState(self._arm.time, reading.q[:n], reading.dq[:n], frames, opening=opening)

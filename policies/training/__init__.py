@@ -1,0 +1,1 @@
+"""What every training run shares: its configuration, folder, precision and threads."""

@@ -1,0 +1,51 @@
+"""What every training run is told, whatever it learns by."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from robots.registry import load_robot
+from sim.catalogue import parameter_space
+from sim.randomization.parameters import PRESETS, ParameterSpace
+from sim.tasks import load_task
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every training run is told."""
+
+    out: Path
+    """Folder of the run; must not exist."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    name: str = ""
+    """Name of the policy in reports; by default that of the folder."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 2
+    """Processes that simulate."""
+
+    def space(self) -> ParameterSpace:
+        """The parameter space to train on.
+
+        Raises:
+            ValueError: for an unknown preset, or a file that holds no space.
+        """
+        if self.randomise.endswith(".json"):
+            return ParameterSpace.from_json(self.randomise)
+        if self.randomise not in PRESETS:
+            raise ValueError(
+                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
+                "or the path of a .json parameter space"
+            )
+        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return json.loads(json.dumps(asdict(self), default=str))

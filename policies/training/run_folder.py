@@ -1,0 +1,182 @@
+"""A training run's folder: what it holds, how it survives being killed, and its curve.
+
+config.json      the resolved configuration
+provenance.json  revision, versions, machine, date
+checkpoint/      records of every round and the newest state, from which the run goes on
+metrics.csv      one line a round
+curve.png        the same as a picture; tensorboard/ the same for TensorBoard
+best/, last/     bundles
+metrics.json     the judgement on fresh seeds; its presence means that the run is finished
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from policies.bundle import BundleError
+from policies.training.tracking import KEPT, Tracker, open_tracker
+
+SECOND = {"loss": "loss (smooth L1 to the expert)", "return": "mean return of an episode"}
+"""What the curve's second panel shows, by column of the metrics."""
+
+
+class RunError(ValueError):
+    """A run's folder is not what was expected."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes the files of a run; each appears whole or not at all."""
+
+    path: Path
+    """The folder."""
+    tracker: Tracker | None = None
+    """Sends the figures to a server, if the configuration names one."""
+
+    @classmethod
+    def create(cls, path: Path, documents: Mapping[str, object]) -> RunFolder:
+        """Make the folder with its JSON `documents`.
+
+        Raises:
+            BundleError: if something is there already.
+            TrackingError: if `config.json` names an MLflow server that cannot be had.
+        """
+        refuse_existing(path)
+        tracker = _tracker(path, documents.get("config.json"))
+        path.mkdir(parents=True)
+        (path / "checkpoint").mkdir()
+        folder = cls(path, tracker)
+        if tracker is not None:
+            _replace(path / KEPT, tracker.run.encode())
+        for name, content in documents.items():
+            folder.write_json(name, content)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open the folder of a run that was interrupted.
+
+        Raises:
+            RunError: if there is no run, or it is finished.
+        """
+        if not (path / "config.json").is_file():
+            raise RunError(f"'{path}' holds no run: config.json is missing; give the folder of 'sim2real train --out'")
+        if (path / "metrics.json").is_file():
+            raise RunError(
+                f"the run in '{path}' is finished; its bundle is {path / 'best'}; train again with a new --out"
+            )
+        return cls(path, _tracker(path, json.loads((path / "config.json").read_text())))
+
+    def finish(self, metrics: dict) -> None:
+        """Write the judgement: the run is finished."""
+        self.write_json("metrics.json", metrics)
+        if self.tracker is not None:
+            self.tracker.log({"judged_success": metrics["judgement"]["success"]}, metrics["env_steps"])
+            self.tracker.end()
+
+    def read_json(self, name: str) -> dict:
+        """Read a document."""
+        return json.loads((self.path / name).read_text())
+
+    def has(self, name: str) -> bool:
+        """Whether a document is there."""
+        return (self.path / name).is_file()
+
+    def write_json(self, name: str, content: object) -> None:
+        """Write a document."""
+        _replace(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def save_round(self, round_: int, records: Mapping[str, np.ndarray]) -> None:
+        """Keep what a round has collected."""
+        path = self.path / "checkpoint" / f"round_{round_:03}.npz"
+        scratch = path.with_name(f".{path.stem}.tmp.npz")
+        np.savez(scratch, **dict(records))  # type: ignore[arg-type]
+        os.replace(scratch, path)
+
+    def load_rounds(self, count: int) -> list[dict[str, np.ndarray]]:
+        """Read what the first `count` rounds have collected."""
+        found = []
+        for round_ in range(count):
+            with np.load(self.path / "checkpoint" / f"round_{round_:03}.npz", allow_pickle=False) as arrays:
+                found.append(dict(arrays))
+        return found
+
+    def save_state(self, state: dict) -> None:
+        """Replace the newest state: from here on the run resumes behind it."""
+        path = self.path / "checkpoint" / "state.pt"
+        scratch = path.with_name(".state.tmp")
+        torch.save(state, scratch)
+        os.replace(scratch, path)
+
+    def load_state(self) -> dict | None:
+        """Read the newest state; None before the first one. Nothing but tensors and plain types is unpickled."""
+        path = self.path / "checkpoint" / "state.pt"
+        return torch.load(path, weights_only=True) if path.is_file() else None
+
+    def write_metrics(self, rows: list[dict[str, float]], purge_from: int | None = None) -> None:
+        """Write table, picture and the newest point for TensorBoard and MLflow.
+
+        `purge_from` hides points that a killed run left in TensorBoard.
+        """
+        lines = [list(rows[0]), *([format(value, ".6g") for value in row.values()] for row in rows)]
+        scratch = self.path / ".metrics.csv.tmp"
+        with scratch.open("w", newline="") as file:
+            csv.writer(file).writerows(lines)
+        os.replace(scratch, self.path / "metrics.csv")
+        self._draw(rows)
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(self.path / "tensorboard"), purge_step=purge_from) as board:
+            for name, value in rows[-1].items():
+                if name != "round" and not np.isnan(value):
+                    board.add_scalar(name, value, int(rows[-1]["round"]))
+
+        if self.tracker is not None:
+            self.tracker.log({key: value for key, value in rows[-1].items() if key != "round"}, int(rows[-1]["round"]))
+
+    def _draw(self, rows: list[dict[str, float]]) -> None:
+        from matplotlib.figure import Figure  # no global state, no window
+
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        success, second = figure.subplots(1, 2)
+        steps = [row["env_steps"] for row in rows]
+        rate = [row["success"] for row in rows]
+        low, high = ([row[key] for row in rows] for key in ("low", "high"))
+        success.plot(steps, rate, marker="o", label="validation, held to the end")
+        success.fill_between(steps, low, high, alpha=0.2, label="95 % Wilson interval")
+        success.set(xlabel="environment steps", ylabel="success", ylim=(-0.02, 1.02))
+        success.legend(loc="lower right", fontsize=8)
+        told = "loss" if "loss" in rows[0] else "return"
+        second.plot(steps, [row[told] for row in rows], marker="o")
+        second.set(xlabel="environment steps", ylabel=SECOND[told])
+        scratch = self.path / ".curve.tmp.png"
+        figure.savefig(scratch, dpi=110)
+        os.replace(scratch, self.path / "curve.png")
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise BundleError if `path` exists: a run never writes over another."""
+    if path.exists():
+        raise BundleError(
+            f"'{path}' exists already; choose another --out, remove it, or go on with 'sim2real train --resume {path}'"
+        )
+
+
+def _tracker(path: Path, config: object) -> Tracker | None:
+    if not isinstance(config, Mapping):
+        return None
+    return open_tracker(str(config.get("mlflow", "")), path.name, path, config)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_bytes(content)
+    os.replace(scratch, path)

@@ -1,0 +1,70 @@
+"""From a state network and what it has seen to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.bundle import PolicyBundle
+from policies.bundle.export import Contract, export_bundle
+from policies.bundle.input_watch import FEWEST
+from policies.models.history_network import HistoryNetwork
+from policies.models.recurrent_network import RecurrentNetwork
+from policies.models.state_network import StateNetwork
+from sim.env import ArmEnv
+
+PARITY_RECORDS = 1_000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a policy has seen."""
+
+    arrays: Mapping[str, np.ndarray]
+    """Observations (N, …) by name; of a policy with a memory, episode after episode in the order of time."""
+    begin: np.ndarray | None = None
+    """(N,) bool: where an episode begins; only a policy with a memory needs to know."""
+
+    def some(self, count: int, with_memory: bool) -> Seen:
+        """Take about `count` of them, evenly spread, or the first ones where the order matters."""
+        total = len(next(iter(self.arrays.values())))
+        rows = np.arange(min(count, total)) if with_memory else np.linspace(0, total - 1, min(count, total)).astype(int)
+        begin = self.begin[rows] if with_memory and self.begin is not None else None
+        return Seen({name: array[rows] for name, array in self.arrays.items()}, begin)
+
+
+def export_state(
+    name: str,
+    network: StateNetwork | RecurrentNetwork | HistoryNetwork,
+    env: ArmEnv,
+    newest: Seen,
+    provenance: dict,
+    seen: Mapping[str, np.ndarray] | None = None,
+) -> PolicyBundle:
+    """Pack `network`, trained in environments like `env`.
+
+    Args:
+        name: of the bundle.
+        network: the policy.
+        env: whose contract it keeps.
+        newest: what was seen, of which 1,000 become parity records.
+        provenance: how it came to be.
+        seen: all observations (N, …) by name that the control loop will hold its inputs against; `newest` by default.
+    """
+    names = env.observation_spec.names
+    memory = {} if isinstance(network, StateNetwork) else network.memory
+    parity = newest.some(PARITY_RECORDS, bool(memory))
+    watched = newest.arrays if seen is None else seen
+    return export_bundle(
+        name,
+        network,
+        Contract(env.task.name, env.observation_spec, env.action_spec, env.robot, {}),
+        parity.arrays,
+        network.architecture(),
+        provenance,
+        {key: watched[key] for key in names} if len(watched[names[0]]) >= FEWEST else None,
+        memory,
+        parity.begin,
+    )

@@ -1,0 +1,1 @@
+"""Training that starts from an earlier policy, measured against training from scratch."""

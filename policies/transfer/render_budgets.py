@@ -1,0 +1,160 @@
+"""Compare ways to learn to see over budgets of labelled pictures: the loop, the table and the curves.
+
+What is learned, and how it is judged, is the caller's: `camera_transfer` for reach, `scene_transfer` for handling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from policies.bundle import PolicyBundle
+from policies.bundle.provenance import provenance
+from policies.imitation.cloning import Progress, StudentConfig
+from policies.models.surgery import MODES
+from policies.training.run_folder import RunFolder
+from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
+from policies.transfer.state_transfer import check_mode
+from sim.datasets.labelled_renders import Views
+
+HELD_OUT = 500
+"""Views on which every run's errors are measured."""
+
+
+@dataclass(frozen=True)
+class CompareViewsConfig:
+    """How learning to see from an earlier camera policy is compared with learning it from scratch."""
+
+    out: Path
+    """Folder of the comparison; one that was interrupted goes on."""
+    source: Path
+    """Bundle to start from, of a camera policy: `--from`."""
+    task: str = "reach"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    randomise: str = "full"
+    """What varies."""
+    modes: tuple[str, ...] = tuple(MODES)
+    """Modes to try, beside from scratch."""
+    seeds: int = 3
+    """Runs of each."""
+    views: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
+    """Budgets: labelled pictures that a run may learn from."""
+    episodes: int = 100
+    """Fresh episodes by which every run is judged."""
+    workers: int = 2
+    """Processes that draw and simulate."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
+    """How every run learns to see; `views` and `held_out` are set by the budgets."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a field out of range or an unknown mode."""
+        for mode in self.modes:
+            check_mode(mode)
+        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
+            raise ValueError(
+                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
+                "must be at least 1"
+            )
+
+    @property
+    def budgets(self) -> Budgets:
+        """Which runs are compared."""
+        return Budgets((FROM_SCRATCH, *self.modes), self.views, self.seeds)
+
+    def about(self, bundle: PolicyBundle) -> dict:
+        """What was compared, for the report."""
+        return {
+            "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
+            "task": self.task,
+            "robot": self.robot,
+            "randomise": self.randomise,
+            "episodes": self.episodes,
+        }
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Which runs are compared."""
+
+    methods: tuple[str, ...]
+    """From scratch, and the modes of transfer."""
+    views: tuple[int, ...]
+    """Labelled pictures that a run may learn from."""
+    seeds: int
+    """Runs of each method and budget."""
+
+    def runs(self, seed: int) -> dict[tuple[str, int], str]:
+        """Name the runs of one seed, the smallest budget first."""
+        return {(m, v): f"{m} {v} views, seed {seed}" for v in self.views for m in self.methods}
+
+
+def run_budgets(
+    out: Path,
+    budgets: Budgets,
+    draw: Callable[[int, int], Views],
+    learn: Callable[[str, Views, int], dict],
+    progress: Progress,
+) -> dict[str, dict]:
+    """Run what has no result in `out` yet; return every run's figures by its name.
+
+    All methods of a seed see the same views.
+
+    Args:
+        out: folder of the comparison.
+        budgets: which runs.
+        draw: draws so many views from a seed.
+        learn: learns by a method from views, whose first `HELD_OUT` are held out, with a seed; returns figures, among
+            them `success`.
+        progress: told about the share that is done.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(out)
+    results: dict[str, dict] = folder.read_json("results.json") if (out / "results.json").is_file() else {}
+    total, done = len(budgets.methods) * budgets.seeds * len(budgets.views), 0
+    for seed in range(budgets.seeds):
+        seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
+        runs = budgets.runs(seed)
+        missing = any(key not in results for key in runs.values())
+        pictures = draw(HELD_OUT + max(budgets.views), seeds[0]) if missing else None
+        for (method, count), key in runs.items():
+            if key not in results and pictures is not None:
+                results[key] = learn(method, pictures[: HELD_OUT + count], seeds[1])
+                folder.write_json("results.json", results)
+            done += 1
+            progress(done / total, f"{key}: success {results[key]['success']:.2f}")
+    return results
+
+
+def report_budgets(
+    out: Path, budgets: Budgets, results: Mapping[str, dict], columns: Sequence[str], about: Mapping
+) -> dict:
+    """Write `transfer.json` and `transfer.png` into `out`; return the former.
+
+    Args:
+        out: folder of the comparison.
+        budgets: which runs.
+        results: every run's figures by its name.
+        columns: figures, beside success, that are tabulated.
+        about: what was compared; goes into the report as it is.
+    """
+
+    def table(method: str, column: str) -> np.ndarray:
+        rows = [[results[name][column] for (m, _), name in budgets.runs(s).items() if m == method] for s in seeds]
+        return np.array(rows, float)
+
+    seeds, steps = range(budgets.seeds), np.array(budgets.views)
+    curves = [Curve(m, steps, table(m, "success"), np.zeros((budgets.seeds, len(steps)))) for m in budgets.methods]
+    errors: dict[str, dict[str, dict]] = {method: {} for method in budgets.methods}
+    for method in budgets.methods:
+        for column in columns:
+            mean, low, high = mean_interval(table(method, column))
+            errors[method][column] = {"mean": mean.tolist(), "low": low.tolist(), "high": high.tolist()}
+    report = {**about, "seeds": list(seeds), **compare_curves(curves), "errors": errors, **provenance()}
+    RunFolder(out).write_json("transfer.json", report)
+    draw_curves(curves, report, out / "transfer.png", unit="labelled pictures")
+    return report

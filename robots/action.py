@@ -1,0 +1,89 @@
+"""From a policy's normalised action to a joint position target: the same code in simulation and on the arm.
+
+Robot side: numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from robots.chain_kernels import ee_target
+from robots.model import RobotModel
+from robots.specs import ActionSpec, SpecError
+
+MAX_LEAD = 0.2
+"""How far a joint target may run ahead of the measured joint [rad]: keeps a blocked arm from winding up."""
+
+
+MAX_YAW = 1.6
+"""How far the end effector may be turned from home about the base's z [rad]."""
+
+
+class ActionResolver:
+    """Turns actions into joint position targets, starting from where the arm is.
+
+    Targets are integrated: each action moves the last *target*, not the measured position, so that sag
+    under gravity does not eat the motion. The target is kept inside the joint limits and within
+    `MAX_LEAD` of the measured position.
+    """
+
+    def __init__(self, spec: ActionSpec, robot: RobotModel):
+        """Prepare for actions of `spec` on `robot`.
+
+        Raises:
+            SpecError: if the action's elements do not fit the robot.
+        """
+        self._spec = spec
+        self._robot = robot
+        self._low = np.array(robot.limits.q_low)
+        self._high = np.array(robot.limits.q_high)
+        has_gripper = spec.names[-1] == "gripper"
+        moving = spec.names[:-1] if has_gripper else spec.names
+        if has_gripper and robot.gripper is None:
+            raise SpecError(f"action: the last element is 'gripper', but robot '{robot.name}' has none")
+        if spec.kind == "ee_delta":
+            if moving not in (("x", "y", "z"), ("x", "y", "z", "yaw")):
+                raise SpecError(
+                    f"action: ee_delta has elements {spec.names}, expected x, y, z, then yaw, gripper or both if wanted"
+                )
+        elif moving != robot.joint_names:
+            raise SpecError(f"action: elements {spec.names} are not the joints {robot.joint_names} of '{robot.name}'")
+        n = len(moving)
+        self._turns = "yaw" in moving
+        self._gripper = robot.gripper if has_gripper else None
+        self._moves: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+            "joint_position": lambda si: np.array(robot.home) + si[:n],
+            "joint_velocity": lambda si: self._target + si[:n] * spec.dt,
+            "joint_delta": lambda si: self._target + si[:n],
+        }
+        self._target = np.array(robot.home)
+        self._yaw = 0.0
+        self.opening: float | None = None
+        """Where the last action wants the fingers [m]; None if the action has no `gripper` element."""
+
+    def reset(self, q: np.ndarray) -> None:
+        """Start from the measured joint positions `q` [rad], the end effector not turned from home."""
+        self._target = np.array(q, np.float64)
+        self._yaw = 0.0
+
+    def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
+        si = self._spec.to_si(action)
+        q = np.ascontiguousarray(q, np.float64)
+        if self._spec.kind == "ee_delta":
+            if self._turns:
+                self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
+            robot = self._robot
+            self._target = ee_target(
+                robot.chain.table, self._target, q, si[:3], robot.R_home, self._yaw, self._low, self._high, MAX_LEAD
+            )
+        else:
+            target = self._moves[self._spec.kind](si)
+            kept = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)
+            self._target = np.minimum(np.maximum(kept, self._low), self._high)
+        if self._gripper is not None:
+            share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open
+            self.opening = self._gripper.closed + share * (self._gripper.opened - self._gripper.closed)
+        return self._target.copy()

@@ -1,0 +1,146 @@
+"""An arm's solid shape: the convex hull of each link's collision geometry, small enough to travel in a policy bundle.
+
+Robot side: numpy and scipy only. Beside a robot there are no meshes, so the bundle carries the hulls.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import ConvexHull, QhullError
+
+from robots.kinematics import joint_origin
+from robots.meshes import MeshError, box, cylinder, sphere
+from robots.model import RobotModel
+from robots.visual_meshes import find_mesh
+
+MOST_POINTS = 80
+"""Hull points kept a link: GJK's time grows with them, and the rest is within `TOLERANCE`."""
+TOLERANCE = 0.002
+"""How far a left-out point may stand out of the hull that is kept [m]."""
+
+Hulls = Mapping[str, np.ndarray]
+"""Link name to the corners (V, 3) of its convex hull, in the link's frame [m]."""
+
+
+def arm_hulls(robot: RobotModel) -> Hulls:
+    """Return the hulls that `robot` carries, or else those of its URDF's meshes; empty where it has neither.
+
+    Raises:
+        MeshError: if a mesh is missing or cannot be read.
+    """
+    if robot.hulls is not None:
+        return robot.hulls
+    return collision_hulls(robot.urdf_path) if robot.urdf_path is not None else {}
+
+
+def collision_hulls(urdf_path: Path | str) -> Hulls:
+    """Compute the hull of every link that has collision geometry; visual geometry is never taken instead.
+
+    Raises:
+        MeshError: if the URDF or a mesh is missing or cannot be read.
+    """
+    path = Path(urdf_path)
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError as error:
+        raise MeshError(f"URDF {path} cannot be read: {error}") from None
+    return _collision_hulls(path, stamp)
+
+
+@lru_cache(maxsize=16)
+def _collision_hulls(path: Path, _stamp: int) -> Hulls:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise MeshError(f"URDF {path} cannot be read: {error}") from None
+    hulls: dict[str, np.ndarray] = {}
+    for link in root.findall("link"):
+        parts = []
+        for collision in link.findall("collision"):
+            geometry = collision.find("geometry")
+            if geometry is None or len(geometry) == 0:
+                continue
+            R, p = joint_origin(collision)  # <collision> has an <origin> of the same form
+            parts.append(_points(geometry[0], path) @ R.T + p)
+        if parts:
+            hulls[link.get("name", "")] = reduced_hull(np.concatenate(parts))
+    return hulls
+
+
+def reduced_hull(points: np.ndarray, most: int = MOST_POINTS, tolerance: float = TOLERANCE) -> np.ndarray:
+    """Return at most `most` corners (V, 3) of the convex hull of `points` (N, 3), the outermost first.
+
+    Corners are taken where the hull so far misses most, until nothing stands out by more than `tolerance` [m].
+
+    Raises:
+        MeshError: if the points are flat.
+    """
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except QhullError:
+        raise MeshError(f"collision geometry of {len(points)} points is flat; give it a thickness") from None
+    chosen = list(dict.fromkeys([*corners.argmin(0), *corners.argmax(0)]))
+    while len(chosen) < min(len(corners), most):
+        try:
+            hull = ConvexHull(corners[chosen])
+        except (QhullError, ValueError):  # in one plane still: take the corner furthest from it
+            centred = corners - corners[chosen].mean(0)
+            normal = np.linalg.svd(corners[chosen] - corners[chosen].mean(0))[2][-1]
+            chosen.append(int(np.abs(centred @ normal).argmax()))
+            continue
+        outside = (corners @ hull.equations[:, :3].T + hull.equations[:, 3]).max(1)
+        worst = int(outside.argmax())
+        if outside[worst] <= tolerance:
+            break
+        chosen.append(worst)
+    return np.ascontiguousarray(corners[chosen])
+
+
+def left_out(points: np.ndarray, hull: np.ndarray) -> float:
+    """Return how far `points` (N, 3) stand out of the hull of `hull` (V, 3), at most [m]."""
+    equations = ConvexHull(hull).equations
+    return float(max(0.0, (points @ equations[:, :3].T + equations[:, 3]).max()))
+
+
+def _points(shape: ElementTree.Element, urdf_path: Path) -> np.ndarray:
+    def numbers(attribute: str) -> list[float]:
+        return [float(value) for value in shape.get(attribute, "").split()]
+
+    if shape.tag == "box":
+        x, y, z = numbers("size")
+        return box((x, y, z)).vertices.astype(np.float64)
+    if shape.tag == "sphere":
+        return sphere(numbers("radius")[0], 8).vertices.astype(np.float64)
+    if shape.tag in ("cylinder", "capsule"):
+        return cylinder(numbers("radius")[0], numbers("length")[0]).vertices.astype(np.float64)
+    if shape.tag == "mesh":
+        scale = np.array(numbers("scale") or [1.0, 1.0, 1.0])
+        return scale * mesh_points(find_mesh(shape.get("filename", ""), urdf_path))
+    raise MeshError(f"URDF {urdf_path}: collision geometry <{shape.tag}>; expected box, sphere, cylinder or mesh")
+
+
+def mesh_points(path: Path) -> np.ndarray:
+    """Read the corners (N, 3) of an .obj or .stl file.
+
+    Raises:
+        MeshError: for another format or a damaged file.
+    """
+    content = path.read_bytes()
+    kind = path.suffix.lower()
+    if kind == ".obj":
+        rows = [line.split()[1:4] for line in content.decode(errors="replace").splitlines() if line.startswith("v ")]
+    elif kind == ".stl" and len(content) >= 84 and len(content) == 84 + 50 * int.from_bytes(content[80:84], "little"):
+        triangles = np.frombuffer(content, np.uint8, offset=84).reshape(-1, 50)[:, 12:48]
+        return np.unique(triangles.copy().view("<f4").reshape(-1, 3), axis=0).astype(np.float64)
+    elif kind == ".stl":
+        rows = [line.split()[1:4] for line in content.decode(errors="replace").splitlines() if "vertex" in line]
+    else:
+        raise MeshError(f"collision mesh {path}: format '{kind}', expected .stl or .obj; convert it")
+    if len(rows) < 4:
+        raise MeshError(f"collision mesh {path}: {len(rows)} points, expected at least 4; is the file damaged?")
+    return np.array(rows, np.float64)

@@ -1,0 +1,246 @@
+"""Arms: joints, limits with their source, home pose, end effector, gripper.
+
+Robot side: numpy only. A model read from a bundle carries its URDF text, so that neither PyBullet's
+data nor a description package is needed beside the robot.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from robots.kinematics import KinematicChain
+from robots.link_tree import LinkTree
+from robots.specs import SpecError
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Limits of the arm's joints, in the order of the model's `joint_names`."""
+
+    q_low: tuple[float, ...]
+    """Lower position limits [rad]."""
+    q_high: tuple[float, ...]
+    """Upper position limits [rad]."""
+    dq: tuple[float, ...]
+    """Velocity limits [rad/s]."""
+    ddq: tuple[float, ...]
+    """Acceleration limits [rad/s²]."""
+    jerk: tuple[float, ...]
+    """Jerk limits [rad/s³]."""
+    tau: tuple[float, ...]
+    """Torque limits [N·m]."""
+    source: str
+    """Where the numbers come from."""
+
+    def validate(self, joint_names: Sequence[str]) -> None:
+        """Raise `SpecError` unless every limit is there, finite and usable."""
+        for name, values in asdict(self).items():
+            if name == "source":
+                continue
+            if len(values) != len(joint_names):
+                raise SpecError(f"limits '{name}': {len(values)} values for {len(joint_names)} joints")
+            for joint, value in zip(joint_names, values):
+                usable = np.isfinite(value) and (name.startswith("q_") or value > 0)
+                if not usable:
+                    raise SpecError(
+                        f"joint '{joint}': limit {name} is {value}, expected a positive number; "
+                        "look it up in the datasheet"
+                    )
+        for joint, low, high in zip(joint_names, self.q_low, self.q_high):
+            if not low < high:
+                raise SpecError(f"joint '{joint}': position limits [{low}, {high}] are empty; expected low < high")
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """A parallel gripper whose fingers move together."""
+
+    joint_names: tuple[str, ...]
+    """Finger joints."""
+    opened: float
+    """Joint position when open [m]."""
+    closed: float
+    """Joint position when closed [m]."""
+    force: float
+    """Largest force a finger [N]."""
+
+
+@dataclass(frozen=True)
+class RobotModel:
+    """One arm."""
+
+    name: str
+    """Name in `ROBOTS`, on the command line and in manifests."""
+    joint_names: tuple[str, ...]
+    """The arm's joints, base first, as in the URDF and in `/joint_states`."""
+    base_link: str
+    """Link whose frame is `base`."""
+    ee_link: str
+    """Link whose frame is `ee`: the point that tasks are about, between the fingers."""
+    home: tuple[float, ...]
+    """Joint positions at which episodes start [rad]."""
+    limits: JointLimits
+    """Limits of the arm's joints."""
+    gripper: Gripper | None = None
+    """The gripper, where there is one."""
+    landmarks: tuple[str, ...] = ()
+    """Links whose origins can be recognised in a picture of the arm; with known joint angles they tell a
+    policy where its camera is."""
+    table_area: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """Smallest and largest x and y [m] at which tasks put things; None for the tasks' own, which suit arms that
+    reach as far as a Panda."""
+    urdf_xml: str = field(default="", repr=False)
+    """Text of the URDF."""
+    urdf_path: str | None = field(default=None, compare=False)
+    """File the text was read from, beside its meshes; None for a model from a bundle."""
+    hulls: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    """Corners of the links' convex hulls, as a bundle carries them; `robots.hulls.arm_hulls` says where else."""
+
+    def __post_init__(self) -> None:
+        self.limits.validate(self.joint_names)
+        if len(self.home) != len(self.joint_names):
+            raise SpecError(f"robot '{self.name}': home has {len(self.home)} values for {len(self.joint_names)} joints")
+
+    @cached_property
+    def chain(self) -> KinematicChain:
+        """Kinematics from base to end effector.
+
+        Raises:
+            SpecError: if the URDF's chain has other joints than `joint_names`.
+        """
+        chain = KinematicChain.from_urdf(self.urdf_xml, self.ee_link, self.base_link)
+        if chain.joint_names != self.joint_names:
+            raise SpecError(
+                f"robot '{self.name}': the URDF's joints from '{self.base_link}' to '{self.ee_link}' are "
+                f"{', '.join(chain.joint_names)}; expected {', '.join(self.joint_names)}"
+            )
+        return chain
+
+    @cached_property
+    def R_home(self) -> np.ndarray:
+        """The end effector's rotation (3, 3) in the base frame at home."""
+        return self.chain.pose(np.array(self.home))[0]
+
+    @cached_property
+    def tree(self) -> LinkTree:
+        """All links, for joint positions of the arm followed by the gripper's."""
+        fingers = self.gripper.joint_names if self.gripper else ()
+        return LinkTree.from_urdf(self.urdf_xml, (*self.joint_names, *fingers))
+
+    def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
+        """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and finger `opening` [m]."""
+        n = len(q)
+        positions = np.full(n + (len(self.gripper.joint_names) if self.gripper else 0), opening, np.float64)
+        positions[:n] = q
+        poses = self.tree.poses(positions)
+        if self.tree.links[0] == self.base_link:
+            return poses
+        return np.linalg.inv(poses[self.tree.links.index(self.base_link)]) @ poses
+
+    def order(self, names: Sequence[str]) -> np.ndarray:
+        """Return the indices that put values listed under `names` into this model's joint order.
+
+        Raises:
+            SpecError: if a joint of the model is not among `names`.
+        """
+        missing = [joint for joint in self.joint_names if joint not in names]
+        if missing:
+            raise SpecError(
+                f"robot '{self.name}': joint '{missing[0]}' is not among the received joints {', '.join(names)}; "
+                "is this the right arm, and does the driver use the same joint names?"
+            )
+        return np.array([list(names).index(joint) for joint in self.joint_names])
+
+    @classmethod
+    def from_urdf(
+        cls,
+        path: Path | str,
+        ee_link: str,
+        home: Sequence[float] | None = None,
+        *,
+        name: str | None = None,
+        base_link: str | None = None,
+        ddq: Sequence[float] | None = None,
+        jerk: Sequence[float] | None = None,
+        gripper: Gripper | None = None,
+        landmarks: tuple[str, ...] = (),
+        source: str | None = None,
+    ) -> RobotModel:
+        """Read an arm from a URDF; position, velocity and torque limits come from its `<limit>` tags.
+
+        A URDF has no acceleration and jerk limits (`ddq` [rad/s²], `jerk` [rad/s³]): they are asked for.
+
+        Raises:
+            SpecError: if the file, a link or a limit is missing; nothing is guessed.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise SpecError(f"URDF '{path}' does not exist; give the path of the arm's .urdf file")
+        text = path.read_text()
+        chain = KinematicChain.from_urdf(text, ee_link, base_link)
+        missing = [label for label, values in (("ddq", ddq), ("jerk", jerk), ("home", home)) if values is None]
+        if missing:
+            raise SpecError(
+                f"URDF '{path.name}': {', '.join(missing)} cannot be read from a URDF; pass them, one value for each "
+                f"of {', '.join(chain.joint_names)} (see the arm's datasheet)"
+            )
+        joints = {joint.get("name"): joint for joint in ElementTree.fromstring(text).findall("joint")}
+        tags = [(joint, joints[joint].find("limit")) for joint in chain.joint_names]
+
+        def read(attribute: str) -> tuple[float, ...]:
+            values = []
+            for joint, tag in tags:
+                value = tag.get(attribute) if tag is not None else None
+                if value is None:
+                    raise SpecError(
+                        f"URDF '{path.name}': joint '{joint}' has no limit '{attribute}'; add it to its <limit> tag"
+                    )
+                values.append(float(value))
+            return tuple(values)
+
+        limits = JointLimits(
+            read("lower"),
+            read("upper"),
+            read("velocity"),
+            tuple(ddq or ()),
+            tuple(jerk or ()),
+            read("effort"),
+            source or f"{path.name}; ddq and jerk as given",
+        )
+        return cls(
+            name or path.stem,
+            chain.joint_names,
+            chain.base_link,
+            ee_link,
+            tuple(home or ()),
+            limits,
+            gripper,
+            landmarks,
+            urdf_xml=text,
+            urdf_path=str(path),
+        )
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types, without the URDF, which a bundle keeps as a file of its own."""
+        data = asdict(replace(self, urdf_xml="", urdf_path=None, hulls=None))
+        del data["urdf_xml"], data["urdf_path"], data["hulls"]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping, urdf_xml: str) -> RobotModel:
+        """Build from what `to_dict` returned and the URDF's text."""
+        fields: dict = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        if fields.get("table_area") is not None:
+            fields["table_area"] = tuple(tuple(ends) for ends in data["table_area"])
+        limits: dict = {key: tuple(v) if isinstance(v, list) else v for key, v in data["limits"].items()}
+        fields["limits"] = JointLimits(**limits)
+        if data["gripper"] is not None:
+            gripper: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in data["gripper"].items()}
+            fields["gripper"] = Gripper(**gripper)
+        return cls(**fields, urdf_xml=urdf_xml)

@@ -1,0 +1,323 @@
+"""The visual geometry of a URDF as one mesh a link, reduced once and cached.
+
+A stock arm carries a hundred thousand visual triangles, which no camera image of training size can
+show. `load_urdf_visuals` reduces each link to about a thousand, which keeps its silhouette to a
+fraction of a pixel, and stores the result under `$XDG_CACHE_HOME/sim2real/meshes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from robots.kinematics import rpy_matrix
+from robots.meshes import Mesh, MeshError, box, cylinder, sphere
+
+CACHE_VERSION = 9  # part of the cache key: raise it whenever the same files would give another mesh
+DEFAULT_TRIANGLES = 1000
+COARSE_PART = 4  # the coarse mesh has this many times fewer triangles
+AGGRESSIVENESS = 4.0  # of fast-simplification
+FEWEST_TRIANGLES = 24  # of one colour in one link: logos and lamps must not collapse to nothing
+
+
+class Effort(NamedTuple):
+    """How hard a mesh is reduced."""
+
+    size: float
+    """Size to which each piece is scaled: fast-simplification passes over a mesh with rising thresholds
+    of error that are absolute: in metres all would be passed at once, and edges collapse in any order."""
+    loss: float
+    """Part of the link's surface that may vanish with one piece."""
+
+
+FINE = Effort(10.0, 0.002)
+"""Stops short of the target count where going on would move surfaces into each other: the Panda's dark caps
+lie a millimetre above its white shells."""
+COARSE = Effort(1.0, 0.01)
+"""Comes near a quarter of the count, within 2 mm."""
+
+
+def load_urdf_visuals(
+    urdf_path: Path, triangles: int = DEFAULT_TRIANGLES, cache_dir: Path | None = None
+) -> dict[str, Mesh]:
+    """Read the visual geometry of every link that has any, in the link's frame.
+
+    The colours of a mesh file's own materials win over the URDF's `<material>`: they are what
+    distinguishes white shells from grey joints where the URDF calls all of it white.
+
+    Args:
+        urdf_path: the URDF. Mesh paths are resolved beside it, in the folders above it, and for
+            `package://` also in the packages of AMENT_PREFIX_PATH and ROS_PACKAGE_PATH.
+        triangles: about how many triangles a link's mesh is reduced to, from whatever it has.
+        cache_dir: where reduced meshes are kept; default `$XDG_CACHE_HOME/sim2real/meshes`.
+
+    Returns:
+        Link name to mesh, in the URDF's order.
+
+    Raises:
+        MeshError: if the URDF or a mesh is missing or cannot be read.
+    """
+    if triangles < FEWEST_TRIANGLES:
+        raise MeshError(f"triangles per link is {triangles}, expected at least {FEWEST_TRIANGLES}")
+    urdf_path = Path(urdf_path)
+    try:
+        robot = ElementTree.parse(urdf_path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise MeshError(f"URDF {urdf_path} cannot be read: {error}") from error
+    files = {
+        name: find_mesh(name, urdf_path)
+        for name in dict.fromkeys(m.get("filename", "") for m in robot.findall("link/visual/geometry/mesh"))
+    }
+    key = hashlib.sha256(f"{CACHE_VERSION} {triangles}".encode() + urdf_path.read_bytes())
+    for path in files.values():
+        for part in (path, path.with_suffix(".mtl")):
+            key.update(part.read_bytes() if part.is_file() else b"-")
+    folder = cache_dir if cache_dir is not None else default_cache_dir()
+    cached = folder / f"{urdf_path.stem}-{key.hexdigest()[:24]}.npz"
+    meshes = _read_cache(cached)
+    if meshes is None:
+        meshes = _read_visuals(robot, urdf_path, files, triangles, FINE)
+        coarse = _read_visuals(robot, urdf_path, files, triangles // COARSE_PART, COARSE)
+        meshes = {name: replace(mesh, coarse=coarse[name]) for name, mesh in meshes.items()}
+        _write_cache(cached, meshes)
+    return meshes
+
+
+def default_cache_dir() -> Path:
+    """Return the folder of reduced meshes, by the XDG base directory specification."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sim2real" / "meshes"
+
+
+def find_mesh(name: str, urdf_path: Path) -> Path:
+    """Resolve a URDF's mesh `filename`.
+
+    Raises:
+        MeshError: with every place that was tried.
+    """
+    folder = urdf_path.resolve().parent
+    scheme, _, rest = name.rpartition("://")
+    tried = [Path(rest)] if scheme == "file" else [folder / rest]
+    if scheme == "package":
+        package, _, inside = rest.partition("/")
+        for parent in (folder, *folder.parents):
+            tried.append(parent / rest)
+            if parent.name == package:
+                tried.append(parent / inside)
+        for prefix in filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)):
+            tried.append(Path(prefix) / "share" / rest)
+        for prefix in filter(None, os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep)):
+            tried.append(Path(prefix) / rest)
+    for path in tried:
+        if path.is_file():
+            return path
+    raise MeshError(
+        f"URDF {urdf_path}: mesh '{name}' not found in {', '.join(str(p) for p in tried[:4])}"
+        f"{' …' if len(tried) > 4 else ''}; are the meshes beside the URDF, or is their package sourced?"
+    )
+
+
+def _read_visuals(
+    robot: ElementTree.Element, urdf_path: Path, files: dict[str, Path], triangles: int, effort: Effort
+) -> dict[str, Mesh]:
+    named = {m.get("name"): _material_colour(m) for m in robot.iter("material") if _material_colour(m)}
+    meshes = {}
+    for link in robot.findall("link"):
+        parts = []
+        visuals = link.findall("visual")
+        for visual in visuals:
+            material = visual.find("material")
+            colour = None
+            if material is not None:
+                colour = _material_colour(material) or named.get(material.get("name"))
+            shape = visual.find("geometry")
+            if shape is None or not len(shape):
+                raise MeshError(f"URDF {urdf_path}: link '{link.get('name')}' has a visual without geometry")
+            origin = visual.find("origin")
+            xyz, rpy = ((origin.get(k) if origin is not None else None) or "0 0 0" for k in ("xyz", "rpy"))
+            R, p = rpy_matrix(np.array(rpy.split(), float)), np.array(xyz.split(), float)
+            part = _geometry(shape[0], urdf_path, files, triangles // len(visuals), effort, colour)
+            if part is not None:
+                parts.append(part.moved(R, p))
+        if parts:
+            meshes[link.get("name", "")] = Mesh.joined(parts)
+    return meshes
+
+
+def _geometry(
+    shape: ElementTree.Element,
+    urdf_path: Path,
+    files: dict[str, Path],
+    triangles: int,
+    effort: Effort,
+    colour: tuple[float, float, float] | None,
+) -> Mesh | None:
+    def number(name: str) -> float:
+        return float(shape.get(name, "nan"))
+
+    if shape.tag == "mesh":
+        scale = np.array((shape.get("scale") or "1 1 1").split(), float)
+        return _load_mesh(files[shape.get("filename", "")], triangles, effort, scale, colour)
+    if shape.tag == "box":
+        x, y, z = (float(v) for v in shape.get("size", "").split())
+        mesh = box((x, y, z))
+    elif shape.tag == "cylinder":
+        mesh = cylinder(number("radius"), number("length"))
+    elif shape.tag == "sphere":
+        mesh = sphere(number("radius"))
+    else:
+        raise MeshError(
+            f"URDF {urdf_path}: geometry <{shape.tag}> is unknown; known are mesh, box, cylinder and sphere"
+        )
+    if colour is not None:
+        mesh.colours[:] = colour
+    return mesh
+
+
+def _load_mesh(
+    path: Path,
+    budget: int,
+    effort: Effort,
+    scale: np.ndarray,
+    colour: tuple[float, float, float] | None,
+) -> Mesh | None:
+    """Read a mesh file and reduce it to about `budget` triangles, each colour apart."""
+    import trimesh  # slow to import, and a warm cache never needs it
+
+    try:
+        loaded = trimesh.load_scene(path, process=False, group_material=True, split_object=False)
+        pieces = [g for g in loaded.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+    except Exception as error:  # trimesh's readers raise whatever their parser met
+        raise MeshError(f"mesh {path} cannot be read: {error}") from error
+    surface = sum(float(piece.area) for piece in pieces)
+    by_colour: dict[tuple[float, ...], list] = {}
+    for piece in pieces:
+        by_colour.setdefault(_mesh_colour(piece, colour), []).append(piece)
+    total = sum(len(piece.faces) for piece in pieces)
+    vertices, faces, colours, count = [], [], [], 0
+    for rgb, group in by_colour.items():
+        v, f = _weld(group)
+        share = max(FEWEST_TRIANGLES, round(budget * len(f) / total))
+        if len(f) > share:
+            v, f = _decimate(v, f, share, effort, effort.loss * surface)
+        vertices.append(v)
+        faces.append(f + count)
+        colours.append(np.tile(np.array(rgb, np.float32), (len(f), 1)))
+        count += len(v)
+    if not faces:
+        return None
+    joined = np.concatenate(faces)
+    if np.prod(scale) < 0:
+        joined = joined[:, ::-1]  # a mirror turns every triangle inside out
+    return Mesh.from_triangles(np.concatenate(vertices) * scale, joined, np.concatenate(colours))
+
+
+def _weld(group: list) -> tuple[np.ndarray, np.ndarray]:
+    """Join pieces, merging vertices at the same place: decimation opens every seam it is left with."""
+    starts = np.cumsum([0, *(len(piece.vertices) for piece in group[:-1])])
+    vertices = np.concatenate([np.asarray(piece.vertices) for piece in group])
+    faces = np.concatenate([np.asarray(piece.faces) + start for piece, start in zip(group, starts)])
+    size = max(float(np.ptp(vertices, axis=0).max()), 1e-9)
+    _, first, inverse = np.unique(
+        np.round(vertices / (size * 1e-6)).astype(np.int64), axis=0, return_index=True, return_inverse=True
+    )
+    faces = inverse.reshape(-1)[faces]
+    distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    return vertices[first], faces[distinct]
+
+
+def _decimate(
+    vertices: np.ndarray, faces: np.ndarray, target: int, effort: Effort, may_lose: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce to about `target` triangles, each connected piece apart.
+
+    A piece that would lose more than `may_lose` [m²] of its surface keeps more triangles: the quadrics of
+    fast-simplification see no error where the border of a flat open patch moves inwards, and eat it up.
+    """
+    import fast_simplification
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    pieces = trimesh.graph.connected_components(mesh.face_adjacency, nodes=np.arange(len(faces)), min_len=1)
+    kept_vertices, kept_faces, count = [], [], 0
+    for piece in pieces:
+        used, local = np.unique(faces[piece], return_inverse=True)
+        v, f = vertices[used], local.reshape(-1, 3)
+        area = _area(v, f)
+        unit = effort.size / max(float(np.ptp(v, axis=0).max()), 1e-9)
+        budget = max(4, round(target * len(f) / len(faces)))
+        while budget < len(f):
+            points, triangles = fast_simplification.simplify(
+                (v * unit).astype(np.float32), f.astype(np.int32), target_count=budget, agg=AGGRESSIVENESS
+            )
+            if area - _area(points, triangles) / unit**2 < may_lose:
+                v, f = np.asarray(points, np.float64) / unit, np.asarray(triangles, np.int64)
+                break
+            budget *= 2
+        kept_vertices.append(v)
+        kept_faces.append(f + count)
+        count += len(v)
+    return np.concatenate(kept_vertices), np.concatenate(kept_faces)
+
+
+def _area(vertices: np.ndarray, faces: np.ndarray) -> float:
+    corners = np.asarray(vertices, np.float64)[faces]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float(np.linalg.norm(cross, axis=1).sum() / 2)
+
+
+def _mesh_colour(piece, colour: tuple[float, float, float] | None) -> tuple[float, ...]:
+    material = getattr(piece.visual, "material", None)
+    name = getattr(material, "name", None)
+    if material is not None and name not in (None, "default") and hasattr(material, "diffuse"):
+        return tuple(np.round(np.asarray(material.diffuse[:3], float) / 255, 3))
+    return colour if colour is not None else (0.7, 0.7, 0.7)
+
+
+def _material_colour(material: ElementTree.Element) -> tuple[float, float, float] | None:
+    colour = material.find("color")
+    if colour is None:
+        return None
+    r, g, b = (float(v) for v in colour.get("rgba", "0.7 0.7 0.7 1").split()[:3])
+    return r, g, b
+
+
+_FIELDS = ("vertices", "triangles", "normals", "uv", "colours")
+
+
+def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
+    """Write beside and rename: a reader sees the whole file or none. A read-only cache is no error."""
+    arrays = {
+        f"{level}:{field}:{name}": getattr(mesh, field)
+        for name, fine in meshes.items()
+        for level, mesh in (("fine", fine), ("coarse", fine.coarse))
+        for field in _FIELDS
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            np.savez(file, **arrays)
+        os.replace(file.name, path)
+    except OSError:
+        return
+
+
+def _read_cache(path: Path) -> dict[str, Mesh] | None:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            names = dict.fromkeys(key.split(":", 2)[2] for key in archive.files)
+
+            def mesh(level: str, name: str, coarse: Mesh | None = None) -> Mesh:
+                vertices, *rest = (archive[f"{level}:{field}:{name}"] for field in _FIELDS)
+                return Mesh(vertices, rest[0], rest[1], rest[2], rest[3], coarse)
+
+            return {name: mesh("fine", name, mesh("coarse", name)) for name in names}
+    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return None  # absent or damaged: read the originals again

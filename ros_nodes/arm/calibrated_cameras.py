@@ -1,0 +1,94 @@
+"""Cameras as `sim2real calibrate` found them, in the place of what their drivers publish as CameraInfo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from robots.camera import CameraModel
+from robots.specs import SpecError
+
+FAR, TURNED = 0.03, 3.0
+"""A camera that stands further from where the policy was trained [m], or is turned by more [°], is worth a warning."""
+
+
+def read_calibrated(setting: str, names: Sequence[str]) -> dict[str, CameraModel]:
+    """Read `camera=FILE`, comma-separated; for a policy with one camera the file alone will do.
+
+    Args:
+        setting: value of the parameter `camera_calibration`; may be empty.
+        names: of the policy's cameras.
+
+    Raises:
+        SpecError: if a file cannot be read, or is that of another camera.
+    """
+    found = {}
+    for part in filter(None, (part.strip() for part in setting.split(","))):
+        name, equals, file = part.partition("=")
+        if not equals:
+            name, file = (names[0] if len(names) == 1 else ""), part
+        if name not in names or not file:
+            raise SpecError(
+                f"parameter 'camera_calibration': '{part}', expected <camera>=<file> with a camera of the bundle: "
+                f"{', '.join(names) or 'it has none'}"
+            )
+        camera = _read(Path(file))
+        if camera.name != name:
+            raise SpecError(
+                f"parameter 'camera_calibration': '{file}' is of camera '{camera.name}', expected '{name}'; calibrate "
+                f"with --name {name}"
+            )
+        found[name] = camera
+    return found
+
+
+def with_pose(camera: CameraModel, nominal: CameraModel) -> CameraModel:
+    """Return `camera`, standing where `nominal` does if its own place was not calibrated."""
+    if camera.T_base_camera is not None or camera.T_ee_camera is not None:
+        return camera
+    return replace(camera, T_base_camera=nominal.T_base_camera, T_ee_camera=nominal.T_ee_camera)
+
+
+def displacement(camera: CameraModel, trained: CameraModel) -> str:
+    """Say how far `camera` stands from where the policy was trained; empty if near, or if one place is not known."""
+    for frame in ("T_base_camera", "T_ee_camera"):
+        here, there = getattr(camera, frame), getattr(trained, frame)
+        if here is None or there is None:
+            continue
+        A, B = np.array(here), np.array(there)
+        distance = float(np.linalg.norm(A[:3, 3] - B[:3, 3]))
+        cosine = (np.trace(A[:3, :3].T @ B[:3, :3]) - 1) / 2
+        angle = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+        if distance > FAR or angle > TURNED:
+            return (
+                f"camera '{camera.name}': stands {100 * distance:.1f} cm and {angle:.1f}° from where the policy was "
+                "trained; has it learned to bear that?"
+            )
+    return ""
+
+
+def check_size(camera: CameraModel, shape: Sequence[int], topic: str, source: str) -> None:
+    """See that pictures of `shape` (height, width, …) on `topic` are those that `source` describes.
+
+    Raises:
+        SpecError: if they are not.
+    """
+    if tuple(shape[:2]) != (camera.height, camera.width):
+        raise SpecError(
+            f"camera '{camera.name}': the picture on {topic} is {shape[0]} × {shape[1]} pixels, {source} says "
+            f"{camera.height} × {camera.width}; calibrate the camera at the size it runs at"
+        )
+
+
+def _read(path: Path) -> CameraModel:
+    try:
+        return CameraModel.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SpecError(
+            f"parameter 'camera_calibration': '{path}' cannot be read as a camera ({type(error).__name__}: {error}); "
+            "write it with 'sim2real calibrate intrinsics'"
+        ) from None

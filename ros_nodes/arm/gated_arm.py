@@ -1,0 +1,129 @@
+"""The arm as the control loop sees it over ROS: behind the safety gate, or as a shadow that nothing obeys."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from trajectory_msgs.msg import JointTrajectory
+
+from policies.runtime.loop import RefusalError
+from robots.model import RobotModel
+from robots.observation import RobotState
+from ros_nodes import qos, topics
+from ros_nodes.arm.inputs import ArmInputs
+from ros_nodes.messages import policy_command
+
+GATE_TIMEOUT = 0.15
+"""Longest silence of the safety gate while the policy commands [s]."""
+
+
+class GatedArm:
+    """Commands go to the safety gate, and only while it is alive and willing."""
+
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
+        """Prepare to command `robot` every `dt` [s]."""
+        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
+        self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_COMMAND, qos.COMMAND)
+
+    def read(self) -> RobotState | None:
+        """Return the newest state."""
+        return self._inputs.newest()
+
+    def check(self) -> None:
+        """Raise `RefusalError` unless the gate is alive, hears this node and lets the arm move."""
+        silence = self._inputs.gate_silence()
+        if not silence <= GATE_TIMEOUT:
+            heard = "never heard" if np.isinf(silence) else f"silent for {silence:.2f} s (limit {GATE_TIMEOUT} s)"
+            raise RefusalError(
+                f"safety gate: {heard} on {topics.GATE_HEARTBEAT}; start the safety_gate node", "gate_silent"
+            )
+        if self._inputs.gate_state not in ("ready", "moving"):
+            state = self._inputs.gate_state or "state unknown"
+            raise RefusalError(f"safety gate: {state}: {self._inputs.gate_reason}", "gate_unwilling")
+        if self._publisher.get_subscription_count() == 0:
+            raise RefusalError(
+                f"safety gate: does not listen to {topics.POLICY_COMMAND}; are topics remapped alike?", "gate_silent"
+            )
+
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Hand the target (n,) [rad], and the fingers' [m], to the gate."""
+        self.check()
+        self._publish(q_target, opening)
+        return q_target
+
+    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
+        """Do all that `send` does but send."""
+        with contextlib.suppress(RefusalError):
+            self.check()
+        self._message(q_target, opening)
+
+    def stop(self, reason: str) -> None:
+        """Tell the gate that the policy is done: a trajectory without points."""
+        self._publish(None)
+
+    def settle(self, timeout: float) -> None:
+        """Wait until the gate has brought the arm to rest, at most `timeout` [s]."""
+        self._publisher.wait_for_all_acked(Duration(seconds=0.2))
+        until = time.monotonic() + timeout
+        time.sleep(0.05)  # the gate needs a period to see the last word, and to say so
+        while self._inputs.gate_state in ("moving", "stopping") and time.monotonic() < until:
+            if self._inputs.gate_silence() > GATE_TIMEOUT:
+                return
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
+        self._publisher.publish(self._message(q_target, opening))
+
+    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
+        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
+        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)
+
+
+class ShadowArm:
+    """Publishes what would have been sent; nothing moves."""
+
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
+        """Prepare as `GatedArm` does."""
+        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
+        self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_SHADOW, qos.COMMAND)
+
+    def read(self) -> RobotState | None:
+        """Return the newest state."""
+        return self._inputs.newest()
+
+    def check(self) -> None:
+        """No gate is needed: nothing moves."""
+
+    def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
+        """Publish the target (n,) [rad], and the fingers' [m], for the record."""
+        self._publish(q_target, opening)
+        return q_target
+
+    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
+        """Do all that `send` does but send."""
+        self._message(q_target, opening)
+
+    def stop(self, reason: str) -> None:
+        """Nothing moves."""
+
+    def settle(self, timeout: float) -> None:
+        """At rest already."""
+
+    def close(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
+        self._publisher.publish(self._message(q_target, opening))
+
+    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
+        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
+        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)

@@ -1,0 +1,1 @@
+"""MCAP recordings. No rclpy here."""

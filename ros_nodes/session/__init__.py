@@ -1,0 +1,1 @@
+"""Evaluation sessions over ROS 2."""

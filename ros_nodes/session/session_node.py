@@ -1,0 +1,311 @@
+"""The operator's side of a session over ROS 2: places the object, switches policies, watches, keeps what comes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import GetParameters
+from rclpy.client import Client
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from evaluation.session.trial_outcome import TrialJudge
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from ros_nodes import process, qos, topics
+from ros_nodes.messages import rgb, seconds
+from ros_nodes.recording.frame_recorder import FrameRecorder
+
+Request = ChangeState.Request | GetParameters.Request | Trigger.Request
+NAMES = {
+    Transition.TRANSITION_CONFIGURE: "configure",
+    Transition.TRANSITION_ACTIVATE: "activate",
+    Transition.TRANSITION_DEACTIVATE: "deactivate",
+}
+SERVICE_TIMEOUT = 10.0
+"""Seconds: discovery alone may take three."""
+
+
+class SessionError(RuntimeError):
+    """A session cannot go on; the message says what was waited for and what to look at."""
+
+
+@dataclass
+class GateView:
+    """What the safety gate last said."""
+
+    state: str = ""
+    reason: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class SessionNode(Node):
+    """Everything is done in the calling thread: each method spins until what it waits for has come."""
+
+    def __init__(
+        self, context: Context, robot: RobotModel, check: Callable[[], None], goal_height: float | None = None
+    ):
+        """Connect.
+
+        Args:
+            context: an initialised rclpy context.
+            robot: gives the joints' order.
+            check: called while waiting; raises when the session must end, e.g. because a process died.
+            goal_height: None with the virtual arm, which tells the truth. With a real one the truth is made of the
+                measured joints and the place that the protocol asks for: the goal's height above the table [m]; NaN
+                where a task cannot be judged so.
+        """
+        super().__init__("session", context=context)
+        self._robot = robot
+        self._check = check
+        self._goal_height = goal_height
+        self._trial, self._goal = 0, np.full(3, np.nan)
+        self._executor = process.make_executor(self)
+        self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
+        self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_info, qos.EVENT)
+        self._joint_subscription: Subscription | None = self._subscribe_joints()
+        self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.EVENT)
+        self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, qos.EVENT)
+        self.create_subscription(String, topics.GATE_STATE, self._on_gate, qos.LATCHED)
+        self.create_subscription(String, topics.POLICY_STATE, self._on_policy, qos.EVENT)
+        self._reset_gate: Client = self.create_client(Trigger, topics.GATE_RESET)
+        self._stop_gate: Client = self.create_client(Trigger, topics.GATE_STOP)
+        self._lifecycle: dict[str, Client] = {}
+        self._truth: np.ndarray | None = None
+        self._exposed = 0  # stamp of the newest frame [ns]
+        self._last_info: CameraInfo | None = None
+        self._q = np.array(robot.home)
+        self._order: np.ndarray | None = None
+        self._image_subscription: Subscription | None = None
+        self.gate = GateView()
+        self.policy_reason = ""
+        """Why a policy last refused or stopped, in its own words; emptied by who wants to know what comes next."""
+        self.judge: TrialJudge | None = None
+        self.latencies: list[list[float]] = []
+        self.recorder: FrameRecorder | None = None
+        self.video: list[tuple[float, np.ndarray]] | None = None
+        """Raw frames and their stamps [s] since `watch_camera`; None while no video is wanted."""
+        self.video_period = 0.0
+        """Shortest time between two frames of a video [s]."""
+        self.keep_frame = False
+        """Whether `frame` is wanted."""
+        self.frame: np.ndarray | None = None
+        """The newest picture, RGB uint8 (height, width, 3)."""
+
+    # Waiting
+
+    def wait(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Spin until `condition` holds.
+
+        Raises:
+            SessionError: after `timeout` [s], naming `what` was waited for.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            self._executor.spin_once(timeout_sec=0.02)
+            self._check()
+            if time.monotonic() > deadline:
+                raise SessionError(f"waited {timeout:.0f} s in vain for {what}")
+
+    def spin(self, duration: float) -> None:
+        """Take what comes for `duration` [s]."""
+        deadline = time.monotonic() + duration
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+            self._check()
+
+    def wait_for_arm(self, timeout: float = 30.0, calibrated: CameraModel | None = None) -> CameraModel:
+        """Wait until the arm's joints, truth and camera are there; return the camera as its CameraInfo says.
+
+        A `calibrated` camera is returned as it is, and no CameraInfo waited for.
+        """
+        if self._goal_height is None:
+            self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
+        self.wait(
+            lambda: self._order is not None, timeout, f"the joints of '{self._robot.name}' on {topics.JOINT_STATES}"
+        )
+        if calibrated is not None:
+            return calibrated
+        self.wait(lambda: self._last_info is not None, timeout, f"{topics.CAMERA_INFO}; see the virtual arm's log")
+        info = self._last_info
+        assert info is not None
+        fields = {key: getattr(info, key) for key in ("height", "width", "distortion_model", "d", "k")}
+        return CameraModel.from_info("front", fields)
+
+    def renderer(self) -> str:
+        """Ask the virtual arm what draws its camera's pictures."""
+        client: Client = self.create_client(GetParameters, "/virtual_arm/get_parameters")
+        answer = self._answers([client], GetParameters.Request(names=["renderer"]), SERVICE_TIMEOUT)[0]
+        self.destroy_client(client)
+        return answer.values[0].string_value
+
+    # Doing
+
+    def change_states(self, nodes: Sequence[str], transition: int, timeout: float = SERVICE_TIMEOUT) -> None:
+        """Drive lifecycle nodes through one transition, all at once.
+
+        Raises:
+            SessionError: if a node is not there or refuses.
+        """
+        for node in nodes:
+            if node not in self._lifecycle:
+                self._lifecycle[node] = self.create_client(ChangeState, f"/{node}/change_state")
+        request = ChangeState.Request(transition=Transition(id=transition))
+        answers = self._answers([self._lifecycle[node] for node in nodes], request, timeout)
+        for node, answer in zip(nodes, answers):
+            if not answer.success:
+                self.spin(0.1)  # its reason travels by another topic
+                raise SessionError(f"{node} refused to {NAMES[transition]}: {self.policy_reason or 'see its log'}")
+
+    def _answers(
+        self,
+        clients: Sequence[Client],
+        request: ChangeState.Request | GetParameters.Request | Trigger.Request,
+        timeout: float,
+    ) -> list:
+        """Ask several services the same at once; return their responses."""
+        futures = []
+        for client in clients:
+            self.wait(client.service_is_ready, timeout, f"service {client.service_name}")
+            futures.append(client.call_async(request))
+        for client, future in zip(clients, futures):
+            self.wait(future.done, timeout, f"an answer of {client.service_name}")
+        return [future.result() for future in futures]
+
+    def place(self, trial: int, x: float, y: float, seed: int) -> None:
+        """Put the object at (x, y) [m] and the arm at home; wait until joints and camera show it.
+
+        With a real arm the object is for the operator to put: this only notes where it belongs.
+        """
+        if self._goal_height is not None:
+            self._trial, self._goal = trial, np.array([x, y, self._goal_height])
+            return
+        self._truth = None
+
+        def shown() -> bool:
+            return self._truth is not None and int(self._truth[0]) == trial
+
+        self.wait(lambda: self._place.get_subscription_count() > 0, SERVICE_TIMEOUT, "a listener on the place topic")
+        self._place.publish(Float64MultiArray(data=[float(trial), x, y, float(seed)]))
+        self.wait(shown, SERVICE_TIMEOUT, f"trial {trial} on {topics.VIRTUAL_TRUTH}; was the place refused?")
+        placed = self.get_clock().now().nanoseconds
+        # Frames under way still show the former trial, and a policy would act on them
+        self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
+
+    def ready_gate(self, timeout: float = 5.0) -> None:
+        """Wait until the gate is ready, resetting a latched stop."""
+        at_rest = ("ready", "waiting", "stopped")
+        self.wait(lambda: self.gate.state in at_rest, timeout, f"the safety gate on {topics.GATE_STATE}; see its log")
+        if self.gate.state == "stopped":
+            answer = self._answers([self._reset_gate], Trigger.Request(), SERVICE_TIMEOUT)[0]
+            if not answer.success:
+                raise SessionError(f"the safety gate cannot be reset: {answer.message}")
+        self.wait(lambda: self.gate.state == "ready", timeout, "the safety gate to be ready; see its log")
+
+    def request_stop(self) -> None:
+        """Ask the gate for a controlled stop, now and without waiting for its answer."""
+        if self.gate.state in ("ready", "moving", "waiting") and self._stop_gate.service_is_ready():
+            self._stop_gate.call_async(Trigger.Request())
+
+    @property
+    def q(self) -> np.ndarray:
+        """Newest joint positions (n,) [rad], in the robot's order."""
+        return self._q
+
+    def ee_pose(self) -> np.ndarray:
+        """Pose of the end effector (4, 4), T_base_ee."""
+        T_base_ee = np.eye(4)
+        T_base_ee[:3, :3], T_base_ee[:3, 3] = self._robot.chain.pose(self._q)
+        return T_base_ee
+
+    def watch_camera(self, wanted: bool) -> None:
+        """Subscribe to pictures and joints only while somebody wants them: a picture costs a millisecond."""
+        if wanted and self._image_subscription is None:
+            self._joint_subscription = self._joint_subscription or self._subscribe_joints()
+            self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, qos.EVENT)
+        elif not wanted and self._image_subscription is not None:
+            self.destroy_subscription(self._image_subscription)
+            self._image_subscription = None
+        if not wanted and self._goal_height is None and self._joint_subscription is not None:
+            self.destroy_subscription(self._joint_subscription)
+            self._joint_subscription = None
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.remove_node(self)
+        self.destroy_node()
+
+    # What comes in
+
+    def _subscribe_joints(self) -> Subscription:
+        return self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
+
+    @property
+    def time(self) -> float:
+        """Newest time on the virtual arm's clock [s]."""
+        return float(self._truth[1]) if self._truth is not None else float("nan")
+
+    def _on_truth(self, message: Float64MultiArray) -> None:
+        if self._goal_height is None:
+            self._take_truth(np.array(message.data))
+
+    def _take_truth(self, truth: np.ndarray) -> None:
+        self._truth = truth
+        if self.judge is None:
+            return
+        if np.isnan(truth[5:8]).any():
+            self.judge.observe(truth[1], None, False)
+        else:
+            self.judge.see(truth[1], truth[2:5], truth[5:8])
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._last_info = message
+        self._exposed = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+    def _on_joints(self, message: JointState) -> None:
+        if self._order is None:
+            self._order = self._robot.order(message.name)
+        self._q = np.array(message.position)[self._order]
+        if self._goal_height is not None:
+            ee = self._robot.chain.pose(self._q)[1]
+            self._take_truth(np.array([self._trial, seconds(message.header.stamp), *ee, *self._goal]))
+
+    def _on_command(self, message: JointTrajectory) -> None:
+        if self.judge is not None and self._truth is not None and message.points:
+            self.judge.start(self._truth[1])
+
+    def _on_latency(self, message: Float64MultiArray) -> None:
+        self.latencies.append(list(message.data))
+
+    def _on_gate(self, message: String) -> None:
+        said = json.loads(message.data)
+        self.gate = GateView(said["state"], said["reason"], dict(said["counts"]))
+
+    def _on_policy(self, message: String) -> None:
+        reason = json.loads(message.data)["reason"]
+        self.policy_reason = reason or self.policy_reason
+
+    def _on_image(self, message: Image) -> None:
+        image = rgb(message, "camera")
+        if self.keep_frame:
+            self.frame = image
+        if self._truth is None:
+            return
+        if self.recorder is not None:
+            self.recorder.add(image, self._q, int(self._truth[0]))
+        if self.video is not None:
+            stamp = seconds(message.header.stamp)
+            if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:
+                self.video.append((stamp, image.copy()))

@@ -1,0 +1,323 @@
+"""A session on the virtual arm: every policy of a protocol, at the same places, through ROS 2 topics alone.
+
+The session starts the virtual arm, the safety gate and one policy node a bundle as processes of their own,
+in a ROS domain of its own; it does by topic and service what an operator does by hand, and writes each
+trial to the store before it starts the next.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.msg import Transition
+from rclpy.context import Context
+from rclpy.signals import SignalHandlerOptions
+
+from evaluation.session.protocol import PlannedPolicy, Protocol, Registration, Workspace
+from evaluation.session.scheduler import Conduct
+from evaluation.session.session_folder import begin_session
+from evaluation.session.trials import Trial, TrialStore
+from policies.bundle import PolicyBundle
+from robots.camera import CameraModel
+from ros_nodes import topics
+from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
+from ros_nodes.session.child_processes import Children, Interruption
+from ros_nodes.session.homing import Homing
+from ros_nodes.session.operator_interface import Attendant, Nobody
+from ros_nodes.session.ros_environment import free_domain, isolated
+from ros_nodes.session.session_node import SessionError, SessionNode
+from ros_nodes.session.trial_runner import Mcap, Recording, TrialRunner
+from sim.tasks import load_task
+from sim.tasks.reach import ABOVE, TOLERANCE, X_RANGE, Y_RANGE, Reach
+from sim.virtual_arm.hidden_reality import HiddenReality
+
+CUBE = 0.04
+"""Edge of the nominal cube of `reach` [m]."""
+Command = Sequence[str]
+Robot = Literal["virtual", "ros"]
+RENDERER_FILE = "renderer.txt"
+GOAL_HEIGHT = {"reach": CUBE / 2 + ABOVE}
+"""Height above the table [m] of the goal of tasks that the measured joints can judge on a real arm, by task."""
+
+
+def _policy_command(node: str, bundle: Path) -> Command:
+    return (
+        *(sys.executable, "-m", "ros_nodes.policy_node", "--ros-args"),
+        *("-r", f"policy_node:__node:={node}", "-p", f"bundle:={bundle}"),
+    )
+
+
+def _gate_command(bundle: Path) -> Command:
+    return (sys.executable, "-m", "ros_nodes.safety_gate", "--ros-args", "-p", f"bundle:={bundle}")
+
+
+def _arm_command(hidden: Path | None) -> Command:
+    chosen = ("--ros-args", "-p", f"hidden:={hidden}") if hidden is not None else ()
+    return (sys.executable, "-m", "ros_nodes.virtual_arm", *chosen)
+
+
+def _recorder_command(folder: Path, mcap: Mcap) -> Command:
+    left_out = ("-p", f"exclude:={topics.CAMERA_IMAGE}") if mcap == "signals" else ()
+    stop = ("-p", "stop_arm:=true")
+    return (sys.executable, "-m", "ros_nodes.recorder", "--ros-args", "-p", f"out:={folder}", *stop, *left_out)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How a session's processes are started."""
+
+    policy: Callable[[str, Path], Command] = _policy_command
+    """From the node's name and the bundle."""
+    gate: Callable[[Path], Command] = _gate_command
+    """From any of the bundles: it takes the arm from it."""
+    arm: Callable[[Path | None], Command] = _arm_command
+    """From the file with the hidden reality, if any."""
+    recorder: Callable[[Path, Mcap], Command] = _recorder_command
+    """From the folder of the recording and what it holds."""
+
+
+@dataclass(frozen=True)
+class SessionResult:
+    """What came of a session."""
+
+    trials: tuple[Trial, ...]
+    renderer: str
+    """What drew the camera's pictures."""
+    wall: float
+    """Seconds for everything, start-up included."""
+    seconds_per_trial: float
+    """Median wall time of one trial [s]."""
+    images: Path | None = None
+    videos: Mapping[str, Path] = field(default_factory=dict)
+    """By `<policy>_<index>`."""
+    latencies: Path | None = None
+    """`latency.npz`: `policy` (N,) str, `index` (N,), `latency` (N, 5) [s] as on `topics.POLICY_LATENCY`."""
+
+
+def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str = "virtual") -> Protocol:
+    """Plan `trials` a policy where `reach` was trained, judged as there; equal seeds give equal places."""
+    policies = tuple(PlannedPolicy(policy, PolicyBundle.load(path).hash) for policy, path in bundles.items())
+    return Protocol(
+        name=name,
+        task="reach",
+        policies=policies,
+        trials=trials,
+        seed=seed,
+        workspace=Workspace(*X_RANGE, *Y_RANGE),
+        success_radius=TOLERANCE,
+        hold_time=Reach.hold_time,
+        timeout=Reach.time_limit,
+    )
+
+
+Attend = Callable[[SessionNode, Conduct, CameraModel], Attendant]
+"""Makes the attendant, given the session's node, what is open, and the camera, whose pose is known."""
+
+
+def run_session(
+    protocol: Protocol | Registration,
+    bundles: Mapping[str, Path],
+    out_dir: Path,
+    *,
+    robot: Robot = "virtual",
+    hidden: Path | None = None,
+    recording: Recording | None = None,
+    processes: Processes | None = None,
+    attend: Attend | None = None,
+    camera_calibration: Path | None = None,
+) -> SessionResult:
+    """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
+
+    Args:
+        protocol: what to try, where, and what success is; registered in `out_dir` if it was not before.
+        bundles: path of each of the protocol's policies.
+        out_dir: gets `trials.sqlite`, `hidden_reality.json`, what `recording` asks for, and the processes' `logs`.
+        robot: `virtual` starts a virtual arm and its gate in a ROS domain of their own; `ros` uses the arm and the
+            gate that are there in this environment's domain.
+        hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
+        recording: frames to keep; none by default.
+        processes: how to start them; the project's own nodes by default.
+        attend: who starts and judges the trials; nobody by default.
+        camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
+
+    Raises:
+        ProtocolError, BundleError, SpecError: before anything is started.
+        ChildDied, SessionError: if a process ends or stays silent; trials done by then are kept.
+    """
+    started = time.monotonic()
+    plan = protocol.protocol if isinstance(protocol, Registration) else protocol
+    plan.validate()
+    recording, processes = recording or Recording(), processes or Processes()
+    loaded = _load(plan, bundles)
+    calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
+    if robot == "virtual":
+        _check_virtual(loaded)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    details = {}
+    if robot == "virtual":
+        reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
+        reality.save(out_dir / "hidden_reality.json")
+        details = {"hidden": str(hidden or "")}
+    folder = begin_session(out_dir, protocol, robot, details)
+    with folder.store() as store:
+        if Conduct(plan, store).finished:
+            return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
+    with (
+        Interruption() as interruption,
+        folder.store() as store,
+        _domain(robot) as domain,
+        Children(out_dir / "logs", _environment(robot, domain, out_dir)) as children,
+    ):
+        any_bundle = next(iter(bundles.values()))
+        if robot == "virtual":
+            children.start("virtual_arm", processes.arm(hidden))
+            children.start("safety_gate", processes.gate(any_bundle), layer=1)
+        nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
+        for policy, node_name in nodes.items():
+            command = processes.policy(node_name, bundles[policy])
+            if calibrated is not None:
+                command = (*command, "-p", f"camera_calibration:={camera_calibration}")
+            children.start(node_name, command, layer=2)
+        if recording.mcap != "none":
+            children.start("recorder", processes.recorder(_next_recording(out_dir), recording.mcap), layer=1)
+        context = Context()
+        rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        first = next(iter(loaded.values()))
+        attendant: Attendant = Nobody()
+
+        def check() -> None:
+            interruption.check()
+            children.check()
+            attendant.serve()
+
+        height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
+        node = SessionNode(context, first.robot, check, goal_height=height)
+        try:
+            conduct = Conduct(plan, store)
+            camera = node.wait_for_arm(calibrated=calibrated)
+            if attend is not None:
+                attendant = attend(node, conduct, _posed(camera, first))
+            homing = Homing(node, first.robot) if robot == "ros" else None
+            bring_home = homing.bring_home if homing is not None else lambda: None
+            runner = TrialRunner(conduct, loaded, nodes, node, attendant, out_dir, recording, bring_home)
+            if recording.images:
+                runner.record_images()
+                assert node.recorder is not None
+                node.recorder.calibrate(camera)
+            renderer = node.renderer() if robot == "virtual" else "the camera"
+            (out_dir / RENDERER_FILE).write_text(renderer + "\n")
+            # Long enough for a first start, when every process compiles the kinematics at once
+            node.ready_gate(timeout=60.0)
+            node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
+            conduct.log("resumed" if conduct.resumed else "started", f"{robot}, pictures by {renderer}")
+            runner.run()
+            conduct.log("finished")
+            attendant.finish("All trials are done. The report is being written.")
+            return _result(runner, store, plan, node, renderer, out_dir, time.monotonic() - started)
+        finally:
+            node.close()
+            context.try_shutdown()
+
+
+def _result(
+    runner: TrialRunner,
+    store: TrialStore,
+    plan: Protocol,
+    node: SessionNode,
+    renderer: str,
+    out_dir: Path,
+    wall: float,
+) -> SessionResult:
+    """Write what was recorded."""
+    latencies = None
+    if runner.latencies:
+        latencies = out_dir / "latency.npz"
+        policies, indexes, rows = zip(*runner.latencies)
+        np.savez_compressed(latencies, policy=np.array(policies), index=np.array(indexes), latency=np.array(rows))
+    return SessionResult(
+        store.trials(plan.name),
+        renderer,
+        wall,
+        float(np.median(runner.walls)) if runner.walls else 0.0,
+        node.recorder.save(out_dir / "images.npz") if node.recorder is not None else None,
+        runner.videos,
+        latencies,
+    )
+
+
+def _next_recording(out_dir: Path) -> Path:
+    """A folder of its own for each time that the session is taken up."""
+    taken = out_dir / "recording"
+    taken.mkdir(exist_ok=True)
+    return taken / f"run_{len(list(taken.iterdir()))}"
+
+
+@contextmanager
+def _domain(robot: Robot) -> Iterator[int]:
+    """A domain of its own for the virtual arm; the user's for a real one."""
+    if robot == "virtual":
+        with free_domain() as domain:
+            yield domain
+    else:
+        yield int(os.environ.get("ROS_DOMAIN_ID") or 0)
+
+
+def _environment(robot: Robot, domain: int, out_dir: Path) -> dict[str, str]:
+    return isolated(domain, out_dir / "logs") if robot == "virtual" else {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+def _nominal(bundle: PolicyBundle) -> CameraModel:
+    return next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
+
+
+def _check_virtual(bundles: Mapping[str, PolicyBundle]) -> None:
+    for name, bundle in bundles.items():
+        if len(bundle.cameras) > 1:
+            raise SessionError(
+                f"policy '{name}' sees {', '.join(bundle.cameras)}, but the virtual arm has one camera; "
+                "evaluate it with --robot sim"
+            )
+
+
+def _posed(camera: CameraModel, bundle: PolicyBundle) -> CameraModel:
+    """The camera where it was calibrated to stand, or else where the bundle or the task says."""
+    return with_pose(camera, _nominal(bundle))
+
+
+def _calibrated(path: Path | None, bundle: PolicyBundle) -> CameraModel | None:
+    if path is None:
+        return None
+    name = _nominal(bundle).name
+    return read_calibrated(str(path), [name])[name]
+
+
+def _renderer_of(out_dir: Path) -> str:
+    path = out_dir / RENDERER_FILE
+    return path.read_text().strip() if path.is_file() else "unknown"
+
+
+def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBundle]:
+    """Load every bundle, in the protocol's order, and see that it is the registered one."""
+    names = [policy.name for policy in protocol.policies]
+    if sorted(names) != sorted(bundles):
+        raise SessionError(f"the protocol's policies are {sorted(names)}, the bundles given {sorted(bundles)}")
+    loaded = {}
+    for policy in protocol.policies:
+        bundle = PolicyBundle.load(bundles[policy.name])
+        if bundle.hash != policy.bundle:
+            raise SessionError(
+                f"policy '{policy.name}': the bundle {bundles[policy.name]} has SHA-256 {bundle.hash}, the protocol "
+                f"registered {policy.bundle}; use that bundle, or register a new protocol"
+            )
+        loaded[policy.name] = bundle
+    return loaded

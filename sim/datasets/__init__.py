@@ -1,0 +1,1 @@
+"""Labelled renders, drawn independently of episodes, and the states that they show."""

@@ -1,0 +1,217 @@
+"""Labelled pictures for training what sees: independent random views, not frames of episodes.
+
+Neighbouring frames of an episode say nearly the same. Forty thousand independent views, each with its
+own arm pose, object, looks and camera, teach more than as many minutes of video.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, fields, replace
+from functools import partial
+
+import numpy as np
+
+from robots.camera import CameraModel
+from robots.kinematics import KinematicsError
+from robots.model import RobotModel
+from sim.datasets.state_samplers import MOMENTS
+from sim.env import ArmEnv
+from sim.randomization.parameters import ParameterSpace
+from sim.tasks import Task, load_task
+
+CHUNK = 250
+"""Views that one call of a worker draws."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a camera would see, with the labels that simulation gives away."""
+
+    images: np.ndarray
+    """(N, H, W, 3) uint8."""
+    q: np.ndarray
+    """(N, n) float32 joint positions [rad], as measured."""
+    points: np.ndarray
+    """(N, K, 3) float32 keypoints [m, base frame]."""
+    pixels: np.ndarray
+    """(N, K, 2) float32 keypoints in the picture, x and y; NaN behind the camera."""
+    goal: np.ndarray
+    """(N, 3) float32 where the task wants the end effector, or what it handles [m, base frame]."""
+    opening: np.ndarray
+    """(N, 1) float32 finger position [m], as measured; zero for an arm without a gripper."""
+
+    def __len__(self) -> int:
+        return len(self.q)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Views:
+        return Views(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Views]) -> Views:
+        """Put views together, in order."""
+        return cls(
+            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
+        )
+
+
+def sample_views(
+    task: str,
+    robot: str,
+    space: ParameterSpace,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[float], None] = lambda share: None,
+    camera: CameraModel | None = None,
+) -> Views:
+    """Draw what the one camera of `task` sees; see `sample_joint_views`."""
+    (views,) = sample_joint_views(task, robot, space, count, seed, workers, progress, camera)
+    return views
+
+
+def sample_joint_views(
+    task: str,
+    robot: str,
+    space: ParameterSpace,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[float], None] = lambda share: None,
+    camera: CameraModel | None = None,
+    observation: str = "camera",
+) -> tuple[Views, ...]:
+    """Draw `count` independent moments of `task` under `space`; the same ones whatever the number of workers.
+
+    Args:
+        task: name of a task.
+        robot: name of an arm.
+        space: what varies.
+        count: number of moments.
+        seed: of everything random.
+        workers: processes.
+        progress: told the share that is done.
+        camera: where the camera of `camera` stands, if not where the task has it.
+        observation: one of the task's, with at least one image.
+
+    Returns:
+        Views for each image of the observation, in order; row i of all is of the same moment.
+    """
+    chunks = -(-count // CHUNK)
+    seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
+    draw = partial(_draw_chunk, task, robot, space, camera, observation)
+    parts: list[tuple[Views, ...]] = [()] * chunks
+    # spawn: a fork of a process that has used threads may hang
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
+        for done, future in enumerate(as_completed(futures), start=1):
+            parts[futures[future]] = future.result()
+            progress(done / chunks)
+    return tuple(Views.joined(each)[:count] for each in zip(*parts))
+
+
+def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
+    """Draw views from one environment, whose observation has one image."""
+    (views,) = draw_joint_views(env, count, seed)
+    return views
+
+
+def draw_joint_views(env: ArmEnv, count: int, seed: int) -> tuple[Views, ...]:
+    """Draw views from one environment, for each image of its observation: row i of all is of the same moment."""
+    images = [array.name for array in env.observation_spec.arrays if array.is_image]
+    rng = np.random.default_rng(seed)
+    env.begin(seed=seed)
+    shared, seen = [], []
+    for _ in range(count):
+        env.begin()
+        goal = env.task.desired_goal(env.world)
+        if env.task.name in MOMENTS:
+            moment = MOMENTS[env.task.name](env, rng)
+            observation = env.place_arm(moment.q, moment.opening)
+        else:
+            observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        points, T_base_ee = landmarks(env)
+        shared.append((observation["q"], points, goal, observation.get("opening", np.zeros(1))))
+        cameras = [env.camera(image.removeprefix("image_")) for image in images]
+        pixels = [camera.project(points, T_base_ee) for camera in cameras]
+        seen.append(list(zip((observation[image] for image in images), pixels)))
+    q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
+    return tuple(
+        Views(np.stack(pictures), q, points, np.stack(pixels).astype(np.float32), goals, openings)
+        for pictures, pixels in (zip(*column) for column in zip(*seen))
+    )
+
+
+def sample_geometry(
+    task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw views without pictures: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
+    env = ArmEnv(task, robot, space, "state")
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    rows = []
+    for _ in range(count):
+        env.reset()
+        goal = env.task.desired_goal(env.world)
+        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        rows.append((observation["q"], landmarks(env)[0], goal))
+    env.close()
+    q, points, goals = (np.stack(column).astype(np.float32) for column in zip(*rows))
+    return q, points, goals
+
+
+def arm_pose(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw joint positions (n,) [rad] such as an arm has on its way from `start` to `goal` (3,) [m].
+
+    A third at the goal, where precision counts, a third on the way, a third anywhere above the table.
+    """
+    kind = rng.integers(3)
+    if kind == 0:
+        p = goal + rng.normal(0.0, 0.03, 3)
+    elif kind == 1:
+        p = start + rng.random() * (goal - start) + rng.normal(0.0, 0.03, 3)
+    else:
+        p = np.array([rng.uniform(0.3, 0.68), rng.uniform(-0.25, 0.25), rng.uniform(0.06, 0.45)])
+    home = np.array(robot.home)
+    try:
+        q = robot.chain.inverse(home, p, robot.R_home, iterations=60, tolerance=5e-3)
+    except KinematicsError:
+        q = home
+    return q + rng.normal(0.0, 0.03, len(q))
+
+
+def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points (K, 3) [m] that a camera policy looks for, and T_base_ee (4, 4).
+
+    The task's bodies come first, then the arm's landmarks.
+    """
+    robot, world = env.robot, env.world
+    poses = robot.link_poses(world.q, world.opening)
+    arm = [poses[robot.tree.links.index(link), :3, 3] for link in robot.landmarks]
+    bodies = [world.pose(name)[0] for name in env.task.landmarks]
+    return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
+
+
+def task_seen_by(name: str, camera: CameraModel | None) -> Task:
+    """Load a task; `camera`, where one is given, stands in the place of the one that its observation `camera` shows."""
+    task = load_task(name)
+    if camera is None:
+        return task
+    (moved,) = (each.name for each in task.cameras if f"image_{each.name}" in task.observations["camera"])
+    task.look_through([replace(camera, name=moved)])
+    return task
+
+
+_ENVIRONMENTS: dict[tuple, ArmEnv] = {}
+"""One environment a worker process, opened at its first chunk."""
+
+
+def _draw_chunk(
+    task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, observation: str, seed: int
+) -> tuple[Views, ...]:
+    key = (task, robot, space.name, camera, observation)
+    if key not in _ENVIRONMENTS:
+        _ENVIRONMENTS[key] = ArmEnv(task_seen_by(task, camera), robot, space, observation)
+    return draw_joint_views(_ENVIRONMENTS[key], CHUNK, seed)

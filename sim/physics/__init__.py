@@ -1,0 +1,1 @@
+"""The PyBullet world and the models of what drives its joints."""

@@ -1,0 +1,79 @@
+"""The URDF that PyBullet is given: an arm's, without what physics does not need.
+
+Visual meshes take two thirds of the memory of a loaded arm, and are drawn by our own renderer. Fingers
+that never move cost a third of a tick as joints. The arm's joints have mechanical stops at the model's limits.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from robots.kinematics import joint_axis, joint_origin
+from robots.model import RobotModel
+from robots.visual_meshes import find_mesh
+
+
+class WorldError(ValueError):
+    """The world cannot be built, or the simulation left it."""
+
+
+def check_inertials(robot: RobotModel) -> None:
+    """Raise `WorldError` if a link that has geometry has no `<inertial>`: PyBullet would make it 1 kg."""
+    root = ElementTree.fromstring(robot.urdf_xml)
+    for link in root.findall("link"):
+        has_geometry = link.find("collision") is not None or link.find("visual") is not None
+        if has_geometry and link.find("inertial") is None:
+            raise WorldError(
+                f"robot '{robot.name}': link '{link.get('name')}' has no <inertial>, and PyBullet would silently make "
+                "it 1 kg; add mass and inertia to the URDF"
+            )
+
+
+def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: bool = True) -> str:
+    """Return the text of `robot`'s URDF for physics.
+
+    Args:
+        robot: an arm with a URDF file; mesh names become absolute paths.
+        frozen_fingers: position [m] at which the finger joints are made fixed ones; None leaves them joints.
+        stops: whether the arm's joints have mechanical stops at their limits.
+
+    Raises:
+        MeshError: if a collision mesh is missing; lists where it was looked for.
+    """
+    assert robot.urdf_path is not None
+    root = ElementTree.fromstring(robot.urdf_xml)
+    for link in root.findall("link"):
+        for visual in link.findall("visual"):
+            link.remove(visual)
+        for mesh in link.iter("mesh"):
+            mesh.set("filename", str(find_mesh(mesh.get("filename", ""), Path(robot.urdf_path))))
+        if link.find("inertial") is None:  # a frame: PyBullet would make it 1 kg, and add that to what it is fixed to
+            inertial = ElementTree.SubElement(link, "inertial")
+            ElementTree.SubElement(inertial, "mass", value="0")
+            ElementTree.SubElement(inertial, "inertia", ixx="0", ixy="0", ixz="0", iyy="0", iyz="0", izz="0")
+    fingers = robot.gripper.joint_names if robot.gripper else ()
+    for joint in root.findall("joint"):
+        limit = joint.find("limit")
+        if joint.get("name") in robot.joint_names:
+            if limit is None:
+                limit = ElementTree.SubElement(joint, "limit", effort="0", velocity="0")
+            j = robot.joint_names.index(joint.get("name", ""))
+            # lower above upper: PyBullet makes no constraint
+            limit.set("lower", f"{robot.limits.q_low[j]:.9g}" if stops else "1")
+            limit.set("upper", f"{robot.limits.q_high[j]:.9g}" if stops else "-1")
+            if joint.get("type") == "continuous":  # PyBullet would ignore the limits
+                joint.set("type", "revolute")
+        if joint.get("name") in fingers and frozen_fingers is not None:
+            _fix(joint, frozen_fingers)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _fix(joint: ElementTree.Element, position: float) -> None:
+    """Turn a sliding joint into a fixed one at `position` [m]."""
+    R, p = joint_origin(joint)
+    origin = joint.find("origin")
+    if origin is None:
+        origin = ElementTree.SubElement(joint, "origin")
+    origin.set("xyz", " ".join(f"{v:.9g}" for v in p + R @ joint_axis(joint) * position))
+    joint.set("type", "fixed")

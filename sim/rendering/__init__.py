@@ -1,0 +1,1 @@
+"""The software renderer: RGB, depth and segmentation of rigid bodies."""

@@ -1,0 +1,1 @@
+"""What joints and cameras report, noise, delay and image disturbances included."""

@@ -1,0 +1,359 @@
+"""What the task's cameras see in the PyBullet world: looks, camera errors and picture faults of one episode.
+
+parameters ─▶ looks, cameras, disturbances (once an episode) ─▶ a picture a camera and step
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from robots.camera import CameraModel, as_matrix
+from robots.compiled import njit
+from robots.model import RobotModel
+from sim.physics.world import TABLE_CENTRE, TABLE_SIZE
+from sim.randomization.appearance_sampler import LooksRanges, sample_looks
+from sim.randomization.clutter import CLOTH, Area, is_tidy, lay_out
+from sim.rendering.appearance import RenderError
+from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
+from sim.rendering.renderer import Frame, Scene, StillPicture
+from sim.scene import RigidBody, Shape
+from sim.sensing.distortion import distort, lens_map, pack_map
+from sim.sensing.image_disturbance import ImageDisturbance, disturb
+from sim.sensing.scene_cache import ARM, Stage
+
+
+class Posed(Protocol):
+    """The world, or a moment of it."""
+
+    @property
+    def q(self) -> np.ndarray:
+        """(n,) joint positions [rad]."""
+
+    @property
+    def opening(self) -> float:
+        """Mean finger position [m]."""
+
+    def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
+
+
+FLOOR_HEIGHT = -0.75
+"""The floor under the table [m, base frame]."""
+DRAWN_ANEW = 1
+"""Pictures of an episode that a camera draws whole before it keeps what stands still: some episodes have no more."""
+
+
+def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
+    """Return `camera` as it really stands under `parameters` (see `camera_params`)."""
+    name = f"camera_{camera.name}"
+    fixed = camera.T_base_camera is not None
+    T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
+    pitch, yaw, roll = (parameters[f"{name}_{axis}"] for axis in ("pitch", "yaw", "roll"))
+    T[:3, :3] = T[:3, :3] @ _rotation(pitch, yaw, roll)
+    T[:3, 3] += [parameters[f"{name}_{axis}"] for axis in "xyz"]
+    K = np.array(camera.K)
+    K[0, 0] *= parameters[f"{name}_focal"]
+    K[1, 1] *= parameters[f"{name}_focal"]
+    K[0, 2] += parameters[f"{name}_cx"]
+    K[1, 2] += parameters[f"{name}_cy"]
+    if fixed:
+        return replace(camera, K=as_matrix(K), T_base_camera=as_matrix(T))
+    return replace(camera, K=as_matrix(K), T_ee_camera=as_matrix(T))
+
+
+@dataclass(frozen=True)
+class ImagingConfig:
+    """How pictures are drawn."""
+
+    supersample: int = 2
+    """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
+    shadows: bool = True
+    """Whether the first light casts shadows where the looks say so."""
+    triangles: int = 1_000
+    """Triangles a link."""
+    looks: LooksRanges = field(default_factory=lambda: LooksRanges(group_colour={ARM: 0.35}, plain=(ARM,)))
+    """The looks at `looks_strength` 1; an arm is plain, and strays a third of the way from its maker's colours."""
+    photographs: Path | None = None
+    """Folder of pictures that are used as textures beside the procedural ones."""
+    renderer: Renderer = "numba"
+    """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
+
+
+class Imaging:
+    """Draws one world. `begin` it once an episode, then take pictures."""
+
+    def __init__(
+        self,
+        robot: RobotModel,
+        cameras: Sequence[CameraModel],
+        vivid: tuple[str, ...] = (),
+        config: ImagingConfig | None = None,
+        area: Area = ((0.3, 0.7), (-0.3, 0.3)),
+    ):
+        """Load the arm's meshes.
+
+        Args:
+            robot: the arm.
+            cameras: the nominal ones.
+            vivid: bodies that always have a strong colour.
+            config: how pictures are drawn.
+            area: smallest and largest x and y [m] of the task's work, which stays free of clutter.
+
+        Raises:
+            MeshError: if a mesh is missing.
+            RenderError: if the configuration makes no sense.
+        """
+        self.config = config or ImagingConfig()
+        if self.config.renderer not in RENDERERS:
+            raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
+        self._looks_ranges = replace(self.config.looks, vivid=vivid)
+        self._robot = robot
+        self._area = area
+        self._nominal_cameras = {camera.name: camera for camera in cameras}
+        assert robot.urdf_path is not None  # the world has been opened from it
+        self._stage = Stage.of(robot.urdf_path, self.config.triangles, self.config.photographs)
+        self._arm = self._stage.arm
+        self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])
+        self._arm_moves = robot.tree.moves[self._links]
+        self._ee = robot.tree.links.index(robot.ee_link)
+        self._scenes: dict[tuple, Scene] = {}
+        self._bullet: dict[int, BulletRenderer] = {}
+
+    def close(self) -> None:
+        """Close what PyBullet draws with."""
+        for renderer in self._bullet.values():
+            renderer.close()
+        self._bullet.clear()
+
+    def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
+        """Fix looks, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
+        self._bodies = bodies
+        clutter = () if is_tidy(parameters) else lay_out(parameters, self._area)
+        self._scene = self._scene_of(bodies, bool(clutter))
+        strength = parameters["looks_strength"]
+        if strength > 0:
+            rng = np.random.default_rng(int(parameters["looks_seed"]))
+            cloth = (CLOTH,) if clutter and clutter[-1].visible else ()
+            surfaces = ("table", *cloth)
+            self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength), surfaces)
+        else:
+            self._looks = self._scene.nominal_looks
+        if clutter:
+            visible = self._looks.visible.copy()
+            visible[-len(clutter) :] = [piece.visible for piece in clutter]
+            self._looks = replace(self._looks, visible=visible)
+        self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
+        self._lenses = {}
+        for name, camera in self._nominal_cameras.items():
+            k1 = parameters[f"camera_{name}_k1"]
+            if k1:
+                self._lenses[name] = pack_map(*lens_map(camera, k1))
+        self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
+        fixed = len(self._arm) + 2
+        self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
+        self._T[len(self._arm), :3, 3] = (*TABLE_CENTRE, parameters["table_height"] - TABLE_SIZE[2] / 2)
+        self._T[len(self._arm) + 1, :3, 3] = (0.0, 0.0, FLOOR_HEIGHT)
+        self._scales = np.ones((len(self._scene.bodies), 3))
+        shapes = [(shape, body.mass > 0) for body in bodies for shape in body.shapes]
+        self._moving = np.zeros(len(self._scene.bodies), np.bool_)
+        self._moving[: len(self._arm)] = self._arm_moves
+        for row, (shape, moves) in enumerate(shapes, start=fixed):
+            self._scales[row] = _scale(shape)
+            self._moving[row] = moves
+        for row, piece in enumerate(clutter, start=len(self._scene.bodies) - len(clutter)):
+            self._scales[row] = _scale(piece.shape)
+            self._T[row, :3, :3] = piece.R
+            self._T[row, :3, 3] = piece.position
+        self._offsets = {body.name: np.array([shape.position for shape in body.shapes], float) for body in bodies}
+        self._drawn = dict.fromkeys(self._nominal_cameras, 0)
+        self._still: dict[str, StillPicture] = {}
+        self._stood: dict[str, np.ndarray] = {}
+
+    def frame(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
+        """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation.
+
+        Args:
+            state: the world, or a moment of it.
+            name: of the camera.
+            rows: first and last + 1 of the rows to draw; all by default.
+            out: where to draw; a new frame by default.
+        """
+        camera = self.cameras[name]
+        poses = self._robot.link_poses(state.q, state.opening)
+        self._pose_bodies(state, poses)
+        shadow = self._looks.shadow and self.config.shadows
+        if self.config.renderer != "numba":
+            key = id(self._scene)
+            if key not in self._bullet:
+                self._bullet[key] = BulletRenderer(self._scene, self.config.renderer)
+            return self._bullet[key].render(
+                self._T,
+                camera,
+                self._looks,
+                shadow=shadow,
+                scales=self._scales,
+                T_base_ee=poses[self._ee],
+                out=out,
+                rows=rows,
+            )
+        still = self._still.get(name)
+        if still is None and camera.T_base_camera is not None:
+            self._drawn[name] += 1
+            if self._drawn[name] > DRAWN_ANEW:
+                still = self._still[name] = self._scene.still(
+                    self._T,
+                    camera,
+                    self._looks,
+                    moving=self._moving,
+                    supersample=self.config.supersample,
+                    shadow=shadow,
+                    scales=self._scales,
+                )
+        return self._scene.render(
+            self._T,
+            camera,
+            self._looks,
+            supersample=self.config.supersample,
+            shadow=shadow,
+            T_base_ee=poses[self._ee],
+            scales=self._scales,
+            out=out,
+            rows=rows,
+            still=still,
+        )
+
+    def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
+        """Put the arm and all bodies where they are; one that should not have moved ends the still pictures."""
+        arm = len(self._arm)
+        np.take(link_poses, self._links, axis=0, out=self._T[:arm], mode="clip")  # "raise" would copy it once more
+        row = arm + 2
+        for body in self._bodies:
+            position, quat = state.pose(body.name)
+            if body.mass == 0:
+                stood = self._stood.get(body.name)
+                if stood is position:  # nothing was written since
+                    row += len(body.shapes)
+                    continue
+                if stood is not None and not np.array_equal(stood, position):
+                    self._still.clear()
+                self._stood[body.name] = position
+            _put(self._T, row, self._offsets[body.name], position, quat)
+            row += len(body.shapes)
+
+    def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
+        """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
+
+        Args:
+            states: what the camera sees; several of them are seen one below the other (rolling shutter).
+            name: of the camera.
+            rng: source of the noise.
+            measured: whether depth and segmentation are wanted, too.
+        """
+        camera = self.cameras[name]
+        frame = Frame.empty(camera.height, camera.width, measured)
+        if len(states) == 1:
+            self.frame(states[0], name, out=frame)
+        else:
+            edges = [round(k * camera.height / len(states)) for k in range(len(states) + 1)]
+            for state, rows in zip(states, itertools.pairwise(edges)):
+                self.frame(state, name, rows, frame)
+        rgb = frame.rgb
+        if name in self._lenses:
+            rgb = distort(rgb, self._lenses[name])
+        return Frame(disturb(rgb, self._disturbance, rng), frame.depth, frame.segmentation)
+
+    def shade(self, state: Posed, name: str) -> np.ndarray:
+        """Compute what share of its light each pixel of camera `name` keeps in this episode's shadows, (H, W, 3) uint8.
+
+        255 is all of it. Colours and textures do not matter; whichever renderer is configured, ours draws this.
+        """
+        camera = self.cameras[name]
+        if not (self._looks.shadow and self.config.shadows):
+            return np.full((camera.height, camera.width, 3), 255, np.uint8)
+        poses = self._robot.link_poses(state.q, state.opening)
+        self._pose_bodies(state, poses)
+        grey = replace(
+            self._looks,
+            colours=np.full_like(self._looks.colours, 0.4),  # no sum of lights is too bright for it
+            textures=np.full_like(self._looks.textures, -1),
+            specular=np.zeros_like(self._looks.specular),
+        )
+        shaded, lit = (
+            self._scene.render(
+                self._T,
+                camera,
+                grey,
+                supersample=self.config.supersample,
+                shadow=shadow,
+                T_base_ee=poses[self._ee],
+                scales=self._scales,
+            ).rgb.astype(np.float32)
+            for shadow in (True, False)
+        )
+        return np.asarray(np.clip(255 * shaded / np.maximum(lit, 1.0) + 0.5, 0, 255), np.uint8)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the bodies, by their number in segmentation images."""
+        return self._scene.names
+
+    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
+        key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
+        if key not in self._scenes:
+            scene = self._stage.scene(bodies, cluttered)
+            self._looks_ranges.validate(scene)
+            self._scenes[key] = scene
+        return self._scenes[key]
+
+
+_DISTURBANCES = (
+    "exposure",
+    "white_balance",
+    "tint",
+    "gamma",
+    "vignetting",
+    "blur",
+    "motion_blur",
+    "motion_angle",
+    "shot_noise",
+    "read_noise",
+    "jpeg",
+)
+
+
+@njit(cache=True)
+def _put(T, row, offsets, position, quat):
+    """Write the poses of a body's shapes, `offsets` (k, 3) from its origin, into T (B, 4, 4) from `row` on."""
+    x, y, z, w = quat
+    R = T[row, :3, :3]
+    R[0, 0], R[0, 1], R[0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)
+    R[1, 0], R[1, 1], R[1, 2] = 2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)
+    R[2, 0], R[2, 1], R[2, 2] = 2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)
+    for k in range(offsets.shape[0]):
+        for i in range(3):
+            for j in range(3):
+                T[row + k, i, j] = R[i, j]
+            o = offsets[k]
+            T[row + k, i, 3] = position[i] + R[i, 0] * o[0] + R[i, 1] * o[1] + R[i, 2] * o[2]
+
+
+def _scale(shape: Shape) -> tuple[float, ...]:
+    if shape.kind == "box":
+        return shape.size
+    return (shape.size[0], shape.size[0], shape.size[-1])  # a sphere's size has one element
+
+
+def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
+    """Turn by pitch about x, then yaw about y, then roll about z [rad], of a camera with OpenCV axes."""
+    (cx, sx), (cy, sy), (cz, sz) = ((math.cos(a), math.sin(a)) for a in (pitch, yaw, roll))
+    Rx = np.array(((1, 0, 0), (0, cx, -sx), (0, sx, cx)))
+    Ry = np.array(((cy, 0, sy), (0, 1, 0), (-sy, 0, cy)))
+    Rz = np.array(((cz, -sz, 0), (sz, cz, 0), (0, 0, 1)))
+    return Rz @ Ry @ Rx

@@ -1,0 +1,43 @@
+"""The engines that move a virtual arm, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.specs import SpecError
+from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.virtual_arm.interface import VirtualArm
+
+
+def _mujoco(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
+    from sim.virtual_arm.mujoco_arm import MujocoArm
+
+    return MujocoArm(robot, camera, hidden, task)
+
+
+def _pybullet(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
+    from sim.virtual_arm.bullet_arm import BulletArm  # needs PyBullet
+
+    return BulletArm(robot, camera, hidden, task)
+
+
+ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality, str], VirtualArm]] = {
+    "mujoco": _mujoco,
+    "pybullet": _pybullet,
+}
+"""By the name that the virtual arm's parameter `engine` takes."""
+
+
+def make_virtual_arm(
+    engine: str, robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str = "reach"
+) -> VirtualArm:
+    """Build the arm in the engine registered under `engine`, with the things of `task` on its table.
+
+    Raises:
+        SpecError: for an unknown engine, with those that are known, or an arm that cannot be built.
+    """
+    if engine not in ENGINES:
+        raise SpecError(f"unknown engine '{engine}'; known are {', '.join(ENGINES)}")
+    return ENGINES[engine](robot, camera, hidden, task)

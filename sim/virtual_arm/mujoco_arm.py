@@ -1,0 +1,174 @@
+"""An arm in MuJoCo that behaves as a real one does towards whoever commands it.
+
+It shares nothing with the training simulation but the URDF's kinematics: another engine, identified
+inertias, joint friction, soft servos, imperfect gravity compensation, delays and encoder errors, all from
+`HiddenReality`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
+from sim.virtual_arm.mujoco_gl import mujoco
+from sim.virtual_arm.mujoco_scene import TIMESTEP, build_scene
+from sim.virtual_arm.mujoco_view import MujocoScene
+from sim.virtual_arm.real_camera import pinhole_around, true_camera
+from sim.virtual_arm.table import VirtualTable
+
+
+class MujocoArm:
+    """One arm at its table, advanced in steps of `TIMESTEP`."""
+
+    def __init__(
+        self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None, task: str = "reach"
+    ):
+        """Build the scene and put the arm at home.
+
+        Args:
+            robot: the arm; needs the URDF file with its meshes.
+            camera: the nominal camera, which the real one is off from by the hidden errors.
+            hidden: what is true; the default reality if None.
+            task: whose things stand on the table.
+
+        Raises:
+            SpecError: if the robot has no URDF file, or the hidden values do not fit it.
+        """
+        self.robot = robot
+        self.hidden = hidden or HiddenReality()
+        self.camera = true_camera(camera, self.hidden.camera)
+        """The camera as it really is; its pose is not for policies."""
+        self.drawn_camera = pinhole_around(self.camera)
+        """The centred, undistorted camera that renderers draw."""
+        self._table = VirtualTable(task, robot, self.hidden)
+        self.bodies = self._table.bodies
+        """What stands on the table."""
+        self.model = build_scene(robot, self.drawn_camera, self.hidden, self.bodies)
+        self._data = mujoco.MjData(self.model)
+        fingers = robot.gripper.joint_names if robot.gripper is not None else ()
+        self.joint_names = (*robot.joint_names, *fingers)
+        """Every joint that has a motor: the arm's, then the fingers'."""
+        joints = [self.model.joint(name) for name in self.joint_names]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dof = np.array([joint.dofadr[0] for joint in joints])
+        self._ctrl = np.array([self.model.actuator(name).id for name in self.joint_names])
+        self.scene = MujocoScene(robot, self.model, self._data, self._table.bodies)
+        """What truly stands on the table: for judges and tests, no sensor knows it."""
+        self._ee_site = int(self.model.site("ee").id)
+        arm = self.hidden.arm
+        n = len(robot.joint_names)
+        self._offset = np.zeros(len(self.joint_names))
+        self._offset[:n] = arm.encoder_offset
+        self._lead = np.array(arm.kd) / np.array(arm.kp)  # velocity command, as an equivalent position
+        self._rest = np.zeros(len(self.joint_names))
+        self._rest[:n] = robot.home
+        if robot.gripper is not None:
+            self._rest[n:] = robot.gripper.opened
+        self._pending: deque[tuple[float, np.ndarray]] = deque()
+        self._rng = np.random.default_rng(0)
+        self.looks = Looks()
+        self.place((0.5, 0.0), seed=0)
+
+    @property
+    def time(self) -> float:
+        """Seconds since the arm was built; goes on through `place`."""
+        return self._data.time
+
+    def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
+        """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw new looks.
+
+        The fingers stand, and stay, at `opening` [m], by default as the task has them.
+
+        Raises:
+            SpecError: if the place is off the table, or leaves no room for what else the task needs.
+        """
+        check_place(self.model, object_xy)
+        if opening is None:
+            opening = self._table.opening
+        self._rng = np.random.default_rng(seed)
+        self.looks = Looks.draw(self.hidden.scene, self._rng)
+        data, now = self._data, self._data.time
+        mujoco.mj_resetData(self.model, data)
+        data.time = now
+        self._pending.clear()
+        rest = self._rest - self._offset
+        if opening is not None:
+            rest[len(self.robot.joint_names) :] = opening
+        data.qpos[self._qpos] = rest
+        data.ctrl[self._ctrl] = rest
+        mujoco.mj_forward(self.model, data)
+        self._table.lay(self.scene, object_xy, self._rng)
+        if self._table.opening is not None and self.robot.gripper is not None:  # the fingers close from there
+            data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = self.robot.gripper.closed
+
+    def grip(self, opening: float) -> None:
+        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
+        self._data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = opening
+
+    def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
+        """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.
+
+        Raises:
+            SpecError: for a wrong length or a value that is not finite.
+        """
+        n = len(self.robot.joint_names)
+        target = check_target(q, n) - self._offset[:n]
+        if dq is not None:
+            target = target + self._lead * dq
+        self._pending.append((self._data.time + self.hidden.arm.command_delay, target))
+
+    def advance(self, duration: float) -> None:
+        """Let `duration` [s] pass, rounded to whole steps of `TIMESTEP`."""
+        data, n = self._data, len(self.robot.joint_names)
+        for _ in range(round(duration / TIMESTEP)):
+            while self._pending and self._pending[0][0] <= data.time + 1e-9:
+                data.ctrl[self._ctrl[:n]] = self._pending.popleft()[1]
+            mujoco.mj_step(self.model, data)
+
+    def read(self) -> JointReading:
+        """Read the encoders, with their noise and zero errors, in the order of `joint_names`."""
+        n = len(self.robot.joint_names)
+        q = self._data.qpos[self._qpos] + self._offset
+        q[:n] += self.hidden.arm.encoder_noise * self._rng.standard_normal(n)
+        dq = self._data.qvel[self._dof].copy()
+        dq[:n] += VELOCITY_NOISE * self._rng.standard_normal(n)
+        return JointReading(self.joint_names, q, dq, self._data.qfrc_actuator[self._dof].copy())
+
+    def snapshot(self) -> Snapshot:
+        """Copy what a renderer needs."""
+        return Snapshot(self._data.time, self._data.qpos.copy(), self.scene.mocap(), self.looks)
+
+    @property
+    def q(self) -> np.ndarray:
+        """True joint positions (n,) [rad]: for judges and tests, no sensor knows them."""
+        return self._data.qpos[self._qpos[: len(self.robot.joint_names)]].copy()
+
+    @property
+    def ee_pos(self) -> np.ndarray:
+        """True position (3,) of the end effector [m, base frame]."""
+        return self._data.site_xpos[self._ee_site].copy()
+
+    @property
+    def object_pos(self) -> np.ndarray:
+        """True position (3,) of the object's centre [m, base frame]."""
+        return self.scene.pose("object")[0]
+
+    @property
+    def object_quat(self) -> np.ndarray:
+        """True orientation (4,) of the object, xyzw, in the base frame."""
+        return self.scene.pose("object")[1]
+
+    @property
+    def goal(self) -> np.ndarray:
+        """Where the task wants something (3,) [m, base frame]; to reach is to hold the hand above the cube."""
+        return self._table.goal(self.scene)
+
+    @property
+    def achieved(self) -> np.ndarray:
+        """Where that is now (3,) [m, base frame]."""
+        return self._table.achieved(self.scene)

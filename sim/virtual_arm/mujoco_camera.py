@@ -1,0 +1,101 @@
+"""The virtual arm's camera: a renderer's picture, seen through the hidden lens and chip."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import Protocol
+
+import numpy as np
+
+from sim.virtual_arm.interface import Snapshot, VirtualArm
+from sim.virtual_arm.mujoco_gl import BACKEND, INSTALL_HINT, mujoco
+from sim.virtual_arm.real_camera import Lens
+
+
+class CameraRenderer(Protocol):
+    """Draws the scene as the arm's `drawn_camera` sees it."""
+
+    name: str
+    """Which renderer drew a session's pictures: belongs in its report."""
+
+    def draw(self, snapshot: Snapshot) -> np.ndarray:
+        """Return RGB uint8, height × width × 3 of the drawn camera."""
+        ...
+
+    def close(self) -> None:
+        """Free the renderer; called in the thread that drew."""
+        ...
+
+
+class RendererUnavailable(RuntimeError):
+    """A renderer cannot run on this machine; the message says what to install."""
+
+
+class MujocoRenderer:
+    """MuJoCo's own OpenGL renderer, off screen. Belongs to the thread that makes it, as OpenGL contexts do."""
+
+    def __init__(self, arm: VirtualArm):
+        """Open an OpenGL context.
+
+        Raises:
+            RendererUnavailable: if there is no EGL or OSMesa.
+        """
+        self._camera = arm.drawn_camera
+        self._model = copy.copy(arm.model)  # looks are written here while the arm steps the original
+        self._data = mujoco.MjData(self._model)
+        self._light = self._model.light_diffuse.copy()
+        self._ambient = self._model.vis.headlight.ambient.copy()
+        self._object = int(self._model.geom("object").id)
+        try:
+            self._renderer = mujoco.Renderer(self._model, self._camera.height, self._camera.width)
+        except Exception as error:  # each OpenGL platform raises its own kinds
+            raise RendererUnavailable(
+                f"MuJoCo cannot open an OpenGL context with MUJOCO_GL={BACKEND} "
+                f"({type(error).__name__}: {error}); {INSTALL_HINT}"
+            ) from None
+        self.name = f"mujoco ({BACKEND})"
+        self.draw(arm.snapshot())  # the first picture compiles shaders; later ones come in time
+
+    def draw(self, snapshot: Snapshot) -> np.ndarray:
+        """Return RGB uint8, height × width × 3 of the drawn camera."""
+        self._data.qpos[:] = snapshot.qpos
+        self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        self._model.geom_rgba[self._object, :3] = snapshot.looks.object_colour
+        self._model.light_diffuse[:] = self._light * snapshot.looks.light
+        self._model.vis.headlight.ambient[:] = self._ambient * snapshot.looks.light
+        self._renderer.update_scene(self._data, self._camera.name)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        self._renderer.close()
+
+
+class VirtualCamera:
+    """Takes pictures of the arm as its real camera would."""
+
+    def __init__(self, arm: VirtualArm, renderer: CameraRenderer):
+        """Look through `renderer` at `arm`."""
+        self.renderer = renderer
+        self._lens = Lens(arm.camera, arm.drawn_camera, arm.hidden.camera)
+
+    def take(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        """Return the image (height, width, 3) RGB uint8 of `arm.camera`, distorted, exposed and noisy."""
+        return self._lens.take(self.renderer.draw(snapshot), rng)
+
+
+def open_renderer(arm: VirtualArm) -> CameraRenderer:
+    """Open the best renderer of this machine, in the calling thread: MuJoCo's, else our own.
+
+    Whoever reports what the camera showed reports the renderer's `name`.
+    """
+    try:
+        return MujocoRenderer(arm)
+    except RendererUnavailable as unavailable:
+        logging.getLogger(__name__).warning("%s; drawing with our own rasteriser instead", unavailable)
+    from sim.virtual_arm.rasterised_lab import RasterRenderer  # numba compiles on import
+
+    return RasterRenderer(arm)

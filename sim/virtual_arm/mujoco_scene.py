@@ -1,0 +1,368 @@
+"""The virtual lab as a MuJoCo model: an arm from its URDF, a table with one coloured cube, the room round it."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from robots.camera import CameraModel
+from robots.kinematics import rpy_matrix
+from robots.model import RobotModel
+from robots.specs import SpecError
+from robots.visual_meshes import find_mesh, load_urdf_visuals
+from sim.scene import RigidBody, Shape
+from sim.virtual_arm.hidden_reality import HiddenReality, as_ball
+from sim.virtual_arm.mujoco_gl import mujoco
+from sim.virtual_arm.mujoco_textures import plaster, plywood, tiles
+
+TIMESTEP = 0.001
+"""Seconds: the servo rate of the arms this stands for."""
+TRIANGLES_PER_LINK = 1500
+"""Clean silhouettes at 320 × 240; the stock meshes have up to 20,000, and software rendering pays for each."""
+ARM, SCENE = 1, 2
+"""Collision bits: the arm meets the scene, not itself (the convex hulls of neighbouring links overlap)."""
+HIDDEN_GROUP = 3
+"""Group of the geoms that renderers leave out."""
+TABLE_THICKNESS = 0.04
+FLOOR_Z = -0.76
+WALL_X = -1.30
+KINDS = {
+    "box": mujoco.mjtGeom.mjGEOM_BOX,
+    "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
+    "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
+}
+
+
+def build_scene(
+    robot: RobotModel, camera: CameraModel, hidden: HiddenReality, bodies: Sequence[RigidBody]
+) -> mujoco.MjModel:
+    """Compile the model; the base frame is the world frame and the table's top lies at z = 0.
+
+    Bodies and joints keep the URDF's names; what stands on the table is named as in `bodies`, with a free joint of that
+    name if it can move, as a `mocap` body if it cannot; position servos are named after their joints, the camera
+    (centred, undistorted) after itself.
+
+    Raises:
+        SpecError: if the robot has no URDF file with meshes, or the hidden values do not fit its joints.
+    """
+    if robot.urdf_path is None:
+        raise SpecError(
+            f"robot '{robot.name}': the virtual arm needs the URDF file with its meshes, and this model has none "
+            "(it comes from a bundle); use robots.registry.load_robot"
+        )
+    spec = mujoco.MjSpec()
+    spec.modelname = f"virtual_{robot.name}"
+    spec.option.timestep = TIMESTEP
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.compiler.degree = False
+    spec.compiler.balanceinertia = True  # some URDFs' (the xArm's) break the triangle inequality by a rounding
+    _add_room(spec, hidden)
+    for each in bodies:
+        _add_body(spec, each, hidden)
+    _add_arm(spec, robot, hidden)
+    _add_servos(spec, robot, hidden)
+    _add_camera(spec, camera)
+    return spec.compile()
+
+
+def _add_room(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
+    scene = hidden.scene
+    rng = np.random.default_rng(20240607)  # one room for all experiments; trials vary light and cube
+    _add_texture(spec, "table", plywood(scene.table_colour, 512, rng), (1, 1), specular=0.12)
+    _add_texture(spec, "floor", tiles(scene.floor_colour, 256, rng), (5, 5), specular=0.05)
+    _add_texture(spec, "wall", plaster(scene.wall_colour, 256, rng), (1, 1), specular=0.0)
+    world = spec.worldbody
+    x, y = scene.table_top
+    solid = {"contype": SCENE, "conaffinity": ARM | SCENE}
+    _add_box(
+        world,
+        "table",
+        (x / 2 - 0.35, 0, -TABLE_THICKNESS / 2),
+        (x, y, TABLE_THICKNESS),
+        material="table",
+        friction=(scene.object_friction, 0.005, 0.0001),
+        **solid,
+    )
+    _add_box(world, "floor", (0, 0, FLOOR_Z - 0.05), (6, 6, 0.1), material="floor")
+    _add_box(world, "wall", (WALL_X - 0.05, 0, 0.4), (0.1, 6, 2.4), material="wall")
+    # Furniture of a lab, muted, outside the place where the cube may stand
+    _add_box(world, "skirting", (WALL_X + 0.01, 0, FLOOR_Z + 0.06), (0.02, 6, 0.12), rgba=(0.30, 0.30, 0.31, 1))
+    _add_box(world, "cabinet", (-0.95, 0.72, -0.36), (0.5, 0.55, 0.8), rgba=(0.55, 0.56, 0.57, 1))
+    _add_box(world, "controller", (-0.12, -0.62, 0.075), (0.30, 0.22, 0.15), rgba=(0.20, 0.21, 0.22, 1), **solid)
+    _add_box(world, "carton", (-0.08, 0.60, 0.06), (0.24, 0.28, 0.12), rgba=(0.60, 0.50, 0.38, 1), **solid)
+    _add_box(world, "paper", (0.52, 0.52, 0.001), (0.297, 0.21, 0.002), rgba=(0.88, 0.88, 0.86, 1))
+    _add_light(world, "key", scene.key_light, (1.0, 0.98, 0.94), scene.key_direction, shadow=True)
+    _add_light(world, "window", scene.window_light, (0.88, 0.95, 1.0), scene.window_direction)
+    _add_light(world, "lamp", scene.lamp_light, (1.0, 0.88, 0.72), scene.lamp_direction)
+    spec.visual.headlight.active = 1  # stands for the light that comes from everywhere
+    spec.visual.headlight.ambient = [scene.ambient] * 3
+    spec.visual.headlight.diffuse = [0, 0, 0]
+    spec.visual.headlight.specular = [0, 0, 0]
+    spec.visual.map.znear = 0.05
+    spec.visual.map.zfar = 12
+    spec.visual.map.shadowclip = 1.3
+    # 1024² shadows and 4 samples a pixel would cost 21 ms a frame of a software renderer, these 10 ms; the
+    # lens's blur and the policy's smaller picture hide what is left of the steps
+    spec.visual.quality.shadowsize = 512
+    spec.visual.quality.offsamples = 0
+    spec.stat.center = [0.4, 0, 0.2]
+    spec.stat.extent = 1.0
+
+
+def _add_body(spec: mujoco.MjSpec, thing: RigidBody, hidden: HiddenReality) -> None:
+    """Add what stands on the table; the first geom has the body's name."""
+    free = thing.mass > 0
+    body = spec.worldbody.add_body(name=thing.name, pos=[0.5, 0, 0.5], mocap=not free)
+    if free:
+        body.add_freejoint(name=thing.name)
+    volume = sum(_volume(shape) for shape in thing.shapes)
+    colour = hidden.scene.object_colours[0] if thing.name == "object" else thing.colour
+    for k, shape in enumerate(thing.shapes):
+        body.add_geom(
+            name=thing.name if k == 0 else f"{thing.name}_{k}",
+            type=KINDS[shape.kind],
+            size=_half_size(shape),
+            pos=list(shape.position),
+            rgba=[*colour, 1],
+            mass=thing.mass * _volume(shape) / volume,
+            friction=[hidden.scene.object_friction, 0.005, 0.0001],
+            contype=SCENE if thing.solid else 0,
+            conaffinity=(ARM | SCENE) if thing.solid else 0,
+        )
+
+
+def _half_size(shape: Shape) -> list[float]:
+    """Return what MuJoCo calls the size."""
+    if shape.kind == "box":
+        return [v / 2 for v in shape.size]
+    return [shape.size[0], shape.size[1] / 2, 0.0] if shape.kind == "cylinder" else [shape.size[0], 0.0, 0.0]
+
+
+def _volume(shape: Shape) -> float:
+    """Return [m³]."""
+    if shape.kind == "box":
+        return math.prod(shape.size)
+    r = shape.size[0]
+    return math.pi * r * r * shape.size[1] if shape.kind == "cylinder" else 4 / 3 * math.pi * r**3
+
+
+def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:
+    """Walk the URDF's tree, so that frames are its own to the last digit."""
+    assert robot.urdf_path is not None
+    path = Path(robot.urdf_path)
+    root = ElementTree.fromstring(robot.urdf_xml)
+    links = {link.get("name", ""): link for link in root.findall("link")}
+    visuals = load_urdf_visuals(path, TRIANGLES_PER_LINK)
+    children: dict[str, list[ElementTree.Element]] = {}
+    for joint in root.findall("joint"):
+        children.setdefault(_attribute(joint, "parent", "link"), []).append(joint)
+    shells = {name: _add_shells(spec, name, mesh) for name, mesh in visuals.items()}
+    hulls = {name: _add_hulls(spec, name, link, path) for name, link in links.items()}
+
+    def grow(parent: mujoco.MjsBody, name: str, joint: ElementTree.Element | None) -> None:
+        p, R = _origin(joint)
+        body = parent.add_body(name=name, pos=p, quat=_quat(R), gravcomp=hidden.arm.gravity_compensation)
+        if joint is not None:
+            _add_joint(body, joint, robot, hidden)
+        _add_inertia(body, name, links[name], hidden)
+        for mesh, rgba in shells.get(name, []):
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, rgba=[*rgba, 1], contype=0, conaffinity=0, mass=0
+            ).material = "arm"
+        for mesh, p_hull, R_hull in hulls[name]:
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH,
+                meshname=mesh,
+                pos=p_hull,
+                quat=_quat(R_hull),
+                group=HIDDEN_GROUP,
+                contype=ARM,
+                conaffinity=SCENE,
+                mass=0,
+            )
+        for child in children.get(name, []):
+            grow(body, _attribute(child, "child", "link"), child)
+        if name == robot.ee_link:
+            body.add_site(name="ee")
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_SPHERE,
+                size=[0.02, 0, 0],
+                pos=[0, 0, -0.10],
+                mass=hidden.arm.tool_mass,
+                contype=0,
+                conaffinity=0,
+                group=HIDDEN_GROUP,
+            )
+
+    spec.add_material(name="arm", specular=0.35, shininess=0.4)
+    grow(spec.worldbody, robot.base_link, None)
+
+
+def _add_joint(body: mujoco.MjsBody, joint: ElementTree.Element, robot: RobotModel, hidden: HiddenReality) -> None:
+    kind, name = joint.get("type"), joint.get("name", "")
+    if kind == "fixed":
+        return
+    axis = [float(v) for v in _attribute(joint, "axis", "xyz").split()]
+    slide = kind == "prismatic"
+    added = body.add_joint(
+        name=name,
+        axis=axis,
+        type=mujoco.mjtJoint.mjJNT_SLIDE if slide else mujoco.mjtJoint.mjJNT_HINGE,
+    )
+    if name in robot.joint_names:
+        i, arm, limits = robot.joint_names.index(name), hidden.arm, robot.limits
+        added.range = [limits.q_low[i], limits.q_high[i]]
+        added.limited = True
+        added.armature, added.frictionloss = arm.armature[i], arm.friction[i]
+        added.damping = [arm.damping[i], 0, 0] if np.ndim(added.damping) else arm.damping[i]
+        added.actgravcomp = True  # the motors carry the compensation, within their torque limits
+        added.actfrcrange = [-limits.tau[i], limits.tau[i]]
+        added.actfrclimited = True
+    elif robot.gripper is not None and name in robot.gripper.joint_names:
+        added.range = sorted((robot.gripper.closed, robot.gripper.opened))
+        added.limited = True
+        added.armature = 0.1
+        added.damping = [10.0, 0, 0] if np.ndim(added.damping) else 10.0
+
+
+def _add_servos(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:
+    """Force = kp (u − q) − kd dq; the velocity command is folded into u by `MujocoArm`."""
+    arm, n = hidden.arm, len(robot.joint_names)
+    for name in ("kp", "kd", "friction", "damping", "armature", "encoder_offset"):
+        if len(getattr(arm, name)) != n:
+            raise SpecError(
+                f"hidden reality: arm.{name} has {len(getattr(arm, name))} values, '{robot.name}' has {n} joints"
+            )
+    gains = [(joint, arm.kp[i], arm.kd[i]) for i, joint in enumerate(robot.joint_names)]
+    if robot.gripper is not None:
+        gains += [(joint, 1000.0, 50.0) for joint in robot.gripper.joint_names]
+    for joint, kp, kd in gains:
+        spec.add_actuator(
+            name=joint,
+            target=joint,
+            trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            gaintype=mujoco.mjtGain.mjGAIN_FIXED,
+            gainprm=[kp, *[0] * 9],
+            biastype=mujoco.mjtBias.mjBIAS_AFFINE,
+            biasprm=[0, -kp, -kd, *[0] * 7],
+        )
+
+
+def _add_camera(spec: mujoco.MjSpec, camera: CameraModel) -> None:
+    T = camera.pose()
+    spec.worldbody.add_camera(
+        name=camera.name,
+        pos=T[:3, 3],
+        quat=_quat(T[:3, :3] @ np.diag([1.0, -1.0, -1.0])),  # OpenGL's axes: y up, looking along -z
+        fovy=math.degrees(2 * math.atan(camera.height / (2 * camera.fy))),
+    )
+    spec.visual.global_.offwidth, spec.visual.global_.offheight = camera.width, camera.height
+
+
+def _add_inertia(body: mujoco.MjsBody, name: str, link: ElementTree.Element, hidden: HiddenReality) -> None:
+    body.explicitinertial = True
+    if name in hidden.arm.inertia:
+        values = hidden.arm.inertia[name]
+        body.mass, body.ipos, body.fullinertia = values.mass, values.com, values.inertia
+        return
+    inertial = link.find("inertial")
+    mass = float(_attribute(inertial, "mass", "value")) if inertial is not None else 0.0
+    if inertial is None or mass == 0:
+        body.mass, body.inertia = 1e-4, [1e-8] * 3  # frames without a body: MuJoCo wants something to hold on to
+        return
+    body.mass, body.ipos = mass, _origin(inertial)[0]
+    body.inertia = as_ball(mass).inertia[:3]
+
+
+def _add_shells(spec: mujoco.MjSpec, link: str, mesh) -> list[tuple[str, np.ndarray]]:
+    """Add a link's visual mesh, one MuJoCo mesh a colour; return their names and colours."""
+    shells = []
+    colours, index = np.unique(np.round(mesh.colours, 3), axis=0, return_inverse=True)
+    for k, colour in enumerate(colours):
+        chosen = np.flatnonzero(index.reshape(-1) == k)
+        used, faces = np.unique(mesh.triangles[chosen], return_inverse=True)
+        name = f"{link}_shell{k}"
+        added = spec.add_mesh(name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+        added.uservert = mesh.vertices[used].astype(np.float64).ravel()
+        added.userface = faces.reshape(-1).astype(np.int32)
+        added.usernormal = mesh.normals[chosen].astype(np.float64).ravel()
+        added.userfacenormal = np.arange(3 * len(chosen), dtype=np.int32)
+        shells.append((name, np.array(colour) * 0.93))  # painted metal is not as white as (1, 1, 1)
+    return shells
+
+
+def _add_hulls(
+    spec: mujoco.MjSpec, name: str, link: ElementTree.Element, urdf: Path
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Add a link's collision meshes, of which MuJoCo takes the convex hull; return names and poses."""
+    hulls = []
+    for k, collision in enumerate(link.findall("collision")):
+        mesh = collision.find("geometry/mesh")
+        if mesh is None:
+            continue  # fingers' pads and the like: not needed to stop an arm at a table
+        added = spec.add_mesh(name=f"{name}_hull{k}", file=str(find_mesh(mesh.get("filename", ""), urdf)))
+        added.maxhullvert = 64
+        hulls.append((added.name, *_origin(collision)))
+    return hulls
+
+
+def _add_box(body, name: str, pos, size, **rest) -> None:
+    rest.setdefault("contype", 0)
+    rest.setdefault("conaffinity", 0)
+    material = rest.pop("material", None)
+    geom = body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_BOX, pos=list(pos), size=[v / 2 for v in size], **rest)
+    if material is not None:
+        geom.material = material
+
+
+def _add_texture(spec: mujoco.MjSpec, name: str, pixels: np.ndarray, repeat: tuple[int, int], specular: float) -> None:
+    texture = spec.add_texture(
+        name=name,
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        nchannel=3,
+    )
+    texture.data = pixels.tobytes()
+    material = spec.add_material(name=name, texrepeat=list(repeat), specular=specular, shininess=0.2)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
+
+
+def _add_light(world, name: str, strength: float, tint, direction, shadow: bool = False) -> None:
+    world.add_light(
+        name=name,
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0.4 - 2 * direction[0], -2 * direction[1], -2 * direction[2]],
+        dir=list(direction),
+        diffuse=[strength * v for v in tint],
+        specular=[0.4 * strength] * 3,
+        ambient=[0, 0, 0],
+        castshadow=shadow,
+    )
+
+
+def _attribute(element: ElementTree.Element, tag: str, name: str) -> str:
+    found = element.find(tag)
+    value = found.get(name) if found is not None else None
+    if value is None:
+        raise SpecError(f"URDF: '{element.get('name')}' has no <{tag} {name}=…>")
+    return value
+
+
+def _origin(element: ElementTree.Element | None) -> tuple[np.ndarray, np.ndarray]:
+    origin = element.find("origin") if element is not None else None
+    if origin is None:
+        return np.zeros(3), np.eye(3)
+    xyz, rpy = (np.array([float(v) for v in (origin.get(k) or "0 0 0").split()]) for k in ("xyz", "rpy"))
+    return xyz, rpy_matrix(rpy)
+
+
+def _quat(R: np.ndarray) -> np.ndarray:
+    """Turn a rotation (3, 3) into MuJoCo's quaternion, w first (4,)."""
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, np.ascontiguousarray(R).ravel())
+    return quat

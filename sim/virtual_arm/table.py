@@ -1,0 +1,82 @@
+"""What stands on the virtual arm's table: the things of one task, of the hidden sizes and weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robots.model import RobotModel
+from robots.specs import SpecError
+from sim.catalogue import parameter_space
+from sim.scene import RigidBody
+from sim.tasks import load_task
+from sim.tasks.task import Scene
+from sim.virtual_arm.hidden_reality import HiddenReality
+
+CLEAR = 0.10
+"""Least distance of what the operator places from everything else that a task puts on the table [m]."""
+TRIES = 200
+"""Draws of the rest of the scene around a given place."""
+PLACED = {"insert": "socket"}
+"""What the operator places, by task, where it is not the object: the peg is in the fingers."""
+
+
+class VirtualTable:
+    """One task's bodies, and how they are laid out anew for a trial."""
+
+    def __init__(self, task: str, robot: RobotModel, hidden: HiddenReality):
+        """Take the task's nominal bodies, and what the hidden reality says of the object.
+
+        Raises:
+            SpecError: for an unknown task, or one that this arm cannot do.
+        """
+        self.task = load_task(task)
+        if self.task.needs_gripper and robot.gripper is None:
+            raise SpecError(f"task '{task}' needs a gripper, but robot '{robot.name}' has none; take another arm")
+        self.task.fit(robot)
+        self._parameters = parameter_space(self.task, robot).nominal()
+        scene = hidden.scene
+        known = {"object_mass": scene.object_mass, "object_friction": scene.object_friction}
+        if "object_size" in self._parameters:
+            known["object_size"] = scene.object_size
+        self._parameters |= known
+        self.bodies: tuple[RigidBody, ...] = self.task.bodies(self._parameters)
+        """The handled one first."""
+        self._placed = PLACED.get(task, "object")
+
+    @property
+    def opening(self) -> float | None:
+        """Where the fingers stand when a trial begins [m]; None: wide open, and they stay so."""
+        return self.task.opening
+
+    def lay(self, scene: Scene, xy: tuple[float, float], rng: np.random.Generator) -> None:
+        """Put what the operator places at `xy` [m, base frame], and draw where the rest stands.
+
+        Raises:
+            SpecError: if the rest finds no room.
+        """
+        others = [b.name for b in self.bodies if b.name != self._placed and b.name != self._held]
+        for _ in range(TRIES):
+            self.task.reset(scene, self._parameters, rng)
+            near = [np.hypot(*(scene.pose(name)[0][:2] - xy)) < CLEAR for name in others]
+            if not any(near):
+                position, quat = scene.pose(self._placed)
+                scene.place(self._placed, (*xy, position[2]), quat)
+                self.task.moved(scene)
+                return
+        raise SpecError(
+            f"virtual arm: nothing of task '{self.task.name}' finds room beside ({xy[0]:.3f}, {xy[1]:.3f}) m; "
+            "choose another place"
+        )
+
+    def goal(self, scene: Scene) -> np.ndarray:
+        """Where something should get to (3,) [m, base frame]."""
+        return np.array(self.task.desired_goal(scene))
+
+    def achieved(self, scene: Scene) -> np.ndarray:
+        """Where it is (3,) [m, base frame]."""
+        return np.array(self.task.achieved_goal(scene))
+
+    @property
+    def _held(self) -> str:
+        """What is in the fingers and not on the table."""
+        return "object" if self._placed != "object" else ""

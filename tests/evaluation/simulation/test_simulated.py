@@ -1,0 +1,44 @@
+"""Single trials in simulation: what a policy is shown there, and what is no success of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from evaluation.session.protocol import Workspace
+from evaluation.session.scheduler import AT_RESET
+from evaluation.simulation.simulated_trials import SimulatedArm, simulation_protocol
+from sim.tasks.cameras import FRONT, FRONT_NARROW
+from tests.support.tiny_bundle import tiny_bundle
+
+
+def seen_by(camera):
+    """The first picture of a trial whose policy was trained for `camera`, as it is filmed."""
+    bundle = tiny_bundle(camera=camera)
+    protocol = replace(simulation_protocol({"tiny": bundle}, 1, 0, "cameras"), timeout=0.2)
+    arm = SimulatedArm(bundle, protocol, "nominal", film=True)
+    arm.run(protocol.schedule()[0])
+    return arm.frames[0]
+
+
+def test_a_trial_is_seen_by_the_camera_that_the_policy_was_trained_for():
+    small = FRONT.resized(42, 42)
+    wide, narrow, again, little = (seen_by(camera) for camera in (FRONT, FRONT_NARROW, FRONT, small))
+    assert np.array_equal(wide, again)
+    assert not np.array_equal(wide, narrow)
+    assert little.shape == (42, 42, 3)
+
+
+def test_an_object_that_starts_at_the_goal_is_detected():
+    """The arm's home is the goal: success without any merit."""
+    bundle = tiny_bundle(camera=None)
+    x, y, _ = bundle.robot.chain.pose(np.array(bundle.robot.home))[1]
+    protocol = replace(
+        simulation_protocol({"tiny": bundle}, 1, 0, "home"),
+        workspace=Workspace(x - 0.01, x + 0.01, y - 0.01, y + 0.01),
+        success_radius=1.0,
+    )
+    trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
+    assert trial.void
+    assert trial.void_reason.startswith(AT_RESET)

@@ -1,0 +1,240 @@
+"""Training end to end, small: what comes out is a bundle that runs, adapts and refuses."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adaptation.visual.adapt import adapt, locate_goals, worth_trying
+from adaptation.visual.material import Material
+from adaptation.visual.methods import METHODS, SOURCE_ONLY
+from adaptation.visual.target import TargetData
+from evaluation.simulation.simulated_trials import run_simulated
+from policies.bundle import BundleError, PolicyBundle
+from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.cloning import StudentConfig
+from policies.imitation.teacher import TeacherConfig
+from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
+from policies.models.restore import restore_student
+from robots.registry import load_robot
+from sim.catalogue import parameter_space
+from sim.datasets.labelled_renders import arm_pose, sample_views
+from sim.env import ArmEnv
+from sim.tasks import load_task
+from tests.support.tiny_bundle import tiny_bundle
+
+ROOT = Path(__file__).resolve().parents[3]
+PANDA = load_robot("franka_panda")
+QUIET = lambda *_: None  # noqa: E731
+SMALL = StudentConfig(views=3_000, steps=500, held_out=300, geometry_steps=1_000)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A camera policy without randomisation, which is learned in seconds."""
+    out = tmp_path_factory.mktemp("runs") / "small"
+    teacher = TeacherConfig(demonstrations=30, trials=10)
+    config = TrainConfig(out, randomise="nominal", threads=1, student=SMALL, teacher=teacher)
+    train(config, QUIET)
+    return out
+
+
+def test_network_kinematics_are_the_chains() -> None:
+    rng = np.random.default_rng(0)
+    q = rng.uniform(PANDA.limits.q_low, PANDA.limits.q_high, (10, 7))
+    p = ForwardKinematics(PANDA.chain)(torch.from_numpy(q.astype(np.float32))).numpy()
+    np.testing.assert_allclose(p, [PANDA.chain.pose(each)[1] for each in q], atol=1e-5)
+
+
+def test_map_coordinates_round_trip_and_cells_are_centred() -> None:
+    encoder = KeypointEncoder(2, 84, 84)
+    pixels = torch.tensor([[[0.0, 0.0], [80.0, 40.0]]])
+    np.testing.assert_allclose(encoder.from_pixels(pixels), [[[-1, -1], [1, 0]]])
+    np.testing.assert_allclose(encoder.to_pixels(encoder.from_pixels(pixels)), pixels)
+    # a heat map with all its weight on one cell answers with that cell's centre
+    logits = torch.full((1, 2, 21 * 21), -1e3)
+    logits[0, 0, 0] = logits[0, 1, 10 * 21 + 20] = 0.0
+    np.testing.assert_allclose(encoder.to_pixels(encoder.locate(logits)[..., :2]), pixels, atol=1e-4)
+
+
+def test_views_are_the_same_whatever_the_number_of_workers() -> None:
+    space = parameter_space(load_task("reach"), PANDA).preset("full")
+    one = sample_views("reach", "franka_panda", space, 300, seed=5, workers=1)
+    two = sample_views("reach", "franka_panda", space, 300, seed=5, workers=2)
+    assert len(one) == 300
+    np.testing.assert_array_equal(one.images, two.images)
+    np.testing.assert_array_equal(one.pixels, two.pixels)
+    assert len(np.unique(one.goal[:, 0])) == 300
+
+
+@pytest.mark.slow
+def test_a_small_student_reaches_what_it_sees(run: Path) -> None:
+    bundle = PolicyBundle.load(run / "bundle")
+    assert bundle.check_parity() <= 1e-5
+    trials = run_simulated(bundle, "nominal", 20)
+    assert np.mean([trial.success for trial in trials]) >= 0.8
+    # and it is the picture that it follows: without one it fails
+    blind = [trial for trial in run_simulated(blinded(bundle), "nominal", 10) if trial.success]
+    assert len(blind) <= 3
+
+
+def blinded(bundle: PolicyBundle) -> PolicyBundle:
+    class Blind(PolicyBundle):
+        def act(self, observation, memory=None):
+            return super().act({**observation, "image_front": np.full_like(observation["image_front"], 90)}, memory)
+
+    return Blind(**{name: getattr(bundle, name) for name in PolicyBundle.__dataclass_fields__})
+
+
+@pytest.mark.slow
+def test_the_run_says_where_it_came_from(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert config["randomise"] == "nominal"
+    assert config["student"]["views"] == 3_000
+    provenance = PolicyBundle.load(run / "bundle").provenance
+    assert provenance["config"] == config
+    assert provenance["versions"]["torch"] == torch.__version__
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "config.json", "metrics.json"]
+
+
+@pytest.mark.slow
+def test_a_run_is_not_overwritten(run: Path) -> None:
+    with pytest.raises(ValueError, match="exists already"):
+        train(TrainConfig(run), QUIET)
+
+
+@pytest.mark.slow
+def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
+    bundle = PolicyBundle.load(run / "bundle")
+    student = restore_student(bundle)
+    q, image = (torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in ("q", "image_front"))
+    with torch.no_grad():
+        np.testing.assert_allclose(student(q, image), bundle.parity["action"][:5], atol=1e-5)
+    with pytest.raises(BundleError, match="no weights"):
+        restore_student(tiny_bundle())
+
+
+@pytest.fixture(scope="module")
+def still_target() -> TargetData:
+    """Frames of the domain that the small policy was trained in: nothing to adapt to."""
+    space = parameter_space(load_task("reach"), PANDA).preset("nominal")
+    views = sample_views("reach", "franka_panda", space, 120, seed=77)
+    return TargetData(views.images, views.q, np.repeat(np.arange(12), 10))
+
+
+@pytest.mark.slow
+def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetData) -> None:
+    # every frame is of another scene, so no candidate can make the goal stand still
+    bundle = PolicyBundle.load(run / "bundle")
+    outcome = adapt(bundle, still_target, "auto", 0, QUIET)
+    assert outcome.method == SOURCE_ONLY
+    assert outcome.bundle is bundle
+    assert set(outcome.report["candidates"]) == set(worth_trying(6))
+
+
+@pytest.mark.slow
+def test_with_simulated_pictures_of_the_same_moments_actions_judge(run: Path, still_target: TargetData) -> None:
+    bundle = PolicyBundle.load(run / "bundle")
+    paired = adapt(bundle, replace(still_target, simulated=still_target.images), "batch-norm", 0, QUIET)
+    assert paired.report["judged_by"] == "agreement"
+    apart = {name: found["actions_apart"] for name, found in paired.report["candidates"].items()}
+    assert apart["source-only"] == 0.0  # the target is the simulation: nobody acts more as it does there than itself
+    assert apart["batch-norm"] > 0
+    assert paired.method == SOURCE_ONLY
+
+
+@pytest.mark.slow
+def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
+    # Negative transfer: the pictures are of the source's own domain, but the joint readings were off by 14° while they
+    # were recorded. A camera "found" by such an arm is wrong, and so is the geometry learned for it: with the encoders
+    # put right, the policy would be worse for it.
+    bundle = PolicyBundle.load(run / "bundle")
+    target, _ = recorded_trials(joint_error=0.25)
+    right, goals = recorded_trials(joint_error=0.0)
+    student = restore_student(bundle)
+    hurt = copy.deepcopy(student)
+    METHODS["self-calibration"](hurt, Material(bundle, target, 0))
+    before, after = (
+        np.median(np.linalg.norm(locate_goals(each, right) - goals, axis=1)) for each in (student, hurt.eval())
+    )
+    assert after > before + 0.01
+    outcome = adapt(bundle, target, "auto", 0, QUIET)
+    assert outcome.method == SOURCE_ONLY
+    assert not outcome.report["candidates"]["self-calibration"]["beats_source_only"]
+
+
+def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tuple[TargetData, np.ndarray]:
+    """Frames of an arm that moves about while the goal of each trial stands still, and the goals (N, 3) [m]."""
+    env = ArmEnv("reach", "franka_panda", "nominal", "camera")
+    rng = np.random.default_rng(3)
+    rows = []
+    for trial in range(trials):
+        env.reset(seed=100 + trial)
+        goal = env.task.desired_goal(env.world)
+        for _ in range(frames):
+            seen = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+            rows.append((seen["image_front"], seen["q"] + joint_error * np.eye(7)[1], trial, goal))
+    env.close()
+    images, q, trial, goals = (np.stack(column) for column in zip(*rows))
+    return TargetData(images, q.astype(np.float32), trial), goals
+
+
+@pytest.mark.slow
+def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: TargetData) -> None:
+    bundle = PolicyBundle.load(run / "bundle")
+    with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, self-calibration"):
+        adapt(bundle, still_target, "magic", 0, QUIET)
+    small = replace(still_target, images=still_target.images[:, ::2, ::2])
+    with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy sees"):
+        adapt(bundle, small, "auto", 0, QUIET)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--out", "x", "--task", "juggle"], "juggle"),
+        (["train", "--out", "x", "--randomise", "wild"], "randomise is 'wild', expected nominal, mild, full"),
+        (["train", "--out", "x", "--student.steps", "0"], "steps is 0, expected a positive number"),
+        (["train", "--out", "tests"], "'tests' exists already"),
+        (["adapt", "--bundle", "nowhere", "--target", "x", "--out", "y"], "bundle 'nowhere' does not exist"),
+        (["evaluate", "--bundles", "nowhere", "--out", "y"], "bundle 'nowhere' does not exist"),
+        (["policy-node", "--speed", "3"], "unknown parameter '--speed'; known are --bundle, --shadow"),
+        (["fly"], "unknown command 'fly'; known are demo, train"),
+    ],
+)
+def test_the_command_line_refuses_in_one_line(arguments: list[str], message: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "sim2real", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert message in done.stderr
+    assert not (ROOT / "x").exists()
+    assert not (ROOT / "y").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("demo", "--out"),
+        ("train", "--out"),
+        ("adapt", "--out"),
+        ("evaluate", "--out"),
+        ("virtual-arm", "--fault"),
+        ("policy-node", "--shadow"),
+        ("safety-gate", "--dq-scale"),
+        ("play-camera", "--source"),
+    ],
+)
+def test_help_explains_every_option(command: str, option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sim2real", command, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert option in done.stdout

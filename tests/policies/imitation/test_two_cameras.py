@@ -1,0 +1,136 @@
+"""A policy that sees by two fixed cameras: its views, its bundle, and who refuses it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adaptation.visual.adapt import adapt
+from adaptation.visual.target import TargetData, TargetError
+from policies.bundle import BundleError, PolicyBundle
+from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train
+from policies.imitation.cloning import StudentConfig, fit_sight
+from policies.imitation.teacher import TeacherConfig
+from policies.models.keypoint_student import KeypointEncoder
+from policies.models.restore import restore_student
+from policies.scoring.mujoco import judge_in_mujoco
+from sim.datasets.labelled_renders import draw_joint_views
+from sim.env import ArmEnv
+from sim.tasks import load_task
+from sim.tasks.cameras import FRONT_NARROW, SIDE
+
+QUIET = lambda *_: None  # noqa: E731
+TINY = StudentConfig(
+    views=250, steps=8, batch=16, channels=8, fovea_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
+)
+
+
+def test_views_of_two_cameras_are_of_the_same_moments() -> None:
+    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
+        front, side = draw_joint_views(env, 3, seed=3)
+        front_again, _ = draw_joint_views(env, 3, seed=3)
+        # the last moment is still the environment's
+        pixels = [env.camera(name).project(front.points[-1]) for name in ("front", "side")]
+        moment = env.world.q
+    np.testing.assert_array_equal(front.images, front_again.images)
+    for views, expected in zip((front, side), pixels):
+        np.testing.assert_allclose(views.pixels[-1], expected, atol=1e-3)
+        np.testing.assert_array_equal(views.q, front.q)
+        np.testing.assert_array_equal(views.goal, front.goal)
+    assert np.abs(front.q[-1] - moment).max() < 0.05  # as measured
+    assert np.abs(front.images.astype(int) - side.images).mean() > 5
+    eye = np.array([load_task("reach").cameras[i].pose()[:3, 3] for i in (0, 1)]) - front.points[:, 0].mean(0)
+    crossing = np.degrees(np.arccos(eye[0] @ eye[1] / np.linalg.norm(eye, axis=1).prod()))
+    assert 50 < crossing < 110  # or else nothing is triangulated
+
+
+def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
+    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
+        views = draw_joint_views(env, 60, seed=3)
+    before, learned, beside = torch.get_num_threads(), [], []
+    try:
+        for threads in (1, 2):
+            torch.manual_seed(0)
+            encoder = KeypointEncoder(7, 84, 84, 8, foveas=2, agreements=1)
+            fresh = {name: value.clone() for name, value in encoder.state_dict().items()}
+            torch.set_num_threads(threads)
+            shares: list[float] = []
+            fit_sight(
+                encoder, views, TINY, 5, lambda share, text, told=shares: told.append(share), beside=beside.append
+            )
+            assert not any(module.training for fovea in encoder.foveas for module in fovea.modules())
+            assert shares == sorted(shares)
+            learned.append(encoder.state_dict())
+    finally:
+        torch.set_num_threads(before)
+    assert len(beside) == 2  # what else there is to do was done, once each
+    for name, value in learned[0].items():
+        torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
+    for part in ("features.1", "heat", "foveas.0", "foveas.1"):  # all of it has learned
+        weights = [name for name in fresh if name.startswith(part) and name.endswith("weight")]
+        assert weights
+        assert any(not torch.equal(fresh[name], learned[0][name]) for name in weights)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
+    out = tmp_path_factory.mktemp("runs") / "two"
+    teacher = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
+    config = TrainConfig(out, observation="fixed_cameras", workers=1, threads=1, student=TINY, teacher=teacher)
+    train(config, QUIET)
+    return PolicyBundle.load(out / "bundle")
+
+
+@pytest.mark.slow
+def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> None:
+    assert bundle.cameras == {"front": FRONT_NARROW, "side": SIDE}
+    assert bundle.check_parity() <= 1e-5
+    arrays = [torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in bundle.observation.names]
+    student = restore_student(bundle)
+    with torch.no_grad():
+        np.testing.assert_allclose(student(*arrays), bundle.parity["action"][:5], atol=1e-5)
+        q, front, side = arrays
+        assert (student(q, side, front) - student(q, front, side)).abs().max() > 1e-4  # each picture has its place
+    figures = bundle.provenance["metrics"]["student"]
+    assert len(figures["keypoint_px"]) == 2 * len(bundle.network["landmarks"])
+    assert figures["keypoint_px"][-1] is None  # the arm's base is in no picture of the side camera
+
+
+@pytest.mark.slow
+def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
+    target = TargetData(np.zeros((30, 84, 84, 3), np.uint8), np.zeros((30, 7), np.float32), np.arange(30) // 5)
+    with pytest.raises(TargetError, match="sees front, side; only a policy of one camera"):
+        adapt(bundle, target, "auto", 0, QUIET)
+    with pytest.raises(BundleError, match="MuJoCo's lab has one camera"):
+        judge_in_mujoco(bundle, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"observation": "cameras", "task": "push"}, "no observation 'cameras' of joints and fixed cameras"),
+        ({"observation": "eyes"}, "no observation 'eyes' .*; its observations are state, robot, camera, fixed_cameras"),
+        ({"observation": "state"}, "no observation 'state' of joints and fixed cameras"),
+        ({"observation": "fixed_cameras", "camera": Path("side.json")}, "--camera moves the one camera of 'camera'"),
+        (
+            {"student": StudentConfig(fovea_steps=(20, 0))},
+            r"fovea_steps are \(20, 0\), expected positive",
+        ),
+        ({"student": StudentConfig(fovea_steps=(5,) * 9)}, "fovea_steps are for 9 keypoints, there are 7"),
+        ({"student": StudentConfig(object_weight=0.0)}, "object_weight is 0.0, expected a positive number"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(config: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(TrainConfig(tmp_path / "run", **config), QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_recipe_is_of_what_reach_shows() -> None:
+    for observation, student in STUDENTS.items():
+        student.validate()
+        assert seen_cameras(load_task("reach"), observation)

@@ -1,0 +1,260 @@
+"""The gate's decisions, without ROS: who may move the arm when, and what stays stopped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.runtime.gate import SafetyGate
+from policies.runtime.limits import default_limits
+from robots.observation import RobotState
+from robots.registry import load_robot
+
+PANDA = load_robot("franka_panda")
+HOME = np.array(PANDA.home)
+DT = 0.01
+
+
+class Bench:
+    """A gate, an arm that follows it, and a policy that lives while it is told to."""
+
+    def __init__(self, listening: bool = True):
+        self.gate = SafetyGate(PANDA, default_limits(PANDA, 20.0), DT, heartbeat_timeout=0.1)
+        self.gate.on_controller(listening)
+        self.now = 10.0
+        self.q = HOME.copy()
+        self.alive = self.measuring = True
+        self.target: np.ndarray | None = None
+        self.sent: list[np.ndarray] = []
+
+    @property
+    def state(self) -> str:
+        return self.gate.report.state
+
+    @property
+    def reason(self) -> str:
+        return self.gate.report.reason
+
+    def run(self, duration: float) -> None:
+        for _ in range(round(duration / DT)):
+            self.now += DT
+            tick = round(self.now / DT)
+            if self.measuring:
+                self.gate.on_state(RobotState(self.now, self.q.copy(), np.zeros(7)))
+            if self.alive:
+                self.gate.on_heartbeat(self.now)
+                if self.target is not None and tick % 5 == 0:
+                    self.gate.on_command(self.target, self.now)
+            setpoint = self.gate.tick(self.now)
+            if setpoint is not None:
+                self.sent.append(setpoint.q)
+                self.q = setpoint.q
+
+    def reset(self) -> tuple[bool, str]:
+        return self.gate.request_reset(self.now)
+
+
+@pytest.fixture
+def moving():
+    bench = Bench()
+    bench.run(0.05)
+    bench.target = HOME + 0.3
+    bench.run(0.15)
+    assert bench.state == "moving"
+    return bench
+
+
+def test_nothing_is_sent_before_the_first_state():
+    bench = Bench()
+    bench.measuring = False
+    bench.target = HOME + 0.1
+    bench.run(0.5)
+    assert (bench.state, bench.sent) == ("waiting", [])
+    bench.measuring = True
+    bench.run(0.1)
+    assert bench.state == "moving"
+    np.testing.assert_allclose(bench.sent[0], HOME, atol=1e-3)
+
+
+def test_nothing_is_sent_while_no_controller_listens():
+    bench = Bench(listening=False)
+    bench.target = HOME + 0.1
+    bench.run(0.3)
+    assert bench.state == "waiting"
+    assert "no controller listens" in bench.reason
+    assert bench.sent == []
+
+
+def test_command_without_heartbeat_moves_nothing():
+    bench = Bench()
+    bench.run(0.05)
+    bench.alive = False
+    bench.run(0.2)
+    bench.gate.on_command(HOME + 0.1, bench.now)
+    bench.run(0.05)
+    assert bench.state == "ready"
+    assert bench.gate.report.counts["command_without_heartbeat"] == 1
+
+
+def test_policy_that_is_done_leaves_the_gate_ready(moving):
+    moving.target = None
+    moving.gate.on_release()
+    moving.run(0.02)
+    assert moving.state == "stopping"
+    moving.run(0.5)
+    assert (moving.state, moving.reason) == ("ready", "")
+    sent = len(moving.sent)
+    moving.run(0.3)
+    assert len(moving.sent) == sent  # nothing is sent at rest
+    moving.target = moving.q + 0.1
+    moving.run(0.3)
+    assert moving.state == "moving"
+
+
+def test_dead_policy_stops_the_arm_for_good(moving):
+    moving.alive = False
+    moving.run(0.11)
+    assert moving.state == "stopping"
+    moving.run(0.4)
+    assert moving.state == "stopped"
+    assert "no heartbeat for 0.1" in moving.reason
+    rest = moving.q.copy()
+    moving.alive = True
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    np.testing.assert_array_equal(moving.q, rest)
+
+
+def test_policy_that_hangs_but_lives_stops_the_arm(moving):
+    moving.target = None
+    moving.run(0.6)
+    assert moving.state == "stopped"
+    assert "no command for" in moving.reason
+
+
+def test_reset_needs_the_cause_gone_and_the_policy_quiet(moving):
+    moving.gate.on_e_stop(True)
+    moving.run(0.05)
+    assert moving.reset() == (False, "the arm is still stopping; wait until it is at rest")
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    assert "emergency stop is still pressed" in moving.reset()[1]
+    moving.gate.on_e_stop(False)
+    moving.run(0.1)
+    assert "policy is still commanding" in moving.reset()[1]
+    moving.target = None
+    moving.run(0.2)
+    moving.measuring = False
+    moving.run(0.2)
+    assert "joint state" in moving.reset()[1]
+    moving.measuring = True
+    moving.run(0.05)
+    assert moving.reset() == (True, "reset; the gate is ready")
+    sent = len(moving.sent)
+    moving.run(0.2)
+    assert moving.state == "ready"
+    assert len(moving.sent) == sent  # a reset alone moves nothing
+    assert moving.gate.report.counts["e_stop"] == 1
+    moving.target = moving.q + 0.1
+    moving.run(0.3)
+    assert moving.state == "moving"
+
+
+def test_e_stop_at_rest_latches_too():
+    bench = Bench()
+    bench.run(0.05)
+    bench.gate.on_e_stop(True)
+    bench.run(0.02)
+    bench.gate.on_e_stop(False)
+    bench.target = HOME + 0.1
+    bench.run(0.3)
+    assert bench.state == "stopped"
+    assert bench.sent == []
+
+
+def test_lost_state_while_moving_stops_and_while_ready_waits(moving):
+    moving.measuring = False
+    moving.run(0.6)
+    assert moving.state == "stopped"
+    assert "joint state: 0.1" in moving.reason
+    idle = Bench()
+    idle.run(0.05)
+    idle.measuring = False
+    idle.run(0.3)
+    assert idle.state == "waiting"
+    idle.measuring = True
+    idle.run(0.05)
+    assert idle.state == "ready"
+
+
+def test_arm_moved_by_others_while_idle_is_taken_from_where_it_is(moving):
+    """A trial ends, the arm is put back home: the next one starts there, not where the last one ended."""
+    moving.target = None
+    moving.gate.on_release()
+    moving.run(0.5)
+    assert np.abs(moving.q - HOME).max() > 0.02
+    moving.q = HOME.copy()
+    moving.run(0.05)
+    assert moving.state == "ready"
+    sent = len(moving.sent)
+    moving.target = HOME + 0.05
+    moving.run(0.1)
+    assert moving.state == "moving"
+    np.testing.assert_allclose(moving.sent[sent], HOME, atol=2e-3)
+
+
+def test_arm_moved_by_others_while_moving_is_a_fault(moving):
+    moving.q = moving.q - 0.4
+    moving.gate.on_state(RobotState(moving.now + 0.001, moving.q, np.zeros(7)))
+    moving.gate.tick(moving.now + 0.002)
+    assert moving.state in ("stopping", "stopped")
+    assert "from its setpoint" in moving.reason
+
+
+def test_sagging_arm_is_held_by_the_last_setpoint(moving):
+    moving.target = None
+    moving.gate.on_release()
+    moving.run(0.5)
+    held = moving.q.copy()
+    moving.q = held - 0.01
+    moving.run(0.05)
+    sent = len(moving.sent)
+    moving.target = held
+    moving.run(0.06)
+    np.testing.assert_allclose(moving.sent[sent], held, atol=1e-3)
+
+
+def test_moving_arm_is_not_started():
+    bench = Bench()
+    bench.run(0.05)
+    bench.now += DT
+    bench.gate.on_state(RobotState(bench.now, HOME, np.full(7, 0.5)))
+    bench.gate.on_heartbeat(bench.now)
+    bench.gate.on_command(HOME + 0.05, bench.now)
+    assert bench.gate.tick(bench.now) is None
+    assert "the arm moves at 0.50 rad/s" in bench.reason
+
+
+def test_out_of_order_states_are_dropped_and_counted(moving):
+    moving.gate.on_state(RobotState(moving.now - 0.05, moving.q - 1.0, np.zeros(7)))
+    moving.run(0.05)
+    assert moving.state == "moving"
+    assert moving.gate.report.counts["state_out_of_order"] == 1
+
+
+def test_controller_that_goes_away_stops_the_gate(moving):
+    moving.gate.on_controller(False)
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    assert "no controller listens any more" in moving.reason
+
+
+def test_a_command_that_cannot_be_meant_stops_even_when_a_newer_one_follows_at_once(moving):
+    """Two commands between two ticks: the first is never followed, but it says that something is wrong."""
+    moving.gate.on_command(moving.q + 4.0, moving.now)
+    moving.gate.on_command(moving.q, moving.now)
+    moving.target = None
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    assert "rad from the" in moving.reason
+    assert moving.gate.report.counts["command_jump"] == 1

@@ -1,0 +1,188 @@
+"""Transfer of a camera student: what its encoder brings to another camera, and how each mode holds it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from policies.bundle import BundleError, PolicyBundle
+from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.cloning import StudentConfig, fit_encoder
+from policies.imitation.teacher import TeacherConfig
+from policies.models.keypoint_student import KeypointEncoder
+from policies.models.surgery import MODES
+from policies.transfer.camera_transfer import (
+    CameraTransferConfig,
+    CompareCameraConfig,
+    carry_encoder,
+    compare_camera,
+    hold,
+    transfer_camera,
+)
+from robots.camera import CameraModel
+from sim.datasets.labelled_renders import Views, sample_views
+
+QUIET = lambda *_: None  # noqa: E731
+SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
+TINY = StudentConfig(views=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
+TEACHER = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
+
+
+def dots(count: int, seed: int) -> Views:
+    """Pictures of a bright dot on grey: views that need no simulation."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(8, 75, (count, 1, 2)).astype(np.float32)
+    y, x = np.mgrid[:84, :84]
+    dot = np.exp(-((x - pixels[..., :1]) ** 2 + (y - pixels[..., 1:]) ** 2) / 18)
+    images = np.repeat((60 + 180 * dot)[..., None], 3, axis=3).astype(np.uint8)
+    zeros = np.zeros((count, 7), np.float32)
+    return Views(
+        images,
+        zeros,
+        np.zeros((count, 1, 3), np.float32),
+        pixels,
+        np.zeros((count, 3), np.float32),
+        np.zeros((count, 1), np.float32),
+    )
+
+
+def encoders() -> tuple[KeypointEncoder, KeypointEncoder]:
+    torch.manual_seed(0)
+    return KeypointEncoder(2, 84, 84, 8), KeypointEncoder(1, 84, 84, 8)
+
+
+def test_heat_maps_are_carried_by_the_names_of_their_landmarks() -> None:
+    source, target = encoders()
+    surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
+    image = torch.randn(2, 3, 84, 84)
+    source.eval()
+    target.eval()
+    torch.testing.assert_close(target.heat_maps(image)[:, 0], source.heat_maps(image)[:, 1])
+    assert [piece.name for piece in surgery.left] == ["heat.weight[hand]"]
+    assert surgery.share == 1.0
+    with pytest.raises(BundleError, match=r"give --student\.channels 8"):
+        carry_encoder(source, ("hand", "object"), KeypointEncoder(1, 84, 84, 16), ("object",))
+
+
+def test_foveas_are_named_as_new() -> None:
+    source, _ = encoders()
+    target = KeypointEncoder(2, 84, 84, 8, foveas=1)
+    surgery = carry_encoder(source, ("hand", "object"), target, ("object", "hand"))
+    assert [piece.name for piece in surgery.new] == ["fovea[object]", "geometry"]
+
+
+def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
+    """Train a carried encoder a little; return it as it started and as it ended."""
+    source, target = encoders()
+    fresh = copy.deepcopy(target)
+    surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
+    start = copy.deepcopy(target)
+    restraint = hold(mode, target, fresh, surgery)
+    config = StudentConfig(views=64, steps=steps, batch=16, held_out=1)
+    fit_encoder(target, dots(64, 0), config, 0, QUIET, restraint)
+    return start, target
+
+
+def test_a_feature_extractor_changes_neither_weights_nor_statistics_of_its_features() -> None:
+    start, end = learn("feature-extractor", 6)
+    for name, value in start.features.state_dict().items():
+        torch.testing.assert_close(end.features.state_dict()[name], value, rtol=0, atol=0)
+    assert (end.heat.weight - start.heat.weight).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("mode", ["fine-tune", "gradual-unfreeze", "l2-sp", "distil", "shrink-perturb"])
+def test_other_modes_let_the_features_learn_in_the_end(mode: str) -> None:
+    start, end = learn(mode, 9)
+    weight = "1.0.weight"
+    assert (end.features.state_dict()[weight] - start.features.state_dict()[weight]).abs().max() > 1e-5
+
+
+def test_an_unknown_mode_lists_the_known() -> None:
+    source, target = encoders()
+    surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
+    with pytest.raises(ValueError, match=f"known are {', '.join(MODES)}"):
+        hold("magic", target, copy.deepcopy(target), surgery)
+
+
+def test_views_are_drawn_by_the_camera_that_is_given() -> None:
+    from robots.registry import load_robot
+    from sim.catalogue import parameter_space
+    from sim.tasks import load_task
+
+    space = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("nominal")
+    own = sample_views("reach", "franka_panda", space, 4, seed=3, workers=1)
+    side = sample_views("reach", "franka_panda", space, 4, seed=3, workers=1, camera=SIDE)
+    np.testing.assert_array_equal(own.points, side.points)  # the same scenes
+    np.testing.assert_allclose(side.pixels[0], SIDE.project(side.points[0]), atol=1e-3)
+    assert np.abs(own.images.astype(int) - side.images).mean() > 5
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "front"
+    train(TrainConfig(out, randomise="nominal", workers=1, threads=1, student=TINY, teacher=TEACHER), QUIET)
+    return out / "bundle"
+
+
+@pytest.fixture(scope="module")
+def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cameras") / "side.json"
+    path.write_text(json.dumps(SIDE.to_dict()))
+    return path
+
+
+@pytest.mark.slow
+def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
+    source: Path, camera_file: Path, tmp_path: Path
+) -> None:
+    told = []
+    config = CameraTransferConfig(
+        tmp_path / "side",
+        camera=camera_file,
+        randomise="nominal",
+        workers=1,
+        threads=1,
+        student=TINY,
+        teacher=TEACHER,
+        source=source,
+    )
+    bundle = transfer_camera(config, QUIET, told.append)
+    np.testing.assert_allclose(bundle.cameras["front"].T_base_camera, SIDE.T_base_camera)
+    assert bundle.provenance["transfer"]["parent"] == PolicyBundle.load(source).hash
+    assert "heat.weight[object]" in {piece.name for piece in told[0].carried}
+    assert bundle.check_parity() <= 1e-5
+
+
+def test_a_file_that_is_no_camera_is_refused(source: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "camera.json"
+    wrong.write_text("{}")
+    config = CameraTransferConfig(tmp_path / "run", camera=wrong, student=TINY, source=source)
+    with pytest.raises(ValueError, match="no camera can be read"):
+        transfer_camera(config, QUIET, QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Path, tmp_path: Path) -> None:
+    config = CompareCameraConfig(
+        tmp_path / "compared",
+        source,
+        camera=camera_file,
+        randomise="nominal",
+        modes=("feature-extractor",),
+        seeds=1,
+        views=(60, 120),
+        episodes=2,
+        workers=1,
+        student=TINY,
+    )
+    report = compare_camera(config, QUIET)
+    assert report["methods"]["scratch"]["steps"] == [60, 120]
+    assert set(report["errors"]) == {"scratch", "feature-extractor"}
+    assert (tmp_path / "compared" / "transfer.png").stat().st_size > 1_000
+    assert compare_camera(config, QUIET)["methods"] == report["methods"]

@@ -1,0 +1,160 @@
+"""Recordings read back by two other libraries; files cut anywhere are repaired."""
+
+from __future__ import annotations
+
+import re
+import resource
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from ros_nodes.recording.bag import Bag, message_definition, repair_bag
+from ros_nodes.recording.mcap_file import McapWriter, RecordingError, repair
+
+STORE = get_typestore(Stores.ROS2_KILTED)
+STRING = "std_msgs/msg/String"
+
+
+def words(text: str) -> bytes:
+    return bytes(STORE.serialize_cdr(STORE.types[STRING](data=text), STRING))
+
+
+def record(folder: Path, messages: int = 60) -> Bag:
+    bag = Bag(folder)
+    for i in range(messages):
+        topic = f"/t{i % 3}"
+        bag.file.write(bag.add_topic(topic, STRING), 10**9 + i * 10**7, words(f"message {i}"))
+        if i % 7 == 6:
+            bag.file.flush()
+        if i == 20:
+            bag.file.add_metadata("parameters", {"safety_gate.rate": "100.0"})
+    return bag
+
+
+def read(folder: Path) -> list[str]:
+    with Reader(folder) as reader:
+        return [STORE.deserialize_cdr(raw, c.msgtype).data for c, _, raw in reader.messages()]
+
+
+def test_other_libraries_read_it_back(tmp_path):
+    bag = record(tmp_path / "bag")
+    bag.close()
+    assert read(bag.folder) == [f"message {i}" for i in range(60)]
+    with (bag.folder / "bag_0.mcap").open("rb") as stream:
+        reader = make_reader(stream, validate_crcs=True)
+        summary = reader.get_summary()
+        assert summary is not None
+        assert summary.statistics is not None
+        assert summary.statistics.message_count == 60
+        assert sorted(c.topic for c in summary.channels.values()) == ["/t0", "/t1", "/t2"]
+        assert [m.name for m in reader.iter_metadata()] == ["parameters"]
+        late = list(reader.iter_messages(topics=["/t1"], starting_at=10**9 + 30 * 10**7))
+        assert len(late) == 10
+    assert not (bag.folder / ".reserve").exists()
+
+
+def test_definitions_are_whole():
+    text, type_hash = message_definition("sensor_msgs/msg/JointState")
+    assert "float64[] position" in text
+    assert "MSG: std_msgs/Header" in text
+    assert type_hash.startswith("RIHS01_")
+    assert message_definition("no_such_msgs/msg/Thing") == ("", "")
+
+
+def test_definition_of_a_sourced_package(tmp_path, monkeypatch):
+    for package, name, text in (
+        ("lab_msgs", "Bench", "Tool tool\nstd_msgs/Header header # when\n"),
+        ("lab_msgs", "Tool", "string name\n"),
+    ):
+        path = tmp_path / "share" / package / "msg" / f"{name}.msg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    text, _ = message_definition("lab_msgs/msg/Bench")
+    assert text.startswith("Tool tool")
+    assert "MSG: lab_msgs/Tool\nstring name" in text
+
+
+def test_file_cut_anywhere_is_repaired(tmp_path):
+    """Whatever was flushed and lies before the cut is kept, in order; an intact file stays as it is."""
+    bag = record(tmp_path / "whole")
+    bag.close()
+    whole = (bag.folder / "whole_0.mcap").read_bytes()
+    rng = np.random.default_rng(0)
+    cuts = sorted({*rng.integers(40, len(whole), 60).tolist(), len(whole) - 1, len(whole) - 9})
+    last = -1
+    for cut in cuts:
+        folder = tmp_path / "cut"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "cut_0.mcap").write_bytes(whole[:cut])
+        totals = repair_bag(folder)
+        kept = read(folder) if totals.messages else []
+        assert kept == [f"message {i}" for i in range(len(kept))]
+        assert len(kept) >= last
+        last = len(kept)
+        with (folder / "cut_0.mcap").open("rb") as stream:
+            assert len(list(make_reader(stream, validate_crcs=True).iter_messages())) == len(kept)
+    assert last == 60
+    before = (bag.folder / "whole_0.mcap").read_bytes()
+    repair_bag(bag.folder)
+    assert (bag.folder / "whole_0.mcap").read_bytes() == before
+
+
+def test_damage_in_the_middle_keeps_what_is_before_it(tmp_path):
+    bag = record(tmp_path / "bad")
+    bag.close()
+    path = bag.folder / "bad_0.mcap"
+    content = bytearray(path.read_bytes())
+    at = content.index(b"message 30")
+    content[at + 8] ^= 0xFF  # a flipped byte that only the checksum sees
+    path.write_bytes(content)
+    repair(path)
+    kept = len(list(make_reader(path.open("rb"), validate_crcs=True).iter_messages()))
+    assert 28 <= kept <= 60
+
+
+def test_full_disk_is_named_and_the_rest_is_kept(tmp_path):
+    """A limit on the file's size stands in for the disk: the write fails the same way."""
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    bag = Bag(tmp_path / "full")
+    channel = bag.add_topic("/t", STRING)
+    written = 0
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        for i in range(100):
+            bag.file.write(channel, 10**9 + i, words("x" * 3000))
+            bag.file.flush()
+            written += 1
+    except RecordingError as error:
+        assert re.search(r"full_0\.mcap: File too large after \d+ bytes; what was written is kept", str(error))  # noqa: PT017
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert 50 < written < 100
+    bag.close()
+    assert len(read(bag.folder)) == written
+
+
+def test_existing_recording_is_never_overwritten(tmp_path):
+    record(tmp_path / "bag").close()
+    with pytest.raises(RecordingError, match="File exists; its recording is kept"):
+        Bag(tmp_path / "bag")
+    with pytest.raises(RecordingError, match="File exists"):
+        McapWriter(tmp_path / "bag" / "bag_0.mcap")
+
+
+def test_what_is_no_recording_is_refused(tmp_path):
+    (tmp_path / "x.mcap").write_bytes(b"something else entirely")
+    with pytest.raises(RecordingError, match="not an MCAP file"):
+        repair(tmp_path / "x.mcap")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordingError, match=r"holds no \.mcap file"):
+        repair_bag(tmp_path / "empty")

@@ -1,0 +1,185 @@
+"""Sessions with the project's own nodes: virtual arm, gate and policies as processes, over real DDS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.session.protocol import Protocol, Workspace
+from robots.specs import SpecError
+from ros_nodes import topics
+from ros_nodes.session.child_processes import ChildDied, Children
+from ros_nodes.session.ros_environment import free_domain
+from ros_nodes.session.session_node import SessionError
+from ros_nodes.session.trial_runner import Recording
+from ros_nodes.session.virtual_session import Processes, reach_protocol, run_session
+from tests.support.tiny_bundle import CAMERA, tiny_bundle
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).resolve().parents[3]
+PLACE = (0.5, 0.1)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory) -> dict[str, Path]:
+    """One policy that knows where the cube stands, and one that is wrong about it."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return {
+        "right": tiny_bundle((*PLACE, 0.12)).save(folder / "right"),
+        "wrong": tiny_bundle((0.5, -0.1, 0.12)).save(folder / "wrong"),
+    }
+
+
+def protocol(bundles: dict[str, Path], trials: int) -> Protocol:
+    x, y = PLACE
+    plan = reach_protocol(bundles, trials, seed=1)
+    return replace(plan, workspace=Workspace(x - 0.002, x + 0.002, y - 0.002, y + 0.002), timeout=2.5)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes whose ROS log folder is inside `folder`."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"ROS_LOG_DIR={folder}".encode() in environ.read_bytes():
+                found.append(environ.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, tmp_path) -> None:
+    plan = protocol(bundles, 1)
+    result = run_session(plan, bundles, tmp_path, recording=Recording(images=True, image_stride=1, videos=1))
+    outcome = {(t.policy, t.index): t for t in result.trials}
+    assert len(outcome) == 2
+    right, wrong = outcome["right", 0], outcome["wrong", 0]
+    assert right.success, right
+    assert right.final_distance < 0.03
+    assert 0.5 <= right.time_to_success <= 2.5
+    assert right.latency.count > 10
+    assert right.initial == wrong.initial
+    assert right.seed == wrong.seed
+    assert not wrong.success, wrong
+    assert not wrong.note
+    assert wrong.duration == pytest.approx(2.5, abs=0.05), wrong
+    assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
+    assert result.renderer.startswith(("mujoco", "sim2real"))
+    with np.load(result.images) as images:
+        n = len(images["images"])
+        assert images["images"].shape == (n, 84, 84, 3)
+        assert images["images"].dtype == np.uint8
+        assert images["q"].shape == (n, 7)
+        assert set(images["trial"]) == {1, 2}
+    assert n > 50
+    with np.load(result.videos["right_0"]) as video:
+        assert video["frames"].shape[1:] == (240, 320, 3)
+        assert 20 < len(video["frames"]) < 120
+        assert np.median(np.diff(video["stamps"])) == pytest.approx(1 / 30, abs=0.005)
+    with np.load(result.latencies) as latency:
+        assert latency["latency"].shape[1] == topics.LATENCY_COLUMNS
+    assert not processes_of(tmp_path)
+
+    nobody = Processes(arm=lambda _: ("false",))
+    again = run_session(plan, bundles, tmp_path, processes=nobody)
+    assert again.trials == result.trials
+    assert again.renderer == result.renderer
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals) -> None:
+    script = (
+        "from pathlib import Path\n"
+        "from ros_nodes.session.virtual_session import reach_protocol, run_session\n"
+        f"bundles = {{name: Path(path) for name, path in { ({k: str(v) for k, v in bundles.items()})!r}.items()}}\n"
+        f"run_session(reach_protocol(bundles, 30, seed=1), bundles, Path({str(tmp_path)!r}))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    session = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2.0)
+    assert len(processes_of(tmp_path)) == 4
+    session.send_signal(number)
+    if number == signal.SIGTERM:
+        session.send_signal(number)  # the impatient send it twice
+    assert session.wait(timeout=15) != 0
+    deadline = time.monotonic() + 5
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_of(tmp_path)
+
+
+def test_a_stall_is_tried_again_and_counts_at_last(bundles, tmp_path) -> None:
+    def impatient(node: str, bundle: Path) -> tuple[str, ...]:
+        # A frame is 28 to 62 ms old when it is used: sooner or later one is too old
+        return (*Processes().policy(node, bundle), "-p", "frame_age:=0.045")
+
+    one = {"right": bundles["right"]}
+    result = run_session(protocol(one, 1), one, tmp_path, processes=Processes(policy=impatient))
+    assert [(trial.void, trial.success, trial.attempt) for trial in result.trials] == [
+        (True, False, 0),
+        (True, False, 1),
+        (False, False, 2),
+    ]
+    for trial in result.trials:
+        assert "the policy stopped: camera 'front': no frame for" in trial.note
+
+
+def test_a_dead_process_ends_the_session_with_its_last_words(bundles, tmp_path) -> None:
+    dying = (sys.executable, "-c", "import sys; sys.exit('gate: the key is missing')")
+    with pytest.raises(ChildDied, match="'safety_gate' ended with status 1: gate: the key is missing"):
+        run_session(protocol(bundles, 1), bundles, tmp_path, processes=Processes(gate=lambda _: dying))
+    assert not processes_of(tmp_path)
+
+
+def test_another_bundle_than_the_registered_one_is_refused(bundles, tmp_path) -> None:
+    swapped = {"right": bundles["wrong"], "wrong": bundles["wrong"]}
+    with pytest.raises(SessionError, match=r"policy 'right': .* register a new protocol"):
+        run_session(protocol(bundles, 1), swapped, tmp_path)
+    with pytest.raises(SessionError, match="the protocol's policies are"):
+        run_session(protocol(bundles, 1), {"right": bundles["right"]}, tmp_path)
+
+
+def test_a_calibration_of_another_camera_is_refused_before_anything_starts(bundles, tmp_path) -> None:
+    file = tmp_path / "wrist.json"
+    file.write_text(json.dumps(replace(CAMERA, name="wrist").to_dict()))
+    with pytest.raises(SpecError, match=r"wrist.json' is of camera 'wrist', expected 'front'"):
+        run_session(protocol(bundles, 1), bundles, tmp_path / "out", camera_calibration=file)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_virtual_arm_refuses_a_policy_of_two_cameras_before_anything_starts(tmp_path) -> None:
+    cameras = {"front": CAMERA, "side": replace(CAMERA, name="side")}
+    two = {"two": replace(tiny_bundle(), cameras=cameras).save(tmp_path / "two")}
+    with pytest.raises(SessionError, match=r"policy 'two' sees front, side, .* evaluate it with --robot sim"):
+        run_session(reach_protocol(two, 1, 0), two, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_domains_are_not_shared() -> None:
+    with free_domain() as a, free_domain() as b:
+        assert a != b
+
+
+def test_children_that_ignore_signals_are_killed(tmp_path) -> None:
+    stubborn = "import signal, time; signal.signal(2, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with Children(tmp_path, os.environ) as children:
+        child = children.start("stubborn", (sys.executable, "-c", stubborn))
+        deadline = time.monotonic() + 5
+        while "up" not in child.log.read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        began = time.monotonic()
+        children.stop(patience=0.3)
+    assert child.process.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 2.0
