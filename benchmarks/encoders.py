@@ -42,13 +42,13 @@ from policies.models.encoders import ENCODERS
 from policies.models.keypoint_student import ForwardKinematics, StatePolicy
 from policies.scoring.evaluator import LastingEnv, judge
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import Views, sample_views
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
 
 KEYPOINTS = "keypoints"
 HELD_OUT = 500
-"""Views on which errors are measured."""
+"""Labelled renders on which errors are measured."""
 GEOMETRY_STEPS = 1_000
 PROBE_STEPS = 6
 """Steps by which the time of one is measured; the first two are left out."""
@@ -86,7 +86,7 @@ def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
     return PictureStudent(name, camera.height, camera.width, kinematics, copy.deepcopy(teacher), len(robot.joint_names))
 
 
-def fit(student: nn.Module, name: str, views: Views, steps: int, seed: int) -> None:
+def fit(student: nn.Module, name: str, views: LabelledRenders, steps: int, seed: int) -> None:
     """Let it learn on `views` for `steps` gradient steps of its encoder."""
     if name == KEYPOINTS:
         settings = StudentConfig(views=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
@@ -95,7 +95,7 @@ def fit(student: nn.Module, name: str, views: Views, steps: int, seed: int) -> N
         fit_picture_student(student, views[HELD_OUT:], steps, seed)  # type: ignore[arg-type]
 
 
-def steps_within(make: Callable[[], nn.Module], name: str, views: Views, seconds: float) -> int:
+def steps_within(make: Callable[[], nn.Module], name: str, views: LabelledRenders, seconds: float) -> int:
     """How many gradient steps fit into `seconds` of processor time."""
     # the keypoints' geometry learns from what is seen in all views, which takes its part of the time
     few = views if name == KEYPOINTS else views[: HELD_OUT + 256]
@@ -108,7 +108,7 @@ def steps_within(make: Callable[[], nn.Module], name: str, views: Views, seconds
     return max(10, int((seconds - fixed) / max((times[1] - times[0]) / PROBE_STEPS, 1e-4)))
 
 
-def milliseconds(student: nn.Module, views: Views) -> float:
+def milliseconds(student: nn.Module, views: LabelledRenders) -> float:
     """Median time of one action on one core with onnxruntime [ms]."""
     names = ("q", "image_front")
     example = torch.from_numpy(views.q[:1]), torch.from_numpy(views.images[:1])
@@ -124,7 +124,7 @@ def milliseconds(student: nn.Module, views: Views) -> float:
     return 1e3 * float(np.median(times))
 
 
-def centimetres(student: nn.Module, name: str, views: Views) -> float:
+def centimetres(student: nn.Module, name: str, views: LabelledRenders) -> float:
     """Median error of the goal on views that were held out [cm]."""
     if name == KEYPOINTS:
         from policies.imitation.cloning import student_errors
@@ -139,7 +139,7 @@ def main(config: Config) -> None:
     make_env = lambda: ArmEnv(TASK, ROBOT, SPACE, "state")  # noqa: E731
     teacher, _ = train_teacher(make_env, TeacherConfig(), 0, lambda *_: None)
     env = make_env()
-    views = sample_views(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
+    views = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
     env.close()
     print(f"{provenance()['machine']}, Python {platform.python_version()}, torch {torch.__version__}")
     print(f"{config.views} views under {SPACE}, {config.seconds:g} s of processor time each, {config.seeds} seeds")

@@ -28,8 +28,8 @@ from scipy.spatial.transform import Rotation
 from robots.camera import CameraModel
 from robots.meshes import box, sphere
 from robots.visual_meshes import load_urdf_visuals
-from sim.randomization.appearance_sampler import LooksRanges, sample_looks, texture_pool
-from sim.rendering.appearance import Looks
+from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
+from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Frame, Scene
 
@@ -134,8 +134,8 @@ def measure(repeats: int, seconds: float) -> dict[str, list[float]]:
     joints = [HOME + np.r_[rng.uniform(-0.4, 0.4, 7), np.zeros(4)] for _ in range(64)]
     poses = [world.pose(q) for q in joints]
     scene = Scene(world.bodies, texture_pool(seed=SEED))
-    ranges = LooksRanges(shadow=1.0)
-    looks: list[Looks] = [sample_looks(rng, scene, ranges) for _ in range(64)]
+    ranges = AppearanceRanges(shadow=1.0)
+    appearance: list[Appearance] = [sample_appearance(rng, scene, ranges) for _ in range(64)]
     rates: dict[str, list[float]] = {}
     for _ in range(repeats):
         for size in SIZES:
@@ -143,14 +143,14 @@ def measure(repeats: int, seconds: float) -> dict[str, list[float]]:
             for name, options in VARIANTS.items():
                 frames = [Frame.empty(size, size) for _ in range(2)]
 
-                def draw(own: Frame, i: int, chosen: list[Looks] | None = None) -> None:
+                def draw(own: Frame, i: int, chosen: list[Appearance] | None = None) -> None:
                     look = None if chosen is None else chosen[i % 64]
                     scene.render(poses[i % 64], camera, look, out=own, **options)  # noqa: B023
 
                 key = f"ours_{size}_{name}"
                 rates.setdefault(key, []).append(frames_per_second(partial(draw, frames[0]), seconds))
                 rates.setdefault(key + "_random_looks", []).append(
-                    frames_per_second(partial(draw, frames[0], chosen=looks), seconds)
+                    frames_per_second(partial(draw, frames[0], chosen=appearance), seconds)
                 )
                 rates.setdefault(key + "_two_threads", []).append(in_two_threads(frames, draw, seconds))
             for name, shadow in (("plain", False), ("shadow", True)):

@@ -42,7 +42,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 from benchmarks.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
 from sim.bullet import quiet
 from sim.env import ArmEnv
-from sim.sensing.camera_rig import ImagingConfig
+from sim.sensing.camera_rig import CameraRigConfig
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import EnvConfig
 
@@ -52,7 +52,7 @@ WORKERS, ENVS = 2, 16
 THEIR_ENVS = 4
 BOUTS = 3
 """Of resets of each task, and of panda-gym's steps, before each of the other checks."""
-PLAIN, SHADOW = ImagingConfig(supersample=1, shadows=False), ImagingConfig(supersample=2, shadows=True)
+PLAIN, SHADOW = CameraRigConfig(supersample=1, shadows=False), CameraRigConfig(supersample=2, shadows=True)
 MET = {
     "state_reach": 3.5,
     "state_pick_place": 3.5,
@@ -91,9 +91,9 @@ def panda_gym(name: str, pixels: bool = False) -> VecEnv:
     return SubprocVecEnv([partial(make_panda_gym, name, pixels)] * THEIR_ENVS, start_method="forkserver")
 
 
-def ours(task: str, imaging: ImagingConfig | None = None) -> VecEnv:
-    observation = "state" if imaging is None else "camera"
-    return Sb3ArmVectorEnv(EnvConfig(task, observation=observation, imaging=imaging), ENVS, WORKERS)
+def ours(task: str, camera_rig: CameraRigConfig | None = None) -> VecEnv:
+    observation = "state" if camera_rig is None else "camera"
+    return Sb3ArmVectorEnv(EnvConfig(task, observation=observation, camera_rig=camera_rig), ENVS, WORKERS)
 
 
 VARIANTS: dict[str, Callable[[], VecEnv]] = {
@@ -164,8 +164,8 @@ def measure_turns(seconds: float) -> dict[str, float]:
         "panda-gym pick_place": lambda: make_panda_gym("PandaPickAndPlace-v3", False),
         "pick_place": EnvConfig("pick_place"),
         "panda-gym pixels": lambda: make_panda_gym("PandaPickAndPlace-v3", True),
-        "camera plain": EnvConfig("pick_place", observation="camera", imaging=PLAIN),
-        "camera shadow": EnvConfig("pick_place", observation="camera", imaging=SHADOW),
+        "camera plain": EnvConfig("pick_place", observation="camera", camera_rig=PLAIN),
+        "camera shadow": EnvConfig("pick_place", observation="camera", camera_rig=SHADOW),
     }
     rng = np.random.default_rng(SEED)
     # four of ours: as in a worker, what one leaves in the caches is not what the next one wants

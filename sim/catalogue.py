@@ -86,9 +86,21 @@ START = (
 
 
 VISUAL = (
-    # Looks are drawn from the seed, so that one number in an episode's record brings them back.
-    Param("looks_strength", 0.0, "=", U(0.6, 1.0), "", "visual", "0: nominal looks, 1: any.", at_least=0, at_most=1),
-    Param("looks_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of colours, textures and lights.", at_least=0),
+    # the appearance is drawn from the seed, so that one number in an episode's record brings them back.
+    Param(
+        "appearance_strength",
+        0.0,
+        "=",
+        U(0.6, 1.0),
+        "",
+        "visual",
+        "0: nominal appearance, 1: any.",
+        at_least=0,
+        at_most=1,
+    ),
+    Param(
+        "appearance_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of colours, textures and lights.", at_least=0
+    ),
     # half of the episodes have no distractor: =Choice(0, 0, 0, 0, 0, 1, 2, 3, 4, 5)
     Param(
         "clutter_count",

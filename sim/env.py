@@ -23,8 +23,8 @@ from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterError, ParameterSpace
 from sim.randomization.servo_parameters import model_params
-from sim.sensing.camera_rig import Imaging, ImagingConfig, moved_camera
-from sim.sensing.sensors import CameraSensor, JointSensor, Recorder
+from sim.sensing.camera_rig import CameraRig, CameraRigConfig, moved_camera
+from sim.sensing.sensors import CameraSensor, JointSensor, StateHistory
 from sim.tasks import Task, load_task
 
 RewardKind = Literal["dense", "sparse"]
@@ -49,7 +49,7 @@ class ArmEnv(gym.Env):
         *,
         reward: RewardKind = "dense",
         actuator: str = "position",
-        imaging: ImagingConfig | None = None,
+        camera_rig: CameraRigConfig | None = None,
         physics_hz: float | None = None,
         strict: bool = False,
         render_mode: str | None = None,
@@ -63,7 +63,7 @@ class ArmEnv(gym.Env):
             observation: one of the task's named observations, or names of arrays.
             reward: the sum of the task's named terms, or -1 until success.
             actuator: name in `ACTUATORS`.
-            imaging: how pictures are drawn, for observations that have any.
+            camera_rig: how pictures are drawn, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             strict: whether success is what counts for a strict judge, `Task.is_strict_success`.
             render_mode: None or `rgb_array`.
@@ -101,7 +101,7 @@ class ArmEnv(gym.Env):
         self._is_success = self.task.is_strict_success if strict else self.task.is_success
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
         self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
-        self._cameras = {camera.name: camera for camera in self.task.seen_in(observation)}
+        self._cameras = {camera.name: camera for camera in self.task.cameras_for(observation)}
         self._builder = ObservationBuilder(
             self.observation_spec,
             self.robot,
@@ -120,20 +120,20 @@ class ArmEnv(gym.Env):
         names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
         cameras = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
         self._segmented = [n[1] for n in names if n[0] == "segmentation"]
-        self._imaging: Imaging | None = None
+        self._camera_rig: CameraRig | None = None
         self._camera_sensors: dict[str, CameraSensor] = {}
         if cameras or render_mode:
             area = self.task.workspace[:2]
             first = self.task.cameras[0].name if render_mode else None
             seen = [each for each in self._cameras.values() if each.name in (*cameras, first)]
-            self._imaging = Imaging(self.robot, seen, self.task.landmarks, imaging, area)
+            self._camera_rig = CameraRig(self.robot, seen, self.task.landmarks, camera_rig, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
-                name: CameraSensor(name, self._imaging, rate, name in measured) for name in dict.fromkeys(cameras)
+                name: CameraSensor(name, self._camera_rig, rate, name in measured) for name in dict.fromkeys(cameras)
             }
         self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
-        self._recorder = Recorder(self.world, bodies=bool(cameras))
+        self._history = StateHistory(self.world, bodies=bool(cameras))
         self.action_space = self.action_spec.space()
         self.observation_space = self.observation_spec.space()
         self.parameters: dict[str, float] = {}
@@ -187,8 +187,8 @@ class ArmEnv(gym.Env):
         self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)
         self._disturbances.begin(drawn)
-        if self._imaging is not None:
-            self._imaging.begin(drawn, self.world.bodies[1:])
+        if self._camera_rig is not None:
+            self._camera_rig.begin(drawn, self.world.bodies[1:])
         self._step = self._held = 0
         self._terminated = False
 
@@ -226,11 +226,11 @@ class ArmEnv(gym.Env):
         self._actuator.run(target, self._resolver.opening, self.np_random, forces)
         self._step += 1
         self.world.read()
-        self._recorder.record()
+        self._history.record()
         self._state = self._measure()
         observation = self._observe()
         achieved, desired = self.task.achieved_goal(self.world), self.task.desired_goal(self.world)
-        near = bool(self._is_success(achieved, desired)) and self.task.is_let_go(self.world)
+        near = bool(self._is_success(achieved, desired)) and self.task.is_released(self.world)
         self._held = self._held + 1 if near else 0
         success = self._held >= self._steps_held
         info: dict = {"is_success": success, "near": near}
@@ -262,9 +262,9 @@ class ArmEnv(gym.Env):
 
     def render(self) -> np.ndarray | None:
         """Draw what the task's first camera sees, without its faults, (H, W, 3) uint8; for `rgb_array` only."""
-        if self._imaging is None or self.render_mode is None:
+        if self._camera_rig is None or self.render_mode is None:
             return None
-        return self._imaging.frame(self.world, self.task.cameras[0].name).rgb
+        return self._camera_rig.render(self.world, self.task.cameras[0].name).rgb
 
     def shade(self, name: str) -> np.ndarray:
         """Compute what share of its light each pixel of camera `name` keeps in shadows, (H, W, 3) uint8; 255 is all.
@@ -272,9 +272,9 @@ class ArmEnv(gym.Env):
         Raises:
             SpecError: if the observation has no pictures.
         """
-        if self._imaging is None:
+        if self._camera_rig is None:
             raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
-        return self._imaging.shade(self.world, name)
+        return self._camera_rig.shade(self.world, name)
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera as it really stands in this episode, calibration errors included."""
@@ -283,26 +283,26 @@ class ArmEnv(gym.Env):
     @property
     def segmentation_names(self) -> tuple[str, ...]:
         """Names of the bodies in segmentation images, by number."""
-        return self._imaging.names if self._imaging else ()
+        return self._camera_rig.names if self._camera_rig else ()
 
     def close(self) -> None:
         """Close the physics client."""
         self.world.close()
-        if self._imaging is not None:
-            self._imaging.close()
+        if self._camera_rig is not None:
+            self._camera_rig.close()
 
     def _begin_sensing(self) -> None:
         oldest = self._joint_sensor.begin(self.parameters)
         for sensor in self._camera_sensors.values():
             oldest = max(oldest, sensor.begin(self.parameters))
-        self._recorder.begin(oldest)
+        self._history.begin(oldest)
         self._state = self._measure()
 
     def _measure(self) -> RobotState:
         """Read all sensors."""
         rng, now = self.np_random, self._step * self.action_spec.dt
-        q, dq, opening, age = self._joint_sensor.read(self._recorder, rng)
-        frames = {name: sensor.read(self._recorder, now, rng) for name, sensor in self._camera_sensors.items()}
+        q, dq, opening, age = self._joint_sensor.read(self._history, rng)
+        frames = {name: sensor.read(self._history, now, rng) for name, sensor in self._camera_sensors.items()}
         stamp = now - age * self.action_spec.dt
         return RobotState(stamp, q, dq, frames, opening=opening if self.robot.gripper else None)
 

@@ -49,7 +49,7 @@ class DemoConfig:
     steps: int = 2_400
     """Gradient steps of the randomised policy's encoder."""
     nominal_views: int = 4_000
-    """Views of the policy that is trained without randomisation; its one scene is learned from fewer."""
+    """Labelled renders of the policy that is trained without randomisation; its one scene is learned from fewer."""
     nominal_steps: int = 400
     """Gradient steps of its encoder."""
     hidden: Path | None = None

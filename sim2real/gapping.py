@@ -50,7 +50,7 @@ def gap(arguments: list[str]) -> int:
     from policies.bundle import PolicyBundle
     from policies.models.restore import restore_student
     from sim.catalogue import parameter_space
-    from sim.datasets.labelled_renders import sample_views
+    from sim.datasets.labelled_renders import sample_renders
     from sim.tasks import load_task
 
     bundle = PolicyBundle.load(config.bundle)
@@ -64,7 +64,7 @@ def gap(arguments: list[str]) -> int:
     encoder = student.encoder
     space = parameter_space(load_task(bundle.task), bundle.robot).preset(config.randomise)
     with stages(("simulated views",)) as progress:
-        views = sample_views(
+        views = sample_renders(
             bundle.task,
             bundle.robot.name,
             space,

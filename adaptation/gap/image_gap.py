@@ -191,7 +191,7 @@ FACTORS: dict[str, tuple[Callable[[np.ndarray], float], str]] = {
     "white_balance": (warmth, "widen white_balance, or fix the camera's white balance"),
     "tint": (greenness, "widen tint"),
     "gamma": (contrast, "widen gamma and ambient light"),
-    "looks_strength": (
+    "appearance_strength": (
         colourfulness,
         "draw colours and textures otherwise, or use your own photographs as backgrounds",
     ),

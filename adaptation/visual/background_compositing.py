@@ -21,7 +21,7 @@ from policies.models.keypoint_student import KeypointEncoder
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Scene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
@@ -65,7 +65,7 @@ def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: fl
     return np.stack(masks)
 
 
-def before_scene(drawn: Foregrounds, scene: np.ndarray, rng: np.random.Generator) -> Views:
+def before_scene(drawn: Foregrounds, scene: np.ndarray, rng: np.random.Generator) -> LabelledRenders:
     """Paste what was drawn, and its shadows, on the empty `scene` (H, W, 3) uint8, in light that changes a little."""
     views = drawn.views
     images = np.empty_like(views.images)
@@ -93,4 +93,4 @@ def see_own_scene(
     own = before_scene(drawn, scene, rng)
     keep = drawn.views[rng.permutation(views)[: views // 4]]
     config = StudentConfig(views=views, steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, Views.joined([own, keep]), config, material.seed, lambda share, text: None)
+    fit_encoder(encoder, LabelledRenders.joined([own, keep]), config, material.seed, lambda share, text: None)

@@ -13,7 +13,7 @@ from adaptation.visual import losses
 from adaptation.visual.material import Material
 from policies.imitation.cloning import one_cycle
 from policies.models.keypoint_student import KeypointEncoder, as_network_image
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 
 STEPS, BATCH = 150, 64
 PEAK = 5e-4
@@ -50,7 +50,7 @@ def align_features(encoder: KeypointEncoder, material: Material, term: str, step
     encoder.eval()
 
 
-def keypoint_loss(encoder: KeypointEncoder, logits: Tensor, views: Views, rows: np.ndarray) -> Tensor:
+def keypoint_loss(encoder: KeypointEncoder, logits: Tensor, views: LabelledRenders, rows: np.ndarray) -> Tensor:
     """Compute the loss of `fit_encoder` on `rows` of labelled views, from logits (B, K, cells)."""
     target = encoder.from_pixels(torch.from_numpy(views.pixels[rows]))
     inside = (target.abs() <= 1.02).all(-1).float()  # NaN, behind the camera, compares false

@@ -13,7 +13,7 @@ from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import Views, arm_pose, draw_views, landmarks, task_seen_by
+from sim.datasets.labelled_renders import LabelledRenders, arm_pose, draw_renders, landmarks, task_with_camera
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
@@ -28,7 +28,7 @@ STILL_UNSURE = 0.25
 class Foregrounds:
     """Arm and things in front of nothing, to be pasted on a picture of the scene."""
 
-    views: Views
+    views: LabelledRenders
     front: np.ndarray
     """(N, H, W) bool, where arm or things are: all but table and floor."""
     shade: np.ndarray
@@ -61,7 +61,7 @@ class Material:
         return parameter_space(load_task(self.bundle.task), self.robot).preset("full")
 
     @cached_property
-    def source(self) -> Views:
+    def source(self) -> LabelledRenders:
         """Renderings under the space that the bundle was trained on."""
         trained_on = self.bundle.provenance.get("parameter_space")
         parent = self.bundle.provenance
@@ -69,9 +69,9 @@ class Material:
             parent = parent["parent"]
             trained_on = parent.get("parameter_space")
         space = ParameterSpace.from_dict(trained_on) if trained_on else self.full_space
-        env = ArmEnv(task_seen_by(self.bundle.task, self.camera), self.robot, space, "camera")
+        env = ArmEnv(task_with_camera(self.bundle.task, self.camera), self.robot, space, "camera")
         try:
-            return draw_views(env, self.views, self.seed)
+            return draw_renders(env, self.views, self.seed)
         finally:
             env.close()
 
@@ -81,7 +81,7 @@ class Material:
             *(p.narrowed(STILL_UNSURE) for p in self.full_space.params if p.group == "camera"),
             *(p.narrowed(0.0) for p in self.full_space.params if p.name in ("clutter_count", "table_cloth")),
         )
-        task = task_seen_by(self.bundle.task, camera)
+        task = task_with_camera(self.bundle.task, camera)
         names = ("q", f"image_{camera.name}", f"segmentation_{camera.name}")
         env = ArmEnv(task, self.robot, self.full_space.with_params(*params), names)
         rng = np.random.default_rng(self.seed)
@@ -101,5 +101,5 @@ class Material:
         finally:
             env.close()
         images, *numbers = (np.stack(column) for column in zip(*rows))
-        views = Views(images, *(column.astype(np.float32) for column in numbers))
+        views = LabelledRenders(images, *(column.astype(np.float32) for column in numbers))
         return Foregrounds(views, np.stack(front), np.stack(shade))

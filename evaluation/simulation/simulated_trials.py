@@ -61,7 +61,7 @@ class SimulatedArm:
         endless = {"time_limit": self._protocol.timeout + 1.0, "hold_time": self._protocol.timeout + 2.0}
         for name, value in endless.items():
             setattr(task, name, value)
-        task.look_through(self._bundle.cameras.values())
+        task.use_cameras(self._bundle.cameras.values())
         names, look = self._bundle.observation.names, "rgb_array" if self._film else None
         env = ArmEnv(task, self._bundle.robot.name, self._space, names, render_mode=look)
         try:
@@ -82,9 +82,9 @@ class SimulatedArm:
         def look(t: float, near: bool | None) -> None:
             achieved, desired = task.achieved_goal(env.world), task.desired_goal(env.world)
             if near is None:
-                near = bool(task.is_success(achieved, desired)) and task.is_let_go(env.world)
+                near = bool(task.is_success(achieved, desired)) and task.is_released(env.world)
             distance = float(np.linalg.norm(achieved - desired))
-            judge.observe(t, distance, near if own_rule else distance < judge.radius and task.is_let_go(env.world))
+            judge.observe(t, distance, near if own_rule else distance < judge.radius and task.is_released(env.world))
 
         look(0.0, None)
         judge.start(0.0)

@@ -32,7 +32,7 @@ from policies.training.run_config import RunConfig
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import Views, sample_joint_views, task_seen_by
+from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders, task_with_camera
 from sim.env import ArmEnv
 from sim.tasks import Task, load_task
 
@@ -125,7 +125,7 @@ def train(
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     space, robot, camera = config.space(), load_robot(config.robot), config.camera_model()
-    task = task_seen_by(config.task, camera)
+    task = task_with_camera(config.task, camera)
     torch.manual_seed(seeds[0])
 
     def make_env() -> ArmEnv:
@@ -134,7 +134,7 @@ def train(
     teacher, teacher_figures = train_teacher(
         make_env, config.teacher, seeds[1], lambda share, text: progress("teacher", share, text)
     )
-    views = sample_joint_views(
+    views = sample_multiview_renders(
         config.task,
         config.robot,
         space,
@@ -186,7 +186,7 @@ def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",
     names = task.observations.get(observation, ())
     images = [name for name in names if name.startswith("image_")]
     before = names[: len(names) - len(images)]
-    cameras = tuple(each for name in images for each in task.seen_in(observation) if name == f"image_{each.name}")
+    cameras = tuple(each for name in images for each in task.cameras_for(observation) if name == f"image_{each.name}")
     sizes = {(each.height, each.width) for each in cameras}
     fixed = all(each.T_base_camera is not None for each in cameras)
     fits = before and before == measured[: len(before)]
@@ -214,14 +214,14 @@ def untrained_student(
 
 def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
     """Describe what a camera policy for `task` on `robot` sees, by `camera` if not the task's own, and commands."""
-    env = ArmEnv(task_seen_by(task, camera), robot, "nominal", observation)
+    env = ArmEnv(task_with_camera(task, camera), robot, "nominal", observation)
     env.close()
     cameras = {each.name: each for each in seen_cameras(env.task, observation)}
     return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)
 
 
 def export_student(
-    name: str, student: CameraStudent, contract: Contract, views: tuple[Views, ...], provenance: dict
+    name: str, student: CameraStudent, contract: Contract, views: tuple[LabelledRenders, ...], provenance: dict
 ) -> PolicyBundle:
     """Pack a student; the first of `views`, one of the same moments for each camera, are its parity records."""
     joints, *images = contract.observation.arrays  # in the order of the student's arguments

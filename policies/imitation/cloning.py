@@ -24,7 +24,7 @@ from policies.models.object_student import SceneStudent
 from policies.training.learning_rates import paced_step
 from policies.training.parallel import Check, one_thread, side_by_side
 from policies.training.precision import fast
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done and a short text."""
@@ -57,7 +57,7 @@ class StudentConfig:
     geometry_batch: int = 1_024
     """Rows a step."""
     held_out: int = 1_000
-    """Views that are never trained on, for the figures in the run's table."""
+    """Labelled renders that are never trained on, for the figures in the run's table."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range."""
@@ -102,7 +102,7 @@ NO_PACE: Mapping[str, Tensor] = {}
 
 def fit_encoder(
     encoder: KeypointEncoder,
-    views: Views,
+    views: LabelledRenders,
     config: StudentConfig,
     seed: int,
     progress: Progress,
@@ -143,7 +143,7 @@ def fit_encoder(
 
 
 @torch.no_grad()
-def count_agreements(encoder: KeypointEncoder, first: Views, second: Views) -> None:
+def count_agreements(encoder: KeypointEncoder, first: LabelledRenders, second: LabelledRenders) -> None:
     """Teach the encoder's agreements what goes together in two cameras' views of the same moments."""
     cell = 2.0 / (encoder.map_size[1] - 1)
     (ours, seen), (theirs, seen_too) = _labels(encoder, first), _labels(encoder, second)
@@ -154,7 +154,7 @@ def count_agreements(encoder: KeypointEncoder, first: Views, second: Views) -> N
 
 
 def fit_fovea(
-    fovea: Fovea, views: Views, point: int, steps: int, config: StudentConfig, seed: int, progress: Progress
+    fovea: Fovea, views: LabelledRenders, point: int, steps: int, config: StudentConfig, seed: int, progress: Progress
 ) -> None:
     """Teach the fovea in `steps` to locate keypoint `point` of `views` near where a first look may have put it."""
     generator = torch.Generator().manual_seed(seed)
@@ -224,7 +224,7 @@ def fit_geometry(
 
 def fit_student(
     student: CameraStudent,
-    views: tuple[Views, ...],
+    views: tuple[LabelledRenders, ...],
     config: StudentConfig,
     seed: int,
     progress: Progress,
@@ -247,7 +247,7 @@ def fit_student(
 
 def fit_sight(
     encoder: KeypointEncoder,
-    views: tuple[Views, ...],
+    views: tuple[LabelledRenders, ...],
     config: StudentConfig,
     seed: int,
     progress: Progress,
@@ -259,7 +259,7 @@ def fit_sight(
     They need nothing of each other: where torch has two threads or more, the foveas take one of them, and the encoder
     the others. What else there is to do, `beside`, comes behind the foveas.
     """
-    pictures = views[0] if len(views) == 1 else Views.joined(views)
+    pictures = views[0] if len(views) == 1 else LabelledRenders.joined(views)
     work = [float(config.steps), *(0.5 * steps for steps in config.fovea_steps)]
     done = [0.0] * len(work)
     lock = Lock()
@@ -297,7 +297,7 @@ def part(progress: Progress, first: float, last: float) -> Progress:
 
 
 @torch.no_grad()
-def student_errors(student: CameraStudent, views: tuple[Views, ...]) -> dict:
+def student_errors(student: CameraStudent, views: tuple[LabelledRenders, ...]) -> dict:
     """Measure what the student gets wrong on labelled views, one of the same moments for each camera.
 
     Returns:
@@ -326,7 +326,7 @@ def _median(errors: Tensor) -> float | None:
     return float(errors.median()) if len(errors) else None
 
 
-def see_all(encoder: KeypointEncoder, views: tuple[Views, ...]) -> Tensor:
+def see_all(encoder: KeypointEncoder, views: tuple[LabelledRenders, ...]) -> Tensor:
     """Locate the keypoints in every camera's pictures of the same moments (N, cameras · K, 3); see `see`."""
     return see(encoder, *(each.images for each in views))
 
@@ -353,7 +353,7 @@ def one_cycle(peak: float, steps: int) -> Iterator[float]:
         yield peak * min(1.0, 0.02 + share / 0.1) * (0.505 + 0.495 * math.cos(math.pi * share))
 
 
-def _labels(encoder: KeypointEncoder, views: Views) -> tuple[Tensor, Tensor]:
+def _labels(encoder: KeypointEncoder, views: LabelledRenders) -> tuple[Tensor, Tensor]:
     """Return keypoints in map coordinates (N, K, 2) and whether each lies in the picture (N, K), float."""
     target = encoder.from_pixels(torch.from_numpy(views.pixels))
     seen = (target.abs() <= 1.02).all(-1)  # NaN compares false

@@ -27,8 +27,8 @@ def paced_task(name: str) -> Task:
         ValueError: if it has one pace only; lists the tasks whose expert can be tuned.
     """
     task = load_task(name)
-    if not task.paces:
-        able = ", ".join(other for other in TASKS if load_task(other).paces)
+    if not task.expert_gains:
+        able = ", ".join(other for other in TASKS if load_task(other).expert_gains)
         raise ValueError(f"the expert of task '{name}' has one pace only; tuning is possible for {able}")
     return task
 
@@ -51,7 +51,7 @@ def tuned_pace(
     task = paced_task(name)
     steps = round(task.time_limit * task.action.rate_hz)
     rewards = {}
-    for pace in task.paces:
+    for pace in task.expert_gains:
         arms.call("set_pace", pace)
         total = []
         for wave in range(0, episodes, arms.num_envs):

@@ -44,7 +44,7 @@ from policies.training.run_config import RunConfig
 from policies.transfer.camera_transfer import carry_encoder, hold
 from policies.transfer.state_transfer import check_mode
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import Views, sample_joint_views
+from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders
 from sim.datasets.state_samplers import MOMENTS
 from sim.env import ArmEnv
 from sim.tasks import load_task
@@ -149,7 +149,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])
     space = config.space()
-    views = sample_joint_views(
+    views = sample_multiview_renders(
         config.task,
         config.robot,
         space,
@@ -240,7 +240,7 @@ def carry_sight(
 
 def fit_seeing(
     student: SceneStudent,
-    views: tuple[Views, ...],
+    views: tuple[LabelledRenders, ...],
     config: StudentConfig,
     seed: int,
     progress: SightProgress,
@@ -279,7 +279,7 @@ def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> 
     return found
 
 
-def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:
+def _labels(student: SceneStudent, views: LabelledRenders) -> tuple[Tensor, Tensor]:
     """Return what joints and fingers measure (N, m), and thing and goal minus end effector (N, 6) [m]."""
     q = torch.from_numpy(views.q)
     measured = torch.cat([q, torch.from_numpy(views.opening)], dim=1) if student.fingers else q
@@ -289,7 +289,9 @@ def _labels(student: SceneStudent, views: Views) -> tuple[Tensor, Tensor]:
     return measured, torch.cat(ways, dim=1)
 
 
-def _export(student: SceneStudent, views: tuple[Views, ...], config: SceneTrainConfig, metrics: dict) -> PolicyBundle:
+def _export(
+    student: SceneStudent, views: tuple[LabelledRenders, ...], config: SceneTrainConfig, metrics: dict
+) -> PolicyBundle:
     env = ArmEnv(config.task, config.robot, "nominal", config.observation)
     env.close()
     names = env.observation_spec.names

@@ -19,7 +19,7 @@ from policies.imitation.cloning import one_cycle
 from policies.models.encoders import Tuning, make_encoder
 from policies.models.keypoint_student import WORKSPACE, ForwardKinematics, StatePolicy, as_network_image
 from policies.training.precision import fast
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 
 WHOLE = Tuning()
 
@@ -70,7 +70,7 @@ class PictureStudent(nn.Module):
 
 def fit_picture_student(
     student: PictureStudent,
-    views: Views,
+    views: LabelledRenders,
     steps: int,
     seed: int,
     batch: int = 128,
@@ -120,7 +120,7 @@ def fit_picture_student(
 
 
 @torch.no_grad()
-def goal_errors(student: PictureStudent, views: Views, batch: int = 500) -> np.ndarray:
+def goal_errors(student: PictureStudent, views: LabelledRenders, batch: int = 500) -> np.ndarray:
     """Measure by how much the student misses the goal of each of `views` (N,) [m]."""
     student.eval()
     errors = []

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from policies.models.filters.object_filter import HELD
 from policies.scoring.wrappers import Labelled, Mistaken
 from robots.camera import CameraModel
-from sim.datasets.labelled_renders import task_seen_by
+from sim.datasets.labelled_renders import task_with_camera
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
@@ -57,7 +57,7 @@ class LastingEnv:
 
     def arm(self) -> ArmEnv:
         """Make the bare environment."""
-        task = task_seen_by(self.task, self.camera)
+        task = task_with_camera(self.task, self.camera)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
         if not self.exact:
             vars(task)["exact"] = False

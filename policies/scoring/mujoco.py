@@ -21,7 +21,7 @@ from robots.registry import load_robot
 from sim.scene import yaw_quat
 from sim.tasks import load_task
 from sim.tasks.cameras import FRONT
-from sim.tasks.task import apart
+from sim.tasks.task import sample_xy_apart
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
@@ -143,7 +143,7 @@ class _Lab:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
-        thing, mark = apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
+        thing, mark = sample_xy_apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
         arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
         if self._block is not None:
             height = arm.scene.pose(self._block.name)[0][2]

@@ -78,7 +78,7 @@ class Labelled(gym.ObservationWrapper):
 
     def set_pace(self, pace: float) -> None:
         """Let the expert go by `pace` times its own gain, from the next action on."""
-        self._arm.task.pace = pace
+        self._arm.task.expert_gain = pace
 
     def cpu_seconds(self) -> tuple[int, float]:
         """Return this process's number and its processor seconds so far."""
@@ -130,7 +130,7 @@ class Mistaken(Labelled):
         told = self._believed(observation, self._things[0] + errors[0], observation["goal"] + errors[1])
         held = bool(told[HELD][0]) if HELD in told else None
         thing, goal = (told[name].astype(float) for name in ("object_pos", "goal"))
-        return {**observation, **told, EXPERT: self._arm.task.expert_told(self._arm.world, thing, goal, held)}
+        return {**observation, **told, EXPERT: self._arm.task.expert_from(self._arm.world, thing, goal, held)}
 
     @torch.no_grad()
     def _believed(self, observation: dict, thing: np.ndarray, goal: np.ndarray) -> dict[str, np.ndarray]:

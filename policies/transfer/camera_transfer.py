@@ -29,7 +29,7 @@ from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from policies.transfer.state_transfer import check_mode
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import Views, sample_views, task_seen_by
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders, task_with_camera
 
 THAW = 1 / 3
 """Share of the steps after which gradual unfreezing lets the features learn."""
@@ -218,18 +218,18 @@ def compare_camera(config: CompareCameraConfig, progress: Progress) -> dict:
     run = config.run()
     bundle = PolicyBundle.load(config.source)
     space, robot, camera = run.space(), load_robot(config.robot), run.camera_model()
-    task = task_seen_by(config.task, camera)
+    task = task_with_camera(config.task, camera)
     teacher = restore_student(bundle).teacher
     landmarks = (*task.landmarks, *robot.landmarks)
     make = LastingEnv(config.task, config.robot, space, "camera", camera)
 
-    def draw(count: int, seed: int) -> Views:
-        return sample_views(config.task, config.robot, space, count, seed, config.workers, camera=camera)
+    def draw(count: int, seed: int) -> LabelledRenders:
+        return sample_renders(config.task, config.robot, space, count, seed, config.workers, camera=camera)
 
     # opened once: a world with a camera takes a second
     with open_arms(make, min(10, config.episodes), config.workers) as arms:
 
-        def learn(method: str, views: Views, seed: int) -> dict:
+        def learn(method: str, views: LabelledRenders, seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained_student(task, robot, copy.deepcopy(teacher), config.student)
             restraint = FREE

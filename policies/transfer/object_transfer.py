@@ -25,7 +25,7 @@ from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import JUDGE_SEEDS, judge
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
-from sim.datasets.labelled_renders import Views, sample_views
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 
 RULE = "rule.pt"
 """Weights of the shared rule, in the comparison's folder."""
@@ -85,12 +85,12 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
     space, make = run.space(), run.environment()
     rule = _shared_rule(config, lambda share, text: progress("rule", share, text))
 
-    def draw(count: int, seed: int) -> Views:
-        return sample_views(config.task, config.robot, space, count, seed, config.workers)
+    def draw(count: int, seed: int) -> LabelledRenders:
+        return sample_renders(config.task, config.robot, space, count, seed, config.workers)
 
     with open_arms(make, min(20, config.episodes), config.workers) as arms:
 
-        def learn(method: str, views: Views, seed: int) -> dict:
+        def learn(method: str, views: LabelledRenders, seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained(run)
             student.rule = copy.deepcopy(rule)

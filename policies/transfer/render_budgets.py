@@ -18,10 +18,10 @@ from policies.models.surgery import MODES
 from policies.training.run_folder import RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
 from policies.transfer.state_transfer import check_mode
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 
 HELD_OUT = 500
-"""Views on which every run's errors are measured."""
+"""Labelled renders on which every run's errors are measured."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Budgets:
 def run_budgets(
     out: Path,
     budgets: Budgets,
-    draw: Callable[[int, int], Views],
-    learn: Callable[[str, Views, int], dict],
+    draw: Callable[[int, int], LabelledRenders],
+    learn: Callable[[str, LabelledRenders, int], dict],
     progress: Progress,
 ) -> dict[str, dict]:
     """Run what has no result in `out` yet; return every run's figures by its name.

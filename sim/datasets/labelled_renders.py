@@ -23,11 +23,11 @@ from sim.randomization.parameters import ParameterSpace
 from sim.tasks import Task, load_task
 
 CHUNK = 250
-"""Views that one call of a worker draws."""
+"""LabelledRenders that one call of a worker draws."""
 
 
 @dataclass(frozen=True)
-class Views:
+class LabelledRenders:
     """What a camera would see, with the labels that simulation gives away."""
 
     images: np.ndarray
@@ -46,18 +46,18 @@ class Views:
     def __len__(self) -> int:
         return len(self.q)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Views:
-        return Views(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+    def __getitem__(self, rows: slice | np.ndarray) -> LabelledRenders:
+        return LabelledRenders(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     @classmethod
-    def joined(cls, parts: Sequence[Views]) -> Views:
+    def joined(cls, parts: Sequence[LabelledRenders]) -> LabelledRenders:
         """Put views together, in order."""
         return cls(
             **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         )
 
 
-def sample_views(
+def sample_renders(
     task: str,
     robot: str,
     space: ParameterSpace,
@@ -66,13 +66,13 @@ def sample_views(
     workers: int = 2,
     progress: Callable[[float], None] = lambda share: None,
     camera: CameraModel | None = None,
-) -> Views:
-    """Draw what the one camera of `task` sees; see `sample_joint_views`."""
-    (views,) = sample_joint_views(task, robot, space, count, seed, workers, progress, camera)
+) -> LabelledRenders:
+    """Draw what the one camera of `task` sees; see `sample_multiview_renders`."""
+    (views,) = sample_multiview_renders(task, robot, space, count, seed, workers, progress, camera)
     return views
 
 
-def sample_joint_views(
+def sample_multiview_renders(
     task: str,
     robot: str,
     space: ParameterSpace,
@@ -82,7 +82,7 @@ def sample_joint_views(
     progress: Callable[[float], None] = lambda share: None,
     camera: CameraModel | None = None,
     observation: str = "camera",
-) -> tuple[Views, ...]:
+) -> tuple[LabelledRenders, ...]:
     """Draw `count` independent moments of `task` under `space`; the same ones whatever the number of workers.
 
     Args:
@@ -97,28 +97,28 @@ def sample_joint_views(
         observation: one of the task's, with at least one image.
 
     Returns:
-        Views for each image of the observation, in order; row i of all is of the same moment.
+        LabelledRenders for each image of the observation, in order; row i of all is of the same moment.
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
     draw = partial(_draw_chunk, task, robot, space, camera, observation)
-    parts: list[tuple[Views, ...]] = [()] * chunks
+    parts: list[tuple[LabelledRenders, ...]] = [()] * chunks
     # spawn: a fork of a process that has used threads may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
         for done, future in enumerate(as_completed(futures), start=1):
             parts[futures[future]] = future.result()
             progress(done / chunks)
-    return tuple(Views.joined(each)[:count] for each in zip(*parts))
+    return tuple(LabelledRenders.joined(each)[:count] for each in zip(*parts))
 
 
-def draw_views(env: ArmEnv, count: int, seed: int) -> Views:
+def draw_renders(env: ArmEnv, count: int, seed: int) -> LabelledRenders:
     """Draw views from one environment, whose observation has one image."""
-    (views,) = draw_joint_views(env, count, seed)
+    (views,) = draw_multiview_renders(env, count, seed)
     return views
 
 
-def draw_joint_views(env: ArmEnv, count: int, seed: int) -> tuple[Views, ...]:
+def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, ...]:
     """Draw views from one environment, for each image of its observation: row i of all is of the same moment."""
     images = [array.name for array in env.observation_spec.arrays if array.is_image]
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def draw_joint_views(env: ArmEnv, count: int, seed: int) -> tuple[Views, ...]:
         seen.append(list(zip((observation[image] for image in images), pixels)))
     q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(
-        Views(np.stack(pictures), q, points, np.stack(pixels).astype(np.float32), goals, openings)
+        LabelledRenders(np.stack(pictures), q, points, np.stack(pixels).astype(np.float32), goals, openings)
         for pictures, pixels in (zip(*column) for column in zip(*seen))
     )
 
@@ -194,13 +194,13 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
 
 
-def task_seen_by(name: str, camera: CameraModel | None) -> Task:
+def task_with_camera(name: str, camera: CameraModel | None) -> Task:
     """Load a task; `camera`, where one is given, stands in the place of the one that its observation `camera` shows."""
     task = load_task(name)
     if camera is None:
         return task
     (moved,) = (each.name for each in task.cameras if f"image_{each.name}" in task.observations["camera"])
-    task.look_through([replace(camera, name=moved)])
+    task.use_cameras([replace(camera, name=moved)])
     return task
 
 
@@ -210,8 +210,8 @@ _ENVIRONMENTS: dict[tuple, ArmEnv] = {}
 
 def _draw_chunk(
     task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, observation: str, seed: int
-) -> tuple[Views, ...]:
+) -> tuple[LabelledRenders, ...]:
     key = (task, robot, space.name, camera, observation)
     if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = ArmEnv(task_seen_by(task, camera), robot, space, observation)
-    return draw_joint_views(_ENVIRONMENTS[key], CHUNK, seed)
+        _ENVIRONMENTS[key] = ArmEnv(task_with_camera(task, camera), robot, space, observation)
+    return draw_multiview_renders(_ENVIRONMENTS[key], CHUNK, seed)

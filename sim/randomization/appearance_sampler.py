@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sim.rendering.appearance import Looks, RenderError
-from sim.rendering.contrast import standing_out
+from sim.rendering.appearance import Appearance, RenderError
+from sim.rendering.contrast import contrasting_colour
 from sim.rendering.renderer import Scene
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
-class LooksRanges:
-    """How far `sample_looks` goes from the nominal looks; the defaults are the full randomisation."""
+class AppearanceRanges:
+    """How far `sample_appearance` goes from the nominal appearance; the defaults are the full randomisation."""
 
     colour: float = 1.0
     """From 0 (nominal colours) to 1 (any colour), for every group that `group_colour` does not name."""
@@ -53,8 +53,8 @@ class LooksRanges:
     """Probability that a group of bodies, such as a distractor, is absent."""
 
     @classmethod
-    def mild(cls) -> LooksRanges:
-        """Return ranges round the nominal looks: other shades, few textures, similar light."""
+    def mild(cls) -> AppearanceRanges:
+        """Return ranges round the nominal appearance: other shades, few textures, similar light."""
         return cls(
             colour=0.25,
             texture=0.15,
@@ -68,8 +68,8 @@ class LooksRanges:
             background_texture=0.1,
         )
 
-    def scaled(self, share: float) -> LooksRanges:
-        """Return ranges `share` (0 to 1) of the way from the nominal looks to these."""
+    def scaled(self, share: float) -> AppearanceRanges:
+        """Return ranges `share` (0 to 1) of the way from the nominal appearance to these."""
 
         def towards(nominal: float, ends: tuple[float, float]) -> tuple[float, float]:
             return nominal + share * (ends[0] - nominal), nominal + share * (ends[1] - nominal)
@@ -100,20 +100,24 @@ class LooksRanges:
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
-                raise RenderError(f"looks: {name} is {value}, expected within [0, 1]")
+                raise RenderError(f"appearance: {name} is {value}, expected within [0, 1]")
         for name in ("texture_scale", "specular", "lights", "elevation", "brightness", "ambient"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
-                raise RenderError(f"looks: {name} is ({low}, {high}), expected 0 ≤ low ≤ high")
+                raise RenderError(f"appearance: {name} is ({low}, {high}), expected 0 ≤ low ≤ high")
         if self.lights[0] < 1 or self.texture_scale[0] <= 0:
-            raise RenderError(f"looks: lights {self.lights} and texture_scale {self.texture_scale} must be positive")
+            raise RenderError(
+                f"appearance: lights {self.lights} and texture_scale {self.texture_scale} must be positive"
+            )
         for group in (*self.group_colour, *self.hidden, *self.vivid, *self.plain):
             if group not in scene.groups:
-                raise RenderError(f"looks: no group '{group}'; there are {', '.join(scene.groups)}")
+                raise RenderError(f"appearance: no group '{group}'; there are {', '.join(scene.groups)}")
 
 
-def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges, surfaces: Sequence[str] = ()) -> Looks:
-    """Draw looks for one episode, from the nominal ones and never from the last.
+def sample_appearance(
+    rng: np.random.Generator, scene: Scene, ranges: AppearanceRanges, surfaces: Sequence[str] = ()
+) -> Appearance:
+    """Draw the appearance of one episode, from the nominal one and never from the last.
 
     Draws the same number of values whatever comes out, so that one probability does not shift the rest of a seed's
     sequence.
@@ -124,7 +128,7 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges, su
         ranges: how far; `ranges.validate(scene)` is the caller's, once.
         surfaces: groups that the `vivid` ones are seen before.
     """
-    nominal = scene.nominal_looks
+    nominal = scene.nominal_appearance
     groups, group_of = scene.groups, scene.group_of_body
     G, N = len(groups), len(scene.textures)
     u = rng.random((G, 10))
@@ -139,7 +143,7 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges, su
     for group in ranges.vivid:
         g = groups.index(group)
         its = np.flatnonzero(group_of == g)
-        colours[its] = standing_out(nominal.colours[its[0]], float(spread[its[0], 0]), u[g, :3], seen)
+        colours[its] = contrasting_colour(nominal.colours[its[0]], float(spread[its[0], 0]), u[g, :3], seen)
         seen.append(colours[its[:1]])
     low, high = ranges.texture_scale
     visible = nominal.visible
@@ -162,7 +166,7 @@ def sample_looks(rng: np.random.Generator, scene: Scene, ranges: LooksRanges, su
     if chosen >= 0:
         sky = 0.5 + 0.5 * sky
     background = nominal.background + max(ranges.colour, float(chosen >= 0)) * (sky - nominal.background)
-    return Looks(
+    return Appearance(
         colours=colours,
         light_directions=directions[:count],
         light_colours=strength[:count, None] * tint[:count],

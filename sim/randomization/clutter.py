@@ -34,7 +34,7 @@ Area = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Piece:
+class ClutterBody:
     """One thing that is only seen."""
 
     name: str
@@ -50,15 +50,15 @@ class Piece:
 
 
 NAMES = (*(f"clutter{i}" for i in range(len(SLOTS))), CLOTH)
-"""Names of all pieces, in the order of `lay_out`."""
+"""Names of all pieces, in the order of `sample_clutter`."""
 
 
-def is_tidy(parameters: Mapping[str, float]) -> bool:
+def is_uncluttered(parameters: Mapping[str, float]) -> bool:
     """Whether an episode has no clutter at all."""
     return parameters["clutter_count"] < 0.5 and parameters["table_cloth"] < 0.5
 
 
-def lay_out(parameters: Mapping[str, float], area: Area) -> tuple[Piece, ...]:
+def sample_clutter(parameters: Mapping[str, float], area: Area) -> tuple[ClutterBody, ...]:
     """Return all pieces, of which `clutter_count` distractors and, at `table_cloth` 1, the cloth are visible.
 
     Args:
@@ -75,12 +75,12 @@ def lay_out(parameters: Mapping[str, float], area: Area) -> tuple[Piece, ...]:
         shape = Shape(kind, size)
         x, y = _beside(rng, area, math.hypot(a, b) / 2 + MARGIN)
         R = rotation_about(UP, rng.uniform(-math.pi, math.pi))
-        pieces.append(Piece(f"clutter{i}", shape, (x, y, height + half_height(shape)), R, i < count))
+        pieces.append(ClutterBody(f"clutter{i}", shape, (x, y, height + half_height(shape)), R, i < count))
     x, y = rng.uniform(0.35, 0.55), rng.uniform(-0.15, 0.15)
     cloth = Shape("box", (rng.uniform(0.5, 0.9), rng.uniform(0.6, 1.2), CLOTH_THICKNESS))
     R = rotation_about(UP, rng.uniform(-0.5, 0.5))
     spread = parameters["table_cloth"] > 0.5
-    pieces.append(Piece(CLOTH, cloth, (x, y, height + CLOTH_THICKNESS / 2), R, spread))
+    pieces.append(ClutterBody(CLOTH, cloth, (x, y, height + CLOTH_THICKNESS / 2), R, spread))
     return tuple(pieces)
 
 

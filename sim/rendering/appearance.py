@@ -1,4 +1,4 @@
-"""What a scene looks like in one frame: colours, textures, lights, background."""
+"""The appearance of a scene in one frame: colours, textures, lights, background."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class RenderError(ValueError):
-    """A scene, its looks or its poses do not fit together."""
+    """A scene, its appearance or its poses do not fit together."""
 
 
-class Appearance(NamedTuple):
-    """What the bodies, the lights and the background look like in one frame."""
+class AppearanceArrays(NamedTuple):
+    """The arrays of an `Appearance` that the compiled kernels take."""
 
     colours: np.ndarray
     """(B, 3) float32, multiplies the triangles' colours."""
@@ -30,13 +30,13 @@ class Appearance(NamedTuple):
     ambient: np.ndarray
     """(3,) float32."""
     background: np.ndarray
-    """(2, 3) float32: top and bottom of the picture, in [0, 1]."""
+    """(2, 3) float32: top and bottom of the image, in [0, 1]."""
     background_texture: int
     """-1 for none."""
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
+class Appearance:
     """Colours, textures, lights and background of one frame; all colours are RGB, 1 is full brightness."""
 
     colours: np.ndarray
@@ -56,12 +56,12 @@ class Looks:
     visible: np.ndarray
     """(B,) bool; hidden bodies neither show nor cast shadows."""
     background: np.ndarray
-    """(2, 3) float32, top and bottom of the picture; in between it is blended."""
+    """(2, 3) float32, top and bottom of the image; in between it is blended."""
     background_texture: int = -1
-    """Number in the scene's pool, stretched over the picture and multiplied by `background`; -1 for none."""
+    """Number in the scene's pool, stretched over the image and multiplied by `background`; -1 for none."""
     shadow: bool = True
     """Whether the first light casts shadows."""
-    appearance: Appearance = field(init=False, repr=False)
+    arrays: AppearanceArrays = field(init=False, repr=False)
     """The same, as the kernels take it."""
     largest_texture: int = field(init=False, repr=False)
     """The largest number in `textures` and `background_texture`."""
@@ -81,15 +81,15 @@ class Looks:
         ):
             value = np.ascontiguousarray(getattr(self, name), dtype)
             if value.shape != shape:
-                raise RenderError(f"looks: {name} has shape {value.shape}, expected {shape}")
+                raise RenderError(f"appearance: {name} has shape {value.shape}, expected {shape}")
             object.__setattr__(self, name, value)
         if L == 0:
-            raise RenderError("looks: there is no light; for ambient light only, give one of colour 0")
+            raise RenderError("appearance: there is no light; for ambient light only, give one of colour 0")
         lengths = np.sqrt((self.light_directions**2).sum(axis=1, keepdims=True))
         if not (lengths > 0).all():
-            raise RenderError(f"looks: a light direction in {self.light_directions.tolist()} has no length")
+            raise RenderError(f"appearance: a light direction in {self.light_directions.tolist()} has no length")
         object.__setattr__(self, "light_directions", self.light_directions / lengths)
-        arrays = Appearance(
+        arrays = AppearanceArrays(
             self.colours,
             self.textures,
             self.texture_scales,
@@ -100,12 +100,12 @@ class Looks:
             self.background,
             int(self.background_texture),
         )
-        object.__setattr__(self, "appearance", arrays)
+        object.__setattr__(self, "arrays", arrays)
         object.__setattr__(self, "largest_texture", max(int(self.textures.max()), int(self.background_texture)))
 
     @classmethod
-    def nominal(cls, colours: np.ndarray) -> Looks:
-        """Return plain looks for bodies of `colours` (B, 3): a key light with shadow, a weak fill light."""
+    def nominal(cls, colours: np.ndarray) -> Appearance:
+        """Return a plain appearance of bodies of `colours` (B, 3): a key light with shadow, a weak fill light."""
         B = len(colours)
         return cls(
             colours=np.asarray(colours, np.float32),

@@ -18,7 +18,7 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.meshes import Mesh
 from sim.bullet import pybullet, quiet
-from sim.rendering.appearance import Looks, RenderError
+from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.renderer import Frame, Scene
 
 Renderer = Literal["numba", "tiny", "egl"]
@@ -65,7 +65,7 @@ class BulletRenderer:
         self,
         T_base_bodies: np.ndarray,
         camera: CameraModel,
-        looks: Looks,
+        appearance: Appearance,
         *,
         shadow: bool,
         scales: np.ndarray,
@@ -77,26 +77,26 @@ class BulletRenderer:
         numbers = np.full(1, -1, np.int16)
         for b, T in enumerate(T_base_bodies):
             body = self._body(b, tuple(scales[b].tolist()))
-            position, quat = (T[:3, 3], _quaternion(T[:3, :3])) if looks.visible[b] else (AWAY, (0, 0, 0, 1))
+            position, quat = (T[:3, 3], _quaternion(T[:3, :3])) if appearance.visible[b] else (AWAY, (0, 0, 0, 1))
             pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self._client)
-            rgb = np.clip(looks.colours[b] * _own_colour(self._scene, b), 0.0, 1.0).tolist()
+            rgb = np.clip(appearance.colours[b] * _own_colour(self._scene, b), 0.0, 1.0).tolist()
             pybullet.changeVisualShape(body, -1, rgbaColor=(*rgb, 1.0), physicsClientId=self._client)
             if body >= len(numbers):
                 numbers = np.append(numbers, np.full(body + 1 - len(numbers), -1, np.int16))
             numbers[body] = b
         height, width = camera.height, camera.width
-        brightest = max(float(looks.light_colours[0].max()), 1e-6)
+        brightest = max(float(appearance.light_colours[0].max()), 1e-6)
         with quiet():
             _, _, rgba, buffer, mask = pybullet.getCameraImage(
                 width,
                 height,
                 _view(camera.pose(T_base_ee)),
                 _projection(camera, 0.0 if self._egl else TINY_SHIFT),
-                lightDirection=looks.light_directions[0].tolist(),
-                lightColor=(looks.light_colours[0] / brightest).tolist(),
+                lightDirection=appearance.light_directions[0].tolist(),
+                lightColor=(appearance.light_colours[0] / brightest).tolist(),
                 lightDistance=3.0,
                 shadow=int(shadow),
-                lightAmbientCoeff=float(looks.ambient.mean()),
+                lightAmbientCoeff=float(appearance.ambient.mean()),
                 lightDiffuseCoeff=brightest,
                 lightSpecularCoeff=0.0,
                 renderer=pybullet.ER_BULLET_HARDWARE_OPENGL if self._egl else pybullet.ER_TINY_RENDERER,
@@ -105,7 +105,9 @@ class BulletRenderer:
         mask = np.reshape(mask, (height, width))
         seen = mask >= 0
         share = np.linspace(0.0, 1.0, height)[:, None, None]
-        sky = 255 * np.clip(looks.background[0] + share * (looks.background[1] - looks.background[0]), 0.0, 1.0)
+        sky = 255 * np.clip(
+            appearance.background[0] + share * (appearance.background[1] - appearance.background[0]), 0.0, 1.0
+        )
         buffer = np.reshape(buffer, (height, width))
         frame = Frame(
             np.where(seen[..., None], np.reshape(rgba, (height, width, 4))[..., :3], sky).astype(np.uint8),
@@ -166,7 +168,7 @@ def _own_colour(scene: Scene, b: int) -> np.ndarray:
 
 
 def _view(T_base_camera: np.ndarray) -> list[float]:
-    """OpenGL's view matrix, column by column: its camera looks along -z, with y up."""
+    """OpenGL's view matrix, column by column: its camera appearance along -z, with y up."""
     T = np.linalg.inv(T_base_camera @ np.diag([1.0, -1.0, -1.0, 1.0]))
     return T.T.ravel().tolist()
 

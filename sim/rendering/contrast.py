@@ -29,7 +29,7 @@ def tones(textures: np.ndarray) -> np.ndarray:
     return np.stack([half.mean(axis=1) for half in halves], axis=1)
 
 
-def standing_out(
+def contrasting_colour(
     colour: np.ndarray, spread: float, u: np.ndarray, others: Sequence[np.ndarray]
 ) -> tuple[float, float, float]:
     """Return a strong colour that can be told from `others`, or the one that comes closest to that.

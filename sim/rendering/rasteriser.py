@@ -16,10 +16,6 @@ import math
 import numpy as np
 from numba import njit
 
-# by these names, here, numba's caches of an older checkout know them: it cannot read such a cache without them
-from sim.rendering.appearance import Appearance as Appearance
-from sim.rendering.packed_bodies import Geometry as Geometry
-from sim.rendering.placement import Placement as Placement
 from sim.rendering.placement import place
 
 NEAR = 0.01

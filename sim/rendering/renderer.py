@@ -1,6 +1,6 @@
 """Render RGB, metric depth and segmentation of rigid bodies, fast enough to train on without a GPU.
 
-A `Scene` holds the meshes, `Looks` the colours, textures and lights of one frame, `CameraModel` the
+A `Scene` holds the meshes, `Appearance` the colours, textures and lights of one frame, `CameraModel` the
 camera. Images are the ideal ones of a rectified camera: lens distortion is not drawn.
 """
 
@@ -14,20 +14,20 @@ from typing import NamedTuple
 import numpy as np
 
 from robots.camera import CameraModel, Matrix
-from sim.rendering.appearance import Looks, RenderError
+from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.buffers import WORKSPACE
 from sim.rendering.contrast import tones
 from sim.rendering.packed_bodies import Body, pack
 from sim.rendering.placement import light_axes
 from sim.rendering.shading import draw
-from sim.rendering.static_background import NOTHING_STILL, Still, see_by_light
+from sim.rendering.static_background import NO_BACKGROUND, BackgroundBuffers, project_to_shadow_map
 
 NO_SHADOW = np.empty((1, 1), np.float32)
 """In place of a shadow map where there is none."""
 
 
 class Frame(NamedTuple):
-    """What one camera saw."""
+    """One rendered image."""
 
     rgb: np.ndarray
     """(H, W, 3) uint8."""
@@ -44,15 +44,15 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class StillPicture:
-    """What a camera that stands still sees of the bodies that do; other bodies are drawn over it.
+class StaticBackground:
+    """What a fixed camera shows of the bodies that do not move; the others are drawn over it.
 
-    Good for as long as camera, looks, scales and the poses of these bodies stay as they are.
+    Good for as long as camera, appearance, scales and the poses of these bodies stay as they are.
     """
 
-    seen: Still
-    """The picture."""
-    over_it: np.ndarray
+    buffers: BackgroundBuffers
+    """Its samples and pixels."""
+    foreground: np.ndarray
     """(B,) bool: the bodies that are left to draw."""
     supersample: int
     """Samples a side that it was drawn with."""
@@ -100,7 +100,7 @@ class Scene:
         self.groups = tuple(dict.fromkeys(groups))
         """Names of the groups of bodies that share a colour and a texture."""
         self.group_of_body = np.array([self.groups.index(group) for group in groups])
-        self.nominal_looks = Looks.nominal(np.array([body.colour for body in bodies], np.float32))
+        self.nominal_appearance = Appearance.nominal(np.array([body.colour for body in bodies], np.float32))
         self._geometry = pack(self.bodies)
         self._unit_scales = np.ones((len(bodies), 3))
 
@@ -129,7 +129,7 @@ class Scene:
         self,
         T_base_bodies: np.ndarray,
         camera: CameraModel,
-        looks: Looks | None = None,
+        appearance: Appearance | None = None,
         *,
         supersample: int = 1,
         shadow: bool | None = None,
@@ -137,58 +137,58 @@ class Scene:
         scales: np.ndarray | None = None,
         out: Frame | None = None,
         rows: tuple[int, int] | None = None,
-        still: StillPicture | None = None,
+        static: StaticBackground | None = None,
     ) -> Frame:
         """Render one frame.
 
         Args:
             T_base_bodies: (B, 4, 4) poses, body -> base [m].
             camera: intrinsics and pose. Its distortion is ignored.
-            looks: default `nominal_looks`.
+            appearance: default `nominal_appearance`.
             supersample: 1, or 2 for two by two samples a pixel.
-            shadow: overrides `looks.shadow`.
+            shadow: overrides `appearance.shadow`.
             T_base_ee: (4, 4), for a camera on the wrist.
             scales: (B, 3) factors of the meshes along their own axes; default 1.
             out: a frame to write into; otherwise a new one is returned.
             rows: first row, and one past the last, to draw; the others are left as they are in `out`.
-            still: what `still` returned for the same camera, looks, scales and shadow.
+            static: what `static_background` returned for the same camera, appearance, scales and shadow.
 
         Raises:
             RenderError: if an array has the wrong shape, or a pose is not finite.
             SpecError: if the camera's pose is unknown.
         """
-        looks = self.nominal_looks if looks is None else looks
+        appearance = self.nominal_appearance if appearance is None else appearance
         poses = np.ascontiguousarray(T_base_bodies, np.float64)
         sizes = self._unit_scales if scales is None else np.ascontiguousarray(scales, np.float64)
         frame = Frame.empty(camera.height, camera.width) if out is None else out
-        self._check(poses, sizes, looks, supersample, frame, camera)
+        self._check(poses, sizes, appearance, supersample, frame, camera)
         first, last = (0, camera.height) if rows is None else rows
         if not 0 <= first < last <= camera.height:
             raise RenderError(f"scene: rows {first} to {last} of a picture with {camera.height}")
-        if still is not None and (
-            still.supersample != supersample or still.seen.rgb.shape != (camera.height, camera.width, 3)
+        if static is not None and (
+            static.supersample != supersample or static.buffers.rgb.shape != (camera.height, camera.width, 3)
         ):
-            raise RenderError("scene: the still picture was drawn for another size or supersample; draw it anew")
+            raise RenderError("scene: the static background was drawn for another size or supersample; draw it anew")
         K = _sample_matrix(camera.K, supersample, first)
-        shadow = looks.shadow if shadow is None else shadow
+        shadow = appearance.shadow if shadow is None else shadow
         inverse_depth, ids = WORKSPACE.samples((last - first) * supersample, camera.width * supersample)
         part = frame if rows is None else Frame(*(array[first:last] for array in frame))
-        known, chosen = NOTHING_STILL, looks.visible
-        if still is None:
+        known, chosen = NO_BACKGROUND, appearance.visible
+        if static is None:
             inverse_depth.fill(0)
             ids.fill(-1)
         else:
-            known = still.seen if rows is None else still.seen.rows(first, last, supersample)
+            known = static.buffers if rows is None else static.buffers.rows(first, last, supersample)
             known.copy_to(inverse_depth, ids, part)
-            chosen = still.over_it
+            chosen = static.foreground
         texel = draw(
             self._geometry,
-            WORKSPACE.placement(len(self.bodies), len(looks.light_directions)),
-            looks.appearance,
+            WORKSPACE.placement(len(self.bodies), len(appearance.light_directions)),
+            appearance.arrays,
             self.textures,
             poses,
             sizes,
-            looks.visible,
+            appearance.visible,
             chosen,
             camera.pose(T_base_ee) if camera.T_base_camera is None else camera.fixed_pose,
             K,
@@ -211,23 +211,23 @@ class Scene:
             )
         return frame
 
-    def still(
+    def static_background(
         self,
         T_base_bodies: np.ndarray,
         camera: CameraModel,
-        looks: Looks | None = None,
+        appearance: Appearance | None = None,
         *,
         moving: np.ndarray,
         supersample: int = 1,
         shadow: bool | None = None,
         scales: np.ndarray | None = None,
-    ) -> StillPicture:
+    ) -> StaticBackground:
         """Draw, for many frames of a camera fixed in the base frame, what will not move meanwhile.
 
         Args:
             T_base_bodies: as for `render`.
             camera: as for `render`.
-            looks: as for `render`.
+            appearance: as for `render`.
             moving: (B,) bool: bodies whose pose will change. With shadow, those that cast one count as moving, too.
             supersample: as for `render`.
             shadow: as for `render`.
@@ -237,26 +237,26 @@ class Scene:
             RenderError: if an array has the wrong shape, or a pose is not finite.
             SpecError: if the camera is not fixed.
         """
-        looks = self.nominal_looks if looks is None else looks
-        shadow = looks.shadow if shadow is None else shadow
-        over_it = np.array(moving, np.bool_)
+        appearance = self.nominal_appearance if appearance is None else appearance
+        shadow = appearance.shadow if shadow is None else shadow
+        foreground = np.array(moving, np.bool_)
         if shadow:
-            over_it |= self._geometry.casts_shadow
-        background = replace(looks, visible=looks.visible & ~over_it)
+            foreground |= self._geometry.casts_shadow
+        background = replace(appearance, visible=appearance.visible & ~foreground)
         frame = self.render(T_base_bodies, camera, background, supersample=supersample, shadow=False, scales=scales)
         inverse_depth, ids = WORKSPACE.samples(camera.height * supersample, camera.width * supersample)  # as just drawn
         light = np.empty((camera.height, camera.width, 3), np.float32)  # which nobody reads without shadow
         if shadow:
-            axes, K = light_axes(looks.light_directions[0]), _sample_matrix(camera.K, supersample, 0)
-            see_by_light(K, supersample, camera.pose(), axes, inverse_depth, ids, light)
-        seen = Still(inverse_depth.copy(), ids.copy(), *frame, light)
-        return StillPicture(seen, looks.visible & over_it, supersample)
+            axes, K = light_axes(appearance.light_directions[0]), _sample_matrix(camera.K, supersample, 0)
+            project_to_shadow_map(K, supersample, camera.pose(), axes, inverse_depth, ids, light)
+        buffers = BackgroundBuffers(inverse_depth.copy(), ids.copy(), *frame, light)
+        return StaticBackground(buffers, appearance.visible & foreground, supersample)
 
     def _check(
         self,
         poses: np.ndarray,
         sizes: np.ndarray,
-        looks: Looks,
+        appearance: Appearance,
         supersample: int,
         frame: Frame,
         camera: CameraModel,
@@ -267,10 +267,12 @@ class Scene:
                 f"scene: poses have shape {poses.shape} and scales {sizes.shape}, "
                 f"expected {(B, 4, 4)} and {(B, 3)} for {', '.join(self.names)}"
             )
-        if len(looks.colours) != B:
-            raise RenderError(f"scene: looks are for {len(looks.colours)} bodies, the scene has {B}")
-        if looks.largest_texture >= len(self.textures):
-            raise RenderError(f"scene: looks use texture {looks.largest_texture}, the pool has {len(self.textures)}")
+        if len(appearance.colours) != B:
+            raise RenderError(f"scene: the appearance is of {len(appearance.colours)} bodies, the scene has {B}")
+        if appearance.largest_texture >= len(self.textures):
+            raise RenderError(
+                f"scene: the appearance uses texture {appearance.largest_texture}, the pool has {len(self.textures)}"
+            )
         if supersample not in (1, 2):
             raise RenderError(f"scene: supersample is {supersample}, expected 1 or 2")
         if frame.rgb.shape != (camera.height, camera.width, 3):

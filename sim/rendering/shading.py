@@ -11,9 +11,6 @@ import numpy as np
 from numba import njit
 
 from sim.rendering.rasteriser import see
-from sim.rendering.static_background import (
-    Still as Still,  # by this name, here, numba's caches of an older checkout know it
-)
 from sim.rendering.static_background import find_changed
 
 _STEEPEST = 60.0
@@ -92,7 +89,7 @@ def shade(
     Args:
         geometry: the triangles, `packed_bodies.Geometry`.
         placement: their poses, `rasteriser.Placement`.
-        appearance: looks of this frame, `appearance.Appearance`.
+        appearance: of this frame, `AppearanceArrays`.
         pool: (N, S, S, 3) uint8 textures; S a power of two.
         K: (3, 3) intrinsics of the sample grid.
         samples: 1 or 2 a side.
@@ -102,8 +99,8 @@ def shade(
         shadow_map: (M, M) float32.
         inverse_depth: (samples H, samples W) float32 [1/m].
         ids: (samples H, samples W) int32.
-        known_ids: `ids` of the `Still` that `rgb` begins with, and that stays where nothing is before it and no shadow
-            falls on it; (0, 0) for none.
+        known_ids: `ids` of the `BackgroundBuffers` that `rgb` begins with; pixels stay as they are where nothing is in
+            front and no shadow falls; (0, 0) for none.
         known_light: its `light`.
         rgb: (H, W, 3) uint8, in and out.
         depth: (H, W) float32, likewise [m], along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
@@ -131,9 +128,9 @@ def shade(
     ar = ag = ab = kr = kg = kb = key = gloss = 0.0
     lr = lg = lb = highlight = 0.0
     x = y = z = 0.0
-    has_still = known_ids.shape[0] > 0
+    has_background = known_ids.shape[0] > 0
     columns, ends = np.empty(height * width + 1, np.int32), np.empty(height, np.int32)
-    if has_still:
+    if has_background:
         find_changed(samples, ids, known_ids, texel, known_light, shadow_map, placement.shadow_cut, columns, ends)
     else:
         for row in range(height):
@@ -257,17 +254,17 @@ def _resolve(body, samples, inverse_depth, ids, known, depth, seg):
     one = np.float32(1)
     owner = np.empty(4, np.int32)
     z = np.empty(4, np.float32)
-    has_still = known.shape[0] > 0
+    has_background = known.shape[0] > 0
     for row in range(height):
         for column in range(width):
             if samples == 1:
                 t = ids[row, column]
-                if has_still and t == known[row, column]:
+                if has_background and t == known[row, column]:
                     continue
                 seg[row, column] = body[t] if t >= 0 else -1
                 depth[row, column] = one / inverse_depth[row, column] if t >= 0 else np.float32(0)
                 continue
-            if has_still:
+            if has_background:
                 y, x = 2 * row, 2 * column
                 same = ids[y, x] == known[y, x] and ids[y, x + 1] == known[y, x + 1]
                 if same and ids[y + 1, x] == known[y + 1, x] and ids[y + 1, x + 1] == known[y + 1, x + 1]:

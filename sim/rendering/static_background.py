@@ -12,7 +12,7 @@ _EMPTY = np.float32(-1e29)
 """Below this, a texel of the shadow map holds no body."""
 
 
-class Still(NamedTuple):
+class BackgroundBuffers(NamedTuple):
     """What a camera that stands still sees of the bodies that do: where nothing is before it, it is the picture."""
 
     inverse_depth: np.ndarray
@@ -40,13 +40,13 @@ class Still(NamedTuple):
             if len(array):
                 np.copyto(array, kept)
 
-    def rows(self, first: int, last: int, samples: int) -> Still:
+    def rows(self, first: int, last: int, samples: int) -> BackgroundBuffers:
         """Return the pixel rows from `first` to before `last`, at `samples` samples a side."""
         coarse, fine = slice(first, last), slice(samples * first, samples * last)
-        return Still(self.inverse_depth[fine], self.ids[fine], *(array[coarse] for array in self[2:]))
+        return BackgroundBuffers(self.inverse_depth[fine], self.ids[fine], *(array[coarse] for array in self[2:]))
 
 
-NOTHING_STILL = Still(
+NO_BACKGROUND = BackgroundBuffers(
     np.empty((0, 0), np.float32),
     np.empty((0, 0), np.int32),
     np.empty((0, 0, 3), np.uint8),
@@ -58,8 +58,8 @@ NOTHING_STILL = Still(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def see_by_light(K, samples, T_base_camera, axes, inverse_depth, ids, light):
-    """Fill `light` of a `Still` whose samples have been found; `axes` (3, 3) are the shadow map's."""
+def project_to_shadow_map(K, samples, T_base_camera, axes, inverse_depth, ids, light):
+    """Fill `light` of a `BackgroundBuffers` whose samples have been found; `axes` (3, 3) are the shadow map's."""
     height, width, _ = light.shape
     C = T_base_camera
     for row in range(height):

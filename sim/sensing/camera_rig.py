@@ -1,6 +1,6 @@
-"""What the task's cameras see in the PyBullet world: looks, camera errors and picture faults of one episode.
+"""What the task's cameras see in the PyBullet world: appearance, camera errors and picture faults of one episode.
 
-parameters ─▶ looks, cameras, disturbances (once an episode) ─▶ a picture a camera and step
+parameters ─▶ appearance, cameras, disturbances (once an episode) ─▶ a picture a camera and step
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from robots.camera import CameraModel, as_matrix
 from robots.compiled import njit
 from robots.model import RobotModel
 from sim.physics.world import TABLE_CENTRE, TABLE_SIZE
-from sim.randomization.appearance_sampler import LooksRanges, sample_looks
-from sim.randomization.clutter import CLOTH, Area, is_tidy, lay_out
+from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance
+from sim.randomization.clutter import CLOTH, Area, is_uncluttered, sample_clutter
 from sim.rendering.appearance import RenderError
 from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
-from sim.rendering.renderer import Frame, Scene, StillPicture
+from sim.rendering.renderer import Frame, Scene, StaticBackground
 from sim.scene import RigidBody, Shape
 from sim.sensing.distortion import distort, lens_map, pack_map
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
-from sim.sensing.scene_cache import ARM, Stage
+from sim.sensing.scene_cache import ARM, SceneCache
 
 
 class Posed(Protocol):
@@ -47,7 +47,7 @@ class Posed(Protocol):
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
 DRAWN_ANEW = 1
-"""Pictures of an episode that a camera draws whole before it keeps what stands still: some episodes have no more."""
+"""Images of an episode that are drawn whole before the static background is cached: some episodes are that short."""
 
 
 def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
@@ -69,24 +69,26 @@ def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> Camera
 
 
 @dataclass(frozen=True)
-class ImagingConfig:
+class CameraRigConfig:
     """How pictures are drawn."""
 
     supersample: int = 2
     """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
     shadows: bool = True
-    """Whether the first light casts shadows where the looks say so."""
+    """Whether the first light casts shadows where the appearance says so."""
     triangles: int = 1_000
     """Triangles a link."""
-    looks: LooksRanges = field(default_factory=lambda: LooksRanges(group_colour={ARM: 0.35}, plain=(ARM,)))
-    """The looks at `looks_strength` 1; an arm is plain, and strays a third of the way from its maker's colours."""
+    appearance: AppearanceRanges = field(
+        default_factory=lambda: AppearanceRanges(group_colour={ARM: 0.35}, plain=(ARM,))
+    )
+    """Ranges at `appearance_strength` 1; an arm is plain, and its colours vary by a third of the range."""
     photographs: Path | None = None
     """Folder of pictures that are used as textures beside the procedural ones."""
     renderer: Renderer = "numba"
     """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
 
 
-class Imaging:
+class CameraRig:
     """Draws one world. `begin` it once an episode, then take pictures."""
 
     def __init__(
@@ -94,7 +96,7 @@ class Imaging:
         robot: RobotModel,
         cameras: Sequence[CameraModel],
         vivid: tuple[str, ...] = (),
-        config: ImagingConfig | None = None,
+        config: CameraRigConfig | None = None,
         area: Area = ((0.3, 0.7), (-0.3, 0.3)),
     ):
         """Load the arm's meshes.
@@ -110,16 +112,16 @@ class Imaging:
             MeshError: if a mesh is missing.
             RenderError: if the configuration makes no sense.
         """
-        self.config = config or ImagingConfig()
+        self.config = config or CameraRigConfig()
         if self.config.renderer not in RENDERERS:
             raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
-        self._looks_ranges = replace(self.config.looks, vivid=vivid)
+        self._appearance_ranges = replace(self.config.appearance, vivid=vivid)
         self._robot = robot
         self._area = area
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
-        self._stage = Stage.of(robot.urdf_path, self.config.triangles, self.config.photographs)
-        self._arm = self._stage.arm
+        self._scene_cache = SceneCache.of(robot.urdf_path, self.config.triangles, self.config.photographs)
+        self._arm = self._scene_cache.arm
         self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])
         self._arm_moves = robot.tree.moves[self._links]
         self._ee = robot.tree.links.index(robot.ee_link)
@@ -133,22 +135,22 @@ class Imaging:
         self._bullet.clear()
 
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
-        """Fix looks, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
+        """Fix appearance, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
         self._bodies = bodies
-        clutter = () if is_tidy(parameters) else lay_out(parameters, self._area)
+        clutter = () if is_uncluttered(parameters) else sample_clutter(parameters, self._area)
         self._scene = self._scene_of(bodies, bool(clutter))
-        strength = parameters["looks_strength"]
+        strength = parameters["appearance_strength"]
         if strength > 0:
-            rng = np.random.default_rng(int(parameters["looks_seed"]))
+            rng = np.random.default_rng(int(parameters["appearance_seed"]))
             cloth = (CLOTH,) if clutter and clutter[-1].visible else ()
             surfaces = ("table", *cloth)
-            self._looks = sample_looks(rng, self._scene, self._looks_ranges.scaled(strength), surfaces)
+            self._appearance = sample_appearance(rng, self._scene, self._appearance_ranges.scaled(strength), surfaces)
         else:
-            self._looks = self._scene.nominal_looks
+            self._appearance = self._scene.nominal_appearance
         if clutter:
-            visible = self._looks.visible.copy()
+            visible = self._appearance.visible.copy()
             visible[-len(clutter) :] = [piece.visible for piece in clutter]
-            self._looks = replace(self._looks, visible=visible)
+            self._appearance = replace(self._appearance, visible=visible)
         self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
         self._lenses = {}
         for name, camera in self._nominal_cameras.items():
@@ -173,10 +175,10 @@ class Imaging:
             self._T[row, :3, 3] = piece.position
         self._offsets = {body.name: np.array([shape.position for shape in body.shapes], float) for body in bodies}
         self._drawn = dict.fromkeys(self._nominal_cameras, 0)
-        self._still: dict[str, StillPicture] = {}
+        self._static: dict[str, StaticBackground] = {}
         self._stood: dict[str, np.ndarray] = {}
 
-    def frame(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
+    def render(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
         """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation.
 
         Args:
@@ -188,7 +190,7 @@ class Imaging:
         camera = self.cameras[name]
         poses = self._robot.link_poses(state.q, state.opening)
         self._pose_bodies(state, poses)
-        shadow = self._looks.shadow and self.config.shadows
+        shadow = self._appearance.shadow and self.config.shadows
         if self.config.renderer != "numba":
             key = id(self._scene)
             if key not in self._bullet:
@@ -196,21 +198,21 @@ class Imaging:
             return self._bullet[key].render(
                 self._T,
                 camera,
-                self._looks,
+                self._appearance,
                 shadow=shadow,
                 scales=self._scales,
                 T_base_ee=poses[self._ee],
                 out=out,
                 rows=rows,
             )
-        still = self._still.get(name)
-        if still is None and camera.T_base_camera is not None:
+        static = self._static.get(name)
+        if static is None and camera.T_base_camera is not None:
             self._drawn[name] += 1
             if self._drawn[name] > DRAWN_ANEW:
-                still = self._still[name] = self._scene.still(
+                static = self._static[name] = self._scene.static_background(
                     self._T,
                     camera,
-                    self._looks,
+                    self._appearance,
                     moving=self._moving,
                     supersample=self.config.supersample,
                     shadow=shadow,
@@ -219,14 +221,14 @@ class Imaging:
         return self._scene.render(
             self._T,
             camera,
-            self._looks,
+            self._appearance,
             supersample=self.config.supersample,
             shadow=shadow,
             T_base_ee=poses[self._ee],
             scales=self._scales,
             out=out,
             rows=rows,
-            still=still,
+            static=static,
         )
 
     def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
@@ -242,12 +244,12 @@ class Imaging:
                     row += len(body.shapes)
                     continue
                 if stood is not None and not np.array_equal(stood, position):
-                    self._still.clear()
+                    self._static.clear()
                 self._stood[body.name] = position
             _put(self._T, row, self._offsets[body.name], position, quat)
             row += len(body.shapes)
 
-    def picture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
+    def capture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
         """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
 
         Args:
@@ -259,11 +261,11 @@ class Imaging:
         camera = self.cameras[name]
         frame = Frame.empty(camera.height, camera.width, measured)
         if len(states) == 1:
-            self.frame(states[0], name, out=frame)
+            self.render(states[0], name, out=frame)
         else:
             edges = [round(k * camera.height / len(states)) for k in range(len(states) + 1)]
             for state, rows in zip(states, itertools.pairwise(edges)):
-                self.frame(state, name, rows, frame)
+                self.render(state, name, rows, frame)
         rgb = frame.rgb
         if name in self._lenses:
             rgb = distort(rgb, self._lenses[name])
@@ -275,15 +277,15 @@ class Imaging:
         255 is all of it. Colours and textures do not matter; whichever renderer is configured, ours draws this.
         """
         camera = self.cameras[name]
-        if not (self._looks.shadow and self.config.shadows):
+        if not (self._appearance.shadow and self.config.shadows):
             return np.full((camera.height, camera.width, 3), 255, np.uint8)
         poses = self._robot.link_poses(state.q, state.opening)
         self._pose_bodies(state, poses)
         grey = replace(
-            self._looks,
-            colours=np.full_like(self._looks.colours, 0.4),  # no sum of lights is too bright for it
-            textures=np.full_like(self._looks.textures, -1),
-            specular=np.zeros_like(self._looks.specular),
+            self._appearance,
+            colours=np.full_like(self._appearance.colours, 0.4),  # no sum of lights is too bright for it
+            textures=np.full_like(self._appearance.textures, -1),
+            specular=np.zeros_like(self._appearance.specular),
         )
         shaded, lit = (
             self._scene.render(
@@ -307,8 +309,8 @@ class Imaging:
     def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
         key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
         if key not in self._scenes:
-            scene = self._stage.scene(bodies, cluttered)
-            self._looks_ranges.validate(scene)
+            scene = self._scene_cache.scene(bodies, cluttered)
+            self._appearance_ranges.validate(scene)
             self._scenes[key] = scene
         return self._scenes[key]
 

@@ -32,7 +32,7 @@ _UNIT = {
 }
 
 
-class Stage:
+class SceneCache:
     """The scenes of one arm; take it from `of`."""
 
     def __init__(self, urdf_path: Path, triangles: int, photographs: Path | None):
@@ -48,11 +48,11 @@ class Stage:
         self._scenes: dict[tuple, Scene] = {}
 
     @classmethod
-    def of(cls, urdf_path: str | Path, triangles: int, photographs: Path | None = None) -> Stage:
+    def of(cls, urdf_path: str | Path, triangles: int, photographs: Path | None = None) -> SceneCache:
         """Return the process's stage of this arm; a URDF that has been written since is read again."""
         path = Path(urdf_path)
         stamp = path.stat().st_mtime_ns if path.exists() else 0  # a missing one is reported where it is read
-        return _stage(path, stamp, triangles, photographs)
+        return _scene_cache(path, stamp, triangles, photographs)
 
     def scene(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
         """Return the one scene of arm, table, floor, the shapes of `bodies`, and clutter if there is any."""
@@ -79,8 +79,8 @@ class Stage:
 
 
 @lru_cache(maxsize=ARMS_KEPT)
-def _stage(urdf_path: Path, stamp: int, triangles: int, photographs: Path | None) -> Stage:
-    return Stage(urdf_path, triangles, photographs)
+def _scene_cache(urdf_path: Path, stamp: int, triangles: int, photographs: Path | None) -> SceneCache:
+    return SceneCache(urdf_path, triangles, photographs)
 
 
 @cache

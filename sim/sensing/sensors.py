@@ -14,7 +14,7 @@ from robots.compiled import njit
 from robots.model import RobotModel
 from robots.observation import CameraFrame
 from sim.physics.world import World
-from sim.sensing.camera_rig import Imaging
+from sim.sensing.camera_rig import CameraRig
 
 
 class Snapshot(NamedTuple):
@@ -59,7 +59,7 @@ def _both(q, dq, q_2, dq_2, share):
     return q + share * (q_2 - q), dq + share * (dq_2 - dq)
 
 
-class Recorder:
+class StateHistory:
     """Remembers the last true states, one for every action period, for sensors that look back."""
 
     def __init__(self, world: World, bodies: bool):
@@ -119,7 +119,7 @@ class JointSensor:
         self._last: tuple[np.ndarray, np.ndarray, float, float] | None = None
         return self._age + 3 * self._jitter
 
-    def read(self, past: Recorder, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float, float]:
+    def read(self, past: StateHistory, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float, float]:
         """Return q (n,) [rad], dq (n,) [rad/s], the finger position [m] and how old they are, in action periods."""
         p, n = self._p, len(self._bias)
         if self._last is not None and p["joint_drop"] > 0 and rng.random() < p["joint_drop"]:
@@ -166,12 +166,12 @@ def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, qua
 class CameraSensor:
     """Takes one camera's pictures as its driver delivers them."""
 
-    def __init__(self, name: str, imaging: Imaging, rate_hz: float, measured: bool = True):
+    def __init__(self, name: str, rig: CameraRig, rate_hz: float, measured: bool = True):
         """Prepare for camera `name`, read `rate_hz` times a second; `measured` says whether depth and segmentation are
         wanted, too."""
         self._name = name
         self._measured = measured
-        self._imaging = imaging
+        self._camera_rig = rig
         self._rate_hz = rate_hz
 
     def begin(self, p: Mapping[str, float]) -> float:
@@ -185,7 +185,7 @@ class CameraSensor:
         """(H, W) int16 body numbers of the newest frame, -1 where there is nothing."""
         return self._age + 3 * self._jitter + self._roll
 
-    def read(self, past: Recorder, now: float, rng: np.random.Generator) -> CameraFrame:
+    def read(self, past: StateHistory, now: float, rng: np.random.Generator) -> CameraFrame:
         """Return the newest frame at time `now` [s]: a new one, or once more the last one if that was lost."""
         if self._last is not None and self._drop > 0 and rng.random() < self._drop:
             return self._last
@@ -196,7 +196,7 @@ class CameraSensor:
             states = [past.at(age + self._roll * (1 - k / STRIPS)) for k in range(STRIPS)]
         else:
             states = [past.at(age)]
-        frame = self._imaging.picture(states, self._name, rng, self._measured)
+        frame = self._camera_rig.capture(states, self._name, rng, self._measured)
         self.segmentation = frame.segmentation
         depth = frame.depth if self._measured else None
         self._last = CameraFrame(now - age / self._rate_hz, frame.rgb, depth)

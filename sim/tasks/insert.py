@@ -12,7 +12,7 @@ from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, Shape, upright_to
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import GAIN, move
-from sim.tasks.task import Scene, Task, distance, material, somewhere
+from sim.tasks.task import Scene, Task, distance, material, sample_xy
 
 X_RANGE = (0.42, 0.60)
 Y_RANGE = (-0.15, 0.15)
@@ -85,7 +85,7 @@ class Insert(Task):
         """Put the peg between the fingers, and the block somewhere."""
         forward = scene.ee_R[:, 2]  # out of the hand
         scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
-        xy = somewhere(rng, *self.workspace[:2])
+        xy = sample_xy(rng, *self.workspace[:2])
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
         self.moved(scene)
 

@@ -12,7 +12,7 @@ from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
 from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled
+from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body, sample_turn, sample_xy_apart
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -24,7 +24,7 @@ body that is kept saves a quarter of a reset."""
 TOLERANCE = 0.03
 
 
-class Manner(NamedTuple):
+class ExpertConfig(NamedTuple):
     """How an expert places."""
 
     release: tuple[float, float]
@@ -33,8 +33,8 @@ class Manner(NamedTuple):
     """The same two, at which it picks up again what stands there [m]."""
 
 
-EXACT = Manner(release=(0.02, 0.012), again=(0.02, 0.012))
-EASY = Manner(release=(0.01, 0.012), again=(0.03, 0.02))
+EXACT = ExpertConfig(release=(0.02, 0.012), again=(0.02, 0.012))
+EASY = ExpertConfig(release=(0.01, 0.012), again=(0.03, 0.02))
 """Told wrong places as `policies.scoring.wrappers` does, and what fingers hold, it succeeds in 0.830 of 200 development
 episodes; the exact one's distances, and a cube held where it seems to be, gave 0.720."""
 
@@ -78,14 +78,14 @@ class PickPlace(Task):
         """A cube, and a pad whose origin is the middle of its top."""
         depth = max(DEPTH, parameters["pad_height"])
         block = Shape("box", (PAD, PAD, depth), (0.0, 0.0, -depth / 2))
-        return handled(parameters), RigidBody("pad", (block,), colour=(0.15, 0.35, 0.80))
+        return manipulated_body(parameters), RigidBody("pad", (block,), colour=(0.15, 0.35, 0.80))
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand both somewhere, apart from each other, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = apart(rng, *self.workspace[:2], 0.16, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], 0.16, 2)
         rise = cube_size(parameters)[2] / 2
-        scene.place("object", (*xy[0], scene.table_height + rise), any_turn(rng))
+        scene.place("object", (*xy[0], scene.table_height + rise), sample_turn(rng))
         scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"]))
         self._goal = np.array([*xy[1], scene.table_height + parameters["pad_height"] + rise])
 
@@ -106,7 +106,7 @@ class PickPlace(Task):
         """Whether the cube is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE
 
-    def is_let_go(self, scene: Scene) -> bool:
+    def is_released(self, scene: Scene) -> bool:
         """Whether the arm no longer touches the cube."""
         return not scene.touching("object")
 
@@ -122,10 +122,10 @@ class PickPlace(Task):
         return {"approach": 0.0 if there else -float(distance(scene.ee_pos, position))}
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """As `expert_told` the truth."""
-        return self.expert_told(scene, scene.pose("object")[0], self._goal)
+        """As `expert_from` the truth."""
+        return self.expert_from(scene, scene.pose("object")[0], self._goal)
 
-    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+    def expert_from(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """Pick, carry over the pad, lower, let go, withdraw. How the cube is turned it knows, whatever it is told."""
         how = EXACT if self.exact else EASY
         quat = scene.pose("object")[1]

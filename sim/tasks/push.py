@@ -12,7 +12,7 @@ from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import funnel, move, rise_first
-from sim.tasks.task import Scene, Task, any_turn, apart, cube_size, distance, material
+from sim.tasks.task import Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
@@ -27,7 +27,7 @@ aside at the tips to 25 mm over a cube. In 200 recorded episodes the hand was 41
 along x, and 50 mm along y."""
 
 
-class Manner(NamedTuple):
+class ExpertConfig(NamedTuple):
     """How an expert pushes."""
 
     above: float
@@ -53,7 +53,7 @@ class Manner(NamedTuple):
     """Half of the edge that it takes every cube to have [m]; None if it knows each one's."""
 
 
-EXACT = Manner(
+EXACT = ExpertConfig(
     above=0.012,
     drift=0.6,
     steering=1.5,
@@ -65,7 +65,7 @@ EXACT = Manner(
     rise=0.0,
     half=None,
 )
-EASY = Manner(
+EASY = ExpertConfig(
     above=0.03,
     drift=2.0,
     steering=1.0,
@@ -135,9 +135,9 @@ class Push(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Put both somewhere, at least 0.1 m apart, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = apart(rng, *self.workspace[:2], 0.10, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], 0.10, 2)
         height = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (*xy[0], height), any_turn(rng))
+        scene.place("object", (*xy[0], height), sample_turn(rng))
         scene.place("mark", (*xy[1], scene.table_height + 0.0005))
         self._goal = np.array([*xy[1], height])
 
@@ -178,10 +178,10 @@ class Push(Task):
         return np.array([*(thing[:2] - way * (1.42 * half + FINGERTIP + clear)), thing[2]])
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """As `expert_told` the truth."""
-        return self.expert_told(scene, scene.pose("object")[0], self._goal)
+        """As `expert_from` the truth."""
+        return self.expert_from(scene, scene.pose("object")[0], self._goal)
 
-    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+    def expert_from(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips.
 
         If it need not be exact, it starts over less readily: a drift that is only seen is the eye's as often as the

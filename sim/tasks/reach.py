@@ -12,7 +12,7 @@ from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody
 from sim.tasks.cameras import FRONT, FRONT_NARROW, SIDE
 from sim.tasks.motion import move
-from sim.tasks.task import SHAPES, Scene, Task, any_turn, cube_size, distance, handled, somewhere
+from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body, sample_turn, sample_xy
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -32,7 +32,7 @@ class Reach(Task):
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
-    paces = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
+    expert_gains = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     params = (
         # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
@@ -48,18 +48,18 @@ class Reach(Task):
         "camera": ("q", "image_front"),
         "fixed_cameras": ("q", "image_front", "image_side"),
     }
-    lenses: ClassVar = {"fixed_cameras": (FRONT_NARROW,)}
+    camera_overrides: ClassVar = {"fixed_cameras": (FRONT_NARROW,)}
     privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """One cube."""
-        return (handled(parameters),)
+        return (manipulated_body(parameters),)
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand the cube somewhere, turned anyhow."""
-        x, y = somewhere(rng, *self.workspace[:2])
+        x, y = sample_xy(rng, *self.workspace[:2])
         z = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (x, y, z), any_turn(rng))
+        scene.place("object", (x, y, z), sample_turn(rng))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """The point above the cube as it stands now (3,) [m]."""
@@ -84,4 +84,4 @@ class Reach(Task):
 
     def expert(self, scene: Scene) -> np.ndarray:
         """Go straight to the goal."""
-        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN * self.pace)
+        return move(self.action, self.desired_goal(scene) - scene.ee_pos, gain=GAIN * self.expert_gain)

@@ -12,7 +12,17 @@ from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
-from sim.tasks.task import SHAPES, Scene, Task, any_turn, apart, cube_size, distance, handled, somewhere
+from sim.tasks.task import (
+    SHAPES,
+    Scene,
+    Task,
+    cube_size,
+    distance,
+    manipulated_body,
+    sample_turn,
+    sample_xy,
+    sample_xy_apart,
+)
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -56,7 +66,7 @@ class ReachClutter(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube and the posts."""
-        cube = handled(parameters)
+        cube = manipulated_body(parameters)
         post = (Shape("cylinder", (POST_RADIUS, parameters["post_height"])),)
         count = round(parameters["post_count"])
         return cube, *(RigidBody(f"post{i}", post, colour=(0.55, 0.55, 0.60)) for i in range(count))
@@ -65,14 +75,14 @@ class ReachClutter(Task):
         """Stand the cube somewhere, the posts around it, none within reach of the hand where it starts."""
         self._count = round(parameters["post_count"])
         self._top = scene.table_height + parameters["post_height"]
-        at = somewhere(rng, *self.workspace[:2])
+        at = sample_xy(rng, *self.workspace[:2])
         z = scene.table_height + cube_size(parameters)[2] / 2
-        scene.place("object", (*at, z), any_turn(rng))
+        scene.place("object", (*at, z), sample_turn(rng))
         self.moved(scene)
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
         (x_low, x_high), (y_low, y_high) = self.workspace[:2]
         field = (x_low - 0.08, x_high + 0.08), (y_low - 0.1, y_high + 0.1)
-        points = apart(rng, *field, GAP, self._count, [at])
+        points = sample_xy_apart(rng, *field, GAP, self._count, [at])
         for i, xy in enumerate(points):
             scene.place(f"post{i}", (*xy, scene.table_height + parameters["post_height"] / 2))
             self._posts[i] = (*xy, self._top)

@@ -12,7 +12,7 @@ from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.task import Scene, Task, any_turn, apart, distance, material
+from sim.tasks.task import Scene, Task, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -64,9 +64,9 @@ class Stack(Task):
         """Stand both somewhere, apart from each other, turned anyhow."""
         self._half = parameters["object_size"] / 2
         self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
-        xy = apart(rng, *self.workspace[:2], 0.15, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], 0.15, 2)
         for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
-            scene.place(name, (*at, scene.table_height + size / 2), any_turn(rng))
+            scene.place(name, (*at, scene.table_height + size / 2), sample_turn(rng))
 
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """Centre of a cube that stands in the middle of the other (3,) [m]."""
@@ -85,7 +85,7 @@ class Stack(Task):
         """Whether the cube is on the other within `TOLERANCE`; leading dimensions are kept."""
         return (np.abs(achieved - desired) < TOLERANCE).all(axis=-1)
 
-    def is_let_go(self, scene: Scene) -> bool:
+    def is_released(self, scene: Scene) -> bool:
         """Whether the arm no longer touches the cube."""
         return not scene.touching("object")
 

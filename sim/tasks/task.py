@@ -68,7 +68,7 @@ class Task(ABC):
     """What a policy commands."""
     cameras: ClassVar[tuple[CameraModel, ...]]
     """The cameras' nominal models."""
-    lenses: ClassVar[Mapping[str, tuple[CameraModel, ...]]] = {}
+    camera_overrides: ClassVar[Mapping[str, tuple[CameraModel, ...]]] = {}
     """By observation, cameras that show it in the place of those of the same names."""
     time_limit: ClassVar[float]
     """Length of an episode [s], after which it is truncated."""
@@ -101,9 +101,9 @@ class Task(ABC):
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
 
-    paces: ClassVar[tuple[float, ...]] = ()
+    expert_gains: ClassVar[tuple[float, ...]] = ()
     """Factors on the expert's gain that are worth trying in a parameter space; none where it has one gain only."""
-    pace: float = 1.0
+    expert_gain: float = 1.0
     """The factor that this instance's expert goes by."""
 
     def fit(self, robot: RobotModel) -> None:
@@ -121,11 +121,11 @@ class Task(ABC):
         if robot.table_area is not None:
             self.workspace = (*robot.table_area, self.workspace[2])
 
-    def seen_in(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
+    def cameras_for(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
         """Return the cameras as `observation` is seen by them: one of ours, or names of arrays."""
-        return self._with(self.lenses.get(observation, ()) if isinstance(observation, str) else ())
+        return self._with(self.camera_overrides.get(observation, ()) if isinstance(observation, str) else ())
 
-    def look_through(self, cameras: Iterable[CameraModel]) -> None:
+    def use_cameras(self, cameras: Iterable[CameraModel]) -> None:
         """Let this instance see by `cameras` in the place of those of the same names."""
         vars(self)["cameras"] = self._with(cameras)
 
@@ -172,7 +172,7 @@ class Task(ABC):
         """Compute further terms of the dense reward, which goals alone do not tell; at most 0 in sum."""
         return {}
 
-    def is_let_go(self, scene: Scene) -> bool:
+    def is_released(self, scene: Scene) -> bool:
         """Whether success counts as far as the arm's grip goes."""
         return True
 
@@ -184,7 +184,7 @@ class Task(ABC):
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
 
-    def expert_told(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+    def expert_from(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """As `expert`, who takes the thing to be at `thing` and what it should get to at `goal` (3,) [m].
 
         Whether it is `held` is told by what fingers feel, or, if that is None, by where it is.
@@ -206,18 +206,18 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 Range = tuple[float, float]
 
 
-def somewhere(rng: np.random.Generator, x_range: Range, y_range: Range) -> tuple[float, float]:
+def sample_xy(rng: np.random.Generator, x_range: Range, y_range: Range) -> tuple[float, float]:
     """Draw a point (x, y) [m]; `rng.uniform` of single numbers takes ten times as long."""
     a, b = rng.random(2).tolist()
     return x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
 
 
-def any_turn(rng: np.random.Generator) -> np.ndarray:
+def sample_turn(rng: np.random.Generator) -> np.ndarray:
     """Draw the quaternion xyzw (4,) of a turn about z."""
     return yaw_quat(math.pi * (2.0 * rng.random() - 1.0))
 
 
-def apart(
+def sample_xy_apart(
     rng: np.random.Generator,
     x_range: Range,
     y_range: Range,
@@ -275,7 +275,7 @@ def material(parameters: Mapping[str, float]) -> Material:
 SHAPES = "0 box, 1 upright cylinder, 2 ball."
 
 
-def handled(parameters: Mapping[str, float]) -> RigidBody:
+def manipulated_body(parameters: Mapping[str, float]) -> RigidBody:
     """Return the body that is handled: `object_shape` 0 a box, 1 an upright cylinder as wide and high, 2 a ball."""
     size = cube_size(parameters)
     shape: Shape = (

@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from sim.env import ArmEnv, RewardKind
 from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
-from sim.sensing.camera_rig import ImagingConfig
+from sim.sensing.camera_rig import CameraRigConfig
 from sim.vector.shared_arrays import Layout
 from sim.vector.worker_pool import Special, WorkerPool
 
@@ -36,7 +36,7 @@ class EnvConfig:
     """Whether observations come with goals, for hindsight replay."""
     actuator: str = "position"
     """Name in `ACTUATORS`."""
-    imaging: ImagingConfig | None = None
+    camera_rig: CameraRigConfig | None = None
     """How pictures are drawn."""
 
     def __call__(self) -> gym.Env:
@@ -48,7 +48,7 @@ class EnvConfig:
             self.observation,
             reward=self.reward,
             actuator=self.actuator,
-            imaging=self.imaging,
+            camera_rig=self.camera_rig,
         )
         return GoalConditioned(env) if self.goal_conditioned else env
 

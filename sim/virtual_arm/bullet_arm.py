@@ -17,9 +17,9 @@ from robots.dynamics import ArmDynamics
 from robots.model import RobotModel
 from sim.physics.servo_model import JOINT_TERMS, ServoArm, SteppedArm
 from sim.physics.world import GRAVITY, World
-from sim.virtual_arm.hidden_arms import weighed
+from sim.virtual_arm.hidden_arms import with_true_inertia
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
+from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Snapshot, TrialAppearance, check_place, check_target
 from sim.virtual_arm.mujoco_scene import build_scene
 from sim.virtual_arm.real_camera import pinhole_around, true_camera
 from sim.virtual_arm.table import VirtualTable
@@ -57,7 +57,7 @@ class BulletArm:
         self._fixed = sorted(fixed, key=lambda name: int(self.model.body(name).mocapid[0]))
         self._n = len(robot.joint_names)
         arm = self.hidden.arm
-        heavy = weighed(robot, self.hidden)
+        heavy = with_true_inertia(robot, self.hidden)
         self._servos = ServoArm(
             ArmDynamics.from_robot(heavy).loaded(1.0, arm.tool_mass),
             self._servo_table(),
@@ -71,7 +71,7 @@ class BulletArm:
         self._damping = self._world.joint_damping()  # PyBullet's, which the servo model's replaces
         self._limits = np.array(robot.limits.tau)
         self._time = 0.0
-        self.looks = Looks()
+        self.appearance = TrialAppearance()
         self.place((0.5, 0.0), seed=0)
 
     @property
@@ -80,14 +80,14 @@ class BulletArm:
         return self._time
 
     def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
-        """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw new looks.
+        """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw a new appearance.
 
         Raises:
             SpecError: if the place is off the table.
         """
         check_place(self.model, object_xy)
         self._rng = np.random.default_rng(seed)
-        self.looks = Looks.draw(self.hidden.scene, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._rng)
         gripper = self.robot.gripper
         start = opening if opening is not None else self._table.opening
         if start is None:
@@ -155,7 +155,7 @@ class BulletArm:
         for name, k in self._movable.items():
             qpos[k : k + 7] = self._drawn_pose(name)
         mocap = np.array([self._drawn_pose(name) for name in self._fixed]).reshape(-1, 7)
-        return Snapshot(self._time, qpos, mocap, self.looks)
+        return Snapshot(self._time, qpos, mocap, self.appearance)
 
     @property
     def q(self) -> np.ndarray:

@@ -33,7 +33,7 @@ def hidden_reality(robot: RobotModel, path: Path | None = None) -> HiddenReality
     return default if path is None else HiddenReality.load(path, default)
 
 
-def weighed(robot: RobotModel, hidden: HiddenReality) -> RobotModel:
+def with_true_inertia(robot: RobotModel, hidden: HiddenReality) -> RobotModel:
     """Return `robot` with a URDF whose links weigh what they truly do, for engines that read it."""
     root = ElementTree.fromstring(robot.urdf_xml)
     for link in root.findall("link"):

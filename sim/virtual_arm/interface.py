@@ -22,8 +22,8 @@ VELOCITY_NOISE = 0.004
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What changes from trial to trial without anybody touching the camera."""
+class TrialAppearance:
+    """What varies from trial to trial although the camera stays as it is."""
 
     object_colour: tuple[float, ...] = (0.82, 0.10, 0.09)
     """RGB in [0, 1]."""
@@ -31,8 +31,8 @@ class Looks:
     """Factor on every light."""
 
     @classmethod
-    def draw(cls, scene: HiddenScene, rng: np.random.Generator) -> Looks:
-        """Draw a trial's looks."""
+    def draw(cls, scene: HiddenScene, rng: np.random.Generator) -> TrialAppearance:
+        """Draw a trial's appearance."""
         colour = scene.object_colours[rng.integers(len(scene.object_colours))]
         return cls(colour, 1 + scene.light_variation * rng.uniform(-1, 1))
 
@@ -47,7 +47,7 @@ class Snapshot:
     """Generalised positions of the MuJoCo model that is drawn."""
     mocap: np.ndarray
     """(k, 7) positions [m] and quaternions, w first, of what stands on the table and cannot move."""
-    looks: Looks
+    appearance: TrialAppearance
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class VirtualArm(Protocol):
         """Where that is now (3,) [m, base frame]."""
 
     def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
-        """Put the arm at home and at rest, what the operator places at `object_xy` [m, base frame], and draw new looks.
+        """Put the arm at home and at rest, the object at `object_xy` [m, base frame]; draw a new appearance.
 
         Raises:
             SpecError: if the place is off the table, or leaves no room for what else the task needs.

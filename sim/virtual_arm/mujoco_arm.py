@@ -14,7 +14,7 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Looks, Snapshot, check_place, check_target
+from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Snapshot, TrialAppearance, check_place, check_target
 from sim.virtual_arm.mujoco_gl import mujoco
 from sim.virtual_arm.mujoco_scene import TIMESTEP, build_scene
 from sim.virtual_arm.mujoco_view import MujocoScene
@@ -71,7 +71,7 @@ class MujocoArm:
             self._rest[n:] = robot.gripper.opened
         self._pending: deque[tuple[float, np.ndarray]] = deque()
         self._rng = np.random.default_rng(0)
-        self.looks = Looks()
+        self.appearance = TrialAppearance()
         self.place((0.5, 0.0), seed=0)
 
     @property
@@ -80,7 +80,7 @@ class MujocoArm:
         return self._data.time
 
     def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
-        """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw new looks.
+        """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw a new appearance.
 
         The fingers stand, and stay, at `opening` [m], by default as the task has them.
 
@@ -91,7 +91,7 @@ class MujocoArm:
         if opening is None:
             opening = self._table.opening
         self._rng = np.random.default_rng(seed)
-        self.looks = Looks.draw(self.hidden.scene, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._rng)
         data, now = self._data, self._data.time
         mujoco.mj_resetData(self.model, data)
         data.time = now
@@ -141,7 +141,7 @@ class MujocoArm:
 
     def snapshot(self) -> Snapshot:
         """Copy what a renderer needs."""
-        return Snapshot(self._data.time, self._data.qpos.copy(), self.scene.mocap(), self.looks)
+        return Snapshot(self._data.time, self._data.qpos.copy(), self.scene.mocap(), self.appearance)
 
     @property
     def q(self) -> np.ndarray:

@@ -42,7 +42,7 @@ class MujocoRenderer:
             RendererUnavailable: if there is no EGL or OSMesa.
         """
         self._camera = arm.drawn_camera
-        self._model = copy.copy(arm.model)  # looks are written here while the arm steps the original
+        self._model = copy.copy(arm.model)  # the appearance is written here while the arm steps the original
         self._data = mujoco.MjData(self._model)
         self._light = self._model.light_diffuse.copy()
         self._ambient = self._model.vis.headlight.ambient.copy()
@@ -63,9 +63,9 @@ class MujocoRenderer:
         self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        self._model.geom_rgba[self._object, :3] = snapshot.looks.object_colour
-        self._model.light_diffuse[:] = self._light * snapshot.looks.light
-        self._model.vis.headlight.ambient[:] = self._ambient * snapshot.looks.light
+        self._model.geom_rgba[self._object, :3] = snapshot.appearance.object_colour
+        self._model.light_diffuse[:] = self._light * snapshot.appearance.light
+        self._model.vis.headlight.ambient[:] = self._ambient * snapshot.appearance.light
         self._renderer.update_scene(self._data, self._camera.name)
         return self._renderer.render()
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from robots.meshes import Mesh, box, cylinder, sphere
-from sim.rendering.appearance import Looks
+from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Scene
 from sim.virtual_arm.interface import Snapshot, VirtualArm
@@ -48,7 +48,7 @@ class RasterRenderer:
             self._textures.append((texture, _repeats_per_metre(model, g, material) if texture >= 0 else 1.0))
         self._scene = Scene(bodies, pool)
         self._object = self._geoms.index(int(model.geom("object").id))
-        self._looks = self._nominal_looks(arm)
+        self._appearance = self._nominal_appearance(arm)
         self.draw(arm.snapshot())  # the first picture compiles the kernels
 
     def draw(self, snapshot: Snapshot) -> np.ndarray:
@@ -59,22 +59,22 @@ class RasterRenderer:
         poses = np.tile(np.eye(4), (len(self._geoms), 1, 1))
         poses[:, :3, :3] = self._data.geom_xmat[self._geoms].reshape(-1, 3, 3)
         poses[:, :3, 3] = self._data.geom_xpos[self._geoms]
-        colours = self._looks.colours.copy()
-        colours[self._object] = snapshot.looks.object_colour
-        light = snapshot.looks.light
-        looks = replace(
-            self._looks,
+        colours = self._appearance.colours.copy()
+        colours[self._object] = snapshot.appearance.object_colour
+        light = snapshot.appearance.light
+        appearance = replace(
+            self._appearance,
             colours=colours,
-            light_colours=self._looks.light_colours * light,
-            ambient=self._looks.ambient * light,
+            light_colours=self._appearance.light_colours * light,
+            ambient=self._appearance.ambient * light,
         )
-        return self._scene.render(poses, self._camera, looks, supersample=SUPERSAMPLE).rgb
+        return self._scene.render(poses, self._camera, appearance, supersample=SUPERSAMPLE).rgb
 
     def close(self) -> None:
         """Nothing to free."""
 
-    def _nominal_looks(self, arm: VirtualArm) -> Looks:
-        model, nominal = self._model, self._scene.nominal_looks
+    def _nominal_appearance(self, arm: VirtualArm) -> Appearance:
+        model, nominal = self._model, self._scene.nominal_appearance
         textures, scales = zip(*self._textures)
         wall = np.array(arm.hidden.scene.wall_colour, np.float32)
         return replace(

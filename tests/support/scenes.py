@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from robots.camera import CameraModel
-from sim.rendering.appearance import Looks
+from sim.rendering.appearance import Appearance
 from sim.rendering.renderer import Scene
 
 
@@ -23,7 +23,7 @@ def about_z(angle: float) -> np.ndarray:
 
 
 def down(height: int = 100, width: int = 100, z: float = 1.0, f: float = 100.0) -> CameraModel:
-    """A camera `z` above the origin that looks straight down; right is base x, down is base -y."""
+    """A camera `z` above the origin that appearance straight down; right is base x, down is base -y."""
     K = ((f, 0, (width - 1) / 2), (0, f, (height - 1) / 2), (0, 0, 1))
     T = ((1, 0, 0, 0), (0, -1, 0, 0), (0, 0, -1, z), (0, 0, 0, 1))
     return CameraModel("down", height, width, K, T_base_camera=T)
@@ -33,14 +33,14 @@ def oblique(height: int = 120, width: int = 160, fov: float = 45) -> CameraModel
     return CameraModel.looking_at("front", (1.0, 0.6, 0.8), (0, 0, 0.1), height, width, fov)
 
 
-def lit(scene: Scene, direction=(0, 0, 1), ambient=0.2, key=0.6, **changes) -> Looks:
-    """Looks with one light of known direction."""
+def lit(scene: Scene, direction=(0, 0, 1), ambient=0.2, key=0.6, **changes) -> Appearance:
+    """Appearance with one light of known direction."""
     base = {
         "light_directions": np.array([direction], np.float32),
         "light_colours": np.full((1, 3), key, np.float32),
         "ambient": np.full(3, ambient, np.float32),
     }
-    return replace(scene.nominal_looks, **{**base, **changes})
+    return replace(scene.nominal_appearance, **{**base, **changes})
 
 
 def expected(value: float) -> int:

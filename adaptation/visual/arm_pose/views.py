@@ -15,7 +15,7 @@ from robots.camera import CameraModel, as_matrix
 from robots.meshes import box
 from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
-from sim.randomization.appearance_sampler import LooksRanges, sample_looks, texture_pool
+from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Scene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
@@ -85,7 +85,7 @@ class ArmScene:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Draw one view: picture (H, W, 3), landmarks (K, 2), mask (H / 4, W / 4), end effector (3,)."""
         poses = self.robot.link_poses(q)
-        camera, looks, effects = self.camera, self._scene.nominal_looks, ImageDisturbance()
+        camera, looks, effects = self.camera, self._scene.nominal_appearance, ImageDisturbance()
         T = np.tile(np.eye(4), (self.arm + 2, 1, 1))
         T[: self.arm] = poses[self._rows]
         T[self.arm, :3, 3] = (0.4, 0.0, -0.025)
@@ -95,14 +95,14 @@ class ArmScene:
         if randomised:
             camera = jittered(camera, rng)
             # white arms are white, within what light makes of it; everything else is anything
-            ranges = LooksRanges(
+            ranges = AppearanceRanges(
                 group_colour={ARM: 0.15},
                 plain=(ARM,),
                 ambient=(0.25, 0.8),
                 background_texture=0.85,
                 hidden={TABLE: 0.4, HELD: 0.4},
             )
-            looks = sample_looks(rng, self._scene, ranges)
+            looks = sample_appearance(rng, self._scene, ranges)
             T[self.arm, :3, 3] = rng.uniform([0.0, -0.5, -0.06], [0.8, 0.5, -0.02])
             T[self.arm + 1, :3, :3] = T[self.arm + 1, :3, :3] @ Rotation.from_rotvec(rng.normal(0, 0.5, 3)).as_matrix()
             T[self.arm + 1, :3, 3] += T[self.arm + 1, :3, :3] @ rng.normal(0, 0.04, 3)

@@ -12,7 +12,7 @@ from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.model_selection import fewest_trials
 from adaptation.visual.target import TargetData
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 from sim.tasks.reach import Reach
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
@@ -53,7 +53,7 @@ def test_arm_masks_cover_the_arm_and_leave_the_table() -> None:
 def pasted(front: np.ndarray, shade: np.ndarray) -> np.ndarray:
     """What comes of a light thing in `front` (H, W) with `shade` (H, W) on a grey scene."""
     n = np.zeros((1, 1), np.float32)
-    views = Views(np.full((1, *front.shape, 3), 200, np.uint8), n, n, n, n, n)
+    views = LabelledRenders(np.full((1, *front.shape, 3), 200, np.uint8), n, n, n, n, n)
     drawn = Foregrounds(views, front[None], np.repeat(shade[None, ..., None], 3, axis=3))
     scene = np.full((*front.shape, 3), 90, np.uint8)
     return before_scene(drawn, scene, np.random.default_rng(0)).images[0].mean(axis=2)

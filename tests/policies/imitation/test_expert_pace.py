@@ -39,7 +39,7 @@ def test_a_late_arm_asks_for_a_slower_expert() -> None:
         with closing(ArmVectorEnv(LastingEnv("reach", space=late(delay)), 8, 1)) as arms:
             best[delay], rewards = tuned_pace(arms, "reach", 8)
         assert rewards[best[delay]] == max(rewards.values())
-        assert set(rewards) == set(load_task("reach").paces)
+        assert set(rewards) == set(load_task("reach").expert_gains)
     assert best[4.0] < best[0.0]
 
 

@@ -26,7 +26,7 @@ from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
 from policies.models.restore import restore_student
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import arm_pose, sample_views
+from sim.datasets.labelled_renders import arm_pose, sample_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
 from tests.support.tiny_bundle import tiny_bundle
@@ -67,8 +67,8 @@ def test_map_coordinates_round_trip_and_cells_are_centred() -> None:
 
 def test_views_are_the_same_whatever_the_number_of_workers() -> None:
     space = parameter_space(load_task("reach"), PANDA).preset("full")
-    one = sample_views("reach", "franka_panda", space, 300, seed=5, workers=1)
-    two = sample_views("reach", "franka_panda", space, 300, seed=5, workers=2)
+    one = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=1)
+    two = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=2)
     assert len(one) == 300
     np.testing.assert_array_equal(one.images, two.images)
     np.testing.assert_array_equal(one.pixels, two.pixels)
@@ -126,7 +126,7 @@ def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
 def still_target() -> TargetData:
     """Frames of the domain that the small policy was trained in: nothing to adapt to."""
     space = parameter_space(load_task("reach"), PANDA).preset("nominal")
-    views = sample_views("reach", "franka_panda", space, 120, seed=77)
+    views = sample_renders("reach", "franka_panda", space, 120, seed=77)
     return TargetData(views.images, views.q, np.repeat(np.arange(12), 10))
 
 

@@ -26,7 +26,7 @@ from policies.scoring.evaluator import LastingEnv
 from policies.scoring.wrappers import EXPERT
 from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import draw_views
+from sim.datasets.labelled_renders import draw_renders
 from sim.datasets.state_samplers import MOMENTS
 from sim.env import ArmEnv
 from sim.tasks import load_task
@@ -48,8 +48,8 @@ TINY = StateRecipe(
 @pytest.mark.parametrize("task", MOMENTS)
 def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> None:
     with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
-        views = draw_views(env, 120, seed=3)
-        again = draw_views(env, 5, seed=3)
+        views = draw_renders(env, 120, seed=3)
+        again = draw_renders(env, 5, seed=3)
         spot = env.camera("front").project(views.points[0].astype(float), np.eye(4))
     np.testing.assert_array_equal(views.images[:5], again.images)
     np.testing.assert_allclose(views.pixels[0], spot, atol=1e-3)  # the label is the thing's place in this very picture
@@ -154,7 +154,7 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8))
     with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
-        views = draw_views(env, 4, seed=0)
+        views = draw_renders(env, 4, seed=0)
     bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), (views,), {})
     return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
 

@@ -18,7 +18,7 @@ from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
 from policies.models.restore import restore_student
 from policies.scoring.mujoco import judge_in_mujoco
-from sim.datasets.labelled_renders import draw_joint_views
+from sim.datasets.labelled_renders import draw_multiview_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
 from sim.tasks.cameras import FRONT_NARROW, SIDE
@@ -31,8 +31,8 @@ TINY = StudentConfig(
 
 def test_views_of_two_cameras_are_of_the_same_moments() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
-        front, side = draw_joint_views(env, 3, seed=3)
-        front_again, _ = draw_joint_views(env, 3, seed=3)
+        front, side = draw_multiview_renders(env, 3, seed=3)
+        front_again, _ = draw_multiview_renders(env, 3, seed=3)
         # the last moment is still the environment's
         pixels = [env.camera(name).project(front.points[-1]) for name in ("front", "side")]
         moment = env.world.q
@@ -50,7 +50,7 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
 
 def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
-        views = draw_joint_views(env, 60, seed=3)
+        views = draw_multiview_renders(env, 60, seed=3)
     before, learned, beside = torch.get_num_threads(), [], []
     try:
         for threads in (1, 2):

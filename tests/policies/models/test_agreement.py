@@ -9,7 +9,7 @@ import torch
 from policies.imitation.cloning import count_agreements
 from policies.models.cross_view import Agreement
 from policies.models.keypoint_student import KeypointEncoder
-from sim.datasets.labelled_renders import Views
+from sim.datasets.labelled_renders import LabelledRenders
 
 
 def maps(rows: list[int], cells: int = 4) -> torch.Tensor:
@@ -52,7 +52,7 @@ def test_an_encoder_counts_its_views_and_lets_cameras_hear_each_other_on_the_thi
     mirrored[..., 0] = 80 - mirrored[..., 0]
     mirrored[0] = np.nan  # behind a camera: not counted
     empty = np.zeros((400, 0), np.float32)
-    first, second = (Views(empty, empty, empty, each, empty, empty) for each in (pixels, mirrored))
+    first, second = (LabelledRenders(empty, empty, empty, each, empty, empty) for each in (pixels, mirrored))
     count_agreements(encoder, first, second)
     grid = encoder.to_pixels(encoder.grid).numpy()
     ratio = encoder.agreements[0].ratio.numpy()  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from policies.models.filters.goal_filter import Remembered
 from policies.models.keypoint_student import CameraStudent, StatePolicy
 from policies.models.restore import restore_student
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import draw_joint_views
+from sim.datasets.labelled_renders import draw_multiview_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
 
@@ -90,7 +90,7 @@ def student() -> CameraStudent:
 
 def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path: Path) -> None:
     with closing(ArmEnv("reach", "franka_panda", "nominal", "fixed_cameras")) as env:
-        views = draw_joint_views(env, 25, seed=0)
+        views = draw_multiview_renders(env, 25, seed=0)
     contract = camera_contract("reach", "franka_panda", observation="fixed_cameras")
     export_student("keen", student, contract, views, {}).save(tmp_path / "keen")
     bundle = PolicyBundle.load(tmp_path / "keen")

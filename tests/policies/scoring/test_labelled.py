@@ -63,7 +63,7 @@ def test_the_expert_believes_what_is_told() -> None:
         for seed in range(5):
             seen, _ = env.reset(seed=seed)
             arm = env.unwrapped
-            told = arm.task.expert_told(arm.world, seen["object_pos"].astype(float), seen["goal"].astype(float))
+            told = arm.task.expert_from(arm.world, seen["object_pos"].astype(float), seen["goal"].astype(float))
             np.testing.assert_allclose(seen[EXPERT], told, atol=1e-5)
             assert np.abs(seen[EXPERT] - arm.expert()).max() > 1e-4
 
@@ -109,12 +109,12 @@ def test_an_expert_whose_fingers_have_closed_on_nothing_rises_and_opens_them() -
     with closing(GRASPING()) as env:
         arm = env.unwrapped
         seen, _ = env.reset(seed=2)
-        open_hand = arm.task.expert_told(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
+        open_hand = arm.task.expert_from(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
         assert open_hand[-1] == -1.0  # the thing is said to be between the fingers: close
         for _ in range(25):
             seen, *_ = env.step(np.array([0, 0, 0, 0, -1], np.float32))
         assert seen["opening"][0] < 0.004
-        closed = arm.task.expert_told(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
+        closed = arm.task.expert_from(arm.world, seen["ee_pos"].astype(float), np.zeros(3), False)
         assert closed[2] > 0.2
         assert closed[-1] == 1.0
 
@@ -129,7 +129,7 @@ def test_a_pushing_hand_goes_on_to_where_the_cube_must_be_though_it_seems_to_be_
             for _ in range(190):
                 thing = world.pose("object")[0]
                 seems = goal if np.linalg.norm(thing - goal) < 0.045 else thing
-                env.step(task.expert_told(world, seems, goal))
+                env.step(task.expert_from(world, seems, goal))
             left.append(float(np.linalg.norm(world.pose("object")[0] - goal)))
     assert np.max(left) < 0.03  # it was 4.5 cm away when it seemed to be there
     assert np.median(left) < 0.02
@@ -140,4 +140,4 @@ def test_an_expert_that_cannot_be_told_says_so() -> None:
     with closing(make()) as env:
         arm = env.unwrapped
         with pytest.raises(SpecError, match="the expert of task 'reach' goes by the truth"):
-            arm.task.expert_told(arm.world, np.zeros(3), np.zeros(3))
+            arm.task.expert_from(arm.world, np.zeros(3), np.zeros(3))

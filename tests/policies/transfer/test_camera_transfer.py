@@ -25,7 +25,7 @@ from policies.transfer.camera_transfer import (
     transfer_camera,
 )
 from robots.camera import CameraModel
-from sim.datasets.labelled_renders import Views, sample_views
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
@@ -33,7 +33,7 @@ TINY = StudentConfig(views=250, steps=12, batch=16, channels=8, geometry_steps=4
 TEACHER = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
 
 
-def dots(count: int, seed: int) -> Views:
+def dots(count: int, seed: int) -> LabelledRenders:
     """Pictures of a bright dot on grey: views that need no simulation."""
     rng = np.random.default_rng(seed)
     pixels = rng.uniform(8, 75, (count, 1, 2)).astype(np.float32)
@@ -41,7 +41,7 @@ def dots(count: int, seed: int) -> Views:
     dot = np.exp(-((x - pixels[..., :1]) ** 2 + (y - pixels[..., 1:]) ** 2) / 18)
     images = np.repeat((60 + 180 * dot)[..., None], 3, axis=3).astype(np.uint8)
     zeros = np.zeros((count, 7), np.float32)
-    return Views(
+    return LabelledRenders(
         images,
         zeros,
         np.zeros((count, 1, 3), np.float32),
@@ -115,8 +115,8 @@ def test_views_are_drawn_by_the_camera_that_is_given() -> None:
     from sim.tasks import load_task
 
     space = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("nominal")
-    own = sample_views("reach", "franka_panda", space, 4, seed=3, workers=1)
-    side = sample_views("reach", "franka_panda", space, 4, seed=3, workers=1, camera=SIDE)
+    own = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1)
+    side = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, camera=SIDE)
     np.testing.assert_array_equal(own.points, side.points)  # the same scenes
     np.testing.assert_allclose(side.pixels[0], SIDE.project(side.points[0]), atol=1e-3)
     assert np.abs(own.images.astype(int) - side.images).mean() > 5

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from sim.env import ArmEnv
-from sim.randomization.clutter import BASE, CLOTH, CLOTH_THICKNESS, LARGEST, lay_out
+from sim.randomization.clutter import BASE, CLOTH, CLOTH_THICKNESS, LARGEST, sample_clutter
 from sim.scene import Shape
-from sim.sensing.camera_rig import ImagingConfig
+from sim.sensing.camera_rig import CameraRigConfig
 from sim.tasks import load_task
 
 AREA = ((0.35, 0.65), (-0.2, 0.2))
@@ -20,7 +20,7 @@ def parameters(count=5.0, seed=0.0, cloth=0.0, height=0.0):
 
 def test_distractors_stand_on_the_table_and_leave_the_work_area_free():
     for seed in range(200):
-        for piece in lay_out(parameters(seed=float(seed), height=0.01), AREA):
+        for piece in sample_clutter(parameters(seed=float(seed), height=0.01), AREA):
             if piece.name == CLOTH:
                 assert piece.position[2] == pytest.approx(0.01 + CLOTH_THICKNESS / 2)
                 continue
@@ -36,7 +36,7 @@ def test_distractors_stand_on_the_table_and_leave_the_work_area_free():
 
 def test_the_count_is_the_number_of_distractors():
     for count in range(6):
-        visible = [piece.name for piece in lay_out(parameters(count=float(count)), AREA) if piece.visible]
+        visible = [piece.name for piece in sample_clutter(parameters(count=float(count)), AREA) if piece.visible]
         assert visible == [f"clutter{i}" for i in range(count)]
 
 
@@ -117,9 +117,9 @@ def test_photographs_of_the_users_own_become_textures(tmp_path):
     cv2.imwrite(str(tmp_path / "mine.png"), np.full((64, 96, 3), (255, 0, 255), np.uint8))
 
     def magenta(photographs):
-        config = ImagingConfig(photographs=photographs, supersample=1, shadows=False, triangles=100)
-        env = ArmEnv("reach", space="nominal", observation=("q", "image_front"), imaging=config)
-        pool = env._imaging._scene_of(env.task.bodies(env._nominal), False).textures
+        config = CameraRigConfig(photographs=photographs, supersample=1, shadows=False, triangles=100)
+        env = ArmEnv("reach", space="nominal", observation=("q", "image_front"), camera_rig=config)
+        pool = env._camera_rig._scene_of(env.task.bodies(env._nominal), False).textures
         env.close()
         return sum(np.all(texture == (255, 0, 255)) for texture in pool), len(pool)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sim.env import ArmEnv
-from sim.rendering.contrast import STANDS_OUT, standing_out, tones
+from sim.rendering.contrast import STANDS_OUT, contrasting_colour, tones
 
 RED = np.array([0.85, 0.15, 0.12])
 
@@ -24,16 +24,16 @@ def test_a_texture_has_a_dark_and_a_light_tone() -> None:
 
 def test_a_colour_that_stands_out_stays_and_another_gets_the_next_hue_that_does() -> None:
     u = np.array([0.3, 0.5, 0.5])
-    alone = standing_out(RED, 1.0, u, [])
-    assert standing_out(RED, 1.0, u, [1.0 - np.array(alone)]) == alone
-    other = standing_out(RED, 1.0, u, [np.array(alone)])
+    alone = contrasting_colour(RED, 1.0, u, [])
+    assert contrasting_colour(RED, 1.0, u, [1.0 - np.array(alone)]) == alone
+    other = contrasting_colour(RED, 1.0, u, [np.array(alone)])
     assert np.linalg.norm(np.subtract(other, alone)) >= STANDS_OUT
     assert max(other) == pytest.approx(max(alone))  # as bright
 
 
 def test_little_spread_strays_little_whatever_lies_behind() -> None:
     rng = np.random.default_rng(0)
-    drawn = [standing_out(RED, 0.1, rng.random(3), [RED]) for _ in range(50)]
+    drawn = [contrasting_colour(RED, 0.1, rng.random(3), [RED]) for _ in range(50)]
     assert np.abs(drawn - RED).max() < 0.25
 
 
@@ -43,9 +43,9 @@ def test_under_full_things_and_marks_stand_out(task: str) -> None:
         nearest = []
         for seed in range(60):
             env.reset(seed=seed)
-            looks, scene = env._imaging._looks, env._imaging._scene
-            colours = {scene.groups[g]: looks.colours[b] for b, g in enumerate(scene.group_of_body)}
-            texture = looks.textures[scene.index("table")]
+            appearance, scene = env._camera_rig._appearance, env._camera_rig._scene
+            colours = {scene.groups[g]: appearance.colours[b] for b, g in enumerate(scene.group_of_body)}
+            texture = appearance.textures[scene.index("table")]
             table = colours["table"] * (scene.texture_tones[texture] if texture >= 0 else np.ones((1, 3)))
             things = [colours[name] for name in env.task.landmarks]
             nearest.append(min(np.linalg.norm(thing - table, axis=1).min() for thing in things))

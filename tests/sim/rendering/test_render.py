@@ -8,24 +8,24 @@ import pytest
 
 from robots.camera import as_matrix
 from robots.meshes import box, cylinder, plane, sphere
-from sim.randomization.appearance_sampler import LooksRanges, sample_looks, texture_pool
+from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Frame, Scene
 from tests.support.scenes import about_z, down, expected, lit, oblique, pose
 
-# --- looks ---------------------------------------------------------------------------------------
+# --- appearance ---------------------------------------------------------------------------------------
 
 
 def test_lights_add_up_by_lamberts_law():
     scene = Scene([Body("plane", plane((4, 4)), colour=(0.5, 1.0, 0.25))])
-    looks = replace(
-        scene.nominal_looks,
+    appearance = replace(
+        scene.nominal_appearance,
         light_directions=np.array([[0, 0.6, 0.8], [0.6, 0, 0.8], [0, 0, -1]], np.float32),
         light_colours=np.array([[0.5, 0.4, 0.3], [0.1, 0.1, 0.2], [1, 1, 1]], np.float32),
         ambient=np.array([0.1, 0.2, 0.3], np.float32),
     )
-    rgb = scene.render(pose()[None], down(), looks).rgb
+    rgb = scene.render(pose()[None], down(), appearance).rgb
     light = np.array([0.1, 0.2, 0.3]) + 0.8 * np.array([0.5, 0.4, 0.3]) + 0.8 * np.array([0.1, 0.1, 0.2])
     assert np.abs(rgb[50, 50] - 255 * light * [0.5, 1.0, 0.25]).max() <= 0.6
     assert (rgb == rgb[0, 0]).all()
@@ -33,11 +33,11 @@ def test_lights_add_up_by_lamberts_law():
 
 def test_highlights_are_where_the_mirror_direction_meets_the_eye():
     scene = Scene([Body("plane", plane((4, 4)))])
-    looks = lit(scene, (0, 0.6, 0.8), key=0.4, specular=np.array([0.3], np.float32))
+    appearance = lit(scene, (0, 0.6, 0.8), key=0.4, specular=np.array([0.3], np.float32))
     camera = down(200, 200, f=100)
-    matt = replace(looks, specular=np.zeros(1, np.float32))
+    matt = replace(appearance, specular=np.zeros(1, np.float32))
     plain = scene.render(pose()[None], camera, matt, shadow=False).rgb[..., 0].astype(int)
-    shiny = scene.render(pose()[None], camera, looks, shadow=False).rgb[..., 0].astype(int)
+    shiny = scene.render(pose()[None], camera, appearance, shadow=False).rgb[..., 0].astype(int)
     rows, columns = np.nonzero(shiny == shiny.max())
     assert columns.mean() == pytest.approx(99.5, abs=1)
     assert rows.mean() == pytest.approx(99.5 - 100 * 0.6 / 0.8, abs=2)  # as far from the eye as the light is high
@@ -49,9 +49,9 @@ def test_textures_are_perspective_correct():
     checker = np.zeros((1, 2, 2, 3), np.uint8)
     checker[0, 0, 0] = checker[0, 1, 1] = 255
     scene = Scene([Body("floor", plane((3, 3)))], textures=checker)
-    looks = lit(scene, ambient=1.0, key=0.0, textures=np.array([0]), texture_scales=np.array([2.0]))
+    appearance = lit(scene, ambient=1.0, key=0.0, textures=np.array([0]), texture_scales=np.array([2.0]))
     camera = oblique(240, 320)
-    frame = scene.render(pose()[None], camera, looks, shadow=False)
+    frame = scene.render(pose()[None], camera, appearance, shadow=False)
     rows, columns = np.nonzero(frame.segmentation == 0)
     depth = frame.depth[rows, columns].astype(float)
     ray = np.stack([(columns - camera.K[0][2]) / camera.fx, (rows - camera.K[1][2]) / camera.fy])
@@ -67,13 +67,13 @@ def test_textures_are_perspective_correct():
 
 def test_supersampling_averages_coverage():
     scene = Scene([Body("square", plane((0.2, 0.2)))])
-    looks = lit(scene, ambient=1.0, key=0.0, background=np.zeros((2, 3), np.float32))
+    appearance = lit(scene, ambient=1.0, key=0.0, background=np.zeros((2, 3), np.float32))
     # the left edge at column 39.75 - 0.5: of the samples at 39 ± 0.25, one half is covered
     camera = down(100, 100)
     K = np.array(camera.K)
     K[0, 2] += 0.5
     K[1, 2] += 0.5
-    rgb = scene.render(pose()[None], replace(camera, K=as_matrix(K)), looks, supersample=2).rgb
+    rgb = scene.render(pose()[None], replace(camera, K=as_matrix(K)), appearance, supersample=2).rgb
     assert set(np.unique(rgb)) <= {0, 64, 128, 255}
     assert rgb[50, 40, 0] == 128
     assert rgb[40, 40, 0] == 64
@@ -84,14 +84,14 @@ def test_supersampling_averages_coverage():
 def test_backgrounds():
     scene = Scene([Body("dot", plane((0.01, 0.01)))], textures=texture_pool(6, 16))
     camera = down(33, 40)
-    looks = replace(scene.nominal_looks, background=np.array([[1.0, 0, 0], [0, 0, 1.0]], np.float32))
-    frame = scene.render(pose(z=5)[None], camera, looks)
+    appearance = replace(scene.nominal_appearance, background=np.array([[1.0, 0, 0], [0, 0, 1.0]], np.float32))
+    frame = scene.render(pose(z=5)[None], camera, appearance)
     assert (frame.segmentation == -1).all()
     assert (frame.depth == 0).all()
     assert (frame.rgb[0] == [255, 0, 0]).all()
     assert (frame.rgb[-1] == [0, 0, 255]).all()
     assert np.abs(frame.rgb[16].astype(int) - [128, 0, 128]).max() <= 1
-    white = replace(looks, background=np.ones((2, 3), np.float32), background_texture=2)
+    white = replace(appearance, background=np.ones((2, 3), np.float32), background_texture=2)
     rgb = scene.render(pose(z=5)[None], camera, white).rgb
     assert np.array_equal(rgb[0, 0], scene.textures[2, 0, 0])
     assert np.array_equal(rgb[-1, -1], scene.textures[2, -1, -1])
@@ -100,7 +100,7 @@ def test_backgrounds():
 def test_hidden_bodies_neither_show_nor_cast_shadows():
     scene = Scene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", box((0.2, 0.2, 0.2)))])
     poses = np.stack([pose(), pose(z=0.1)])
-    hidden = replace(scene.nominal_looks, visible=np.array([True, False]))
+    hidden = replace(scene.nominal_appearance, visible=np.array([True, False]))
     frame = scene.render(poses, oblique(), hidden)
     assert 1 not in frame.segmentation
     assert len(np.unique(frame.rgb[frame.segmentation == 0])) == 3
@@ -118,9 +118,9 @@ def test_a_cubes_shadow_falls_where_geometry_says_and_nowhere_else(size, directi
         shadow_size=size,
     )
     lift = 0.3
-    looks = lit(scene, direction, ambient=0.3, key=0.6)
+    appearance = lit(scene, direction, ambient=0.3, key=0.6)
     camera = down(200, 200, z=2.0, f=200.0)
-    frame = scene.render(np.stack([pose(), pose(z=lift)]), camera, looks)
+    frame = scene.render(np.stack([pose(), pose(z=lift)]), camera, appearance)
     d = np.array(direction) / np.linalg.norm(direction)
     rows, columns = np.nonzero(frame.segmentation == 0)
     x = (columns - 99.5) / 200 * 2.0
@@ -160,10 +160,10 @@ def test_steep_sides_have_no_acne(elevation):
     )
     poses = np.stack([pose(), pose(0, -0.2, 0.25, about_z(0.3)), pose(0, 0.25, 0.2)])
     e = np.radians(elevation)
-    looks = lit(scene, (np.cos(e), 0.2 * np.cos(e), np.sin(e)), ambient=0.2, key=0.7)
+    appearance = lit(scene, (np.cos(e), 0.2 * np.cos(e), np.sin(e)), ambient=0.2, key=0.7)
     camera = oblique(240, 320)
-    with_shadow = scene.render(poses, camera, looks)
-    without = scene.render(poses, camera, looks, shadow=False)
+    with_shadow = scene.render(poses, camera, appearance)
+    without = scene.render(poses, camera, appearance, shadow=False)
     on_bodies = with_shadow.segmentation > 0
     difference = np.abs(with_shadow.rgb.astype(int) - without.rgb).max(axis=-1)
     assert on_bodies.sum() > 3000
@@ -175,9 +175,9 @@ def test_steep_sides_have_no_acne(elevation):
 def test_a_shadow_falls_on_another_body_and_only_on_lit_surfaces():
     scene = Scene([Body("table", box((1, 1, 0.4)), casts_shadow=False), Body("plate", box((0.4, 0.4, 0.02)))])
     poses = np.stack([pose(z=-0.2), pose(z=0.4)])
-    looks = lit(scene, (0, 0, 1), ambient=0.2, key=0.6)
-    shaded = scene.render(poses, oblique(), looks).rgb.astype(int)
-    plain = scene.render(poses, oblique(), looks, shadow=False)
+    appearance = lit(scene, (0, 0, 1), ambient=0.2, key=0.6)
+    shaded = scene.render(poses, oblique(), appearance).rgb.astype(int)
+    plain = scene.render(poses, oblique(), appearance, shadow=False)
     changed = np.abs(shaded - plain.rgb).max(axis=-1) > 5
     assert changed.sum() > 200
     assert (plain.segmentation[changed] == 0).all()
@@ -188,16 +188,16 @@ def test_second_lights_cast_no_shadow_and_shadows_can_be_off():
     scene = Scene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", box((0.2, 0.2, 0.2)))])
     poses = np.stack([pose(), pose(z=0.3)])
     first_dark = replace(
-        scene.nominal_looks,
+        scene.nominal_appearance,
         light_directions=np.array([[0, 0, -1], [0.5, 0, 0.8]], np.float32),
         light_colours=np.full((2, 3), 0.5, np.float32),
     )
     floor = scene.render(poses, oblique(), first_dark)
     assert len(np.unique(floor.rgb[floor.segmentation == 0][:, 0])) == 1
-    off = replace(scene.nominal_looks, shadow=False)
+    off = replace(scene.nominal_appearance, shadow=False)
     assert np.array_equal(
         scene.render(poses, oblique(), off).rgb,
-        scene.render(poses, oblique(), scene.nominal_looks, shadow=False).rgb,
+        scene.render(poses, oblique(), scene.nominal_appearance, shadow=False).rgb,
     )
 
 
@@ -220,12 +220,12 @@ def busy_scene() -> tuple[Scene, np.ndarray]:
 def test_the_same_frame_twice_and_from_a_fresh_scene_bit_for_bit():
     scene, poses = busy_scene()
     fresh, _ = busy_scene()
-    ranges = LooksRanges()
-    first = [sample_looks(np.random.default_rng(i), scene, ranges) for i in range(4)]
-    second = [sample_looks(np.random.default_rng(i), fresh, ranges) for i in range(4)]
-    kept = [scene.render(poses, oblique(), looks, supersample=2) for looks in first]
-    for looks, frame in reversed(list(zip(second, kept))):
-        again = fresh.render(poses, oblique(), looks, supersample=2)
+    ranges = AppearanceRanges()
+    first = [sample_appearance(np.random.default_rng(i), scene, ranges) for i in range(4)]
+    second = [sample_appearance(np.random.default_rng(i), fresh, ranges) for i in range(4)]
+    kept = [scene.render(poses, oblique(), appearance, supersample=2) for appearance in first]
+    for appearance, frame in reversed(list(zip(second, kept))):
+        again = fresh.render(poses, oblique(), appearance, supersample=2)
         for a, b in zip(frame, again):
             assert np.array_equal(a, b)
 
@@ -277,11 +277,11 @@ def test_bad_input_is_refused():
     with pytest.raises(RenderError, match="supersample is 3"):
         scene.render(poses, oblique(), supersample=3)
     with pytest.raises(RenderError, match="texture 99"):
-        scene.render(poses, oblique(), replace(scene.nominal_looks, textures=np.full(4, 99)))
+        scene.render(poses, oblique(), replace(scene.nominal_appearance, textures=np.full(4, 99)))
     with pytest.raises(RenderError, match="out"):
         scene.render(poses, oblique(), out=Frame.empty(10, 10))
     with pytest.raises(RenderError, match="light_colours has shape"):
-        replace(scene.nominal_looks, light_colours=np.ones((1, 3)))
+        replace(scene.nominal_appearance, light_colours=np.ones((1, 3)))
     with pytest.raises(RenderError, match="unique names"):
         Scene([Body("a", plane((1, 1))), Body("a", plane((1, 1)))])
     with pytest.raises(RenderError, match="power of two"):
@@ -290,28 +290,30 @@ def test_bad_input_is_refused():
 
 def test_sampled_looks_stay_within_their_ranges():
     scene, _ = busy_scene()
-    ranges = LooksRanges(group_colour={"cube": 0.1}, lights=(2, 3), ambient=(0.2, 0.3), tint=0.0, hidden={"round": 0.5})
+    ranges = AppearanceRanges(
+        group_colour={"cube": 0.1}, lights=(2, 3), ambient=(0.2, 0.3), tint=0.0, hidden={"round": 0.5}
+    )
     ranges.validate(scene)
     rng = np.random.default_rng(1)
-    drawn = [sample_looks(rng, scene, ranges) for _ in range(200)]
-    assert {len(looks.light_directions) for looks in drawn} == {2, 3}
-    assert all(0.2 <= looks.ambient.min() <= looks.ambient.max() <= 0.3 for looks in drawn)
-    assert max(np.abs(looks.colours[1] - [0.9, 0.1, 0.1]).max() for looks in drawn) <= 0.091
-    assert np.ptp([looks.colours[0, 0] for looks in drawn]) > 0.8
-    assert all(np.array_equal(looks.colours[2], looks.colours[3]) for looks in drawn)
-    absent = np.mean([not looks.visible[2] for looks in drawn])
+    drawn = [sample_appearance(rng, scene, ranges) for _ in range(200)]
+    assert {len(appearance.light_directions) for appearance in drawn} == {2, 3}
+    assert all(0.2 <= appearance.ambient.min() <= appearance.ambient.max() <= 0.3 for appearance in drawn)
+    assert max(np.abs(appearance.colours[1] - [0.9, 0.1, 0.1]).max() for appearance in drawn) <= 0.091
+    assert np.ptp([appearance.colours[0, 0] for appearance in drawn]) > 0.8
+    assert all(np.array_equal(appearance.colours[2], appearance.colours[3]) for appearance in drawn)
+    absent = np.mean([not appearance.visible[2] for appearance in drawn])
     assert absent == pytest.approx(0.5, abs=0.12)
-    assert all(looks.visible[:2].all() for looks in drawn)
-    assert {looks.shadow for looks in drawn} == {True, False}
+    assert all(appearance.visible[:2].all() for appearance in drawn)
+    assert {appearance.shadow for appearance in drawn} == {True, False}
 
 
 def test_looks_ranges_refuse_nonsense():
     scene, _ = busy_scene()
     for ranges, match in (
-        (LooksRanges(colour=1.5), "colour is 1.5"),
-        (LooksRanges(ambient=(0.5, 0.2)), "ambient"),
-        (LooksRanges(lights=(0, 2)), "lights"),
-        (LooksRanges(hidden={"cone": 0.1}), "no group 'cone'; there are floor, cube, round"),
+        (AppearanceRanges(colour=1.5), "colour is 1.5"),
+        (AppearanceRanges(ambient=(0.5, 0.2)), "ambient"),
+        (AppearanceRanges(lights=(0, 2)), "lights"),
+        (AppearanceRanges(hidden={"cone": 0.1}), "no group 'cone'; there are floor, cube, round"),
     ):
         with pytest.raises(RenderError, match=match):
             ranges.validate(scene)

@@ -127,7 +127,7 @@ def test_place_forgets_the_past(arm: MujocoArm) -> None:
         each.place((0.6, -0.1), seed=9)
         each.advance(0.3)
     np.testing.assert_array_equal(arm.q, fresh.q)
-    assert arm.looks == fresh.looks
+    assert arm.appearance == fresh.appearance
 
 
 def test_the_arm_stops_at_the_table() -> None:

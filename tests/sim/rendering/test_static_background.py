@@ -1,4 +1,4 @@
-"""What stands still is drawn once: the pictures are those of drawing everything anew."""
+"""What stands static is drawn once: the pictures are those of drawing everything anew."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 from robots.camera import CameraModel
 from robots.meshes import box, plane, sphere
 from sim.env import ArmEnv
-from sim.randomization.appearance_sampler import LooksRanges, sample_looks, texture_pool
+from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Frame, Scene
-from sim.sensing import camera_rig as imaging
-from sim.sensing.camera_rig import ImagingConfig
+from sim.sensing import camera_rig as camera_rig
+from sim.sensing.camera_rig import CameraRigConfig
 
 FLOOR, POST, BALL = range(3)
 
@@ -35,51 +35,51 @@ def test_a_picture_over_a_still_one_is_the_picture(supersample, shadow):
     rng = np.random.default_rng(0)
     kept = 0
     for _ in range(6):
-        looks = sample_looks(rng, scene, LooksRanges())
+        appearance = sample_appearance(rng, scene, AppearanceRanges())
         options = {"supersample": supersample, "shadow": shadow}
         poses[BALL, :3, 3] = (0.0, 0.0, 0.1)
-        still = scene.still(poses, camera, looks, moving=np.arange(3) == BALL, **options)
-        assert still.over_it.tolist() == [False, shadow, True]  # what casts a shadow is never kept
+        static = scene.static_background(poses, camera, appearance, moving=np.arange(3) == BALL, **options)
+        assert static.foreground.tolist() == [False, shadow, True]  # what casts a shadow is never kept
         for _ in range(4):
             poses[BALL, :3, 3] = (*rng.uniform(-0.3, 0.3, 2), 0.1)
-            whole = scene.render(poses, camera, looks, **options)
-            over = scene.render(poses, camera, looks, still=still, **options)
+            whole = scene.render(poses, camera, appearance, **options)
+            over = scene.render(poses, camera, appearance, static=static, **options)
             assert np.abs(whole.rgb.astype(int) - over.rgb).max() <= 1
             assert np.abs(whole.depth - over.depth).max() < 1e-5
             assert np.array_equal(whole.segmentation, over.segmentation)
-            kept += (over.rgb == still.seen.rgb).all(axis=2).mean() / 24
+            kept += (over.rgb == static.buffers.rgb).all(axis=2).mean() / 24
     assert 0.5 < kept < 0.99
 
 
 def test_strips_of_a_picture_join_without_a_seam():
     scene, camera, poses = room()
-    looks = sample_looks(np.random.default_rng(4), scene, LooksRanges(background_texture=1.0))
+    appearance = sample_appearance(np.random.default_rng(4), scene, AppearanceRanges(background_texture=1.0))
     poses[BALL, 2, 3] = 0.1
-    whole = scene.render(poses, camera, looks, supersample=2)
-    still = scene.still(poses, camera, looks, moving=np.arange(3) == BALL, supersample=2)
-    for kept in (None, still):
+    whole = scene.render(poses, camera, appearance, supersample=2)
+    static = scene.static_background(poses, camera, appearance, moving=np.arange(3) == BALL, supersample=2)
+    for kept in (None, static):
         joined = Frame.empty(60, 80)
         for rows in ((0, 17), (17, 60)):
-            scene.render(poses, camera, looks, supersample=2, out=joined, rows=rows, still=kept)
+            scene.render(poses, camera, appearance, supersample=2, out=joined, rows=rows, static=kept)
         assert np.mean(np.abs(whole.rgb.astype(int) - joined.rgb).max(axis=2) > 1) < 0.002
         assert np.mean(whole.segmentation != joined.segmentation) < 0.002
 
 
 def test_a_still_picture_of_another_size_is_refused():
     scene, camera, poses = room()
-    still = scene.still(poses, camera, moving=np.arange(3) == BALL)
+    static = scene.static_background(poses, camera, moving=np.arange(3) == BALL)
     with pytest.raises(RenderError, match="another size or supersample"):
-        scene.render(poses, camera, supersample=2, still=still)
+        scene.render(poses, camera, supersample=2, static=static)
     with pytest.raises(RenderError, match="rows 10 to 70 of a picture with 60"):
         scene.render(poses, camera, rows=(10, 70))
 
 
-@pytest.mark.parametrize("config", [ImagingConfig(1, False), ImagingConfig(2, True)])
+@pytest.mark.parametrize("config", [CameraRigConfig(1, False), CameraRigConfig(2, True)])
 def test_an_episodes_pictures_do_not_depend_on_what_is_kept(config, monkeypatch):
     def play(drawn_anew: int) -> list[dict]:
-        monkeypatch.setattr(imaging, "DRAWN_ANEW", drawn_anew)
+        monkeypatch.setattr(camera_rig, "DRAWN_ANEW", drawn_anew)
         names = ("image_front", "depth_front", "segmentation_front", "image_wrist")
-        env = ArmEnv("pick_place", observation=names, imaging=config)
+        env = ArmEnv("pick_place", observation=names, camera_rig=config)
         seen = []
         for seed in (3, 4):
             seen.append(env.reset(seed=seed)[0])
@@ -95,12 +95,12 @@ def test_an_episodes_pictures_do_not_depend_on_what_is_kept(config, monkeypatch)
 
 
 def test_a_body_that_was_put_elsewhere_is_seen_there():
-    env = ArmEnv("pick_place", space="nominal", render_mode="rgb_array", imaging=ImagingConfig(1, False))
+    env = ArmEnv("pick_place", space="nominal", render_mode="rgb_array", camera_rig=CameraRigConfig(1, False))
     env.reset(seed=0)
-    before = [env.render() for _ in range(imaging.DRAWN_ANEW + 3)]
+    before = [env.render() for _ in range(camera_rig.DRAWN_ANEW + 3)]
     assert np.array_equal(before[0], before[-1])
     env.world.place("pad", env.world.pose("pad")[0] + np.array([0.0, 0.2, 0.0]))
-    moved = [env.render() for _ in range(imaging.DRAWN_ANEW + 3)]
+    moved = [env.render() for _ in range(camera_rig.DRAWN_ANEW + 3)]
     assert np.mean((moved[0] != before[0]).any(axis=2)) > 0.01
     assert np.array_equal(moved[0], moved[-1])
     env.close()
