@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from adaptation.identification.uniform_log import UniformLog
 from robots.dynamics import ArmDynamics
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.urdf import add_child, parse, to_text, without_geometry
 from sim.physics.servo_model import ServoArm
 from sim.randomization.parameters import CONSTANT, ParameterSpace
 from sim.randomization.servo_parameters import prior
@@ -45,14 +45,9 @@ def mujoco_log(robot: RobotModel, truth: dict, command: np.ndarray, rng: np.rand
     """What MuJoCo makes of the same parameters: its own integrator, joint friction and position servos."""
     import mujoco
 
-    root = ElementTree.fromstring(robot.urdf_xml)
-    for link in root.findall("link"):
-        for kind in ("visual", "collision"):
-            for element in link.findall(kind):
-                link.remove(element)
-    compiler = ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler")
-    compiler.set("fusestatic", "false")
-    spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
+    root = parse(without_geometry(robot.urdf_xml))
+    add_child(add_child(root, "mujoco"), "compiler", fusestatic="false")
+    spec = mujoco.MjSpec.from_string(to_text(root))
     spec.compiler.balanceinertia = True  # the URDF's link 2 has an inertia that no body has, and MuJoCo refuses it
     spec.option.timestep = 0.0005
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST

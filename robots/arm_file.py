@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from robots.kinematics import KinematicChain, KinematicsError, joint_axis, joint_origin, matrix_rpy, rotation_about
+from robots.kinematics import KinematicChain
 from robots.model import Gripper, JointLimits, RobotModel
 from robots.specs import SpecError
+from robots.urdf import Element, Urdf, UrdfError, fix_joint, parse, read_urdf, to_text
 
 FIELDS = (
     "name",
@@ -50,20 +50,18 @@ def load_arm(path: Path | str) -> RobotModel:
     if not isinstance(data, dict):
         raise SpecError(f"arm file '{path}' holds a {type(data).__name__}, expected an object with {', '.join(FIELDS)}")
     _check_fields(path, data)
-    urdf = find_urdf(data["urdf"], path.parent)
-    try:
-        root = ElementTree.parse(urdf).getroot()
-    except ElementTree.ParseError as error:
-        raise SpecError(f"URDF '{urdf}' is no XML: {error}") from None
+    file = find_urdf(data["urdf"], path.parent)
+    root = parse(file)
     _fix_joints(path, root, data.get("fixed_joints", {}))
-    text = ElementTree.tostring(root, encoding="unicode")
+    text = to_text(root)
+    urdf = read_urdf(text)
     try:
-        chain = KinematicChain.from_urdf(text, data["ee_link"], data.get("base_link"))
-    except KinematicsError as error:
+        chain = KinematicChain.from_urdf(urdf, data["ee_link"], data.get("base_link"))
+    except UrdfError as error:
         raise SpecError(f"arm file '{path}': {error}") from None
-    gripper = _gripper(path, data.get("gripper"), root)
-    _check_joints(path, root, chain.joint_names, gripper.joint_names if gripper else ())
-    limits = _limits(path, data["limits"], root, chain.joint_names)
+    gripper = _gripper(path, data.get("gripper"), urdf)
+    _check_joints(path, urdf, chain.joint_names, gripper.joint_names if gripper else ())
+    limits = _limits(path, data["limits"], urdf, chain.joint_names)
     home = _by_joint(path, "home", data["home"], chain.joint_names)
     missing = [joint for joint in chain.joint_names if joint not in home]
     if missing:
@@ -73,7 +71,7 @@ def load_arm(path: Path | str) -> RobotModel:
             raise SpecError(
                 f"arm file '{path}': home of joint '{joint}' is {home[joint]:g}, expected in [{low}, {high}]"
             )
-    check_links(urdf, root)
+    check_links(file, urdf)
     return RobotModel(
         name=data.get("name", path.stem),
         joint_names=chain.joint_names,
@@ -85,7 +83,7 @@ def load_arm(path: Path | str) -> RobotModel:
         landmarks=tuple(data.get("landmarks", ())),
         table_area=_table_area(path, data.get("table_area")),
         urdf_xml=text,
-        urdf_path=str(urdf),
+        urdf_path=str(file),
     )
 
 
@@ -109,23 +107,23 @@ def find_urdf(name: str, folder: Path) -> Path:
     raise SpecError(f"URDF '{name}' not found in {places}; is the path right, is the description package sourced?")
 
 
-def check_links(urdf: Path, root: ElementTree.Element) -> None:
+def check_links(path: Path, urdf: Urdf) -> None:
     """Raise `SpecError` for a link with geometry but no mass, which PyBullet makes 1 kg, and for missing meshes."""
     from robots.visual_meshes import MeshError, find_mesh
 
-    for link in root.findall("link"):
-        name = link.get("name")
-        has_geometry = link.find("collision") is not None or link.find("visual") is not None
-        if has_geometry and link.find("inertial/mass") is None:
+    for link in urdf.links.values():
+        shapes = (*link.visuals, *link.collisions)
+        if shapes and (link.inertial is None or link.inertial.mass is None):
             raise SpecError(
-                f"URDF '{urdf.name}': link '{name}' has no <inertial>, and PyBullet would silently make it 1 kg; add "
-                "mass and inertia to the URDF"
+                f"URDF '{path.name}': link '{link.name}' has no <inertial>, and PyBullet would silently make it 1 kg; "
+                "add mass and inertia to the URDF"
             )
-        for mesh in link.iter("mesh"):
-            try:
-                find_mesh(mesh.get("filename", ""), urdf)
-            except MeshError as error:
-                raise SpecError(f"link '{name}': {error}") from None
+        for shape in shapes:
+            if shape.geometry is not None and shape.geometry.kind == "mesh":
+                try:
+                    find_mesh(shape.geometry.filename, path)
+                except MeshError as error:
+                    raise SpecError(f"link '{link.name}': {error}") from None
 
 
 def _check_fields(path: Path, data: Mapping) -> None:
@@ -149,7 +147,7 @@ def _by_joint(path: Path, field: str, values: object, joints: Sequence[str]) -> 
     return {joint: float(value) for joint, value in values.items()}
 
 
-def _limits(path: Path, given: object, root: ElementTree.Element, joints: Sequence[str]) -> JointLimits:
+def _limits(path: Path, given: object, urdf: Urdf, joints: Sequence[str]) -> JointLimits:
     known = (*LIMITS, "source")
     if not isinstance(given, dict):
         raise SpecError(f"arm file '{path}': limits is {given!r}, expected an object with {', '.join(known)}")
@@ -158,16 +156,13 @@ def _limits(path: Path, given: object, root: ElementTree.Element, joints: Sequen
             raise SpecError(f"arm file '{path}': unknown limit '{key}'; known are {', '.join(known)}")
     if not str(given.get("source", "")).strip():
         raise SpecError(f"arm file '{path}': limits has no 'source'; say where the numbers come from, e.g. a datasheet")
-    tags = {joint.get("name"): joint.find("limit") for joint in root.findall("joint")}
     values: dict[str, tuple[float, ...]] = {}
     missing = []
     for limit, attribute in LIMITS.items():
         mine = _by_joint(path, f"limits.{limit}", given.get(limit, {}), joints)
         row = []
         for joint in joints:
-            tag = tags[joint]
-            text = tag.get(attribute) if attribute and tag is not None else None
-            value = mine.get(joint, float(text) if text is not None else None)
+            value = mine.get(joint, getattr(urdf.joints[joint].limit, attribute) if attribute else None)
             if value is None:
                 missing.append(f"{limit} of {joint}")
             row.append(value if value is not None else 0.0)
@@ -180,12 +175,12 @@ def _limits(path: Path, given: object, root: ElementTree.Element, joints: Sequen
     return JointLimits(**values, source=str(given["source"]))
 
 
-def _gripper(path: Path, data: object, root: ElementTree.Element) -> Gripper | None:
+def _gripper(path: Path, data: object, urdf: Urdf) -> Gripper | None:
     if data is None:
         return None
     if not isinstance(data, dict) or set(data) != set(GRIPPER):
         raise SpecError(f"arm file '{path}': gripper is {data!r}, expected exactly {', '.join(GRIPPER)}")
-    kinds = {joint.get("name", ""): joint.get("type") for joint in root.findall("joint")}
+    kinds = {joint.name: joint.kind for joint in urdf.joints.values()}
     for joint in data["joint_names"]:
         if joint not in kinds:
             raise SpecError(f"arm file '{path}': gripper joint '{joint}' unknown; the URDF's are {', '.join(kinds)}")
@@ -199,35 +194,19 @@ def _gripper(path: Path, data: object, root: ElementTree.Element) -> Gripper | N
     return Gripper(tuple(data["joint_names"]), float(data["opened"]), float(data["closed"]), float(data["force"]))
 
 
-def _fix_joints(path: Path, root: ElementTree.Element, fixed: object) -> None:
-    """Make joints that nobody drives rigid at the given positions [rad or m]."""
+def _fix_joints(path: Path, root: Element, fixed: object) -> None:
+    """Turn joints without a motor into fixed ones at the given positions [rad or m]."""
     joints = {joint.get("name", ""): joint for joint in root.findall("joint")}
     for name, position in _by_joint(path, "fixed_joints", fixed, list(joints)).items():
-        joint = joints[name]
-        R, p = joint_origin(joint)
-        axis = joint_axis(joint)
-        if joint.get("type") == "prismatic":
-            p = p + R @ axis * position
-        else:
-            R = R @ rotation_about(axis, position)
-            origin = joint.find("origin")
-            if origin is None:
-                origin = ElementTree.SubElement(joint, "origin")
-            origin.set("rpy", " ".join(f"{v:.12g}" for v in matrix_rpy(R)))
-        origin = joint.find("origin")
-        if origin is None:
-            origin = ElementTree.SubElement(joint, "origin")
-        origin.set("xyz", " ".join(f"{v:.12g}" for v in p))
-        joint.set("type", "fixed")
+        fix_joint(joints[name], position)
 
 
-def _check_joints(path: Path, root: ElementTree.Element, arm: Sequence[str], fingers: Sequence[str]) -> None:
-    for joint in root.findall("joint"):
-        name = joint.get("name", "")
-        if joint.get("type") != "fixed" and name not in (*arm, *fingers):
+def _check_joints(path: Path, urdf: Urdf, arm: Sequence[str], fingers: Sequence[str]) -> None:
+    for joint in urdf.joints.values():
+        if joint.kind != "fixed" and joint.name not in (*arm, *fingers):
             raise SpecError(
-                f"arm file '{path}': joint '{name}' moves, but is neither one of the arm's ({', '.join(arm)}) nor of a "
-                "gripper; put it into 'fixed_joints' with the position at which it stands"
+                f"arm file '{path}': joint '{joint.name}' moves, but is neither one of the arm's "
+                f"({', '.join(arm)}) nor of a gripper; put it into 'fixed_joints' with the position at which it stands"
             )
 
 

@@ -8,16 +8,15 @@ and links on joints that the arm does not drive, are merged into the link that c
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robots.compiled import njit
-from robots.kinematics import joint_axis, joint_origin, rpy_matrix
 from robots.model import RobotModel
 from robots.specs import SpecError
+from robots.urdf import UrdfLink
 
 WORK = 40
 """Columns of the work array of `dynamics`: axis (6), velocity (6), acceleration (6), force (6), inertia (10)."""
@@ -266,44 +265,31 @@ class ArmDynamics:
         Raises:
             SpecError: if a link that moves has no mass, or the arm's joints are not one chain.
         """
-        root = ElementTree.fromstring(robot.urdf_xml)
-        children: dict[str, list[ElementTree.Element]] = {}
-        for joint in root.findall("joint"):
-            if joint.find("parent") is not None:  # ros_control repeats <joint> inside <transmission>, not here
-                children.setdefault(_link(joint, "parent"), []).append(joint)
-        links = {link.get("name", ""): link for link in root.findall("link")}
         n = len(robot.joint_names)
         table, inertia, p_tool = np.zeros((n, 16)), np.zeros((n, 10)), np.zeros(3)
         found: set[str] = set()
-
-        def walk(link: str, index: int, T: np.ndarray) -> None:
-            """Merge `link`, at `T` in the frame of joint `index`, and go on to what hangs on it."""
-            nonlocal p_tool
-            if index >= 0:
-                inertia[index] = merged(inertia[index], _body(links[link], T))
-            if link == robot.ee_link:
-                p_tool = T[:3, 3].copy()
-            for joint in children.get(link, []):
-                R, p = joint_origin(joint)
-                T_joint = T.copy()
-                T_joint[:3, 3] += T[:3, :3] @ p
-                T_joint[:3, :3] = T[:3, :3] @ R
-                name = joint.get("name", "")
-                if name not in robot.joint_names:
-                    walk(_link(joint, "child"), index, T_joint)
-                    continue
-                own = robot.joint_names.index(name)
+        placed = {robot.base_link: (-1, np.eye(4))}  # of each link: the joint that carries it, its pose in that frame
+        for joint in robot.urdf.descend(robot.base_link):
+            index, T = placed[joint.parent]
+            T_joint = T.copy()
+            T_joint[:3, 3] += T[:3, :3] @ joint.p
+            T_joint[:3, :3] = T[:3, :3] @ joint.R
+            if joint.name in robot.joint_names:
+                own = robot.joint_names.index(joint.name)
                 if own != index + 1:
                     raise SpecError(
-                        f"robot '{robot.name}': joint '{name}' is no. {own + 1} of the model's joints, but hangs on "
-                        f"no. {index + 1} in the URDF; the compiled arm needs one chain, base first"
+                        f"robot '{robot.name}': joint '{joint.name}' is no. {own + 1} of the model's joints, but hangs "
+                        f"on no. {index + 1} in the URDF; the compiled arm needs one chain, base first"
                     )
-                found.add(name)
-                sliding = joint.get("type") == "prismatic"
-                table[own] = [*T_joint[:3, :3].ravel(), *T_joint[:3, 3], *joint_axis(joint), float(sliding)]
-                walk(_link(joint, "child"), own, np.eye(4))
-
-        walk(robot.base_link, -1, np.eye(4))
+                found.add(joint.name)
+                sliding = joint.kind == "prismatic"
+                table[own] = [*T_joint[:3, :3].ravel(), *T_joint[:3, 3], *joint.axis, float(sliding)]
+                index, T_joint = own, np.eye(4)
+            placed[joint.child] = index, T_joint
+            if index >= 0:
+                inertia[index] = merged(inertia[index], _body(robot.urdf.links[joint.child], T_joint))
+            if joint.child == robot.ee_link:
+                p_tool = T_joint[:3, 3].copy()
         for i, name in enumerate(robot.joint_names):
             if name not in found:
                 raise SpecError(f"robot '{robot.name}': the URDF has no joint '{name}' after '{robot.base_link}'")
@@ -355,27 +341,12 @@ def merged(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([m, *c, *total])
 
 
-def _link(joint: ElementTree.Element, role: str) -> str:
-    element = joint.find(role)
-    return "" if element is None else element.get("link", "")
-
-
-def _body(link: ElementTree.Element, T: np.ndarray) -> np.ndarray:
+def _body(link: UrdfLink, T: np.ndarray) -> np.ndarray:
     """Inertia (10,) of a URDF link, in a frame in which the link's own frame is `T`."""
-    tag = link.find("inertial")
-    mass = tag.find("mass") if tag is not None else None
-    if tag is None or mass is None:
+    body = link.inertial
+    if body is None or body.mass is None:
         return np.zeros(10)
-    origin = tag.find("origin")
-    xyz, rpy = np.zeros(3), np.zeros(3)
-    if origin is not None:
-        xyz = np.array((origin.get("xyz") or "0 0 0").split(), float)
-        rpy = np.array((origin.get("rpy") or "0 0 0").split(), float)
-    element = tag.find("inertia")
-    xx, yy, zz, xy, xz, yz = (
-        float(element.get(k, "0")) if element is not None else 0.0 for k in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
-    )
-    R = T[:3, :3] @ rpy_matrix(rpy)
-    I = R @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ R.T  # noqa: E741 - the textbook's letter
-    c = T[:3, :3] @ xyz + T[:3, 3]
-    return np.array([float(mass.get("value", "0")), *c, I[0, 0], I[1, 1], I[2, 2], I[0, 1], I[0, 2], I[1, 2]])
+    R = T[:3, :3] @ body.R
+    I = R @ (np.zeros((3, 3)) if body.inertia is None else body.inertia) @ R.T  # noqa: E741 - the textbook's letter
+    c = T[:3, :3] @ body.p + T[:3, 3]
+    return np.array([body.mass, *c, I[0, 0], I[1, 1], I[2, 2], I[0, 1], I[0, 2], I[1, 2]])

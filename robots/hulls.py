@@ -5,7 +5,6 @@ Robot side: numpy and scipy only. Beside a robot there are no meshes, so the bun
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from robots.kinematics import joint_origin
 from robots.meshes import MeshError, box, cylinder, sphere
 from robots.model import RobotModel
+from robots.urdf import UrdfError, UrdfGeometry, read_urdf
 from robots.visual_meshes import find_mesh
 
 MOST_POINTS = 80
@@ -55,20 +54,14 @@ def collision_hulls(urdf_path: Path | str) -> Hulls:
 @lru_cache(maxsize=16)
 def _collision_hulls(path: Path, _stamp: int) -> Hulls:
     try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise MeshError(f"URDF {path} cannot be read: {error}") from None
+        urdf = read_urdf(path)
+    except UrdfError as error:
+        raise MeshError(str(error)) from None
     hulls: dict[str, np.ndarray] = {}
-    for link in root.findall("link"):
-        parts = []
-        for collision in link.findall("collision"):
-            geometry = collision.find("geometry")
-            if geometry is None or len(geometry) == 0:
-                continue
-            R, p = joint_origin(collision)  # <collision> has an <origin> of the same form
-            parts.append(_points(geometry[0], path) @ R.T + p)
+    for link in urdf.links.values():
+        parts = [_points(c.geometry, path) @ c.R.T + c.p for c in link.collisions if c.geometry is not None]
         if parts:
-            hulls[link.get("name", "")] = reduced_hull(np.concatenate(parts))
+            hulls[link.name] = reduced_hull(np.concatenate(parts))
     return hulls
 
 
@@ -107,21 +100,18 @@ def left_out(points: np.ndarray, hull: np.ndarray) -> float:
     return float(max(0.0, (points @ equations[:, :3].T + equations[:, 3]).max()))
 
 
-def _points(shape: ElementTree.Element, urdf_path: Path) -> np.ndarray:
-    def numbers(attribute: str) -> list[float]:
-        return [float(value) for value in shape.get(attribute, "").split()]
-
-    if shape.tag == "box":
-        x, y, z = numbers("size")
+def _points(shape: UrdfGeometry, urdf_path: Path) -> np.ndarray:
+    if shape.kind == "box":
+        x, y, z = shape.size
         return box((x, y, z)).vertices.astype(np.float64)
-    if shape.tag == "sphere":
-        return sphere(numbers("radius")[0], 8).vertices.astype(np.float64)
-    if shape.tag in ("cylinder", "capsule"):
-        return cylinder(numbers("radius")[0], numbers("length")[0]).vertices.astype(np.float64)
-    if shape.tag == "mesh":
-        scale = np.array(numbers("scale") or [1.0, 1.0, 1.0])
-        return scale * mesh_points(find_mesh(shape.get("filename", ""), urdf_path))
-    raise MeshError(f"URDF {urdf_path}: collision geometry <{shape.tag}>; expected box, sphere, cylinder or mesh")
+    if shape.kind == "sphere":
+        return sphere(shape.size[0], 8).vertices.astype(np.float64)
+    if shape.kind in ("cylinder", "capsule"):
+        radius, length = shape.size
+        return cylinder(radius, length).vertices.astype(np.float64)
+    if shape.kind == "mesh":
+        return np.array(shape.size) * mesh_points(find_mesh(shape.filename, urdf_path))
+    raise MeshError(f"URDF {urdf_path}: collision geometry <{shape.kind}>; expected box, sphere, cylinder or mesh")
 
 
 def mesh_points(path: Path) -> np.ndarray:

@@ -1,12 +1,11 @@
-"""Forward kinematics, Jacobian and damped least squares of a serial chain read from a URDF.
+"""Kinematics from a URDF: a serial chain's pose, Jacobian and inverse, and the poses of all links.
 
 Robot side: numpy only.
 """
 
 from __future__ import annotations
 
-import math
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,37 +13,12 @@ import numpy as np
 
 from robots import chain_kernels
 from robots.chain_kernels import DAMPING
+from robots.compiled import njit
+from robots.urdf import MOVING, Urdf, UrdfError
 
 
 class KinematicsError(ValueError):
-    """The URDF does not hold the chain asked for."""
-
-
-def rpy_matrix(rpy: np.ndarray) -> np.ndarray:
-    """Rotation matrix of URDF roll-pitch-yaw [rad]: Rz(yaw) Ry(pitch) Rx(roll)."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
-
-
-def matrix_rpy(R: np.ndarray) -> tuple[float, float, float]:
-    """Roll, pitch and yaw [rad] of a rotation (3, 3), the inverse of `rpy_matrix`; roll 0 where they are not unique."""
-    pitch = math.atan2(-R[2, 0], math.hypot(R[0, 0], R[1, 0]))
-    if math.hypot(R[0, 0], R[1, 0]) < 1e-9:
-        return 0.0, pitch, math.atan2(-R[0, 1], R[1, 1])
-    return math.atan2(R[2, 1], R[2, 2]), pitch, math.atan2(R[1, 0], R[0, 0])
-
-
-def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rotation (3, 3) by `angle` [rad] about the unit vector `axis` (3,)."""
-    x, y, z = axis
-    K = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + math.sin(angle) * K + (1.0 - math.cos(angle)) * K @ K
+    """No joint positions reach the pose, or their number is not the chain's."""
 
 
 @dataclass(frozen=True)
@@ -68,45 +42,30 @@ class KinematicChain:
     """(n,) bool: revolute or prismatic."""
 
     @classmethod
-    def from_urdf(cls, urdf_xml: str, ee_link: str, base_link: str | None = None) -> KinematicChain:
-        """Read the chain that ends in `ee_link` from URDF text.
+    def from_urdf(cls, urdf: Urdf, ee_link: str, base_link: str | None = None) -> KinematicChain:
+        """Build the chain from `base_link` (None: the root) to `ee_link`.
 
         Raises:
-            KinematicsError: if a link is unknown or a joint on the way is of an unsupported type.
+            UrdfError: if a link is unknown or a joint on the way is of an unsupported type.
         """
-        root = ElementTree.fromstring(urdf_xml)
-        links = {link.get("name", "") for link in root.findall("link")}
-        parents = {_child(joint): joint for joint in root.findall("joint")}
-        if ee_link not in links:
-            raise KinematicsError(f"URDF has no link '{ee_link}'; its links are {', '.join(sorted(links))}")
-        path: list[ElementTree.Element] = []
-        link = ee_link
-        while link in parents and link != base_link:
-            path.append(parents[link])
-            link = _parent(parents[link])
-        if base_link is not None and link != base_link:
-            raise KinematicsError(f"link '{ee_link}' does not descend from '{base_link}'; its root is '{link}'")
+        joints = urdf.chain(base_link, ee_link)
         names, axes, revolute = [], [], []
         rotations, positions = [np.eye(3)], [np.zeros(3)]
-        for joint in reversed(path):
-            R, p = joint_origin(joint)
-            positions[-1] = positions[-1] + rotations[-1] @ p
-            rotations[-1] = rotations[-1] @ R
-            kind = joint.get("type")
-            if kind == "fixed":
+        for joint in joints:
+            positions[-1] = positions[-1] + rotations[-1] @ joint.p
+            rotations[-1] = rotations[-1] @ joint.R
+            if joint.kind == "fixed":
                 continue
-            if kind not in ("revolute", "continuous", "prismatic"):
-                raise KinematicsError(
-                    f"joint '{joint.get('name')}' is {kind}; revolute, continuous, prismatic and fixed are supported"
-                )
-            names.append(joint.get("name", ""))
-            axes.append(joint_axis(joint))
-            revolute.append(kind != "prismatic")
+            if joint.kind not in MOVING:
+                raise UrdfError(f"joint '{joint.name}' is {joint.kind}; supported are {', '.join(MOVING)} and fixed")
+            names.append(joint.name)
+            axes.append(joint.axis)
+            revolute.append(joint.kind != "prismatic")
             rotations.append(np.eye(3))
             positions.append(np.zeros(3))
         return cls(
             tuple(names),
-            link,
+            joints[0].parent if joints else ee_link,
             ee_link,
             np.array(rotations),
             np.array(positions),
@@ -205,30 +164,88 @@ class KinematicChain:
         return q
 
 
-def _child(joint: ElementTree.Element) -> str:
-    child = joint.find("child")
-    return child.get("link", "") if child is not None else ""
+@njit(cache=True)
+def _walk(parent, T_fixed, axis, kind, joint, q, T):
+    """Fill T (L, 4, 4) with link poses; kind 0 fixed, 1 revolute, 2 prismatic. No BLAS: it is slower."""
+    local = np.zeros((3, 4))
+    for i in range(parent.shape[0]):
+        F = T_fixed[i]
+        local[:] = F[:3]
+        x, y, z = axis[i, 0], axis[i, 1], axis[i, 2]
+        if kind[i] == 1:
+            c, s = np.cos(q[joint[i]]), np.sin(q[joint[i]])
+            t = 1.0 - c  # Rodrigues' formula
+            for row in range(3):
+                u, v, w = F[row, 0], F[row, 1], F[row, 2]
+                local[row, 0] = u * (t * x * x + c) + v * (t * x * y + s * z) + w * (t * x * z - s * y)
+                local[row, 1] = u * (t * x * y - s * z) + v * (t * y * y + c) + w * (t * y * z + s * x)
+                local[row, 2] = u * (t * x * z + s * y) + v * (t * y * z - s * x) + w * (t * z * z + c)
+        elif kind[i] == 2:
+            for row in range(3):
+                local[row, 3] += (F[row, 0] * x + F[row, 1] * y + F[row, 2] * z) * q[joint[i]]
+        if parent[i] < 0:
+            T[i, :3] = local
+        else:
+            P = T[parent[i]]
+            for row in range(3):
+                for column in range(4):
+                    value = P[row, 0] * local[0, column] + P[row, 1] * local[1, column] + P[row, 2] * local[2, column]
+                    T[i, row, column] = value
+                T[i, row, 3] += P[row, 3]
+        T[i, 3, 0] = T[i, 3, 1] = T[i, 3, 2] = 0.0
+        T[i, 3, 3] = 1.0
 
 
-def _parent(joint: ElementTree.Element) -> str:
-    parent = joint.find("parent")
-    return parent.get("link", "") if parent is not None else ""
+@dataclass(frozen=True)
+class LinkTree:
+    """All links of a URDF, parents before children."""
 
+    links: tuple[str, ...]
+    """Link names, the root first."""
+    parent: np.ndarray
+    """(L,) index of each link's parent, -1 for the root."""
+    T_fixed: np.ndarray
+    """(L, 4, 4) pose of each link's joint in its parent."""
+    axis: np.ndarray
+    """(L, 3) unit axis of each link's joint."""
+    kind: np.ndarray
+    """(L,) 0 fixed, 1 revolute, 2 prismatic."""
+    joint: np.ndarray
+    """(L,) index of each link's joint in the joint positions given to `poses`, -1 for fixed ones."""
 
-def _vector(text: str | None, default: str) -> np.ndarray:
-    return np.array([float(value) for value in (text or default).split()])
+    @classmethod
+    def from_urdf(cls, urdf: Urdf, joint_names: Sequence[str]) -> LinkTree:
+        """Build the tree; `joint_names` gives the order of the joint positions passed to `poses`.
 
+        Raises:
+            UrdfError: if the URDF moves a joint that is not among `joint_names`.
+        """
+        names = [urdf.root]
+        parents, fixed, axes, kinds, joints = [-1], [np.eye(4)], [np.array([1.0, 0.0, 0.0])], [0], [-1]
+        for joint in urdf.descend():
+            T = np.eye(4)
+            T[:3, :3], T[:3, 3] = joint.R, joint.p
+            kind = {"fixed": 0, "prismatic": 2}.get(joint.kind, 1)
+            if kind and joint.name not in joint_names:
+                raise UrdfError(f"URDF: joint '{joint.name}' moves, but is not among {', '.join(joint_names)}")
+            parents.append(names.index(joint.parent))
+            names.append(joint.child)
+            fixed.append(T)
+            axes.append(joint.axis if kind else np.zeros(3))
+            kinds.append(kind)
+            joints.append(list(joint_names).index(joint.name) if kind else -1)
+        return cls(tuple(names), np.array(parents), np.array(fixed), np.array(axes), np.array(kinds), np.array(joints))
 
-def joint_axis(joint: ElementTree.Element) -> np.ndarray:
-    """Unit axis (3,) of a URDF joint, in its own frame."""
-    axis = joint.find("axis")
-    direction = _vector(axis.get("xyz") if axis is not None else None, "1 0 0")
-    return direction / np.linalg.norm(direction)
+    @cached_property
+    def moves(self) -> np.ndarray:
+        """(L,) bool: whether a joint lies between the root and each link."""
+        moves = self.kind != 0
+        for i, parent in enumerate(self.parent):
+            moves[i] |= parent >= 0 and moves[parent]
+        return moves
 
-
-def joint_origin(joint: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3, 3) and translation (3,) [m] of a URDF joint in its parent link."""
-    origin = joint.find("origin")
-    if origin is None:
-        return np.eye(3), np.zeros(3)
-    return rpy_matrix(_vector(origin.get("rpy"), "0 0 0")), _vector(origin.get("xyz"), "0 0 0")
+    def poses(self, q: np.ndarray) -> np.ndarray:
+        """Compute the poses (L, 4, 4), link -> root, at joint positions `q` [rad or m]."""
+        T = np.empty((len(self.links), 4, 4))
+        _walk(self.parent, self.T_fixed, self.axis, self.kind, self.joint, np.asarray(q, np.float64), T)
+        return T

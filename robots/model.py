@@ -6,7 +6,6 @@ data nor a description package is needed beside the robot.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robots.kinematics import KinematicChain
-from robots.link_tree import LinkTree
+from robots.kinematics import KinematicChain, LinkTree
 from robots.specs import SpecError
+from robots.urdf import Urdf, read_urdf
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,22 @@ class RobotModel:
             raise SpecError(f"robot '{self.name}': home has {len(self.home)} values for {len(self.joint_names)} joints")
 
     @cached_property
+    def urdf(self) -> Urdf:
+        """Links and joints of `urdf_xml`.
+
+        Raises:
+            UrdfError: if the text is no URDF.
+        """
+        return read_urdf(self.urdf_xml)
+
+    @cached_property
     def chain(self) -> KinematicChain:
         """Kinematics from base to end effector.
 
         Raises:
             SpecError: if the URDF's chain has other joints than `joint_names`.
         """
-        chain = KinematicChain.from_urdf(self.urdf_xml, self.ee_link, self.base_link)
+        chain = KinematicChain.from_urdf(self.urdf, self.ee_link, self.base_link)
         if chain.joint_names != self.joint_names:
             raise SpecError(
                 f"robot '{self.name}': the URDF's joints from '{self.base_link}' to '{self.ee_link}' are "
@@ -131,7 +139,7 @@ class RobotModel:
     def tree(self) -> LinkTree:
         """All links, for joint positions of the arm followed by the gripper's."""
         fingers = self.gripper.joint_names if self.gripper else ()
-        return LinkTree.from_urdf(self.urdf_xml, (*self.joint_names, *fingers))
+        return LinkTree.from_urdf(self.urdf, (*self.joint_names, *fingers))
 
     def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
         """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and finger `opening` [m]."""
@@ -183,25 +191,24 @@ class RobotModel:
         if not path.is_file():
             raise SpecError(f"URDF '{path}' does not exist; give the path of the arm's .urdf file")
         text = path.read_text()
-        chain = KinematicChain.from_urdf(text, ee_link, base_link)
+        urdf = read_urdf(text)
+        chain = KinematicChain.from_urdf(urdf, ee_link, base_link)
         missing = [label for label, values in (("ddq", ddq), ("jerk", jerk), ("home", home)) if values is None]
         if missing:
             raise SpecError(
                 f"URDF '{path.name}': {', '.join(missing)} cannot be read from a URDF; pass them, one value for each "
                 f"of {', '.join(chain.joint_names)} (see the arm's datasheet)"
             )
-        joints = {joint.get("name"): joint for joint in ElementTree.fromstring(text).findall("joint")}
-        tags = [(joint, joints[joint].find("limit")) for joint in chain.joint_names]
 
         def read(attribute: str) -> tuple[float, ...]:
             values = []
-            for joint, tag in tags:
-                value = tag.get(attribute) if tag is not None else None
+            for joint in chain.joint_names:
+                value = getattr(urdf.joints[joint].limit, attribute)
                 if value is None:
                     raise SpecError(
                         f"URDF '{path.name}': joint '{joint}' has no limit '{attribute}'; add it to its <limit> tag"
                     )
-                values.append(float(value))
+                values.append(value)
             return tuple(values)
 
         limits = JointLimits(

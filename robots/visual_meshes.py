@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import xml.etree.ElementTree as ElementTree
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robots.kinematics import rpy_matrix
 from robots.meshes import Mesh, MeshError, box, cylinder, sphere
+from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
 
 CACHE_VERSION = 9  # part of the cache key: raise it whenever the same files would give another mesh
 DEFAULT_TRIANGLES = 1000
@@ -69,13 +68,12 @@ def load_urdf_visuals(
         raise MeshError(f"triangles per link is {triangles}, expected at least {FEWEST_TRIANGLES}")
     urdf_path = Path(urdf_path)
     try:
-        robot = ElementTree.parse(urdf_path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise MeshError(f"URDF {urdf_path} cannot be read: {error}") from error
-    files = {
-        name: find_mesh(name, urdf_path)
-        for name in dict.fromkeys(m.get("filename", "") for m in robot.findall("link/visual/geometry/mesh"))
-    }
+        urdf = read_urdf(urdf_path)
+    except UrdfError as error:
+        raise MeshError(str(error)) from error
+    shapes = [visual.geometry for link in urdf.links.values() for visual in link.visuals]
+    names = dict.fromkeys(shape.filename for shape in shapes if shape is not None and shape.kind == "mesh")
+    files = {name: find_mesh(name, urdf_path) for name in names}
     key = hashlib.sha256(f"{CACHE_VERSION} {triangles}".encode() + urdf_path.read_bytes())
     for path in files.values():
         for part in (path, path.with_suffix(".mtl")):
@@ -84,8 +82,8 @@ def load_urdf_visuals(
     cached = folder / f"{urdf_path.stem}-{key.hexdigest()[:24]}.npz"
     meshes = _read_cache(cached)
     if meshes is None:
-        meshes = _read_visuals(robot, urdf_path, files, triangles, FINE)
-        coarse = _read_visuals(robot, urdf_path, files, triangles // COARSE_PART, COARSE)
+        meshes = _read_visuals(urdf, urdf_path, files, triangles, FINE)
+        coarse = _read_visuals(urdf, urdf_path, files, triangles // COARSE_PART, COARSE)
         meshes = {name: replace(mesh, coarse=coarse[name]) for name, mesh in meshes.items()}
         _write_cache(cached, meshes)
     return meshes
@@ -125,56 +123,44 @@ def find_mesh(name: str, urdf_path: Path) -> Path:
 
 
 def _read_visuals(
-    robot: ElementTree.Element, urdf_path: Path, files: dict[str, Path], triangles: int, effort: Effort
+    urdf: Urdf, urdf_path: Path, files: dict[str, Path], triangles: int, effort: Effort
 ) -> dict[str, Mesh]:
-    named = {m.get("name"): _material_colour(m) for m in robot.iter("material") if _material_colour(m)}
     meshes = {}
-    for link in robot.findall("link"):
+    for link in urdf.links.values():
         parts = []
-        visuals = link.findall("visual")
-        for visual in visuals:
-            material = visual.find("material")
-            colour = None
-            if material is not None:
-                colour = _material_colour(material) or named.get(material.get("name"))
-            shape = visual.find("geometry")
-            if shape is None or not len(shape):
-                raise MeshError(f"URDF {urdf_path}: link '{link.get('name')}' has a visual without geometry")
-            origin = visual.find("origin")
-            xyz, rpy = ((origin.get(k) if origin is not None else None) or "0 0 0" for k in ("xyz", "rpy"))
-            R, p = rpy_matrix(np.array(rpy.split(), float)), np.array(xyz.split(), float)
-            part = _geometry(shape[0], urdf_path, files, triangles // len(visuals), effort, colour)
+        for visual in link.visuals:
+            if visual.geometry is None:
+                raise MeshError(f"URDF {urdf_path}: link '{link.name}' has a visual without geometry")
+            share = triangles // len(link.visuals)
+            part = _geometry(visual.geometry, urdf_path, files, share, effort, visual.colour)
             if part is not None:
-                parts.append(part.moved(R, p))
+                parts.append(part.moved(visual.R, visual.p))
         if parts:
-            meshes[link.get("name", "")] = Mesh.joined(parts)
+            meshes[link.name] = Mesh.joined(parts)
     return meshes
 
 
 def _geometry(
-    shape: ElementTree.Element,
+    shape: UrdfGeometry,
     urdf_path: Path,
     files: dict[str, Path],
     triangles: int,
     effort: Effort,
-    colour: tuple[float, float, float] | None,
+    colour: Colour | None,
 ) -> Mesh | None:
-    def number(name: str) -> float:
-        return float(shape.get(name, "nan"))
-
-    if shape.tag == "mesh":
-        scale = np.array((shape.get("scale") or "1 1 1").split(), float)
-        return _load_mesh(files[shape.get("filename", "")], triangles, effort, scale, colour)
-    if shape.tag == "box":
-        x, y, z = (float(v) for v in shape.get("size", "").split())
+    if shape.kind == "mesh":
+        return _load_mesh(files[shape.filename], triangles, effort, np.array(shape.size), colour)
+    if shape.kind == "box":
+        x, y, z = shape.size
         mesh = box((x, y, z))
-    elif shape.tag == "cylinder":
-        mesh = cylinder(number("radius"), number("length"))
-    elif shape.tag == "sphere":
-        mesh = sphere(number("radius"))
+    elif shape.kind == "cylinder":
+        radius, length = shape.size
+        mesh = cylinder(radius, length)
+    elif shape.kind == "sphere":
+        mesh = sphere(shape.size[0])
     else:
         raise MeshError(
-            f"URDF {urdf_path}: geometry <{shape.tag}> is unknown; known are mesh, box, cylinder and sphere"
+            f"URDF {urdf_path}: geometry <{shape.kind}> is unknown; known are mesh, box, cylinder and sphere"
         )
     if colour is not None:
         mesh.colours[:] = colour
@@ -186,7 +172,7 @@ def _load_mesh(
     budget: int,
     effort: Effort,
     scale: np.ndarray,
-    colour: tuple[float, float, float] | None,
+    colour: Colour | None,
 ) -> Mesh | None:
     """Read a mesh file and reduce it to about `budget` triangles, each colour apart."""
     import trimesh  # slow to import, and a warm cache never needs it
@@ -273,20 +259,12 @@ def _area(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float(np.linalg.norm(cross, axis=1).sum() / 2)
 
 
-def _mesh_colour(piece, colour: tuple[float, float, float] | None) -> tuple[float, ...]:
+def _mesh_colour(piece, colour: Colour | None) -> tuple[float, ...]:
     material = getattr(piece.visual, "material", None)
     name = getattr(material, "name", None)
     if material is not None and name not in (None, "default") and hasattr(material, "diffuse"):
         return tuple(np.round(np.asarray(material.diffuse[:3], float) / 255, 3))
     return colour if colour is not None else (0.7, 0.7, 0.7)
-
-
-def _material_colour(material: ElementTree.Element) -> tuple[float, float, float] | None:
-    colour = material.find("color")
-    if colour is None:
-        return None
-    r, g, b = (float(v) for v in colour.get("rgba", "0.7 0.7 0.7 1").split()[:3])
-    return r, g, b
 
 
 _FIELDS = ("vertices", "triangles", "normals", "uv", "colours")

@@ -8,7 +8,6 @@ what the motion does not excite. Joints are weighted by their own residual.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,8 @@ import numpy as np
 import pinocchio
 from scipy.optimize import least_squares
 from scipy.signal import butter, sosfiltfilt
+
+from robots.urdf import parse, to_text
 
 FRICTION = ("viscous", "coulomb", "offset", "rotor")
 """Columns of the friction table: N·m·s/rad, N·m, N·m, kg·m²."""
@@ -96,12 +97,12 @@ def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cuto
 
 def arm_model(urdf_xml: str, joint_names: Sequence[str], without: Sequence[str] = ()) -> pinocchio.Model:
     """Build pinocchio's model of the driven joints; the links `without` weigh nothing (a tool taken off)."""
-    root = ElementTree.fromstring(urdf_xml)
+    root = parse(urdf_xml)
     for link in root.findall("link"):
         inertial = link.find("inertial")
         if link.get("name") in without and inertial is not None:
             link.remove(inertial)
-    model = pinocchio.buildModelFromXML(ElementTree.tostring(root, encoding="unicode"))
+    model = pinocchio.buildModelFromXML(to_text(root))
     locked = [model.getJointId(name) for name in list(model.names)[1:] if name not in joint_names]
     return pinocchio.buildReducedModel(model, locked, pinocchio.neutral(model)) if locked else model
 

@@ -7,7 +7,6 @@ Convex hulls of the links (`robots.hulls`), placed by pinocchio, their distances
 from __future__ import annotations
 
 import itertools
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import pinocchio
 
 from policies.runtime.limits import Box, SafetyError
 from robots.model import RobotModel
+from robots.urdf import without_geometry
 
 SELF_MARGIN = 0.01
 """Distance kept between two links [m]; MoveIt Servo slows down within the same."""
@@ -201,7 +201,7 @@ class CollisionModel:
 
 def _pinocchio_model(robot: RobotModel):
     """Return the arm with its fingers open, and what puts joint positions (n,) into the model's order."""
-    whole = pinocchio.buildModelFromXML(_without_geometry(robot.urdf_xml))
+    whole = pinocchio.buildModelFromXML(without_geometry(robot.urdf_xml))
     moving = set(robot.joint_names)
     locked = [i for i in range(1, whole.njoints) if whole.names[i] not in moving]
     reference = pinocchio.neutral(whole)
@@ -225,15 +225,6 @@ def _pinocchio_model(robot: RobotModel):
         return placed
 
     return model, placing
-
-
-def _without_geometry(urdf_xml: str) -> str:
-    root = ElementTree.fromstring(urdf_xml)
-    for link in root.findall("link"):
-        for kind in ("visual", "collision"):
-            for element in link.findall(kind):
-                link.remove(element)
-    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _vectors(points: np.ndarray) -> coal.StdVec_Vec3s:

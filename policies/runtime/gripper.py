@@ -6,7 +6,6 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 
 from policies.runtime.limits import SafetyError
@@ -89,12 +88,11 @@ def finger_speed(robot: RobotModel) -> float:
     Raises:
         SafetyError: if it gives none.
     """
-    joints = {joint.get("name"): joint.find("limit") for joint in ElementTree.fromstring(robot.urdf_xml).iter("joint")}
     assert robot.gripper is not None
     speeds = []
     for name in robot.gripper.joint_names:
-        limit = joints.get(name)
-        speed = float(limit.get("velocity", 0.0)) if limit is not None else 0.0
+        joint = robot.urdf.joints.get(name)
+        speed = (joint.limit.velocity or 0.0) if joint is not None else 0.0
         if not 0 < speed < float("inf"):
             raise SafetyError(
                 f"robot '{robot.name}': the URDF gives finger joint '{name}' the speed limit {speed}, expected a "

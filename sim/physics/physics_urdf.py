@@ -6,11 +6,10 @@ that never move cost a third of a tick as joints. The arm's joints have mechanic
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from robots.kinematics import joint_axis, joint_origin
 from robots.model import RobotModel
+from robots.urdf import add_child, fix_joint, parse, to_text
 from robots.visual_meshes import find_mesh
 
 
@@ -20,12 +19,10 @@ class WorldError(ValueError):
 
 def check_inertials(robot: RobotModel) -> None:
     """Raise `WorldError` if a link that has geometry has no `<inertial>`: PyBullet would make it 1 kg."""
-    root = ElementTree.fromstring(robot.urdf_xml)
-    for link in root.findall("link"):
-        has_geometry = link.find("collision") is not None or link.find("visual") is not None
-        if has_geometry and link.find("inertial") is None:
+    for link in robot.urdf.links.values():
+        if (link.collisions or link.visuals) and link.inertial is None:
             raise WorldError(
-                f"robot '{robot.name}': link '{link.get('name')}' has no <inertial>, and PyBullet would silently make "
+                f"robot '{robot.name}': link '{link.name}' has no <inertial>, and PyBullet would silently make "
                 "it 1 kg; add mass and inertia to the URDF"
             )
 
@@ -42,22 +39,22 @@ def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: 
         MeshError: if a collision mesh is missing; lists where it was looked for.
     """
     assert robot.urdf_path is not None
-    root = ElementTree.fromstring(robot.urdf_xml)
+    root = parse(robot.urdf_xml)
     for link in root.findall("link"):
         for visual in link.findall("visual"):
             link.remove(visual)
         for mesh in link.iter("mesh"):
             mesh.set("filename", str(find_mesh(mesh.get("filename", ""), Path(robot.urdf_path))))
         if link.find("inertial") is None:  # a frame: PyBullet would make it 1 kg, and add that to what it is fixed to
-            inertial = ElementTree.SubElement(link, "inertial")
-            ElementTree.SubElement(inertial, "mass", value="0")
-            ElementTree.SubElement(inertial, "inertia", ixx="0", ixy="0", ixz="0", iyy="0", iyz="0", izz="0")
+            inertial = add_child(link, "inertial")
+            add_child(inertial, "mass", value="0")
+            add_child(inertial, "inertia", ixx="0", ixy="0", ixz="0", iyy="0", iyz="0", izz="0")
     fingers = robot.gripper.joint_names if robot.gripper else ()
     for joint in root.findall("joint"):
         limit = joint.find("limit")
         if joint.get("name") in robot.joint_names:
             if limit is None:
-                limit = ElementTree.SubElement(joint, "limit", effort="0", velocity="0")
+                limit = add_child(joint, "limit", effort="0", velocity="0")
             j = robot.joint_names.index(joint.get("name", ""))
             # lower above upper: PyBullet makes no constraint
             limit.set("lower", f"{robot.limits.q_low[j]:.9g}" if stops else "1")
@@ -65,15 +62,5 @@ def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: 
             if joint.get("type") == "continuous":  # PyBullet would ignore the limits
                 joint.set("type", "revolute")
         if joint.get("name") in fingers and frozen_fingers is not None:
-            _fix(joint, frozen_fingers)
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _fix(joint: ElementTree.Element, position: float) -> None:
-    """Turn a sliding joint into a fixed one at `position` [m]."""
-    R, p = joint_origin(joint)
-    origin = joint.find("origin")
-    if origin is None:
-        origin = ElementTree.SubElement(joint, "origin")
-    origin.set("xyz", " ".join(f"{v:.9g}" for v in p + R @ joint_axis(joint) * position))
-    joint.set("type", "fixed")
+            fix_joint(joint, frozen_fingers)
+    return to_text(root)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robots.kinematics import rotation_about
+from robots.rotations import rotation_about
 from sim.scene import Shape, ShapeKind, half_height
 
 SLOTS: tuple[ShapeKind, ...] = ("box", "cylinder", "sphere", "box", "cylinder")

@@ -7,14 +7,13 @@ limits, as drives do: gains, friction and rotor inertia of the Panda's large joi
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from robots.kinematics import rpy_matrix
 from robots.model import RobotModel
+from robots.urdf import add_child, parse, to_text
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality, LinkInertia, as_ball
 
 MASS_ERROR = 0.04
@@ -35,7 +34,7 @@ def hidden_reality(robot: RobotModel, path: Path | None = None) -> HiddenReality
 
 def with_true_inertia(robot: RobotModel, hidden: HiddenReality) -> RobotModel:
     """Return `robot` with a URDF whose links weigh what they truly do, for engines that read it."""
-    root = ElementTree.fromstring(robot.urdf_xml)
+    root = parse(robot.urdf_xml)
     for link in root.findall("link"):
         values, inertial = hidden.arm.inertia.get(link.get("name", "")), link.find("inertial")
         if values is None:
@@ -49,12 +48,12 @@ def with_true_inertia(robot: RobotModel, hidden: HiddenReality) -> RobotModel:
             com = " ".join(map(str, values.com))
         if inertial is not None:
             link.remove(inertial)
-        inertial = ElementTree.SubElement(link, "inertial")
-        ElementTree.SubElement(inertial, "origin", xyz=com, rpy="0 0 0")
-        ElementTree.SubElement(inertial, "mass", value=str(values.mass))
+        inertial = add_child(link, "inertial")
+        add_child(inertial, "origin", xyz=com, rpy="0 0 0")
+        add_child(inertial, "mass", value=str(values.mass))
         tensor = dict(zip(("ixx", "iyy", "izz", "ixy", "ixz", "iyz"), map(str, values.inertia)))
-        ElementTree.SubElement(inertial, "inertia", tensor)
-    return replace(robot, urdf_xml=ElementTree.tostring(root, encoding="unicode"))
+        add_child(inertial, "inertia", **tensor)
+    return replace(robot, urdf_xml=to_text(root))
 
 
 def _arm(robot: RobotModel) -> HiddenArm:
@@ -78,22 +77,12 @@ def _arm(robot: RobotModel) -> HiddenArm:
 def _inertias(robot: RobotModel) -> dict[str, LinkInertia]:
     """Return the URDF's inertias, which were made for this arm, a little off."""
     found = {}
-    for k, link in enumerate(ElementTree.fromstring(robot.urdf_xml).findall("link")):
-        inertial = link.find("inertial")
-        mass, tensor = (None, None) if inertial is None else (inertial.find("mass"), inertial.find("inertia"))
-        if mass is None or tensor is None or float(mass.get("value", 0)) <= 0:
+    for k, link in enumerate(robot.urdf.links.values()):
+        body = link.inertial
+        if body is None or body.inertia is None or body.mass is None or body.mass <= 0:
             continue
-        origin = inertial.find("origin")  # type: ignore[union-attr]
-        xyz, rpy = (
-            np.array([float(v) for v in ((origin.get(key) if origin is not None else None) or "0 0 0").split()])
-            for key in ("xyz", "rpy")
-        )
-        xx, yy, zz, xy, xz, yz = (float(tensor.get(key, 0)) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz"))
-        R = rpy_matrix(rpy)
-        turned = R @ np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) @ R.T
+        turned = body.R @ body.inertia @ body.R.T
         factor = 1.0 + MASS_ERROR * (-1.0) ** k
         about_com = factor * turned[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
-        found[link.get("name", "")] = LinkInertia(
-            factor * float(mass.get("value", 0)), tuple(xyz.tolist()), tuple(about_com.tolist())
-        )
+        found[link.name] = LinkInertia(factor * body.mass, tuple(body.p.tolist()), tuple(about_com.tolist()))
     return found

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from robots.camera import CameraModel
-from robots.kinematics import rpy_matrix
 from robots.model import RobotModel
 from robots.specs import SpecError
+from robots.urdf import UrdfJoint, UrdfLink
 from robots.visual_meshes import find_mesh, load_urdf_visuals
 from sim.scene import RigidBody, Shape
 from sim.virtual_arm.hidden_reality import HiddenReality, as_ball
@@ -151,24 +150,20 @@ def _volume(shape: Shape) -> float:
 
 
 def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:
-    """Walk the URDF's tree, so that frames are its own to the last digit."""
+    """Add one body a link, in the URDF's own frames."""
     assert robot.urdf_path is not None
     path = Path(robot.urdf_path)
-    root = ElementTree.fromstring(robot.urdf_xml)
-    links = {link.get("name", ""): link for link in root.findall("link")}
+    links = robot.urdf.links
     visuals = load_urdf_visuals(path, TRIANGLES_PER_LINK)
-    children: dict[str, list[ElementTree.Element]] = {}
-    for joint in root.findall("joint"):
-        children.setdefault(_attribute(joint, "parent", "link"), []).append(joint)
     shells = {name: _add_shells(spec, name, mesh) for name, mesh in visuals.items()}
-    hulls = {name: _add_hulls(spec, name, link, path) for name, link in links.items()}
+    hulls = {name: _add_hulls(spec, link, path) for name, link in links.items()}
+    spec.add_material(name="arm", specular=0.35, shininess=0.4)
 
-    def grow(parent: mujoco.MjsBody, name: str, joint: ElementTree.Element | None) -> None:
-        p, R = _origin(joint)
+    def add(parent: mujoco.MjsBody, name: str, p: np.ndarray, R: np.ndarray, joint: UrdfJoint | None = None):
         body = parent.add_body(name=name, pos=p, quat=_quat(R), gravcomp=hidden.arm.gravity_compensation)
         if joint is not None:
             _add_joint(body, joint, robot, hidden)
-        _add_inertia(body, name, links[name], hidden)
+        _add_inertia(body, links[name], hidden)
         for mesh, rgba in shells.get(name, []):
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, rgba=[*rgba, 1], contype=0, conaffinity=0, mass=0
@@ -184,8 +179,6 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> N
                 conaffinity=SCENE,
                 mass=0,
             )
-        for child in children.get(name, []):
-            grow(body, _attribute(child, "child", "link"), child)
         if name == robot.ee_link:
             body.add_site(name="ee")
             body.add_geom(
@@ -197,21 +190,21 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> N
                 conaffinity=0,
                 group=HIDDEN_GROUP,
             )
+        return body
 
-    spec.add_material(name="arm", specular=0.35, shininess=0.4)
-    grow(spec.worldbody, robot.base_link, None)
+    bodies = {robot.base_link: add(spec.worldbody, robot.base_link, np.zeros(3), np.eye(3))}
+    for joint in robot.urdf.descend(robot.base_link):
+        bodies[joint.child] = add(bodies[joint.parent], joint.child, joint.p, joint.R, joint)
 
 
-def _add_joint(body: mujoco.MjsBody, joint: ElementTree.Element, robot: RobotModel, hidden: HiddenReality) -> None:
-    kind, name = joint.get("type"), joint.get("name", "")
-    if kind == "fixed":
+def _add_joint(body: mujoco.MjsBody, joint: UrdfJoint, robot: RobotModel, hidden: HiddenReality) -> None:
+    name = joint.name
+    if joint.kind == "fixed":
         return
-    axis = [float(v) for v in _attribute(joint, "axis", "xyz").split()]
-    slide = kind == "prismatic"
     added = body.add_joint(
         name=name,
-        axis=axis,
-        type=mujoco.mjtJoint.mjJNT_SLIDE if slide else mujoco.mjtJoint.mjJNT_HINGE,
+        axis=joint.axis,
+        type=mujoco.mjtJoint.mjJNT_SLIDE if joint.kind == "prismatic" else mujoco.mjtJoint.mjJNT_HINGE,
     )
     if name in robot.joint_names:
         i, arm, limits = robot.joint_names.index(name), hidden.arm, robot.limits
@@ -263,19 +256,18 @@ def _add_camera(spec: mujoco.MjSpec, camera: CameraModel) -> None:
     spec.visual.global_.offwidth, spec.visual.global_.offheight = camera.width, camera.height
 
 
-def _add_inertia(body: mujoco.MjsBody, name: str, link: ElementTree.Element, hidden: HiddenReality) -> None:
+def _add_inertia(body: mujoco.MjsBody, link: UrdfLink, hidden: HiddenReality) -> None:
     body.explicitinertial = True
-    if name in hidden.arm.inertia:
-        values = hidden.arm.inertia[name]
+    if link.name in hidden.arm.inertia:
+        values = hidden.arm.inertia[link.name]
         body.mass, body.ipos, body.fullinertia = values.mass, values.com, values.inertia
         return
-    inertial = link.find("inertial")
-    mass = float(_attribute(inertial, "mass", "value")) if inertial is not None else 0.0
-    if inertial is None or mass == 0:
+    inertial = link.inertial
+    if inertial is None or not inertial.mass:
         body.mass, body.inertia = 1e-4, [1e-8] * 3  # frames without a body: MuJoCo wants something to hold on to
         return
-    body.mass, body.ipos = mass, _origin(inertial)[0]
-    body.inertia = as_ball(mass).inertia[:3]
+    body.mass, body.ipos = inertial.mass, inertial.p
+    body.inertia = as_ball(inertial.mass).inertia[:3]
 
 
 def _add_shells(spec: mujoco.MjSpec, link: str, mesh) -> list[tuple[str, np.ndarray]]:
@@ -295,18 +287,16 @@ def _add_shells(spec: mujoco.MjSpec, link: str, mesh) -> list[tuple[str, np.ndar
     return shells
 
 
-def _add_hulls(
-    spec: mujoco.MjSpec, name: str, link: ElementTree.Element, urdf: Path
-) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def _add_hulls(spec: mujoco.MjSpec, link: UrdfLink, urdf: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Add a link's collision meshes, of which MuJoCo takes the convex hull; return names and poses."""
     hulls = []
-    for k, collision in enumerate(link.findall("collision")):
-        mesh = collision.find("geometry/mesh")
-        if mesh is None:
+    for k, collision in enumerate(link.collisions):
+        shape = collision.geometry
+        if shape is None or shape.kind != "mesh":
             continue  # fingers' pads and the like: not needed to stop an arm at a table
-        added = spec.add_mesh(name=f"{name}_hull{k}", file=str(find_mesh(mesh.get("filename", ""), urdf)))
+        added = spec.add_mesh(name=f"{link.name}_hull{k}", file=str(find_mesh(shape.filename, urdf)))
         added.maxhullvert = 64
-        hulls.append((added.name, *_origin(collision)))
+        hulls.append((added.name, collision.p, collision.R))
     return hulls
 
 
@@ -343,22 +333,6 @@ def _add_light(world, name: str, strength: float, tint, direction, shadow: bool 
         ambient=[0, 0, 0],
         castshadow=shadow,
     )
-
-
-def _attribute(element: ElementTree.Element, tag: str, name: str) -> str:
-    found = element.find(tag)
-    value = found.get(name) if found is not None else None
-    if value is None:
-        raise SpecError(f"URDF: '{element.get('name')}' has no <{tag} {name}=…>")
-    return value
-
-
-def _origin(element: ElementTree.Element | None) -> tuple[np.ndarray, np.ndarray]:
-    origin = element.find("origin") if element is not None else None
-    if origin is None:
-        return np.zeros(3), np.eye(3)
-    xyz, rpy = (np.array([float(v) for v in (origin.get(k) or "0 0 0").split()]) for k in ("xyz", "rpy"))
-    return xyz, rpy_matrix(rpy)
 
 
 def _quat(R: np.ndarray) -> np.ndarray:

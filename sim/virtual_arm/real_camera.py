@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from robots.camera import CameraModel, as_matrix
-from robots.kinematics import rpy_matrix
+from robots.rotations import rpy_matrix
 from sim.virtual_arm.hidden_reality import HiddenCamera
 
 

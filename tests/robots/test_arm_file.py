@@ -8,9 +8,9 @@ import pytest
 
 from robots.action import ActionResolver
 from robots.arm_file import load_arm
-from robots.kinematics import matrix_rpy, rotation_about, rpy_matrix
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.rotations import matrix_rpy, rotation_about, rpy_matrix
 from robots.specs import ActionSpec, SpecError
 from sim.env import ArmEnv
 

@@ -6,8 +6,10 @@ import numpy as np
 import pinocchio
 import pytest
 
-from robots.kinematics import KinematicChain, KinematicsError, rpy_matrix
+from robots.kinematics import KinematicChain, KinematicsError
 from robots.registry import load_robot
+from robots.rotations import rpy_matrix
+from robots.urdf import UrdfError
 
 PANDA = load_robot("franka_panda")
 
@@ -77,9 +79,9 @@ def test_rpy_is_yaw_pitch_roll() -> None:
 
 
 def test_unknown_links_are_named() -> None:
-    with pytest.raises(KinematicsError, match=r"no link .hand.; its links are .*panda_hand"):
-        KinematicChain.from_urdf(PANDA.urdf_xml, "hand")
-    with pytest.raises(KinematicsError, match="does not descend from 'panda_hand'"):
-        KinematicChain.from_urdf(PANDA.urdf_xml, "panda_link3", "panda_hand")
+    with pytest.raises(UrdfError, match=r"no link .hand.; its links are .*panda_hand"):
+        KinematicChain.from_urdf(PANDA.urdf, "hand")
+    with pytest.raises(UrdfError, match="does not descend from 'panda_hand'"):
+        KinematicChain.from_urdf(PANDA.urdf, "panda_link3", "panda_hand")
     with pytest.raises(KinematicsError, match="has 7 joints"):
         PANDA.chain.pose(np.zeros(6))

@@ -51,7 +51,10 @@ def test_an_arm_that_may_do_more_is_well():
             arm(panda_joint5=joint("panda_joint5", limit='<limit lower="-9" upper="9" velocity="0.5"/>')),
             "'panda_joint5' does at most 0.5 rad/s",
         ),
-        (arm(panda_joint5=joint("panda_joint5", limit='<limit lower="low"/>')), "a limit that is no number"),
+        (
+            arm(panda_joint5=joint("panda_joint5", limit='<limit lower="low"/>')),
+            "'panda_joint5': <limit lower> is 'low'; expected 1 number",
+        ),
     ],
 )
 def test_another_arm_is_refused_by_name(urdf, words):

@@ -8,6 +8,7 @@ import pytest
 from robots.kinematics import KinematicChain
 from robots.model import RobotModel
 from robots.registry import ROBOTS, load_robot
+from robots.urdf import read_urdf
 from sim.bullet import pybullet
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
@@ -27,7 +28,7 @@ def two_links():
         for i in range(2)
     )
     links = "".join(f'<link name="l{i}"/>' for i in range(3))
-    return KinematicChain.from_urdf(f'<robot name="r">{links}{joints}</robot>', "l2")
+    return KinematicChain.from_urdf(read_urdf(f'<robot name="r">{links}{joints}</robot>'), "l2")
 
 
 def planar_load(m=(2.0, 3.0), c=(0.4, 0.7), inertia=(0.1, 0.2)):
@@ -95,7 +96,7 @@ def test_sliding_joints_bear_weights_along_their_axis():
         '<robot name="r"><link name="a"/><link name="b"/><joint name="j" type="prismatic"><parent link="a"/>'
         '<child link="b"/><axis xyz="0 0 1"/></joint></robot>'
     )
-    chain = KinematicChain.from_urdf(urdf, "b")
+    chain = KinematicChain.from_urdf(read_urdf(urdf), "b")
     load = ArmLoad.of(chain, np.array([2.0]), np.zeros((1, 3)), np.zeros((1, 3, 3)))
     nothing = load.scaled(np.array([0.0]), np.ones(1), 0.0)
     force = np.array([0.0, 0.0, 1.0])
