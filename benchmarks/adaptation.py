@@ -29,8 +29,8 @@ from adaptation.classifiers.shallow.features import standardised, unit_rows
 from adaptation.classifiers.shallow.methods import METHODS, predict
 from benchmarks.adapted_control import TASKS, adapted_control
 from benchmarks.panda_vision import panda, panda_camera, panda_methods
-from evaluation.statistics.intervals import wilson_bounds
 from policies.bundle.provenance import provenance
+from policies.scoring.intervals import wilson_bounds
 from robots.camera import CameraModel
 from robots.registry import load_robot
 

@@ -29,7 +29,6 @@ import torch
 import tyro
 from torch import nn
 
-from evaluation.statistics.intervals import wilson
 from policies.bundle.export import to_onnx
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import untrained_student
@@ -41,6 +40,7 @@ from policies.models.camera_policy import SeeingPolicy
 from policies.models.encoders import ENCODERS
 from policies.models.keypoint_student import ForwardKinematics, StatePolicy
 from policies.scoring.evaluator import LastingEnv, judge
+from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv

@@ -31,7 +31,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.statistics.intervals import wilson
+from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from adaptation.identification.excitation import ExciteConfig, excite
 from adaptation.identification.fit import FitConfig
@@ -22,6 +21,7 @@ from adaptation.identification.pipeline import IdentifyConfig, base_space, ident
 from policies.bundle import PolicyBundle
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
+from policies.scoring.intervals import wilson
 from policies.scoring.mujoco import episodes_in_mujoco
 from robots.registry import load_robot
 from sim.tasks.cameras import FRONT
@@ -136,8 +136,8 @@ def _settled(distance: np.ndarray, within: float = 0.01, period: float = 0.05) -
 def _summary(name: str, rows: list[dict], episodes: int) -> dict:
     """Means over seeds, with 95 % intervals whose unit is the seed (success: Wilson over all episodes beside it)."""
     won = sum(row["successes"] for row in rows)
-    wilson = binomtest(won, episodes * len(rows)).proportion_ci(method="wilson")
-    found = {"success": won / (episodes * len(rows)), "success_95": [float(wilson.low), float(wilson.high)]}
+    rate = wilson(won, episodes * len(rows))
+    found = {"success": rate.estimate, "success_95": [rate.low, rate.high]}
     for key in ("settling_error_mm", "settling_time_s", "mean_error_mm"):
         values = np.array([row[key] for row in rows])
         found[key] = float(values.mean())
@@ -145,7 +145,7 @@ def _summary(name: str, rows: list[dict], episodes: int) -> dict:
     found["paces"] = [row["pace"] for row in rows]
     half = found["settling_error_mm_95"]
     print(
-        f"loop, trained on {name}: success {found['success']:.3f} [{wilson.low:.3f}, {wilson.high:.3f}] of "
+        f"loop, trained on {name}: success {found['success']:.3f} [{rate.low:.3f}, {rate.high:.3f}] of "
         f"{episodes * len(rows)}; error over the last half second {found['settling_error_mm']:.1f}"
         f"{f' ± {half:.1f}' if half is not None else ''} mm, settled to 1 cm after {found['settling_time_s']:.2f} s, "
         f"{len(rows)} seeds (expert's pace {', '.join(f'{p:g}' for p in found['paces'])})"

@@ -34,8 +34,8 @@ from scipy import stats
 from evaluation.session.session_folder import open_session
 from evaluation.statistics.agreement import MIN_POLICIES, mean_maximum_rank_violation, measure_agreement, pearson
 from evaluation.statistics.comparison import required_trials
-from evaluation.statistics.intervals import clopper_pearson_bounds, wilson, wilson_bounds
 from evaluation.statistics.sequential import log_evidence
+from policies.scoring.intervals import wilson, wilson_bounds
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 0
@@ -93,14 +93,15 @@ def share(hits: np.ndarray) -> str:
 
 def coverage(figures: dict) -> None:
     table = Table(title=f"Coverage of nominal 95 % intervals, {SESSIONS:,} sessions, rate ~ U(0, 1)")
-    for column in ("trials", "Wilson (ours)", "Clopper–Pearson (ours)", "Wald (textbook)"):
+    for column in ("trials", "Wilson (ours)", "Clopper–Pearson (scipy)", "Wald (textbook)"):
         table.add_column(column, justify="right")
     for n in (10, 30, 100):
         rng = np.random.default_rng([SEED, n])
         truth = rng.uniform(size=SESSIONS)
         k = rng.binomial(n, truth)
         half = stats.norm.ppf(0.975) * np.sqrt(k / n * (1 - k / n) / n)
-        bounds = (wilson_bounds(k, n), clopper_pearson_bounds(k, n), (k / n - half, k / n + half))
+        exact = np.array([stats.binomtest(i, n).proportion_ci(0.95, "exact") for i in range(n + 1)])[k].T
+        bounds = (wilson_bounds(k, n), exact, (k / n - half, k / n + half))
         covered = [(low <= truth) & (truth <= high) for low, high in bounds]
         table.add_row(str(n), *(share(c) for c in covered))
         for name, c in zip(("wilson", "clopper_pearson", "wald"), covered):

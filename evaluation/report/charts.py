@@ -14,7 +14,7 @@ from html import escape
 import numpy as np
 
 from evaluation.session.trials import LATENCY_EDGES, LatencySummary
-from evaluation.statistics.intervals import SuccessRate
+from policies.scoring.intervals import SuccessRate
 
 WIDTH = 720
 COLOURS = 6

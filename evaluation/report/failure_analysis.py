@@ -16,7 +16,7 @@ from scipy import stats
 from evaluation.session.results import PolicyResult
 from evaluation.session.trials import Trial
 from evaluation.statistics.comparison import holm
-from evaluation.statistics.intervals import SuccessRate, wilson
+from policies.scoring.intervals import SuccessRate, wilson
 
 MIN_OF_EACH = 3
 """Fewest failures, and fewest successes, for which a factor is tested."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.report.charts import COLOURS, WIDTH, chart, line, mark, signed, text
 from evaluation.report.failure_analysis import Slice
-from evaluation.statistics.intervals import SuccessRate, wilson
+from policies.scoring.intervals import SuccessRate, wilson
 
 CELLS = 3
 """Regions along each side of the workspace."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evaluation.report import charts as svg
 from evaluation.report import failure_charts as svg_slices
 from evaluation.report.markup import legend, p_text, panel, row, span, table
-from evaluation.statistics.intervals import Interval
+from policies.scoring.intervals import Interval
 
 if TYPE_CHECKING:
     from evaluation.report.data import ReportData

@@ -23,7 +23,7 @@ from evaluation.session.results import PolicyResult, policy_results, results_tab
 from evaluation.session.scheduler import AT_RESET, Conduct, Progress
 from evaluation.session.session_folder import SessionFolder, open_session
 from evaluation.session.trials import Event, Trial
-from evaluation.statistics.intervals import wilson
+from policies.scoring.intervals import wilson
 
 CLIPS = 6
 """Videos in a report, which is one file."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.statistics.agreement import Agreement, measure_agreement
-from evaluation.statistics.intervals import SuccessRate
+from policies.scoring.intervals import SuccessRate
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from evaluation.session.trials import LatencySummary, Trial, TrialError
 from evaluation.statistics.comparison import PairedComparison, compare_paired, correct
-from evaluation.statistics.intervals import SuccessRate, wilson
+from policies.scoring.intervals import SuccessRate, wilson
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from evaluation.statistics.intervals import Interval
+from policies.scoring.intervals import Interval, bootstrap_bounds
 
 MIN_POLICIES = 5
 
@@ -82,11 +82,11 @@ def measure_agreement(
             f"{len(sim)} policies, expected at least {MIN_POLICIES} to resample them; give `trials` for the "
             f"uncertainty of these policies' own rates"
         )
-    draws = np.empty((resamples, 3))
-    for i in range(resamples):
-        a, b = _resample(sim, arm, trials, rng)
-        draws[i] = _mmrv_pearson_spearman(a, b)
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+
+    def draw() -> tuple[float, float, float]:
+        return _mmrv_pearson_spearman(*_resample(sim, arm, trials, rng))
+
+    low, high = bootstrap_bounds(draw, resamples, confidence=confidence)
     measures: tuple[Callable[..., float], ...] = (mean_maximum_rank_violation, pearson, spearman)
     intervals = [
         Interval(measure(sim, arm), float(low[i]), float(high[i]), confidence) for i, measure in enumerate(measures)

@@ -1,19 +1,18 @@
 """Is one policy better than another? Exact tests for success counts, their correction, and trials needed.
 
-The distributions and the unpaired tests are scipy's.
+The distributions are scipy's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from evaluation.statistics.intervals import Interval, wilson
+from policies.scoring.intervals import Interval, wilson
 
 MAX_PLANNED_TRIALS = 20_000
 
@@ -68,37 +67,13 @@ def compare_paired(
     if x.shape != y.shape or x.ndim != 1 or len(x) == 0:
         raise ValueError(
             f"'{a}' has {x.shape} trials and '{b}' has {y.shape}; a paired test needs equally many, at least "
-            f"one: keep the trials whose index both have, or use `compare_unpaired`"
+            f"one: keep the trials whose index both have"
         )
     both, neither = int((x & y).sum()), int((~x & ~y).sum())
     only_a, only_b = int((x & ~y).sum()), int((~x & y).sum())
     p_value = mcnemar_exact(only_a, only_b)
     difference = _newcombe_paired(both, only_a, only_b, neither, confidence)
     return PairedComparison(a, b, both, only_a, only_b, neither, difference, p_value, p_value)
-
-
-def compare_unpaired(
-    successes_a: int,
-    trials_a: int,
-    successes_b: int,
-    trials_b: int,
-    *,
-    test: Literal["barnard", "fisher"] = "barnard",
-) -> float:
-    """Two-sided p-value that two independent success rates differ, by scipy's exact test.
-
-    Barnard's is the more powerful where only the numbers of trials were fixed in advance, as here; Fisher's
-    is the conservative one that reviewers know.
-    """
-    for name, successes, trials in (("a", successes_a, trials_a), ("b", successes_b, trials_b)):
-        if not 0 <= successes <= trials or trials < 1:
-            raise ValueError(f"policy {name}: {successes} successes of {trials} trials, expected 0 ≤ k ≤ n")
-    table = [[successes_a, successes_b], [trials_a - successes_a, trials_b - successes_b]]
-    if test == "fisher":
-        return float(stats.fisher_exact(table).pvalue)
-    if sum(table[0]) == 0 or sum(table[1]) == 0:
-        return 1.0  # all failed or all succeeded: scipy's Wald statistic is undefined there (0/0)
-    return float(stats.barnard_exact(table).pvalue)
 
 
 def holm(p_values: npt.ArrayLike) -> np.ndarray:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
-
-from evaluation.statistics.intervals import SuccessRate
+from scipy import special
 
 # Jeffreys' prior: close to the best power over the whole range of rates.
 PRIOR = 0.5
@@ -52,27 +50,6 @@ def log_evidence(successes: npt.ArrayLike, trials: npt.ArrayLike, null: npt.Arra
         raise ValueError(f"null is {p}, expected a rate between 0 and 1")
     mixture = special.betaln(PRIOR + k, PRIOR + n - k) - special.betaln(PRIOR, PRIOR)
     return mixture - special.xlogy(k, p) - special.xlog1py(n - k, -p)
-
-
-def anytime_interval(successes: int, trials: int, confidence: float = 0.95) -> SuccessRate:
-    """Success rate with an interval that holds at every trial at once, however the stop was chosen.
-
-    The rates whose evidence against them is below 1/α. About 1.6 times as wide as Wilson's at n = 30: the
-    price of looking. Raises ValueError without trials.
-    """
-    if trials < 1 or not 0 < confidence < 1:
-        raise ValueError(f"{trials} trials at confidence {confidence}: expected at least 1, within 0 and 1")
-    limit = -np.log1p(-confidence)
-    share = successes / trials
-
-    def excess(p: float) -> float:
-        return float(log_evidence(successes, trials, p)) - limit
-
-    # The evidence is convex in p with its minimum at the share, and infinite at 0 and 1 but for k = 0, n.
-    tiny = 1e-12
-    low = 0.0 if successes == 0 else optimize.brentq(excess, tiny**2, share)
-    high = 1.0 if successes == trials else optimize.brentq(excess, share, 1 - tiny)
-    return SuccessRate(share, float(low), float(high), confidence, successes, trials)
 
 
 def compare_sequentially(

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 
 import gymnasium as gym
 import numpy as np
-from scipy.stats import binomtest
 
 from policies.models.filters.object_filter import HELD
+from policies.scoring.intervals import wilson
 from policies.scoring.wrappers import Labelled, Mistaken
 from robots.camera import CameraModel
 from sim.datasets.labelled_renders import task_with_camera
@@ -156,11 +156,11 @@ def judge(
                     break
         lasted += int((running & (held >= hold)).sum())
         touched += int((longest >= hold).sum())
-    interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
+    rate = wilson(lasted, episodes)
     return Judgement(
-        lasted / episodes,
-        float(interval.low),
-        float(interval.high),
+        rate.estimate,
+        rate.low,
+        rate.high,
         lasted,
         episodes,
         touched / episodes,

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import binomtest
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.scoring.evaluator import JUDGE_SEEDS, Judgement
+from policies.scoring.intervals import wilson
 from robots.action import ActionResolver
 from robots.camera import CameraModel
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
@@ -67,11 +67,8 @@ def judge_in_mujoco(
     hold = max(1, round(task.hold_time * bundle.action.rate_hz))
     lasted = sum(bool(each[-hold:].all()) for each in near)
     touched = sum(bool((np.convolve(each, np.ones(hold), "valid") >= hold - 0.5).any()) for each in near)
-    interval = binomtest(lasted, episodes).proportion_ci(method="wilson")
-    rate = lasted / episodes
-    return Judgement(
-        rate, float(interval.low), float(interval.high), lasted, episodes, touched / episodes, "MuJoCo", first_seed
-    )
+    rate = wilson(lasted, episodes)
+    return Judgement(rate.estimate, rate.low, rate.high, lasted, episodes, touched / episodes, "MuJoCo", first_seed)
 
 
 def episodes_in_mujoco(

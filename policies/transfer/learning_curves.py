@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from policies.scoring.intervals import bootstrap_bounds, resample
+
 FROM_SCRATCH = "scratch"
 LEAST_LEVEL = 0.1
 """Success below which nothing has been learned that others could be asked to match."""
@@ -34,9 +36,9 @@ class Curve:
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over the first axis of (S, …) with the ends of its 95 % percentile bootstrap interval over seeds."""
-    chosen = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
-    means = values[chosen].mean(axis=1)
-    return values.mean(axis=0), np.quantile(means, 0.025, axis=0), np.quantile(means, 0.975, axis=0)
+    rng = np.random.default_rng(seed)
+    low, high = bootstrap_bounds(lambda: resample(values, rng).mean(axis=0), RESAMPLES)
+    return values.mean(axis=0), low, high
 
 
 def steps_to(level: float, steps: np.ndarray, success: np.ndarray) -> float:
@@ -102,12 +104,12 @@ def share_of_scratch(curve: Curve, scratch: Curve, level: float | None = None) -
 
     goal, needed, share = ratio(curve.success, scratch.success)
     rng = np.random.default_rng(0)
-    shares = []
-    for _ in range(RESAMPLES // 10):
-        ours = curve.success[rng.integers(0, len(curve.success), len(curve.success))]
-        theirs = scratch.success[rng.integers(0, len(scratch.success), len(scratch.success))]
-        shares.append(ratio(ours, theirs)[2])
-    low, high = np.quantile(shares, (0.025, 0.975), method="higher")
+
+    def draw() -> float:
+        ours = resample(curve.success, rng)
+        return ratio(ours, resample(scratch.success, rng))[2]
+
+    low, high = (float(bound) for bound in bootstrap_bounds(draw, RESAMPLES // 10, method="higher"))
     found = {"level": goal, "steps": needed, "share": share, "low": low, "high": high}
     return {key: _finite(value) for key, value in found.items()}
 

@@ -12,7 +12,7 @@ from evaluation.report.sim_to_real import compare_transfer
 from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
 from evaluation.session.results import policy_results
 from evaluation.session.trials import LatencySummary, Trial
-from evaluation.statistics.intervals import wilson
+from policies.scoring.intervals import wilson
 
 POLICIES = ("baseline-0", "baseline-1", "adapted-0", "adapted-1")
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.report.aggregates import aggregate, improvement
+from evaluation.report.aggregates import aggregate, improvement, interquartile_mean
 from evaluation.report.failure_analysis import failure_slices
 from evaluation.report.sim_to_real import compare_transfer
 from evaluation.session.results import policy_results
 from evaluation.session.trials import Trial
-from evaluation.statistics.intervals import interquartile_mean, wilson
 from evaluation.statistics.planning import plan_trials, power_unpaired, required_trials_unpaired
+from policies.scoring.intervals import wilson
 from tests.support.report_sample import POLICIES, sample_protocol, sample_trials
 
 
@@ -75,6 +75,11 @@ def test_methods_are_aggregated_over_their_seeds() -> None:
     assert 0.0 <= pair.probability.low <= pair.probability.estimate <= pair.probability.high <= 1.0
 
 
+def test_interquartile_mean_drops_a_quarter_at_each_end() -> None:
+    assert interquartile_mean([-1e9, 1, 2, 3, 4, 5, 6, 1e9]) == 3.5
+    assert interquartile_mean([[1, 2], [3, 1000]]) == 2.5
+
+
 def test_one_seed_and_one_task_are_not_aggregated() -> None:
     one = [t for t in sample_trials() if t.policy == "baseline-0"]
     assert aggregate([(sample_protocol(), policy_results(one))], np.random.default_rng(0)) is None
@@ -86,6 +91,10 @@ def test_probability_of_improvement_has_closed_forms() -> None:
     assert improvement(better, worse, rng, 100).estimate == 1.0
     assert improvement(worse, better, rng, 100).estimate == 0.0
     assert improvement(better, better, rng, 100).estimate == 0.5
+    three = improvement({"t": [(2, 10), (5, 10)]}, {"t": [(1, 10), (2, 10), (9, 10)]}, rng, 100)
+    assert three.estimate == pytest.approx((1.5 + 2) / 6)
+    assert three.low < three.estimate < three.high
+    assert improvement(better, worse, rng, 100).low == 1.0
     two = improvement({"t": [(9, 10)], "u": [(1, 10)]}, {"t": [(1, 10)], "u": [(9, 10)]}, rng, 100)
     assert two.estimate == 0.5
     with pytest.raises(ValueError, match="share no task"):

@@ -1,11 +1,11 @@
-"""Comparisons that may be looked at after every trial: evidence as a bet, and intervals that hold at all times."""
+"""Comparisons that may be looked at after every trial: evidence as a bet."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from evaluation.statistics.intervals import wilson, wilson_bounds
-from evaluation.statistics.sequential import anytime_interval, compare_sequentially, log_evidence
+from evaluation.statistics.sequential import compare_sequentially, log_evidence
+from policies.scoring.intervals import wilson_bounds
 
 
 def test_evidence_is_a_fair_bet_under_the_hypothesis():
@@ -58,7 +58,7 @@ def test_sequential_comparison_without_evidence():
         compare_sequentially("a", "b", [1], [0], alpha=5)
 
 
-def test_anytime_interval_covers_at_every_trial_at_once():
+def test_evidence_keeps_its_level_at_every_trial_at_once():
     rng = np.random.default_rng(0)
     n = np.arange(1, 201)
     for truth in (0.5, 0.9):
@@ -69,25 +69,8 @@ def test_anytime_interval_covers_at_every_trial_at_once():
         assert ((truth < low) | (truth > high)).any(axis=1).mean() > 0.2  # Wilson's is for one look
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (15, 30), (29, 30), (0, 50), (999, 1000)])
-def test_anytime_interval_ends_where_the_evidence_is_enough(k, n):
-    rate = anytime_interval(k, n)
-    if k > 0:
-        assert log_evidence(k, n, rate.low) == pytest.approx(np.log(20), abs=1e-6)
-    else:
-        assert rate.low == 0.0
-    if k < n:
-        assert log_evidence(k, n, rate.high) == pytest.approx(np.log(20), abs=1e-6)
-    else:
-        assert rate.high == 1.0
-    assert rate.low <= wilson(k, n).low
-    assert rate.high >= wilson(k, n).high
-
-
 def test_impossible_evidence_is_refused():
     with pytest.raises(ValueError, match="0 ≤ k ≤ n"):
         log_evidence(4, 3)
     with pytest.raises(ValueError, match="rate between 0 and 1"):
         log_evidence(1, 3, 1.5)
-    with pytest.raises(ValueError, match="at least 1"):
-        anytime_interval(0, 0)
