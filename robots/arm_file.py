@@ -1,6 +1,6 @@
 """An arm that a user describes: its URDF, and one JSON file of what a URDF does not say.
 
-Robot side: numpy only. The fields are in docs/arms.md. Nothing is guessed: what is missing is asked for by name,
+Robot side: numpy only. The fields are in docs/own_arm.md. Nothing is guessed: what is missing is asked for by name,
 and names that the URDF does not have are refused with the ones that it has.
 """
 
@@ -42,7 +42,7 @@ def load_arm(path: Path | str) -> RobotModel:
     """
     path = Path(path)
     if not path.is_file():
-        raise SpecError(f"arm file '{path}' does not exist; docs/arms.md shows how to write one")
+        raise SpecError(f"arm file '{path}' does not exist; docs/own_arm.md shows how to write one")
     try:
         data = json.loads(path.read_text())
     except json.JSONDecodeError as error:
@@ -132,7 +132,7 @@ def _check_fields(path: Path, data: Mapping) -> None:
         raise SpecError(f"arm file '{path}': unknown field '{unknown[0]}'; known are {', '.join(FIELDS)}")
     missing = [key for key in REQUIRED if key not in data]
     if missing:
-        raise SpecError(f"arm file '{path}': {', '.join(missing)} missing; docs/arms.md says what they are")
+        raise SpecError(f"arm file '{path}': {', '.join(missing)} missing; docs/own_arm.md says what they are")
 
 
 def _by_joint(path: Path, field: str, values: object, joints: Sequence[str]) -> dict[str, float]:

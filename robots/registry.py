@@ -96,7 +96,7 @@ ROBOTS: dict[str, Callable[[], RobotModel]] = {
 
 
 def load_robot(name: str) -> RobotModel:
-    """Build the arm registered under `name`, or read it from an arm file (`….json`, see docs/arms.md).
+    """Build the arm registered under `name`, or read it from an arm file (`….json`, see docs/own_arm.md).
 
     Raises:
         SpecError: for an unknown name; lists the known ones.
@@ -106,7 +106,7 @@ def load_robot(name: str) -> RobotModel:
     if name not in ROBOTS:
         raise SpecError(
             f"unknown robot '{name}'; known are {', '.join(sorted(ROBOTS))}, or name an arm file (….json); "
-            "docs/arms.md shows how to write one"
+            "docs/own_arm.md shows how to write one"
         )
     return ROBOTS[name]()
 

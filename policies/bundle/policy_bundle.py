@@ -7,7 +7,7 @@
     hulls.npz       convex hulls of the arm's links, by name, for the safety gate; absent without collision geometry
     weights.npz     the same weights by name, from which adaptation and transfer go on; optional
 
-Loads with numpy and onnxruntime alone. Nothing in it is ever unpickled. `docs/bundle.md` is the format.
+Loads with numpy and onnxruntime alone. Nothing in it is ever unpickled. `docs/bundle_format.md` is the format.
 """
 
 from __future__ import annotations

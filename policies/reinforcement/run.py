@@ -70,7 +70,7 @@ class ReinforcementConfig(RunConfig):
     observation: str = "state"
     """What the policy sees, one of the task's named observations without pictures."""
     demonstrations: Path | None = None
-    """Recorded demonstrations (.npz, see docs/training.md) instead of the scripted expert's."""
+    """Recorded demonstrations (.npz, see docs/train.md) instead of the scripted expert's."""
     judge_episodes: int = 200
     """Fresh episodes on which the finished policy is judged."""
     mlflow: str = ""

@@ -176,6 +176,6 @@ def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
 
 
 def test_the_page_explains_them_in_the_same_words():
-    page = (ROOT / "docs" / "robot.md").read_text()
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert table() in page
     assert table(POLICY_REASONS) in page
