@@ -1,4 +1,4 @@
-"""An evaluation session on a real arm: safety gate and session, with the operator's page.
+"""An evaluation session on a real arm: safety gate, its supervisor and session, with the operator's page.
 
 ros2 launch sim2real_arms session.launch.py protocol:=<path of the registered .toml> bundle:=<any of its bundles>
 
@@ -8,7 +8,7 @@ The arm's driver and its camera are running already. The session starts one poli
 from launch import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 
-from ros_nodes.launching import argument, given, node, shared, wide_shared_memory
+from ros_nodes.launching import argument, fixed, given, node, shared, wide_shared_memory
 
 
 def generate_launch_description():
@@ -27,6 +27,7 @@ def generate_launch_description():
             argument("params_file", shared("config", "robot.yaml")),
             wide_shared_memory(),
             node("safety_gate", given("bundle", "controller"), preset),
+            node("supervisor", given("bundle", "controller") | {"policy_node": fixed("")}, preset),
             node(
                 "lab_session",
                 given("protocol", "out", "camera_calibration", "host") | given("port", kind=int),

@@ -56,6 +56,11 @@ def given(*names: str, kind: type = str) -> dict[str, ParameterValue]:
     return {name: ParameterValue(LaunchConfiguration(name), value_type=kind) for name in names}
 
 
+def fixed(value: str) -> ParameterValue:
+    """Return a parameter that the launch file itself decides."""
+    return ParameterValue(value, value_type=str)
+
+
 def wide_shared_memory() -> SetEnvironmentVariable:
     """Set the profile with which pictures get from process to process."""
     # Fast DDS 3, which came with Kilted, renamed it

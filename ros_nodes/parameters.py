@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,35 @@ class Parameter:
     default: str | bool | float | Sequence[float]
     description: str
     """What it means, unit included."""
+    low: float = -math.inf
+    """Least value of a number."""
+    high: float = math.inf
+    """Greatest value of a number."""
+
+    def check(self, value: object) -> None:
+        """Raise `SpecError` unless `value` has the default's type and, a number, is finite and within the range."""
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise self._error(value, "true or false")
+        elif isinstance(self.default, str):
+            if not isinstance(value, str):
+                raise self._error(value, "text; in YAML and on the command line put it in quotes")
+        elif isinstance(self.default, (int, float)):
+            if not _is_number(value):
+                raise self._error(value, "a number")
+            if not self.low <= float(value) <= self.high:  # type: ignore[arg-type]
+                raise self._error(value, f"a number within [{self.low:g}, {self.high:g}]")
+        else:
+            numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+            if len(numbers) != len(self.default) or not all(map(_is_number, numbers)):
+                raise self._error(value, f"{len(self.default)} numbers")
+
+    def _error(self, value: object, expected: str) -> SpecError:
+        return SpecError(f"parameter '{self.name}': {value!r}, expected {expected}: {self.description}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def help_text(command: str, about: str, parameters: Sequence[Parameter]) -> str:
@@ -31,41 +61,53 @@ def help_text(command: str, about: str, parameters: Sequence[Parameter]) -> str:
 
 
 class Parameters:
-    """Parameters of one node. `-p rate:=100` is a number as much as `100.0` is."""
+    """Parameters of one node, checked when the node starts. `-p rate:=100` is a number as much as `100.0` is."""
 
-    def __init__(self, node: Node, parameters: Sequence[Parameter]):
-        """Declare `parameters` on `node`."""
+    def __init__(self, node: Node, parameters: Sequence[Parameter], read_only: bool = True):
+        """Declare `parameters` on `node`.
+
+        Args:
+            node: the node.
+            parameters: what it takes.
+            read_only: whether `ros2 param set` is refused. A node that reads its parameters again later passes False,
+                and sees to it that a value set in between is either applied or refused; see `checked`.
+
+        Raises:
+            SpecError: for a value of the wrong type or out of its range.
+        """
         self._node = node
+        self._known = {parameter.name: parameter for parameter in parameters}
         for parameter in parameters:
-            descriptor = ParameterDescriptor(description=parameter.description, dynamic_typing=True)
+            # an integer may stand for a float, which ROS's static typing refuses: `check` is the type's check
+            descriptor = ParameterDescriptor(
+                description=parameter.description, dynamic_typing=True, read_only=read_only
+            )
+            if math.isfinite(parameter.low) and math.isfinite(parameter.high):
+                descriptor.additional_constraints = f"within [{parameter.low:g}, {parameter.high:g}]"
             node.declare_parameter(parameter.name, parameter.default, descriptor)
+            parameter.check(self._value(parameter.name))
+
+    def checked(self, name: str, value: object) -> None:
+        """Raise `SpecError` unless `value` can be that of the parameter `name`; other nodes' names pass."""
+        if name in self._known:
+            self._known[name].check(value)
 
     def text(self, name: str) -> str:
         """Return a string's present value."""
-        return str(self._node.get_parameter(name).value)
+        return str(self._value(name))
 
     def number(self, name: str) -> float:
         """Return a number's present value."""
-        value = self._node.get_parameter(name).value
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._error(name, value, "a number")
-        return float(value)
+        return float(self._value(name))  # type: ignore[arg-type]
 
     def flag(self, name: str) -> bool:
         """Return true or false."""
-        value = self._node.get_parameter(name).value
-        if not isinstance(value, bool):
-            raise self._error(name, value, "true or false")
-        return value
+        return bool(self._value(name))
 
     def vector(self, name: str) -> tuple[float, float, float]:
         """Return x, y, z."""
-        value = self._node.get_parameter(name).value
-        if value is None or isinstance(value, (str, bool, int, float)) or len(value) != 3:
-            raise self._error(name, value, "three numbers")
-        x, y, z = (float(v) for v in value)
+        x, y, z = (float(v) for v in self._value(name))  # type: ignore[attr-defined]
         return x, y, z
 
-    def _error(self, name: str, value: object, expected: str) -> SpecError:
-        description = self._node.describe_parameter(name).description
-        return SpecError(f"parameter '{name}': {value!r}, expected {expected}: {description}")
+    def _value(self, name: str) -> object:
+        return self._node.get_parameter(name).value

@@ -83,6 +83,7 @@ PARAMETERS = (
     ),
     Parameter("description_wait", 0.5, "how long to wait for a URDF that nobody is seen to publish [s]; none is well"),
 )
+SETTINGS = {parameter.name for parameter in PARAMETERS}
 
 
 class PolicyNode(LifecycleNode):
@@ -91,7 +92,7 @@ class PolicyNode(LifecycleNode):
     def __init__(self, ended: threading.Event) -> None:
         """Declare the parameters; they are read again at each configure. `ended` cuts waiting short."""
         super().__init__("policy_node")
-        self._settings = Parameters(self, PARAMETERS)
+        self._settings = Parameters(self, PARAMETERS, read_only=False)
         self._ended = ended
         self.reason = ""
         """Why the node is not doing what it was asked to do; empty while all is well."""
@@ -188,17 +189,19 @@ class PolicyNode(LifecycleNode):
     # Work
 
     def _set(self, parameters: list[RosParameter]) -> SetParametersResult:
-        """Switch the light match of a policy that is configured; the other parameters wait for the next configure."""
-        for parameter in parameters:
-            if parameter.name != "match_light":
-                continue
-            if not isinstance(parameter.value, bool):
-                return SetParametersResult(successful=False, reason=f"{parameter.value!r}, expected true or false")
-            if self._loop is not None:
-                try:
-                    self._loop.light.switch(parameter.value)
-                except SpecError as error:
-                    return SetParametersResult(successful=False, reason=str(error))
+        """Apply `match_light` at once; take the others only where the next configure reads them."""
+        try:
+            for parameter in parameters:
+                self._settings.checked(parameter.name, parameter.value)
+                if parameter.name == "match_light" and self._loop is not None:
+                    self._loop.light.switch(bool(parameter.value))
+                elif parameter.name in SETTINGS and self._state not in ("unconfigured", "finalized"):
+                    raise SpecError(
+                        f"parameter '{parameter.name}' is read when the node is configured, and it is {self._state}; "
+                        "deactivate and clean up first"
+                    )
+        except SpecError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _configure(self) -> None:

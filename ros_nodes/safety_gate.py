@@ -35,12 +35,14 @@ from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.arm.controllers import CONTROLLERS, Output, find
+from ros_nodes.arm.controllers import CONTROLLERS, Output, doubles, find
 from ros_nodes.arm.grippers import GRIPPERS, GripperOutput, gripper_output
 from ros_nodes.messages import JointStateReader, StampError, finger_opening, local_stamp, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 
 HEARTBEAT_HZ = 50.0
+GRAPH_HZ = 10.0
+"""Looks a second at who else publishes to the controller: a look takes 0.1 ms."""
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
 
 
@@ -52,11 +54,21 @@ PARAMETERS = (
     Parameter("gripper", "gripper_position_controller", f"for a policy that moves one: {' or '.join(GRIPPERS)}"),
     Parameter("gripper_topic", "", "where the gripper's controller listens, if not at its usual topic"),
     Parameter("gripper_states", "", "topic of the fingers' joint states, where they are not among the joint states"),
-    Parameter("gripper_speed", 0.75, "factor on the fingers' speed limit in the arm's URDF, at most 1"),
-    Parameter("gripper_timeout", 0.25, "greatest age of the finger positions while a policy moves a gripper [s]"),
-    Parameter("rate", 100.0, "setpoints a second"),
+    Parameter("gripper_speed", 0.75, "factor on the fingers' speed limit in the arm's URDF, at most 1", 0.01, 1.0),
+    Parameter(
+        "gripper_timeout", 0.25, "greatest age of the finger positions while a policy moves a gripper [s]", 0.01, 2.0
+    ),
+    Parameter("rate", 100.0, "setpoints a second", 20.0, 1000.0),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
-    Parameter("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]"),
+    Parameter(
+        "e_stop_timeout",
+        0.0,
+        "longest silence of the emergency stop's topic [s]: where one is wired, its driver repeats the state, and "
+        "silence counts as pressed, before the first message too; 0: none is wired, messages are obeyed all the same",
+        0.0,
+        5.0,
+    ),
+    Parameter("heartbeat_timeout", 0.1, "longest silence of the policy process while the arm moves [s]", 0.01, 0.5),
     Parameter(
         "workspace_low",
         [0.0, 0.0, 0.0],
@@ -70,34 +82,50 @@ PARAMETERS = (
         "boxes that no link may enter, base frame [m]: 'x y z x y z' of the smallest and the largest corner, "
         "several separated by ';'",
     ),
-    Parameter("keep_out_margin", KEEP_OUT_MARGIN, "distance kept between a link and a keep-out box [m]"),
-    Parameter("self_margin", SELF_MARGIN, "distance kept between two links of the arm [m]"),
+    Parameter("keep_out_margin", KEEP_OUT_MARGIN, "distance kept between a link and a keep-out box [m]", 0.0, 1.0),
+    Parameter("self_margin", SELF_MARGIN, "distance kept between two links of the arm [m]", 0.0, 0.5),
     Parameter(
         "collision",
         True,
         "keep the arm from itself and from the keep-out boxes; false only for an arm whose bundle has no hulls",
     ),
-    Parameter("q_margin", DEFAULT_TIGHTENING["q_margin"], "kept free at both ends of every joint's range [rad]"),
-    Parameter("dq_scale", DEFAULT_TIGHTENING["dq"], "factor on the arm's velocity limits, at most 1"),
-    Parameter("ddq_scale", DEFAULT_TIGHTENING["ddq"], "factor on the arm's acceleration limits, at most 1"),
-    Parameter("jerk_scale", DEFAULT_TIGHTENING["jerk"], "factor on the arm's jerk limits, at most 1"),
-    Parameter("tau_scale", DEFAULT_TIGHTENING["tau"], "factor on the arm's torque limits, at most 1"),
+    Parameter(
+        "q_margin", DEFAULT_TIGHTENING["q_margin"], "kept free at both ends of every joint's range [rad]", 0.0, 3.0
+    ),
+    Parameter("dq_scale", DEFAULT_TIGHTENING["dq"], "factor on the arm's velocity limits, at most 1", 0.001, 1.0),
+    Parameter("ddq_scale", DEFAULT_TIGHTENING["ddq"], "factor on the arm's acceleration limits, at most 1", 0.001, 1.0),
+    Parameter("jerk_scale", DEFAULT_TIGHTENING["jerk"], "factor on the arm's jerk limits, at most 1", 0.001, 1.0),
+    Parameter("tau_scale", DEFAULT_TIGHTENING["tau"], "factor on the arm's torque limits, at most 1", 0.001, 1.0),
     Parameter(
         "effort_is_torque",
         True,
         "efforts in the joint states, if any, are torques [N·m]; false only where a driver reports currents or loads",
     ),
     Parameter(
-        "command_jump", DEFAULT_TIGHTENING["command_jump"], "largest distance of a command from the setpoint [rad]"
+        "command_jump",
+        DEFAULT_TIGHTENING["command_jump"],
+        "largest distance of a command from the setpoint [rad]",
+        0.001,
+        0.5,
     ),
     Parameter(
-        "tracking_error", DEFAULT_TIGHTENING["tracking_error"], "largest distance of the arm from the setpoint [rad]"
+        "tracking_error",
+        DEFAULT_TIGHTENING["tracking_error"],
+        "largest distance of the arm from the setpoint [rad]",
+        0.001,
+        0.5,
     ),
     Parameter(
-        "stall_error", DEFAULT_TIGHTENING["stall_error"], "distance at which a joint that rests counts as blocked [rad]"
+        "stall_error",
+        DEFAULT_TIGHTENING["stall_error"],
+        "distance at which a joint that rests counts as blocked [rad]",
+        0.001,
+        0.2,
     ),
-    Parameter("state_timeout", DEFAULT_TIGHTENING["state_timeout"], "greatest age of the joint state [s]"),
-    Parameter("command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods"),
+    Parameter("state_timeout", DEFAULT_TIGHTENING["state_timeout"], "greatest age of the joint state [s]", 0.001, 0.2),
+    Parameter(
+        "command_timeout", 0.0, "longest silence of the policy while the arm moves [s]; 0: 2.5 of its periods", 0.0, 0.5
+    ),
 )
 
 
@@ -116,8 +144,6 @@ class SafetyGateNode(Node):
         bundle, robot_name = parameters.text("bundle"), parameters.text("robot")
         controller, rate_hz = parameters.text("controller"), parameters.number("rate")
         find(controller)
-        if not 20.0 <= rate_hz <= 1000.0:
-            raise SpecError(f"parameter 'rate': {rate_hz} Hz, expected within [20, 1000]")
         if bool(bundle) == bool(robot_name):
             raise SpecError("parameters 'bundle' and 'robot': give one of the two, the bundle's path or an arm's name")
         self.robot, policy_hz, grips = _robot(bundle, robot_name)
@@ -129,7 +155,15 @@ class SafetyGateNode(Node):
                 self.robot, self.dt, parameters.number("gripper_speed"), parameters.number("gripper_timeout")
             )
         collision = self._collision(bundle or robot_name)
-        self.gate = SafetyGate(self.robot, self._limits(policy_hz), self.dt, heartbeat_timeout, collision, fingers)
+        self.gate = SafetyGate(
+            self.robot,
+            self._limits(policy_hz),
+            self.dt,
+            heartbeat_timeout,
+            collision,
+            fingers,
+            parameters.number("e_stop_timeout"),
+        )
         torque = parameters.flag("effort_is_torque")
         if not torque:
             self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
@@ -147,11 +181,13 @@ class SafetyGateNode(Node):
         self.create_subscription(JointState, parameters.text("joint_states"), self._on_state, qos.NEWEST)
         if gripper_states := parameters.text("gripper_states"):
             self.create_subscription(JointState, gripper_states, self._on_fingers, qos.NEWEST)
-        self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.COMMAND)
+        self._commands = self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.COMMAND)
         self.create_subscription(
             UInt64, topics.POLICY_HEARTBEAT, lambda _: self.gate.on_heartbeat(time.monotonic()), qos.NEWEST
         )
-        self.create_subscription(Bool, topics.E_STOP, lambda m: self.gate.on_e_stop(m.data), qos.EVENT)
+        # A volatile publisher reaches the first only; what a latched one said before the gate started, the second
+        for quality in (qos.EVENT, qos.LATCHED):
+            self.create_subscription(Bool, topics.E_STOP, self._on_e_stop, quality)
         self.create_service(Trigger, topics.GATE_STOP, self._on_stop)
         self.create_service(Trigger, topics.GATE_RESET, self._on_reset)
         self.create_timer(1.0, self._publish_diagnostics)
@@ -163,6 +199,7 @@ class SafetyGateNode(Node):
         """Send setpoints until `ended` is set, then until the arm rests."""
         pacer, alignment = Pacer(self.dt), Alignment(self.dt)
         beat_every = max(1, round(1.0 / (self.dt * HEARTBEAT_HZ)))
+        look_every = max(1, round(1.0 / (self.dt * GRAPH_HZ)))
         tick, mode = 0, ""
         while True:
             pacer.put_off(alignment.put_off())
@@ -171,6 +208,8 @@ class SafetyGateNode(Node):
                 self.gate.request_stop("shutdown", "the safety gate was shut down")
             gripper = self._gripper
             self.gate.on_controller(self._controller.listeners > 0, gripper is not None and gripper.listeners > 0)
+            if tick % look_every == 0:
+                self.gate.on_publishers(self._controller.rivals(), doubles(self, self._commands.topic_name))
             now = time.monotonic()
             arrived, self._arrived = self._arrived, None
             if arrived is not None:
@@ -216,6 +255,9 @@ class SafetyGateNode(Node):
         with contextlib.suppress(StampError):  # counted as the joints' own
             if opening is not None:
                 self.gate.on_opening(opening, local_stamp(message.header.stamp, self._ros_clock, "fingers"))
+
+    def _on_e_stop(self, message: Bool) -> None:
+        self.gate.on_e_stop(message.data, time.monotonic())
 
     def _on_command(self, message: JointTrajectory) -> None:
         try:

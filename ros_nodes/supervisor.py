@@ -39,8 +39,16 @@ HANG = 2.0
 """A process that does not answer for so long counts as dead [s]."""
 
 
+LEAVE = 4.0
+"""Longest wait for the gate's last word when everything is shut down [s]: launch follows SIGINT by SIGTERM after 5."""
+BRAKES = 0.2
+"""How long zeros are sent before leaving [s]."""
+
+
 PARAMETERS = (
-    Parameter("policy_node", "policy_node", "name of the lifecycle node to drive"),
+    Parameter(
+        "policy_node", "policy_node", "name of the lifecycle node to drive; empty: the gate alone is watched, and held"
+    ),
     Parameter("activate", False, "activate after configuring; otherwise the operator does"),
     Parameter("bundle", "", "path of the policy bundle; needed where a velocity controller must be held"),
     Parameter("controller", "joint_trajectory_controller", f"as the gate's: one of {', '.join(CONTROLLERS)}"),
@@ -70,8 +78,9 @@ class Supervisor(Node):
         self.create_subscription(UInt64, topics.GATE_HEARTBEAT, self._on_gate_heartbeat, qos.NEWEST)
         self.create_subscription(String, topics.GATE_STATE, lambda m: self._on_state("safety gate", m), qos.LATCHED)
         self.create_subscription(String, topics.POLICY_STATE, lambda m: self._on_state(self._name, m), qos.LATCHED)
-        self._change: Client = self.create_client(ChangeState, f"/{self._name}/change_state")
-        self._get: Client = self.create_client(GetState, f"/{self._name}/get_state")
+        lifecycle = self._name or "policy_node"
+        self._change: Client = self.create_client(ChangeState, f"/{lifecycle}/change_state")
+        self._get: Client = self.create_client(GetState, f"/{lifecycle}/get_state")
         self._coasting = self._output(parameters)
         if self._coasting is not None:
             self.create_timer(1.0 / HOLDS, self._brake)
@@ -85,14 +94,19 @@ class Supervisor(Node):
             DeadProcessError: when a process is gone or refuses to start.
         """
         self._await(lambda: self._gate_heard, self._wait_s, f"safety gate: not heard on {topics.GATE_HEARTBEAT}")
-        self._await(self._change.service_is_ready, self._wait_s, f"{self._name}: no service '{self._change.srv_name}'")
-        self._transition(Transition.TRANSITION_CONFIGURE, "configure")
-        if self._activate:
-            self._transition(Transition.TRANSITION_ACTIVATE, "activate")
+        if self._name:
+            self._await(
+                self._change.service_is_ready, self._wait_s, f"{self._name}: no service '{self._change.srv_name}'"
+            )
+            self._transition(Transition.TRANSITION_CONFIGURE, "configure")
+            if self._activate:
+                self._transition(Transition.TRANSITION_ACTIVATE, "activate")
         while not self._ended.wait(LOOK_PERIOD):
             silence = time.monotonic() - self._gate_beat
             if silence > HANG:
                 raise DeadProcessError(f"safety gate: silent for {silence:.1f} s; the process has died or hangs")
+            if not self._name:
+                continue
             state = self._call(self._get, GetState.Request(), HANG, "does not answer; the process has died or hangs")
             if state is not None and state.current_state.id == State.PRIMARY_STATE_FINALIZED:
                 raise DeadProcessError(f"{self._name}: has been shut down")
@@ -120,10 +134,19 @@ class Supervisor(Node):
             self.get_logger().error(f"safety gate: silent for {silence:.2f} s; holding the arm with zero velocity")
         self._coasting.hold()
 
-    def brake_to_rest(self) -> None:
-        """Hold on a little, so that a velocity controller has surely heard the zeros."""
+    def brake_before_leaving(self) -> None:
+        """Where the controller coasts, wait until the gate is silent, then send zeros until they have arrived.
+
+        Launch interrupts all processes at once when one of them dies: a supervisor that left before it could tell that
+        the gate is gone would leave the arm moving.
+        """
+        if self._coasting is None or not self._gate_heard:
+            return
+        until = time.monotonic() + LEAVE
+        while not self._braking and time.monotonic() < until:
+            time.sleep(0.01)
         if self._braking:
-            time.sleep(0.2)
+            time.sleep(BRAKES)
 
     def stop_arm(self) -> None:
         """Ask the gate, if it lives, to stop the arm for good."""
@@ -158,8 +181,12 @@ class Supervisor(Node):
         self._gate_beat, self._gate_heard = time.monotonic(), True
 
     def _on_state(self, who: str, message: String) -> None:
-        report = json.loads(message.data)
-        said = (report["state"], report["reason"])
+        try:
+            report = json.loads(message.data)
+            said = (str(report["state"]), str(report["reason"]))
+        except (ValueError, TypeError, KeyError):
+            self.get_logger().warning(f"{who}: a state that is not one was dropped: {message.data[:80]!r}")
+            return
         if self._said.get(who) != said:
             self._said[who] = said
             self.get_logger().info(f"{who}: {said[0]}{': ' + said[1] if said[1] else ''}")
@@ -181,9 +208,9 @@ def main(args: list[str] | None = None) -> int:
         return 0
     except DeadProcessError as error:
         node.stop_arm()
-        node.brake_to_rest()
         return process.fail("supervisor", str(error))
     finally:
+        node.brake_before_leaving()
         stop_spinning.set()
         spinner.join()
         rclpy.try_shutdown()

@@ -32,9 +32,8 @@ GRIPPER_COMMAND = "/gripper_position_controller/commands"
 # Policy to gate
 POLICY_COMMAND = "/policy/joint_trajectory"
 """trajectory_msgs/JointTrajectory: one point, the joint target of one action, behind it the fingers' [m] if the policy
-moves a gripper; the stamp is that of the joint state
-that the action was computed from, the frame_id the commanding node's name. Without a point: that policy is done, come
-to rest"""
+moves a gripper; the stamp is that of the joint state from which the action was computed, the frame_id the commanding
+node's name and a token of its process. Without a point: that policy is done, come to rest"""
 POLICY_HEARTBEAT = "/policy/heartbeat"
 """std_msgs/UInt64, a counter; its absence is a dead policy"""
 POLICY_SHADOW = "/policy/shadow_joint_trajectory"
@@ -57,7 +56,8 @@ GATE_STATE = "/safety_gate/state"
 DIAGNOSTICS = "/diagnostics"
 """diagnostic_msgs/DiagnosticArray"""
 E_STOP = "/e_stop"
-"""std_msgs/Bool: true stops and latches"""
+"""std_msgs/Bool: true stops and latches. Publish it transient local, so that a gate that starts later hears it too, and
+repeat it where the gate's `e_stop_timeout` is set: silence then counts as pressed"""
 GATE_STOP = "/safety_gate/stop"
 """std_srvs/Trigger: controlled stop, latched"""
 GATE_RESET = "/safety_gate/reset"

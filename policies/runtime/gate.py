@@ -51,6 +51,7 @@ class SafetyGate:
         heartbeat_timeout: float,
         collision: CollisionModel | None = None,
         gripper: GripperFilter | None = None,
+        e_stop_timeout: float = 0.0,
     ):
         """Prepare.
 
@@ -61,6 +62,8 @@ class SafetyGate:
             heartbeat_timeout: longest silence of the policy process while the arm moves [s].
             collision: what the arm must not come near to.
             gripper: limits the fingers; without it a command for them is refused.
+            e_stop_timeout: longest silence of the emergency stop [s], after which it counts as pressed; 0 where none
+                is wired.
         """
         if not 0 < heartbeat_timeout <= 0.5:
             raise SafetyError(f"limit 'heartbeat_timeout': {heartbeat_timeout} s, expected within (0, 0.5]")
@@ -78,6 +81,10 @@ class SafetyGate:
         self._source = ""
         self._heartbeat = -np.inf
         self._e_stop = False
+        self._e_stop_timeout = e_stop_timeout
+        self._e_stop_heard = -np.inf
+        self._rivals: tuple[str, ...] = ()
+        self._doubles: tuple[str, ...] = ()
         self._listening = False
         self._stop_requests: list[tuple[str, str]] = []
         self._mode, self._reason = "waiting", "no joint state received yet"
@@ -110,7 +117,7 @@ class SafetyGate:
                 self._opening = (opening, stamp)
 
     def on_command(self, q: np.ndarray, now: float, source: str = "", opening: float | None = None) -> None:
-        """Take the newest target (n,) [rad] of the policy named `source`, and of its fingers [m] if it moves any.
+        """Take the newest target (n,) [rad] of the policy `source`, and of its fingers [m] if it moves any.
 
         Two policies at once are a fault.
         """
@@ -124,7 +131,7 @@ class SafetyGate:
             self._command, self._source = Command(np.array(q, np.float64), now, opening), source
 
     def on_release(self, source: str = "") -> None:
-        """The policy named `source` is done: come to rest."""
+        """Come to rest: the policy `source` is done."""
         with self._lock:
             if source == self._source:
                 self._command = None
@@ -134,10 +141,10 @@ class SafetyGate:
         with self._lock:
             self._heartbeat = now
 
-    def on_e_stop(self, pressed: bool) -> None:
+    def on_e_stop(self, pressed: bool, now: float) -> None:
         """Take the emergency stop's position."""
         with self._lock:
-            self._e_stop = pressed
+            self._e_stop, self._e_stop_heard = pressed, now
             if pressed:
                 self._stop_requests.append(("e_stop", "emergency stop pressed; release it, then reset the gate"))
 
@@ -145,6 +152,16 @@ class SafetyGate:
         """Whether anybody receives what the gate sends to the arm, and to the gripper."""
         with self._lock:
             self._listening, self._gripper_listens = listening, gripper
+
+    def on_publishers(self, rivals: tuple[str, ...], doubles: tuple[str, ...]) -> None:
+        """Take what the graph of nodes shows; with any of either the arm does not move.
+
+        Args:
+            rivals: names of other nodes that publish to the arm's controller.
+            doubles: names that more than one publisher of commands goes by.
+        """
+        with self._lock:
+            self._rivals, self._doubles = rivals, doubles
 
     def request_stop(self, key: str, reason: str) -> None:
         """Stop and stay stopped."""
@@ -165,6 +182,10 @@ class SafetyGate:
                 return True, f"nothing to reset; the gate is {self._mode}"
             if self._e_stop:
                 return False, "the emergency stop is still pressed; release it first"
+            if silence := self._e_stop_silence(now):
+                return False, silence
+            if contested := self._contested():
+                return False, contested
             if self._stale(now):
                 return (
                     False,
@@ -203,9 +224,32 @@ class SafetyGate:
                 reason = "no gripper controller listens; is it active?"
                 self._mode, self._reason, self._command = "waiting", reason, None
                 return None
+            held_back = self._e_stop_silence(now) or self._contested()
+            if held_back:
+                self._mode, self._reason, self._command = "waiting", held_back, None
+                return None
             if self._mode == "waiting":
                 self._mode, self._reason = "ready", ""
             return self._tick_ready(now)
+
+    def _e_stop_silence(self, now: float) -> str:
+        """Return what is wrong where an emergency stop is wired and has been silent for too long; empty if nothing."""
+        if not self._e_stop_timeout or now - self._e_stop_heard <= self._e_stop_timeout:
+            return ""
+        heard = f"for {now - self._e_stop_heard:.2f} s" if np.isfinite(self._e_stop_heard) else "yet"
+        return (
+            f"emergency stop: not heard {heard} (limit {self._e_stop_timeout:.2f} s), which counts as pressed; is its "
+            "driver running?"
+        )
+
+    def _contested(self) -> str:
+        """Return what is wrong where another node commands the arm, or two policies share a name; empty if nothing."""
+        if self._rivals:
+            return f"{', '.join(self._rivals)} also publishes to the arm's controller, which only the gate may; end it"
+        if self._doubles:
+            names = ", ".join(self._doubles)
+            return f"two policies at once go by the name {names}; end one (one that was killed lingers for 20 s)"
+        return ""
 
     def _stale(self, now: float) -> bool:
         state = self._state
@@ -242,6 +286,12 @@ class SafetyGate:
     def _tick_moving(self, requests: list[tuple[str, str]], now: float) -> Setpoint:
         for key, reason in requests:
             self._filter.stop(key, reason)
+        if silence_of_stop := self._e_stop_silence(now):
+            self._filter.stop("e_stop_silent", silence_of_stop)
+        if self._rivals:
+            self._filter.stop("controller_contested", self._contested())
+        if self._doubles:
+            self._filter.stop("two_policies", self._contested())
         if not self._listening:
             self._filter.stop("controller_lost", "no controller listens any more; has it been deactivated?")
         silence = now - self._heartbeat

@@ -43,11 +43,16 @@ REASONS: dict[str, tuple[str, str]] = {
         "bring it back with its own means",
     ),
     "controller_lost": ("nobody receives the setpoints any more", "was the controller deactivated?"),
+    "controller_contested": (
+        "another node publishes to the arm's controller",
+        "end it; `ros2 topic info --verbose` names it; then reset",
+    ),
     "gripper_lost": ("nobody receives the fingers' setpoints any more", "was their controller deactivated?"),
     "gripper_missing": ("no finger positions came", "are the finger joints published? see `gripper_states`"),
     "gripper_stale": ("the finger positions are too old", "the gripper's driver, `gripper_timeout`"),
     "gripper_outside": ("the fingers are far outside their range", "does the driver report metres?"),
     "e_stop": ("the emergency stop was pressed", "release it, then reset"),
+    "e_stop_silent": ("the emergency stop's topic fell silent", "its driver, the network; then reset"),
     "stop_service": ("somebody called the stop service", "reset"),
     "shutdown": ("the gate was shut down", "start it again"),
     # dropped

@@ -6,6 +6,8 @@ Behaviour as of ros2_controllers, moveit_servo and crisp_controllers on Jazzy.
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +28,8 @@ from ros_nodes.messages import trajectory
 
 CORRECTION = 2.0
 """Velocity controllers know no position: what the arm lags is made up at this rate [1/s]."""
+SUPERVISOR = "supervisor"
+"""Name of the node that brakes a controller which coasts, and so publishes to it beside the gate."""
 PERIODS = 2
 """Trajectories reach one period further than the next one, so that a late setpoint does not halt them."""
 
@@ -65,6 +69,7 @@ class Output:
         self.robot, self.dt = robot, dt
         self.topic = topic or self.kind.topic
         self.dq_limit = np.array(robot.limits.dq)
+        self._node = node
         self._clock = node.get_clock()
         self._publisher: Publisher = node.create_publisher(_message_type(kind, self.kind), self.topic, qos.COMMAND)
 
@@ -72,6 +77,18 @@ class Output:
     def listeners(self) -> int:
         """How many receive what is published."""
         return self._publisher.get_subscription_count()
+
+    def rivals(self) -> tuple[str, ...]:
+        """Return the names of other nodes that publish to the controller, the gate's own supervisor left out.
+
+        A second gate of the same name counts: all publishers but one of this node's name are rivals.
+        """
+        own, space = self._node.get_name(), self._node.get_namespace()
+        names = publishers(self._node, self._publisher.topic_name)
+        for allowed in (own, SUPERVISOR):
+            with contextlib.suppress(ValueError):
+                names.remove(f"{space.rstrip('/')}/{allowed}")
+        return tuple(sorted(names))
 
     def publish(self, setpoint: Setpoint, measured: np.ndarray | None) -> None:
         """Send a setpoint; `measured` (n,) [rad] corrects what a velocity controller drifts."""
@@ -199,6 +216,17 @@ CONTROLLERS: dict[str, Kind] = {
     "crisp_target_pose": Kind("/target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
 }
 """Controllers by the name that the gate's parameter `controller` takes."""
+
+
+def publishers(node: Node, topic: str) -> list[str]:
+    """Return the full name of the node behind each publisher of `topic`, one entry a publisher."""
+    found = node.get_publishers_info_by_topic(topic)
+    return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+
+
+def doubles(node: Node, topic: str) -> tuple[str, ...]:
+    """Return the names that more than one publisher of `topic` goes by."""
+    return tuple(sorted(name for name, count in Counter(publishers(node, topic)).items() if count > 1))
 
 
 def find(name: str) -> Kind:

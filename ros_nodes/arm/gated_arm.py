@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import time
 
 import numpy as np
@@ -28,6 +29,8 @@ class GatedArm:
         """Prepare to command `robot` every `dt` [s]."""
         self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
         self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_COMMAND, qos.COMMAND)
+        # Two nodes may share a name, and rclpy's executor tells no publisher's identity: a token tells them apart
+        self._source = f"{node.get_fully_qualified_name()} {secrets.token_hex(3)}"
 
     def read(self) -> RobotState | None:
         """Return the newest state."""
@@ -83,8 +86,7 @@ class GatedArm:
         self._publisher.publish(self._message(q_target, opening))
 
     def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
-        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)
+        return policy_command(self._robot, q_target, opening, self._dt, self._inputs.joint_stamp, self._source)
 
 
 class ShadowArm:

@@ -13,16 +13,18 @@ import pytest
 
 from robots.registry import load_robot
 from ros_nodes import topics
+from ros_nodes.arm.controllers import CONTROLLERS
 from tests.support.launch_stand_in import ROOT, LaunchError, evaluate
 from tests.support.ros_bench import finish, interrupt
-from tests.support.tiny_bundle import CAMERA, GOAL
+from tests.support.tiny_bundle import CAMERA, GOAL, tiny_bundle
+from tests.support.velocity_arm import KIND, VelocityArm, end_as_launch_does
 
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
 MORE = {"session.launch.py": {"protocol": "/some/protocol.toml"}}
 """What a file requires beside the bundle."""
-NODES = {"session.launch.py": {"safety_gate", "lab_session"}}
+NODES = {"session.launch.py": {"safety_gate", "supervisor", "lab_session"}}
 """What it starts, where it is not gate, policy and supervisor."""
 
 
@@ -109,3 +111,26 @@ def test_virtual_launch_reaches_the_goal(ros, tiny_bundle_path):
     for name in ("supervisor", "policy_node", "safety_gate", "virtual_arm"):
         status, said = interrupt(children[name])
         assert (name, status, "Traceback" in said) == (name, 0, False)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("file", ["robot.launch.py", "session.launch.py"])
+def test_velocity_arm_is_braked_when_the_gate_is_killed_under_launch(ros, tmp_path, file):
+    """Launch interrupts everybody the moment the gate dies: somebody must still send zeros before leaving."""
+    far = tiny_bundle((0.35, 0.45, 0.5), gain=0.5).save(tmp_path / "far")
+    arm = ros.arm(PANDA, CAMERA, VelocityArm)
+    more = {"protocol": "/some/protocol.toml"} if "session" in file else {"shadow": "false", "activate": "true"}
+    children = start(ros, file, without=("lab_session",), bundle=far, controller=KIND, **more)
+    if "session" in file:
+        ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready", 40.0)
+        ros.wait(lambda: ros.observer.count_publishers(CONTROLLERS[KIND].topic) == 2, "the supervisor", 40.0)
+        ros.policy(far)
+    ros.wait(lambda: arm.speed > 0.05, "the arm to move", 40.0)
+    launch = end_as_launch_does(children)
+    children["safety_gate"].kill()
+    killed = time.monotonic()
+    ros.wait(lambda: arm.zeros_at and arm.zeros_at[-1] > killed, "zero velocity", 5.0)
+    assert arm.zeros_at[-1] - killed < 1.0  # 0.15 s of silence and a little, on a machine that is not busy
+    launch.join(20.0)
+    assert arm.speed == 0.0
+    assert children["supervisor"].poll() is not None

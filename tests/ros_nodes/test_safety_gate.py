@@ -9,11 +9,15 @@ import time
 
 import numpy as np
 import pytest
-from std_msgs.msg import Float64MultiArray
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from std_msgs.msg import Bool, Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
 
 from policies.runtime.limits import default_limits
 from robots.registry import load_robot
-from ros_nodes import topics
+from ros_nodes import qos, topics
 from ros_nodes.messages import trajectory
 from tests.policies.runtime.test_safety import check_stream
 from tests.support.ros_bench import FakeArm, RosBench, finish, interrupt
@@ -164,6 +168,51 @@ def test_bad_commands_from_anybody_stop_the_arm(ros, far_bundle_path):
     assert arm.received == []
 
 
+def test_second_policy_of_the_same_name_stops_the_arm(driven, far_bundle_path):
+    """Their commands bear the same node name: only the publishers differ."""
+    ros, arm, _, _ = driven
+    second = ros.start("policy_node", bundle=far_bundle_path, autostart=True)
+    ros.wait(lambda: ros.gate_state["state"] == "stopped", "a latched stop", 30.0)
+    assert "two policies" in ros.gate_state["reason"]
+    assert second.poll() is None
+    check_limits(arm)
+
+
+def test_second_publisher_to_the_controller_stops_the_arm(driven):
+    ros, arm, _, _ = driven
+    ros.observer.create_publisher(JointTrajectory, topics.TRAJECTORY_COMMAND, 1)
+    assert_stopped(ros, "/observer also publishes to the arm's controller", "controller_contested")
+    check_limits(arm)
+
+
+def test_gate_that_starts_while_the_emergency_stop_is_pressed_moves_nothing(ros, far_bundle_path):
+    """A latched publisher said so before the gate was there."""
+    arm = ros.arm(PANDA, CAMERA)
+    pressed = ros.observer.create_publisher(Bool, topics.E_STOP, qos.LATCHED)
+    pressed.publish(Bool(data=True))
+    ros.start("safety_gate", bundle=far_bundle_path)
+    ros.wait(lambda: "emergency stop" in ros.gate_state["reason"], "the stop to be heard", 40.0)
+    ros.start("policy_node", bundle=far_bundle_path, autostart=True)
+    time.sleep(2.0)
+    assert arm.received == []
+    assert not ros.trigger(topics.GATE_RESET).success
+
+
+def test_parameters_cannot_be_set_while_the_gate_runs(ros, far_bundle_path):
+    """They are read once: an answer of success would be a lie."""
+    ros.arm(PANDA)
+    ros.gate(far_bundle_path)
+    client = ros.observer.create_client(SetParameters, "/safety_gate/set_parameters")
+    ros.wait(client.service_is_ready, "the service")
+    for value in (
+        ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=0.05),
+        ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="banana"),
+    ):
+        coming = client.call_async(SetParameters.Request(parameters=[ParameterMessage(name="dq_scale", value=value)]))
+        ros.wait(coming.done, "the answer", 5.0)
+        assert not coming.result().results[0].successful
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -171,10 +220,11 @@ def test_bad_commands_from_anybody_stop_the_arm(ros, far_bundle_path):
         ({"robot": "panda"}, "unknown robot 'panda'; known are franka_panda"),
         ({"bundle": "/nowhere"}, "bundle '/nowhere' does not exist"),
         ({"robot": "franka_panda", "controller": "moveit"}, "parameter 'controller': 'moveit', expected one of"),
-        ({"robot": "franka_panda", "rate": 5}, "parameter 'rate': 5.0 Hz, expected within [20, 1000]"),
+        ({"robot": "franka_panda", "rate": 5}, "parameter 'rate': 5, expected a number within [20, 1000]"),
         ({"robot": "franka_panda", "rate": "fast"}, "parameter 'rate': 'fast', expected a number"),
-        ({"robot": "franka_panda", "dq_scale": 1.5}, "limit 'dq': factor 1.5, expected within (0, 1]"),
-        ({"robot": "franka_panda", "state_timeout": 5.0}, "limit 'state_timeout': 5.0, expected within (0, 0.2]"),
+        ({"robot": "franka_panda", "dq_scale": 1.5}, "parameter 'dq_scale': 1.5, expected a number within [0.001, 1]"),
+        ({"robot": "franka_panda", "state_timeout": 5.0}, "parameter 'state_timeout': 5.0, expected a number within"),
+        ({"robot": "franka_panda", "collision": "maybe"}, "parameter 'collision': 'maybe', expected true or false"),
         ({"robot": "franka_panda", "keep_out": "1 2 3"}, "parameter 'keep_out': '1 2 3', expected six numbers a box"),
         ({"robot": "franka_panda", "workspace_low": "[1.0, 0.0, 0.0]"}, "workspace: (1.0, 0.0, 0.0) to"),
     ],

@@ -146,8 +146,8 @@ class RosBench:
         thread.start()
         self._threads.append(thread)
 
-    def arm(self, robot: RobotModel, camera: CameraModel | None = None) -> FakeArm:
-        arm = FakeArm(robot, camera, self.context)
+    def arm(self, robot: RobotModel, camera: CameraModel | None = None, kind: type[FakeArm] = FakeArm) -> FakeArm:
+        arm = kind(robot, camera, self.context)
         self._spin(arm)
         return arm
 

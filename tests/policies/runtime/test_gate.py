@@ -18,8 +18,9 @@ DT = 0.01
 class Bench:
     """A gate, an arm that follows it, and a policy that lives while it is told to."""
 
-    def __init__(self, listening: bool = True):
-        self.gate = SafetyGate(PANDA, default_limits(PANDA, 20.0), DT, heartbeat_timeout=0.1)
+    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0):
+        limits = default_limits(PANDA, 20.0)
+        self.gate = SafetyGate(PANDA, limits, DT, heartbeat_timeout=0.1, e_stop_timeout=e_stop_timeout)
         self.gate.on_controller(listening)
         self.now = 10.0
         self.q = HOME.copy()
@@ -133,13 +134,13 @@ def test_policy_that_hangs_but_lives_stops_the_arm(moving):
 
 
 def test_reset_needs_the_cause_gone_and_the_policy_quiet(moving):
-    moving.gate.on_e_stop(True)
+    moving.gate.on_e_stop(True, moving.now)
     moving.run(0.05)
     assert moving.reset() == (False, "the arm is still stopping; wait until it is at rest")
     moving.run(0.5)
     assert moving.state == "stopped"
     assert "emergency stop is still pressed" in moving.reset()[1]
-    moving.gate.on_e_stop(False)
+    moving.gate.on_e_stop(False, moving.now)
     moving.run(0.1)
     assert "policy is still commanding" in moving.reset()[1]
     moving.target = None
@@ -163,9 +164,9 @@ def test_reset_needs_the_cause_gone_and_the_policy_quiet(moving):
 def test_e_stop_at_rest_latches_too():
     bench = Bench()
     bench.run(0.05)
-    bench.gate.on_e_stop(True)
+    bench.gate.on_e_stop(True, bench.now)
     bench.run(0.02)
-    bench.gate.on_e_stop(False)
+    bench.gate.on_e_stop(False, bench.now)
     bench.target = HOME + 0.1
     bench.run(0.3)
     assert bench.state == "stopped"
@@ -258,3 +259,52 @@ def test_a_command_that_cannot_be_meant_stops_even_when_a_newer_one_follows_at_o
     assert moving.state == "stopped"
     assert "rad from the" in moving.reason
     assert moving.gate.report.counts["command_jump"] == 1
+
+
+# The emergency stop's silence, and who else commands
+
+
+def test_a_wired_emergency_stop_that_is_silent_counts_as_pressed():
+    bench = Bench(e_stop_timeout=0.2)
+    bench.target = HOME + 0.3
+    bench.run(0.1)
+    assert (bench.state, bench.sent) == ("waiting", [])
+    assert "emergency stop: not heard yet (limit 0.20 s)" in bench.reason
+    for _ in range(5):
+        bench.gate.on_e_stop(False, bench.now)
+        bench.run(0.1)
+    assert bench.state == "moving"
+    bench.run(1.0)
+    assert bench.state == "stopped"
+    assert bench.gate.report.counts["e_stop_silent"] == 1
+    bench.target = None
+    bench.run(0.2)
+    assert "emergency stop: not heard for" in bench.reset()[1]
+    bench.gate.on_e_stop(False, bench.now)
+    assert bench.reset() == (True, "reset; the gate is ready")
+
+
+@pytest.mark.parametrize(
+    ("publishers", "key", "words"),
+    [
+        ((("/other_gate",), ()), "controller_contested", "/other_gate also publishes to the arm's controller"),
+        (((), ("/policy_node",)), "two_policies", "two policies at once go by the name /policy_node"),
+    ],
+)
+def test_another_publisher_stops_a_moving_arm_and_holds_back_a_resting_one(moving, publishers, key, words):
+    moving.gate.on_publishers(*publishers)
+    moving.run(0.5)
+    assert moving.state == "stopped"
+    assert words in moving.reason
+    assert moving.gate.report.counts[key] == 1
+    moving.target = None
+    moving.run(0.2)
+    assert words in moving.reset()[1]
+    bench = Bench()
+    bench.gate.on_publishers(*publishers)
+    bench.target = HOME + 0.3
+    bench.run(0.3)
+    assert (bench.state, bench.sent) == ("waiting", [])
+    bench.gate.on_publishers((), ())
+    bench.run(0.3)
+    assert bench.state == "moving"

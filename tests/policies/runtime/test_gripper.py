@@ -101,7 +101,7 @@ def test_policy_closes_the_fingers_from_where_they_are():
 
 
 STOPS = {
-    "emergency stop": lambda bench: bench.gate.on_e_stop(True),
+    "emergency stop": lambda bench: bench.gate.on_e_stop(True, bench.now),
     "arm's controller gone": lambda bench: setattr(bench, "listening", False),
     "policy done": lambda bench: (setattr(bench, "wanted", None), bench.gate.on_release()),
     "policy dead": lambda bench: setattr(bench, "alive", False),
