@@ -127,7 +127,13 @@ class PolicyBundle:
             if begins[i]:
                 memory = self.fresh_memory()
             action = self.act({name: self.parity[f"observation.{name}"][i] for name in names}, memory)
-            worst = max(worst, float(np.abs(action - expected).max()))
+            deviation = float(np.abs(action - expected).max())
+            if not np.isfinite(deviation):  # max() would keep the smaller number beside a NaN
+                raise BundleError(
+                    f"bundle '{self.name}': record {i} of parity.npz is replayed as {action}, expected finite numbers; "
+                    "train or export the policy again"
+                )
+            worst = max(worst, deviation)
         if not worst <= PARITY_TOLERANCE:
             raise BundleError(
                 f"bundle '{self.name}': replayed actions differ from the recorded ones by {worst:.2g}, "
@@ -279,6 +285,16 @@ class PolicyBundle:
         keys |= {BEGIN} if self.memory else set()
         if set(self.parity) != keys or len(self.parity["action"]) == 0:
             raise BundleError(f"bundle '{self.name}': parity.npz holds {sorted(self.parity)}, expected {sorted(keys)}")
+        records = len(self.parity["action"])
+        shapes = {f"observation.{array.name}": array.shape for array in self.observation.arrays}
+        shapes |= {"action": (self.action.size,)} | ({BEGIN: ()} if self.memory else {})
+        for key, shape in shapes.items():
+            found = self.parity[key]
+            if found.shape != (records, *shape) or (found.dtype.kind == "f" and not np.isfinite(found).all()):
+                raise BundleError(
+                    f"bundle '{self.name}': parity.npz holds '{key}' of shape {found.shape}, expected "
+                    f"{(records, *shape)} and finite numbers; export it again"
+                )
 
 
 def _write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

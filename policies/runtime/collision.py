@@ -24,6 +24,10 @@ KEEP_OUT_MARGIN = 0.02
 """Distance kept between a link and a keep-out box [m]."""
 NEIGHBOURS_TOUCH = 0.005
 """Links next but one to each other that are this near at home touch by their hulls' bulk [m]: not watched."""
+MOST_EXTENT = 10.0
+"""No corner of a link lies further from the link's frame [m]."""
+LEAST_THICKNESS = 1e-5
+"""A hull thinner than this is flat [m]."""
 ROUNDING = 1e-6
 """What distances computed twice may differ by [m]."""
 
@@ -80,6 +84,8 @@ class CollisionModel:
                 f"robot '{robot.name}': collision hulls of {unknown or 'no link'}; expected links of its URDF, "
                 f"{', '.join(robot.tree.links)}; export the bundle again where the arm's meshes are"
             )
+        for link, points in hulls.items():
+            _check_hull(robot.name, link, points)
         self._model, self._placing = _pinocchio_model(robot)
         self._data = self._model.createData()
         self._n = len(robot.joint_names)
@@ -237,6 +243,19 @@ def _apart(model, a: int, b: int) -> int:
     """Return how many joints lie between two of the model's bodies."""
     path_a, path_b = list(model.supports[a]), list(model.supports[b])
     return len(set(path_a) ^ set(path_b))
+
+
+def _check_hull(robot: str, link: str, points: np.ndarray) -> None:
+    """Raise `SafetyError` unless `points` span a finite volume: coal crashes on NaN, and a flat hull guards nothing."""
+    usable = points.ndim == 2 and points.shape[1] == 3 and len(points) >= 4 and points.dtype.kind == "f"
+    if usable and np.isfinite(points).all() and np.abs(points).max() < MOST_EXTENT:
+        spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+        if spread[-1] > LEAST_THICKNESS:
+            return
+    raise SafetyError(
+        f"robot '{robot}': the hull of link '{link}', {points.shape} {points.dtype}, spans no finite volume; export "
+        "the bundle again where the arm's meshes are"
+    )
 
 
 def _pairs(model, geometry, names: list[str], links: int) -> list[tuple[int, int]]:

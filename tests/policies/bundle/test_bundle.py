@@ -95,6 +95,29 @@ def test_wrong_parity_is_found() -> None:
         replace(bundle, parity=off).check_parity()
 
 
+def test_a_policy_of_nan_is_found() -> None:
+    """max(0, NaN) is 0: a deviation that is not a number must not pass as none."""
+    bundle = tiny_bundle()
+    with pytest.raises(BundleError, match=r"record 0 of parity\.npz is replayed as \[nan nan nan\]"):
+        replace(bundle, onnx=tiny_bundle(poison=-9.0).onnx).check_parity()
+
+
+def test_parity_of_other_lengths_shapes_or_nan_is_refused(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    q, action = bundle.parity["observation.q"], bundle.parity["action"]
+    for number, (key, value) in enumerate(
+        (
+            ("observation.q", q[:2]),
+            ("observation.q", q[:, :6]),
+            ("action", action[:, :2]),
+            ("action", np.full_like(action, np.nan)),
+        )
+    ):
+        path = replace(bundle, parity={**bundle.parity, key: value}).save(tmp_path / str(number))
+        with pytest.raises(BundleError, match=rf"parity\.npz holds '{key}' of shape .*, expected"):
+            PolicyBundle.load(path)
+
+
 def test_an_observation_that_does_not_fit_is_refused() -> None:
     bundle = tiny_bundle()
     good = {name: bundle.parity[f"observation.{name}"][0] for name in bundle.observation.names}
@@ -119,7 +142,7 @@ def test_it_runs_where_only_numpy_and_onnxruntime_are(saved: Path, tmp_path: Pat
     python = tmp_path / "bare" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "numpy", "onnxruntime"], check=True)
     source = tmp_path / "source"
-    for room in ("sim", "policies"):
+    for room in ("robots", "policies"):
         shutil.copytree(ROOT / room, source / room, ignore=shutil.ignore_patterns("__pycache__"))
     code = (
         "import importlib.util as u\n"

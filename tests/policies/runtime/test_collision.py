@@ -147,6 +147,17 @@ def test_wrong_hulls_and_margins_are_refused():
         CollisionModel(PANDA, arm_hulls(PANDA), self_margin=0.0)
 
 
+@pytest.mark.parametrize(
+    "points",
+    [np.full((8, 3), np.nan), np.zeros((8, 3)), np.eye(3), np.ones((8, 2)), 1e6 * np.eye(4, 3)],
+    ids=["nan", "point", "triangle", "flat", "huge"],
+)
+def test_a_hull_without_a_finite_volume_is_refused(points):
+    """Handed to coal, NaN ends the process with a segmentation fault."""
+    with pytest.raises(SafetyError, match=r"hull of link 'panda_link4', .* spans no finite volume"):
+        CollisionModel(PANDA, {**arm_hulls(PANDA), "panda_link4": points})
+
+
 # Behind the filter
 
 
