@@ -28,7 +28,14 @@ from policies.runtime.collision import KEEP_OUT_MARGIN, SELF_MARGIN, CollisionMo
 from policies.runtime.deadlines import Alignment, Pacer
 from policies.runtime.gate import GateReport, SafetyGate
 from policies.runtime.gripper import GripperFilter
-from policies.runtime.limits import DEFAULT_TIGHTENING, Box, SafetyError, SafetyLimits, default_command_timeout
+from policies.runtime.limits import (
+    DEFAULT_TIGHTENING,
+    Box,
+    SafetyError,
+    SafetyLimits,
+    default_command_timeout,
+    read_limits_file,
+)
 from robots.hulls import arm_hulls
 from robots.meshes import MeshError
 from robots.model import RobotModel
@@ -48,7 +55,16 @@ LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "
 
 PARAMETERS = (
     Parameter("bundle", "", "path of the policy bundle, whose robot is guarded"),
+    Parameter(
+        "bundle_sha256", "", "hash of the bundle, as 'sim2real bundle check' prints it; given, no other is taken"
+    ),
     Parameter("robot", "", "name of the arm, where no bundle is given"),
+    Parameter(
+        "limits_file",
+        "",
+        "JSON of this arm's own limits by joint: q_low, q_high [rad], dq, ddq, jerk [rad/s, …], tau [N·m]; the least "
+        "of these, the bundle's and its URDF's is enforced",
+    ),
     Parameter("controller", "joint_trajectory_controller", f"one of {', '.join(CONTROLLERS)}"),
     Parameter("controller_topic", "", "where the controller listens, if not at its usual topic"),
     Parameter("gripper", "gripper_position_controller", f"for a policy that moves one: {' or '.join(GRIPPERS)}"),
@@ -146,7 +162,7 @@ class SafetyGateNode(Node):
         find(controller)
         if bool(bundle) == bool(robot_name):
             raise SpecError("parameters 'bundle' and 'robot': give one of the two, the bundle's path or an arm's name")
-        self.robot, policy_hz, grips = _robot(bundle, robot_name)
+        self.robot, policy_hz, grips = _robot(bundle, robot_name, parameters.text("bundle_sha256"))
         self.dt = 1.0 / rate_hz
         heartbeat_timeout = parameters.number("heartbeat_timeout")
         fingers = None
@@ -307,6 +323,8 @@ class SafetyGateNode(Node):
         """Tighten the arm's own limits by the parameters."""
         low, high = self._settings.vector("workspace_low"), self._settings.vector("workspace_high")
         limits = SafetyLimits.of(self.robot, None if low == high else Box(low, high))
+        if own := self._settings.text("limits_file"):
+            limits = limits.within(read_limits_file(own))
         number = self._settings.number
         return limits.tightened(
             q_margin=number("q_margin"),
@@ -359,10 +377,19 @@ def keep_out_boxes(text: str) -> tuple[Box, ...]:
     return tuple(boxes)
 
 
-def _robot(bundle: str, name: str) -> tuple[RobotModel, float, bool]:
-    """Return the arm, the policy's rate [Hz] as far as it is known, and whether it moves a gripper."""
+def _robot(bundle: str, name: str, sha256: str) -> tuple[RobotModel, float, bool]:
+    """Return the arm, the policy's rate [Hz] as far as it is known, and whether it moves a gripper.
+
+    Raises:
+        BundleError: if the bundle's hash is not `sha256`, where one is given.
+    """
     if bundle:
         loaded = PolicyBundle.load(bundle)
+        if sha256 and loaded.hash != sha256.lower():
+            raise BundleError(
+                f"bundle '{bundle}': SHA-256 {loaded.hash[:12]}…, parameter 'bundle_sha256' is {sha256[:12]}…; this is "
+                "another bundle, or its manifest was edited"
+            )
         return loaded.robot, loaded.action.rate_hz, loaded.action.names[-1] == "gripper"
     return load_robot(name), 20.0, False
 

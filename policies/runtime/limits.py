@@ -1,15 +1,20 @@
 """What an arm may do: joint limits, workspace, and how late or wrong its inputs may be.
 
-Made from the robot's own limits, and only ever made tighter. Robot side: numpy only.
+Made from the least of the bundle's limits, the URDF's and the robot side's own file, and only ever made tighter. Robot
+side: numpy only.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from robots.model import RobotModel
+from robots.urdf import read_urdf
 
 
 class SafetyError(ValueError):
@@ -75,13 +80,13 @@ class SafetyLimits:
 
     @classmethod
     def of(cls, robot: RobotModel, workspace: Box | None = None) -> SafetyLimits:
-        """Take the robot's own limits.
+        """Take the robot's own limits, or the URDF's where those are less: a manifest is text that anybody can edit.
 
         The workspace belongs to the place where the arm stands, not to the arm: given here, it replaces the
         default, which is everything within reach above the mounting plane.
         """
         own = robot.limits
-        return cls(
+        limits = cls(
             robot.joint_names,
             own.q_low,
             own.q_high,
@@ -91,6 +96,35 @@ class SafetyLimits:
             own.tau,
             workspace or Box.reach_of(robot),
         )
+        return limits.within(_urdf_limits(robot))
+
+    def within(self, others: Mapping[str, Mapping[str, float]]) -> SafetyLimits:
+        """Return the least of these limits and `others`, joint by joint.
+
+        Args:
+            others: by joint, any of `q_low`, `q_high` [rad], `dq` [rad/s], `ddq` [rad/s²], `jerk` [rad/s³] and
+                `tau` [N·m]; what is not there stays as it is.
+
+        Raises:
+            SafetyError: for an unknown joint or limit, a value that is none, or where no range is left.
+        """
+        for joint, values in others.items():
+            if joint not in self.joint_names:
+                raise SafetyError(f"limits: unknown joint '{joint}'; the arm's are {', '.join(self.joint_names)}")
+            for name, value in values.items():
+                if name not in JOINT_LIMITS:
+                    raise SafetyError(f"limits of '{joint}': unknown '{name}'; known are {', '.join(JOINT_LIMITS)}")
+                number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+                if not number or (not name.startswith("q_") and value <= 0):
+                    raise SafetyError(f"limits of '{joint}': {name} is {value!r}, expected a positive number")
+        least: dict[str, tuple[float, ...]] = {}
+        for name, pick in JOINT_LIMITS.items():
+            pairs = zip(self.joint_names, getattr(self, name))
+            least[name] = tuple(pick(own, others.get(joint, {}).get(name, own)) for joint, own in pairs)
+        for joint, low, high in zip(self.joint_names, least["q_low"], least["q_high"]):
+            if not low < high:
+                raise SafetyError(f"limits of '{joint}': no range is left between {low} and {high} rad")
+        return replace(self, **least)  # type: ignore[arg-type]
 
     def tightened(
         self,
@@ -167,6 +201,53 @@ class SafetyLimits:
             command_timeout=command_timeout or self.command_timeout,
             state_timeout=state_timeout or self.state_timeout,
         )
+
+
+JOINT_LIMITS: dict[str, Callable[[float, float], float]] = {
+    "q_low": max,
+    "q_high": min,
+    "dq": min,
+    "ddq": min,
+    "jerk": min,
+    "tau": min,
+}
+"""Limits of a joint, and how the tighter of two is picked."""
+MOST_BYTES = 1 << 20
+"""A limits file is not larger than this."""
+
+
+def _urdf_limits(robot: RobotModel) -> dict[str, dict[str, float]]:
+    """Return what the URDF's `<limit>` elements say; zero velocity or effort is what exporters write for unknown."""
+    joints = read_urdf(robot.urdf_xml).joints if robot.urdf_xml else {}
+    found: dict[str, dict[str, float]] = {}
+    for name in robot.joint_names:
+        if name not in joints:
+            continue
+        limit = joints[name].limit
+        positions = {"q_low": limit.lower, "q_high": limit.upper} if joints[name].kind != "continuous" else {}
+        if limit.lower == limit.upper:
+            positions = {}
+        powers = {key: value for key, value in (("dq", limit.velocity), ("tau", limit.effort)) if value and value > 0}
+        found[name] = {**{key: value for key, value in positions.items() if value is not None}, **powers}
+    return found
+
+
+def read_limits_file(path: Path | str) -> dict[str, dict[str, float]]:
+    """Read a robot side's own limits, JSON: `{"joint_name": {"dq": 1.0, "tau": 20.0}, ...}`; see `within`.
+
+    Raises:
+        SafetyError: if the file is missing, too large or no such JSON.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise SafetyError(f"limits file '{path}': {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SafetyError(f"limits file '{path}' cannot be read: {error}; docs/on_the_robot.md shows one") from None
+    if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
+        raise SafetyError(f"limits file '{path}': expected limits by joint; docs/on_the_robot.md shows one")
+    return content
 
 
 DEFAULT_TIGHTENING = {

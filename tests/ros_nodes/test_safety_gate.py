@@ -198,6 +198,13 @@ def test_gate_that_starts_while_the_emergency_stop_is_pressed_moves_nothing(ros,
     assert not ros.trigger(topics.GATE_RESET).success
 
 
+def test_gate_refuses_another_bundle_than_the_one_it_was_told(ros, far_bundle_path):
+    gate = ros.start("safety_gate", bundle=far_bundle_path, bundle_sha256="0" * 64)
+    status, said = finish(gate, 30.0)
+    assert status == 1
+    assert "parameter 'bundle_sha256' is 000000000000…; this is another bundle" in said
+
+
 def test_parameters_cannot_be_set_while_the_gate_runs(ros, far_bundle_path):
     """They are read once: an answer of success would be a lie."""
     ros.arm(PANDA)
@@ -224,6 +231,7 @@ def test_parameters_cannot_be_set_while_the_gate_runs(ros, far_bundle_path):
         ({"robot": "franka_panda", "rate": "fast"}, "parameter 'rate': 'fast', expected a number"),
         ({"robot": "franka_panda", "dq_scale": 1.5}, "parameter 'dq_scale': 1.5, expected a number within [0.001, 1]"),
         ({"robot": "franka_panda", "state_timeout": 5.0}, "parameter 'state_timeout': 5.0, expected a number within"),
+        ({"robot": "franka_panda", "limits_file": "/nowhere.json"}, "limits file '/nowhere.json' cannot be read"),
         ({"robot": "franka_panda", "collision": "maybe"}, "parameter 'collision': 'maybe', expected true or false"),
         ({"robot": "franka_panda", "keep_out": "1 2 3"}, "parameter 'keep_out': '1 2 3', expected six numbers a box"),
         ({"robot": "franka_panda", "workspace_low": "[1.0, 0.0, 0.0]"}, "workspace: (1.0, 0.0, 0.0) to"),
