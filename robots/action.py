@@ -5,8 +5,6 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from robots.chain_kernels import ee_target
@@ -53,11 +51,7 @@ class ActionResolver:
         n = len(moving)
         self._turns = "yaw" in moving
         self._gripper = robot.gripper if has_gripper else None
-        self._moves: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-            "joint_position": lambda si: np.array(robot.home) + si[:n],
-            "joint_velocity": lambda si: self._target + si[:n] * spec.dt,
-            "joint_delta": lambda si: self._target + si[:n],
-        }
+        self._n = n
         self._target = np.array(robot.home)
         self._yaw = 0.0
         self.opening: float | None = None
@@ -71,16 +65,16 @@ class ActionResolver:
     def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
         si = self._spec.to_si(action)
-        q = np.ascontiguousarray(q, np.float64)
+        q, robot = np.ascontiguousarray(q, np.float64), self._robot
         if self._spec.kind == "ee_delta":
             if self._turns:
                 self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
-            robot = self._robot
             self._target = ee_target(
                 robot.chain.table, self._target, q, si[:3], robot.R_home, self._yaw, self._low, self._high, MAX_LEAD
             )
         else:
-            target = self._moves[self._spec.kind](si)
+            move = si[: self._n] * self._spec.dt if self._spec.kind == "joint_velocity" else si[: self._n]
+            target = (np.array(robot.home) if self._spec.kind == "joint_position" else self._target) + move
             kept = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)
             self._target = np.minimum(np.maximum(kept, self._low), self._high)
         if self._gripper is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import EzPickle
 
 from robots.action import ActionResolver
 from robots.camera import CameraModel
@@ -17,6 +18,7 @@ from robots.model import RobotModel
 from robots.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
 from robots.registry import load_robot
 from robots.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
+from sim import episode_state
 from sim.catalogue import parameter_space
 from sim.physics.actuator_kinds import make_actuator
 from sim.physics.disturbances import Disturbances
@@ -26,19 +28,27 @@ from sim.randomization.servo_parameters import model_params
 from sim.sensing.camera_rig import CameraRig, CameraRigConfig, moved_camera
 from sim.sensing.sensors import CameraSensor, JointSensor, StateHistory
 from sim.tasks import Task, load_task
+from sim.window import Window
 
 RewardKind = Literal["dense", "sparse"]
 
+RENDER_MODES = ("human", "rgb_array")
+WINDOW_HEIGHT = 480
+"""Height of a window, if no other is asked for [px]."""
 
-class ArmEnv(gym.Env):
+
+class ArmEnv(gym.Env, EzPickle):
     """One arm at one task, with everything in the parameter space drawn anew at every reset.
 
     `info` holds `is_success` (held for the task's hold time), `parameters` (at reset and at the end),
     `reward_terms`, and `expert` is there to be imitated. An episode ends (terminated) with success, and
     is cut off (truncated) at the time limit.
+
+    A pickled or deep-copied environment is made anew from the constructor's arguments: it must be reset, or be given
+    the state of the episode with `set_state`.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's own attribute)
+    metadata = {"render_modes": list(RENDER_MODES)}  # noqa: RUF012 (Gymnasium's own attribute)
 
     def __init__(
         self,
@@ -53,6 +63,8 @@ class ArmEnv(gym.Env):
         physics_hz: float | None = None,
         strict: bool = False,
         render_mode: str | None = None,
+        render_height: int | None = None,
+        render_width: int | None = None,
     ):
         """Check everything, then open the physics client.
 
@@ -66,12 +78,33 @@ class ArmEnv(gym.Env):
             camera_rig: how pictures are drawn, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             strict: whether success is what counts for a strict judge, `Task.is_strict_success`.
-            render_mode: None or `rgb_array`.
+            render_mode: None; `rgb_array`: `render` returns an image; `human`: `reset` and `step` show it in a
+                window, at the action rate.
+            render_height: of the rendered image [px]; by default 480 in a window, else the task's first camera's.
+            render_width: of the rendered image [px]; by default the height times the camera's aspect ratio.
 
         Raises:
-            SpecError: for an unknown task, arm or observation, or a rate that does not fit; lists the known.
+            SpecError: for an unknown task, arm, observation or render mode, or a rate that does not fit; lists the
+                known.
             ParameterError: for an unknown preset or a parameter that makes no sense.
         """
+        EzPickle.__init__(
+            self,
+            task,
+            robot,
+            space,
+            observation,
+            reward=reward,
+            actuator=actuator,
+            camera_rig=camera_rig,
+            physics_hz=physics_hz,
+            strict=strict,
+            render_mode=render_mode,
+            render_height=render_height,
+            render_width=render_width,
+        )
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise SpecError(f"unknown render mode '{render_mode}'; known are None, {', '.join(RENDER_MODES)}")
         self.task = load_task(task) if isinstance(task, str) else task
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
         self.task.fit(self.robot)
@@ -97,6 +130,7 @@ class ArmEnv(gym.Env):
                 f"physics_hz {physics_hz:g} is no multiple of the action rate {self.action_spec.rate_hz:g} Hz"
             )
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": self.action_spec.rate_hz}
         self._reward_kind = reward
         self._is_success = self.task.is_strict_success if strict else self.task.is_success
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
@@ -122,16 +156,24 @@ class ArmEnv(gym.Env):
         self._segmented = [n[1] for n in names if n[0] == "segmentation"]
         self._camera_rig: CameraRig | None = None
         self._camera_sensors: dict[str, CameraSensor] = {}
-        if cameras or render_mode:
-            area = self.task.workspace[:2]
-            first = self.task.cameras[0].name if render_mode else None
-            seen = [each for each in self._cameras.values() if each.name in (*cameras, first)]
+        area = self.task.workspace[:2]
+        if cameras:
+            seen = [each for each in self._cameras.values() if each.name in cameras]
             self._camera_rig = CameraRig(self.robot, seen, self.task.landmarks, camera_rig, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
                 name: CameraSensor(name, self._camera_rig, rate, name in measured) for name in dict.fromkeys(cameras)
             }
+        self._viewer: CameraRig | None = None
+        self._window: Window | None = None
+        if render_mode:
+            view = _resized(self._cameras[self.task.cameras[0].name], render_height, render_width, render_mode)
+            self._viewer = CameraRig(self.robot, [view], self.task.landmarks, camera_rig, area)
+        elif render_height or render_width:
+            raise SpecError("render_height and render_width need a render_mode, 'human' or 'rgb_array'")
+        if render_mode == "human":
+            self._window = Window(f"sim2real {self.task.name}, {self.robot.name}", self.action_spec.rate_hz)
         self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
         self._history = StateHistory(self.world, bodies=bool(cameras))
         self.action_space = self.action_spec.space()
@@ -139,11 +181,14 @@ class ArmEnv(gym.Env):
         self.parameters: dict[str, float] = {}
         self._state: RobotState
         self._terminated = True
+        self._viewer_ready = False
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """Draw parameters, build the scene, put the arm near home; see `begin`."""
         self.begin(seed=seed, options=options)
         self._begin_sensing()
+        if self._window is not None:
+            self.render()
         return self._observe(), {"parameters": dict(self.parameters), "is_success": False}
 
     def begin(self, *, seed: int | None = None, options: dict | None = None) -> None:
@@ -190,7 +235,7 @@ class ArmEnv(gym.Env):
         if self._camera_rig is not None:
             self._camera_rig.begin(drawn, self.world.bodies[1:])
         self._step = self._held = 0
-        self._terminated = False
+        self._terminated = self._viewer_ready = False
 
     def _frozen_fingers(self) -> float | None:
         """Where the fingers stand all the time [m], if they do."""
@@ -248,6 +293,8 @@ class ArmEnv(gym.Env):
         if success or failure or truncated:
             info["parameters"] = dict(self.parameters)
             self._terminated = True
+        if self._window is not None:
+            self.render()
         return observation, reward, success or failure, truncated, info
 
     def expert(self) -> np.ndarray:
@@ -261,10 +308,107 @@ class ArmEnv(gym.Env):
         return np.sum(list(self.task.reward_terms(achieved, desired).values()), axis=0)
 
     def render(self) -> np.ndarray | None:
-        """Draw what the task's first camera sees, without its faults, (H, W, 3) uint8; for `rgb_array` only."""
-        if self._camera_rig is None or self.render_mode is None:
+        """Draw what the task's first camera sees, without its faults.
+
+        Returns:
+            (H, W, 3) uint8 RGB with `render_mode` `rgb_array`; None with `human`, which shows it, and without any.
+
+        Raises:
+            SpecError: before the first `reset`.
+            WindowError: if there is no display for a window.
+        """
+        if self._viewer is None:
             return None
-        return self._camera_rig.render(self.world, self.task.cameras[0].name).rgb
+        if not self.parameters:
+            raise SpecError("render() was called before reset(); call reset() first")
+        if not self._viewer_ready:
+            self._viewer.begin(self.parameters, self.world.bodies[1:])
+            self._viewer_ready = True
+        image = self._viewer.render(self.world, self.task.cameras[0].name).rgb
+        if self._window is None:
+            return image
+        self._window.show(image)
+        return None
+
+    def get_state(self) -> bytes:
+        """Return the state of the episode: physics, sensors, commands on their way, task and random numbers.
+
+        `set_state` continues from it bit for bit, in this environment or in another one that was made from the same
+        arguments, in this process or in another. The state is a pickle: load none that you do not trust.
+
+        Raises:
+            SpecError: before the first `reset`, or if the task keeps what cannot be pickled.
+        """
+        if not self.parameters:
+            raise SpecError("get_state() was called before reset(); call reset() first")
+        content = {
+            "made_for": self._made_for,
+            "parameters": self.parameters,
+            "random": (self.np_random.bit_generator.state, self._np_random_seed),
+            "progress": (self._step, self._held, self._terminated, self._state),
+            "world": self.world.get_state(),
+            "parts": {name: vars(part) for name, part in self._parts.items()},
+            "images": self._camera_rig.get_state() if self._camera_rig is not None else None,
+        }
+        return episode_state.pack(content, self._shared)
+
+    def set_state(self, state: bytes) -> None:
+        """Continue from what `get_state` returned.
+
+        Raises:
+            SpecError: if it was returned by an environment of another task, arm, observation, actuator or rate.
+        """
+        content = cast(dict, episode_state.unpack(state, self._shared))
+        if content["made_for"] != self._made_for:
+            raise SpecError(f"the state is one of {content['made_for']}, but this environment is {self._made_for}")
+        self.parameters = content["parameters"]
+        generator, self._np_random_seed = content["random"]
+        self.np_random.bit_generator.state = generator
+        self._step, self._held, self._terminated, self._state = content["progress"]
+        self.world.set_state(self.parameters, content["world"])
+        self._actuator.reset(self._home, 0.0, self.parameters)  # makes the world ready for the controller
+        for name, part in self._parts.items():
+            vars(part).clear()
+            vars(part).update(content["parts"][name])
+        self._actuator.resend()
+        if self._camera_rig is not None:
+            self._camera_rig.begin(self.parameters, self.world.bodies[1:])
+            self._camera_rig.set_state(content["images"])
+        self._viewer_ready = False
+
+    @property
+    def _made_for(self) -> tuple:
+        """What a state must have in common with this environment."""
+        actuator = type(self._actuator).__name__
+        return self.task.name, self.robot.name, self.observation_spec.names, actuator, self.world.physics_hz
+
+    @property
+    def _parts(self) -> dict[str, object]:
+        """The objects that remember something of an episode."""
+        parts = {
+            "task": self.task,
+            "actuator": self._actuator,
+            "resolver": self._resolver,
+            "disturbances": self._disturbances,
+            "joint_sensor": self._joint_sensor,
+            "history": self._history,
+        }
+        return {**parts, **{f"camera_{name}": sensor for name, sensor in self._camera_sensors.items()}}
+
+    @property
+    def _shared(self) -> dict[str, object]:
+        """What the parts refer to and a state does not contain."""
+        shared = {"world": self.world, "robot": self.robot, "camera_rig": self._camera_rig}
+        return {name: each for name, each in shared.items() if each is not None}
+
+    def __getstate__(self) -> dict:
+        """Return the constructor's arguments, for pickles and copies."""
+        return {**EzPickle.__getstate__(self), "spec": self.spec}
+
+    def __setstate__(self, state: dict) -> None:
+        """Make the environment anew."""
+        EzPickle.__setstate__(self, state)
+        self.spec = state["spec"]
 
     def shade(self, name: str) -> np.ndarray:
         """Compute what share of its light each pixel of camera `name` keeps in shadows, (H, W, 3) uint8; 255 is all.
@@ -290,6 +434,10 @@ class ArmEnv(gym.Env):
         self.world.close()
         if self._camera_rig is not None:
             self._camera_rig.close()
+        if self._viewer is not None:
+            self._viewer.close()
+        if self._window is not None:
+            self._window.close()
 
     def _begin_sensing(self) -> None:
         oldest = self._joint_sensor.begin(self.parameters)
@@ -313,6 +461,18 @@ class ArmEnv(gym.Env):
             assert segmentation is not None
             privileged[f"segmentation_{name}"] = segmentation
         return self._builder.build(self._state, privileged)
+
+
+def _resized(camera: CameraModel, height: int | None, width: int | None, render_mode: str) -> CameraModel:
+    """Return the camera with the size of a rendered image; what is not given follows from its aspect ratio."""
+    for name, value in (("render_height", height), ("render_width", width)):
+        if value is not None and value < 1:
+            raise SpecError(f"{name} is {value}, expected a positive number of pixels")
+    if height is None and width is not None:
+        height = max(1, round(width * camera.height / camera.width))
+    if height is None:
+        height = WINDOW_HEIGHT if render_mode == "human" else camera.height
+    return camera.resized(height, width or max(1, round(height * camera.width / camera.height)))
 
 
 def check_fit(task: Task, robot: RobotModel) -> None:

@@ -155,6 +155,9 @@ class Actuator(ABC):
         )
         return self._gear + torque / (self._p["joint_stiffness"] * self._limits)
 
+    def resend(self) -> None:  # noqa: B027 - most controllers drive their motors anew at every tick
+        """Drive the motors at the next tick even if the target stays: they have lost it."""
+
     @abstractmethod
     def _begin(self, world: World) -> None:
         """Prepare the motors for an episode."""
@@ -172,6 +175,10 @@ class PositionActuator(Actuator):
         # gains act per tick: this is the share of the error that is left to go after one tick
         gain = 1.0 - math.exp(-self._p["position_gain"] / world.physics_hz)
         self._gains = [gain] * world.n
+        self.resend()
+
+    def resend(self) -> None:
+        """Forget what was sent last."""
         self._driven: tuple[list[float], float] = [], math.nan
 
     def _drive(self, target: list[float], opening: float) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from robots.model import RobotModel
 from robots.observation import ee_yaw
 from sim.bullet import pybullet, quiet
+from sim.physics import snapshot
 from sim.physics.link_dynamics import LinkDynamics
 from sim.physics.physics_urdf import WorldError, check_inertials, physics_urdf
 from sim.physics.scenery import Scenery
@@ -31,6 +32,8 @@ FINGER_GEAR = 500.0
 """Force that keeps the fingers level with each other [N]."""
 MOST_BUILDS = 5_000
 """PyBullet leaks about 1 kB for each body built; after this many the client is opened anew."""
+
+_READ = ("q", "dq", "opening", "ee_R", "ee_pos", "_poses")
 
 __all__ = ["GRAVITY", "TABLE_CENTRE", "TABLE_SIZE", "World", "WorldError"]
 
@@ -86,6 +89,7 @@ class World:
             numSolverIterations=50,  # fewer weaken the grasp
             solverResidualThreshold=1e-3,
             deterministicOverlappingPairs=1,
+            enableFileCaching=0,  # or else `set_state` would get the first file of its name again
             physicsClientId=self.client,
         )
         infos = [
@@ -284,6 +288,22 @@ class World:
         """Advance by one tick."""
         self._poses.clear()
         pybullet.stepSimulation(self.client)
+
+    def get_state(self) -> dict:
+        """Return the bodies with their physical state, and what `read` has measured; motors' targets are left out."""
+        read = {name: getattr(self, name) for name in _READ}
+        return {"bodies": self.bodies[1:], "physics": snapshot.save(self.client), "read": read}
+
+    def set_state(self, parameters: Mapping[str, float], state: Mapping) -> None:
+        """Restore what `get_state` returned under `parameters`, in this world or in one of the same arm.
+
+        Raises:
+            WorldError: if the state is that of another arm.
+        """
+        self.apply(parameters, state["bodies"])
+        snapshot.restore(self.client, state["physics"])
+        for name, value in state["read"].items():
+            setattr(self, name, value)
 
     def touching(self, name: str) -> bool:
         """Whether the arm touches a body."""

@@ -231,6 +231,14 @@ class CameraRig:
             static=static,
         )
 
+    def get_state(self) -> dict[str, int]:
+        """Return how many images of the episode each camera has drawn whole; all else follows from `begin`."""
+        return dict(self._drawn)
+
+    def set_state(self, drawn: Mapping[str, int]) -> None:
+        """Continue after `begin` where `get_state` was called."""
+        self._drawn = dict(drawn)
+
     def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
         """Put the arm and all bodies where they are; one that should not have moved ends the still pictures."""
         arm = len(self._arm)

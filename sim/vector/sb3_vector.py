@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn, tile_images
 
 from sim.vector.worker_pool import WorkerError, WorkerPool
+from sim.window import Window
 
 
 class Sb3ArmVectorEnv(VecEnv):
@@ -32,6 +33,7 @@ class Sb3ArmVectorEnv(VecEnv):
         """Start the workers; see `sim.vector.vector_env.ArmVectorEnv` for the arguments and errors."""
         makers = [make] * (num_envs or 1) if callable(make) else list(make)
         self._pool = WorkerPool(makers, workers, same_step=True, timeout_s=timeout_s, start_method=start_method)
+        self._window: Window | None = None
         super().__init__(len(makers), self._pool.observation_space, self._pool.action_space)
 
     def reset(self) -> VecEnvObs:
@@ -70,9 +72,28 @@ class Sb3ArmVectorEnv(VecEnv):
         done = a["terminated"] | a["truncated"]
         return self._pool.observations(), a["reward"].astype(np.float32), done, infos
 
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """Return the image (H, W, 3) uint8 of every environment; None without a `render_mode`."""
+        return self.env_method("render")
+
+    def render(self, mode: str | None = None) -> np.ndarray | None:
+        """Return all images in one (H, W, 3) uint8, or show them in a window with `mode` `human`.
+
+        Raises:
+            WindowError: if there is no display.
+        """
+        if mode != "human" or self.render_mode != "rgb_array":
+            return super().render(mode)
+        if self._window is None:
+            self._window = Window("sim2real", self._pool.metadata["render_fps"])
+        self._window.show(tile_images(self.get_images()))  # type: ignore[arg-type]
+        return None
+
     def close(self) -> None:
-        """End the workers."""
+        """End the workers and close the window."""
         self._pool.close()
+        if self._window is not None:
+            self._window.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list:
         """Read an attribute of some environments, of all by default."""

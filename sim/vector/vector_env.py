@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from robots.model import RobotModel
 from sim.env import ArmEnv, RewardKind
 from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
@@ -24,8 +27,8 @@ class EnvConfig:
 
     task: str = "reach"
     """Name in `TASKS`."""
-    robot: str = "franka_panda"
-    """Name in `ROBOTS`."""
+    robot: str | RobotModel = "franka_panda"
+    """Name in `ROBOTS`, or a model."""
     space: str | ParameterSpace = "full"
     """Preset or parameter space."""
     observation: str | tuple[str, ...] = "state"
@@ -38,6 +41,16 @@ class EnvConfig:
     """Name in `ACTUATORS`."""
     camera_rig: CameraRigConfig | None = None
     """How pictures are drawn."""
+    physics_hz: float | None = None
+    """Ticks a second; the task's own by default."""
+    strict: bool = False
+    """Whether the task's stricter measure of success counts."""
+    render_mode: str | None = None
+    """None or `rgb_array`; workers have no windows."""
+    render_height: int | None = None
+    """Height of rendered images [px]; the task's first camera's by default."""
+    render_width: int | None = None
+    """Width of rendered images [px]; by the camera's aspect ratio by default."""
 
     def __call__(self) -> gym.Env:
         """Make the environment."""
@@ -49,6 +62,11 @@ class EnvConfig:
             reward=self.reward,
             actuator=self.actuator,
             camera_rig=self.camera_rig,
+            physics_hz=self.physics_hz,
+            strict=self.strict,
+            render_mode=self.render_mode,
+            render_height=self.render_height,
+            render_width=self.render_width,
         )
         return GoalConditioned(env) if self.goal_conditioned else env
 
@@ -147,6 +165,10 @@ class ArmVectorEnv(gym.vector.VectorEnv):
         each = list(values) if isinstance(values, (list, tuple)) else [values] * self.num_envs
         self._pool.set_attr(name, each, range(self.num_envs))
 
+    def render(self) -> tuple[np.ndarray | None, ...]:  # type: ignore[override]
+        """Return the image (H, W, 3) uint8 of every environment; None without a `render_mode`."""
+        return self.call("render")
+
     def close_extras(self, **kwargs: object) -> None:
         """End the workers."""
         self._pool.close()
@@ -159,6 +181,30 @@ class ArmVectorEnv(gym.vector.VectorEnv):
                 infos = self._add_info(infos, {"final_obs": s.final_obs, "final_info": s.final_info}, s.env)
             infos = self._add_info(infos, s.info, s.env)
         return infos
+
+
+def make_vector_env(
+    num_envs: int = 1,
+    workers: int | None = None,
+    autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
+    copy: bool = True,
+    **config: Any,
+) -> ArmVectorEnv:
+    """Make what `gymnasium.make_vec("sim2real/…")` returns by default.
+
+    Args:
+        num_envs: how many environments.
+        workers: number of processes; one for every core by default.
+        autoreset_mode: as in `ArmVectorEnv`.
+        copy: as in `ArmVectorEnv`.
+        config: fields of `EnvConfig`.
+
+    Raises:
+        TypeError: for an unknown field.
+        SpecError: if the numbers make no sense.
+    """
+    workers = workers or min(num_envs, os.cpu_count() or 1)
+    return ArmVectorEnv(EnvConfig(**config), num_envs, workers, autoreset_mode=autoreset_mode, copy=copy)
 
 
 def spread_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:

@@ -88,6 +88,9 @@ class WorkerPool:
         probe = make_envs[0]()
         self.observation_space, self.action_space = probe.observation_space, probe.action_space
         self.metadata, self.render_mode = dict(probe.metadata), probe.render_mode
+        if self.render_mode == "human":
+            probe.close()
+            raise SpecError("vector environment: workers have no windows; use render_mode 'rgb_array'")
         self.layout = lay_out(probe, len(make_envs))
         probe.close()
         context: ForkServerContext | SpawnContext = multiprocessing.get_context(start_method)  # type: ignore[assignment]
