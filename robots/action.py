@@ -20,10 +20,10 @@ MAX_YAW = 1.6
 
 
 class ActionResolver:
-    """Turns actions into joint position targets, starting from where the arm is.
+    """Converts actions into joint position targets, starting from the measured joint positions.
 
     Targets are integrated: each action moves the last *target*, not the measured position, so that sag
-    under gravity does not eat the motion. The target is kept inside the joint limits and within
+    under gravity does not cancel the motion. The target is kept inside the joint limits and within
     `MAX_LEAD` of the measured position.
     """
 
@@ -55,7 +55,7 @@ class ActionResolver:
         self._target = np.array(robot.home)
         self._yaw = 0.0
         self.opening: float | None = None
-        """Where the last action wants the fingers [m]; None if the action has no `gripper` element."""
+        """Finger position that the last action commands [m]; None if the action has no `gripper` element."""
 
     def reset(self, q: np.ndarray) -> None:
         """Start from the measured joint positions `q` [rad], the end effector not turned from home."""

@@ -19,7 +19,7 @@ from robots.specs import SpecError
 Matrix = tuple[tuple[float, ...], ...]
 
 HALVED_FROM = 4.0
-"""Pixels of a picture to one of the picture wanted from which on it is halved before it is resampled."""
+"""Ratio of pixels, source to target image, from which on the source is halved before it is resampled."""
 
 
 @dataclass(frozen=True)

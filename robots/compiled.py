@@ -1,4 +1,4 @@
-"""numba's `njit` where numba is installed, and nothing in its place on the robot's side, which lives without."""
+"""numba's `njit` where numba is installed, else a decorator without effect: the robot side has no numba."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ try:
     from numba import njit
 
     COMPILED = True
-except ImportError:  # the robot side lives without numba
+except ImportError:
     COMPILED = False
 
     def njit(**_options):  # type: ignore[no-redef]

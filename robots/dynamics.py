@@ -167,18 +167,18 @@ def _momentum(s, w0, w1, w2, v0, v1, v2):
 
 
 @njit(cache=True, nogil=True)
-def unforeseen_torques(table, believed, true, tool, level, gravity, force, q):
-    """Torques (n,) of gravity and of a force on the end effector that are not those of the arm `believed` at rest.
+def uncompensated_torques(table, modelled, true, tool, level, gravity, force, q):
+    """Torques (n,) of gravity and of a force on the end effector, less those that a model of the arm compensates.
 
     Weights and the force act on joint j by their moment about its axis z at its origin o: all that hangs on it,
     of mass m and centre c, gives z · ((c - o) × m g). One walk for both arms, whose joints are the same.
 
     Args:
         table: (n, 16), as `dynamics` takes it.
-        believed: (n, 10) bodies that are taken account of, under gravity `level` (3,).
-        true: (n, 10) bodies that are there, under `gravity` (3,).
+        modelled: (n, 10) the model's bodies, under gravity `level` (3,).
+        true: (n, 10) the real bodies, under `gravity` (3,).
         tool: (16,) fixed rotation and translation from the last joint to the end effector.
-        level: see `believed`.
+        level: see `modelled`.
         gravity: see `true`.
         force: (3,) [N] on the end effector.
         q: (n,) joint positions.
@@ -186,7 +186,7 @@ def unforeseen_torques(table, believed, true, tool, level, gravity, force, q):
     n = q.shape[0]
     R, A = np.eye(3), np.empty((3, 3))
     p, z, o = np.zeros(3), np.empty((n, 3)), np.empty((n, 3))
-    centre = np.empty((n, 2, 3))  # mass times centre of mass, of the true and the believed body
+    centre = np.empty((n, 2, 3))  # mass times centre of mass, of the true and the modelled body
     for i in range(n):
         f = table[i]
         for k in range(3):
@@ -212,28 +212,28 @@ def unforeseen_torques(table, believed, true, tool, level, gravity, force, q):
         for k in range(3):
             o[i, k] = p[k]
             for which in range(2):
-                body = true[i] if which == 0 else believed[i]
+                body = true[i] if which == 0 else modelled[i]
                 reach = p[k] + R[k, 0] * body[1] + R[k, 1] * body[2] + R[k, 2] * body[3]
                 centre[i, which, k] = body[0] * reach
     for k in range(3):
         p[k] += R[k, 0] * tool[9] + R[k, 1] * tool[10] + R[k, 2] * tool[11]
     torques = np.empty(n)
-    m = m_believed = 0.0
-    hung, hung_believed = np.zeros(3), np.zeros(3)
+    m = m_modelled = 0.0
+    hung, hung_modelled = np.zeros(3), np.zeros(3)
     lever, moment, push = np.empty((3, 3)), np.empty(3), np.empty((3, 3))
     push[0], push[1], push[2] = gravity, level, force
     for i in range(n - 1, -1, -1):
         m += true[i, 0]
-        m_believed += believed[i, 0]
+        m_modelled += modelled[i, 0]
         for k in range(3):
             hung[k] += centre[i, 0, k]
-            hung_believed[k] += centre[i, 1, k]
+            hung_modelled[k] += centre[i, 1, k]
             lever[0, k] = hung[k] - m * o[i, k]
-            lever[1, k] = -(hung_believed[k] - m_believed * o[i, k])
+            lever[1, k] = -(hung_modelled[k] - m_modelled * o[i, k])
             lever[2, k] = p[k] - o[i, k]
         if table[i, 15] != 0.0:
             for k in range(3):
-                moment[k] = m * gravity[k] - m_believed * level[k] + force[k]
+                moment[k] = m * gravity[k] - m_modelled * level[k] + force[k]
         else:
             moment[:] = 0.0
             for r in range(3):

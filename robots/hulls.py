@@ -18,9 +18,9 @@ from robots.urdf import UrdfError, UrdfGeometry, read_urdf
 from robots.visual_meshes import find_mesh
 
 MOST_POINTS = 80
-"""Hull points kept a link: GJK's time grows with them, and the rest is within `TOLERANCE`."""
+"""Largest number of corners a link: the time of GJK grows with it."""
 TOLERANCE = 0.002
-"""How far a left-out point may stand out of the hull that is kept [m]."""
+"""Largest distance of an omitted point from the reduced hull [m]."""
 
 Hulls = Mapping[str, np.ndarray]
 """Link name to the corners (V, 3) of its convex hull, in the link's frame [m]."""
@@ -95,7 +95,7 @@ def reduced_hull(points: np.ndarray, most: int = MOST_POINTS, tolerance: float =
 
 
 def left_out(points: np.ndarray, hull: np.ndarray) -> float:
-    """Return how far `points` (N, 3) stand out of the hull of `hull` (V, 3), at most [m]."""
+    """Return the largest distance of `points` (N, 3) from the hull of `hull` (V, 3) [m]; 0 inside."""
     equations = ConvexHull(hull).equations
     return float(max(0.0, (points @ equations[:, :3].T + equations[:, 3]).max()))
 

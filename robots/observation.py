@@ -19,7 +19,7 @@ from robots.specs import ArraySpec, ObservationSpec, SpecError
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """One picture as a camera gave it."""
+    """One image as the camera delivered it."""
 
     stamp: float
     """Time of exposure [s], on the robot's clock."""
@@ -30,12 +30,12 @@ class CameraFrame:
     arrived: float | None = None
     """When it was ready for use in this process [s]; None where it was there at once."""
     rectified: np.ndarray | None = None
-    """What the policy's camera would have shown, where that has been made of the picture already; else None."""
+    """The image rectified to the policy's camera, where that has been computed already; else None."""
 
 
 @dataclass(frozen=True)
 class RobotState:
-    """The newest measured state of an arm and what its cameras see."""
+    """The newest measured state of an arm and the newest frames of its cameras."""
 
     stamp: float
     """Time of the joint measurement [s]."""
@@ -117,7 +117,7 @@ def joint_array(name: str, robot: RobotModel) -> ArraySpec:
 
 
 class ObservationBuilder:
-    """Makes observations of one spec for one robot."""
+    """Builds observations of one spec for one robot."""
 
     def __init__(
         self,
@@ -130,14 +130,14 @@ class ObservationBuilder:
         """Prepare the sources of every array of `spec`.
 
         Args:
-            spec: the arrays to make, in order.
+            spec: the arrays to build, in order.
             robot: the arm the state comes from.
             cameras: the cameras that the policy was trained with, by name.
-            incoming: the cameras as they really are, by name, where they differ; their frames are rectified.
-            privileged: arrays that only simulation knows, handed to `build`.
+            incoming: the real cameras by name, where they differ; their frames are rectified.
+            privileged: arrays that exist only in simulation, passed to `build`.
 
         Raises:
-            SpecError: if an array has no source, or a real camera cannot show what the policy expects.
+            SpecError: if an array has no source, or a real camera does not cover the policy's field of view.
         """
         self.spec = spec
         self._robot = robot
@@ -159,7 +159,7 @@ class ObservationBuilder:
         self._parts = [(a.name, np.dtype(a.dtype), self._sources.get(a.name)) for a in spec.arrays]
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Make the observation of `state`; every array has its spec's dtype.
+        """Build the observation of `state`; every array has its spec's dtype.
 
         Raises:
             SpecError: if a camera's frame is missing or of the wrong size.
@@ -171,10 +171,10 @@ class ObservationBuilder:
         return observation
 
     def rectify(self, name: str, image: np.ndarray) -> np.ndarray:
-        """Make of camera `name`'s picture what the policy's camera would have shown: a frame's `rectified`.
+        """Rectify an image of camera `name` to the policy's camera: a frame's `rectified`.
 
         Raises:
-            SpecError: if the picture is of the wrong size.
+            SpecError: if the image has the wrong size.
         """
         return self._rectifiers[name](image)
 

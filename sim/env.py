@@ -40,9 +40,8 @@ WINDOW_HEIGHT = 480
 class ArmEnv(gym.Env, EzPickle):
     """One arm at one task, with everything in the parameter space drawn anew at every reset.
 
-    `info` holds `is_success` (held for the task's hold time), `parameters` (at reset and at the end),
-    `reward_terms`, and `expert` is there to be imitated. An episode ends (terminated) with success, and
-    is cut off (truncated) at the time limit.
+    `info` holds `is_success` (success for the task's hold time), `parameters` (at reset and at the end) and
+    `reward_terms`. An episode is terminated by success or failure, and truncated at the task's time limit.
 
     A pickled or deep-copied environment is made anew from the constructor's arguments: it must be reset, or be given
     the state of the episode with `set_state`.
@@ -75,9 +74,9 @@ class ArmEnv(gym.Env, EzPickle):
             observation: one of the task's named observations, or names of arrays.
             reward: the sum of the task's named terms, or -1 until success.
             actuator: name in `ACTUATORS`.
-            camera_rig: how pictures are drawn, for observations that have any.
+            camera_rig: how images are rendered, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
-            strict: whether success is what counts for a strict judge, `Task.is_strict_success`.
+            strict: whether success is the stricter measure `Task.is_strict_success`.
             render_mode: None; `rgb_array`: `render` returns an image; `human`: `reset` and `step` show it in a
                 window, at the action rate.
             render_height: of the rendered image [px]; by default 480 in a window, else the task's first camera's.
@@ -184,7 +183,7 @@ class ArmEnv(gym.Env, EzPickle):
         self._viewer_ready = False
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
-        """Draw parameters, build the scene, put the arm near home; see `begin`."""
+        """Sample parameters, build the scene, put the arm near home; see `begin`."""
         self.begin(seed=seed, options=options)
         self._begin_sensing()
         if self._window is not None:
@@ -192,7 +191,7 @@ class ArmEnv(gym.Env, EzPickle):
         return self._observe(), {"parameters": dict(self.parameters), "is_success": False}
 
     def begin(self, *, seed: int | None = None, options: dict | None = None) -> None:
-        """Do what `reset` does but for sensing, which costs most where there are pictures; `place_arm` comes next.
+        """Do what `reset` does except for the observation, which is slow with images; `place_arm` must follow.
 
         Args:
             seed: of `np_random`.
@@ -238,7 +237,7 @@ class ArmEnv(gym.Env, EzPickle):
         self._terminated = self._viewer_ready = False
 
     def _frozen_fingers(self) -> float | None:
-        """Where the fingers stand all the time [m], if they do."""
+        """Finger position of a task that never moves the fingers [m]; else None."""
         gripper, start = self.robot.gripper, self.task.opening
         if gripper is None or "gripper" in self.action_spec.names:
             return None
@@ -247,16 +246,16 @@ class ArmEnv(gym.Env, EzPickle):
         return start if start == gripper.closed else None
 
     def place_arm(self, q: np.ndarray, opening: float | None = None) -> dict[str, np.ndarray]:
-        """Move the arm to `q` [rad] without letting time pass; return what it measures and sees there.
+        """Put the arm at `q` [rad] in no time and return the observation there.
 
-        The fingers are put at `opening` [m], by default wide open.
+        The fingers are put at `opening` [m], by default fully open.
         """
         self.world.reset_arm(np.clip(q, self._q_low, self._q_high), opening)
         self._begin_sensing()
         return self._observe()
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
-        """Let one action period pass.
+        """Advance by one action period.
 
         Raises:
             SpecError: if the action has the wrong shape or is not finite, or the episode is over.
@@ -411,17 +410,17 @@ class ArmEnv(gym.Env, EzPickle):
         self.spec = state["spec"]
 
     def shade(self, name: str) -> np.ndarray:
-        """Compute what share of its light each pixel of camera `name` keeps in shadows, (H, W, 3) uint8; 255 is all.
+        """Compute the share of light that shadows leave in each pixel of camera `name`, (H, W, 3) uint8; 255 is all.
 
         Raises:
-            SpecError: if the observation has no pictures.
+            SpecError: if the observation has no images.
         """
         if self._camera_rig is None:
             raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
         return self._camera_rig.shade(self.world, name)
 
     def camera(self, name: str) -> CameraModel:
-        """Return a camera as it really stands in this episode, calibration errors included."""
+        """Return a camera's true model in this episode, calibration errors included."""
         return moved_camera(self._cameras[name], self.parameters)
 
     @property

@@ -40,7 +40,7 @@ class GoalConditioned(gym.ObservationWrapper):
         self.observation_space = gym.spaces.Dict({"observation": flat, "achieved_goal": goal, "desired_goal": goal})
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
-        """Compute rewards (...) from goals (..., n); `info` is not looked at."""
+        """Compute rewards (...) from goals (..., n); `info` is ignored."""
         return self._arm_env.goal_reward(achieved_goal, desired_goal)
 
     def observation(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

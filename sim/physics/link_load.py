@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robots.compiled import njit
-from robots.dynamics import WORK, dynamics, unforeseen_torques
+from robots.dynamics import WORK, dynamics, uncompensated_torques
 from robots.kinematics import KinematicChain
 
 
@@ -83,7 +83,7 @@ class ArmLoad:
             gravity: (3,) gravity as it is.
             force: (3,) [N] on the end effector, base frame.
         """
-        return unforeseen_torques(self.table, self.bodies, true.bodies, tool, level, gravity, force, q)
+        return uncompensated_torques(self.table, self.bodies, true.bodies, tool, level, gravity, force, q)
 
 
 @njit(cache=True)

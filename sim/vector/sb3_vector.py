@@ -39,8 +39,8 @@ class Sb3ArmVectorEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Reset all environments with the seeds and options set before."""
         options = [option or None for option in self._options]
-        for special in self._pool.reset(self._seeds, options):
-            self.reset_infos[special.env] = special.info
+        for report in self._pool.reset(self._seeds, options):
+            self.reset_infos[report.env] = report.info
         self._reset_seeds()
         self._reset_options()
         return self._pool.observations()
@@ -51,7 +51,7 @@ class Sb3ArmVectorEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for the step and return its observations, rewards, dones and infos."""
-        specials = self._pool.wait_step()
+        reports = self._pool.wait_step()
         a, layout = self._pool.arrays, self._pool.layout
         truncated = a["truncated"] & ~a["terminated"]
         infos: list[dict] = [{"TimeLimit.truncated": cut} for cut in truncated.tolist()]
@@ -63,7 +63,7 @@ class Sb3ArmVectorEnv(VecEnv):
                 for key in path:
                     level = level.setdefault(key, {})
                 level.update(zip(names, row))
-        for s in specials:
+        for s in reports:
             info = s.info if s.final_info is None else s.final_info
             infos[s.env] = {"TimeLimit.truncated": bool(truncated[s.env]), **info}
             if s.final_info is not None:

@@ -18,12 +18,12 @@ from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
 from sim.sensing.camera_rig import CameraRigConfig
 from sim.vector.shared_arrays import Layout
-from sim.vector.worker_pool import Special, WorkerPool
+from sim.vector.worker_pool import EnvReport, WorkerPool
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """An environment by value: calling it makes one, here or in a worker process."""
+    """The arguments of an environment; calling it makes one, in this process or in a worker."""
 
     task: str = "reach"
     """Name in `TASKS`."""
@@ -40,7 +40,7 @@ class EnvConfig:
     actuator: str = "position"
     """Name in `ACTUATORS`."""
     camera_rig: CameraRigConfig | None = None
-    """How pictures are drawn."""
+    """How images are rendered."""
     physics_hz: float | None = None
     """Ticks a second; the task's own by default."""
     strict: bool = False
@@ -74,8 +74,8 @@ class EnvConfig:
 class ArmVectorEnv(gym.vector.VectorEnv):
     """`num_envs` environments in `workers` processes; observations and actions are shared arrays.
 
-    Follows Gymnasium's `AsyncVectorEnv` to the letter in seeding, automatic resets and the form of
-    `infos`, for both autoreset modes; only the transport differs.
+    Equals Gymnasium's `AsyncVectorEnv` in seeding, automatic resets and the form of `infos`, for both
+    autoreset modes; only the transport differs.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ class ArmVectorEnv(gym.vector.VectorEnv):
             if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
                 raise ValueError(f"options['reset_mask'] must be a bool array of {self.num_envs}, got {mask!r}")
         infos: dict = {}
-        for special in self._pool.reset(seeds, [options] * self.num_envs, mask):
-            infos = self._add_info(infos, special.info, special.env)
+        for report in self._pool.reset(seeds, [options] * self.num_envs, mask):
+            infos = self._add_info(infos, report.info, report.env)
         return self._pool.observations(self._copy), infos  # type: ignore[return-value]
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -173,10 +173,10 @@ class ArmVectorEnv(gym.vector.VectorEnv):
         """End the workers."""
         self._pool.close()
 
-    def _infos(self, specials: list[Special]) -> dict:
+    def _infos(self, reports: list[EnvReport]) -> dict:
         plain = self._pool.arrays["plain"]
         infos = plain_infos(self._pool.layout, self._pool.arrays["info"], plain) if plain.any() else {}
-        for s in specials:
+        for s in reports:
             if s.final_info is not None:
                 infos = self._add_info(infos, {"final_obs": s.final_obs, "final_info": s.final_info}, s.env)
             infos = self._add_info(infos, s.info, s.env)

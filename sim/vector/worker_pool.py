@@ -4,7 +4,7 @@ A step costs one byte to every worker and one byte back. Only what does not fit 
 episode, an unusual `info`) is pickled. Workers are started afresh, not forked: a script that makes a pool
 needs the usual `if __name__ == "__main__":`.
 
-`WorkerPool` is the seam for other transports: a pool on a cluster would offer the same few methods.
+A pool with another transport, for instance on a cluster, would have the methods of `WorkerPool`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import numpy as np
 from robots.specs import SpecError
 from sim.vector.shared_arrays import SINGLE, Layout, lay_out
 
-PLAIN, SPECIAL, FAILED = b"k", b"s", b"!"
+PLAIN, REPORTS, FAILED = b"k", b"s", b"!"
 STEP, RESET, CALL, CLOSE = b"s", b"r", b"c", b"x"
 START_TIMEOUT = 120.0
 """How long a worker may take to import and to make its environments [s]."""
@@ -42,8 +42,8 @@ class WorkerError(RuntimeError):
     """A worker process raised, died or does not answer."""
 
 
-class Special(NamedTuple):
-    """What one environment has to say beyond the shared arrays."""
+class EnvReport(NamedTuple):
+    """Data of one environment that does not fit the shared arrays."""
 
     env: int
     """Number of the environment."""
@@ -56,7 +56,7 @@ class Special(NamedTuple):
 
 
 class WorkerPool:
-    """Starts the workers and speaks with them."""
+    """Starts the worker processes and exchanges messages with them."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class WorkerPool:
         timeout_s: float = 120.0,
         start_method: str = "forkserver",
     ):
-        """Start `workers` processes and deal the environments out to them in equal runs.
+        """Start `workers` processes and divide the environments among them in equal ranges.
 
         Args:
             make_envs: one factory for every environment; all must have the same spaces.
@@ -137,13 +137,13 @@ class WorkerPool:
         for worker, pipe in enumerate(self._pipes):
             self._send(worker, pipe, STEP)
 
-    def wait_step(self) -> list[Special]:
-        """Wait for the step; return what does not fit the arrays, by environment."""
+    def wait_step(self) -> list[EnvReport]:
+        """Wait for the step; return the reports, by environment."""
         return self._collect(range(len(self._pipes)))
 
     def reset(
         self, seeds: Sequence[int | None], options: Sequence[dict | None], mask: np.ndarray | None = None
-    ) -> list[Special]:
+    ) -> list[EnvReport]:
         """Reset the environments (those in `mask`), each with its seed and options; return every `info`."""
         for worker, rows in enumerate(self.ranges):
             job = [(i, seeds[i], options[i]) for i in rows if mask is None or mask[i]]
@@ -213,7 +213,7 @@ class WorkerPool:
                 answer = pipe.recv_bytes()
             except (EOFError, OSError):
                 self._report_death(worker)
-            if answer[:1] == SPECIAL:
+            if answer[:1] == REPORTS:
                 found += pickle.loads(answer[1:])
             elif answer[:1] == FAILED:
                 failure = failure or (worker, answer[1:].decode())
@@ -240,9 +240,9 @@ class WorkerPool:
 
 def _work(pipe: Connection, memory, layout: Layout, rows: range, job: bytes, same_step: bool) -> None:
     """Serve one pipe until it closes: the main function of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business: its end closes the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: its end closes the pipe
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _give_way()
+    _use_batch_scheduling()
     worker = None
     try:
         worker = _Worker(pickle.loads(job), layout.views(memoryview(memory).cast("B")), layout, rows, same_step)
@@ -269,11 +269,11 @@ def _work(pipe: Connection, memory, layout: Layout, rows: range, job: bytes, sam
             worker.close()
 
 
-def _give_way() -> None:
-    """Let this worker never push its parent off a core by waking up.
+def _use_batch_scheduling() -> None:
+    """Schedule this worker as a batch process, which does not preempt its parent when it wakes up.
 
-    The parent wakes one worker after the other. The first to wake would otherwise take the parent's core before the
-    next has been called, which then starts a scheduler's slice of about a millisecond late: a fifth of a step.
+    The parent wakes one worker after the other. The first worker would otherwise take the parent's core before the
+    next is woken, which then starts about a millisecond late: a fifth of a step.
     """
     if hasattr(os, "SCHED_BATCH"):  # Linux
         with contextlib.suppress(OSError):  # a sandbox may forbid it: slower, and nothing else
@@ -295,22 +295,22 @@ class _Worker:
 
     def serve(self, command: bytes, load: bytes) -> bytes:
         if command == STEP:
-            special = self.step()
-            return SPECIAL + pickle.dumps(special) if special else PLAIN
+            reports = self.step()
+            return REPORTS + pickle.dumps(reports) if reports else PLAIN
         if command == RESET:
-            return SPECIAL + pickle.dumps([self.reset(*entry) for entry in pickle.loads(load)])
+            return REPORTS + pickle.dumps([self.reset(*entry) for entry in pickle.loads(load)])
         verb, indices, name, args, kwargs = pickle.loads(load)
-        return SPECIAL + cloudpickle.dumps([(i, self.on(verb, self.envs[i], name, args, kwargs)) for i in indices])
+        return REPORTS + cloudpickle.dumps([(i, self.on(verb, self.envs[i], name, args, kwargs)) for i in indices])
 
-    def reset(self, i: int, seed: int | None, options: dict | None) -> Special:
+    def reset(self, i: int, seed: int | None, options: dict | None) -> EnvReport:
         observation, info = self.envs[i].reset(seed=seed, options=options)
         self._ended[i] = False
         self._arrays["terminated"][i] = self._arrays["truncated"][i] = False
         self._put(i, observation)
-        return Special(i, None, None, info)
+        return EnvReport(i, None, None, info)
 
-    def step(self) -> list[Special]:
-        special = []
+    def step(self) -> list[EnvReport]:
+        reports = []
         a = self._arrays
         for i, env in self.envs.items():
             if self._ended[i]:  # next-step mode: this step only begins the next episode
@@ -324,14 +324,14 @@ class _Worker:
             if ended and self._same_step:
                 final_obs, final_info = observation, info
                 observation, info = env.reset()
-                special.append(Special(i, final_obs, final_info, info))
+                reports.append(EnvReport(i, final_obs, final_info, info))
                 plain = False
             elif not plain:
-                special.append(Special(i, None, None, info))
+                reports.append(EnvReport(i, None, None, info))
             self._ended[i] = ended and not self._same_step
             a["plain"][i] = plain
             self._put(i, observation)
-        return special
+        return reports
 
     def _put(self, i: int, observation) -> None:
         for name, array in self._observations:
