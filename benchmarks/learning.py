@@ -52,9 +52,9 @@ from policies.models.camera_policy import SeeingPolicy
 from policies.models.restore import restore_student
 from policies.models.surgery import MODES
 from policies.scoring.evaluator import LastingEnv, judge
-from policies.scoring.mujoco import TASKS as IN_MUJOCO
-from policies.scoring.mujoco import judge_in_mujoco
+from policies.scoring.mujoco import judge_in_mujoco, runs_in_mujoco
 from policies.transfer.state_transfer import CompareConfig, compare_transfer
+from sim.tasks import load_task
 
 GOALS: dict[str, tuple[str, float, float]] = {
     "reach_state": ("mild", 0.98, 1.0),
@@ -340,7 +340,7 @@ def main() -> None:
             if turns:
                 figures |= tell_peer([60 * minutes for minutes in found["minutes"]], peers)
             task, sees = split(name)
-            if sees == "state" and task in IN_MUJOCO:
+            if sees == "state" and runs_in_mujoco(load_task(task)):
                 there = in_mujoco(task, seeds, episodes, folder)
                 figures[f"{name}_mujoco"] = there
                 figures[f"{name}_mujoco_success"] = success = float(np.median(there["success"]))

@@ -226,7 +226,7 @@ class ArmEnv(gym.Env, EzPickle):
         for name, (x, y) in (options or {}).get("places", {}).items():
             position, quat = self.world.pose(name)
             self.world.place(name, (x, y, position[2]), quat)
-        self.task.moved(self.world)
+        self.task.refresh(self.world)
         grip = opening if gripper is None or self.task.opening is None else gripper.closed
         self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)

@@ -28,10 +28,9 @@ def train(arguments: list[str]) -> int:
     arguments = _without(arguments, "--algorithm")
     if observation == "state":
         return _from_state(arguments)
-    from sim.datasets.state_samplers import MOMENTS
+    from sim.tasks import load_task
 
-    task = value_of(arguments, "--task")
-    if task in MOMENTS:
+    if load_task(value_of(arguments, "--task") or "reach").moves_object:
         return from_scenes(arguments)
     import tyro
 

@@ -141,10 +141,10 @@ def _sees(arguments: list[str]) -> bool:
 
 
 def _handles(arguments: list[str]) -> bool:
-    """Whether the new task is one in which a thing is handled."""
-    from sim.datasets.state_samplers import MOMENTS
+    """Whether the new task moves an object."""
+    from sim.tasks import load_task
 
-    return value_of(arguments, "--task") in MOMENTS
+    return load_task(value_of(arguments, "--task") or "reach").moves_object
 
 
 def _with_source(arguments: list[str]) -> list[str]:

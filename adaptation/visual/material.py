@@ -13,10 +13,11 @@ from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import LabelledRenders, arm_pose, draw_renders, landmarks, task_with_camera
+from sim.datasets.labelled_renders import LabelledRenders, draw_renders, landmarks, task_with_camera
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
+from sim.tasks.state_samples import sample_approach
 
 VIEWS = 1_500
 """Labelled renderings that the methods share."""
@@ -91,7 +92,7 @@ class Material:
             for _ in range(count):
                 env.reset()
                 goal = env.task.desired_goal(env.world)
-                seen = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+                seen = env.place_arm(sample_approach(env.robot, env.world.ee_pos, goal, rng))
                 points, T_base_ee = landmarks(env)
                 pixels = env.camera(camera.name).project(points, T_base_ee)
                 behind = [env.segmentation_names.index(name) for name in ("table", "floor")]

@@ -22,20 +22,13 @@ from pathlib import Path
 from evaluation.session.protocol import PlannedPolicy, Protocol, ProtocolError, Registration, Workspace, load, register
 from policies.bundle import BundleError, PolicyBundle
 from robots.specs import SpecError
-from sim.tasks import load_task, pick_place, push, reach, reach_clutter
+from sim.tasks import load_task
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-SUCCESS_RADIUS: dict[str, float] = {
-    "reach": reach.TOLERANCE,
-    "push": push.TOLERANCE,
-    "pick_place": pick_place.TOLERANCE,
-    "reach_clutter": reach_clutter.TOLERANCE,
-}
-"""Distance to the goal that counts as reached [m], of the tasks that are judged by one."""
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "task": str,
@@ -102,14 +95,14 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     policies, bundles = _policies(document["policies"], document["task"], path)
     (x_low, x_high), (y_low, y_high) = task.workspace[:2]
     plain = {name: document[name] for name in _PLAIN if name in document}
-    if "success_radius" not in plain and task.name not in SUCCESS_RADIUS:
+    if "success_radius" not in plain and task.success_radius is None:
         raise ProtocolError(
             f"{where}: task '{task.name}' is not judged by one distance; give 'success_radius' [m] for the arm"
         )
     protocol = Protocol(
         **{
             "seed": 0,
-            "success_radius": SUCCESS_RADIUS.get(task.name),
+            "success_radius": task.success_radius,
             "hold_time": task.hold_time,
             "timeout": task.time_limit,
             **plain,

@@ -16,7 +16,6 @@ from evaluation.report.data import PolicyCard, ReportData
 from evaluation.report.page import write_report
 from evaluation.report.video import save_video
 from evaluation.session.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
-from evaluation.session.protocol_file import SUCCESS_RADIUS
 from evaluation.session.results import results_table, write_summary
 from evaluation.session.scheduler import AT_RESET, Conduct
 from evaluation.session.session_folder import SessionFolder, begin_session
@@ -30,11 +29,6 @@ from sim.tasks import load_task
 
 HELD_OUT_SEEDS = 1_000_000_000
 """Evaluation seeds start here; training never gets there."""
-PLACED = ("reach",)
-"""Tasks of one object, which stands where the protocol says. In the others the objects depend on each other: their
-scene is drawn from the trial's seed, and the row says where the object came to stand."""
-OBJECT = {"insert": "socket"}
-"""The body whose place is the initial condition, where it is not `object`."""
 
 
 class SimulatedArm:
@@ -71,12 +65,13 @@ class SimulatedArm:
 
     def _run(self, env: ArmEnv, planned: PlannedTrial, attempt: int) -> Trial:
         bundle, protocol, dt = self._bundle, self._protocol, self._bundle.action.dt
-        body = OBJECT.get(protocol.task, "object")
-        places = {body: (planned.initial["x"], planned.initial["y"])} if protocol.task in PLACED else {}
+        task, body = env.task, env.task.placed_body
+        # objects that depend on each other are drawn from the trial's seed; the row records where they stand
+        places = {body: (planned.initial["x"], planned.initial["y"])} if task.single_object else {}
         seen, info = env.reset(seed=HELD_OUT_SEEDS + planned.seed, options={"places": places})
-        parameters, task = info["parameters"], env.task
+        parameters = info["parameters"]
         x, y = env.world.pose(body)[0][:2]
-        own_rule = protocol.success_radius == SUCCESS_RADIUS.get(protocol.task)
+        own_rule = protocol.success_radius == task.success_radius
         judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
 
         def look(t: float, near: bool | None) -> None:
@@ -214,7 +209,7 @@ def simulation_protocol(bundles: Mapping[str, PolicyBundle], trials: int, seed: 
         trials=trials,
         seed=seed,
         workspace=Workspace(x_low, x_high, y_low, y_high),
-        success_radius=SUCCESS_RADIUS.get(tasks[0], 0.03),
+        success_radius=task.success_radius or 0.03,
         hold_time=task.hold_time,
         timeout=task.time_limit,
     )

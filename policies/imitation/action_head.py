@@ -13,11 +13,11 @@ from functools import partial
 import torch
 
 from policies.imitation.dagger import Records, as_policy, collect, fit, joined, row_of
-from policies.imitation.recipes import StateRecipe
 from policies.imitation.state_run import open_arms
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import VALIDATION_SEEDS, LastingEnv, judge
 from sim.tasks import load_task
+from sim.tasks.recipe import StateRecipe
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done and a short text."""

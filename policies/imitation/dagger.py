@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from policies.imitation.recipes import StateRecipe
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import TRAINING_SEEDS, near_goal
 from policies.scoring.wrappers import EXPERT
 from policies.training.learning_rates import paced_step
+from sim.tasks.recipe import StateRecipe
 
 Records = dict[str, np.ndarray]
 """Labelled observations by array name, each (N, …), and the labels (N, a) under `expert`."""

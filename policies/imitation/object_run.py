@@ -28,7 +28,7 @@ from policies.imitation.action_head import fit_rule
 from policies.imitation.camera_run import Progress, seen_cameras, weights_kept, write_run
 from policies.imitation.cloning import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
 from policies.imitation.cloning import Progress as SightProgress
-from policies.imitation.recipes import StateRecipe, state_recipe
+from policies.imitation.recipes import state_recipe, warn_if_untuned
 from policies.imitation.state_run import open_arms
 from policies.models.camera_policy import SeeingPolicy
 from policies.models.filters.object_filter import HELD, KEPT
@@ -45,9 +45,9 @@ from policies.transfer.camera_transfer import carry_encoder, hold
 from policies.transfer.state_transfer import check_mode
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders
-from sim.datasets.state_samplers import MOMENTS
 from sim.env import ArmEnv
-from sim.tasks import load_task
+from sim.tasks import TASKS, load_task
+from sim.tasks.recipe import StateRecipe
 
 STAGES = ("views", ("student", "rule"), "judge", "bundle")
 MEASURED = ("q", "opening")
@@ -56,17 +56,15 @@ MEASURED = ("q", "opening")
 ONE_CAMERA = StudentConfig(views=30_000, steps=4_000, kept=KEPT)
 TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, kept=KEPT)
 STUDENTS = {
-    (task, "fixed_cameras"): replace(
-        TWO_CAMERAS, views=45_000, steps=10_000, channels=48, fovea_steps=(6_600, 6_600, 3_400)
-    )
-    for task in ("push", "pick_place")
+    "camera": ONE_CAMERA,
+    "fixed_cameras": replace(TWO_CAMERAS, views=45_000, steps=10_000, channels=48, fovea_steps=(6_600, 6_600, 3_400)),
 }
-"""How a student learns to see, by task and by what it sees; foveas for the thing, the mark or pad, and the hand."""
+"""Student recipes by observation, tuned on pushing and placing; crops for the object, its goal and the hand."""
 
 
 def student_recipe(task: str, observation: str) -> StudentConfig:
-    """Return how a student of `task` learns to see `observation`, and remembers; as by one camera what is not known."""
-    return STUDENTS.get((task, observation), ONE_CAMERA)
+    """Return how a student of `task` learns from `observation`; as from one camera where none was tuned."""
+    return STUDENTS.get(observation, ONE_CAMERA)
 
 
 def rule_recipe(task: str, robot: str) -> StateRecipe:
@@ -85,7 +83,7 @@ class SceneTrainConfig(RunConfig):
     """How a camera policy that handles a thing is trained."""
 
     task: str = "push"
-    """What to learn: push or pick_place."""
+    """What to learn: a task that moves an object and samples states."""
     observation: str = "camera"
     """What the policy sees: `camera`, or `fixed_cameras`, whose second one tells how far things are from the first."""
     threads: int = 2
@@ -113,12 +111,13 @@ class SceneTrainConfig(RunConfig):
         for name in ("workers", "threads", "judge_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.task not in MOMENTS:
-            raise ValueError(f"task '{self.task}' has no moments to see; known are {', '.join(MOMENTS)}")
+        task = load_task(self.task)
+        if not (task.moves_object and task.samples_states):
+            known = ", ".join(name for name in TASKS if (each := load_task(name)).moves_object and each.samples_states)
+            raise ValueError(f"task '{self.task}' has no sampler of states with an object; known are {known}")
         self.recipe.validate()
         self.student.validate()
-        state_recipe(self.task, self.robot)
-        seen_cameras(load_task(self.task), self.observation, MEASURED)
+        seen_cameras(task, self.observation, MEASURED)
         check_mode(self.mode)
         student = untrained(self)
         if self.start is not None:
@@ -145,6 +144,7 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
     config.validate()
+    warn_if_untuned(config.task, config.robot)
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])

@@ -23,13 +23,14 @@ from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
 from policies.imitation.dagger import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
 from policies.imitation.expert_gain import paced_task, tuned_pace
-from policies.imitation.recipes import StateRecipe, state_recipe
+from policies.imitation.recipes import state_recipe, warn_if_untuned
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
 from policies.training.run_config import RunConfig
 from policies.training.run_folder import RunFolder, refuse_existing
 from policies.training.state_export import Seen, export_state
 from sim.tasks import load_task
+from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 
 Progress = Callable[[str, float, str], None]
@@ -67,7 +68,6 @@ class StateRunConfig(RunConfig):
         self.recipe.validate()
         if self.tune_expert:
             paced_task(self.task)
-        state_recipe(self.task, self.robot, self.observation)
         self.environment().arm().close()
 
     def environment(self) -> LastingEnv:
@@ -101,7 +101,9 @@ def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRAT
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
     config.validate()
-    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
+    warn_if_untuned(config.task, config.robot)
+    about = provenance()
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
     return StateRun(config, folder, start, progress).finish()
 
 

@@ -19,27 +19,20 @@ from robots.camera import CameraModel
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
 from robots.registry import load_robot
 from sim.scene import yaw_quat
-from sim.tasks import load_task
+from sim.tasks import TASKS, Task, load_task
 from sim.tasks.cameras import FRONT
 from sim.tasks.task import sample_xy_apart
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
 
-GAPS = {"push": 0.10, "pick_place": 0.16, "stack": 0.15}
-"""Least distance from the cube to where it goes [m], as in training."""
-BLOCKS = {"pick_place": "pad", "stack": "base"}
-"""What a cube is set down on, by task."""
-MARK = "mark"
-"""What is painted where a cube goes, in tasks that have no such block."""
-
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A policy: arrays by name to an action (a,)."""
 
-TASKS = ("reach", "reach_clutter", "push", "pick_place", "stack")
-"""Tasks that are judged here; nobody puts the peg of `insert` into the fingers."""
-HOVERING = ("reach", "reach_clutter")
-"""Those in which the end effector is to get somewhere."""
+
+def runs_in_mujoco(task: Task) -> bool:
+    """Whether the lab can lay `task` out: nothing starts between the fingers, and where an object goes is a body."""
+    return not task.held_at_start and (task.goal_body is not None or not task.moves_object)
 
 
 def judge_in_mujoco(
@@ -52,7 +45,7 @@ def judge_in_mujoco(
     """Run `episodes` of `bundle` on the virtual arm; strictly as `judge`: success held to the end of the time limit.
 
     Args:
-        bundle: a policy for one of `TASKS`.
+        bundle: a policy for a task that `runs_in_mujoco`.
         episodes: how many; episode k has the seed `first_seed` + k.
         first_seed: of the episodes.
         hidden: what is true there; the default reality if None.
@@ -85,8 +78,9 @@ def episodes_in_mujoco(
     Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit. Pictures, which cost more
     than all else, are taken before every `look_every`th action; in between the last one is shown.
     """
-    if bundle.task not in TASKS:
-        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {', '.join(TASKS)}")
+    if not runs_in_mujoco(load_task(bundle.task)):
+        known = ", ".join(name for name in TASKS if runs_in_mujoco(load_task(name)))
+        raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {known}")
     if episodes < 1:
         raise ValueError(f"judge: {episodes} episodes, expected at least 1")
     if len(bundle.cameras) > 1:
@@ -107,12 +101,12 @@ class _Lab:
     """The virtual arm, what the policy sees of it, and where the task wants things."""
 
     def __init__(self, bundle: PolicyBundle, hidden: HiddenReality):
-        self.bundle, self.task = bundle, load_task(bundle.task)
+        self.bundle = bundle
         robot = load_robot(bundle.robot.name)
         self.robot = robot
-        self.task.fit(robot)
         camera = next(iter(bundle.cameras.values()), FRONT)
         self._arm = MujocoArm(robot, camera, hidden, bundle.task)
+        self.task = self._arm.task
         self._eyes: VirtualCamera | None = None
         incoming: dict[str, CameraModel] = {}
         if bundle.cameras:
@@ -128,9 +122,8 @@ class _Lab:
             privileged=("object_pos", "object_quat", "goal"),
         )
         self._resolver = ActionResolver(bundle.action, robot)
-        self._block = next((b for b in self._arm.bodies if b.name == BLOCKS.get(bundle.task)), None)
-        cluttered = bundle.task == "reach_clutter"
-        self._untouchable = [body.name for body in self._arm.bodies if cluttered]
+        mark = next((body for body in self._arm.bodies if body.name == self.task.goal_body), None)
+        self._block = mark if mark is not None and mark.solid else None
         self._rise = float(self._arm.object_pos[2])  # half its height: it stands on the table
         self._fingers = 0.0 if robot.gripper is None else robot.gripper.opened
         if self.task.opening is not None:
@@ -140,15 +133,15 @@ class _Lab:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action
-        thing, mark = sample_xy_apart(rng, *self.task.workspace[:2], GAPS.get(self.task.name, 0.10), 2)
+        thing, mark = sample_xy_apart(rng, *self.task.workspace[:2], self.task.gap, 2)
         arm.place((float(thing[0]), float(thing[1])), seed, self._fingers)
         if self._block is not None:
             height = arm.scene.pose(self._block.name)[0][2]
             turn = rng.uniform(-np.pi, np.pi) * (self._block.mass > 0)
             arm.scene.place(self._block.name, (*mark, height), yaw_quat(turn))
-        if any(body.name == MARK for body in arm.bodies):  # a policy that sees goes by what is painted on the table
-            height = arm.scene.pose(MARK)[0][2]
-            arm.scene.place(MARK, (*mark, height), yaw_quat(0.0))
+        elif self.task.goal_body is not None:  # a mark on the table, which cameras see
+            height = arm.scene.pose(self.task.goal_body)[0][2]
+            arm.scene.place(self.task.goal_body, (*mark, height), yaw_quat(0.0))
         place = np.array([*mark, float(arm.object_pos[2])])
         self._resolver.reset(self._state(rng).q)
         steps = round(seconds * spec.rate_hz)
@@ -162,17 +155,17 @@ class _Lab:
             if self._resolver.opening is not None:
                 arm.grip(self._resolver.opening)
             arm.advance(spec.dt)
-            achieved = arm.ee_pos if self.task.name in HOVERING else arm.object_pos
+            achieved = arm.object_pos if self.task.moves_object else arm.ee_pos
             let_go = self._block is None or not arm.scene.touching("object")
-            failed = failed or any(arm.scene.touching(name) for name in self._untouchable)
+            failed = failed or self.task.is_failure(arm.scene)
             near[k] = let_go and not failed and bool(self.task.is_strict_success(achieved, self._goal(place)))
             away[k] = np.linalg.norm(achieved - goal)
         return away, near
 
     def _goal(self, mark: np.ndarray) -> np.ndarray:
         """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""
-        arm, name = self._arm, self.task.name
-        if name in HOVERING:
+        arm = self._arm
+        if not self.task.moves_object:
             return arm.goal
         if self._block is None:
             return mark

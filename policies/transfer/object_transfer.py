@@ -16,7 +16,6 @@ from policies.imitation.action_head import fit_rule
 from policies.imitation.camera_run import Progress
 from policies.imitation.cloning import FREE, StudentConfig
 from policies.imitation.object_run import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
-from policies.imitation.recipes import StateRecipe
 from policies.imitation.state_run import open_arms
 from policies.models.camera_policy import SeeingPolicy
 from policies.models.filters.object_filter import KEPT
@@ -26,6 +25,7 @@ from policies.scoring.evaluator import JUDGE_SEEDS, judge
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
+from sim.tasks.recipe import StateRecipe
 
 RULE = "rule.pt"
 """Weights of the shared rule, in the comparison's folder."""
@@ -37,7 +37,7 @@ class CompareSceneConfig(CompareViewsConfig):
     """How learning to see what is handled is compared, from an earlier camera policy and from scratch."""
 
     task: str = "push"
-    """What to learn: push or pick_place."""
+    """What to learn: a task that moves an object and samples states."""
     views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
     """Budgets: labelled pictures that a run may learn from."""
     student: StudentConfig = field(

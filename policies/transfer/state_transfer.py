@@ -12,7 +12,7 @@ import numpy as np
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
 from policies.imitation.dagger import Records, Restraint, as_policy
-from policies.imitation.recipes import StateRecipe, state_recipe
+from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import SCRATCH, Progress, Start, StateRun, StateRunConfig, open_arms, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
 from policies.models.surgery import MODES, SAME_NAMES, Surgery, action_gain, operate
@@ -20,6 +20,7 @@ from policies.scoring.evaluator import VALIDATION_SEEDS, Judgement, judge
 from policies.training.run_folder import RunError, RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves
 from sim.tasks import load_task
+from sim.tasks.recipe import StateRecipe
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""Labelled pictures for training what sees: independent random views, not frames of episodes.
+"""Labelled renders to train image encoders on: independent random states, not frames of episodes.
 
-Neighbouring frames of an episode say nearly the same. Forty thousand independent views, each with its
-own arm pose, object, looks and camera, teach more than as many minutes of video.
+Each render has its own arm pose, object, appearance and camera; neighbouring frames of an episode resemble each other.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from functools import partial
 import numpy as np
 
 from robots.camera import CameraModel
-from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from sim.datasets.state_samplers import MOMENTS
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import Task, load_task
+from sim.tasks.state_samples import sample_approach
 
 CHUNK = 250
 """LabelledRenders that one call of a worker draws."""
@@ -28,7 +26,7 @@ CHUNK = 250
 
 @dataclass(frozen=True)
 class LabelledRenders:
-    """What a camera would see, with the labels that simulation gives away."""
+    """Images of one camera with their labels."""
 
     images: np.ndarray
     """(N, H, W, 3) uint8."""
@@ -37,9 +35,9 @@ class LabelledRenders:
     points: np.ndarray
     """(N, K, 3) float32 keypoints [m, base frame]."""
     pixels: np.ndarray
-    """(N, K, 2) float32 keypoints in the picture, x and y; NaN behind the camera."""
+    """(N, K, 2) float32 keypoints in the image, x and y; NaN behind the camera."""
     goal: np.ndarray
-    """(N, 3) float32 where the task wants the end effector, or what it handles [m, base frame]."""
+    """(N, 3) float32 where the end effector, or the object, should get to [m, base frame]."""
     opening: np.ndarray
     """(N, 1) float32 finger position [m], as measured; zero for an arm without a gripper."""
 
@@ -51,7 +49,7 @@ class LabelledRenders:
 
     @classmethod
     def joined(cls, parts: Sequence[LabelledRenders]) -> LabelledRenders:
-        """Put views together, in order."""
+        """Concatenate, in order."""
         return cls(
             **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
         )
@@ -67,7 +65,7 @@ def sample_renders(
     progress: Callable[[float], None] = lambda share: None,
     camera: CameraModel | None = None,
 ) -> LabelledRenders:
-    """Draw what the one camera of `task` sees; see `sample_multiview_renders`."""
+    """Draw renders of the one camera of `task`; see `sample_multiview_renders`."""
     (views,) = sample_multiview_renders(task, robot, space, count, seed, workers, progress, camera)
     return views
 
@@ -83,17 +81,17 @@ def sample_multiview_renders(
     camera: CameraModel | None = None,
     observation: str = "camera",
 ) -> tuple[LabelledRenders, ...]:
-    """Draw `count` independent moments of `task` under `space`; the same ones whatever the number of workers.
+    """Draw `count` independent states of `task` under `space`; the same ones whatever the number of workers.
 
     Args:
         task: name of a task.
         robot: name of an arm.
         space: what varies.
-        count: number of moments.
+        count: number of states.
         seed: of everything random.
         workers: processes.
-        progress: told the share that is done.
-        camera: where the camera of `camera` stands, if not where the task has it.
+        progress: called with the share that is done.
+        camera: replaces the one camera of the observation `camera`; None for the task's.
         observation: one of the task's, with at least one image.
 
     Returns:
@@ -113,13 +111,13 @@ def sample_multiview_renders(
 
 
 def draw_renders(env: ArmEnv, count: int, seed: int) -> LabelledRenders:
-    """Draw views from one environment, whose observation has one image."""
+    """Draw renders from one environment, whose observation has one image."""
     (views,) = draw_multiview_renders(env, count, seed)
     return views
 
 
 def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, ...]:
-    """Draw views from one environment, for each image of its observation: row i of all is of the same moment."""
+    """Draw renders from one environment, of each image of its observation; row i of all shows the same state."""
     images = [array.name for array in env.observation_spec.arrays if array.is_image]
     rng = np.random.default_rng(seed)
     env.begin(seed=seed)
@@ -127,11 +125,8 @@ def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[Labelled
     for _ in range(count):
         env.begin()
         goal = env.task.desired_goal(env.world)
-        if env.task.name in MOMENTS:
-            moment = MOMENTS[env.task.name](env, rng)
-            observation = env.place_arm(moment.q, moment.opening)
-        else:
-            observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        state = env.task.sample_state(env.world, env.robot, env.parameters, rng)
+        observation = env.place_arm(state.q, state.opening)
         points, T_base_ee = landmarks(env)
         shared.append((observation["q"], points, goal, observation.get("opening", np.zeros(1))))
         cameras = [env.camera(image.removeprefix("image_")) for image in images]
@@ -139,15 +134,15 @@ def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[Labelled
         seen.append(list(zip((observation[image] for image in images), pixels)))
     q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(
-        LabelledRenders(np.stack(pictures), q, points, np.stack(pixels).astype(np.float32), goals, openings)
-        for pictures, pixels in (zip(*column) for column in zip(*seen))
+        LabelledRenders(np.stack(images), q, points, np.stack(pixels).astype(np.float32), goals, openings)
+        for images, pixels in (zip(*column) for column in zip(*seen))
     )
 
 
 def sample_geometry(
     task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw views without pictures: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
+    """Draw labels without images: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
     env = ArmEnv(task, robot, space, "state")
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
@@ -155,35 +150,15 @@ def sample_geometry(
     for _ in range(count):
         env.reset()
         goal = env.task.desired_goal(env.world)
-        observation = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+        observation = env.place_arm(sample_approach(env.robot, env.world.ee_pos, goal, rng))
         rows.append((observation["q"], landmarks(env)[0], goal))
     env.close()
     q, points, goals = (np.stack(column).astype(np.float32) for column in zip(*rows))
     return q, points, goals
 
 
-def arm_pose(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw joint positions (n,) [rad] such as an arm has on its way from `start` to `goal` (3,) [m].
-
-    A third at the goal, where precision counts, a third on the way, a third anywhere above the table.
-    """
-    kind = rng.integers(3)
-    if kind == 0:
-        p = goal + rng.normal(0.0, 0.03, 3)
-    elif kind == 1:
-        p = start + rng.random() * (goal - start) + rng.normal(0.0, 0.03, 3)
-    else:
-        p = np.array([rng.uniform(0.3, 0.68), rng.uniform(-0.25, 0.25), rng.uniform(0.06, 0.45)])
-    home = np.array(robot.home)
-    try:
-        q = robot.chain.inverse(home, p, robot.R_home, iterations=60, tolerance=5e-3)
-    except KinematicsError:
-        q = home
-    return q + rng.normal(0.0, 0.03, len(q))
-
-
 def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points (K, 3) [m] that a camera policy looks for, and T_base_ee (4, 4).
+    """Return the points (K, 3) [m] that a camera policy locates, and T_base_ee (4, 4).
 
     The task's bodies come first, then the arm's landmarks.
     """
@@ -195,7 +170,7 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
 
 
 def task_with_camera(name: str, camera: CameraModel | None) -> Task:
-    """Load a task; `camera`, where one is given, stands in the place of the one that its observation `camera` shows."""
+    """Load a task; `camera`, if not None, replaces the one camera of its observation `camera`."""
     task = load_task(name)
     if camera is None:
         return task

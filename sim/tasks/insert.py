@@ -12,7 +12,8 @@ from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, Shape, upright_to
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import GAIN, move
-from sim.tasks.task import Scene, Task, distance, material, sample_xy
+from sim.tasks.recipe import StateRecipe
+from sim.tasks.task import GOAL, Scene, Task, distance, material, sample_xy
 
 X_RANGE = (0.42, 0.60)
 Y_RANGE = (-0.15, 0.15)
@@ -45,6 +46,9 @@ class Insert(Task):
     needs_gripper = True
     opening = PEG_RADIUS
     landmarks = ("object", "socket")
+    moves_object = True
+    held_at_start = True
+    placed_body = "socket"
     params = (
         # =U(0.0005, 0.002)
         Param("clearance", 0.001, "=", U(0.0005, 0.002), "m", "dynamics", "Gap around the peg.", positive=True),
@@ -59,8 +63,9 @@ class Insert(Task):
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
         # a peg that leans by 3° in the fingers has its tip 2.6 mm beside its centre, more than the hole forgives
         ArraySpec("tip", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
-        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+        GOAL,
     )
+    recipes: ClassVar = {"franka_panda": StateRecipe(rounds=8, round_steps=300, last_gradient_steps=6_000)}
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A round peg, and a block of four walls around a square hole."""
@@ -87,9 +92,9 @@ class Insert(Task):
         scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
         xy = sample_xy(rng, *self.workspace[:2])
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
-        self.moved(scene)
+        self.refresh(scene)
 
-    def moved(self, scene: Scene) -> None:
+    def refresh(self, scene: Scene) -> None:
         """Find the hole's mouth."""
         self._mouth = scene.pose("socket")[0] + np.array([0.0, 0.0, SOCKET[2] / 2])
 

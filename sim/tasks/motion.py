@@ -21,6 +21,11 @@ LOWER = 0.005
 off an axis, such an expert places the cube in 0.83 of 200 episodes, and in 0.74 if it aims at the middle; one policy
 each that sees by two cameras did in 0.87 and 0.82 of 140, which chance does, too."""
 
+FINGERTIP = 0.012
+"""Half the width of the Panda's closed fingers along x [m]."""
+FINGER_SLANT = 0.0095
+"""By how much more they extend along y, where a cube's upper edge meets them [m]: their outer sides slant, from 15 mm
+aside at the tips to 25 mm over a cube."""
 NOTHING = 0.6
 """Share of a cube's half edge up to which a finger that has closed that far holds nothing."""
 

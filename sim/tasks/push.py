@@ -7,24 +7,24 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
-from sim.tasks.motion import funnel, move, rise_first
-from sim.tasks.task import Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
+from sim.tasks.motion import FINGER_SLANT, FINGERTIP, funnel, move, rise_first
+from sim.tasks.recipe import StateRecipe
+from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
+from sim.tasks.task import GOAL, Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
 TOLERANCE = 0.03
 MARK = 0.10
 """Edge of the mark [m]: as that of the pad for placing, so that some of it is seen while the cube stands on it."""
-FINGERTIP = 0.012
-"""Half the width of the closed fingers along x [m]."""
-SLANT = 0.0095
-"""By how much more they reach along y, to where a cube's upper edge meets them [m]: their outer sides slant, from 15 mm
-aside at the tips to 25 mm over a cube. In 200 recorded episodes the hand was 41 mm from the middle of what it pushed
-along x, and 50 mm along y."""
+PUSH_STATES = {"behind": 0.45, "absent": 0.1, "way": 0.3, "anywhere": 0.15}
+"""Shares of the hand's positions in `sample_state`: low behind the cube, low behind a place without one, on the way to
+either, anywhere. Without `absent`, a policy learns to take the cube to be near the hand."""
 
 
 class ExpertConfig(NamedTuple):
@@ -33,31 +33,30 @@ class ExpertConfig(NamedTuple):
     above: float
     """How high over the cube's middle the hand still pushes [m]."""
     drift: float
-    """How far aside the cube may be, in halves of its edge, before it starts over."""
+    """How far aside the cube may be, in halves of its edge, before the expert starts over."""
     steering: float
-    """How fast it steers against that."""
-    feels: bool
-    """Whether it goes by the hand where it can: it pushes until the hand is as far from the mark as from the middle of
-    what it pushes. A cube that is there already is not moved by that, wherever it seems to be."""
+    """Gain of the correction against that."""
+    by_hand: bool
+    """Whether the hand's position, which is measured, decides how far to push, not the cube's estimate."""
     done: float
-    """Way that is left at which it stops [m], the cube's or, if it feels, the hand's."""
+    """Remaining way at which the expert stops [m], the cube's or, if `by_hand`, the hand's."""
     creep: float
-    """Step beyond the way that is left that it asks for [m]: what makes it arrive."""
+    """Step beyond the remaining way [m], without which the cube would not arrive."""
     again: float
     """Distance from the mark at which a hand that has gone up comes down again [m]."""
     behind: float
-    """Gap to the cube's corner that it leaves when it comes down behind it [m]."""
+    """Gap to the cube's corner when the hand comes down behind it [m]."""
     rise: float
-    """How high over the cube's middle the hand goes when it is done [m]; 0 to stay where it is."""
+    """How high over the cube's middle the hand goes at the end [m]; 0 to stay where it is."""
     half: float | None
-    """Half of the edge that it takes every cube to have [m]; None if it knows each one's."""
+    """Half of the cube's edge [m]; None for the true one."""
 
 
 EXACT = ExpertConfig(
     above=0.012,
     drift=0.6,
     steering=1.5,
-    feels=False,
+    by_hand=False,
     done=0.008,
     creep=0.012,
     again=0.008,
@@ -69,7 +68,7 @@ EASY = ExpertConfig(
     above=0.03,
     drift=2.0,
     steering=1.0,
-    feels=True,
+    by_hand=True,
     done=0.004,
     creep=0.006,
     again=0.012,
@@ -77,14 +76,12 @@ EASY = ExpertConfig(
     rise=0.14,
     half=0.024,
 )
-"""Told places 8 mm an axis off for an episode, one that stops where the cube seems to be there pushed it to the mark in
-0.780 of 600 development episodes, one that goes by its hand in 0.832; where in three of ten a cube near the mark was
-told up to 2.5 cm nearer to its middle, in 0.667 and 0.750 of 300. It looks again from high above: with the hand 5 to 8
-cm over the cube two cameras told its way to the mark to 1.4 cm (nine of ten to 2.6), from 8 cm on to 0.8 (1.9)."""
+"""For estimated positions that are 8 mm an axis off. From 8 cm over the cube two cameras locate it to 0.8 cm, from 5 to
+8 cm to 1.4, hence `rise`. See docs/training.md."""
 TOUCH = 0.005
-"""What a cube's turn adds to half its edge between its middle and a finger, on the average [m]."""
+"""Mean distance that a cube's turn adds to half its edge, between its middle and a finger [m]."""
 CLOSE_BY = 0.04
-"""Distance from the mark [m] within which it is more and more the hand, whose place is known, that tells the way."""
+"""Distance from the mark [m] within which the way is blended from the cube's estimate to the hand's position."""
 
 
 class Push(Task):
@@ -103,6 +100,9 @@ class Push(Task):
     needs_gripper = True  # it pushes with closed fingers
     opening = 0.0
     landmarks = ("object", "mark")
+    moves_object = True
+    goal_body = "mark"
+    success_radius = TOLERANCE
     params = (
         # *U(0.85, 1.15)
         Param("object_aspect", 1.0, "*", U(0.85, 1.15), "", "dynamics", "Its height over its width.", positive=True),
@@ -119,11 +119,16 @@ class Push(Task):
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
         ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
-        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+        GOAL,
     )
+    recipes: ClassVar = {
+        "franka_panda": StateRecipe(
+            rounds=12, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256
+        )
+    }
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
-        """A cube, and a mark that is only painted."""
+        """A cube, and a mark that nothing touches."""
         cube = box(
             "object",
             cube_size(parameters),
@@ -135,7 +140,7 @@ class Push(Task):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Put both somewhere, at least 0.1 m apart, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = sample_xy_apart(rng, *self.workspace[:2], 0.10, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], self.gap, 2)
         height = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (*xy[0], height), sample_turn(rng))
         scene.place("mark", (*xy[1], scene.table_height + 0.0005))
@@ -171,46 +176,73 @@ class Push(Task):
         behind = self._behind(position, self._goal, self._half, EXACT.behind)
         return {"approach": -0.5 * float(distance(scene.ee_pos, behind))}
 
-    def _behind(self, thing: np.ndarray, goal: np.ndarray, half: float, clear: float) -> np.ndarray:
-        """The point from which to push a cube of `half` an edge from `thing` to `goal`, `clear` of its corners (3,)."""
-        way = goal[:2] - thing[:2]
+    def _behind(self, at: np.ndarray, goal: np.ndarray, half: float, clear: float) -> np.ndarray:
+        """Where to push a cube of half edge `half` from, `at` to `goal`, `clear` of its corners (3,) [m]."""
+        way = goal[:2] - at[:2]
         way /= max(np.linalg.norm(way), 1e-6)
-        return np.array([*(thing[:2] - way * (1.42 * half + FINGERTIP + clear)), thing[2]])
+        return np.array([*(at[:2] - way * (1.42 * half + FINGERTIP + clear)), at[2]])
 
     def expert(self, scene: Scene) -> np.ndarray:
-        """As `expert_from` the truth."""
+        """Push by the true positions; see `expert_from`."""
         return self.expert_from(scene, scene.pose("object")[0], self._goal)
 
-    def expert_from(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+    def sample_state(
+        self, scene: Scene, robot: RobotModel, parameters: Mapping[str, float], rng: np.random.Generator
+    ) -> StateSample:
+        """Draw a state of pushing, see `PUSH_STATES`; in six of ten the cube is placed around the mark."""
+        goal = self.desired_goal(scene)
+        at, quat = scene.pose("object")
+        (x_low, x_high), (y_low, y_high) = self.workspace[:2]
+        if rng.random() < 0.6:  # at any distance from the mark, on it as well
+            angle, far = rng.uniform(-np.pi, np.pi), 0.25 * rng.random()
+            xy = goal[:2] + far * np.array([np.cos(angle), np.sin(angle)])
+            at = np.array([*np.clip(xy, (x_low - 0.05, y_low - 0.05), (x_high + 0.05, y_high + 0.05)), at[2]])
+            scene.place("object", tuple(at), tuple(quat))
+        kind = choose(PUSH_STATES, rng)
+        pushed = at
+        if kind == "absent" or (kind == "way" and rng.random() < 0.3):
+            pushed = np.array([rng.uniform(x_low, x_high), rng.uniform(y_low, y_high), at[2]])
+        way = goal[:2] - pushed[:2]
+        ahead = way / max(float(np.linalg.norm(way)), 0.01)
+        p = np.array([*(pushed[:2] - ahead * rng.uniform(0.02, 0.07)), at[2]])
+        if kind == "way":
+            p = scene.ee_pos + rng.random() * (p - scene.ee_pos) + rng.normal(0.0, 0.03, 3)
+        elif kind == "anywhere":
+            p = anywhere(rng)
+        else:
+            p += rng.normal(0.0, (0.01, 0.01, 0.004)) + np.array([0.0, 0.0, rng.choice((0.0, 0.04 * rng.random()))])
+        return StateSample(joints_near(robot, p, rng))
+
+    def expert_from(self, scene: Scene, at: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
         """Come down behind the cube, push it straight at the mark, steer by its drift; start over when it slips.
 
-        If it need not be exact, it starts over less readily: a drift that is only seen is the eye's as often as the
-        cube's, and starting over takes two seconds. It stops by where its hand is, not by where the cube seems to be.
-        And it lets go of what is there: who looks again from above sees better, and who stays nudges it off.
+        Where it need not be exact, it starts over less readily, because an estimated drift is often an error of the
+        estimate and starting over takes two seconds; it stops by the hand's position; and it goes up from a cube
+        that is on the mark, because a camera locates the cube better without the hand beside it.
         """
         how = EXACT if self.exact else EASY
         half = self._half if how.half is None else how.half
         hand = scene.ee_pos
-        low = hand[2] < thing[2] + how.above
-        left = float(distance(thing[:2], goal[:2]))
-        seen = min(1.0, left / CLOSE_BY) if how.feels else 1.0
-        way = goal[:2] - seen * thing[:2] - (1.0 - seen) * hand[:2]
+        low = hand[2] < at[2] + how.above
+        left = float(distance(at[:2], goal[:2]))
+        seen = min(1.0, left / CLOSE_BY) if how.by_hand else 1.0
+        way = goal[:2] - seen * at[:2] - (1.0 - seen) * hand[:2]
         ahead = way / max(float(np.hypot(*way)), 1e-6)
         side = np.array([-ahead[1], ahead[0]])
-        to_cube = thing[:2] - hand[:2]
+        to_cube = at[:2] - hand[:2]
         gap, drift = float(to_cube @ ahead), float(to_cube @ side)
         astray = abs(drift) >= how.drift * half
-        touching = half + FINGERTIP + SLANT * abs(float(ahead[1])) + TOUCH
-        rest = float((goal[:2] - hand[:2]) @ ahead) - touching if how.feels else left
-        arrived = rest < how.done and not (how.feels and astray)
+        touching = half + FINGERTIP + FINGER_SLANT * abs(float(ahead[1])) + TOUCH
+        rest = float((goal[:2] - hand[:2]) @ ahead) - touching if how.by_hand else left
+        arrived = rest < how.done and not (how.by_hand and astray)
         if (low and arrived) or (not low and left < how.again):
-            up = max(0.0, thing[2] + how.rise - hand[2]) if how.rise > 0 else 0.0
+            up = max(0.0, at[2] + how.rise - hand[2]) if how.rise > 0 else 0.0
             return move(self.action, np.array([0.0, 0.0, up]))
         if low and 0 < gap < 2.5 * half + 0.04 and not astray:
             speed = min(0.05, max(rest, 0.0) + how.creep)
             step = ahead * speed + side * how.steering * drift
-            return move(self.action, np.array([*step, thing[2] - hand[2]]), limit=0.5)
-        behind = self._behind(thing, goal, half, how.behind) - hand
+            return move(self.action, np.array([*step, at[2] - hand[2]]), limit=0.5)
+        behind = self._behind(at, goal, half, how.behind) - hand
         aside = float(np.hypot(*behind[:2]))
-        up = thing[2] + (half + 0.05) * funnel(aside - 0.008) - hand[2]
+        up = at[2] + (half + 0.05) * funnel(aside - 0.008) - hand[2]
         return move(self.action, np.array([*(rise_first(up) * behind[:2]), up]))

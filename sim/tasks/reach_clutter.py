@@ -12,7 +12,9 @@ from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
 from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
+from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import (
+    GOAL,
     SHAPES,
     Scene,
     Task,
@@ -45,6 +47,7 @@ class ReachClutter(Task):
     time_limit = 6.0
     hold_time = 0.5
     physics_hz = 120.0  # as for reach: nothing is handled
+    success_radius = TOLERANCE
     params = (
         # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
         Param("object_shape", 0.0, "=", Choice(0, 1), "", "dynamics", SHAPES, at_least=0, at_most=2),
@@ -60,8 +63,12 @@ class ReachClutter(Task):
         "camera": ("q", "image_front"),
     }
     privileged = (
-        ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),
+        GOAL,
         ArraySpec("posts", (MOST_POSTS, 3), low=-2.0, high=2.0, unit="m", frame="base"),
+    )
+    recipes: ClassVar = dict.fromkeys(
+        ("franka_panda", "kuka_iiwa", "xarm6"),
+        StateRecipe(rounds=8, round_steps=250, gradient_steps=1_500, last_gradient_steps=6_000),
     )
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
@@ -78,7 +85,7 @@ class ReachClutter(Task):
         at = sample_xy(rng, *self.workspace[:2])
         z = scene.table_height + cube_size(parameters)[2] / 2
         scene.place("object", (*at, z), sample_turn(rng))
-        self.moved(scene)
+        self.refresh(scene)
         self._posts = np.zeros((MOST_POSTS, 3))  # the tops; zero where there is none
         (x_low, x_high), (y_low, y_high) = self.workspace[:2]
         field = (x_low - 0.08, x_high + 0.08), (y_low - 0.1, y_high + 0.1)
@@ -87,7 +94,7 @@ class ReachClutter(Task):
             scene.place(f"post{i}", (*xy, scene.table_height + parameters["post_height"] / 2))
             self._posts[i] = (*xy, self._top)
 
-    def moved(self, scene: Scene) -> None:
+    def refresh(self, scene: Scene) -> None:
         """The goal is above where the cube stands now, even if it is knocked over later."""
         self._goal = scene.pose("object")[0] + np.array([0.0, 0.0, ABOVE])
 

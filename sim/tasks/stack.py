@@ -12,6 +12,7 @@ from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
+from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import Scene, Task, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.38, 0.62)
@@ -33,6 +34,9 @@ class Stack(Task):
     needs_gripper = True
     landmarks = ("object", "base")
     movable = ("object", "base")
+    moves_object = True
+    goal_body = "base"
+    gap = 0.15
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the upper cube.", positive=True),
@@ -50,6 +54,9 @@ class Stack(Task):
         ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
         ArraySpec("goal", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
     )
+    recipes: ClassVar = {
+        "franka_panda": StateRecipe(rounds=8, round_steps=400, gradient_steps=1_500, last_gradient_steps=6_000)
+    }
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """Two cubes of one material."""
@@ -64,7 +71,7 @@ class Stack(Task):
         """Stand both somewhere, apart from each other, turned anyhow."""
         self._half = parameters["object_size"] / 2
         self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
-        xy = sample_xy_apart(rng, *self.workspace[:2], 0.15, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], self.gap, 2)
         for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
             scene.place(name, (*at, scene.table_height + size / 2), sample_turn(rng))
 

@@ -1,4 +1,4 @@
-"""What a task is: a scene, a goal, named reward terms, success, and an expert that solves it from state.
+"""What a task is: a scene, a goal, named reward terms, success, an expert and a state sampler, in one file.
 
 Importing this needs no PyBullet: a task also runs in any other engine that offers a `Scene`.
 """
@@ -18,13 +18,19 @@ from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
 from sim.scene import RigidBody, Shape, Vector, yaw_quat
+from sim.tasks.cameras import FRONT
+from sim.tasks.recipe import StateRecipe
+from sim.tasks.state_samples import StateSample, sample_approach
+
+GOAL = ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base")
+"""The array of a goal that is a point."""
 
 STRICT = 0.025
-"""Distance from the goal that is still a success for a strict judge [m]."""
+"""Distance from the goal that still counts as success where success is judged strictly [m]."""
 
 
 class Scene(Protocol):
-    """What a task may look at and touch; implemented by the PyBullet world and the MuJoCo virtual arm."""
+    """What a task reads and places; implemented by the PyBullet world and the MuJoCo virtual arm."""
 
     @property
     def table_height(self) -> float:
@@ -60,54 +66,70 @@ class Scene(Protocol):
 
 
 class Task(ABC):
-    """One task. An instance belongs to one environment, and may remember what an episode needs."""
+    """One task. An instance belongs to one environment, and may keep what an episode needs."""
 
-    name: ClassVar[str]
-    """Name in `TASKS`, on the command line and in manifests."""
+    name: ClassVar[str] = ""
+    """Name in `TASKS`, on the command line and in manifests; of a task in a file, `load_task` sets `FILE.py:CLASS`."""
     action: ClassVar[ActionSpec]
     """What a policy commands."""
-    cameras: ClassVar[tuple[CameraModel, ...]]
+    cameras: ClassVar[tuple[CameraModel, ...]] = (FRONT,)
     """The cameras' nominal models."""
     camera_overrides: ClassVar[Mapping[str, tuple[CameraModel, ...]]] = {}
-    """By observation, cameras that show it in the place of those of the same names."""
+    """By observation, cameras that replace those of the same names."""
     time_limit: ClassVar[float]
     """Length of an episode [s], after which it is truncated."""
-    hold_time: ClassVar[float]
+    hold_time: ClassVar[float] = 0.5
     """How long success must last [s]."""
     physics_hz: ClassVar[float] = 240.0
     """Physics ticks a second, a multiple of the action rate: what the task's contacts need."""
     workspace: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-    """Smallest and largest x, y, z that the end effector must reach [m]; things stand within its x and y."""
-    params: ClassVar[tuple[Param, ...]]
+    """Smallest and largest x, y, z that the end effector must reach [m]; objects stand within its x and y."""
+    params: ClassVar[tuple[Param, ...]] = ()
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
     """Named sets of arrays that a policy can be given."""
-    privileged: ClassVar[tuple[ArraySpec, ...]]
-    """Arrays of `state` that only simulation knows."""
+    privileged: ClassVar[tuple[ArraySpec, ...]] = (GOAL,)
+    """Arrays of `state` that only simulation has."""
+    recipes: ClassVar[Mapping[str, StateRecipe]] = {}
+    """How a policy learns the task from state, by the arm that the recipe was tuned for."""
 
     needs_gripper: ClassVar[bool] = False
     """Whether the arm must be able to grasp."""
     landmarks: ClassVar[tuple[str, ...]] = ("object",)
-    """Bodies that a camera policy must find; they always have a strong colour."""
+    """Bodies that a camera policy must locate; they always have a strong colour."""
     movable: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that may fall off the table."""
+    moves_object: ClassVar[bool] = False
+    """Whether the goal is the object's; otherwise it is the end effector's."""
+    held_at_start: ClassVar[bool] = False
+    """Whether an episode begins with the object between the fingers."""
+    goal_body: ClassVar[str | None] = None
+    """Body that marks where the object goes: one to set it down on, or a mark on the table."""
+    gap: ClassVar[float] = 0.10
+    """Least distance between the object and where it goes when an episode begins [m]."""
+    placed_body: ClassVar[str] = "object"
+    """Body that the operator of a session places."""
+    single_object: ClassVar[bool] = False
+    """Whether the object stands alone, so that a session may place it anywhere in the workspace."""
+    success_radius: ClassVar[float | None] = None
+    """Distance to the goal that counts as success [m]; None where success is not one distance."""
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 
     exact: bool = True
-    """Whether the expert goes by millimetres and turns; not where whoever imitates it sees no turn, and places to a
-    centimetre."""
+    """Whether the expert relies on millimetres and on how an object is turned; False where the policy that imitates it
+    locates objects to a centimetre, and not their turn."""
     opening: ClassVar[float | None] = None
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
 
     expert_gains: ClassVar[tuple[float, ...]] = ()
-    """Factors on the expert's gain that are worth trying in a parameter space; none where it has one gain only."""
+    """Factors of the expert's gain to choose from in a parameter space; none where the gain is fixed."""
     expert_gain: float = 1.0
-    """The factor that this instance's expert goes by."""
+    """The factor that this instance's expert uses."""
 
     def fit(self, robot: RobotModel) -> None:
-        """Put things where `robot` says that it reaches them.
+        """Lay the workspace out for `robot`, by its table area if it states one.
 
         Raises:
             SpecError: if the arm's home is inside the table.
@@ -122,11 +144,11 @@ class Task(ABC):
             self.workspace = (*robot.table_area, self.workspace[2])
 
     def cameras_for(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
-        """Return the cameras as `observation` is seen by them: one of ours, or names of arrays."""
+        """Return the cameras of `observation`: the name of one of `observations`, or names of arrays."""
         return self._with(self.camera_overrides.get(observation, ()) if isinstance(observation, str) else ())
 
     def use_cameras(self, cameras: Iterable[CameraModel]) -> None:
-        """Let this instance see by `cameras` in the place of those of the same names."""
+        """Replace this instance's cameras by those of `cameras` that have the same names."""
         vars(self)["cameras"] = self._with(cameras)
 
     def _with(self, cameras: Iterable[CameraModel]) -> tuple[CameraModel, ...]:
@@ -141,27 +163,27 @@ class Task(ABC):
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Place every body and draw the goal; the arm already stands where it starts."""
 
-    def moved(self, scene: Scene) -> None:  # noqa: B027 - most tasks remember nothing
-        """Somebody moved things after `reset`: read anew where they stand, as far as that is remembered."""
+    def refresh(self, scene: Scene) -> None:  # noqa: B027 - most tasks keep nothing
+        """Read poses anew that `reset` has kept, after bodies were placed elsewhere."""
 
     @abstractmethod
     def desired_goal(self, scene: Scene) -> np.ndarray:
-        """Return where something should get to."""
+        """Return where the object, or the end effector, should get to."""
 
     @abstractmethod
     def achieved_goal(self, scene: Scene) -> np.ndarray:
         """Return where it is."""
 
-    @abstractmethod
     def state(self, scene: Scene) -> dict[str, np.ndarray]:
-        """Return the arrays of `privileged`, by name."""
+        """Return the arrays of `privileged`, by name; by default the goal."""
+        return {GOAL.name: self.desired_goal(scene)}
 
     @abstractmethod
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether achieved goals (..., n) count as the desired ones (..., n); returns (...)."""
 
     def is_strict_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        """Whether achieved goals (..., n) count as the desired ones for a strict judge: success within `STRICT`."""
+        """Whether achieved goals (..., n) count as the desired ones where success is strict: within `STRICT`."""
         return self.is_success(achieved, desired) & (distance(achieved, desired) < STRICT)
 
     @abstractmethod
@@ -169,11 +191,11 @@ class Task(ABC):
         """Compute the terms whose sum is the dense reward, each (...), from goals (..., n); at most 0 in sum."""
 
     def shaping_terms(self, scene: Scene) -> dict[str, float]:
-        """Compute further terms of the dense reward, which goals alone do not tell; at most 0 in sum."""
+        """Compute further terms of the dense reward, which depend on more than the goals; at most 0 in sum."""
         return {}
 
     def is_released(self, scene: Scene) -> bool:
-        """Whether success counts as far as the arm's grip goes."""
+        """Whether the arm has let go of the object, where success needs that."""
         return True
 
     def is_failure(self, scene: Scene) -> bool:
@@ -184,15 +206,55 @@ class Task(ABC):
     def expert(self, scene: Scene) -> np.ndarray:
         """Return a normalised action (float32) that solves the task from the true state."""
 
-    def expert_from(self, scene: Scene, thing: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
-        """As `expert`, who takes the thing to be at `thing` and what it should get to at `goal` (3,) [m].
+    def expert_from(self, scene: Scene, at: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
+        """Return the expert's action for estimates: the object is taken to be `at`, and to go to `goal`, (3,) [m] each.
 
-        Whether it is `held` is told by what fingers feel, or, if that is None, by where it is.
+        Whether the object is `held` is measured at the fingers, or, if None, decided by where it is.
 
         Raises:
-            SpecError: if the task's expert cannot be told so.
+            SpecError: if the task's expert takes no estimates.
         """
-        raise SpecError(f"the expert of task '{self.name}' goes by the truth, and cannot be told where things are")
+        raise SpecError(f"the expert of task '{self.name}' needs the true state, and takes no estimated positions")
+
+    @property
+    def samples_states(self) -> bool:
+        """Whether `sample_state` fits the task, so that labelled renders can be drawn."""
+        return not self.moves_object or type(self).sample_state is not Task.sample_state
+
+    def sample_state(
+        self, scene: Scene, robot: RobotModel, parameters: Mapping[str, float], rng: np.random.Generator
+    ) -> StateSample:
+        """Draw a state of an episode, in a scene that has just been reset; may place the object where it is then.
+
+        By default the arm is on its way to the goal, and nothing is moved.
+
+        Raises:
+            SpecError: for a task that moves an object and has no sampler of its own.
+        """
+        if self.moves_object:
+            raise SpecError(f"task '{self.name}' moves an object, but has no sample_state to draw renders from")
+        return StateSample(sample_approach(robot, scene.ee_pos, self.desired_goal(scene), rng))
+
+    def validate(self) -> None:
+        """Check the class attributes against what they mean.
+
+        Raises:
+            SpecError: naming the attribute, its value and what was expected.
+        """
+        for name in ("action", "time_limit", "workspace", "observations"):
+            if not hasattr(self, name):
+                raise SpecError(f"task '{self.name}' has no '{name}'; see sim.tasks.task.Task for what it is")
+        for name in ("time_limit", "hold_time", "physics_hz"):
+            if not getattr(self, name) > 0:
+                raise SpecError(f"task '{self.name}': {name} is {getattr(self, name)}, expected a positive number")
+        if len(self.workspace) != 3 or not all(low <= high for low, high in self.workspace):
+            raise SpecError(
+                f"task '{self.name}': workspace is {self.workspace}, expected smallest and largest x, y and z [m]"
+            )
+        if not self.observations:
+            raise SpecError(f"task '{self.name}': observations are empty; expected names of arrays by observation")
+        for recipe in self.recipes.values():
+            recipe.validate()
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -258,9 +320,9 @@ class Material(TypedDict):
 
 
 def material(parameters: Mapping[str, float]) -> Material:
-    """Return what the `object_…` parameters make of the body that is handled."""
+    """Return what the `object_…` parameters make of the object."""
     p = parameters
-    edge = p.get("object_size", 0.0)  # a peg has none: its centre of mass stays in the middle
+    edge = p.get("object_size", 0.0)  # a peg has none: its centre of mass is in its middle
     return {
         "mass": p["object_mass"],
         "friction": p["object_friction"],
@@ -276,7 +338,7 @@ SHAPES = "0 box, 1 upright cylinder, 2 ball."
 
 
 def manipulated_body(parameters: Mapping[str, float]) -> RigidBody:
-    """Return the body that is handled: `object_shape` 0 a box, 1 an upright cylinder as wide and high, 2 a ball."""
+    """Return the object: `object_shape` 0 a box, 1 an upright cylinder as wide and high, 2 a ball."""
     size = cube_size(parameters)
     shape: Shape = (
         Shape("box", size),
@@ -287,7 +349,7 @@ def manipulated_body(parameters: Mapping[str, float]) -> RigidBody:
 
 
 def cube_size(parameters: Mapping[str, float]) -> tuple[float, float, float]:
-    """Return the width, depth and height of what is handled [m]; a ball is as high as it is wide."""
+    """Return the width, depth and height of the object [m]; a ball is as high as it is wide."""
     edge = parameters["object_size"]
     round_all_over = round(parameters.get("object_shape", 0.0)) == 2
     return edge, edge, edge if round_all_over else edge * parameters.get("object_aspect", 1.0)

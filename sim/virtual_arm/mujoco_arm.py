@@ -46,6 +46,8 @@ class MujocoArm:
         self.drawn_camera = pinhole_around(self.camera)
         """The centred, undistorted camera that renderers draw."""
         self._table = VirtualTable(task, robot, self.hidden)
+        self.task = self._table.task
+        """As it was laid out for the present trial."""
         self.bodies = self._table.bodies
         """What stands on the table."""
         self.model = build_scene(robot, self.drawn_camera, self.hidden, self.bodies)

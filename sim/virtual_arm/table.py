@@ -1,4 +1,4 @@
-"""What stands on the virtual arm's table: the things of one task, of the hidden sizes and weights."""
+"""The objects of one task on the virtual arm's table, with the hidden sizes and masses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ CLEAR = 0.10
 """Least distance of what the operator places from everything else that a task puts on the table [m]."""
 TRIES = 200
 """Draws of the rest of the scene around a given place."""
-PLACED = {"insert": "socket"}
-"""What the operator places, by task, where it is not the object: the peg is in the fingers."""
 
 
 class VirtualTable:
@@ -41,7 +39,6 @@ class VirtualTable:
         self._parameters |= known
         self.bodies: tuple[RigidBody, ...] = self.task.bodies(self._parameters)
         """The handled one first."""
-        self._placed = PLACED.get(task, "object")
 
     @property
     def opening(self) -> float | None:
@@ -54,14 +51,15 @@ class VirtualTable:
         Raises:
             SpecError: if the rest finds no room.
         """
-        others = [b.name for b in self.bodies if b.name != self._placed and b.name != self._held]
+        placed, held = self.task.placed_body, "object" if self.task.held_at_start else ""
+        others = [body.name for body in self.bodies if body.name not in (placed, held)]
         for _ in range(TRIES):
             self.task.reset(scene, self._parameters, rng)
             near = [np.hypot(*(scene.pose(name)[0][:2] - xy)) < CLEAR for name in others]
             if not any(near):
-                position, quat = scene.pose(self._placed)
-                scene.place(self._placed, (*xy, position[2]), quat)
-                self.task.moved(scene)
+                position, quat = scene.pose(placed)
+                scene.place(placed, (*xy, position[2]), quat)
+                self.task.refresh(scene)
                 return
         raise SpecError(
             f"virtual arm: nothing of task '{self.task.name}' finds room beside ({xy[0]:.3f}, {xy[1]:.3f}) m; "
@@ -75,8 +73,3 @@ class VirtualTable:
     def achieved(self, scene: Scene) -> np.ndarray:
         """Where it is (3,) [m, base frame]."""
         return np.array(self.task.achieved_goal(scene))
-
-    @property
-    def _held(self) -> str:
-        """What is in the fingers and not on the table."""
-        return "object" if self._placed != "object" else ""

@@ -10,8 +10,8 @@ import torch
 
 from adaptation.visual.translation.networks import Generator, as_tensor
 from adaptation.visual.translation.training import TranslationConfig, adam, check_domains, step
-from sim.datasets.labelled_renders import arm_pose
 from sim.env import ArmEnv
+from sim.tasks.state_samples import sample_approach
 
 
 def canonical_pairs(env: ArmEnv, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def canonical_pairs(env: ArmEnv, count: int, seed: int) -> tuple[np.ndarray, np.
     randomised, canonical = [], []
     for pair in range(count):
         env.reset(seed=seed + pair)
-        q = arm_pose(env.robot, env.world.ee_pos, env.task.desired_goal(env.world), rng)
+        q = sample_approach(env.robot, env.world.ee_pos, env.task.desired_goal(env.world), rng)
         randomised.append(env.place_arm(q)[image])
         env.reset(seed=seed + pair, options={"parameters": plain})  # the same draws but for the looks
         canonical.append(env.place_arm(q)[image])

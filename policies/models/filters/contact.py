@@ -13,12 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sim.tasks.push import SLANT
+from sim.tasks.motion import FINGER_SLANT
 
 CLEAR = 0.04
 """Distance from the end effector to the middle of a thing that the closed fingers touch along x, seen from above [m]:
 half the fingers' width, 0.012 m, and half a thing's, 0.02 to 0.0275 m along an edge and 1.4 times that at a corner.
-Along y it is `SLANT` more."""
+Along y it is `FINGER_SLANT` more."""
 LOW = 0.02
 """Height of the end effector over the thing's middle from which on it pushes nothing [m]."""
 
@@ -27,7 +27,7 @@ def beside(hand: Tensor, place: Tensor) -> Tensor:
     """Move `place` (B, 3) straight out of the way of a `hand` (B, 3) that is low enough to push it [m]."""
     way = place[:, :2] - hand[:, :2]
     far = way.norm(dim=1, keepdim=True).clamp_min(1e-4)
-    clear = CLEAR + SLANT * way[:, 1:].abs() / far
+    clear = CLEAR + FINGER_SLANT * way[:, 1:].abs() / far
     pushed = (far < clear) & (hand[:, 2:] - place[:, 2:] < LOW)
     level = torch.where(pushed, hand[:, :2] + way * (clear / far), place[:, :2])
     return torch.cat([level, place[:, 2:]], dim=1)

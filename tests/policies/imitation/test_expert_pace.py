@@ -10,7 +10,6 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.imitation.expert_gain import tuned_pace
-from policies.imitation.recipes import StateRecipe
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
 from policies.scoring.evaluator import LastingEnv
 from policies.scoring.wrappers import EXPERT
@@ -18,6 +17,7 @@ from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import CONSTANT, Param
 from sim.tasks import load_task
+from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 
 QUIET = lambda *_: None  # noqa: E731

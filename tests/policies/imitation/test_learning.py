@@ -26,9 +26,10 @@ from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
 from policies.models.restore import restore_student
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import arm_pose, sample_renders
+from sim.datasets.labelled_renders import sample_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
+from sim.tasks.state_samples import sample_approach
 from tests.support.tiny_bundle import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -180,7 +181,7 @@ def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tu
         env.reset(seed=100 + trial)
         goal = env.task.desired_goal(env.world)
         for _ in range(frames):
-            seen = env.place_arm(arm_pose(env.robot, env.world.ee_pos, goal, rng))
+            seen = env.place_arm(sample_approach(env.robot, env.world.ee_pos, goal, rng))
             rows.append((seen["image_front"], seen["q"] + joint_error * np.eye(7)[1], trial, goal))
     env.close()
     images, q, trial, goals = (np.stack(column) for column in zip(*rows))

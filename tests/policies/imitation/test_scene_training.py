@@ -16,7 +16,7 @@ from policies.imitation.camera_run import camera_contract, export_student, untra
 from policies.imitation.cloning import StudentConfig
 from policies.imitation.dagger import collect, row_of
 from policies.imitation.object_run import SceneTrainConfig, carry_sight, rule_recipe, train_scene, untrained
-from policies.imitation.recipes import StateRecipe, state_recipe
+from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import open_arms
 from policies.models.filters.object_filter import HELD
 from policies.models.keypoint_student import StatePolicy
@@ -27,12 +27,14 @@ from policies.scoring.wrappers import EXPERT
 from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
-from sim.datasets.state_samplers import MOMENTS
 from sim.env import ArmEnv
 from sim.tasks import load_task
+from sim.tasks.recipe import StateRecipe
 
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
+SAMPLED = ("push", "pick_place")
+"""Tasks that move an object and sample its states."""
 TINY = StateRecipe(
     hidden=(32,),
     envs=4,
@@ -45,7 +47,7 @@ TINY = StateRecipe(
 )
 
 
-@pytest.mark.parametrize("task", MOMENTS)
+@pytest.mark.parametrize("task", SAMPLED)
 def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> None:
     with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
         views = draw_renders(env, 120, seed=3)
@@ -96,7 +98,7 @@ def test_a_rule_learns_what_to_do_with_fingers_that_closed_on_nothing() -> None:
 
 
 @pytest.mark.parametrize("observation", ["camera", "fixed_cameras"])
-@pytest.mark.parametrize("task", MOMENTS)
+@pytest.mark.parametrize("task", SAMPLED)
 def test_a_student_that_sees_truly_moves_by_its_rule(task: str, observation: str) -> None:
     config = SceneTrainConfig(Path("unused"), task=task, observation=observation, recipe=TINY)
     torch.manual_seed(0)
@@ -204,8 +206,8 @@ def test_what_carried_sight_saves_is_counted_in_pictures(seer: Path, tmp_path: P
         replace(config, student=replace(config.student, kept=(2.0, 2.0))).validate()
 
 
-def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="task 'stack' has no moments to see; known are push, pick_place"):
+def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no sampler of states with an object; known are push, pick_place$"):
         SceneTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
     with pytest.raises(ValueError, match="no observation 'cameras' of joints and fixed cameras of one size"):
         SceneTrainConfig(tmp_path / "a", observation="cameras").validate()  # one is on the wrist
@@ -214,7 +216,7 @@ def test_a_task_without_moments_and_fields_out_of_range_are_refused(tmp_path: Pa
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("task", MOMENTS)
+@pytest.mark.parametrize("task", SAMPLED)
 def test_a_rule_is_told_places_as_they_are_seen_and_lingers_where_it_has_succeeded(task: str) -> None:
     config = SceneTrainConfig(Path("unused"), task, recipe=rule_recipe(task, "franka_panda"))
     make = config.rule_environment()

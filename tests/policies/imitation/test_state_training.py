@@ -17,12 +17,13 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.recipes import RECIPES, StateRecipe, state_recipe
+from policies.imitation.recipes import is_tuned, state_recipe, warn_if_untuned
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
 from policies.scoring.evaluator import LastingEnv, judge
 from policies.training.run_folder import RunError
-from sim.tasks import TASKS
+from sim.tasks import TASKS, load_task
+from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 from sim2real.command_line import main
 
@@ -98,13 +99,19 @@ def test_a_recipe_out_of_range_is_refused_before_anything_is_written(
     assert not out.exists()
 
 
-def test_every_task_has_a_recipe_and_an_unknown_pair_lists_the_known() -> None:
+def test_every_task_has_a_tuned_recipe_and_an_untuned_one_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     for task in TASKS:
-        state_recipe(task, "franka_panda").validate()
-    for recipe in RECIPES.values():
-        recipe.validate()
-    with pytest.raises(ValueError, match="for 'stack' there are franka_panda"):
-        state_recipe("stack", "xarm6")
+        assert is_tuned(task, "franka_panda")
+        for recipe in load_task(task).recipes.values():
+            recipe.validate()
+        warn_if_untuned(task, "franka_panda")
+    assert not caplog.records
+    assert not is_tuned("stack", "xarm6")
+    assert state_recipe("stack", "xarm6") == state_recipe("stack", "franka_panda")
+    warn_if_untuned("stack", "xarm6")
+    assert "'stack' on 'xarm6': the recipe is untuned (tuned for franka_panda)" in caplog.text
+    with pytest.raises(ValueError, match="unknown task 'juggle'; known are reach"):
+        state_recipe("juggle", "xarm6")
 
 
 def test_columns_are_named_and_mean_the_same_in_every_task() -> None:

@@ -15,7 +15,7 @@ from policies.models.object_student import SceneStudent
 from policies.scoring.evaluator import LastingEnv
 from policies.scoring.wrappers import EXPERT
 from robots.registry import load_robot
-from sim.tasks.push import SLANT
+from sim.tasks.motion import FINGER_SLANT
 
 PANDA = load_robot("franka_panda")
 HAND = torch.tensor([[0.5, 0.1, 0.02]])
@@ -25,7 +25,7 @@ HAND = torch.tensor([[0.5, 0.1, 0.02]])
     ("place", "expected"),
     [
         ([0.51, 0.1, 0.02], [0.5 + CLEAR, 0.1, 0.02]),  # in the hand: straight away from it
-        ([0.5, 0.09, 0.02], [0.5, 0.1 - CLEAR - SLANT, 0.02]),  # whose sides slant
+        ([0.5, 0.09, 0.02], [0.5, 0.1 - CLEAR - FINGER_SLANT, 0.02]),  # whose sides slant
         ([0.56, 0.1, 0.02], [0.56, 0.1, 0.02]),  # before it
         ([0.51, 0.1, 0.02 - LOW - 0.01], [0.51, 0.1, 0.02 - LOW - 0.01]),  # under it
     ],
@@ -101,4 +101,4 @@ def test_closed_fingers_are_broader_along_y_than_along_x() -> None:
                         apart[axis].append(gap)
     env.close()
     assert min(len(gaps) for gaps in apart) > 30
-    assert np.median(apart[1]) - np.median(apart[0]) == pytest.approx(SLANT, abs=0.004)
+    assert np.median(apart[1]) - np.median(apart[0]) == pytest.approx(FINGER_SLANT, abs=0.004)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.recipes import StateRecipe
 from policies.imitation.state_run import StateRunConfig, train_state
 from policies.models.state_network import StateNetwork
 from policies.models.surgery import MODES, action_gain, operate
@@ -22,6 +21,7 @@ from policies.training.run_folder import RunError
 from policies.transfer.learning_curves import Curve, compare_curves, steps_to
 from policies.transfer.state_transfer import CompareConfig, TransferConfig, compare_transfer, judge_unchanged, transfer
 from robots.specs import ActionSpec
+from sim.tasks.recipe import StateRecipe
 from sim2real.transferring import _table
 
 QUIET = lambda *_: None  # noqa: E731

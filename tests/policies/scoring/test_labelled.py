@@ -135,9 +135,9 @@ def test_a_pushing_hand_goes_on_to_where_the_cube_must_be_though_it_seems_to_be_
     assert np.median(left) < 0.02
 
 
-def test_an_expert_that_cannot_be_told_says_so() -> None:
+def test_an_expert_that_takes_no_estimates_says_so() -> None:
     make = LastingEnv("reach", "franka_panda", "nominal", ("ee_pos", "goal"))
     with closing(make()) as env:
         arm = env.unwrapped
-        with pytest.raises(SpecError, match="the expert of task 'reach' goes by the truth"):
+        with pytest.raises(SpecError, match="the expert of task 'reach' needs the true state"):
             arm.task.expert_from(arm.world, np.zeros(3), np.zeros(3))

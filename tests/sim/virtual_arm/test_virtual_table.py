@@ -15,7 +15,7 @@ from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import HiddenScene
 from sim.virtual_arm.interface import VirtualArm
 from sim.virtual_arm.rasterised_lab import RasterRenderer
-from sim.virtual_arm.table import CLEAR, PLACED
+from sim.virtual_arm.table import CLEAR
 
 PANDA = load_robot("franka_panda")
 
@@ -35,7 +35,7 @@ def test_scene_stands_where_it_is_put_and_stays(task: str, engine: str) -> None:
     scene, bodies = scene_of(arm), arm._table.bodies  # type: ignore[attr-defined]
     for seed, xy in ((1, (0.48, 0.05)), (2, (0.55, -0.08))):
         arm.place(xy, seed)
-        placed = PLACED.get(task, "object")
+        placed = load_task(task).placed_body
         before = {body.name: scene.pose(body.name)[0].copy() for body in bodies}
         assert before[placed][:2] == pytest.approx(xy, abs=1e-6)
         others = [name for name in before if name not in (placed, "object")]

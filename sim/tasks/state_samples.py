@@ -1,0 +1,66 @@
+"""Random states of an episode, for renders that show more than scenes that have just been reset. numpy only.
+
+A camera policy must locate an object behind the fingers and between them. A state is drawn at random and set at once:
+the frames of an episode resemble each other too much to learn from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from robots.kinematics import KinematicsError
+from robots.model import RobotModel
+
+Range = tuple[float, float]
+REACHABLE: tuple[Range, Range] = (0.3, 0.68), (-0.25, 0.25)
+"""x and y of hand positions drawn above the table [m]."""
+
+
+@dataclass(frozen=True)
+class StateSample:
+    """Where the arm and its fingers are."""
+
+    q: np.ndarray
+    """(n,) joint positions [rad]."""
+    opening: float | None = None
+    """Finger position [m]; None where fingers do not move."""
+
+
+def sample_approach(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw joint positions (n,) [rad] such as an arm has on its way from `start` to `goal` (3,) [m].
+
+    A third at the goal, where precision counts, a third on the way, a third anywhere above the table.
+    """
+    kind = rng.integers(3)
+    if kind == 0:
+        p = goal + rng.normal(0.0, 0.03, 3)
+    elif kind == 1:
+        p = start + rng.random() * (goal - start) + rng.normal(0.0, 0.03, 3)
+    else:
+        p = anywhere(rng, lowest=0.06)
+    return joints_near(robot, p, rng, spread=0.03)
+
+
+def anywhere(rng: np.random.Generator, lowest: float = 0.03) -> np.ndarray:
+    """Draw a point (3,) [m] above the table, at least `lowest` [m] and at most 0.45 m high."""
+    return np.array([rng.uniform(*REACHABLE[0]), rng.uniform(*REACHABLE[1]), rng.uniform(lowest, 0.45)])
+
+
+def joints_near(robot: RobotModel, p: np.ndarray, rng: np.random.Generator, spread: float = 0.01) -> np.ndarray:
+    """Draw joint positions (n,) [rad] that bring the end effector near `p` (3,) [m], pointing as at home.
+
+    Normal noise of `spread` [rad] is added to every joint; where there is no solution, to the home pose.
+    """
+    q = np.array(robot.home)
+    with contextlib.suppress(KinematicsError):
+        q = robot.chain.inverse(q, p, robot.R_home, iterations=60, tolerance=5e-3)
+    return q + rng.normal(0.0, spread, len(q))
+
+
+def choose(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    """Draw a key by its share."""
+    return str(rng.choice(list(shares), p=list(shares.values())))
