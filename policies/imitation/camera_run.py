@@ -165,6 +165,7 @@ def train(
                 "metrics": metrics,
                 **(origin or {}),
                 **provenance(),
+                **config.task_file(),
             },
         )
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})

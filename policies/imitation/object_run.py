@@ -320,6 +320,7 @@ def _export(
             "parameter_space": config.space().to_dict(),
             "metrics": metrics,
             **provenance(),
+            **config.task_file(),
         },
         seen,
         student.memory,

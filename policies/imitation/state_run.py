@@ -102,7 +102,7 @@ def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRAT
     """
     config.validate()
     warn_if_untuned(config.task, config.robot)
-    about = provenance()
+    about = {**provenance(), **config.task_file()}
     folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
     return StateRun(config, folder, start, progress).finish()
 

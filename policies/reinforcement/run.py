@@ -126,7 +126,8 @@ def reinforce(config: ReinforcementConfig, progress: Progress) -> PolicyBundle:
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
     config.validate()
-    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
+    about = {**provenance(), **config.task_file()}
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
     return ReinforcementRun(config, folder, progress).finish()
 
 

@@ -10,6 +10,7 @@ from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import PRESETS, ParameterSpace
 from sim.tasks import load_task
+from sim.tasks.task_file import task_file_record
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class RunConfig:
     out: Path
     """Folder of the run; must not exist."""
     task: str = "reach"
-    """What to learn."""
+    """What to learn: a name, or a file and its class as my_task.py:MyTask."""
     robot: str = "franka_panda"
     """The arm."""
     randomise: str = "full"
@@ -45,6 +46,11 @@ class RunConfig:
                 "or the path of a .json parameter space"
             )
         return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+
+    def task_file(self) -> dict:
+        """Return `task_file`, path and SHA-256 of a task of one's own, for the run's provenance; else nothing."""
+        record = task_file_record(self.task)
+        return {"task_file": record} if record else {}
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""

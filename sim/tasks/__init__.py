@@ -1,4 +1,4 @@
-"""Tasks, one file each; `TASKS` lists them."""
+"""Tasks, one file each; `TASKS` lists them, and `load_task` also takes a file of one's own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sim.tasks.reach import Reach
 from sim.tasks.reach_clutter import ReachClutter
 from sim.tasks.stack import Stack
 from sim.tasks.task import Scene, Task
+from sim.tasks.task_file import is_task_file, load_task_file
 
 __all__ = ["TASKS", "Scene", "Task", "load_task"]
 
@@ -26,11 +27,13 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 def load_task(name: str) -> Task:
-    """Build the task registered under `name`.
+    """Build the task registered under `name`, or that of a file, `my_task.py:MyTask`.
 
     Raises:
-        SpecError: for an unknown name; lists the known ones.
+        SpecError: for an unknown name, with the known ones; for a file without such a task.
     """
+    if is_task_file(name):
+        return load_task_file(name)
     if name not in TASKS:
-        raise SpecError(f"unknown task '{name}'; known are {', '.join(TASKS)}")
+        raise SpecError(f"unknown task '{name}'; known are {', '.join(TASKS)}, or a file, as my_task.py:MyTask")
     return TASKS[name]()
