@@ -1,15 +1,13 @@
 """How the parameter space grows while a policy learns: fixed, linear, or automatically.
 
 A curriculum draws the parameters of each episode, which go to `env.reset(options={"parameters": …})`, and
-is told how the episode went. Its state is saved with the run. numpy only.
+takes the episode's outcome. Its state is saved with the run. numpy only.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +26,7 @@ class Draw:
 
 
 class Curriculum(Protocol):
-    """Draws episodes and learns from their outcomes."""
+    """Draws episodes, and grows with their outcomes."""
 
     @property
     def share(self) -> float:
@@ -38,10 +36,10 @@ class Curriculum(Protocol):
         """Draw the parameters of the next episode."""
 
     def report(self, draw: Draw, success: bool) -> None:
-        """Learn how the episode of `draw` ended."""
+        """Record whether the episode of `draw` ended in success."""
 
     def state(self) -> dict:
-        """Return what has been learned, as plain JSON types."""
+        """Return the state, as plain JSON types."""
 
     def restore(self, state: Mapping) -> None:
         """Go on from what `state` returned."""
@@ -61,7 +59,7 @@ class FixedCurriculum:
         return Draw(self.space.sample(rng))
 
     def report(self, draw: Draw, success: bool) -> None:
-        """Learn nothing."""
+        """Record nothing."""
 
     def state(self) -> dict:
         """Return nothing."""
@@ -256,20 +254,3 @@ def value_at(param: Param, side: str, share: float) -> float:
         return max(param.distribution.choices) if share > 0 else param.nominal
     drawn = draw_at(param, side, share)
     return {"=": drawn, "*": param.nominal * drawn, "+": param.nominal + drawn}[param.operator]
-
-
-def save(curriculum: Curriculum, path: Path | str) -> None:
-    """Write a curriculum's state to a file beside the run."""
-    Path(path).write_text(json.dumps(curriculum.state(), indent=1) + "\n")
-
-
-def load(curriculum: Curriculum, path: Path | str) -> None:
-    """Restore a curriculum's state from a file.
-
-    Raises:
-        ParameterError: if the file is missing, or of another space.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ParameterError(f"curriculum state '{path}' does not exist; was the run saved?")
-    curriculum.restore(json.loads(path.read_text()))
