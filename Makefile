@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 # package, which holds files only and is lent from .venv.
 JAZZY := .venv-jazzy
 JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/arm/test_controllers.py tests/ros_nodes/test_recorder.py \
-	tests/ros_nodes/recording/test_mcap_file.py
+	tests/ros_nodes/recording/test_bag.py
 
 .PHONY: install demo check test test-fast test-robot test-jazzy build clean
 

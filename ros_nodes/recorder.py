@@ -28,7 +28,7 @@ from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.recording.bag import Bag, repair_bag
-from ros_nodes.recording.mcap_file import RecordingError
+from ros_nodes.recording.repair import RecordingError
 
 FLUSH_PERIOD = 0.1
 """Between two writes [s]: what a kill can cost, with the time to write."""
@@ -137,7 +137,7 @@ class Recorder(Node):
         try:
             with self._lock:
                 if not self.failure:
-                    self._bag.file.write(channel, now, data)
+                    self._bag.write(channel, now, data)
         except RecordingError as error:
             self._fail(str(error))
             return
@@ -181,7 +181,7 @@ class Recorder(Node):
         try:
             with self._lock:
                 if not self.failure:
-                    self._bag.file.add_metadata(name, values)
+                    self._bag.add_metadata(name, values)
         except RecordingError as error:
             self._fail(str(error))
 
@@ -192,7 +192,7 @@ class Recorder(Node):
             try:
                 with self._lock:
                     if not self.failure:
-                        self._bag.file.flush()
+                        self._bag.flush()
             except RecordingError as error:
                 self._fail(str(error))
 
@@ -216,8 +216,8 @@ class Recorder(Node):
             "reason": self.failure,
             "path": str(self._bag.folder),
             "topics": len(self._topics) - len(self._unusable),
-            "messages": self._bag.file.totals.messages,
-            "bytes": self._bag.file.size,
+            "messages": self._bag.messages,
+            "bytes": self._bag.size,
         }
         self._state.publish(String(data=json.dumps(report)))
 
@@ -247,11 +247,13 @@ def _plain(value) -> object:
 def report_repair(folder: Path) -> int:
     """Repair a recording and say what it holds; return the exit status."""
     try:
-        totals = repair_bag(folder)
+        summary = repair_bag(folder)
     except (RecordingError, OSError) as error:
         return process.fail("recorder", str(error))
-    seconds = 1e-9 * (totals.last - totals.first)
-    print(f"{folder}: {totals.messages} messages on {len(totals.channels)} topics, {seconds:.1f} s")
+    found = summary.statistics
+    assert found is not None
+    seconds = 1e-9 * (found.message_end_time - found.message_start_time)
+    print(f"{folder}: {found.message_count} messages on {found.channel_count} topics, {seconds:.1f} s")
     return 0
 
 

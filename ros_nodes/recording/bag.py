@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO, cast
 
+from mcap.reader import make_reader
+from mcap.records import Statistics
+from mcap.summary import Summary
+from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, TypesysError, get_typestore
 
-from ros_nodes.recording.mcap_file import McapWriter, RecordingError, Totals, repair
+from ros_nodes.recording.repair import RecordingError, repair
 
+CHUNK_BYTES = 4 << 20
+"""A chunk this full ends, also between two flushes."""
 RESERVE_BYTES = 1 << 20
 """Kept on the disk for the summary of a recording that fills it."""
 
@@ -64,8 +72,62 @@ def _msg_file(package: str, message: str) -> str:
     return ""
 
 
+class AppendFile:
+    """A file that a kill or a full disk leaves whole up to the last `flush`, which writes all or nothing."""
+
+    def __init__(self, path: Path):
+        """Create `path`.
+
+        Raises:
+            RecordingError: if it exists or cannot be created.
+        """
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except OSError as error:
+            raise RecordingError(f"recording {path}: {error.strerror}; give another --out, or remove it") from None
+        self._offset = 0
+        self._waiting = bytearray()
+
+    def write(self, data: bytes) -> int:
+        """Take bytes that the next `flush` writes."""
+        self._waiting += data
+        return len(data)
+
+    def tell(self) -> int:
+        """Return the bytes written, and waiting to be."""
+        return self._offset + len(self._waiting)
+
+    def flush(self) -> None:
+        """Hand everything to the kernel.
+
+        Raises:
+            RecordingError: if the disk is full or gone; what was flushed before is kept, whole.
+        """
+        waiting, self._waiting = self._waiting, bytearray()
+        left = memoryview(waiting)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            os.ftruncate(self._file, self._offset)
+            os.lseek(self._file, self._offset, os.SEEK_SET)
+            raise RecordingError(
+                f"recording {self.path}: {error.strerror} after {self._offset} bytes; what was written is kept. "
+                "Make room, and start the recorder again"
+            ) from None
+        self._offset += len(waiting)
+
+    def close(self) -> None:
+        """Close the file; what was not flushed is dropped."""
+        os.close(self._file)
+
+
 class Bag:
-    """A recording under way. The caller locks."""
+    """A recording in progress. Not for several threads at once: the caller locks.
+
+    A message is safe from a kill once `flush` has returned.
+    """
 
     def __init__(self, folder: Path):
         """Begin a recording in the new folder `folder`.
@@ -79,34 +141,90 @@ class Bag:
         except OSError as error:
             hint = "its recording is kept; give another --out" if folder.exists() else "is the place writable?"
             raise RecordingError(f"recording {folder}: {error.strerror}; {hint}") from None
-        self.file = McapWriter(folder / f"{folder.name}_0.mcap")
+        self._file = AppendFile(folder / f"{folder.name}_0.mcap")
+        # Uncompressed: pictures hardly shrink, and the processor belongs to the control loop
+        self._writer = Writer(cast(BinaryIO, self._file), CHUNK_BYTES, CompressionType.NONE)
+        self._failed = self._closed = False
+        self._channels: dict[str, int] = {}
+        self._taken: Counter[int] = Counter()
+        self.messages = 0
+        """Messages that are written."""
         self._reserve = folder / ".reserve"
+        self._writer.start("ros2", "sim2real")
+        self.flush()
         try:
             self._reserve.write_bytes(bytes(RESERVE_BYTES))
-            write_metadata(folder, self.file.totals)
+            write_metadata(folder, Summary())
         except OSError as error:
             raise RecordingError(f"recording {folder}: {error.strerror}; make room first") from None
-        self._channels: dict[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._file.tell()
 
     def add_topic(self, topic: str, kind: str) -> int:
         """Declare a topic of a message type; return its channel."""
         if topic not in self._channels:
-            self._channels[topic] = self.file.add_channel(topic, kind, *message_definition(kind))
+            definition, type_hash = message_definition(kind)
+            schema = self._writer.register_schema(kind, "ros2msg" if definition else "", definition.encode())
+            extra = {"offered_qos_profiles": "", "topic_type_hash": type_hash}
+            self._channels[topic] = self._writer.register_channel(topic, "cdr", schema, extra)
         return self._channels[topic]
+
+    def write(self, channel: int, time: int, data: bytes) -> None:
+        """Take a message received at `time` [ns]; the next `flush` writes it."""
+        self._writer.add_message(channel, time, data, time, self._taken[channel] & 0xFFFFFFFF)
+        self._taken[channel] += 1
+
+    def add_metadata(self, name: str, values: Mapping[str, str]) -> None:
+        """Write named values, at once.
+
+        Raises:
+            RecordingError: as `flush` does.
+        """
+        self.flush()
+        self._writer.add_metadata(name, dict(values))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write all that was taken.
+
+        Raises:
+            RecordingError: if the disk is full or gone; what was flushed before is kept, and only `close` may follow.
+        """
+        try:
+            self._writer.flush()
+        except RecordingError:
+            self._failed = True
+            raise
+        self.messages = self._taken.total()
 
     def close(self) -> None:
         """Finish; after a full disk too, with the room that was kept for that.
 
         Raises:
-            RecordingError: if even that does not fit.
+            RecordingError: if the last messages, or even the summary, do not fit.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._reserve.unlink(missing_ok=True)
-        self.file.close()
-        write_metadata(self.folder, self.file.totals)
+        lost: RecordingError | None = None
+        if not self._failed:
+            self._writer.finish()
+            try:
+                self._file.flush()
+            except RecordingError as error:
+                self._failed, lost = True, error
+        self._file.close()
+        write_metadata(self.folder, repair(self._file.path) if self._failed else _summary(self._file.path))
+        if lost is not None:
+            raise lost
 
 
-def repair_bag(folder: Path) -> Totals:
-    """Make a recording that was killed, or ran into a full disk, readable; return what it holds.
+def repair_bag(folder: Path) -> Summary:
+    """Make a recording that was killed, or met a full disk, readable; return what it holds.
 
     Raises:
         RecordingError: if there is no recording, or nothing was recorded.
@@ -114,41 +232,49 @@ def repair_bag(folder: Path) -> Totals:
     files = sorted(folder.glob("*.mcap"))
     if not files:
         raise RecordingError(f"recording {folder}: holds no .mcap file; give the folder that the recorder made")
-    totals = repair(files[0])
+    summary = repair(files[0])
     (folder / ".reserve").unlink(missing_ok=True)
-    write_metadata(folder, totals)
-    return totals
+    write_metadata(folder, summary)
+    return summary
 
 
-def write_metadata(folder: Path, totals: Totals) -> None:
+def _summary(path: Path) -> Summary:
+    with path.open("rb") as stream:
+        summary = make_reader(stream).get_summary()
+    assert summary is not None
+    return summary
+
+
+def write_metadata(folder: Path, summary: Summary) -> None:
     """Write metadata.yaml, version 9, whole or not at all."""
     name = f"{folder.name}_0.mcap"
-    start = {"nanoseconds_since_epoch": totals.first}
-    duration = {"nanoseconds": totals.last - totals.first}
+    found = summary.statistics or Statistics(0, 0, {}, 0, 0, 0, 0, 0, 0)
+    start = {"nanoseconds_since_epoch": found.message_start_time}
+    duration = {"nanoseconds": found.message_end_time - found.message_start_time}
     topics = [
         {
             "topic_metadata": {
                 "name": channel.topic,
-                "type": channel.type,
+                "type": summary.schemas[channel.schema_id].name,
                 "serialization_format": "cdr",
                 "offered_qos_profiles": [],
-                "type_description_hash": channel.type_hash,
+                "type_description_hash": channel.metadata.get("topic_type_hash", ""),
             },
-            "message_count": totals.counts.get(number, 0),
+            "message_count": found.channel_message_counts.get(number, 0),
         }
-        for number, channel in totals.channels.items()
+        for number, channel in summary.channels.items()
     ]
     information: Mapping = {
         "version": 9,
         "storage_identifier": "mcap",
         "duration": duration,
         "starting_time": start,
-        "message_count": totals.messages,
+        "message_count": found.message_count,
         "topics_with_message_count": topics,
         "compression_format": "",
         "compression_mode": "",
         "relative_file_paths": [name],
-        "files": [{"path": name, "starting_time": start, "duration": duration, "message_count": totals.messages}],
+        "files": [{"path": name, "starting_time": start, "duration": duration, "message_count": found.message_count}],
         "custom_data": None,
         "ros_distro": "kilted",
     }

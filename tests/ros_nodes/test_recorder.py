@@ -123,7 +123,7 @@ def test_full_disk_stops_the_arm_and_keeps_the_rest(ros, tiny_bundle_path, tmp_p
     assert "File too large" in said
     with Reader(tmp_path / "bag") as reader:
         assert sum(1 for _ in reader.messages()) > 20
-    assert repair_bag(tmp_path / "bag").messages > 20
+    assert repair_bag(tmp_path / "bag").statistics.message_count > 20
 
 
 def test_bad_parameters_end_the_recorder_in_one_line(ros, tmp_path):

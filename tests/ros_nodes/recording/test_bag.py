@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import resource
 import shutil
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
-from ros_nodes.recording.bag import Bag, message_definition, repair_bag
-from ros_nodes.recording.mcap_file import McapWriter, RecordingError, repair
+from ros_nodes.recording.bag import AppendFile, Bag, message_definition, repair_bag
+from ros_nodes.recording.repair import RecordingError, repair
 
 STORE = get_typestore(Stores.ROS2_KILTED)
 STRING = "std_msgs/msg/String"
@@ -29,11 +31,11 @@ def record(folder: Path, messages: int = 60) -> Bag:
     bag = Bag(folder)
     for i in range(messages):
         topic = f"/t{i % 3}"
-        bag.file.write(bag.add_topic(topic, STRING), 10**9 + i * 10**7, words(f"message {i}"))
+        bag.write(bag.add_topic(topic, STRING), 10**9 + i * 10**7, words(f"message {i}"))
         if i % 7 == 6:
-            bag.file.flush()
+            bag.flush()
         if i == 20:
-            bag.file.add_metadata("parameters", {"safety_gate.rate": "100.0"})
+            bag.add_metadata("parameters", {"safety_gate.rate": "100.0"})
     return bag
 
 
@@ -94,8 +96,9 @@ def test_file_cut_anywhere_is_repaired(tmp_path):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         (folder / "cut_0.mcap").write_bytes(whole[:cut])
-        totals = repair_bag(folder)
-        kept = read(folder) if totals.messages else []
+        found = repair_bag(folder).statistics
+        kept = read(folder) if found.message_count else []
+        assert len(kept) == found.message_count
         assert kept == [f"message {i}" for i in range(len(kept))]
         assert len(kept) >= last
         last = len(kept)
@@ -105,6 +108,56 @@ def test_file_cut_anywhere_is_repaired(tmp_path):
     before = (bag.folder / "whole_0.mcap").read_bytes()
     repair_bag(bag.folder)
     assert (bag.folder / "whole_0.mcap").read_bytes() == before
+
+
+def test_cut_recording_loses_its_last_chunk_only(tmp_path):
+    """The chunks before the cut are kept, and nothing else is."""
+    bag = Bag(tmp_path / "whole")
+    for i in range(12):
+        bag.write(bag.add_topic(f"/t{i % 2}", STRING), 10**9 + i, words(f"message {i}"))
+        if i % 3 == 2:
+            bag.flush()
+    bag.close()
+    whole = (bag.folder / "whole_0.mcap").read_bytes()
+    chunks = make_reader(io.BytesIO(whole)).get_summary().chunk_indexes
+    ends = [chunk.chunk_start_offset + chunk.chunk_length for chunk in chunks]
+    assert (len(ends), bag.messages) == (4, 12)
+    path = tmp_path / "cut.mcap"
+    for cut in range(60, len(whole), 3):
+        content = whole[:cut] + bytes(20 * (cut % 2))  # zeros: what a file system may append at a power loss
+        path.write_bytes(content)
+        kept = 3 * sum(content[:end] == whole[:end] for end in ends)
+        assert repair(path).statistics.message_count == kept
+        again = path.read_bytes()
+        assert (repair(path).statistics.message_count, path.read_bytes()) == (kept, again)  # it is complete now
+        with path.open("rb") as stream:
+            names = [m.data[8:-1].decode() for _, _, m in make_reader(stream, validate_crcs=True).iter_messages()]
+        assert names == [f"message {i}" for i in range(kept)]
+        if kept:
+            with path.open("rb") as stream:
+                odd = [m for *_, m in make_reader(stream).iter_messages(topics=["/t1"])]
+            assert len(odd) == kept // 2
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_recording_of_another_program_is_repaired(tmp_path, compression):
+    path, rng = tmp_path / "other.mcap", np.random.default_rng(0)
+    with path.open("wb") as stream:
+        writer = Writer(stream, chunk_size=100_000, compression=compression)
+        writer.start("ros2")
+        schema = writer.register_schema(STRING, "ros2msg", b"string data")
+        channel = writer.register_channel("/t", "cdr", schema)
+        for i in range(100):
+            writer.add_message(channel, 10**9 + i, rng.bytes(10_000), 10**9 + i)
+        writer.finish()
+    whole = path.read_bytes()
+    intact = repair(path).statistics.message_count
+    assert (intact, path.read_bytes() == whole) == (100, True)
+    path.write_bytes(whole[: int(0.8 * len(whole))])
+    found = repair(path).statistics.message_count
+    assert 0 < found < 100
+    with path.open("rb") as stream:
+        assert len(list(make_reader(stream, validate_crcs=True).iter_messages(topics=["/t"]))) == found
 
 
 def test_damage_in_the_middle_keeps_what_is_before_it(tmp_path):
@@ -130,8 +183,8 @@ def test_full_disk_is_named_and_the_rest_is_kept(tmp_path):
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
         for i in range(100):
-            bag.file.write(channel, 10**9 + i, words("x" * 3000))
-            bag.file.flush()
+            bag.write(channel, 10**9 + i, words("x" * 3000))
+            bag.flush()
             written += 1
     except RecordingError as error:
         assert re.search(r"full_0\.mcap: File too large after \d+ bytes; what was written is kept", str(error))  # noqa: PT017
@@ -143,12 +196,28 @@ def test_full_disk_is_named_and_the_rest_is_kept(tmp_path):
     assert len(read(bag.folder)) == written
 
 
+def test_full_disk_at_the_end_keeps_what_was_flushed(tmp_path):
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    bag = record(tmp_path / "full")
+    flushed = bag.messages
+    bag.write(bag.add_topic("/t0", STRING), 2 * 10**9, words("x" * 3000))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bag.size + 2500, hard))
+        with pytest.raises(RecordingError, match="File too large"):
+            bag.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert read(bag.folder) == [f"message {i}" for i in range(flushed)]
+
+
 def test_existing_recording_is_never_overwritten(tmp_path):
     record(tmp_path / "bag").close()
     with pytest.raises(RecordingError, match="File exists; its recording is kept"):
         Bag(tmp_path / "bag")
     with pytest.raises(RecordingError, match="File exists"):
-        McapWriter(tmp_path / "bag" / "bag_0.mcap")
+        AppendFile(tmp_path / "bag" / "bag_0.mcap")
 
 
 def test_what_is_no_recording_is_refused(tmp_path):
