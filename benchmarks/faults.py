@@ -32,7 +32,7 @@ from rich.table import Table
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
 
-from benchmarks.fault_list import FAULTS, HOME, PANDA, Fault, Scene, Setpoints, namespace, no_namespace, run
+from benchmarks.parts.fault_list import FAULTS, HOME, PANDA, Fault, Scene, Setpoints, namespace, no_namespace, run
 from policies.bundle import PolicyBundle
 from policies.bundle.input_watch import InputWatch
 from policies.runtime.limits import default_limits

@@ -30,8 +30,8 @@ from adaptation.identification.fit import QUICK, FitConfig
 from adaptation.identification.joint_log import JointLog
 from adaptation.identification.log_files import find_logs, read_log
 from adaptation.identification.pipeline import IdentifyConfig, identify
-from benchmarks.identification_loop import loop
-from benchmarks.identification_recovery import recovery
+from benchmarks.parts.identification_loop import loop
+from benchmarks.parts.identification_recovery import recovery
 from robots.model import RobotModel
 from robots.registry import load_robot
 

@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--quick] [--json FILE]
 
 A process publishes 640 × 480 pictures at 30 Hz, another one joint states at 100 Hz, as an arm that stands where it is
-sent (both in `latency_robot.py`); the policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its
+sent (both in parts/latency_robot.py); the policy node runs an 84 × 84 CNN on its own clock; the safety gate passes its
 commands on; one more hears all. The peer is the usual way to write such a node: the same network in the callback of an
 rclpy timer, in an executor of several threads, without a gate. Both are measured alone and with both cores loaded.
 
@@ -39,13 +39,13 @@ from rich.table import Table
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from benchmarks.latency_robot import SEED, cnn_bundle
+from benchmarks.parts.latency_robot import SEED, cnn_bundle
 from ros_nodes import process, topics
 from ros_nodes.messages import seconds
 from ros_nodes.session.ros_environment import free_domain, isolated
 
 ROOT = Path(__file__).resolve().parents[1]
-ROBOT = Path(__file__).with_name("latency_robot.py")
+ROBOT = Path(__file__).parent / "parts" / "latency_robot.py"
 ORDINARY = ("chrt", "--other", "0")
 """Children start with ordinary priority, whatever the observer's is."""
 

@@ -39,7 +39,7 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from benchmarks.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
+from benchmarks.parts.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
 from sim.bullet import quiet
 from sim.env import ArmEnv
 from sim.sensing.camera_rig import CameraRigConfig

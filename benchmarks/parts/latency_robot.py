@@ -1,6 +1,6 @@
 """The processes that `benchmarks/latency.py` measures and measures with, and the network that they run.
 
-    python benchmarks/latency_robot.py camera | arm | counter | peer BUNDLE
+    python benchmarks/parts/latency_robot.py camera | arm | counter | peer BUNDLE
 
 Each runs until it is told to stop, as a driver does on a robot.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import onnx
