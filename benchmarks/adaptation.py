@@ -1,10 +1,10 @@
 """Adaptation on public data: ours beside the published figures and beside our own source-only.
 
 Parts (`--only`): office (Office-Caltech10 SURF, 12 pairs), digits (MNIST and USPS, 2,000 / 1,800),
-hand-eye (a real Panda and RealSense, 8 views each), markerless (a camera put right by the arm it sees),
-panda (where a real Panda's end effector is, from renderings alone), panda-methods (the same by adaptations that know no
-geometry, one seed), control (success on the virtual arm before and after adaptation; an hour and a half of one core,
-kept seed by seed in runs/adapted_control).
+hand-eye (a real Panda and RealSense, 8 views each), markerless (camera pose refined by the arm's outline),
+panda (end effector of a real Panda, by networks trained on renders alone), panda-methods (the same by adaptations
+without a geometric model, one seed), control (success on the virtual arm before and after adaptation; an hour and a
+half of one core, kept seed by seed in runs/adapted_control). office and digits need the extra [bench].
 
     python benchmarks/adaptation.py --data DATA [--only office digits] [--quick] [--json FILE]
 """
@@ -25,10 +25,9 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptation.classifiers.shallow.features import standardised, unit_rows
-from adaptation.classifiers.shallow.methods import METHODS, predict
 from benchmarks.adapted_control import TASKS, adapted_control
-from benchmarks.panda_vision import panda, panda_camera, panda_methods
+from benchmarks.arm_pose.panda_vision import panda, panda_camera, panda_methods
+from benchmarks.domain_adaptation.features import standardised, unit_rows
 from policies.bundle.provenance import provenance
 from policies.scoring.intervals import wilson_bounds
 from robots.camera import CameraModel
@@ -50,6 +49,8 @@ def office(data: Path, quick: bool) -> dict[str, float]:
     """Label every target image; features are L1-normalised and standardised within each domain, without labels."""
     from scipy.io import loadmat
 
+    from benchmarks.domain_adaptation.methods import METHODS
+
     domains = {}
     for name in DOMAINS:
         content = loadmat(data / "office_caltech_surf" / f"{name}_SURF_L10.mat")
@@ -64,13 +65,13 @@ def office(data: Path, quick: bool) -> dict[str, float]:
         rates = []
         for source, target in pairs:
             (Xs, ys), (Xt, yt) = domains[source], domains[target]
-            rates.append(100 * float((predict(method, Xs, ys, Xt) == yt).mean()))
+            rates.append(100 * float((METHODS[method](Xs, ys, Xt) == yt).mean()))
         means[method] = float(np.mean(rates))
         published = f"{PUBLISHED_OFFICE[method]:9.1f}" if method in PUBLISHED_OFFICE else "        –"
         print(f"{method:20} {means[method]:5.1f}  {published}   " + " ".join(f"{rate:5.1f}" for rate in rates))
     adapted = {m: v for m, v in means.items() if not m.startswith("source-only")}
     best = max(adapted, key=adapted.__getitem__)
-    print(f"best: {best}. It was picked by its accuracy; without labels the choice is the validators' work.")
+    print(f"best: {best}. It was picked by its accuracy on the target.")
     return {
         "office_surf_source_only": means["source-only-1nn"],
         "office_surf_source_only_svm": means["source-only-svm"],
@@ -82,6 +83,8 @@ def office(data: Path, quick: bool) -> dict[str, float]:
 
 def digits(data: Path, quick: bool) -> dict[str, float]:
     """Label USPS from MNIST and back; intervals over target rows, and over source rows drawn anew."""
+    from benchmarks.domain_adaptation.methods import METHODS
+
     results: dict[str, float] = {}
     for key, file in (("mnist_usps", "MNIST_vs_USPS"), ("usps_mnist", "USPS_vs_MNIST")):
         Xs, ys, Xt, yt = _digits(data / "digits" / f"{file}.mat")
@@ -89,7 +92,7 @@ def digits(data: Path, quick: bool) -> dict[str, float]:
         print(f"  mean ± 95 % t-interval over {len(SEEDS)} seeds, each a random 80 % of the source rows")
         rates = {}
         for method in METHODS:
-            right = predict(method, Xs, ys, Xt) == yt
+            right = METHODS[method](Xs, ys, Xt) == yt
             rates[method] = 100 * float(right.mean())
             low, high = wilson_bounds(right.sum(), len(right))
             line = f"  {method:20} {rates[method]:5.1f}  [{100 * low:.1f}, {100 * high:.1f}]"
@@ -97,7 +100,7 @@ def digits(data: Path, quick: bool) -> dict[str, float]:
                 again = []
                 for seed in SEEDS:
                     rows = np.random.default_rng(seed).permutation(len(Xs))[: int(0.8 * len(Xs))]
-                    again.append(100 * float((predict(method, Xs[rows], ys[rows], Xt) == yt).mean()))
+                    again.append(100 * float((METHODS[method](Xs[rows], ys[rows], Xt) == yt).mean()))
                 half = 2.776 * np.std(again, ddof=1) / np.sqrt(len(again))  # Student's t, 4 degrees of freedom
                 line += f"   seeds {np.mean(again):.1f} ± {half:.1f}"
             print(line, flush=True)
@@ -121,7 +124,7 @@ PUBLISHED_HAND_EYE = {"hand": 5.41, "base": 2.35}
 
 
 def hand_eye(data: Path, quick: bool) -> dict[str, float]:
-    """Find the camera's mount by every solver; the residual is the board's scatter over the views, root mean square."""
+    """Calibrate the camera's mount by every solver; the residual is the board's RMS scatter over the views."""
     from adaptation.calibration.boards import Board, find_board
     from adaptation.calibration.hand_eye import BUNDLE, board_pose, calibrate_hand_eye, held_out_error, scatter
 
@@ -166,7 +169,7 @@ def markerless(data: Path, quick: bool) -> dict[str, float]:
     folder = data / "panda_images"
     camera = panda_camera(folder)
     recording = read_recording(folder, read_frames(folder / "frames.json"))
-    hand = ("panda_hand", "panda_leftfinger", "panda_rightfinger")  # hidden behind a chessboard
+    hand = ("panda_hand", "panda_leftfinger", "panda_rightfinger")  # occluded by a chessboard
     outline = ArmOutline(load_robot("franka_panda"), hand)
     found = refine(recording, outline, camera)
     print(
@@ -194,9 +197,11 @@ def _visp_pose(path: Path) -> np.ndarray:
 
 
 def control(data: Path, quick: bool) -> dict[str, float]:
-    """Adapt weakly randomised camera policies to the virtual arm, and see how much more often they succeed there."""
+    """Measure the success of weakly randomised camera policies on the virtual arm before and after adaptation."""
     del data  # everything is simulated
-    return adapted_control(Path("runs") / "adapted_control", 1 if quick else 5, quick, "own-scene", list(TASKS))
+    return adapted_control(
+        Path("runs") / "adapted_control", 1 if quick else 5, quick, "background-compositing", list(TASKS)
+    )
 
 
 PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {

@@ -1,8 +1,8 @@
-"""Control before and after adaptation: weakly randomised camera policies on the virtual arm, strictly judged.
+"""Control before and after adaptation: weakly randomised camera policies on the virtual arm, strictly evaluated.
 
 One policy a seed and task is trained under `mild` and adapted to 300 unlabelled frames of the virtual arm (unseen
-looks, camera and dynamics), which wanders over its table meanwhile. It is judged there with and without adaptation on
-the same fresh places. Finished seeds are kept in the output folder and are not run again.
+appearance, camera and dynamics), recorded while a script moves it over the table. It is evaluated there with and
+without adaptation on the same fresh episodes. Finished seeds are kept in the output folder and are not run again.
 
     python benchmarks/adapted_control.py --out runs/adapted_control [--seeds 5] [--quick]
 """
@@ -33,28 +33,27 @@ from policies.scoring.mujoco import episodes_in_mujoco, judge_in_mujoco
 from robots.camera import CameraModel
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 
-WATCHED_SEEDS = 5_000_000
-"""Episodes that are watched have seeds from here on, those that judge from `JUDGE_SEEDS` on."""
+RECORDING_SEEDS = 5_000_000
+"""First seed of recorded episodes; evaluation starts at `JUDGE_SEEDS`."""
 TRIALS, FRAMES = 60, 5
-"""Watched trials, and frames that are kept of each; half of the trials judge. More, shorter trials tell more: a third
-less scatter is shown by 60 of five in 60 to 74 of 100 cases, by 40 of seven in 46 to 63 (benchmarks/steadiness.py)."""
+"""Recorded trials, half of them for model selection, and frames of each (benchmarks/model_selection.py)."""
 EVERY = 0.5
 """Between frames [s]."""
 LOW, HIGH = (0.35, -0.2), (0.65, 0.2)
-"""Between which the end effector wanders while it is watched, x and y [m, base frame]."""
+"""Range of the end effector's x and y while recording [m, base frame]."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One task on one arm before one camera."""
+    """One task on one arm with one camera."""
 
     task: str
     robot: str
     camera: CameraModel | None
-    """If not the task's own."""
+    """None for the task's own."""
     hidden: HiddenReality
     heights: tuple[float, float] = (0.12, 0.35)
-    """Between which the end effector wanders while it is watched [m]."""
+    """Range of the end effector's height while recording [m]."""
 
 
 ASIDE = CameraModel.looking_at(
@@ -63,7 +62,7 @@ ASIDE = CameraModel.looking_at(
 """Over the table's corner, 1.1 m from its middle."""
 SETTINGS = {
     "reach": Setting("reach", "franka_panda", None, HiddenReality()),
-    # over the posts' tops: watching touches nothing
+    # above the posts' tops
     "reach_clutter": Setting("reach_clutter", "franka_panda", None, HiddenReality(), (0.28, 0.42)),
     # the hidden inertias are a Panda's; every other hidden value holds for this arm of seven joints too
     "kuka": Setting("reach", "kuka_iiwa", ASIDE, HiddenReality(arm=HiddenArm(inertia={}))),
@@ -73,11 +72,10 @@ TASKS = ("reach", "reach_clutter")
 """The settings that are measured unless others are asked for."""
 
 
-def watch(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> TargetData:
-    """Keep `FRAMES` of each trial, without labels, while the arm wanders over the virtual arm's table.
+def record(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> TargetData:
+    """Record `FRAMES` unlabelled frames of each trial while a script moves the virtual arm between random positions.
 
-    Not the policy but a script moves the arm, from one random place to the next: a policy that does not see yet would
-    lead it out of the picture.
+    A policy that is not adapted yet could lead the arm out of the picture.
     """
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     wait = round(EVERY * bundle.action.rate_hz)
@@ -85,7 +83,7 @@ def watch(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> Tar
     kept: list[tuple[np.ndarray, np.ndarray, int]] = []
     place, acted = np.zeros(3), 0
 
-    def wander(seen: dict[str, np.ndarray]) -> np.ndarray:
+    def random_motion(seen: dict[str, np.ndarray]) -> np.ndarray:
         nonlocal acted, place
         if acted % wait == 0:
             place = rng.uniform((*LOW, setting.heights[0]), (*HIGH, setting.heights[1]))
@@ -95,20 +93,20 @@ def watch(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> Tar
         return np.clip(0.5 * way / np.array(bundle.action.scale), -1.0, 1.0)
 
     seconds = FRAMES * wait / bundle.action.rate_hz
-    episodes_in_mujoco(bundle, trials, WATCHED_SEEDS, setting.hidden, wander, seconds, look_every=wait)
+    episodes_in_mujoco(bundle, trials, RECORDING_SEEDS, setting.hidden, random_motion, seconds, look_every=wait)
     images, q, trial = (np.stack(column) for column in zip(*kept))
     return TargetData(images, q.astype(np.float32), trial)
 
 
 def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
-    """Train, watch, adapt and judge one seed of one setting; what was done already is read from its folder."""
+    """Train, record, adapt and evaluate one seed of one setting; finished steps are read from its folder."""
     setting = SETTINGS[name]
     folder = out / f"{name}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     trials, episodes = (20, 10) if quick else (TRIALS, 24)
     student = StudentConfig(views=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
 
-    def judged(bundle: PolicyBundle, which: str) -> dict:
+    def evaluated(bundle: PolicyBundle, which: str) -> dict:
         file = folder / f"{which}.json"
         if not file.is_file():
             found = judge_in_mujoco(bundle, episodes, JUDGE_SEEDS, setting.hidden)
@@ -119,7 +117,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
         _train(setting, folder, seed, student)
     bundle = PolicyBundle.load(folder / "policy" / "bundle")
     if not (folder / "images.npz").is_file():
-        target = watch(bundle, trials, setting, seed)
+        target = record(bundle, trials, setting, seed)
         np.savez_compressed(folder / "images.npz", images=target.images, q=target.q, trial=target.trial)
     target = load_target(folder)
     if not (folder / "adaptation.json").is_file():
@@ -130,10 +128,10 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
         report = {**outcome.report, "method": outcome.method, "seconds": time.perf_counter() - begun}
         (folder / "adaptation.json").write_text(json.dumps(report, indent=1) + "\n")
     report = json.loads((folder / "adaptation.json").read_text())
-    before = judged(bundle, "before")
+    before = evaluated(bundle, "before")
     after = before
     if report["method"] != SOURCE_ONLY:
-        after = judged(PolicyBundle.load(folder / "adapted"), "after")
+        after = evaluated(PolicyBundle.load(folder / "adapted"), "after")
     return {"before": before, "after": after, "frames": len(target), **report}
 
 
@@ -197,7 +195,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="policies a task")
     parser.add_argument("--only-seed", type=int, help="one seed alone, to share the work among processes")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(TASKS), help="which")
-    parser.add_argument("--method", default="own-scene", help="as of 'sim2real adapt --method'")
+    parser.add_argument("--method", default="background-compositing", help="as of 'sim2real adapt --method'")
     parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()

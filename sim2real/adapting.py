@@ -27,7 +27,8 @@ class AdaptConfig:
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
     """auto tries as many as the trials can tell apart; or one of self-calibration, batch-norm,
-    batch-norm+self-calibration, own-scene, histogram, fourier, coral, adversarial, translated."""
+    batch-norm+self-calibration, background-compositing, histogram-matching, fourier, coral, adversarial,
+    image-translation."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""
     seed: int = 0
@@ -63,12 +64,12 @@ def adapt(arguments: list[str]) -> int:
             any_colours=config.any_colours,
         )
     _print_candidates(outcome.report)
-    if outcome.report["out_of_time"]:
-        print(f"not tried for want of time (--budget): {', '.join(outcome.report['out_of_time'])}")
+    if outcome.report["skipped"]:
+        print(f"not tried within the time (--budget): {', '.join(outcome.report['skipped'])}")
     config.out.parent.mkdir(parents=True, exist_ok=True)
     config.out.with_name(f"{config.out.name}.report.json").write_text(json.dumps(outcome.report, indent=2) + "\n")
     if outcome.method == SOURCE_ONLY:
-        judged, fewest = outcome.report["judged_trials"], outcome.report["fewest_judged_trials"]
+        judged, fewest = outcome.report["selection_trials"], outcome.report["fewest_selection_trials"]
         if judged < fewest:
             print(
                 f"{judged} trials were held out to judge by; with fewer than {fewest} no candidate can win by the test"
@@ -84,7 +85,7 @@ def _print_candidates(report: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("method", "scatter of a still goal", "beats source-only", title="adaptation, judged without labels")
+    table = Table("method", "scatter of the goal", "beats source-only", title="adaptation, selected without labels")
     for method, figures in report["candidates"].items():
         chosen = " ◀" if method == report["chosen"] else ""
         table.add_row(

@@ -43,8 +43,8 @@ def gap(arguments: list[str]) -> int:
     from adaptation.gap.image_gap import factors, layer_gaps, nearest_across, side_by_side
     from adaptation.gap.layers import layer_features
     from adaptation.gap.page import COVERED, gap_page, write_gap_page
-    from adaptation.visual.adapt import looks_swapped
-    from adaptation.visual.material import Material
+    from adaptation.visual.adapt import target_channels_swapped
+    from adaptation.visual.inputs import AdaptationInputs
     from adaptation.visual.methods import find_camera
     from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
@@ -58,7 +58,7 @@ def gap(arguments: list[str]) -> int:
     target = read_target(config.target, bundle, seen_by, config.topic)
     (image,) = (array for array in bundle.observation.arrays if array.is_image)
     target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
-    if looks_swapped(bundle, target):
+    if target_channels_swapped(bundle, target):
         print("warning: the target's pictures look as if red and blue were swapped; are they RGB?")
     student = restore_student(bundle)
     encoder = student.encoder
@@ -79,7 +79,7 @@ def gap(arguments: list[str]) -> int:
     pairs = [(target.images[t], views.images[s]) for t, s in nearest_across(here[last], there[last], 8)]
     poses = []
     if bundle.robot.landmarks:  # without any, nothing says where the camera stands
-        calibration = find_camera(student, Material(bundle, target, config.seed))
+        calibration = find_camera(student, AdaptationInputs(bundle, target, config.seed))
         poses = camera_factors(calibration, space, image.name.removeprefix("image_"))
     plane = side_by_side(here[last], there[last])
     title = f"{bundle.name} against {config.target.name}"

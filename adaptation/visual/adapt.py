@@ -1,10 +1,9 @@
-"""Adapt a camera policy to its target from unlabelled frames; refuse when nothing wins.
+"""Adapt a camera policy to its target from unlabelled frames.
 
-    bundle + frames ─▶ candidates ─▶ steadiness on frames held out ─▶ winner, or source-only
+    bundle + frames ─▶ candidates ─▶ label-free model selection on held-out trials ─▶ winner, or source-only
 
-Each candidate changes a copy of the student. Source-only is always among them and is kept unless another
-is steadier on trials that no candidate has seen, or, where a simulator drew the same moments, acts there more as
-source-only does in simulation.
+Each candidate changes a copy of the student. Source-only is always among them and is kept unless another one wins the
+test of `adaptation.visual.model_selection`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,15 @@ import numpy as np
 import torch
 
 from adaptation.visual.image_level import channels_swapped
-from adaptation.visual.material import Material
+from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
-from adaptation.visual.model_selection import Agreement, Steadiness, agreement, fewest_trials, steadiness
+from adaptation.visual.model_selection import (
+    ActionAgreement,
+    GoalConsistency,
+    action_agreement,
+    fewest_trials,
+    goal_consistency,
+)
 from adaptation.visual.target import TargetData, TargetError, only_camera
 from policies.bundle import PolicyBundle
 from policies.bundle.export import export_bundle
@@ -31,28 +36,28 @@ from policies.imitation.cloning import see
 from policies.models.keypoint_student import CameraStudent
 from policies.models.restore import restore_student
 
-FEWEST_TRIED = 3
-"""Candidates that `auto` tries in any case."""
+FEWEST_CANDIDATES = 3
+"""Candidates that `auto` always tries."""
 
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A student that one method made."""
+    """A student that one method adapted."""
 
     method: str
     student: CameraStudent
     report: dict
-    """What the method found."""
+    """The method's figures."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an adaptation."""
+    """Result of an adaptation."""
 
     bundle: PolicyBundle
-    """The winner: a new bundle, or the one that was given."""
+    """The winner: a new bundle, or the parent where source-only wins."""
     method: str
     """The winner's method."""
     report: dict
@@ -69,17 +74,17 @@ def adapt(
     clock: Callable[[], float] = time.monotonic,
     any_colours: bool = False,
 ) -> Outcome:
-    """Adapt `bundle` to `target` by `method`, one of `METHODS` or `auto` for the steadiest.
+    """Adapt `bundle` to `target` by `method`, one of `METHODS`, or by `auto`, which tries several.
 
     Args:
         bundle: a camera policy.
         target: frames of the target, without labels.
-        method: by which, or `auto` for all.
+        method: name, or `auto`.
         seed: of everything random.
-        progress: told the share that is done and the method that is tried.
-        budget: time after which no further candidate is begun [s]; those left out are named in the report.
-        clock: that the budget is measured by [s].
-        any_colours: take pictures that look as if red and blue were swapped.
+        progress: called with the share that is done and the method that is tried.
+        budget: time after which no further candidate is started [s]; those left out are named in the report.
+        clock: for the budget [s].
+        any_colours: accept pictures whose red and blue appear swapped.
 
     Raises:
         TargetError: if the target data does not fit the bundle.
@@ -90,18 +95,18 @@ def adapt(
         raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
     camera = only_camera(bundle)
     target.validate(camera.height, camera.width, len(bundle.robot.joint_names))
-    if looks_swapped(bundle, target) and not any_colours:
+    if target_channels_swapped(bundle, target) and not any_colours:
         raise TargetError(
             "target: beside the pictures that the bundle recorded these look as if red and blue were swapped; hand "
             "over RGB, or, if the scene really looks so, say it with --any-colours"
         )
     student = restore_student(bundle)
     fit, held_out = split(target)
-    names = worth_trying(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
-    material = Material(bundle, fit, seed)
+    names = candidate_methods(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
+    inputs = AdaptationInputs(bundle, fit, seed)
     candidates: list[Candidate] = []
-    steady: list[Steadiness] = []
-    agreed: list[Agreement] = []
+    consistency: list[GoalConsistency] = []
+    agreement: list[ActionAgreement] = []
     skipped = []
     begun = clock()
     for i, name in enumerate(dict.fromkeys(names)):
@@ -111,28 +116,29 @@ def adapt(
         progress(i / len(names), name)
         torch.manual_seed(seed)
         changed = copy.deepcopy(student)
-        report = METHODS[name](changed, material)
+        report = METHODS[name](changed, inputs)
         candidates.append(Candidate(name, changed.eval(), report))
-        steady.append(steadiness(locate_goals(changed, held_out), held_out.trial))
+        consistency.append(goal_consistency(locate_goals(changed, held_out), held_out.trial))
         if held_out.simulated is not None:
-            there = act(student, held_out.simulated, held_out.q)
-            agreed.append(agreement(act(changed, held_out.images, held_out.q), there, held_out.trial))
-    scores: Sequence[Steadiness | Agreement] = agreed or steady
+            simulated = actions(student, held_out.simulated, held_out.q)
+            real = actions(changed, held_out.images, held_out.q)
+            agreement.append(action_agreement(real, simulated, held_out.trial))
+    scores: Sequence[GoalConsistency | ActionAgreement] = agreement or consistency
     chosen = candidates[_choose(scores)]
     tests = max(1, len(scores) - 1)
     report = {
         "chosen": chosen.method,
         "frames": len(target),
         "trials": len(np.unique(target.trial)),
-        "judged_trials": len(steady[0].scatter),
-        "judged_by": "agreement" if agreed else "steadiness",
-        "fewest_judged_trials": fewest_trials(tests),
-        "out_of_time": skipped,
+        "selection_trials": len(consistency[0].scatter),
+        "fewest_selection_trials": fewest_trials(tests),
+        "criterion": "action agreement" if agreement else "goal consistency",
+        "skipped": skipped,
         "candidates": {
             candidate.method: {
-                "scatter": steady[i].score,
-                "spread": steady[i].spread,
-                **({"actions_apart": agreed[i].score} if agreed else {}),
+                "scatter": consistency[i].score,
+                "spread": consistency[i].spread,
+                **({"action_difference": agreement[i].score} if agreement else {}),
                 "beats_source_only": _beats(scores, i, 0, tests),
                 **candidate.report,
             }
@@ -145,52 +151,51 @@ def adapt(
     return Outcome(_pack(bundle, chosen, target, report), chosen.method, report)
 
 
-def worth_trying(judged_trials: int) -> list[str]:
-    """Return the methods that `auto` tries: as many of the first ones as could win by the test on so many trials.
+def candidate_methods(trials: int) -> list[str]:
+    """Return the methods that `auto` tries: as many of the first ones as can win the test on so many held-out trials.
 
-    Every further candidate raises the bar for all: with few trials a long list would only make sure that none wins.
+    Each further candidate lowers the level of the test for all of them.
     """
-    return [name for i, name in enumerate(METHODS) if i <= FEWEST_TRIED or fewest_trials(i) <= judged_trials]
+    return [name for i, name in enumerate(METHODS) if i <= FEWEST_CANDIDATES or fewest_trials(i) <= trials]
 
 
-def looks_swapped(bundle: PolicyBundle, target: TargetData) -> bool:
-    """Whether the target's pictures look like BGR beside the RGB ones that the bundle recorded."""
+def target_channels_swapped(bundle: PolicyBundle, target: TargetData) -> bool:
+    """Return whether the target's pictures appear to be BGR, by the RGB ones that the bundle recorded."""
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     recorded = bundle.parity.get(f"observation.{image}")
     return recorded is not None and channels_swapped(target.images, recorded)
 
 
 def split(target: TargetData) -> tuple[TargetData, TargetData]:
-    """Split by trial, alternately: to fit on, and to judge by."""
+    """Split by trial, alternately, into frames to fit on and held-out frames."""
     trials = np.unique(target.trial)
-    judged = np.isin(target.trial, trials[1::2])
-    return target[~judged], target[judged]
+    held_out = np.isin(target.trial, trials[1::2])
+    return target[~held_out], target[held_out]
 
 
 @torch.no_grad()
 def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
-    """Compute where the student takes the goals to be (N, 3) [m, base frame]."""
+    """Locate the goals (N, 3) [m, base frame] by the student's encoder and geometry."""
     q = torch.from_numpy(target.q)
     points = see(student.encoder, target.images)
     return (student.locate(points, q) + student.kinematics(q)).numpy()
 
 
 @torch.no_grad()
-def act(student: CameraStudent, images: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Compute the student's actions (N, a) in [-1, 1] before pictures (N, H, W, 3) uint8 at `q` (N, n) [rad]."""
+def actions(student: CameraStudent, images: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Compute the student's actions (N, a) in [-1, 1] on pictures (N, H, W, 3) uint8 at `q` (N, n) [rad]."""
     parts = np.array_split(np.arange(len(q)), max(1, len(q) // 200))
     return torch.cat([student(torch.from_numpy(q[rows]), torch.from_numpy(images[rows])) for rows in parts]).numpy()
 
 
-def _beats(scores: Sequence[Steadiness | Agreement], i: int, other: int, tests: int) -> bool:
+def _beats(scores: Sequence[GoalConsistency | ActionAgreement], i: int, other: int, tests: int) -> bool:
     return scores[i].beats(scores[other], candidates=tests)  # type: ignore[arg-type]  # all are of one kind
 
 
-def _choose(scores: Sequence[Steadiness | Agreement]) -> int:
+def _choose(scores: Sequence[GoalConsistency | ActionAgreement]) -> int:
     """Return the index of the winner: the first, unless a later one beats it, and so on down the list.
 
-    The list goes from what changes least to what changes most, so that more change must earn its place. Whoever is
-    first to beat source-only has had as many chances as there are candidates, and the level is divided by them.
+    The order is from the smallest change to the largest. The level of the test is divided by the number of candidates.
     """
     best = 0
     for i in range(1, len(scores)):
@@ -212,5 +217,5 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
         bundle.network,
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
     )
-    # what the parent's control loop refuses, the child's does too, but for pictures like the target's
+    # the input checks of the parent, widened by the target's pictures
     return replace(packed, inputs=bundle.inputs.widened({image: target.images}))

@@ -1,8 +1,8 @@
-"""Align what an encoder answers to renderings and to the target's frames, while it goes on finding the keypoints."""
+"""Feature-level adaptation of a keypoint encoder: batch statistics, and alignment of the features of both domains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -10,37 +10,57 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adaptation.visual import losses
-from adaptation.visual.material import Material
+from adaptation.visual.inputs import AdaptationInputs
 from policies.imitation.cloning import one_cycle
 from policies.models.keypoint_student import KeypointEncoder, as_network_image
-from sim.datasets.labelled_renders import LabelledRenders
 
 STEPS, BATCH = 150, 64
 PEAK = 5e-4
 
 Term = Callable[[Tensor, Tensor], Tensor]
-"""Pooled features (B, C) of both domains to a loss."""
+"""Pooled features (B, C) of source and target to a loss."""
 
 
-def align_features(encoder: KeypointEncoder, material: Material, term: str, steps: int = STEPS) -> None:
-    """Fine-tune `encoder` on the source's labelled renderings with one of `TERMS` on the features of both domains.
+@torch.no_grad()
+def adapt_batch_norm(network: nn.Module, forward: Callable[[Tensor], object], batches: Iterable[np.ndarray]) -> None:
+    """Replace the statistics of every batch normalisation by the target's (AdaBN, Li et al. 2016).
+
+    Args:
+        network: whose layers are changed; it is left in evaluation mode.
+        forward: runs them on pictures (B, 3, H, W) in [-1, 1].
+        batches: target pictures (B, H, W, 3) uint8.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average over all batches
+        layer.train()
+    for images in batches:
+        forward(as_network_image(torch.from_numpy(images)))
+    for layer in layers:
+        layer.momentum = 0.1
+    network.eval()
+
+
+def align_features(encoder: KeypointEncoder, inputs: AdaptationInputs, term: str, steps: int = STEPS) -> None:
+    """Fine-tune `encoder` on labelled source renders, with one of `TERMS` on the features of both domains.
 
     Raises:
         ValueError: for an unknown term; lists the known ones.
     """
     if term not in TERMS:
         raise ValueError(f"unknown term '{term}'; known are {', '.join(TERMS)}")
-    torch.manual_seed(material.seed)
-    loss, judge = TERMS[term](encoder.heat.in_channels)
-    rng = np.random.default_rng(material.seed)
-    source, frames = material.source, material.target.images
-    optimiser = torch.optim.AdamW([*encoder.parameters(), *judge], PEAK, weight_decay=1e-4)
+    torch.manual_seed(inputs.seed)
+    loss, discriminator = TERMS[term](encoder.heat.in_channels)
+    rng = np.random.default_rng(inputs.seed)
+    source, frames = inputs.source, inputs.target.images
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *discriminator], PEAK, weight_decay=1e-4)
     encoder.train()
     for rate in one_cycle(PEAK, steps):
         rows, others = rng.integers(0, len(source), BATCH), rng.integers(0, len(frames), BATCH)
         features = encoder.features(as_network_image(torch.from_numpy(source.images[rows])))
         of_target = encoder.features(as_network_image(torch.from_numpy(frames[others])))
-        total = keypoint_loss(encoder, encoder.heat(features).flatten(2), source, rows)
+        total = keypoint_loss(encoder, encoder.heat(features).flatten(2), source.pixels[rows])
         total = total + loss(features.mean((2, 3)), of_target.mean((2, 3)))
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -50,9 +70,9 @@ def align_features(encoder: KeypointEncoder, material: Material, term: str, step
     encoder.eval()
 
 
-def keypoint_loss(encoder: KeypointEncoder, logits: Tensor, views: LabelledRenders, rows: np.ndarray) -> Tensor:
-    """Compute the loss of `fit_encoder` on `rows` of labelled views, from logits (B, K, cells)."""
-    target = encoder.from_pixels(torch.from_numpy(views.pixels[rows]))
+def keypoint_loss(encoder: KeypointEncoder, logits: Tensor, pixels: np.ndarray) -> Tensor:
+    """Compute the loss of `fit_encoder` from logits (B, K, cells) and labels (B, K, 2) [px]."""
+    target = encoder.from_pixels(torch.from_numpy(pixels))
     inside = (target.abs() <= 1.02).all(-1).float()  # NaN, behind the camera, compares false
     target = torch.nan_to_num(target)
     cell = 2.0 / (encoder.map_size[1] - 1)
@@ -66,19 +86,10 @@ def _coral(channels: int) -> tuple[Term, list[nn.Parameter]]:
     return lambda s, t: 10.0 * losses.coral(s, t) + losses.mean_gap(s, t), []
 
 
-def _mmd(channels: int) -> tuple[Term, list[nn.Parameter]]:
-    del channels
-    return lambda s, t: 0.1 * losses.mmd(s, t), []
-
-
 def _adversarial(channels: int) -> tuple[Term, list[nn.Parameter]]:
-    judge = nn.Sequential(nn.Linear(channels, 64), nn.ReLU(), nn.Linear(64, 1))
-    return lambda s, t: 0.1 * losses.domain_adversarial(s, t, judge), list(judge.parameters())
+    discriminator = nn.Sequential(nn.Linear(channels, 64), nn.ReLU(), nn.Linear(64, 1))
+    return lambda s, t: 0.1 * losses.domain_adversarial(s, t, discriminator), list(discriminator.parameters())
 
 
-TERMS: dict[str, Callable[[int], tuple[Term, list[nn.Parameter]]]] = {
-    "coral": _coral,
-    "mmd": _mmd,
-    "adversarial": _adversarial,
-}
-"""Width of the features to the term, and the parameters of what it judges by."""
+TERMS: dict[str, Callable[[int], tuple[Term, list[nn.Parameter]]]] = {"coral": _coral, "adversarial": _adversarial}
+"""Width of the features to the term, and the parameters of its discriminator, if any."""

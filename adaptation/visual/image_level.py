@@ -5,22 +5,11 @@ All take and give (H, W, 3) RGB uint8. They change looks and never geometry: lab
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 
 class ImageError(ValueError):
     """Pictures that do not fit together."""
-
-
-def match_colour(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Give `image` the mean and standard deviation of each CIELAB channel of `reference` (Reinhard et al. 2001)."""
-    _check(image, reference)
-    lab, target = (cv2.cvtColor(_float(each), cv2.COLOR_RGB2LAB) for each in (image, reference))
-    spread = lab.std((0, 1))
-    scaled = (lab - lab.mean((0, 1))) * (target.std((0, 1)) / np.where(spread > 1e-6, spread, 1.0))
-    moved = (scaled + target.mean((0, 1))).astype(np.float32)
-    return _byte(255 * cv2.cvtColor(moved, cv2.COLOR_LAB2RGB))
 
 
 def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -57,17 +46,6 @@ def match_fourier(image: np.ndarray, reference: np.ndarray, share: float = 0.02)
     return _byte(np.fft.ifft2(amplitude * np.exp(1j * np.angle(ours)), axes=(0, 1)).real)
 
 
-def replace_background(image: np.ndarray, foreground: np.ndarray, photograph: np.ndarray) -> np.ndarray:
-    """Put a photograph of the empty scene behind what `foreground` (H, W), a share in [0, 1], says is drawn."""
-    _check(image, photograph)
-    if foreground.shape != image.shape[:2]:
-        raise ImageError(f"background: mask is {foreground.shape}, expected {image.shape[:2]}")
-    height, width = image.shape[:2]
-    behind = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA).astype(float)
-    share = np.asarray(foreground, float)[..., None]
-    return _byte(share * image + (1 - share) * behind)
-
-
 def channels_swapped(images: np.ndarray, reference: np.ndarray) -> bool:
     """Whether `images` (N, H, W, 3) look like BGR beside `reference` (M, H, W, 3), both RGB if all is well.
 
@@ -83,10 +61,6 @@ def _check(*images: np.ndarray) -> None:
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ImageError(f"image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
-
-
-def _float(image: np.ndarray) -> np.ndarray:
-    return image.astype(np.float32) / 255
 
 
 def _byte(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Judge without labels: while an arm moves through a trial, the goal it sees must stand still.
+"""Label-free model selection: compare adapted policies with source-only on held-out trials.
 
-Where a simulator drew the same moments, there is something to hold a candidate to: what the policy does there.
+Goal consistency: the goal is fixed within a trial, so the scatter of its located positions is error.
+Action agreement: where simulated pictures of the same frames exist, actions should equal the source policy's on those.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from scipy.spatial.distance import pdist
 from scipy.stats import wilcoxon
 
 LEVEL = 0.05
-"""Probability that a candidate no better than source-only wins, over all candidates."""
+"""Probability that some candidate is accepted although none is better than source-only."""
 COLLAPSE = 0.7
-"""A candidate whose goals are nearer together than this share of source-only's has stopped looking."""
-DRAWN_IN = 2.5
-"""A single trial whose goal lies so many times nearer to the middle than source-only has it counts as drawn in: an
-error of source-only that was put right may look alike, but it is for the candidate to show that on the other trials."""
+"""A candidate whose goals are nearer together than this share of source-only's has collapsed."""
+CONTRACTED = 2.5
+"""A trial whose goal is so many times nearer to the centre than source-only's counts as partly collapsed. A corrected
+error of source-only looks the same, so the candidate must win on the other trials."""
 BLUR = 0.02
-"""[m] how far goals may be off without lying nearer to the middle: keeps the share of a goal in the middle finite."""
+"""[m] added to distances from the centre in quadrature, so that the ratio stays finite for a goal at the centre."""
 
 
 @dataclass(frozen=True)
-class Steadiness:
-    """How steadily a policy sees the goals of a recording."""
+class GoalConsistency:
+    """Scatter of the goals that a policy locates in a recording, by trial."""
 
     scatter: np.ndarray
     """(T,) root mean square distance of each trial's located goals from their median [m]."""
     goals: np.ndarray
-    """(T, 3) that median, where the trial's goal seems to be [m, base frame]."""
+    """(T, 3) that median [m, base frame]."""
 
     @property
     def score(self) -> float:
@@ -37,8 +38,8 @@ class Steadiness:
         return float(np.median(self.scatter))
 
     @property
-    def away(self) -> np.ndarray:
-        """(T,) distance of each trial's goal from the middle of all [m]."""
+    def eccentricity(self) -> np.ndarray:
+        """(T,) distance of each trial's goal from the median of all goals [m]."""
         return np.linalg.norm(self.goals - np.median(self.goals, axis=0), axis=1)
 
     @property
@@ -46,29 +47,28 @@ class Steadiness:
         """Median distance between the goals of two trials [m]."""
         return float(np.median(pdist(self.goals)))
 
-    def beats(self, source: Steadiness, level: float = LEVEL, candidates: int = 1) -> bool:
-        """Whether this is steadier than `source` on the same trials, beyond chance and without having collapsed.
+    def beats(self, source: GoalConsistency, level: float = LEVEL, candidates: int = 1) -> bool:
+        """Return whether the scatter is smaller than `source`'s on the same trials, without a collapse.
 
-        The test is Wilcoxon's signed-rank test, one-sided, paired by trial, at `level` over the number of
-        candidates (Bonferroni): the best of ten that are all as good as source-only often looks better.
-        A policy that draws goals together scatters less for that alone, so scatter is compared as a share of how far
-        the goals of two trials are apart. That is a median over all pairs: goals that source-only sees in a wrong place
-        spread wide, and whoever sees them right must not pay for it.
+        Wilcoxon's signed-rank test, one-sided, paired by trial, at `level` over the number of candidates (Bonferroni).
+        Scatter is relative to the distance between the goals of two trials, since goals that move together scatter
+        less for that alone. The distance is a median over all pairs, so that goals that `source` mislocates far away,
+        and the candidate does not, count little.
         """
         if np.array_equal(self.scatter, source.scatter):
             return False
-        shrunk = self._shrunk(source)
-        if shrunk > 1 / COLLAPSE:
+        shrinkage = self._shrinkage(source)
+        if shrinkage > 1 / COLLAPSE:
             return False
-        drawn_in = np.hypot(source.away, BLUR) / np.hypot(self.away, BLUR)
-        scale = np.where(drawn_in > DRAWN_IN, drawn_in, shrunk)
+        contraction = np.hypot(source.eccentricity, BLUR) / np.hypot(self.eccentricity, BLUR)
+        scale = np.where(contraction > CONTRACTED, contraction, shrinkage)
         difference = np.round(scale * self.scatter - source.scatter, 12)
-        if not difference.any():  # a pure shrinking
+        if not difference.any():  # scaled towards the centre, and nothing else
             return False
         return bool(wilcoxon(difference, alternative="less").pvalue < level / candidates)
 
-    def _shrunk(self, source: Steadiness) -> float:
-        """How many times farther apart `source` has the goals of two trials, at least once."""
+    def _shrinkage(self, source: GoalConsistency) -> float:
+        """Return the median ratio of `source`'s distances between goals to this policy's, at least 1."""
         apart, now = pdist(source.goals), pdist(self.goals)
         with np.errstate(divide="ignore"):
             times = apart[apart > 0] / now[apart > 0]
@@ -76,40 +76,37 @@ class Steadiness:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a policy's actions before real pictures are from the source's before simulated ones of the same moment.
+class ActionAgreement:
+    """Difference of a policy's actions on real pictures from the source's on simulated ones of the same frames."""
 
-    The source knows what to do where it was trained; a candidate cannot look good by ceasing to look.
-    """
-
-    apart: np.ndarray
+    difference: np.ndarray
     """(T,) root mean square difference of the normalised actions in each trial."""
 
     @property
     def score(self) -> float:
         """Median difference; smaller is better."""
-        return float(np.median(self.apart))
+        return float(np.median(self.difference))
 
-    def beats(self, source: Agreement, level: float = LEVEL, candidates: int = 1) -> bool:
-        """Whether this acts more alike than `source` on the same trials, beyond chance; tested as steadiness is."""
-        difference = np.round(self.apart - source.apart, 12)
+    def beats(self, source: ActionAgreement, level: float = LEVEL, candidates: int = 1) -> bool:
+        """Return whether the difference is smaller than `source`'s on the same trials, by the same test."""
+        difference = np.round(self.difference - source.difference, 12)
         return bool(difference.any() and wilcoxon(difference, alternative="less").pvalue < level / candidates)
 
 
-def agreement(actions: np.ndarray, simulated: np.ndarray, trial: np.ndarray) -> Agreement:
-    """Compare `actions` (N, a) before real pictures with those before `simulated` ones, `trial` (N,) by trial."""
+def action_agreement(actions: np.ndarray, simulated: np.ndarray, trial: np.ndarray) -> ActionAgreement:
+    """Compare `actions` (N, a) on real pictures with those on `simulated` ones, by `trial` (N,)."""
     squared = np.square(actions - simulated).sum(axis=1)
-    return Agreement(np.array([np.sqrt(squared[trial == number].mean()) for number in np.unique(trial)]))
+    return ActionAgreement(np.array([np.sqrt(squared[trial == number].mean()) for number in np.unique(trial)]))
 
 
-def steadiness(goals: np.ndarray, trial: np.ndarray) -> Steadiness:
-    """Measure how steadily `goals` (N, 3) [m, base frame] stand in each `trial` (N,)."""
+def goal_consistency(goals: np.ndarray, trial: np.ndarray) -> GoalConsistency:
+    """Measure the scatter of located `goals` (N, 3) [m, base frame] within each `trial` (N,)."""
     groups = [goals[trial == number] for number in np.unique(trial)]
     centres = np.array([np.median(group, axis=0) for group in groups])
     scatter = [np.sqrt(np.square(group - centre).sum(axis=1).mean()) for group, centre in zip(groups, centres)]
-    return Steadiness(np.array(scatter), centres)
+    return GoalConsistency(np.array(scatter), centres)
 
 
 def fewest_trials(candidates: int, level: float = LEVEL) -> int:
-    """Return how many judged trials it takes before any candidate could win: the test's smallest p is 2⁻ᵀ."""
+    """Return the smallest number of trials with which a candidate can win: the test's smallest p is 2⁻ᵀ."""
     return int(np.floor(np.log2(candidates / level))) + 1

@@ -44,7 +44,7 @@ class Calibration:
 
     def sample(self, nominal: CameraModel, rng: np.random.Generator) -> CameraModel:
         """Draw a camera from the posterior."""
-        return moved(nominal, rng.multivariate_normal(self.mean, self.covariance))
+        return perturbed(nominal, rng.multivariate_normal(self.mean, self.covariance))
 
 
 def calibrate(
@@ -65,7 +65,7 @@ def calibrate(
     weight = np.sqrt(np.broadcast_to(looks, inside.shape)[inside])[:, None]
 
     def residuals(x: np.ndarray) -> np.ndarray:
-        return (moved(nominal, x).project(seen_points) - seen_pixels) / noise
+        return (perturbed(nominal, x).project(seen_points) - seen_pixels) / noise
 
     def with_prior(x: np.ndarray) -> np.ndarray:
         r = residuals(x)
@@ -75,7 +75,7 @@ def calibrate(
 
     solution = least_squares(with_prior, np.zeros(9))
     covariance = np.linalg.inv(solution.jac.T @ solution.jac)
-    found = moved(nominal, solution.x)
+    found = perturbed(nominal, solution.x)
     return Calibration(
         found,
         solution.x,
@@ -85,7 +85,7 @@ def calibrate(
     )
 
 
-def moved(camera: CameraModel, x: np.ndarray) -> CameraModel:
+def perturbed(camera: CameraModel, x: np.ndarray) -> CameraModel:
     """Return `camera` turned, shifted and with other intrinsics by `x` (9,), in the order of `PRIOR`."""
     T = camera.pose()
     T[:3, :3] = T[:3, :3] @ Rotation.from_rotvec(x[:3]).as_matrix()

@@ -1,4 +1,4 @@
-"""Learn to see in renderings that look like the target's pictures: looks change, labels stay true."""
+"""Train the encoder on labelled renders in the target's appearance: the style changes, the labels stay valid."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from adaptation.visual.material import Material
-from adaptation.visual.translation.contrastive import learn_contrastive
-from adaptation.visual.translation.networks import translate
-from adaptation.visual.translation.training import TranslationConfig
+from adaptation.visual.contrastive_translation import TranslationConfig, learn_contrastive
+from adaptation.visual.inputs import AdaptationInputs
+from adaptation.visual.translation_networks import translate
 from policies.imitation.cloning import StudentConfig, fit_encoder
 from policies.models.keypoint_student import KeypointEncoder
 
@@ -21,22 +20,24 @@ Style = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """A picture and a reference, both (H, W, 3) uint8, to the picture in the reference's style."""
 
 
-def see_restyled(encoder: KeypointEncoder, material: Material, style: Style, steps: int = STEPS) -> None:
-    """Train `encoder` on the source's renderings, each in the style of one of the target's frames."""
-    rng = np.random.default_rng(material.seed)
-    source, frames = material.source, material.target.images
-    _fit(
-        encoder, material, np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images]), steps
-    )
+def train_on_style_transfer(
+    encoder: KeypointEncoder, inputs: AdaptationInputs, style: Style, steps: int = STEPS
+) -> None:
+    """Train `encoder` on the source's renders, each in the style of a random target frame."""
+    rng = np.random.default_rng(inputs.seed)
+    source, frames = inputs.source, inputs.target.images
+    _fit(encoder, inputs, np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images]), steps)
 
 
-def see_translated(encoder: KeypointEncoder, material: Material, config: TranslationConfig, steps: int = STEPS) -> None:
-    """Train `encoder` on the source's renderings, translated into the target's looks by what CUT learned of both."""
-    source = material.source.images
-    generator = learn_contrastive(source, material.target.images, config, material.seed)
-    _fit(encoder, material, translate(generator, source), steps)
+def train_on_translations(
+    encoder: KeypointEncoder, inputs: AdaptationInputs, config: TranslationConfig, steps: int = STEPS
+) -> None:
+    """Train `encoder` on the source's renders, translated into the target's appearance by CUT."""
+    source = inputs.source.images
+    generator = learn_contrastive(source, inputs.target.images, config, inputs.seed)
+    _fit(encoder, inputs, translate(generator, source), steps)
 
 
-def _fit(encoder: KeypointEncoder, material: Material, images: np.ndarray, steps: int) -> None:
+def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: np.ndarray, steps: int) -> None:
     config = StudentConfig(views=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, replace(material.source, images=images), config, material.seed, lambda share, text: None)
+    fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, lambda share, text: None)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from adaptation.visual.adapt import _choose
-from adaptation.visual.model_selection import steadiness
-from adaptation.visual.self_calibration import arm_landmarks, calibrate, moved
+from adaptation.visual.model_selection import goal_consistency
+from adaptation.visual.self_calibration import arm_landmarks, calibrate, perturbed
 from adaptation.visual.target import TargetData, TargetError, load_target
 from robots.registry import load_robot
 from sim.tasks.reach import Reach
@@ -37,7 +37,7 @@ def test_landmarks_are_the_links_origins() -> None:
 
 def test_a_moved_camera_is_found_in_spite_of_noise_and_outliers() -> None:
     shift = np.array([0.015, -0.012, 0.008, 0.014, -0.011, 0.009, 0.01, 0.4, -0.3])
-    camera = moved(NOMINAL, shift)
+    camera = perturbed(NOMINAL, shift)
     points = arm_track(0)
     rng = np.random.default_rng(1)
     pixels = camera.project(points.reshape(-1, 3)).reshape(*points.shape[:2], 2) + rng.normal(
@@ -95,29 +95,29 @@ def wandering(scatter: float, spread: float, seed: int) -> tuple[np.ndarray, np.
 
 
 def test_steadiness_measures_scatter_and_spread() -> None:
-    still = steadiness(*wandering(0.005, 0.1, 0))
+    still = goal_consistency(*wandering(0.005, 0.1, 0))
     assert still.score == pytest.approx(0.005 * np.sqrt(3), rel=0.15)
     # between two: √2 times the median length of a normal vector in space
     assert still.spread == pytest.approx(0.1 * np.sqrt(2) * 1.54, rel=0.3)
 
 
 def test_a_steadier_candidate_wins_an_equal_one_does_not() -> None:
-    source = steadiness(*wandering(0.01, 0.1, 0))
-    assert steadiness(*wandering(0.005, 0.1, 0)).beats(source)
-    assert not steadiness(*wandering(0.01, 0.1, 0)).beats(source)
-    assert not steadiness(*wandering(0.02, 0.1, 0)).beats(source)
+    source = goal_consistency(*wandering(0.01, 0.1, 0))
+    assert goal_consistency(*wandering(0.005, 0.1, 0)).beats(source)
+    assert not goal_consistency(*wandering(0.01, 0.1, 0)).beats(source)
+    assert not goal_consistency(*wandering(0.02, 0.1, 0)).beats(source)
 
 
 def test_more_change_must_earn_its_place() -> None:
-    source, little, much = (steadiness(*wandering(scatter, 0.1, 0)) for scatter in (0.01, 0.005, 0.005))
+    source, little, much = (goal_consistency(*wandering(scatter, 0.1, 0)) for scatter in (0.01, 0.005, 0.005))
     assert _choose([source, little, much]) == 1
     assert _choose([source, source, little]) == 2
     assert _choose([little, source, source]) == 0
 
 
 def test_a_candidate_that_stopped_looking_does_not_win() -> None:
-    source = steadiness(*wandering(0.01, 0.1, 0))
-    blind = steadiness(*wandering(0.0, 0.0, 0))
+    source = goal_consistency(*wandering(0.01, 0.1, 0))
+    blind = goal_consistency(*wandering(0.0, 0.0, 0))
     assert blind.score < source.score
     assert not blind.beats(source)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from adaptation.visual.adapt import adapt, locate_goals, worth_trying
-from adaptation.visual.material import Material
+from adaptation.visual.adapt import adapt, candidate_methods, locate_goals
+from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
 from evaluation.simulation.simulated_trials import run_simulated
@@ -138,15 +138,15 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
     outcome = adapt(bundle, still_target, "auto", 0, QUIET)
     assert outcome.method == SOURCE_ONLY
     assert outcome.bundle is bundle
-    assert set(outcome.report["candidates"]) == set(worth_trying(6))
+    assert set(outcome.report["candidates"]) == set(candidate_methods(6))
 
 
 @pytest.mark.slow
 def test_with_simulated_pictures_of_the_same_moments_actions_judge(run: Path, still_target: TargetData) -> None:
     bundle = PolicyBundle.load(run / "bundle")
     paired = adapt(bundle, replace(still_target, simulated=still_target.images), "batch-norm", 0, QUIET)
-    assert paired.report["judged_by"] == "agreement"
-    apart = {name: found["actions_apart"] for name, found in paired.report["candidates"].items()}
+    assert paired.report["criterion"] == "action agreement"
+    apart = {name: found["action_difference"] for name, found in paired.report["candidates"].items()}
     assert apart["source-only"] == 0.0  # the target is the simulation: nobody acts more as it does there than itself
     assert apart["batch-norm"] > 0
     assert paired.method == SOURCE_ONLY
@@ -162,7 +162,7 @@ def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
     right, goals = recorded_trials(joint_error=0.0)
     student = restore_student(bundle)
     hurt = copy.deepcopy(student)
-    METHODS["self-calibration"](hurt, Material(bundle, target, 0))
+    METHODS["self-calibration"](hurt, AdaptationInputs(bundle, target, 0))
     before, after = (
         np.median(np.linalg.norm(locate_goals(each, right) - goals, axis=1)) for each in (student, hurt.eval())
     )

@@ -1,1 +1,0 @@
-"""Domain adaptation of classifiers on public benchmarks."""

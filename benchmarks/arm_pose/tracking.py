@@ -1,0 +1,183 @@
+"""Track an arm's joint angles through a video without joint readings.
+
+    every picture: landmarks ─▶ q ─▶ outline ─▶ q, and the outline's distance from edges
+    then forwards and backwards: a neighbour's q where its outline is nearer to edges
+
+The score needs no label. It can be nearly as good for a wrong pose as for the right one, where no picture of a video
+starts near the right pose: inspect the rendered masks before the angles are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from adaptation.calibration.refine import ArmOutline
+from benchmarks.arm_pose.edges import Edges, motion_mask, outer_links
+from benchmarks.arm_pose.fit_pose import fit_landmarks, fit_outline
+from benchmarks.arm_pose.network import ArmPoseNetwork, landmarks
+from benchmarks.arm_pose.renders import ArmRenders, ArmScene, stacked
+from robots.camera import CameraModel
+
+LOOK = 6.0
+"""How far the score looks for an edge [px]."""
+MOST = 4.0
+"""Distance [px] that counts for a point without an edge, or farther from one."""
+SURE = 0.3
+"""Share of a heat map's spread that counts as standard deviation of the landmark."""
+STARTS = 4
+APART = 0.12
+"""[rad] standard deviation of the starts, joint by joint."""
+WIDE = 0.25
+"""[rad] the same of the starts about the working pose."""
+SWEEPS = 2
+NEAR_SEARCH = (8.0, 6.0, 5.0, 4.0, 4.0)
+"""How far edges are looked for from a neighbour's pose [px]."""
+BETTER = 1e-3
+"""[px] by which a neighbour's pose must score better."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArmTrack:
+    """Joint angles of every picture of a video."""
+
+    q: np.ndarray
+    """(N, n) [rad]."""
+    ee_pos: np.ndarray
+    """(N, 3) end effector [m, base frame]."""
+    score: np.ndarray
+    """(N,) mean distance of the outline from edges, at most `MOST` [px]; needs no label."""
+    landmark_ee_pos: np.ndarray
+    """(N, 3) end effector by each picture's landmarks alone [m]."""
+    landmark_score: np.ndarray
+    """(N,) the score at the landmarks' pose [px]."""
+
+
+def track_arm(
+    network: ArmPoseNetwork,
+    scene: ArmScene,
+    outline: ArmOutline,
+    images: Sequence[np.ndarray],
+    working: np.ndarray,
+    starts: int = STARTS,
+    sweeps: int = SWEEPS,
+    wide: int = 12,
+    seed: int = 0,
+) -> ArmTrack:
+    """Track the arm through `images`.
+
+    Args:
+        network: locates the landmarks of `scene` in pictures of its camera's size.
+        scene: arm and camera at the network's size.
+        outline: renders the arm's outline, without links that are occluded by a held object.
+        images: (H, W, 3) RGB uint8 in order of time, of one size; repeated pictures are evaluated once.
+        working: (n,) working pose [rad].
+        starts: start poses about the landmarks' for each picture; the best fit is kept.
+        sweeps: number of passes forwards and backwards.
+        seed: of the starts.
+
+    Raises:
+        ValueError: for no pictures, or pictures of different sizes.
+    """
+    if len(images) == 0 or any(image.shape != images[0].shape for image in images):
+        sizes = sorted({image.shape for image in images})
+        raise ValueError(f"a video of {len(images)} pictures with sizes {sizes}, expected at least one and one size")
+    new = [i for i in range(len(images)) if i == 0 or not np.array_equal(images[i], images[i - 1])]
+    shown = np.searchsorted(new, np.arange(len(images)), side="right") - 1
+    height, width = images[0].shape[:2]
+    camera = scene.camera.resized(height, width)
+    small = (scene.camera.width, scene.camera.height)
+    seen = landmarks(network, np.stack([cv2.resize(images[i], small, interpolation=cv2.INTER_AREA) for i in new]))
+    scale = width / scene.camera.width
+    pixels = (network.encoder.to_pixels(seen[..., :2]).numpy() + 0.5) * scale - 0.5
+    spread = SURE * seen[..., 2].numpy() * width / 2
+    alone = [fit_landmarks(scene.robot, camera, scene.landmarks, p, s, working) for p, s in zip(pixels, spread)]
+    edges = edges_of([cv2.cvtColor(images[i], cv2.COLOR_RGB2GRAY) for i in new], outline)
+    half = [cv2.resize(images[i], (width // 2, height // 2), interpolation=cv2.INTER_AREA) for i in new]
+    coarse = edges_of([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in half], outline)
+    first = [
+        best_start(outline, camera.resized(height // 2, width // 2), each, [q, working], wide, seed + k)
+        for k, (each, q) in enumerate(zip(coarse, alone))
+    ]
+    found, scores = track_outline(outline, camera, edges, first, starts, sweeps, seed)
+    before = [distance_from_edges(outline, camera, q, each) for q, each in zip(alone, edges)]
+    ee, by_landmarks = (np.array([scene.robot.chain.pose(q)[1] for q in each])[shown] for each in (found, alone))
+    return ArmTrack(np.array(found)[shown], ee, np.array(scores)[shown], by_landmarks, np.array(before)[shown])
+
+
+def best_start(
+    outline: ArmOutline, camera: CameraModel, edges: Edges, poses: Sequence[np.ndarray], wide: int, seed: int
+) -> np.ndarray:
+    """Fit the outline to a small picture from many start poses; return the best angles (n,) [rad].
+
+    Args:
+        outline: renders the arm's outline.
+        camera: of the small picture.
+        edges: of the small picture.
+        poses: start poses; the last is the working pose.
+        wide: number of further ones, drawn about the working pose.
+        seed: of these.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = [poses[-1] + rng.normal(0.0, WIDE, len(poses[-1])) for _ in range(wide)]
+    fitted = [fit_outline(outline, camera, edges, begin)[0] for begin in (*poses, *drawn)]
+    return min(fitted, key=lambda q: distance_from_edges(outline, camera, q, edges))
+
+
+def edges_of(grey: Sequence[np.ndarray], outline: ArmOutline) -> list[Edges]:
+    """Find the edges of a video's pictures (H, W) uint8, and which of them the outer links may be matched to."""
+    moved = motion_mask(grey)
+    outer = outer_links(outline.robot)
+    return [Edges.of(each, moved, outer) for each in grey]
+
+
+def track_outline(
+    outline: ArmOutline,
+    camera: CameraModel,
+    edges: Sequence[Edges],
+    first: Sequence[np.ndarray],
+    starts: int = STARTS,
+    sweeps: int = SWEEPS,
+    seed: int = 0,
+) -> tuple[list[np.ndarray], list[float]]:
+    """Fit the outline in pictures from the angles `first` (n,) [rad] of each, then from its neighbours'.
+
+    Returns:
+        The angles (n,) and the distance from edges [px] of each picture.
+    """
+    rng = np.random.default_rng(seed)
+    N = len(edges)
+    found, scores = list(first), [np.inf] * N
+    for k in range(N):
+        for start in range(starts):
+            begin = first[k] + rng.normal(0.0, APART, len(first[k])) * (start > 0)
+            q, _ = fit_outline(outline, camera, edges[k], begin)
+            score = distance_from_edges(outline, camera, q, edges[k])
+            if score < scores[k]:
+                found[k], scores[k] = q, score
+    for _ in range(sweeps):
+        for k in (*range(1, N), *range(N - 2, -1, -1)):
+            for j in (k - 1, k + 1):
+                if 0 <= j < N:
+                    q, _ = fit_outline(outline, camera, edges[k], found[j], NEAR_SEARCH)
+                    score = distance_from_edges(outline, camera, q, edges[k])
+                    if score < scores[k] - BETTER:
+                        found[k], scores[k] = q, score
+    return found, scores
+
+
+def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, edges: Edges) -> float:
+    """Return the mean distance of the outline at `q` from edges [px], `MOST` where there is none."""
+    points = outline.points(q, camera)
+    edge = np.abs(edges.match(points, LOOK).edge)
+    count = len(points[0])
+    return float((np.minimum(edge, MOST).sum() + MOST * (count - len(edge))) / count) if count else MOST
+
+
+def labelled_by(followed: ArmTrack, scene: ArmScene, pictures: np.ndarray, share: float = 0.7) -> ArmRenders:
+    """Label the `share` of the pictures (N, H, W, 3) with the best scores by the tracked angles."""
+    rows = np.argsort(followed.score, kind="stable")[: max(3, round(share * len(pictures)))]
+    return stacked([scene.label(pictures[i], followed.q[i]) for i in np.sort(rows)])
