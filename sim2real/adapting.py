@@ -27,8 +27,7 @@ class AdaptConfig:
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
     """auto tries as many as the trials can tell apart; or one of self-calibration, batch-norm,
-    batch-norm+self-calibration, background-compositing, histogram-matching, fourier, coral, adversarial,
-    image-translation."""
+    batch-norm+self-calibration, background-compositing, histogram, fourier, coral, adversarial, style-transfer."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""
     seed: int = 0

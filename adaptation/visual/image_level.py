@@ -1,6 +1,6 @@
-"""Make pictures of one domain look like another's: colour, histogram, low frequencies, background.
+"""Image-level adaptation: match the histogram or the low frequencies of a picture to those of another domain.
 
-All take and give (H, W, 3) RGB uint8. They change looks and never geometry: labels stay true.
+Pictures are (H, W, 3) RGB uint8. The geometry does not change, so labels stay valid.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class ImageError(ValueError):
-    """Pictures that do not fit together."""
+    """Pictures of the wrong type, size or number."""
 
 
 def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Give each channel of `image` the distribution of grey levels of `reference`."""
+    """Match the distribution of grey levels of each channel of `image` to that of `reference`."""
     _check(image, reference)
     out = np.empty_like(image)
     for c in range(3):
@@ -25,11 +25,11 @@ def match_histogram(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def match_fourier(image: np.ndarray, reference: np.ndarray, share: float = 0.02) -> np.ndarray:
-    """Take the amplitudes of the lowest frequencies from `reference` (FDA, Yang & Soatto, CVPR 2020).
+    """Replace the amplitudes of the lowest frequencies by those of `reference` (FDA, Yang & Soatto, CVPR 2020).
 
     Args:
-        image: whose phases, and so whose shapes, stay.
-        reference: of the same size.
+        image: its phases, and so its shapes, are kept.
+        reference: picture of the same size.
         share: β of the paper: half the side of the square of exchanged frequencies, as a share of the shorter side.
     """
     _check(image, reference)
@@ -47,10 +47,10 @@ def match_fourier(image: np.ndarray, reference: np.ndarray, share: float = 0.02)
 
 
 def channels_swapped(images: np.ndarray, reference: np.ndarray) -> bool:
-    """Whether `images` (N, H, W, 3) look like BGR beside `reference` (M, H, W, 3), both RGB if all is well.
+    """Return whether `images` (N, H, W, 3) appear to be BGR, given RGB pictures `reference` (M, H, W, 3).
 
-    Compares how far red leads blue, pixel by pixel of the mean pictures: where swapping makes two clearly
-    different pictures agree, the order is wrong. Grey pictures never look swapped.
+    Compares the mean difference of red and blue of both sets: True where swapping the channels makes two clearly
+    different means agree. Never True for grey pictures.
     """
     ours, theirs = (np.asarray(each, float).mean((0, 1, 2)) for each in (images, reference))
     lead, expected = ours[0] - ours[2], theirs[0] - theirs[2]

@@ -17,7 +17,7 @@ from adaptation.visual.feature_level import adapt_batch_norm, align_features
 from adaptation.visual.image_level import match_fourier, match_histogram
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.self_calibration import Calibration, arm_landmarks, calibrate
-from adaptation.visual.style_transfer import train_on_style_transfer, train_on_translations
+from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
 from policies.imitation.cloning import StudentConfig, fit_geometry, see
 from policies.models.keypoint_student import CameraStudent
 from sim.datasets.labelled_renders import sample_geometry
@@ -99,18 +99,18 @@ def _adversarial(student: CameraStudent, inputs: AdaptationInputs) -> dict:
     return _batch_norm_and_self_calibration(student, inputs)
 
 
-def _histogram_matching(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_style_transfer(student.encoder, inputs, match_histogram)
+def _histogram(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+    train_on_matched(student.encoder, inputs, match_histogram)
     return _self_calibration(student, inputs)
 
 
 def _fourier(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_style_transfer(student.encoder, inputs, match_fourier)
+    train_on_matched(student.encoder, inputs, match_fourier)
     return _self_calibration(student, inputs)
 
 
-def _image_translation(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_translations(student.encoder, inputs, TranslationConfig())
+def _style_transfer(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+    train_on_style_transfer(student.encoder, inputs, TranslationConfig())
     return _self_calibration(student, inputs)
 
 
@@ -125,10 +125,10 @@ METHODS: dict[str, Method] = {
     "batch-norm": _batch_norm,
     "batch-norm+self-calibration": _batch_norm_and_self_calibration,
     "background-compositing": _background_compositing,
-    "histogram-matching": _histogram_matching,
+    "histogram": _histogram,
     "fourier": _fourier,
     "coral": _coral,
     "adversarial": _adversarial,
-    "image-translation": _image_translation,
+    "style-transfer": _style_transfer,
 }
 """In the order in which `auto` tries them: source-only, then the smallest change, then the most often useful."""

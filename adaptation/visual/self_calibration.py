@@ -1,9 +1,7 @@
-"""Find where the camera really stands from the arm it sees: joint angles say where the arm's landmarks are,
-the student's encoder says where they appear.
+"""Self-calibration: estimate the camera from the arm's landmarks, without a board or labels.
 
-No board and no labels: the target's own frames are enough. The estimate is the maximum a posteriori of
-pose, focal length and principal point under the calibration errors that training assumed, with a robust
-loss for landmarks that the encoder gets wrong.
+Joint angles give the landmarks' positions, the student's encoder their pixels. The estimate is the maximum a posteriori
+of pose, focal length and principal point under the calibration errors that training assumes, with a robust loss.
 """
 
 from __future__ import annotations
@@ -20,16 +18,15 @@ from robots.model import RobotModel
 PRIOR = np.array([0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.03, 1.0, 1.0])
 """Standard deviations: turn [rad] and shift [m] of the camera, relative focal length, principal point [px]."""
 NOISE = 1.0
-"""Typical error of a landmark [px]; larger ones count less (soft L1)."""
-CELL, LOOKS = 4.0, 10
-"""Frames that show a landmark within the same `CELL` [px] share its error: it counts as so many independent looks as
-it was seen in cells, `LOOKS` at most. The arm's foot, the same in every frame, is one look: counted as ten, an encoder
-that sees it 2 px off drew the virtual arm's camera to 0.86 px from the truth, over the table, instead of 0.42."""
+"""Scale [px] of the soft L1 loss of a landmark's error."""
+CELL, MOST_OBSERVATIONS = 4.0, 10
+"""Frames with a landmark in the same cell of `CELL` [px] share its error: a landmark has as many independent
+observations as cells that it appears in, at most `MOST_OBSERVATIONS`. The arm's base has one."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A camera as it was found to stand."""
+    """Posterior of a camera."""
 
     camera: CameraModel
     """The most likely camera."""
@@ -38,9 +35,9 @@ class Calibration:
     covariance: np.ndarray
     """(9, 9) of the parameters (Gauss–Newton)."""
     before_px: float
-    """Median distance of the landmarks from where the nominal camera would show them."""
+    """Median reprojection error of the landmarks with the nominal camera."""
     after_px: float
-    """The same with the camera found."""
+    """The same with the estimated camera."""
 
     def sample(self, nominal: CameraModel, rng: np.random.Generator) -> CameraModel:
         """Draw a camera from the posterior."""
@@ -50,10 +47,10 @@ class Calibration:
 def calibrate(
     nominal: CameraModel, points: np.ndarray, pixels: np.ndarray, spread: np.ndarray | float = 0.0
 ) -> Calibration:
-    """Find the fixed camera that shows `points` (N, K, 3) [m, base frame] at `pixels` (N, K, 2).
+    """Estimate the fixed camera that projects `points` (N, K, 3) [m, base frame] to `pixels` (N, K, 2).
 
-    Landmarks that the nominal camera would not show are left out; `spread` (N, K) [px] is how unsure each
-    one is, and an unsure one (hidden behind the hand, say) counts less.
+    Landmarks outside the nominal camera's picture are left out; they are weighted by their uncertainty `spread`
+    (N, K) [px].
     """
     expected = _project(nominal, points)
     margin = 2.0
@@ -61,15 +58,17 @@ def calibrate(
     seen_points, seen_pixels = points[inside], pixels[inside]
     noise = np.hypot(NOISE, np.broadcast_to(spread, inside.shape)[inside])[:, None]
     cells = [len(np.unique(expected[rows, k] // CELL, axis=0)) for k, rows in enumerate(inside.T)]
-    looks = np.minimum(1.0, np.minimum(cells, LOOKS) / np.maximum(inside.sum(axis=0), 1))  # of a frame
-    weight = np.sqrt(np.broadcast_to(looks, inside.shape)[inside])[:, None]
+    observations = np.minimum(
+        1.0, np.minimum(cells, MOST_OBSERVATIONS) / np.maximum(inside.sum(axis=0), 1)
+    )  # of a frame
+    weight = np.sqrt(np.broadcast_to(observations, inside.shape)[inside])[:, None]
 
     def residuals(x: np.ndarray) -> np.ndarray:
         return (perturbed(nominal, x).project(seen_points) - seen_pixels) / noise
 
     def with_prior(x: np.ndarray) -> np.ndarray:
         r = residuals(x)
-        # soft L1 (Huber's smooth cousin) by hand, so that the prior stays quadratic
+        # soft L1, on the data alone: the prior stays quadratic
         robust = np.sign(r) * np.sqrt(2 * (np.sqrt(1 + r**2) - 1))
         return np.concatenate([(weight * robust).ravel(), x / PRIOR])
 
@@ -86,7 +85,7 @@ def calibrate(
 
 
 def perturbed(camera: CameraModel, x: np.ndarray) -> CameraModel:
-    """Return `camera` turned, shifted and with other intrinsics by `x` (9,), in the order of `PRIOR`."""
+    """Return `camera` with pose and intrinsics changed by `x` (9,), in the order of `PRIOR`."""
     T = camera.pose()
     T[:3, :3] = T[:3, :3] @ Rotation.from_rotvec(x[:3]).as_matrix()
     T[:3, 3] += x[3:6]

@@ -1,4 +1,4 @@
-"""Train the encoder on labelled renders in the target's appearance: the style changes, the labels stay valid."""
+"""Train the encoder on labelled renders in the target's appearance; the labels stay valid."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from policies.models.keypoint_student import KeypointEncoder
 STEPS, BATCH = 200, 96
 PEAK = 1e-3
 
-Style = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""A picture and a reference, both (H, W, 3) uint8, to the picture in the reference's style."""
+Match = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A picture and a reference, both (H, W, 3) uint8, to the picture with the reference's statistics."""
+
+
+def train_on_matched(encoder: KeypointEncoder, inputs: AdaptationInputs, match: Match, steps: int = STEPS) -> None:
+    """Train `encoder` on the source's renders, each matched to a random target frame."""
+    rng = np.random.default_rng(inputs.seed)
+    source, frames = inputs.source, inputs.target.images
+    _fit(encoder, inputs, np.stack([match(image, frames[rng.integers(len(frames))]) for image in source.images]), steps)
 
 
 def train_on_style_transfer(
-    encoder: KeypointEncoder, inputs: AdaptationInputs, style: Style, steps: int = STEPS
-) -> None:
-    """Train `encoder` on the source's renders, each in the style of a random target frame."""
-    rng = np.random.default_rng(inputs.seed)
-    source, frames = inputs.source, inputs.target.images
-    _fit(encoder, inputs, np.stack([style(image, frames[rng.integers(len(frames))]) for image in source.images]), steps)
-
-
-def train_on_translations(
     encoder: KeypointEncoder, inputs: AdaptationInputs, config: TranslationConfig, steps: int = STEPS
 ) -> None:
     """Train `encoder` on the source's renders, translated into the target's appearance by CUT."""

@@ -1,4 +1,4 @@
-"""Unlabelled recordings of the target: what its camera saw and where its joints were."""
+"""Unlabelled recordings of the target: pictures and joint positions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class TargetError(ValueError):
 
 
 def only_camera(bundle: PolicyBundle) -> CameraModel:
-    """Return the camera of a bundle that has one.
+    """Return the only camera of a bundle.
 
     Raises:
-        TargetError: if it has another number of them; a target shows one.
+        TargetError: if it has none or several.
     """
     if len(bundle.cameras) != 1:
         raise TargetError(
@@ -38,16 +38,16 @@ def only_camera(bundle: PolicyBundle) -> CameraModel:
 
 @dataclass(frozen=True)
 class TargetData:
-    """Frames as the policy sees them, with the joints at that moment; nobody has labelled anything."""
+    """Unlabelled frames of the policy's camera, with the joint positions of each."""
 
     images: np.ndarray
     """(N, H, W, 3) uint8, rectified to the policy's camera."""
     q: np.ndarray
     """(N, n) float32 joint positions [rad]."""
     trial: np.ndarray
-    """(N,) int: within a trial the goal stands still."""
+    """(N,) int: the goal does not move within a trial."""
     simulated: np.ndarray | None = None
-    """(N, H, W, 3) uint8, where there are any: the simulator's picture of each frame's very moment."""
+    """(N, H, W, 3) uint8 simulated pictures of the same frames, if any."""
 
     def __len__(self) -> int:
         return len(self.q)
@@ -119,7 +119,7 @@ def load_target(path: Path | str) -> TargetData:
             f"target '{path}' does not exist; record it with 'sim2real evaluate --robot virtual --record-images'"
         )
     try:
-        if not zipfile.is_zipfile(path):  # np.load would talk of pickles
+        if not zipfile.is_zipfile(path):  # np.load's error would name pickles
             raise ValueError("no .npz file, or one that was cut short")
         with np.load(path, allow_pickle=False) as data:
             return TargetData(data["images"], data["q"].astype(np.float32), data["trial"], data.get("simulated", None))

@@ -1,7 +1,7 @@
-"""A target from whatever it was recorded to: an evaluation's images.npz, a folder of pictures, a ROS 2 recording.
+"""Read a target from an evaluation's images.npz, a folder of pictures, or a ROS 2 recording.
 
     folder: frames.json with {"frames": [{"file", "q", "trial" (if known), "simulated" (if there is one)}, …]} and the
-            pictures beside it; simulated ones show the same moment, as the policy's camera sees it in simulation
+            pictures beside it; simulated ones are of the same frame, by the policy's camera in simulation
     recording: .mcap or a rosbag2 folder with pictures and /joint_states
 
 Pictures are rectified to the policy's camera; a folder or recording needs the camera that it was taken with.
@@ -23,26 +23,26 @@ from robots.camera import CameraModel
 from robots.specs import SpecError
 
 MOST = 300
-"""Frames that are taken of a recording."""
+"""Largest number of frames taken from a recording."""
 HOME = 0.15
-"""[rad] an arm whose joints are all this near to the first frame's has come home: a new trial begins."""
+"""[rad] a new trial begins where all joints are this near to the first frame's again."""
 AWAY = 0.3
-"""[rad] and one of which a joint is this far from them has left."""
+"""[rad] after a joint was this far from them."""
 
 
 def read_target(
     path: Path, bundle: PolicyBundle, camera: CameraModel | None = None, topic: str | None = None
 ) -> TargetData:
-    """Read a target as `bundle` sees it.
+    """Read a target for `bundle`.
 
     Args:
         path: images.npz or its folder, a folder with frames.json, or a recording.
-        bundle: a camera policy, to whose camera the pictures are rectified.
-        camera: with which folder or recording was taken; K, size and distortion count, not the pose.
-        topic: of a recording's pictures, if there are several.
+        bundle: a camera policy; pictures are rectified to its camera.
+        camera: of a folder or recording; its K, size and distortion are used, not its pose.
+        topic: of a recording's pictures, if it has several.
 
     Raises:
-        TargetError: if there is nothing there, or it is something else, damaged, or lacks what is needed.
+        TargetError: if the target is missing, damaged or incomplete.
     """
     policy_camera = only_camera(bundle)
     path = Path(path)
@@ -83,9 +83,9 @@ def read_target(
 
 
 def trials_of(q: np.ndarray) -> np.ndarray:
-    """Number the trials (N,) of joint positions (N, n) [rad] in order of time: each begins where the arm is home again.
+    """Number the trials (N,) of joint positions (N, n) [rad] in order of time.
 
-    Home is where the first frame has the arm. It must have left by `AWAY` before it counts as come back.
+    A trial begins where the arm returns to the first frame's pose within `HOME`, after it was farther away than `AWAY`.
     """
     apart = np.abs(q - q[0]).max(axis=1)
     trial, left = 0, False

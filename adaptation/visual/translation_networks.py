@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Generator(nn.Module):
-    """Changes a picture's looks: a residual network at half resolution whose last layer starts at nothing.
+    """Changes a picture's appearance: a residual network at half resolution, with its last layer initialised to zero.
 
-    The picture itself is added at the end, so that an untrained generator returns what it is given: what is learned is
-    the difference of the domains, and shapes stay where they are.
+    The input is added to the output, so that an untrained generator is the identity and the network learns the
+    difference of the domains.
     """
 
     def __init__(self, width: int = 24, blocks: int = 3):
@@ -42,7 +42,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judges patches of 22 pixels (PatchGAN, Isola et al. 2017): looks are local, and shapes must not be judged."""
+    """Classifies patches of 22 pixels (PatchGAN, Isola et al. 2017), which show appearance rather than shape."""
 
     def __init__(self, width: int = 24):
         super().__init__()
