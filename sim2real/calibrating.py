@@ -107,7 +107,8 @@ def calibrate(arguments: list[str]) -> int:
 
 
 def _intrinsics(config: IntrinsicsConfig) -> None:
-    from adaptation.calibration.bags import is_bag, read_bag
+    from adaptation.bag_reader import is_bag
+    from adaptation.calibration.bags import read_bag
     from adaptation.calibration.boards import Board, find_board_in, read_pictures
     from adaptation.calibration.intrinsics import calibrate_intrinsics
 
@@ -205,7 +206,7 @@ def _refine(config: RefineConfig) -> None:
 
 def _check_source(config: HandEyeConfig | RefineConfig) -> bool:
     """Tell whether the images come from a recording; refuse poses beside one, and a folder without any."""
-    from adaptation.calibration.bags import is_bag
+    from adaptation.bag_reader import is_bag
     from adaptation.calibration.boards import CalibrationError
 
     _expect_bag_for_topic(config.images, config.topic)
@@ -221,7 +222,7 @@ def _check_source(config: HandEyeConfig | RefineConfig) -> bool:
 
 
 def _expect_bag_for_topic(images: Path, topic: str | None) -> None:
-    from adaptation.calibration.bags import is_bag
+    from adaptation.bag_reader import is_bag
     from adaptation.calibration.boards import CalibrationError
 
     if topic is not None and not is_bag(images):

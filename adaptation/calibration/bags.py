@@ -1,8 +1,7 @@
 """Pictures of one camera, and the joint positions at each, from a ROS 2 recording.
 
-A recording holds far more pictures than a calibration needs, most of them alike. For a lens, and for an arm that is
-followed as it moves, some evenly spread in time are taken; for a mount one of every rest, where neither blur nor a
-late joint reading matters.
+A recording holds more pictures than a calibration needs. For intrinsics, and for the outline of a moving arm, pictures
+are evenly spread in time; for a mount there is one of every rest, without blur or lag of the joint readings.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, open_bag, state_topic, topic_types
 from adaptation.calibration.boards import CalibrationError
 
-STATE_TYPE = "sensor_msgs/msg/JointState"
 PLAIN, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 MOST = 60
-"""Pictures that are taken of a recording at most."""
-STILL = 2e-3
+"""Largest number of pictures taken from a recording."""
+AT_REST = 2e-3
 """[rad] an arm at rest has no joint that moves further than this within `REST`."""
 REST = 0.3
-"""[s] about a picture in which the arm must be at rest."""
+"""[s] interval about a picture in which the arm must be at rest."""
 TO_BGR: dict[str, tuple[int, int | None]] = {
     "bgr8": (3, None),
     "rgb8": (3, cv2.COLOR_RGB2BGR),
@@ -32,19 +31,19 @@ TO_BGR: dict[str, tuple[int, int | None]] = {
     "rgba8": (4, cv2.COLOR_RGBA2BGR),
     "mono8": (1, cv2.COLOR_GRAY2BGR),
 }
-"""Encodings that are understood: channels, and OpenCV's conversion to BGR."""
+"""Supported encodings: channels, and OpenCV's conversion to BGR."""
 
 
 @dataclass(frozen=True, eq=False)
 class BagPictures:
-    """What was taken from a recording."""
+    """Pictures and joint positions from a recording."""
 
     pictures: dict[str, np.ndarray]
-    """(H, W, 3) BGR uint8 by name, which is the picture's number on its topic."""
+    """(H, W, 3) BGR uint8 by name, which has the topic and the picture's number."""
     t: np.ndarray
     """(N,) when each was taken [s]."""
     joint_names: tuple[str, ...]
-    """Joints as the recording names them; none where joint states were not asked for."""
+    """Names in the recording; empty without joint states."""
     q: np.ndarray
     """(N, n) their positions at each picture [rad]."""
 
@@ -64,47 +63,36 @@ class BagPictures:
         ]
 
 
-def is_bag(path: Path) -> bool:
-    """Tell a recording from a folder of images."""
-    return path.suffix == ".mcap" or (path / "metadata.yaml").is_file()
-
-
 def read_bag(
     path: Path, topic: str | None, joints: bool = False, at_rest: bool = False, most: int = MOST
 ) -> BagPictures:
-    """Take pictures from a recording.
+    """Read pictures from a recording.
 
     Args:
         path: `.mcap`, or the folder of a rosbag2 recording.
-        topic: of the pictures, plain or compressed; may be left out where only one has any.
-        joints: the arm's joint states are read, too, and only pictures between the first and the last are taken.
-        at_rest: one picture of every rest of the arm, rather than some evenly spread; needs `joints`.
-        most: pictures that are taken at most, where they are evenly spread.
+        topic: of the pictures, plain or compressed; may be omitted where only one has any.
+        joints: read the joint states, too, and only pictures between the first and the last of them.
+        at_rest: one picture of every rest of the arm instead of evenly spread ones; needs `joints`.
+        most: largest number of evenly spread pictures.
 
     Raises:
-        CalibrationError: if the recording cannot be read, lacks the topic, or holds pictures of no known encoding.
+        CalibrationError: if the recording cannot be read, lacks the topic, or has pictures of an unknown encoding.
     """
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import Stores, get_typestore
-
-    try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            kinds = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
-            topic = _picture_topic(path, kinds, topic)
-            seen = [c for c in reader.connections if c.topic == topic]
-            t = np.array([_time(reader.deserialize(raw, c.msgtype), ns) for c, ns, raw in reader.messages(seen)])
-            names, t_state, states = _joint_states(path, reader, kinds) if joints else ((), np.zeros(0), np.zeros(0))
-            chosen = _rests(t, t_state, states) if at_rest else _spread(t, t_state, most)
-            if not len(chosen):
-                wanted = f"in a rest of {REST} s and more" if at_rest else "while joint states were recorded"
-                raise CalibrationError(f"bag '{path}': none of the {len(t)} pictures on {topic} was taken {wanted}")
-            pictures, wanted_rows = {}, set(chosen.tolist())
-            for i, (connection, _, raw) in enumerate(reader.messages(seen)):
-                if i in wanted_rows:
-                    message = reader.deserialize(raw, connection.msgtype)
-                    pictures[f"{topic}#{i}"] = DECODERS[connection.msgtype](message, f"bag '{path}': {topic}#{i}")
-    except (AnyReaderError, OSError) as error:
-        raise CalibrationError(f"bag '{path}' cannot be read: {error}") from None
+    with open_bag(path, CalibrationError) as reader:
+        kinds = topic_types(reader)
+        topic = _picture_topic(path, kinds, topic)
+        connections = [c for c in reader.connections if c.topic == topic]
+        t = np.array([_time(reader.deserialize(raw, c.msgtype), ns) for c, ns, raw in reader.messages(connections)])
+        names, t_state, states = _joint_states(path, reader, kinds) if joints else ((), np.zeros(0), np.zeros(0))
+        chosen = _rests(t, t_state, states) if at_rest else _spread(t, t_state, most)
+        if not len(chosen):
+            wanted = f"in a rest of {REST} s and more" if at_rest else "while joint states were recorded"
+            raise CalibrationError(f"bag '{path}': none of the {len(t)} pictures on {topic} was taken {wanted}")
+        pictures, wanted_rows = {}, set(chosen.tolist())
+        for i, (connection, _, raw) in enumerate(reader.messages(connections)):
+            if i in wanted_rows:
+                message = reader.deserialize(raw, connection.msgtype)
+                pictures[f"{topic}#{i}"] = DECODERS[connection.msgtype](message, f"bag '{path}': {topic}#{i}")
     q = np.stack([np.interp(t[chosen], t_state, column) for column in states.T], 1) if joints else np.zeros((0, 0))
     return BagPictures(pictures, t[chosen], names, q)
 
@@ -122,11 +110,10 @@ def _picture_topic(path: Path, kinds: dict[str, str], wanted: str | None) -> str
 
 
 def _joint_states(path: Path, reader: Any, kinds: dict[str, str]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    topics = [topic for topic, kind in kinds.items() if kind == STATE_TYPE]
-    topic = "/joint_states" if "/joint_states" in topics else topics[0] if len(topics) == 1 else None
+    topic = state_topic(kinds)
     if topic is None:
         raise CalibrationError(
-            f"bag '{path}': no /joint_states ({STATE_TYPE}) that say where the arm was; its topics are "
+            f"bag '{path}': no {STATE_TOPIC} ({STATE_TYPE}) that say where the arm was; its topics are "
             f"{', '.join(kinds)}; give --poses"
         )
     names: tuple[str, ...] = ()
@@ -154,7 +141,7 @@ def _rests(t: np.ndarray, t_state: np.ndarray, q: np.ndarray) -> np.ndarray:
     for i, at in enumerate(t):
         first, last = np.searchsorted(t_state, [at - REST / 2, at + REST / 2])
         inside = t_state[0] <= at - REST / 2 and at + REST / 2 <= t_state[-1] and last > first
-        still[i] = inside and np.ptp(q[first:last], axis=0).max() < STILL
+        still[i] = inside and np.ptp(q[first:last], axis=0).max() < AT_REST
     starts = np.flatnonzero(np.diff(np.r_[0, still.astype(int)]) == 1)
     ends = np.flatnonzero(np.diff(np.r_[still.astype(int), 0]) == -1)
     return (starts + ends) // 2

@@ -1,4 +1,4 @@
-"""Measured delays become the timing that training sees: a bag's ages per sensor, and from command to motion."""
+"""Turn measured delays into timing parameters for training: ages of messages in a recording, by sensor."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from adaptation.bag_reader import STATE_TYPE, open_bag
 from adaptation.identification.joint_log import LogError
 from sim.randomization.parameters import Param, ParameterSpace, U
 
 LATENCY_TOPIC = "/policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame, compute time, period error."""
 STAMPED = {
-    "sensor_msgs/msg/JointState": "joints",
+    STATE_TYPE: "joints",
     "sensor_msgs/msg/Image": "camera",
     "sensor_msgs/msg/CompressedImage": "camera",
 }
-"""Messages whose header says when they were measured, by sensor."""
+"""Stamped message types, by sensor."""
 EDGES = np.concatenate([np.arange(0, 0.1, 0.002), np.arange(0.1, 1.0001, 0.02)])
 """Bins of the histograms [s]: 2 ms up to 0.1 s, 20 ms beyond."""
 CLOCK = 1.0
-"""An age beyond this [s], or below zero, is a clock that is not this machine's."""
+"""An age beyond this [s], or below zero, comes from another clock."""
 
 
 @dataclass(frozen=True)
 class Delay:
-    """How old one source's messages were."""
+    """Distribution of the age of one source's messages."""
 
     source: str
     """`joints`, `camera` or `compute`, with the topic."""
@@ -45,14 +46,14 @@ class Delay:
     lost: float
     """Share of messages that are missing, from gaps of whole periods."""
     histogram: tuple[int, ...]
-    """Counts in the bins of `EDGES`; the last one takes what is older."""
+    """Counts in the bins of `EDGES`; the last one includes all older messages."""
 
     @classmethod
     def of(cls, source: str, ages: np.ndarray, times: np.ndarray) -> Delay:
         """Summarise `ages` [s] of messages that arrived at `times` [s].
 
         Raises:
-            LogError: for too few, or for ages that only a wrong clock explains.
+            LogError: for too few messages, or ages from another clock.
         """
         if len(ages) < 20:
             raise LogError(f"{source}: {len(ages)} messages, expected at least 20; record longer")
@@ -78,7 +79,7 @@ class Delay:
         )
 
     def bars(self, width: int = 40) -> list[str]:
-        """The histogram as lines of text."""
+        """Return the histogram as lines of text."""
         top = max(self.histogram)
         return [
             f"  {1e3 * low:6.0f} to {1e3 * high:4.0f} ms {'█' * max(1, round(width * n / top))} {n}"
@@ -91,30 +92,24 @@ def read_delays(path: Path) -> tuple[Delay, ...]:
     """Read every source's delays from a recording.
 
     Raises:
-        LogError: if the recording is unreadable or holds nothing stamped.
+        LogError: if the recording is unreadable or has no stamped messages.
     """
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import Stores, get_typestore
-
     if not path.exists():
         raise LogError(f"bag '{path}' does not exist")
     ages: dict[str, list[tuple[float, float]]] = {}
-    try:
-        with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-            chosen = [c for c in reader.connections if c.msgtype in STAMPED or c.topic == LATENCY_TOPIC]
-            for connection, nanoseconds, raw in reader.messages(chosen):
-                message: Any = reader.deserialize(raw, connection.msgtype)  # classes made from the bag
-                at = nanoseconds * 1e-9
-                if connection.topic == LATENCY_TOPIC:
-                    for source, age in zip(("joints", "camera", "compute"), message.data):
-                        if np.isfinite(age):
-                            ages.setdefault(f"{source} at the policy", []).append((at, float(age)))
-                    continue
-                stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
-                if stamp > 0:
-                    ages.setdefault(f"{STAMPED[connection.msgtype]} on {connection.topic}", []).append((at, at - stamp))
-    except (AnyReaderError, OSError) as error:
-        raise LogError(f"bag '{path}' cannot be read: {error}") from None
+    with open_bag(path, LogError) as reader:
+        chosen = [c for c in reader.connections if c.msgtype in STAMPED or c.topic == LATENCY_TOPIC]
+        for connection, nanoseconds, raw in reader.messages(chosen):
+            message: Any = reader.deserialize(raw, connection.msgtype)  # classes made from the bag
+            at = nanoseconds * 1e-9
+            if connection.topic == LATENCY_TOPIC:
+                for source, age in zip(("joints", "camera", "compute"), message.data):
+                    if np.isfinite(age):
+                        ages.setdefault(f"{source} at the policy", []).append((at, float(age)))
+                continue
+            stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+            if stamp > 0:
+                ages.setdefault(f"{STAMPED[connection.msgtype]} on {connection.topic}", []).append((at, at - stamp))
     if not ages:
         raise LogError(
             f"bag '{path}': no stamped joint states or pictures, and no {LATENCY_TOPIC}; record these topics while the "
@@ -127,10 +122,10 @@ def read_delays(path: Path) -> tuple[Delay, ...]:
 
 
 def timing(delays: Sequence[Delay], catalogue: Mapping[str, Param]) -> tuple[Param, ...]:
-    """Return the timing parameters that `delays` tell, in place of those in `catalogue` (name to parameter).
+    """Return the measured timing parameters, based on those in `catalogue` (by name).
 
-    Where a source was measured twice, its age at the policy counts, which contains the way through the network.
-    Delay is uniform over the middle 90 %, jitter its spread within a recording, loss what was missing.
+    Of a source with two measurements, the age at the policy is used, which includes transport. The delay is uniform
+    over the middle 90 %, jitter is the spread within a recording, loss the share of missing messages.
     """
     found = []
     for sensor, prefix in (("joints", "joint"), ("camera", "camera")):
@@ -151,6 +146,6 @@ def timing(delays: Sequence[Delay], catalogue: Mapping[str, Param]) -> tuple[Par
 
 
 def timing_space(delays: Sequence[Delay], base: ParameterSpace) -> ParameterSpace:
-    """Return `base` with the timing that was measured."""
+    """Return `base` with the measured timing parameters."""
     names = {param.name: param for param in base.params}
     return replace(base.with_params(*timing(delays, names)), name=f"{base.name}+delays")

@@ -1,22 +1,20 @@
-"""Reads recordings of an arm: npz, CSV, and ROS bags (MCAP or SQLite)."""
+"""Read recordings of an arm: npz, CSV, and ROS bags (MCAP or SQLite)."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, is_bag, open_bag, state_topic, topic_types
 from adaptation.identification.joint_log import JointLog, LogError
 
-STATE_TOPIC = "/joint_states"
-"""Where ROS 2 drivers publish sensor_msgs/JointState."""
 COMMAND_TOPICS = ("/joint_trajectory_controller/joint_trajectory", "/forward_position_controller/commands")
-"""Where commands are looked for, in this order; other topics of the same types come after them."""
-COMMAND_TYPES = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray", "sensor_msgs/msg/JointState")
+"""Usual topics of commands, in order of preference; other topics of `COMMAND_TYPES` come after them."""
+COMMAND_TYPES = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray", STATE_TYPE)
 
 
 def read_log(path: Path | str, joint_names: Sequence[str], command_topic: str | None = None) -> JointLog:
@@ -24,11 +22,11 @@ def read_log(path: Path | str, joint_names: Sequence[str], command_topic: str | 
 
     Args:
         path: `.npz`, `.csv`, `.mcap`, or the folder of a rosbag2 recording.
-        joint_names: names of the columns where the file itself has none.
-        command_topic: topic of the commands in a bag; found by itself when only one fits.
+        joint_names: names of the columns, where the file has none.
+        command_topic: topic of the commands in a bag; may be omitted where only one fits.
 
     Raises:
-        LogError: if the file is missing or not understood; says what is expected.
+        LogError: if the file is missing or malformed.
     """
     path = Path(path)
     if not path.exists():
@@ -43,7 +41,7 @@ def read_log(path: Path | str, joint_names: Sequence[str], command_topic: str | 
 
 
 def find_logs(path: Path | str) -> list[Path]:
-    """Return the recordings that `path` stands for: itself, or those in the folder, sorted.
+    """Return the recordings at `path`: itself, or those in the folder, sorted.
 
     Raises:
         LogError: if there is none.
@@ -51,9 +49,9 @@ def find_logs(path: Path | str) -> list[Path]:
     path = Path(path)
     if not path.exists():
         raise LogError(f"log '{path}' does not exist")
-    if path.is_file() or (path / "metadata.yaml").is_file():
+    if path.is_file() or is_bag(path):
         return [path]
-    found = [p for p in sorted(path.iterdir()) if p.suffix in (*READERS, ".mcap") or (p / "metadata.yaml").is_file()]
+    found = [p for p in sorted(path.iterdir()) if p.suffix in READERS or is_bag(p)]
     if not found:
         raise LogError(f"folder '{path}' holds no recording; expected {', '.join(READERS)}, .mcap or rosbag2 folders")
     return found
@@ -122,16 +120,11 @@ READERS: dict[str, Callable[[Path, tuple[str, ...]], JointLog]] = {".npz": _read
 
 
 def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | None) -> JointLog:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import Stores, get_typestore
-
-    with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)))
-        except (AnyReaderError, OSError) as error:
-            raise LogError(f"bag '{path}' cannot be read: {error}") from None
-        types = {c.topic: c.msgtype for c in reader.connections if c.msgcount}
-        states = _state_topic(path, types)
+    with open_bag(path, LogError) as reader:
+        types = topic_types(reader)
+        states = state_topic(types)
+        if states is None:
+            raise LogError(f"bag '{path}': no {STATE_TOPIC} ({STATE_TYPE}); its topics are {', '.join(types)}")
         commands = _command_topic(path, types, states, command_topic)
         received: list[float] = []
         states_q: list[np.ndarray] = []
@@ -169,8 +162,8 @@ def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | Non
             f"bag '{path}': joint '{missing[0]}' is missing; states have {', '.join(state_names)}, "
             f"commands {', '.join(command_names)}"
         )
-    # Commands are stamped when they reach the recorder, so states count from then, too: a header's stamp may be
-    # another machine's clock. What the state's own age is, 'sim2real delays' says.
+    # Both are stamped on arrival at the recorder: a header's stamp may be from another clock. The age of the states is
+    # reported by 'sim2real delays'.
     return JointLog(
         path.stem,
         joint_names,
@@ -181,15 +174,6 @@ def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | Non
         np.array(dq)[:, held] if all(len(row) == len(state_names) for row in dq) else None,
         np.array(tau)[:, held] if all(len(row) == len(state_names) for row in tau) else None,
     )
-
-
-def _state_topic(path: Path, types: dict[str, str]) -> str:
-    found = [topic for topic, kind in types.items() if kind == "sensor_msgs/msg/JointState"]
-    if STATE_TOPIC in found:
-        return STATE_TOPIC
-    if len(found) != 1:
-        raise LogError(f"bag '{path}': no {STATE_TOPIC} (sensor_msgs/JointState); its topics are {', '.join(types)}")
-    return found[0]
 
 
 def _command_topic(path: Path, types: dict[str, str], states: str, wanted: str | None) -> str:
@@ -212,10 +196,10 @@ def _command_topic(path: Path, types: dict[str, str], states: str, wanted: str |
 
 
 def _command(message: Any, kind: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Joint names and target of one command message; a trajectory counts with its last point."""
+    """Return joint names and target of one command message; of a trajectory, its last point."""
     if kind == "std_msgs/msg/Float64MultiArray":
         return (), np.array(message.data)
-    if kind == "sensor_msgs/msg/JointState":
+    if kind == STATE_TYPE:
         return tuple(message.name), np.array(message.position)
     if not message.points:
         return (), None

@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adaptation.calibration.bags import is_bag, read_bag
+from adaptation.bag_reader import is_bag
+from adaptation.calibration.bags import read_bag
 from adaptation.calibration.boards import CalibrationError
 from adaptation.calibration.recordings import read_frames
 from adaptation.visual.target import TargetData, TargetError, load_target, only_camera
