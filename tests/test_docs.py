@@ -1,0 +1,381 @@
+"""The README and the pages of docs: blocks run, commands and links exist, words are rationed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks import tables
+from sim2real.command_line import main
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+HOW_TO = [*sorted(DOCS.glob("*.md")), *sorted((DOCS / "controllers").glob("*.md"))]
+RESULTS = sorted((DOCS / "results").glob("*.md"))
+PAGES = [README, *HOW_TO, *RESULTS]
+ROOMS = ("robots", "sim", "policies", "adaptation", "evaluation", "ros_nodes", "sim2real")
+GROUPS = ("bundle", "calibrate", "session")
+"""Commands that have sub-commands."""
+SLOW = {"first_steps", "own_task", "simulate", "bundle_format"}
+"""Pages whose Python blocks take more than a few seconds."""
+BUNDLE = "runs/reach/best"
+"""The bundle that pages load."""
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def spans(path: Path) -> list[str]:
+    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Yield the commands of a page: the lines of its bash blocks, and code in the text."""
+    for block in blocks(path, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from (part.strip() for part in line.split("&&"))
+    yield from spans(path)
+
+
+def commands(start: str, pages: list[Path]) -> list[tuple[str, str]]:
+    """Return (page, command) for every command that begins with `start`."""
+    return [(named(page), line) for page in pages for line in lines(page) if line.startswith(start)]
+
+
+def words(path: Path) -> int:
+    return len(re.findall(r"\S*\w\S*", path.read_text()))
+
+
+def split(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+@functools.cache
+def help_of(*arguments: str) -> str:
+    """Return what `sim2real … --help` prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        try:
+            status = main([*arguments, "--help"])
+        except SystemExit as end:
+            status = end.code
+    assert not status, f"no help: sim2real {' '.join(arguments)} --help ended with {status}"
+    return printed.getvalue()
+
+
+def check_command(arguments: list[str]) -> None:
+    """Fail for a command or an option that the command line does not have."""
+    if arguments == ["--help"]:
+        return
+    known = set(re.findall(r"^\W*([a-z][a-z-]+) ", help_of(), re.MULTILINE))
+    assert arguments[0] in known, f"no command '{arguments[0]}'"
+    if arguments[0] in GROUPS and len(arguments) > 1:
+        help_of(*arguments[:2])
+    if "--" in arguments:  # a sweep's options of train
+        at = arguments.index("--")
+        check_command(["train", *arguments[at + 1 :]])
+        arguments = arguments[:at]
+    options = {each.split("=")[0] for each in arguments if each.startswith("--")}
+    if options:
+        offered = set(re.findall(r"--[a-z][\w.-]*", help_of(*selecting(arguments))))
+        assert options <= offered, f"{' '.join(arguments)}: no {', '.join(sorted(options - offered))}"
+
+
+def selecting(arguments: list[str]) -> tuple[str, ...]:
+    """Return the words that decide which options there are: the command, and what selects a trainer."""
+    kept = arguments[: 2 if arguments[0] in GROUPS else 1]
+    for option in ("--observation", "--algorithm", "--task", "--camera"):
+        if option in arguments and arguments[0] in ("train", "transfer"):
+            kept += [option, arguments[arguments.index(option) + 1]]
+    return tuple(kept)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide_terminal():
+    """Options are not broken across lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "240")
+        yield
+
+
+@pytest.fixture(scope="session")
+def reach_bundle(tmp_path_factory):
+    """A policy from state, trained as briefly as it can be."""
+    from policies.imitation.recipes import StateRecipe
+    from policies.imitation.state_run import StateRunConfig, train_state
+
+    recipe = StateRecipe(
+        envs=2, rounds=2, round_steps=20, gradient_steps=20, last_gradient_steps=20, batch=32, validation_episodes=2
+    )
+    out = tmp_path_factory.mktemp("trained") / "reach"
+    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, judge_episodes=4, workers=1))
+    return out / "best"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, reach_bundle):
+    """A folder in which pages' blocks run: `BUNDLE` is there."""
+    place = tmp_path / BUNDLE
+    place.parent.mkdir(parents=True)
+    place.symlink_to(reach_bundle)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_words_are_rationed():
+    assert words(README) <= 700
+    assert sum(map(words, HOW_TO)) <= 15_000
+
+
+def test_the_words_of_a_page_are_counted_without_punctuation(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("| one | two-three |\n| --- | --- |\n`four` · five\n")
+    assert words(page) == 4
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(p, id=named(p), marks=[pytest.mark.slow] if p.stem in SLOW else []) for p in WITH_PYTHON]
+)
+def test_python_blocks_run(page, request, tmp_path, monkeypatch):
+    code = blocks(page, "python")
+    if any(BUNDLE in block for block in code):
+        request.getfixturevalue("folder")
+    else:
+        monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in code:
+        exec(compile(block, named(page), "exec"), namespace)
+
+
+def test_every_task_member_in_the_tutorial_is_in_the_file():
+    file = (DOCS / "examples" / "my_task.py").read_text()
+    assert file == blocks(DOCS / "own_task.md", "python")[0]
+    assert len(file.splitlines()) <= 60
+
+
+SIM2REAL = commands("sim2real ", PAGES)
+
+
+@pytest.mark.parametrize(("page", "line"), SIM2REAL, ids=[f"{p}: {c[:60]}" for p, c in SIM2REAL])
+def test_commands_and_their_options_exist(page, line):
+    check_command(split(line)[1:])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["teach --out runs/reach", "train --outt runs/reach", "session begin x.toml", "sweep --out a -- --tusk push"],
+)
+def test_commands_that_do_not_exist_are_noticed(line):
+    with pytest.raises(AssertionError, match="no "):
+        check_command(split(line))
+
+
+LAUNCHES = commands("ros2 launch sim2real_arms ", PAGES)
+
+
+@pytest.mark.parametrize(("page", "line"), LAUNCHES, ids=[f"{p}: {c[:70]}" for p, c in LAUNCHES])
+def test_launch_arguments_exist(page, line):
+    name = line.split()[3]
+    declared = set(re.findall(r"argument\(\"(\w+)\"", (ROOT / "launch" / name).read_text()))
+    given = dict(re.findall(r"(\w+):=(\S*)", line))
+    assert set(given) <= declared
+    preset = given.get("preset", "any.yaml")
+    assert (ROOT / "launch" / "presets" / preset).is_file()
+
+
+def test_launch_files_and_nodes_exist():
+    nodes = re.findall(r"\"(\w+) = ros_nodes", (ROOT / "setup.py").read_text())
+    assert len(LAUNCHES) > 8
+    for _, line in commands("ros2 run sim2real_arms ", PAGES):
+        assert line.split()[3] in nodes
+
+
+def test_topics_and_services_exist():
+    known = set(re.findall(r"\"(/[\w/]+)\"", (ROOT / "ros_nodes" / "topics.py").read_text()))
+    own = re.compile(r"(?<![\w./])(/(?:policy|safety_gate|virtual_arm|recorder|e_stop)(?:/\w+)*)\b")
+    found = {match for page in PAGES for line in lines(page) for match in own.findall(line)}
+    ours = {topic for topic in found if topic.count("/") > 1 or topic == "/e_stop"}
+    assert len(ours) > 8
+    assert ours <= known
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {line.split()[1] for _, line in commands("make ", PAGES) if len(line.split()) > 1}
+    assert "demo" in asked
+    assert asked <= targets
+
+
+BENCHMARKS = [
+    *commands("python benchmarks/", PAGES),
+    *((path.name, json.loads(path.read_text())["command"]) for path in sorted((DOCS / "results/data").glob("*.json"))),
+]
+
+
+@pytest.mark.parametrize(("page", "line"), BENCHMARKS, ids=[f"{p}: {c[:60]}" for p, c in BENCHMARKS])
+def test_commands_of_figures_exist(page, line):
+    first, *rest = split(line)
+    if first == "sim2real":
+        check_command(rest)
+    elif first == "python":
+        source = (ROOT / rest[0]).read_text()
+        for word in rest[1:]:
+            field = word[2:].replace("-", "_")  # of a dataclass that tyro parses
+            assert not word.startswith("--") or f'"{word}"' in source or f"    {field}: " in source, f"no {word}"
+    else:
+        assert first == "make"
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        assert "://" not in target or target.startswith("https://")
+        if "://" in target:
+            continue
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in map(slug, re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_paths_and_modules_exist(page):
+    for span in spans(page):
+        if (
+            re.fullmatch(rf"({'|'.join((*ROOMS, 'launch', 'docs', 'benchmarks', 'tests'))})/[\w./-]*", span)
+            and "__pycache__" not in span
+        ):
+            assert (ROOT / span).exists(), span
+        if re.fullmatch(rf"({'|'.join(ROOMS)})(\.\w+)+", span):
+            module, _, name = span.rpartition(".")
+            assert importlib.util.find_spec(span) or name in (ROOT / f"{module.replace('.', '/')}.py").read_text(), span
+
+
+def test_every_page_is_on_the_site():
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in DOCS.rglob("*.md"):
+        assert str(page.relative_to(DOCS)) in site
+
+
+def test_reference_names_modules_that_exist():
+    for page in (DOCS / "reference").glob("*.md"):
+        for module in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE):
+            assert importlib.util.find_spec(module), module
+
+
+def test_arm_file_of_the_page_has_known_fields():
+    from robots.arm_file import FIELDS, LIMITS, REQUIRED
+
+    arm = json.loads(blocks(DOCS / "own_arm.md", "json")[0])
+    assert set(REQUIRED) <= set(arm) <= set(FIELDS)
+    assert set(arm["limits"]) - {"source"} <= set(LIMITS)
+    rows = set(re.findall(r"^\| `(\w+)`", (DOCS / "own_arm.md").read_text(), re.MULTILINE))
+    assert rows == set(FIELDS)
+
+
+def test_tables_are_those_of_the_data():
+    for page in RESULTS:
+        assert tables.fill(page.read_text(), DOCS / "results" / "data") == page.read_text()
+
+
+def test_every_table_is_shown_once():
+    shown = [name for page in RESULTS for name in tables.MARKED.findall(page.read_text())]
+    assert sorted(shown) == sorted(path.stem for path in (DOCS / "results" / "data").glob("*.json"))
+
+
+TABLE = {
+    "title": "Speed",
+    "command": "python benchmarks/x.py",
+    "date": None,
+    "revision": None,
+    "machine": "two cores",
+    "columns": ["what", "steps/s"],
+    "rows": [["reach", 3], ["push", None]],
+}
+
+
+def test_a_table_is_rendered():
+    assert tables.render(TABLE) == (
+        "**Speed**\n\n| what | steps/s |\n| --- | --- |\n| reach | 3 |\n| push |  |\n\n"
+        "`python benchmarks/x.py` · two cores"
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"rows": [["reach"]]}, {"extra": 1}])
+def test_a_wrong_table_is_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        tables.render({**TABLE, **wrong})
+
+
+def page_command(page: str, start: str) -> list[str]:
+    """Return the arguments of a page's one command that begins with `start`."""
+    found = [line for line in lines(DOCS / page) if line.startswith(start)]
+    assert len(found) == 1, found
+    return split(found[0])[1:]
+
+
+@pytest.mark.slow
+def test_cheap_commands_run(folder, capfd):
+    assert main(page_command("lab_sessions.md", "sim2real plan")) == 0
+    assert "132  paired" in capfd.readouterr().out
+    assert main(page_command("bundle_format.md", "sim2real bundle check")) == 0
+    assert main([*page_command("first_steps.md", "sim2real evaluate --bundles runs/reach/best"), "--trials", "2"]) == 0
+    assert (folder / "runs" / "reach_check" / "report.html").is_file()
+    assert main([*page_command("identify.md", "sim2real excite --robot xarm6 --out"), "--tries", "2"]) == 0
+    assert (folder / "motion.npz").is_file()
+
+
+@pytest.mark.slow
+def test_a_session_as_on_the_page_runs(folder, reach_bundle):
+    plan = blocks(DOCS / "lab_sessions.md", "toml")[0].replace("trials = 30", "trials = 2")
+    (folder / "tuesday.toml").write_text(re.sub(r"runs/(\w+)/bundle", BUNDLE, plan))
+    # two policies may not be one bundle
+    other = folder / "runs" / "other"
+    subprocess.run(["cp", "-r", str(reach_bundle.resolve()), str(other)], check=True)
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "name": "other"}))
+    text = (folder / "tuesday.toml").read_text()
+    (folder / "tuesday.toml").write_text("runs/other".join(text.rsplit(BUNDLE, 1)))
+    assert main(page_command("lab_sessions.md", "sim2real session register")) == 0
+    assert main(page_command("lab_sessions.md", "sim2real session run tuesday.toml --robot sim")) == 0
+    assert main(["session", "status", "tuesday-sim"]) == 0
+    assert main(["report", "tuesday-sim"]) == 0
+    assert (folder / "tuesday-sim" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path):
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "site" / "own_task" / "index.html").is_file()
