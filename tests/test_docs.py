@@ -11,13 +11,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sim2real.options import Arguments
 
 from benchmarks import tables
+from policies.models.restore import CAMERA_STUDENT
 from sim2real.command_line import main
+from tests.support.tiny_bundle import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -28,7 +31,7 @@ PAGES = [README, *HOW_TO, *RESULTS]
 ROOMS = ("robots", "sim", "policies", "adaptation", "evaluation", "ros_nodes", "sim2real")
 GROUPS = ("bundle", "calibrate", "session")
 """Commands that have sub-commands."""
-SLOW = {"first_steps", "own_task", "simulate", "bundle_format"}
+SLOW = {"README", "first_steps", "own_task", "simulate", "bundle_format"}
 """Pages whose Python blocks take more than a few seconds."""
 BUNDLE = "runs/reach/best"
 """The bundle that pages load."""
@@ -47,12 +50,19 @@ def spans(path: Path) -> list[str]:
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
 
 
-def lines(path: Path) -> Iterator[str]:
-    """Yield the commands of a page: the lines of its bash blocks, and code in the text."""
-    for block in blocks(path, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            yield from (part.strip() for part in line.split("&&"))
-    yield from spans(path)
+def typed(path: Path) -> list[str]:
+    """Return the commands in a page's bash blocks."""
+    return [
+        part.strip()
+        for block in blocks(path, "bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        for part in line.split("&&")
+    ]
+
+
+def lines(path: Path) -> list[str]:
+    """Return the commands of a page: those of its bash blocks, and code in the text."""
+    return [*typed(path), *spans(path)]
 
 
 def commands(start: str, pages: list[Path]) -> list[tuple[str, str]]:
@@ -81,31 +91,49 @@ def help_of(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def check_command(arguments: list[str]) -> None:
+def check_options(arguments: list[str]) -> None:
     """Fail for a command or an option that the command line does not have."""
     if arguments == ["--help"]:
         return
-    known = set(re.findall(r"^\W*([a-z][a-z-]+) ", help_of(), re.MULTILINE))
-    assert arguments[0] in known, f"no command '{arguments[0]}'"
-    if arguments[0] in GROUPS and len(arguments) > 1:
-        help_of(*arguments[:2])
-    if "--" in arguments:  # a sweep's options of train
-        at = arguments.index("--")
-        check_command(["train", *arguments[at + 1 :]])
-        arguments = arguments[:at]
+    text = help_of(*arguments[: 2 if arguments[0] in GROUPS else 1])
     options = {each.split("=")[0] for each in arguments if each.startswith("--")}
-    if options:
-        offered = set(re.findall(r"--[a-z][\w.-]*", help_of(*selecting(arguments))))
-        assert options <= offered, f"{' '.join(arguments)}: no {', '.join(sorted(options - offered))}"
+    missing = options - set(re.findall(r"--[a-z][\w.-]*", text))
+    assert not missing, f"{' '.join(arguments)}: no {', '.join(sorted(missing))}"
 
 
-def selecting(arguments: list[str]) -> tuple[str, ...]:
-    """Return the words that decide which options there are: the command, and what selects a trainer."""
-    kept = arguments[: 2 if arguments[0] in GROUPS else 1]
-    for option in ("--observation", "--algorithm", "--task", "--camera"):
-        if option in arguments and arguments[0] in ("train", "transfer"):
-            kept += [option, arguments[arguments.index(option) + 1]]
-    return tuple(kept)
+class Parsed(BaseException):
+    """Ends a command once its options have been read."""
+
+
+@pytest.fixture
+def read_options(monkeypatch, tmp_path, request):
+    """Return a function that reads a command's options as `sim2real` does, without running it."""
+
+    def parse(*arguments, **settings):
+        original(*arguments, **settings)
+        raise Parsed
+
+    original = Arguments.parse
+    monkeypatch.setattr(Arguments, "parse", parse)
+    (tmp_path / "my_task.py").write_text((DOCS / "examples" / "my_task.py").read_text())
+    monkeypatch.chdir(tmp_path)
+
+    def read(arguments: list[str]) -> None:
+        if "--from" in arguments:
+            source = Path(arguments[arguments.index("--from") + 1])
+            source.parent.mkdir(parents=True, exist_ok=True)
+            if source.name == "bundle":  # a camera policy's
+                replace(tiny_bundle(), network={"kind": CAMERA_STUDENT}).save(source)
+            else:
+                source.symlink_to(request.getfixturevalue("reach_bundle"))
+        try:
+            status = main(arguments)
+        except Parsed:
+            return
+        # --resume and --repair take nothing but a folder, which does not exist
+        assert arguments == ["--help"] or (status == 1 and arguments[1] in ("--resume", "--repair"))
+
+    return read
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,16 +146,18 @@ def wide_terminal():
 
 @pytest.fixture(scope="session")
 def reach_bundle(tmp_path_factory):
-    """A policy from state, trained as briefly as it can be."""
-    from policies.imitation.recipes import StateRecipe
+    """A policy from state, trained briefly."""
+    from policies.imitation.recipes import state_recipe
     from policies.imitation.state_run import StateRunConfig, train_state
 
-    recipe = StateRecipe(
-        envs=2, rounds=2, round_steps=20, gradient_steps=20, last_gradient_steps=20, batch=32, validation_episodes=2
-    )
+    recipe = replace(state_recipe("reach", "franka_panda"), envs=4, validation_episodes=2)
     out = tmp_path_factory.mktemp("trained") / "reach"
-    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, judge_episodes=4, workers=1))
+    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, judge_episodes=4, workers=1), quiet)
     return out / "best"
+
+
+def quiet(stage: str, share: float, text: str = "") -> None:
+    """Show no progress."""
 
 
 @pytest.fixture
@@ -174,21 +204,44 @@ def test_every_task_member_in_the_tutorial_is_in_the_file():
     assert len(file.splitlines()) <= 60
 
 
-SIM2REAL = commands("sim2real ", PAGES)
+TYPED = [(named(page), line) for page in PAGES for line in typed(page) if line.startswith("sim2real ")]
 
 
-@pytest.mark.parametrize(("page", "line"), SIM2REAL, ids=[f"{p}: {c[:60]}" for p, c in SIM2REAL])
-def test_commands_and_their_options_exist(page, line):
-    check_command(split(line)[1:])
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        pytest.param(p, c, id=f"{p}: {c[:60]}", marks=[pytest.mark.slow] if re.search(r"--from \S+/best", c) else [])
+        for p, c in TYPED
+    ],
+)
+def test_commands_are_read(page, line, read_options):
+    arguments = split(line)[1:]
+    read_options(arguments)
+    if "--" in arguments:  # a sweep's options of train
+        read_options(["train", "--out", "runs/batch", *arguments[arguments.index("--") + 1 :]])
+
+
+MENTIONED = [(named(page), span) for page in PAGES for span in spans(page) if span.startswith("sim2real ")]
+
+
+@pytest.mark.parametrize(("page", "line"), MENTIONED, ids=[f"{p}: {c[:60]}" for p, c in MENTIONED])
+def test_commands_in_the_text_exist(page, line):
+    check_options(split(line)[1:])
 
 
 @pytest.mark.parametrize(
     "line",
-    ["teach --out runs/reach", "train --outt runs/reach", "session begin x.toml", "sweep --out a -- --tusk push"],
+    [
+        "teach --out runs/reach",
+        "train --outt runs/reach",
+        "train --out runs/reach --task juggle",
+        "session begin x.toml",
+        "evaluate --bundles a --out b --robot moon",
+    ],
 )
-def test_commands_that_do_not_exist_are_noticed(line):
-    with pytest.raises(AssertionError, match="no "):
-        check_command(split(line))
+def test_commands_that_do_not_exist_are_noticed(line, read_options):
+    with pytest.raises(AssertionError):
+        read_options(split(line))
 
 
 LAUNCHES = commands("ros2 launch sim2real_arms ", PAGES)
@@ -237,7 +290,7 @@ BENCHMARKS = [
 def test_commands_of_figures_exist(page, line):
     first, *rest = split(line)
     if first == "sim2real":
-        check_command(rest)
+        check_options(rest)
     elif first == "python":
         source = (ROOT / rest[0]).read_text()
         for word in rest[1:]:
