@@ -3,7 +3,7 @@
     python benchmarks/encoders.py [--seconds 60] [--views 10000] [--seeds 3] [--encoders keypoints …] [--json FILE]
 
 All see the same labelled views, drawn under `full`, and move by the same teacher. `keypoints` is the student of
-`sim2real train`: dense labels, then geometry; the others of `policies/models/encoders.py` regress the goal. Fresh
+`sim2real train`: dense labels, then geometry; the others of `benchmarks/parts/encoders.py` regress the goal. Fresh
 weights:
 pretrained ones are nobody's to download here, `Tuning` takes them from a local file. How many gradient steps fit into
 the time is measured first, on one core; a figure of success is 100 fresh episodes through the camera, held to the end.
@@ -29,15 +29,15 @@ import torch
 import tyro
 from torch import nn
 
+from benchmarks.parts.encoders import ENCODERS
+from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
 from policies.bundle.export import to_onnx
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import untrained_student
 from policies.imitation.cloning import StudentConfig, fit_student
-from policies.imitation.regression_student import PictureStudent, fit_picture_student, goal_errors
 from policies.imitation.state_run import open_arms
 from policies.imitation.teacher import TeacherConfig, train_teacher
 from policies.models.camera_policy import SeeingPolicy
-from policies.models.encoders import ENCODERS
 from policies.models.keypoint_student import ForwardKinematics, StatePolicy
 from policies.scoring.evaluator import LastingEnv, judge
 from policies.scoring.intervals import wilson

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from policies.cluster import connected
+from policies.training.progress import StageProgress
 from policies.transfer.learning_curves import mean_interval
 
-Progress = Callable[[str, float, str], None]
 STAGES = ("runs", "report")
 RESERVED = ("--seed", "--out", "--resume", "--name")
 """Options of `sim2real train` that a sweep sets itself."""
@@ -98,7 +98,7 @@ def label(setting: dict[str, str]) -> str:
     return "_".join(f"{name.rpartition('.')[2]}={value}" for name, value in setting.items()) or "default"
 
 
-def sweep(config: SweepConfig, arguments: Sequence[str], progress: Progress) -> dict:
+def sweep(config: SweepConfig, arguments: Sequence[str], progress: StageProgress) -> dict:
     """Run the sweep and write `sweep.json` and `sweep.png`; return the report.
 
     Raises:

@@ -7,7 +7,6 @@ they are down and up again, and their mean is neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,11 +15,10 @@ from policies.imitation.dagger import Records, as_policy, collect, fit, joined, 
 from policies.imitation.state_run import open_arms
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import VALIDATION_SEEDS, LastingEnv, judge
+from policies.training.progress import Progress
 from sim.tasks import load_task
 from sim.tasks.recipe import StateRecipe
 
-Progress = Callable[[float, str], None]
-"""Called with the share that is done and a short text."""
 CLOSING = 0.1
 """Share of the arms whose fingers close at any one time in training: who sees badly closes them on nothing now and
 then, which the expert, who knows better, never does."""

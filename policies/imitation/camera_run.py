@@ -23,11 +23,13 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
-from policies.imitation.cloning import FREE, EncoderRestraint, StudentConfig, fit_student
+from policies.imitation.cloning import StudentConfig, fit_student
 from policies.imitation.teacher import TeacherConfig, train_teacher
 from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from policies.models.parity import parity_records
 from policies.models.restore import student_architecture
+from policies.training.descent import FREE, Restraint
+from policies.training.progress import StageProgress, stage
 from policies.training.run_config import RunConfig
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -36,8 +38,6 @@ from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_rend
 from sim.env import ArmEnv
 from sim.tasks import Task, load_task
 
-Progress = Callable[[str, float, str], None]
-"""Called with the stage, the share of it that is done, and a short text."""
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
     "fixed_cameras": StudentConfig(
@@ -103,12 +103,12 @@ class TrainConfig(RunConfig):
             raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
 
 
-Beginning = Callable[[CameraStudent, tuple[str, ...]], EncoderRestraint]
+Beginning = Callable[[CameraStudent, tuple[str, ...]], Restraint]
 """Called with a fresh student and its landmarks' names; changes it in place, and says how it is held there."""
 
 
 def train(
-    config: TrainConfig, progress: Progress, start: Beginning | None = None, origin: dict | None = None
+    config: TrainConfig, progress: StageProgress, start: Beginning | None = None, origin: dict | None = None
 ) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
 
@@ -131,9 +131,7 @@ def train(
     def make_env() -> ArmEnv:
         return ArmEnv(config.task, config.robot, space, "state")
 
-    teacher, teacher_figures = train_teacher(
-        make_env, config.teacher, seeds[1], lambda share, text: progress("teacher", share, text)
-    )
+    teacher, teacher_figures = train_teacher(make_env, config.teacher, seeds[1], stage(progress, "teacher"))
     views = sample_multiview_renders(
         config.task,
         config.robot,
@@ -148,9 +146,7 @@ def train(
     landmarks = (*task.landmarks, *robot.landmarks)
     student = untrained_student(task, robot, teacher, config.student, config.observation)
     restraint = start(student, landmarks) if start is not None else FREE
-    student_figures = fit_student(
-        student, views, config.student, seeds[3], lambda share, text: progress("student", share, text), restraint
-    )
+    student_figures = fit_student(student, views, config.student, seeds[3], stage(progress, "student"), restraint)
     progress("bundle", 0.0, "")
     metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
     with weights_kept(student, config.out):

@@ -6,8 +6,7 @@ and is slow; geometry needs only numbers, is fast, and must live with the errors
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -21,13 +20,11 @@ from policies.models.crop_refiner import Fovea, corners, crops
 from policies.models.cross_view import Agreement
 from policies.models.keypoint_student import CameraStudent, KeypointEncoder, as_network_image
 from policies.models.object_student import SceneStudent
-from policies.training.learning_rates import paced_step
+from policies.training.descent import FREE, Loss, Restraint, descend, one_cycle
 from policies.training.parallel import Check, one_thread, side_by_side
 from policies.training.precision import fast
+from policies.training.progress import Progress, part
 from sim.datasets.labelled_renders import LabelledRenders
-
-Progress = Callable[[float, str], None]
-"""Called with the share that is done and a short text."""
 
 
 @dataclass(frozen=True)
@@ -81,23 +78,8 @@ class StudentConfig:
             raise ValueError(f"student: held_out is {self.held_out}, expected between 0 and views ({self.views})")
 
 
-@dataclass(frozen=True)
-class EncoderRestraint:
-    """What holds an encoder to where it started; nothing does, unless it was carried from an earlier student."""
-
-    pace: Callable[[float], Mapping[str, Tensor]] = lambda share: {}
-    """For the share of the steps that is done: how far each parameter's elements move, as a share of the optimiser's
-    step, by name."""
-    frozen_statistics: Callable[[float], bool] = lambda share: False
-    """Whether batch normalisation keeps its statistics."""
-    penalty: Callable[[KeypointEncoder, Tensor, float], Tensor | None] = lambda encoder, image, share: None
-    """Added to the loss, for pictures (B, 3, H, W) and that share."""
-
-
-FREE = EncoderRestraint()
 NEAR = 0.05
 """Of the goal: closer than that is near [m]."""
-NO_PACE: Mapping[str, Tensor] = {}
 
 
 def fit_encoder(
@@ -106,7 +88,7 @@ def fit_encoder(
     config: StudentConfig,
     seed: int,
     progress: Progress,
-    restraint: EncoderRestraint = FREE,
+    restraint: Restraint = FREE,
 ) -> None:
     """Teach the encoder's first look to locate the keypoints in `views`, whose labels simulation gives.
 
@@ -124,7 +106,8 @@ def fit_encoder(
     looks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     looks.train()
     optimiser = torch.optim.AdamW(looks.parameters(), config.learning_rate, weight_decay=1e-4)
-    for step, rate in enumerate(one_cycle(config.learning_rate, config.steps)):
+
+    def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         share = step / config.steps
         encoder.features.train(not restraint.frozen_statistics(share))
@@ -133,12 +116,14 @@ def fit_encoder(
             logits = encoder.heat_maps(image)
         entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
-        loss = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
-        extra = restraint.penalty(encoder, image, share)
-        _descend(optimiser, loss if extra is None else loss + extra, rate, looks, restraint.pace(share))
-        if step % 20 == 0:
-            pixels = float(offset[seen[rows] > 0].mean().detach()) / cell * 4
-            progress(step / config.steps, f"keypoints {pixels:.1f} px")
+        value = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
+        mean = offset.detach()[seen[rows] > 0].mean()
+        return Loss(
+            value, restraint.penalty(encoder, image, share), lambda: f"keypoints {float(mean) / cell * 4:.1f} px"
+        )
+
+    rates = one_cycle(config.learning_rate, config.steps)
+    descend(optimiser, rates, config.steps, loss, progress, looks, restraint.rate_scale)
     looks.eval()
 
 
@@ -163,17 +148,22 @@ def fit_fovea(
     fovea.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     fovea.train()
     optimiser = torch.optim.AdamW(fovea.parameters(), config.learning_rate, weight_decay=1e-4)
-    for step, rate in enumerate(one_cycle(config.learning_rate, steps)):
+
+    def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         image = as_network_image(images[rows])
         corner = corners(pixels[rows] + first_look_errors(config.batch, generator), image.shape[2], image.shape[3])
         with fast():
             logits = fovea.logits(crops(image, corner))
         wanted = pixels[rows] - corner
-        _descend(optimiser, fovea.loss(logits, wanted), rate)
-        if step % 20 == 0:
+
+        def text() -> str:
             off = (fovea.locate(logits.detach())[0] - wanted).norm(dim=1).median()
-            progress(step / steps, f"a closer look {float(off):.1f} px")
+            return f"refiner {float(off):.1f} px"
+
+        return Loss(fovea.loss(logits, wanted), text=text)
+
+    descend(optimiser, one_cycle(config.learning_rate, steps), steps, loss, progress)
     fovea.eval()
 
 
@@ -210,16 +200,17 @@ def fit_geometry(
     student.q_centre.copy_(q.mean(0))
     student.q_spread.copy_(q.std(0).clamp_min(1e-3))
     optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
+
+    def loss(step: int) -> Loss:
+        rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
+        ways, doubts = student.estimate(points[rows], q[rows])
+        error = (ways - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2)
+        # the second form is least where the doubt is the error that is to be expected
+        value = error.mean() if student.remembered is None else (error / doubts + doubts.log()).mean()
+        return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
+
     with one_thread():
-        for step, rate in enumerate(one_cycle(2e-3, config.geometry_steps)):
-            rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
-            ways, doubts = student.estimate(points[rows], q[rows])
-            error = (ways - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2)
-            # the second form is least where the doubt is the error that is to be expected
-            loss = error.mean() if student.remembered is None else (error / doubts + doubts.log()).mean()
-            _descend(optimiser, loss, rate)
-            if step % 100 == 0:
-                progress(step / config.geometry_steps, f"geometry {100 * float(error.mean().detach()):.1f} cm")
+        descend(optimiser, one_cycle(2e-3, config.geometry_steps), config.geometry_steps, loss, progress)
 
 
 def fit_student(
@@ -228,7 +219,7 @@ def fit_student(
     config: StudentConfig,
     seed: int,
     progress: Progress,
-    restraint: EncoderRestraint = FREE,
+    restraint: Restraint = FREE,
 ) -> dict:
     """Train encoder and geometry on `views`, one of the same moments for each camera.
 
@@ -251,7 +242,7 @@ def fit_sight(
     config: StudentConfig,
     seed: int,
     progress: Progress,
-    restraint: EncoderRestraint = FREE,
+    restraint: Restraint = FREE,
     beside: Callable[[Check], None] = lambda check: None,
 ) -> None:
     """Teach the encoder and its foveas on `views`, one of the same moments for each camera.
@@ -289,11 +280,6 @@ def fit_sight(
     else:
         first_look()
         beside(lambda: None)
-
-
-def part(progress: Progress, first: float, last: float) -> Progress:
-    """Return what tells `progress` about the part of the work from share `first` to `last`."""
-    return lambda share, text: progress(first + (last - first) * share, text)
 
 
 @torch.no_grad()
@@ -346,32 +332,8 @@ def see(encoder: KeypointEncoder, *images: np.ndarray, batch: int = 250) -> Tens
     return torch.cat(parts)
 
 
-def one_cycle(peak: float, steps: int) -> Iterator[float]:
-    """Yield learning rates: a tenth of the steps up to `peak`, then a cosine down to a hundredth of it."""
-    for step in range(steps):
-        share = step / steps
-        yield peak * min(1.0, 0.02 + share / 0.1) * (0.505 + 0.495 * math.cos(math.pi * share))
-
-
 def _labels(encoder: KeypointEncoder, views: LabelledRenders) -> tuple[Tensor, Tensor]:
     """Return keypoints in map coordinates (N, K, 2) and whether each lies in the picture (N, K), float."""
     target = encoder.from_pixels(torch.from_numpy(views.pixels))
     seen = (target.abs() <= 1.02).all(-1)  # NaN compares false
     return torch.nan_to_num(target), seen.float()
-
-
-def _descend(
-    optimiser: torch.optim.Optimizer,
-    loss: Tensor,
-    rate: float,
-    network: torch.nn.Module | None = None,
-    pace: Mapping[str, Tensor] = NO_PACE,
-) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad()
-    loss.backward()
-    if network is None:
-        optimiser.step()
-    else:
-        paced_step(optimiser, network, pace)

@@ -7,9 +7,7 @@ and of nothing else: that is what makes an interrupted run resume to the bit.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import gymnasium as gym
 import numpy as np
@@ -20,28 +18,14 @@ from torch import Tensor
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import TRAINING_SEEDS, near_goal
 from policies.scoring.wrappers import EXPERT
-from policies.training.learning_rates import paced_step
+from policies.training.descent import FREE, Loss, Restraint, cosine, descend
+from policies.training.progress import Progress
 from sim.tasks.recipe import StateRecipe
 
 Records = dict[str, np.ndarray]
 """Labelled observations by array name, each (N, …), and the labels (N, a) under `expert`."""
-Progress = Callable[[float, str], None]
-"""Called with the share of a round that is done and a short text."""
 BEND = 0.05
 """Error at which the loss turns from square to absolute: a median that sharpens where the expert decides."""
-
-
-@dataclass
-class Restraint:
-    """What keeps a network near to where it started; nothing does, unless it was carried from another task."""
-
-    pace: Callable[[int], Mapping[str, Tensor]] = field(default=lambda round_: {})
-    """For a round's number: how far each parameter's elements move, as a share of the optimiser's step, by name."""
-    penalty: Callable[[StateNetwork, Tensor, int], Tensor | None] = field(default=lambda network, row, round_: None)
-    """Added to the loss, for features (B, columns) and the round's number."""
-
-
-FREE = Restraint()
 
 
 def as_policy(network: StateNetwork) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
@@ -128,26 +112,24 @@ def fit(
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, round_, 2]).generate_state(1)[0]))
     row, labels = row_of(network, records), torch.from_numpy(records[EXPERT])
     steps, last = recipe.gradient_steps_of(round_), round_ == recipe.rounds - 1
-    pace = restraint.pace(round_)
-    network.train()
-    recent = 0.0
-    for step in range(steps):
-        rate = recipe.learning_rate * (0.505 + 0.495 * math.cos(math.pi * step / steps) if last else 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    rates = (recipe.learning_rate * (cosine(step / steps) if last else 1.0) for step in range(steps))
+    scale = restraint.rate_scale(round_)
+
+    def loss(step: int) -> Loss:
         chosen = torch.randint(len(row), (recipe.batch,), generator=generator)
         batch = row[chosen]
-        loss = F.smooth_l1_loss(network.body(network.normalise(batch)), labels[chosen], beta=BEND)
-        extra = restraint.penalty(network, batch, round_)
-        optimiser.zero_grad()
-        (loss if extra is None else loss + extra).backward()
-        paced_step(optimiser, network, pace)
-        if step >= steps - 100:
-            recent += float(loss.detach()) / min(100, steps)
-        if step % 50 == 0:
-            progress(step / steps, f"loss {float(loss.detach()):.3f}")
+        value = imitation_loss(network.body(network.normalise(batch)), labels[chosen])
+        return Loss(value, restraint.penalty(network, batch, round_), lambda: f"loss {float(value.detach()):.3f}")
+
+    network.train()
+    recent = descend(optimiser, rates, steps, loss, progress, network, lambda share: scale)
     network.eval()
     return recent
+
+
+def imitation_loss(actions: Tensor, labels: Tensor) -> Tensor:
+    """Compute the mean distance of actions (B, a) from the expert's labels (B, a)."""
+    return F.smooth_l1_loss(actions, labels, beta=BEND)
 
 
 def row_of(network: StateNetwork, records: Records) -> Tensor:

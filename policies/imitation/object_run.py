@@ -25,9 +25,8 @@ from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
 from policies.imitation.action_head import fit_rule
-from policies.imitation.camera_run import Progress, seen_cameras, weights_kept, write_run
-from policies.imitation.cloning import FREE, EncoderRestraint, StudentConfig, fit_geometry, fit_sight, part, see_all
-from policies.imitation.cloning import Progress as SightProgress
+from policies.imitation.camera_run import seen_cameras, weights_kept, write_run
+from policies.imitation.cloning import StudentConfig, fit_geometry, fit_sight, see_all
 from policies.imitation.recipes import state_recipe, warn_if_untuned
 from policies.imitation.state_run import open_arms
 from policies.models.camera_policy import SeeingPolicy
@@ -37,12 +36,13 @@ from policies.models.object_student import SCENE_STUDENT, SEEN, SceneStudent
 from policies.models.parity import parity_records
 from policies.models.restore import restore_student
 from policies.models.state_network import StateNetwork
-from policies.models.surgery import Surgery
+from policies.models.surgery import Surgery, carry_encoder
+from policies.models.transfer_modes import ENCODER_KIND, check_mode, restrain
 from policies.scoring.evaluator import JUDGE_SEEDS, Judgement, LastingEnv, judge
+from policies.training.descent import FREE, Restraint
 from policies.training.parallel import Check, one_thread
+from policies.training.progress import Progress, StageProgress, part, stage
 from policies.training.run_config import RunConfig
-from policies.transfer.camera_transfer import carry_encoder, hold
-from policies.transfer.state_transfer import check_mode
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders
 from sim.env import ArmEnv
@@ -137,7 +137,7 @@ class SceneTrainConfig(RunConfig):
         return LastingEnv(self.task, self.robot, self.space(), arrays, exact=False, mistaken=True)
 
 
-def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
+def train_scene(config: SceneTrainConfig, progress: StageProgress) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
 
     Raises:
@@ -179,12 +179,12 @@ def train_scene(config: SceneTrainConfig, progress: Progress) -> PolicyBundle:
         views,
         config.student,
         seeds[2],
-        lambda share, text: progress("student", share, text),
+        stage(progress, "student"),
         restraint,
         learn_rule,
     )
     torch.set_num_threads(1)
-    found = judge_student(student, config, lambda share, text: progress("judge", share, text))
+    found = judge_student(student, config, stage(progress, "judge"))
     metrics = {
         "seeing": seeing,
         "rule": rule_figures,
@@ -220,9 +220,7 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
     return SceneStudent(encoder, kinematics, rule, len(robot.joint_names), gripper, len(cameras), kept)
 
 
-def carry_sight(
-    source: PolicyBundle, student: SceneStudent, config: SceneTrainConfig
-) -> tuple[Surgery, EncoderRestraint]:
+def carry_sight(source: PolicyBundle, student: SceneStudent, config: SceneTrainConfig) -> tuple[Surgery, Restraint]:
     """Carry the encoder of a camera policy into `student`, its heat maps by the names of their landmarks.
 
     Returns:
@@ -235,7 +233,7 @@ def carry_sight(
     theirs = tuple(source.network.get("landmarks", ()))
     fresh = copy.deepcopy(student.encoder)
     surgery = carry_encoder(restore_student(source).encoder, theirs, student.encoder, ours)
-    return surgery, hold(config.mode, student.encoder, fresh, surgery)
+    return surgery, restrain(config.mode, student.encoder, fresh, surgery, ENCODER_KIND)
 
 
 def fit_seeing(
@@ -243,8 +241,8 @@ def fit_seeing(
     views: tuple[LabelledRenders, ...],
     config: StudentConfig,
     seed: int,
-    progress: SightProgress,
-    restraint: EncoderRestraint = FREE,
+    progress: Progress,
+    restraint: Restraint = FREE,
     beside: Callable[[Check], None] = lambda check: None,
 ) -> dict:
     """Train encoder and geometry on views of the same moments, one for each camera; `beside` as for `fit_sight`.
@@ -268,7 +266,7 @@ def fit_seeing(
     return figures
 
 
-def judge_student(student: SceneStudent, config: SceneTrainConfig, progress) -> Judgement:
+def judge_student(student: SceneStudent, config: SceneTrainConfig, progress: Progress) -> Judgement:
     """Judge the student strictly, on fresh episodes seen through the camera."""
     make = config.environment()
     progress(0.0, "")

@@ -21,20 +21,20 @@ from gymnasium.vector import AutoresetMode
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.dagger import FREE, Records, Restraint, as_policy, collect, fit, joined, row_of
+from policies.imitation.dagger import Records, as_policy, collect, fit, joined, row_of
 from policies.imitation.expert_gain import paced_task, tuned_pace
 from policies.imitation.recipes import state_recipe, warn_if_untuned
+from policies.models.state_export import Seen, export_state
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import JUDGE_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.training.descent import FREE, Restraint
+from policies.training.progress import StageProgress
 from policies.training.run_config import RunConfig
 from policies.training.run_folder import RunFolder, refuse_existing
-from policies.training.state_export import Seen, export_state
 from sim.tasks import load_task
 from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 
-Progress = Callable[[str, float, str], None]
-"""Called with the stage, the share of it that is done, and a short text."""
 STAGES = ("rounds", "judge", "bundle")
 NEVER = float("nan")
 PACE = "expert.json"
@@ -94,7 +94,7 @@ class Start:
 SCRATCH = Start()
 
 
-def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRATCH) -> PolicyBundle:
+def train_state(config: StateRunConfig, progress: StageProgress, start: Start = SCRATCH) -> PolicyBundle:
     """Train a state policy in a new folder.
 
     Raises:
@@ -107,7 +107,7 @@ def train_state(config: StateRunConfig, progress: Progress, start: Start = SCRAT
     return StateRun(config, folder, start, progress).finish()
 
 
-def resume_state(path: Path, progress: Progress, start: Start = SCRATCH) -> PolicyBundle:
+def resume_state(path: Path, progress: StageProgress, start: Start = SCRATCH) -> PolicyBundle:
     """Go on with the run in `path` from its newest checkpoint.
 
     Raises:
@@ -136,7 +136,7 @@ class Learned:
 class StateRun:
     """One process's part of a run: everything that outlives it is in the folder."""
 
-    def __init__(self, config: StateRunConfig, folder: RunFolder, start: Start, progress: Progress):
+    def __init__(self, config: StateRunConfig, folder: RunFolder, start: Start, progress: StageProgress):
         """Prepare to go on behind the newest checkpoint in `folder`."""
         self._config, self._folder, self._start, self._progress = config, folder, start, progress
         self._make = config.environment()

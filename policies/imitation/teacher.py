@@ -22,6 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
 from policies.models.keypoint_student import WORKSPACE, StatePolicy
+from policies.training.descent import Loss, constant, descend
+from policies.training.progress import Progress
 from sim.env import ArmEnv
 
 
@@ -71,7 +73,7 @@ class RelativeGoal(BaseFeaturesExtractor):
 
 
 def train_teacher(
-    make_env: Callable[[], ArmEnv], config: TeacherConfig, seed: int, progress: Callable[[float, str], None]
+    make_env: Callable[[], ArmEnv], config: TeacherConfig, seed: int, progress: Progress
 ) -> tuple[StatePolicy, dict]:
     """Train a teacher on the environment's `state` observation; returns its actor alone, and the figures.
 
@@ -137,12 +139,13 @@ def _imitate(model: TD3, steps: int, seed: int) -> None:
     assert model.replay_buffer is not None
     np.random.seed(seed)  # stable-baselines3's buffer draws from the global generator
     optimiser = torch.optim.Adam(model.actor.parameters(), 1e-3)
-    for _ in range(steps):
+
+    def loss(step: int) -> Loss:
+        assert model.replay_buffer is not None
         batch = model.replay_buffer.sample(model.batch_size)
-        loss = (model.actor(batch.observations) - batch.actions).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        return Loss((model.actor(batch.observations) - batch.actions).abs().mean())
+
+    descend(optimiser, constant(1e-3), steps, loss)
     model.actor_target.load_state_dict(model.actor.state_dict())
 
 
@@ -182,7 +185,7 @@ def _as_state_policy(model: TD3, hidden: tuple[int, ...]) -> StatePolicy:
 
 
 class _Reporter(BaseCallback):
-    def __init__(self, steps: int, progress: Callable[[float, str], None]):
+    def __init__(self, steps: int, progress: Progress):
         super().__init__()
         self._steps, self._progress = steps, progress
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.imitation.regression_student import PictureStudent
 from policies.models.keypoint_student import CameraStudent
 from policies.models.object_student import SceneStudent
 
@@ -16,11 +15,11 @@ from policies.models.object_student import SceneStudent
 class SeeingPolicy:
     """Maps arrays (B, …) by name to actions (B, a); see `policies.scoring.evaluator.judge`."""
 
-    def __init__(self, student: CameraStudent | SceneStudent | PictureStudent, names: Sequence[str]):
+    def __init__(self, student: CameraStudent | SceneStudent, names: Sequence[str]):
         """Use `student`, which takes the arrays `names` in this order."""
         self._student = student.eval()
         self._names = tuple(names)
-        self._shapes = {} if isinstance(student, PictureStudent) else student.memory
+        self._shapes = student.memory
         self._memory: tuple[Tensor, ...] = ()
 
     def begin(self, arms: int) -> None:

@@ -7,28 +7,18 @@ exactly what it did before.
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from policies.bundle import BundleError
-from policies.imitation.dagger import Restraint
+from policies.models.keypoint_student import KeypointEncoder
 from policies.models.state_network import StateNetwork
 from robots.specs import ActionSpec
 
-CARRIED_PACE = 0.3
-"""Share of a step that carried weights take when they are tuned: new ones must catch up with them."""
-L2_SP = 0.01
-"""Weight of the squared distance to the starting point (Li, Grandvalet & Davoine, "Explicit inductive bias for
-transfer learning", ICML 2018)."""
-DISTIL = 0.1
-"""Weight, in the first round, of the distance to the source's last hidden layer; halved in every further round."""
-SHRINK = 0.5
-"""Share of the carried weights that `shrink-perturb` keeps; the rest is that of fresh ones."""
 SAME_NAMES: Mapping[str, str] = {}
 OF_JOINTS = ("q", "dq")
 """Features that mean something else on another arm."""
@@ -198,91 +188,51 @@ def action_gain(source: ActionSpec, target: ActionSpec) -> dict[str, float]:
     }
 
 
-Mode = Callable[[StateNetwork, StateNetwork, Surgery], Restraint]
+def carry_encoder(
+    source: KeypointEncoder, theirs: tuple[str, ...], target: KeypointEncoder, ours: tuple[str, ...]
+) -> Surgery:
+    """Carry the features, and the heat maps of landmarks that both have, from `source` into `target`, in place.
 
+    Foveas are learned anew: each is a small network for one thing.
 
-def _feature_extractor(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Keep what was carried below the last layer as it is; the new columns and the last layer learn."""
-    last = f"body.{2 * len(network.hidden)}."
-    pace = {n: 1.0 - mask for n, mask in surgery.masks.items() if not n.startswith(last)}
-    return Restraint(pace=lambda round_: pace)
+    Args:
+        source: the earlier encoder.
+        theirs: names of its landmarks, in order.
+        target: the new one.
+        ours: names of its landmarks.
 
-
-def _fine_tune(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Let everything learn, what was carried at a third of the pace."""
-    pace = {n: 1.0 - (1.0 - CARRIED_PACE) * mask for n, mask in surgery.masks.items()}
-    return Restraint(pace=lambda round_: pace)
-
-
-def _gradual_unfreeze(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Begin as a feature extractor, and let one more layer learn in every round, the last ones first."""
-    top = len(network.hidden)
-
-    def pace(round_: int) -> dict[str, Tensor]:
-        found = {}
-        for name, mask in surgery.masks.items():
-            layer = int(name.split(".")[1]) // 2
-            share = CARRIED_PACE if layer >= top - round_ else 0.0
-            found[name] = 1.0 - (1.0 - share) * mask
-        return found
-
-    return Restraint(pace=pace)
-
-
-def _l2_sp(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Let everything learn, and pull what was carried back to where it started."""
-    start = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-
-    def penalty(learning: StateNetwork, row: Tensor, round_: int) -> Tensor:
-        parts = [
-            (surgery.masks[name] * (parameter - start[name])).square().sum()
-            for name, parameter in learning.named_parameters()
-        ]
-        return L2_SP * torch.stack(parts).sum()
-
-    return Restraint(penalty=penalty)
-
-
-def _distil(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Start from fresh weights, and at first also imitate the source's last hidden layer (FitNets, ICLR 2015)."""
-    reference = copy.deepcopy(network).eval().requires_grad_(False)
-    network.load_state_dict(fresh.state_dict())
-
-    def penalty(learning: StateNetwork, row: Tensor, round_: int) -> Tensor:
-        with torch.no_grad():
-            wanted = reference.body[:-1](reference.normalise(row))
-        return DISTIL * 0.5**round_ * (learning.body[:-1](learning.normalise(row)) - wanted).square().mean()
-
-    return Restraint(penalty=penalty)
-
-
-def shrink_perturb(network: nn.Module, fresh: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Set `network` halfway between what it carries and `fresh` weights, which it takes where nothing was carried.
-
-    A network that starts warm may end up generalising worse than a fresh one; shrunk and disturbed, it need not (Ash &
-    Adams, "On warm-starting neural network training", NeurIPS 2020).
+    Raises:
+        BundleError: if the encoders' widths differ.
     """
-    start = dict(fresh.named_parameters())
+    if source.heat.in_channels != target.heat.in_channels:
+        raise BundleError(
+            f"transfer: the source's encoder is {source.heat.in_channels} channels wide, the new one "
+            f"{target.heat.in_channels}; give --student.channels {source.heat.in_channels}"
+        )
+    masks = {name: torch.zeros_like(parameter) for name, parameter in target.named_parameters()}
+    target.features.load_state_dict(source.features.state_dict())
+    carried, new = [], []
+    for name, mask in masks.items():
+        if name.startswith("features."):
+            mask.fill_(1.0)
+            carried.append(Piece(name, tuple(mask.shape)))
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.lerp_(start[name], 1.0 - SHRINK * masks[name])
-
-
-def _shrink_perturb(network: StateNetwork, fresh: StateNetwork, surgery: Surgery) -> Restraint:
-    """Go back half the way to fresh weights, then let everything learn freely."""
-    shrink_perturb(network, fresh, surgery.masks)
-    return Restraint()
-
-
-MODES: dict[str, Mode] = {
-    "feature-extractor": _feature_extractor,
-    "fine-tune": _fine_tune,
-    "gradual-unfreeze": _gradual_unfreeze,
-    "l2-sp": _l2_sp,
-    "distil": _distil,
-    "shrink-perturb": _shrink_perturb,
-}
-"""How a carried network is trained further, by name."""
+        for row, name in enumerate(ours):
+            piece = Piece(f"heat.weight[{name}]", tuple(target.heat.weight[row].shape))
+            if name not in theirs:
+                new.append(piece)
+                continue
+            other = theirs.index(name)
+            assert source.heat.bias is not None
+            assert target.heat.bias is not None
+            target.heat.weight[row], target.heat.bias[row] = source.heat.weight[other], source.heat.bias[other]
+            masks["heat.weight"][row] = masks["heat.bias"][row] = 1.0
+            carried.append(piece)
+    new += [Piece(f"fovea[{name}]", ()) for name in ours[: len(target.foveas)]]
+    new.append(Piece("geometry", ()))
+    shape = tuple(source.heat.weight.shape[1:])
+    left = tuple(Piece(f"heat.weight[{name}]", shape) for name in theirs if name not in ours)
+    return Surgery(tuple(carried), tuple(new), left, masks)
 
 
 def _width(columns: slice) -> int:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from policies.models.history_network import HistoryNetwork
 from policies.models.recurrent_network import RecurrentNetwork
+from policies.models.state_export import Seen
 from policies.models.state_network import StateNetwork
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.columns import NamedColumns
 from policies.reinforcement.practice import Shapes
-from policies.training.state_export import Seen
 
 ActingNetwork = StateNetwork | RecurrentNetwork | HistoryNetwork
 """What an actor can become."""

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from policies.imitation.dagger import BEND
+from policies.imitation.dagger import imitation_loss
 from policies.models.state_network import Arrays
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.joined import joined
+from policies.training.descent import Loss, constant, descend
 
 JOINED = ""
 """Name of an observation that has been joined to one vector."""
@@ -175,7 +175,6 @@ def imitate(
     seed: int,
 ) -> float:
     """Regress the actor of `model`, which sees `arrays`, on the experts' labels; return the mean of the last losses."""
-    assert algorithm.deterministic is not None
     generator = torch.Generator().manual_seed(seed)
     observations = as_tensors(demonstrations.observation)
     if algorithm.joined:
@@ -185,17 +184,15 @@ def imitate(
     actor = policy.actor if hasattr(policy, "actor") else policy
     optimiser = torch.optim.Adam(actor.parameters(), 1e-3)
     policy.set_training_mode(True)
-    recent = 0.0
-    for step in range(steps):
+
+    def loss(step: int) -> Loss:
+        assert algorithm.deterministic is not None
         chosen = torch.randint(len(labels), (batch,), generator=generator)
         batch_of = {name: array[chosen] for name, array in observations.items()}
         found = algorithm.deterministic(model, batch_of.get(JOINED, batch_of))
-        loss = F.smooth_l1_loss(found, labels[chosen], beta=BEND)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        if step >= steps - 100:
-            recent += float(loss.detach()) / min(100, steps)
+        return Loss(imitation_loss(found, labels[chosen]))
+
+    recent = descend(optimiser, constant(1e-3), steps, loss)
     policy.set_training_mode(False)
     if hasattr(policy, "actor_target"):
         policy.actor_target.load_state_dict(policy.actor.state_dict())

@@ -10,6 +10,7 @@ from stable_baselines3.common.buffers import DictReplayBuffer
 from policies.models.history_network import MOVING, HistoryNetwork, windows
 from policies.reinforcement.actor import columns_of
 from policies.reinforcement.demonstrations import as_tensors
+from policies.training.descent import Loss, descend
 
 HELD_OUT = 0.1
 """Share of the newest transitions that say how well the latent is inferred."""
@@ -51,14 +52,12 @@ def teach_inference(
             layer.reset_parameters()
     network.fit_history(past[:kept])
     optimiser = torch.optim.Adam(network.infer.parameters(), RATE)
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = RATE * (1 - step / steps)
+
+    def loss(step: int) -> Loss:
         chosen = torch.randint(kept, (BATCH,))
-        loss = (network.inferred(past[chosen]) - latent[chosen]).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        return Loss((network.inferred(past[chosen]) - latent[chosen]).square().mean())
+
+    descend(optimiser, (RATE * (1 - step / steps) for step in range(steps)), steps, loss)
     with torch.no_grad():
         error = (network.inferred(past[kept:]) - latent[kept:]).square().mean()
         spread = (latent[kept:] - latent[:kept].mean(0)).square().mean()

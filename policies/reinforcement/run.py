@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
 from policies.imitation.state_run import open_arms
 from policies.models.history_network import HistoryNetwork
+from policies.models.state_export import export_state
 from policies.reinforcement.actor import ActingNetwork, Actor, copy_actor, make_actor
 from policies.reinforcement.algorithms import load_algorithm
 from policies.reinforcement.checkpoint import (
@@ -44,16 +45,14 @@ from policies.reinforcement.learner import buffer_of, build_model, keep_demonstr
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
 from policies.scoring.evaluator import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.training.progress import Progress, StageProgress
 from policies.training.run_config import RunConfig
 from policies.training.run_folder import RunFolder, refuse_existing
-from policies.training.state_export import export_state
 from sim.randomization.curriculum import Curriculum
 from sim.tasks import load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import ArmVectorEnv
 
-Progress = Callable[[str, float, str], None]
-"""Called with the stage, the share of it that is done, and a short text."""
 STAGES = ("demonstrations", "practice", "judge", "bundle")
 JUDGED_ARMS = 16
 """Arms that the judge moves at once."""
@@ -119,7 +118,7 @@ class ReinforcementConfig(RunConfig):
         return cls(**{**data, "out": Path(data["out"]), "demonstrations": shown, "recipe": recipe})
 
 
-def reinforce(config: ReinforcementConfig, progress: Progress) -> PolicyBundle:
+def reinforce(config: ReinforcementConfig, progress: StageProgress) -> PolicyBundle:
     """Train a policy in a new folder.
 
     Raises:
@@ -131,7 +130,7 @@ def reinforce(config: ReinforcementConfig, progress: Progress) -> PolicyBundle:
     return ReinforcementRun(config, folder, progress).finish()
 
 
-def resume_reinforcement(path: Path, progress: Progress) -> PolicyBundle:
+def resume_reinforcement(path: Path, progress: StageProgress) -> PolicyBundle:
     """Go on with the run in `path` from its newest checkpoint.
 
     Raises:
@@ -145,7 +144,7 @@ def resume_reinforcement(path: Path, progress: Progress) -> PolicyBundle:
 class ReinforcementRun:
     """One process's part of a run: everything that outlives it is in the folder."""
 
-    def __init__(self, config: ReinforcementConfig, folder: RunFolder, progress: Progress):
+    def __init__(self, config: ReinforcementConfig, folder: RunFolder, progress: StageProgress):
         """Prepare to go on behind the newest checkpoint in `folder`."""
         self._config, self._folder, self._progress = config, folder, progress
         self._algorithm = load_algorithm(config.algorithm)
@@ -371,7 +370,7 @@ class ReinforcementRun:
 class _Told(BaseCallback):
     """Tells how far a segment has come."""
 
-    def __init__(self, tell: Callable[[float, str], None], steps: int):
+    def __init__(self, tell: Progress, steps: int):
         super().__init__()
         self._tell, self._steps, self._began = tell, steps, 0
 

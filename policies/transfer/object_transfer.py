@@ -13,8 +13,7 @@ import torch
 
 from policies.bundle import PolicyBundle
 from policies.imitation.action_head import fit_rule
-from policies.imitation.camera_run import Progress
-from policies.imitation.cloning import FREE, StudentConfig
+from policies.imitation.cloning import StudentConfig
 from policies.imitation.object_run import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
 from policies.imitation.state_run import open_arms
 from policies.models.camera_policy import SeeingPolicy
@@ -22,6 +21,8 @@ from policies.models.filters.object_filter import KEPT
 from policies.models.object_student import SEEN
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import JUDGE_SEEDS, judge
+from policies.training.descent import FREE
+from policies.training.progress import Progress, StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
@@ -69,7 +70,7 @@ class CompareSceneConfig(CompareViewsConfig):
         )
 
 
-def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
+def compare_scene(config: CompareSceneConfig, progress: StageProgress) -> dict:
     """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
 
     All methods of a seed see the same views, take the same number of gradient steps, and are moved by the same rule.
@@ -83,7 +84,7 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
     bundle = PolicyBundle.load(config.source)
     run = config.run(FROM_SCRATCH)
     space, make = run.space(), run.environment()
-    rule = _shared_rule(config, lambda share, text: progress("rule", share, text))
+    rule = _shared_rule(config, stage(progress, "rule"))
 
     def draw(count: int, seed: int) -> LabelledRenders:
         return sample_renders(config.task, config.robot, space, count, seed, config.workers)
@@ -98,20 +99,18 @@ def compare_scene(config: CompareSceneConfig, progress: Progress) -> dict:
             if method != FROM_SCRATCH:
                 _, restraint = carry_sight(bundle, student, config.run(method))
             settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            figures = fit_seeing(student, (views,), settings, seed, lambda share, text: None, restraint)
+            figures = fit_seeing(student, (views,), settings, seed, silent, restraint)
             act = SeeingPolicy(student, make.names())
             found = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
 
-        results = run_budgets(
-            config.out, config.budgets, draw, learn, lambda share, text: progress("runs", share, text)
-        )
+        results = run_budgets(config.out, config.budgets, draw, learn, stage(progress, "runs"))
     of_rule = {"rule_steps": config.recipe.total_steps}
     columns = tuple(f"{name}_cm" for name in SEEN)
     return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **of_rule})
 
 
-def _shared_rule(config: CompareSceneConfig, progress) -> StateNetwork:
+def _shared_rule(config: CompareSceneConfig, progress: Progress) -> StateNetwork:
     """Train the rule that moves the arm in every run, or read the one that an interrupted comparison left."""
     torch.manual_seed(RULE_SEED)
     run = config.run(FROM_SCRATCH)

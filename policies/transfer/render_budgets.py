@@ -13,11 +13,11 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.cloning import Progress, StudentConfig
-from policies.models.surgery import MODES
+from policies.imitation.cloning import StudentConfig
+from policies.models.transfer_modes import MODES, check_mode
+from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
-from policies.transfer.state_transfer import check_mode
 from sim.datasets.labelled_renders import LabelledRenders
 
 HELD_OUT = 500

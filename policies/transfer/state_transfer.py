@@ -11,12 +11,15 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.dagger import Records, Restraint, as_policy
+from policies.imitation.dagger import Records, as_policy
 from policies.imitation.recipes import state_recipe
-from policies.imitation.state_run import SCRATCH, Progress, Start, StateRun, StateRunConfig, open_arms, train_state
+from policies.imitation.state_run import SCRATCH, Start, StateRun, StateRunConfig, open_arms, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
-from policies.models.surgery import MODES, SAME_NAMES, Surgery, action_gain, operate
+from policies.models.surgery import SAME_NAMES, Surgery, action_gain, operate
+from policies.models.transfer_modes import MODES, check_mode, restrain, state_kind
 from policies.scoring.evaluator import VALIDATION_SEEDS, Judgement, judge
+from policies.training.descent import Restraint
+from policies.training.progress import StageProgress
 from policies.training.run_folder import RunError, RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves
 from sim.tasks import load_task
@@ -58,12 +61,6 @@ def names(pairs: Sequence[str]) -> dict[str, str]:
     return dict(split)
 
 
-def check_mode(mode: str) -> None:
-    """Raise ValueError for an unknown mode; lists the known ones."""
-    if mode not in MODES:
-        raise ValueError(f"unknown transfer mode '{mode}'; known are {', '.join(MODES)}")
-
-
 def start_from(
     bundle: PolicyBundle,
     config: StateRunConfig,
@@ -91,7 +88,7 @@ def start_from(
         fresh = copy.deepcopy(network)
         surgery = operate(source, network, gain, same_arm, now)
         tell(surgery)
-        return MODES[mode](network, fresh, surgery)
+        return restrain(mode, network, fresh, surgery, state_kind(network))
 
     env = config.environment().arm()
     env.close()
@@ -109,7 +106,7 @@ def start_from(
     return Start(begin, {"transfer": parent})
 
 
-def transfer(config: TransferConfig, progress: Progress, tell: Callable[[Surgery], None]) -> PolicyBundle:
+def transfer(config: TransferConfig, progress: StageProgress, tell: Callable[[Surgery], None]) -> PolicyBundle:
     """Train a state policy from an earlier one in a new folder.
 
     Raises:
@@ -198,7 +195,7 @@ class CompareConfig:
         )
 
 
-def compare_transfer(config: CompareConfig, progress: Progress) -> dict:
+def compare_transfer(config: CompareConfig, progress: StageProgress) -> dict:
     """Run from scratch and every mode on every seed; write `transfer.json` and `transfer.png`; return the former.
 
     Every run of a seed has the same first round: the expert steers it. Runs that are complete are not run again.

@@ -168,7 +168,7 @@ def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmark
     student, bundle = untrained(config), PolicyBundle.load(seer)
     source = restore_student(bundle)
     surgery, restraint = carry_sight(bundle, student, replace(config, mode="feature-extractor"))
-    assert not any(float(pace.sum()) for pace in restraint.pace(0.5).values())  # what was carried stands still
+    assert not any(float(scale.sum()) for scale in restraint.rate_scale(0.5).values())  # what was carried stands still
     for ours, theirs in zip(student.encoder.features.parameters(), source.encoder.features.parameters()):
         torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(

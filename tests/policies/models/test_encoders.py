@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from policies.imitation.regression_student import PictureStudent, fit_picture_student, goal_errors
-from policies.models.encoders import ENCODERS, EncoderError, SpatialSoftmax, Tuning, make_encoder
+from benchmarks.parts.encoders import ENCODERS, EncoderError, SpatialSoftmax, Tuning, make_encoder
+from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
 from policies.models.keypoint_student import ForwardKinematics, StatePolicy
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.state_run import StateRunConfig, train_state
 from policies.models.state_network import StateNetwork
-from policies.models.surgery import MODES, action_gain, operate
-from policies.training.learning_rates import paced_step
+from policies.models.surgery import action_gain, operate
+from policies.models.transfer_modes import restrain, state_kind
+from policies.training.descent import scaled_step
 from policies.training.run_folder import RunError
 from policies.transfer.learning_curves import Curve, compare_curves, steps_to
 from policies.transfer.state_transfer import CompareConfig, TransferConfig, compare_transfer, judge_unchanged, transfer
@@ -116,7 +117,7 @@ def descend(mode: str, round_: int, steps: int = 20) -> tuple[StateNetwork, Stat
     fresh = copy.deepcopy(network)
     surgery = operate(source, network, ONE, same_arm=True)
     start = copy.deepcopy(network)
-    restraint = MODES[mode](network, fresh, surgery)
+    restraint = restrain(mode, network, fresh, surgery, state_kind(network))
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     row, labels = torch.randn(64, network.centre.numel()), torch.randn(64, 4)
     for _ in range(steps):
@@ -124,7 +125,7 @@ def descend(mode: str, round_: int, steps: int = 20) -> tuple[StateNetwork, Stat
         extra = restraint.penalty(network, row, round_)
         optimiser.zero_grad()
         (loss if extra is None else loss + extra).backward()
-        paced_step(optimiser, network, restraint.pace(round_))
+        scaled_step(optimiser, network, restraint.rate_scale(round_))
     return start, network, dict(surgery.masks)
 
 
@@ -164,7 +165,7 @@ def test_fine_tuning_moves_what_was_carried_less_than_training_would() -> None:
 def test_l2_sp_stays_nearer_than_no_penalty_would(monkeypatch: pytest.MonkeyPatch) -> None:
     distance = {}
     for weight in (0.0, 10.0):
-        monkeypatch.setattr("policies.models.surgery.L2_SP", weight)
+        monkeypatch.setattr("policies.models.transfer_modes.L2_SP", weight)
         before, after, masks = descend("l2-sp", 0, steps=60)
         name = "body.2.weight"
         change = dict(after.named_parameters())[name] - dict(before.named_parameters())[name]
@@ -176,7 +177,7 @@ def test_distilling_starts_from_fresh_weights_and_ends_nearer_to_the_sources_fea
     source, network = networks()
     fresh = copy.deepcopy(network)
     surgery = operate(source, network, ONE, same_arm=True)
-    restraint = MODES["distil"](network, fresh, surgery)
+    restraint = restrain("distil", network, fresh, surgery, state_kind(network))
     for key, value in fresh.state_dict().items():
         torch.testing.assert_close(network.state_dict()[key], value)
     row = torch.randn(64, network.centre.numel())
@@ -200,13 +201,13 @@ def test_shrinking_goes_half_the_way_back_to_fresh_weights_and_then_holds_nothin
     fresh = copy.deepcopy(network)
     surgery = operate(source, network, ONE, same_arm=True)
     carried = copy.deepcopy(network)
-    restraint = MODES["shrink-perturb"](network, fresh, surgery)
+    restraint = restrain("shrink-perturb", network, fresh, surgery, state_kind(network))
     for name, mask in surgery.masks.items():
         now, was, new = (dict(each.named_parameters())[name] for each in (network, carried, fresh))
         torch.testing.assert_close(now, torch.where(mask > 0, 0.5 * (was + new), new))
     goal = network.columns()["goal - ee_pos"]
     torch.testing.assert_close(network.spread[goal], source.spread[source.columns()["goal - ee_pos"]])  # as it saw it
-    assert restraint.pace(0) == {}
+    assert restraint.rate_scale(0) == {}
     assert restraint.penalty(network, torch.zeros(1, network.centre.numel()), 0) is None
 
 

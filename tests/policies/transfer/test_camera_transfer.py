@@ -15,13 +15,12 @@ from policies.imitation.camera_run import TrainConfig, train
 from policies.imitation.cloning import StudentConfig, fit_encoder
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
-from policies.models.surgery import MODES
+from policies.models.surgery import carry_encoder
+from policies.models.transfer_modes import ENCODER_KIND, MODES, restrain
 from policies.transfer.camera_transfer import (
     CameraTransferConfig,
     CompareCameraConfig,
-    carry_encoder,
     compare_camera,
-    hold,
     transfer_camera,
 )
 from robots.camera import CameraModel
@@ -82,7 +81,7 @@ def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
     fresh = copy.deepcopy(target)
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
     start = copy.deepcopy(target)
-    restraint = hold(mode, target, fresh, surgery)
+    restraint = restrain(mode, target, fresh, surgery, ENCODER_KIND)
     config = StudentConfig(views=64, steps=steps, batch=16, held_out=1)
     fit_encoder(target, dots(64, 0), config, 0, QUIET, restraint)
     return start, target
@@ -106,7 +105,7 @@ def test_an_unknown_mode_lists_the_known() -> None:
     source, target = encoders()
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
     with pytest.raises(ValueError, match=f"known are {', '.join(MODES)}"):
-        hold("magic", target, copy.deepcopy(target), surgery)
+        restrain("magic", target, copy.deepcopy(target), surgery, ENCODER_KIND)
 
 
 def test_views_are_drawn_by_the_camera_that_is_given() -> None:

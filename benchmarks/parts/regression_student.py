@@ -9,15 +9,13 @@ It needs no labels but the goal, and stands in `benchmarks/encoders.py` beside `
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.imitation.cloning import one_cycle
-from policies.models.encoders import Tuning, make_encoder
+from benchmarks.parts.encoders import Tuning, make_encoder
 from policies.models.keypoint_student import WORKSPACE, ForwardKinematics, StatePolicy, as_network_image
+from policies.training.descent import Loss, descend, one_cycle
 from policies.training.precision import fast
 from sim.datasets.labelled_renders import LabelledRenders
 
@@ -29,6 +27,7 @@ class PictureStudent(nn.Module):
 
     q_centre: Tensor
     q_spread: Tensor
+    memory: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
 
     def __init__(
         self, encoder: str, height: int, width: int, kinematics: ForwardKinematics, teacher: StatePolicy, joints: int
@@ -76,7 +75,6 @@ def fit_picture_student(
     batch: int = 128,
     learning_rate: float = 1e-3,
     tuning: Tuning = WHOLE,
-    progress: Callable[[float, str], None] = lambda share, text: None,
 ) -> None:
     """Regress where the goal is on `views`, by its distance [m], in `steps` gradient steps of `batch` pictures.
 
@@ -88,7 +86,6 @@ def fit_picture_student(
         batch: pictures a step.
         learning_rate: peak of the one-cycle schedule.
         tuning: what of the encoder learns.
-        progress: told about the share that is done.
 
     Raises:
         EncoderError: if `tuning` has weights that do not fit.
@@ -104,18 +101,14 @@ def fit_picture_student(
     learning = [p for part in (student.encoder, student.geometry) for p in part.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, learning_rate, weight_decay=1e-4)
     student.train()
-    for step, rate in enumerate(one_cycle(learning_rate, steps)):
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+
+    def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (batch,), generator=generator)
         with fast():
             features = student.encoder(as_network_image(images[rows]))
-        error = (student.locate(features, q[rows]) - to_goal[rows]).norm(dim=1).mean()
-        optimiser.zero_grad()
-        error.backward()
-        optimiser.step()
-        if step % 20 == 0:
-            progress(step / steps, f"goal {100 * float(error.detach()):.1f} cm")
+        return Loss((student.locate(features, q[rows]) - to_goal[rows]).norm(dim=1).mean())
+
+    descend(optimiser, one_cycle(learning_rate, steps), steps, loss)
     student.eval()
 
 

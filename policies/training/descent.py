@@ -1,0 +1,124 @@
+"""Gradient descent under a learning-rate schedule: the one training loop of everything that regresses on labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+
+import torch
+from torch import Tensor, nn
+
+from policies.training.progress import Progress, silent
+
+AVERAGED = 100
+"""Last steps whose mean loss `descend` returns."""
+EVERY = 20
+"""Steps between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Restraint:
+    """What keeps a network that was carried from another task near to where it started; by default nothing does.
+
+    Time is the number of the round for a state policy, the share of the gradient steps done for an encoder.
+    """
+
+    rate_scale: Callable[[float], Mapping[str, Tensor]] = lambda time: {}
+    """From time to the factor on the optimiser's step, for each element of a parameter, by the parameter's name."""
+    frozen_statistics: Callable[[float], bool] = lambda time: False
+    """From time to whether batch normalisation keeps its running statistics."""
+    penalty: Callable[[nn.Module, Tensor, float], Tensor | None] = lambda network, batch, time: None
+    """Added to the loss: a function of the network, its input (B, …) and time; None for nothing."""
+
+
+FREE = Restraint()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one gradient step minimises."""
+
+    value: Tensor
+    """Loss that is reported."""
+    penalty: Tensor | None = None
+    """Further term that is not."""
+    text: Callable[[], str] = lambda: ""
+    """Describes the step, for the report of progress."""
+
+
+def descend(
+    optimiser: torch.optim.Optimizer,
+    rates: Iterable[float],
+    steps: int,
+    loss: Callable[[int], Loss],
+    progress: Progress = silent,
+    network: nn.Module | None = None,
+    rate_scale: Callable[[float], Mapping[str, Tensor]] = FREE.rate_scale,
+) -> float:
+    """Take `steps` gradient steps.
+
+    Args:
+        optimiser: of the parameters that learn.
+        rates: learning rate of each step.
+        steps: how many.
+        loss: from the number of a step to its loss.
+        progress: called with the share of the steps that is done.
+        network: names the parameters that `rate_scale` is about.
+        rate_scale: from the share of the steps that is done to the factors of `scaled_step`.
+
+    Returns:
+        The mean of the last `AVERAGED` losses.
+    """
+    recent = 0.0
+    for step, rate in zip(range(steps), rates):
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        found = loss(step)
+        optimiser.zero_grad()
+        (found.value if found.penalty is None else found.value + found.penalty).backward()
+        if network is None:
+            optimiser.step()
+        else:
+            scaled_step(optimiser, network, rate_scale(step / steps))
+        if step >= steps - AVERAGED:
+            recent += float(found.value.detach()) / min(AVERAGED, steps)
+        if step % EVERY == 0:
+            progress(step / steps, found.text())
+    return recent
+
+
+def scaled_step(optimiser: torch.optim.Optimizer, network: nn.Module, scale: Mapping[str, Tensor]) -> None:
+    """Take the optimiser's step, then keep of each element only the share that `scale` gives.
+
+    Scaling the gradient would have no effect: the size of Adam's step does not depend on it.
+
+    Args:
+        optimiser: of the network's parameters, whose gradients have been computed.
+        network: whose parameters `scale` names.
+        scale: 0 (frozen) to 1 (free), in the shape of the parameter, by its name; parameters not named are free.
+    """
+    slow = [(parameter, scale[name]) for name, parameter in network.named_parameters() if name in scale]
+    before = [parameter.detach().clone() for parameter, _ in slow]
+    optimiser.step()
+    with torch.no_grad():
+        for (parameter, share), old in zip(slow, before):
+            parameter.copy_(old + share * (parameter - old))
+
+
+def constant(rate: float) -> Iterator[float]:
+    """Yield the same learning rate for every step."""
+    return repeat(rate)
+
+
+def one_cycle(peak: float, steps: int) -> Iterator[float]:
+    """Yield learning rates: a tenth of the steps up to `peak`, then a cosine down to a hundredth of it."""
+    for step in range(steps):
+        share = step / steps
+        yield peak * min(1.0, 0.02 + share / 0.1) * cosine(share)
+
+
+def cosine(share: float) -> float:
+    """Return the factor of a cosine decay from 1 to 0.01 once `share` of the steps is done."""
+    return 0.505 + 0.495 * math.cos(math.pi * share)
