@@ -26,7 +26,7 @@ from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Float64MultiArray, String
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.runtime.deadlines import Pacer, Rehearsal
+from policies.runtime.deadlines import Pacer, WarmUp
 from policies.runtime.dry_run import DryRunError, check_confirmed
 from policies.runtime.loop import ControlLoop, LoopLimits, LoopStep, RefusalError
 from robots.specs import SpecError
@@ -39,8 +39,8 @@ from ros_nodes.parameters import Parameter, Parameters
 
 FIRST_BEATS = 0.05
 """The gate drops commands of a policy that it has not heard alive [s]."""
-AWAKE = Rehearsal.MARGIN
-"""The loop does not sleep for so long before each of its deadlines [s]: what it rehearsed stays in the caches."""
+AWAKE = WarmUp.MARGIN
+"""The loop does not sleep for so long before each of its deadlines [s]: what was warmed up stays in the caches."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -61,7 +61,7 @@ PARAMETERS = (
     ),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
     Parameter(
-        "rehearse", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
+        "warm_up", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
     ),
     Parameter(
         "stay_awake", True, "while active, keep the processor out of its sleep states, where the system allows it"
@@ -312,11 +312,11 @@ class PolicyNode(LifecycleNode):
     def _run(self, loop: ControlLoop) -> None:
         process.prioritise_thread(ahead=1)
         pacer = Pacer(loop.bundle.action.dt, awake=AWAKE)
-        rehearsal = Rehearsal(lambda: self._rehearse(loop), pacer, loop.bundle.action.dt)
-        rehearse = self._settings.flag("rehearse")
+        warm_up = WarmUp(lambda: self._warm_up(loop), pacer, loop.bundle.action.dt)
+        warms_up = self._settings.flag("warm_up")
         while not self._halt.is_set():
-            if rehearse:
-                rehearsal.run()
+            if warms_up:
+                warm_up.run()
             pacer.wait()
             if self._halt.is_set():
                 return
@@ -333,10 +333,10 @@ class PolicyNode(LifecycleNode):
                 return
             self._latency.publish(_latency(step))
 
-    def _rehearse(self, loop: ControlLoop) -> None:
-        sent = loop.rehearse()
+    def _warm_up(self, loop: ControlLoop) -> None:
+        sent = loop.warm_up_step()
         if sent is not None and self._arm is not None:
-            self._arm.rehearse(*sent)
+            self._arm.warm_up(*sent)
 
     def _watch(self) -> None:
         if self._failure:

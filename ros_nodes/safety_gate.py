@@ -229,7 +229,7 @@ class SafetyGateNode(Node):
             now = time.monotonic()
             arrived, self._arrived = self._arrived, None
             if arrived is not None:
-                alignment.see(now - arrived)
+                alignment.record(now - arrived)
             setpoint = self.gate.tick(now)
             if setpoint is not None:
                 self._controller.publish(setpoint, self._measured)

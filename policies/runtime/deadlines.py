@@ -1,4 +1,4 @@
-"""Keeping time: absolute deadlines, a rehearsal just before each, and a clock that leans towards another's events.
+"""Timing: absolute deadlines, warm-up just before each, and alignment of a clock with events of another.
 
 Robot side: the standard library only.
 """
@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 
 
 class Pacer:
-    """Absolute deadlines `dt` apart; a missed one is skipped, never made up for by a burst."""
+    """Absolute deadlines `dt` apart; a missed one is skipped, and not caught up by a burst."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Pacer:
         sleep: Callable[[float], None] = time.sleep,
         awake: float = 0.0,
     ):
-        """Begin now: the first `wait` returns at once. The last `awake` [s] of each wait are not slept."""
+        """Begin now: the first `wait` returns at once. The last `awake` [s] of each wait are spent spinning."""
         self._dt, self._clock, self._sleep, self._awake = dt, clock, sleep, awake
         self._next = clock()
         self.missed = 0
@@ -47,7 +47,7 @@ class Pacer:
         if delay > 0:
             self._sleep(delay)
         while self._awake and self._clock() < self._next:
-            pass  # who sleeps is woken late, and waits for whichever thread has the interpreter then
+            pass  # a sleeping thread is woken late, and then waits for the interpreter lock
         late = self._clock() - self._next
         skipped = max(0, int(late / self._dt))
         self.missed += skipped
@@ -55,39 +55,37 @@ class Pacer:
         return late
 
 
-class Rehearsal:
-    """Does for nothing, just before each deadline, what is to be done at it, as often as there is time for.
+class WarmUp:
+    """Repeats a computation just before each deadline, so that its code and data are in the processor's caches.
 
-    Between two deadlines others have the processor, or it sleeps: after 50 ms a policy's step took 1.8 ms, right after
-    another one 1.4, then 1.0, 0.9 and 0.85 (Nature CNN on a 640 × 480 camera, onnxruntime, one thread). Waiting awake
-    does not help, and running once does not bring back all that was in the caches.
+    Between two deadlines other work, or idling, evicts them: after a pause of 50 ms a policy's step takes about twice
+    as long as right after another one.
     """
 
     TIMES = 3
-    """How often at most."""
+    """Number of repetitions at most."""
     SHARE = 1 / 4
-    """Of a period that all of it may take: what needs more is not rehearsed."""
+    """Share of a period that all of them may take: a computation that needs more is not repeated."""
     MARGIN = 0.001
-    """How much longer than the last ones the next may take and still be over in time [s]: on a virtual machine one in a
-    thousand took 0.6 ms more."""
+    """Least time that must be left when a repetition is expected to end [s]."""
     CARE = 1.2
-    """How much more time than the last ones took is set aside for each."""
+    """Factor on the expected time of each repetition."""
 
-    def __init__(self, rehearse: Callable[[], None], pacer: Pacer, dt: float, clock: Clock = time.monotonic):
+    def __init__(self, compute: Callable[[], None], pacer: Pacer, dt: float, clock: Clock = time.monotonic):
         """Prepare for the deadlines of `pacer`, `dt` [s] apart."""
-        self._rehearse, self._pacer, self._clock = rehearse, pacer, clock
+        self._compute, self._pacer, self._clock = compute, pacer, clock
         self._most = self.SHARE * dt
-        self._cost = 0.5 * self._most  # not known yet
+        self._cost = 0.5 * self._most  # not measured yet
 
     def run(self) -> int:
-        """Rehearse what is over before the next deadline; return how often."""
+        """Compute as often as fits in before the next deadline; return how often."""
         if self._cost > self._most:
             return 0
         left = self._pacer.approach(min(self.TIMES * self.CARE * self._cost + self.MARGIN, self._most))
         times = 0
         while times < self.TIMES and left > self._cost + self.MARGIN:
             began = self._clock()
-            self._rehearse()
+            self._compute()
             self._cost += 0.2 * (self._clock() - began - self._cost)
             times += 1
             left = self._pacer.approach(math.inf)
@@ -95,7 +93,7 @@ class Rehearsal:
 
 
 class Alignment:
-    """Leans a clock of period `dt` towards events of another clock, so that none waits for almost a period.
+    """Shifts a clock of period `dt` towards events of another clock, so that none waits for almost a period.
 
     A deadline is only ever put off, by a small part of a period, never brought forward: setpoints that come a little
     late make a motion a little slower, setpoints that come early would make it faster than its limits. Events at a rate
@@ -103,7 +101,7 @@ class Alignment:
     """
 
     WANTED = 0.001
-    """From an event to the deadline that sees it [s]: more than the jitter of either."""
+    """Wanted time from an event to the next deadline [s]: more than the jitter of either."""
     TOLERANCE = 0.0007
     """[s]"""
     STEP = 0.02
@@ -111,7 +109,7 @@ class Alignment:
     WINDOW = 10
     """Events from which the phase is taken."""
     CLEAR = 0.7
-    """Length of their mean phasor from which on they have a phase in common."""
+    """Length of their mean phasor from which on they count as having a common phase."""
 
     def __init__(self, dt: float):
         """Prepare for a clock with the period `dt` [s]."""
@@ -119,8 +117,8 @@ class Alignment:
         self._waited: deque[float] = deque(maxlen=self.WINDOW)
         self._owed = 0.0
 
-    def see(self, waited: float) -> None:
-        """Take how long an event waited for the deadline that saw it [s]."""
+    def record(self, waited: float) -> None:
+        """Record how long an event waited for its deadline [s]."""
         if not self._owed:
             self._waited.append(waited)
 

@@ -27,7 +27,7 @@ MOST_GAIN = 1.6
 """How many times contrast may grow or shrink."""
 JUMP = 25.0
 """Grey levels that a channel's mean may differ from the last pictures' median; beyond, the curve is dropped at once."""
-PACE = 1.0
+GAIN = 1.0
 """How far a curve may move from one picture to the next [grey levels]: no action jumps because of it."""
 
 
@@ -101,7 +101,7 @@ class LightMatch:
         return now[:3] + shift + gain * (self._identity - now[:3])
 
     def _approach(self, wanted: np.ndarray) -> None:
-        step = np.clip(wanted - self._curve, -PACE, PACE)
+        step = np.clip(wanted - self._curve, -GAIN, GAIN)
         arrived = not step.any()
         if not arrived:
             self._curve = self._curve + step

@@ -47,7 +47,7 @@ class RefusalError(RuntimeError):
     """The loop will not act on what it has; the message is the reason that is published."""
 
     def __init__(self, reason: str, key: str = "refused"):
-        """Say `reason` in a sentence; a policy node counts it under `key` of `POLICY_REASONS`."""
+        """Say `reason` in a sentence; a policy node counts it under `key`, see docs/troubleshooting.md."""
         super().__init__(reason)
         self.key = key
 
@@ -141,7 +141,7 @@ class ControlLoop:
         """Brings pictures into training's light once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver = ActionResolver(bundle.action, bundle.robot)
-        self._rehearsed = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
+        self._warm_up_resolver = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
         self._memory = bundle.fresh_memory()
         self._started: float | None = None
         self._last: float | None = None
@@ -200,7 +200,7 @@ class ControlLoop:
             )
 
     def warm_up(self) -> None:
-        """Go once through all that a step computes, and send nothing: code is loaded now, not with the first command.
+        """Compute once all that a step does, and send nothing: code is loaded now, not with the first command.
 
         Raises:
             RefusalError: if there is no state yet, or the policy will not act on it.
@@ -221,18 +221,18 @@ class ControlLoop:
             return self._builder.rectify(name, image)
         return None
 
-    def rehearse(self) -> tuple[np.ndarray, float | None] | None:
-        """Compute what the next step would, on what is there now, and forget it; return what it would send, if any.
+    def warm_up_step(self) -> tuple[np.ndarray, float | None] | None:
+        """Compute the next step on the newest state without any effect; return what it would send, if anything.
 
-        `policies.runtime.deadlines.Rehearsal` says what it is good for. What is wrong with the inputs, the step says.
+        See `policies.runtime.deadlines.WarmUp`. Invalid inputs are ignored here; the step itself refuses them.
         """
         state = self._robot.read()
         if state is None:
             return None
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
-            self._rehearsed.reset(state.q)
-            return self._rehearsed.resolve(action, state.q), self._rehearsed.opening
+            self._warm_up_resolver.reset(state.q)
+            return self._warm_up_resolver.resolve(action, state.q), self._warm_up_resolver.opening
         return None
 
     def start(self) -> None:

@@ -58,8 +58,8 @@ class GatedArm:
         self._publish(q_target, opening)
         return q_target
 
-    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
-        """Do all that `send` does but send."""
+    def warm_up(self, q_target: np.ndarray, opening: float | None = None) -> None:
+        """Compute all that `send` does, and send nothing."""
         with contextlib.suppress(RefusalError):
             self.check()
         self._message(q_target, opening)
@@ -109,8 +109,8 @@ class ShadowArm:
         self._publish(q_target, opening)
         return q_target
 
-    def rehearse(self, q_target: np.ndarray, opening: float | None = None) -> None:
-        """Do all that `send` does but send."""
+    def warm_up(self, q_target: np.ndarray, opening: float | None = None) -> None:
+        """Compute all that `send` does, and send nothing."""
         self._message(q_target, opening)
 
     def stop(self, reason: str) -> None:

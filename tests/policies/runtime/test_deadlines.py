@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.runtime.deadlines import Alignment, Pacer, Rehearsal
+from policies.runtime.deadlines import Alignment, Pacer, WarmUp
 from tests.support.fakes import FakeClock
 
 
@@ -63,20 +63,20 @@ def test_pacer_approaches_and_is_put_off():
 
 
 @pytest.mark.parametrize(("cost", "times"), [(0.001, 3), (0.0035, 3), (0.006, 1), (0.01, 1), (0.03, 0)])
-def test_rehearsals_are_over_before_the_deadline_or_given_up(cost, times):
+def test_warm_up_ends_before_the_deadline_or_is_left_out(cost, times):
     """At 20 Hz a quarter of a period is 12.5 ms: what takes longer is tried a few times and then left alone."""
     clock, runs = Sleeper(0.0), []
 
-    def rehearse() -> None:
+    def compute() -> None:
         clock.now += cost
         runs.append(clock.now)
 
     pacer = Pacer(0.05, clock, clock.sleep)
-    rehearsal = Rehearsal(rehearse, pacer, 0.05, clock)
+    warm_up = WarmUp(compute, pacer, 0.05, clock)
     pacer.wait()
     late, often = [], []
     for _ in range(50):
-        often.append(rehearsal.run())
+        often.append(warm_up.run())
         late.append(pacer.wait())
     assert often[-30:] == [times] * 30
     assert len(runs) == sum(often)
@@ -101,7 +101,7 @@ def waits(phase: float, jitter: float, rate_hz: float, seed: int) -> tuple[list[
             newest, due = due, next(arrivals)
         if newest is not None:
             waited.append(clock.now - newest)
-            alignment.see(waited[-1])
+            alignment.record(waited[-1])
     return waited, np.diff(ticks).tolist()
 
 

@@ -137,23 +137,23 @@ def test_camera_that_cannot_show_what_the_policy_expects_is_refused(bundle):
         ControlLoop(bundle, FakeRobot(HOME, FakeClock()), LoopLimits(), safety=None, incoming={"front": narrow})
 
 
-def test_rehearsal_changes_nothing_and_forgives_everything(bundle):
-    """Rehearsed or not, the commands are the same; and a state that the step would refuse is left to the step."""
-    rehearsed, robot = make(bundle)
+def test_warm_up_has_no_effect_and_refuses_nothing(bundle):
+    """With or without it, the commands are the same; and a state that the step would refuse is left to the step."""
+    warmed, robot = make(bundle)
     plain, other = make(bundle)
-    rehearsed.rehearse()
-    rehearsed.start()
+    warmed.warm_up_step()
+    warmed.start()
     plain.start()
     for _ in range(5):
-        rehearsed.rehearse()
-        np.testing.assert_array_equal(rehearsed.step().q_sent, plain.step().q_sent)
+        warmed.warm_up_step()
+        np.testing.assert_array_equal(warmed.step().q_sent, plain.step().q_sent)
         robot.advance(0.05)
         other.advance(0.05)
     assert len(robot.sent) == 5
     blind, _ = make(bundle, image_shape=None)
-    blind.rehearse()
+    blind.warm_up_step()
     silent, _ = make(bundle, silent=True)
-    silent.rehearse()
+    silent.warm_up_step()
 
 
 def test_policy_with_a_gripper_needs_to_see_its_fingers():
