@@ -27,14 +27,14 @@ from adaptation.visual.target import TargetData, load_target
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import TrainConfig, train
-from policies.imitation.cloning import StudentConfig
-from policies.scoring.evaluator import JUDGE_SEEDS
-from policies.scoring.mujoco import episodes_in_mujoco, judge_in_mujoco
+from policies.imitation.perception import StudentConfig
+from policies.scoring.evaluator import EVALUATION_SEEDS
+from policies.scoring.mujoco import episodes_in_mujoco, evaluate_in_mujoco
 from robots.camera import CameraModel
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 
 RECORDING_SEEDS = 5_000_000
-"""First seed of recorded episodes; evaluation starts at `JUDGE_SEEDS`."""
+"""First seed of recorded episodes; evaluation starts at `EVALUATION_SEEDS`."""
 TRIALS, FRAMES = 60, 5
 """Recorded trials, half of them for model selection, and frames of each (benchmarks/model_selection.py)."""
 EVERY = 0.5
@@ -104,12 +104,12 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     folder = out / f"{name}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     trials, episodes = (20, 10) if quick else (TRIALS, 24)
-    student = StudentConfig(views=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
+    student = StudentConfig(renders=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
 
     def evaluated(bundle: PolicyBundle, which: str) -> dict:
         file = folder / f"{which}.json"
         if not file.is_file():
-            found = judge_in_mujoco(bundle, episodes, JUDGE_SEEDS, setting.hidden)
+            found = evaluate_in_mujoco(bundle, episodes, EVALUATION_SEEDS, setting.hidden)
             file.write_text(json.dumps({**asdict(found), "bundle": bundle.hash}, indent=1) + "\n")
         return json.loads(file.read_text())
 

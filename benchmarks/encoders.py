@@ -34,12 +34,12 @@ from benchmarks.parts.regression_student import PictureStudent, fit_picture_stud
 from policies.bundle.export import to_onnx
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import untrained_student
-from policies.imitation.cloning import StudentConfig, fit_student
-from policies.imitation.state_run import open_arms
+from policies.imitation.dagger import open_arms
+from policies.imitation.perception import StudentConfig, fit_student
 from policies.imitation.teacher import TeacherConfig, train_teacher
-from policies.models.camera_policy import SeeingPolicy
+from policies.models.camera_policy import CameraPolicy
 from policies.models.keypoint_student import ForwardKinematics, StatePolicy
-from policies.scoring.evaluator import LastingEnv, judge
+from policies.scoring.evaluator import FullLengthEnv, evaluate
 from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
@@ -89,7 +89,7 @@ def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
 def fit(student: nn.Module, name: str, views: LabelledRenders, steps: int, seed: int) -> None:
     """Let it learn on `views` for `steps` gradient steps of its encoder."""
     if name == KEYPOINTS:
-        settings = StudentConfig(views=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
+        settings = StudentConfig(renders=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
         fit_student(student, (views,), settings, seed, lambda *_: None)  # type: ignore[arg-type]
     else:
         fit_picture_student(student, views[HELD_OUT:], steps, seed)  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def milliseconds(student: nn.Module, views: LabelledRenders) -> float:
 def centimetres(student: nn.Module, name: str, views: LabelledRenders) -> float:
     """Median error of the goal on views that were held out [cm]."""
     if name == KEYPOINTS:
-        from policies.imitation.cloning import student_errors
+        from policies.imitation.perception import student_errors
 
         return student_errors(student, (views,))["goal_cm"]  # type: ignore[arg-type]
     return 100 * float(np.median(goal_errors(student, views)))  # type: ignore[arg-type]
@@ -136,15 +136,14 @@ def centimetres(student: nn.Module, name: str, views: LabelledRenders) -> float:
 def main(config: Config) -> None:
     """Measure every encoder and print the table."""
     torch.set_num_threads(1)
-    make_env = lambda: ArmEnv(TASK, ROBOT, SPACE, "state")  # noqa: E731
-    teacher, _ = train_teacher(make_env, TeacherConfig(), 0, lambda *_: None)
-    env = make_env()
+    teacher, _ = train_teacher(FullLengthEnv(TASK, ROBOT, SPACE), TeacherConfig(), 0, lambda *_: None)
+    env = ArmEnv(TASK, ROBOT, SPACE, "state")
     views = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
     env.close()
     print(f"{provenance()['machine']}, Python {platform.python_version()}, torch {torch.__version__}")
     print(f"{config.views} views under {SPACE}, {config.seconds:g} s of processor time each, {config.seeds} seeds")
     print(f"{'encoder':14} success [Wilson of the median]   goal cm   ms    parameters   steps   minutes", flush=True)
-    make = LastingEnv(TASK, ROBOT, SPACE, "camera")
+    make = FullLengthEnv(TASK, ROBOT, SPACE, "camera")
     figures: dict[str, dict] = {}
     for name in config.encoders:
         steps = steps_within(lambda name=name: new(name, teacher, 0), name, views, config.seconds)  # type: ignore[misc]
@@ -155,7 +154,9 @@ def main(config: Config) -> None:
             found["minutes"].append((time.process_time() - began) / 60)
             found["goal_cm"].append(centimetres(student, name, views[:HELD_OUT]))
             with open_arms(make, 10, config.workers) as arms:
-                found["success"].append(judge(SeeingPolicy(student, make.names()), arms, make, config.episodes).success)
+                found["success"].append(
+                    evaluate(CameraPolicy(student, make.names()), arms, make, config.episodes).success
+                )
         middle = {key: float(np.median(values)) for key, values in found.items()}
         interval = wilson(round(middle["success"] * config.episodes), config.episodes)
         size = sum(p.numel() for p in student.parameters())

@@ -45,14 +45,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import STUDENTS, TrainConfig, train
-from policies.imitation.object_run import SceneTrainConfig, rule_recipe, student_recipe, train_scene
+from policies.imitation.object_run import ObjectTrainConfig, action_head_recipe, student_recipe, train_object
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, open_arms, train_state
-from policies.models.camera_policy import SeeingPolicy
+from policies.models.camera_policy import CameraPolicy
 from policies.models.restore import restore_student
-from policies.models.surgery import MODES
-from policies.scoring.evaluator import LastingEnv, judge
-from policies.scoring.mujoco import judge_in_mujoco, runs_in_mujoco
+from policies.models.transfer_modes import MODES
+from policies.scoring.evaluator import FullLengthEnv, evaluate
+from policies.scoring.mujoco import evaluate_in_mujoco, runs_in_mujoco
 from policies.transfer.state_transfer import CompareConfig, compare_transfer
 from sim.tasks import load_task
 
@@ -98,10 +98,10 @@ class Clock:
         self._began, self._judging, self.judge_s = time.perf_counter(), 0.0, 0.0
 
     def __call__(self, stage: str, share: float, text: str) -> None:
-        """See `policies.imitation.state_run.Progress`."""
-        if stage == "judge" and share == 0.0:
+        """See `policies.training.progress.StageProgress`."""
+        if stage == "evaluate" and share == 0.0:
             self._judging = time.perf_counter()
-        elif stage == "judge" and share == 1.0:
+        elif stage == "evaluate" and share == 1.0:
             self.judge_s += time.perf_counter() - self._judging
 
     @property
@@ -114,10 +114,10 @@ def from_state(task: str, seed: int, episodes: int, folder: Path) -> dict[str, f
     """Train a policy from state into `folder`; return its figures."""
     clock, recipe = Clock(), state_recipe(task, "franka_panda")
     config = StateRunConfig(
-        folder, task, randomise=GOALS[f"{task}_state"][0], seed=seed, judge_episodes=episodes, recipe=recipe
+        folder, task, randomise=GOALS[f"{task}_state"][0], seed=seed, evaluation_episodes=episodes, recipe=recipe
     )
     metrics = train_state(config, clock).provenance["metrics"]
-    found = {key: metrics["judgement"][key] for key in ("success", "low", "high", "touched")}
+    found = {key: metrics["evaluation"][key] for key in ("success", "low", "high", "touched")}
     return {**found, "minutes": clock.minutes, "cpu_minutes": metrics["train_cpu_seconds"] / 60}
 
 
@@ -135,25 +135,25 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
         config = TrainConfig(folder, task, seed=seed, workers=CORES, observation=sees, threads=CORES, student=student)
         bundle = train(config, clock)
         minutes, cpu = clock.minutes, processor_seconds() - began
-        make = LastingEnv(task, observation=sees)
+        make = FullLengthEnv(task, observation=sees)
         with open_arms(make, 20, CORES) as arms:
-            act = SeeingPolicy(restore_student(bundle), make.names())
-            judgement = judge(act, arms, make, episodes, begin=act.begin).to_dict()
+            act = CameraPolicy(restore_student(bundle), make.names())
+            evaluation = evaluate(act, arms, make, episodes, begin=act.begin).to_dict()
     else:
-        config = SceneTrainConfig(
+        config = ObjectTrainConfig(
             folder,
             task,
             seed=seed,
             workers=CORES,
             observation=sees,
             threads=CORES,
-            judge_episodes=episodes,
-            recipe=rule_recipe(task, "franka_panda"),
+            evaluation_episodes=episodes,
+            recipe=action_head_recipe(task, "franka_panda"),
             student=student_recipe(task, sees),
         )
-        judgement = train_scene(config, clock).provenance["metrics"]["judgement"]
+        evaluation = train_object(config, clock).provenance["metrics"]["evaluation"]
         minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge
-    found = {key: judgement[key] for key in ("success", "low", "high", "touched")}
+    found = {key: evaluation[key] for key in ("success", "low", "high", "touched")}
     return {**found, "minutes": minutes, "cpu_minutes": cpu / 60}
 
 
@@ -228,7 +228,7 @@ def peer(seed: int, limit_s: float) -> dict[str, float]:
 
 def in_mujoco(task: str, seeds: range, episodes: int, folder: Path) -> dict[str, list[float]]:
     """Judge in MuJoCo what was trained in `folder`; return success and Wilson's ends of each seed."""
-    found = [judge_in_mujoco(PolicyBundle.load(folder / f"{task}_state_{s}" / "best"), episodes) for s in seeds]
+    found = [evaluate_in_mujoco(PolicyBundle.load(folder / f"{task}_state_{s}" / "best"), episodes) for s in seeds]
     return {key: [getattr(each, key) for each in found] for key in ("success", "low", "high")}
 
 

@@ -1,4 +1,4 @@
-"""A connection to a Ray cluster, begun here if there was none and then ended here."""
+"""Connect to a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ CONNECT = 10.0
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be had."""
+    """The cluster cannot be used."""
 
 
 @contextmanager
 def connected(address: str) -> Iterator[ModuleType]:
-    """Give Ray's module, connected to the cluster at `address`; `local` starts one on this machine.
+    """Return Ray's module, connected to the cluster at `address`; `local` starts one on this machine.
+
+    A connection that is made here is closed afterwards.
 
     Raises:
         ClusterError: if Ray is not installed or the cluster does not answer.
@@ -42,7 +44,7 @@ def connected(address: str) -> Iterator[ModuleType]:
 
 
 def _check_address(address: str) -> None:
-    """Raise ClusterError where nobody listens: Ray itself tries for minutes, and then ends the process."""
+    """Raise ClusterError where no server listens: Ray itself tries for minutes, and then ends the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:  # `local`, `auto`
         return

@@ -221,8 +221,8 @@ def _summary(runs: Sequence[Run], setting: dict[str, str]) -> dict:
     """Success over seeds: each, their median, their mean with its bootstrap interval; and the time."""
     metrics = [json.loads((run.folder / "metrics.json").read_text()) for run in runs if run.setting == setting]
     summary: dict = {"setting": setting, "runs": [str(run.folder) for run in runs if run.setting == setting]}
-    if all("judgement" in found for found in metrics):
-        success = np.array([found["judgement"]["success"] for found in metrics])
+    if all("evaluation" in found for found in metrics):
+        success = np.array([found["evaluation"]["success"] for found in metrics])
         mean, low, high = (float(value) for value in mean_interval(success))
         summary |= {"success": success.tolist(), "median": float(np.median(success))}
         summary |= {"mean": mean, "low": low, "high": high}

@@ -23,7 +23,7 @@ from sim2real.progress import Stages, read_plain_line
 
 REFUSED = 3
 """Exit status of 'sim2real adapt' when no candidate wins."""
-STAGE_SHARES = {"teacher": (0.0, 0.1), "views": (0.1, 0.4), "student": (0.4, 0.97), "bundle": (0.97, 1.0)}
+STAGE_SHARES = {"teacher": (0.0, 0.1), "renders": (0.1, 0.4), "student": (0.4, 0.97), "bundle": (0.97, 1.0)}
 """Where each stage of a training begins and ends on its one bar."""
 DESCRIPTIONS = {
     "nominal": "Trained in simulation without randomisation.",
@@ -132,7 +132,7 @@ def _train(config: DemoConfig, out: Path) -> float:
             "--seed": config.seed,
             "--workers": cores,
             "--threads": cores,
-            "--student.views": views,
+            "--student.renders": views,
             "--student.steps": steps,
         }
         return ["train", *(str(word) for option in options.items() for word in option)]

@@ -31,7 +31,7 @@ def train(arguments: list[str]) -> int:
     from sim.tasks import load_task
 
     if load_task(value_of(arguments, "--task") or "reach").moves_object:
-        return from_scenes(arguments)
+        return from_objects(arguments)
     import tyro
 
     from policies.imitation.camera_run import STUDENTS, TrainConfig
@@ -40,7 +40,7 @@ def train(arguments: list[str]) -> int:
     # the recipe for what is seen becomes the default of each of its options
     default = TrainConfig(tyro.MISSING, observation=observation, student=STUDENTS[observation])
     config = tyro.cli(TrainConfig, prog="sim2real train", description=train.__doc__, args=arguments, default=default)
-    with stages(("teacher", "views", "student", "bundle")) as progress:
+    with stages(("teacher", "renders", "student", "bundle")) as progress:
         bundle = run(config, progress)
     print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
     return 0
@@ -79,21 +79,28 @@ def _reinforced(arguments: list[str], algorithm: str) -> int:
     return 0
 
 
-def from_scenes(arguments: list[str], command: str = "train") -> int:
+def from_objects(arguments: list[str], command: str = "train") -> int:
     """Train a camera policy that handles a thing, for `command`."""
     import tyro
 
-    from policies.imitation.object_run import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
+    from policies.imitation.object_run import (
+        STAGES,
+        ObjectTrainConfig,
+        action_head_recipe,
+        student_recipe,
+        train_object,
+    )
 
     task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
     student = student_recipe(task, value_of(arguments, "--observation") or "camera")
-    default = SceneTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=rule_recipe(task, robot), student=student)
+    recipe = action_head_recipe(task, robot)
+    default = ObjectTrainConfig(tyro.MISSING, task=task, robot=robot, recipe=recipe, student=student)
     config = tyro.cli(
-        SceneTrainConfig, prog=f"sim2real {command}", description=train.__doc__, args=arguments, default=default
+        ObjectTrainConfig, prog=f"sim2real {command}", description=train.__doc__, args=arguments, default=default
     )
     with stages(STAGES) as progress:
-        bundle = train_scene(config, progress)
-    found = bundle.provenance["metrics"]["judgement"]
+        bundle = train_object(config, progress)
+    found = bundle.provenance["metrics"]["evaluation"]
     print(
         f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)\n"
         f"success {found['success']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['episodes']} fresh "
@@ -125,7 +132,7 @@ def _resume(arguments: list[str], path: Path) -> int:
 def tell(bundle, out: Path) -> None:
     """Print what a finished run has come to."""
     metrics = bundle.provenance["metrics"]
-    found = metrics["judgement"]
+    found = metrics["evaluation"]
     print(
         f"trained '{bundle.name}' for '{bundle.task}': {out / 'best'}  (SHA-256 {bundle.hash[:12]}…)\n"
         f"success {found['success']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['episodes']} fresh "

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sim2real.parsing import stages
-from sim2real.training import from_scenes, tell, value_of
+from sim2real.training import from_objects, tell, value_of
 
 
 def transfer(arguments: list[str]) -> int:
@@ -26,12 +26,12 @@ def transfer(arguments: list[str]) -> int:
         )
 
     if _sees(arguments) and _handles(arguments):  # a run like any other, whose encoder starts from the bundle's
-        return from_scenes(["--start" if a == "--source" else a for a in arguments], "transfer")
+        return from_objects(["--start" if a == "--source" else a for a in arguments], "transfer")
     if _sees(arguments):
         from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
 
         config = parse(CameraTransferConfig(tyro.MISSING, source=tyro.MISSING))
-        with stages(("teacher", "views", "student", "bundle")) as progress:
+        with stages(("teacher", "renders", "student", "bundle")) as progress:
             bundle = transfer_camera(config, progress, remember)
         print("\n".join(told))
         print(f"trained '{bundle.name}' for '{bundle.task}': {config.out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
@@ -66,14 +66,14 @@ def compare_transfer(arguments: list[str]) -> int:
         )
 
     if _sees(arguments) and _handles(arguments):
-        from policies.imitation.object_run import rule_recipe
-        from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
+        from policies.imitation.object_run import action_head_recipe
+        from policies.transfer.object_transfer import CompareObjectConfig, compare_object
 
         task, robot = value_of(arguments, "--task") or "push", value_of(arguments, "--robot") or "franka_panda"
-        recipe = rule_recipe(task, robot)
-        config = parse(CompareSceneConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe))
-        with stages(("rule", "runs")) as progress:
-            report = compare_scene(config, progress)
+        recipe = action_head_recipe(task, robot)
+        config = parse(CompareObjectConfig(tyro.MISSING, tyro.MISSING, task=task, robot=robot, recipe=recipe))
+        with stages(("action_head", "runs")) as progress:
+            report = compare_object(config, progress)
     elif _sees(arguments):
         from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 

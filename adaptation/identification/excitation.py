@@ -7,7 +7,6 @@ regressor is best conditioned is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import pinocchio
 from adaptation.identification.inertial import Motion, arm_model, direction, regressor
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box
+from policies.training.progress import Progress
 from robots.hulls import arm_hulls
 from robots.model import RobotModel
 
-Progress = Callable[[float, str], None]
 TABLE = Box((-3.0, -3.0, -1.0), (3.0, 3.0, 0.0))
 """What the arm stands on: everything below the base's plane."""
 SHRINK = 0.85

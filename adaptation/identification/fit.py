@@ -9,7 +9,6 @@ CMA-ES: Hansen, arXiv:1604.00772, package `cma`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -28,9 +27,9 @@ from adaptation.identification.objective import (
     gauss_newton,
 )
 from adaptation.identification.replay import Replay
+from policies.training.progress import Progress
 from sim.randomization.parameters import ParameterSpace
 
-Progress = Callable[[float, str], None]
 EXTRA, OUTLYING = 6, 1.4
 """Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)

@@ -32,14 +32,13 @@ from policies.bundle import PolicyBundle
 from policies.bundle.export import export_bundle
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import camera_contract
-from policies.imitation.cloning import see
+from policies.imitation.perception import detect
 from policies.models.keypoint_student import CameraStudent
 from policies.models.restore import restore_student
+from policies.training.progress import Progress
 
 FEWEST_CANDIDATES = 3
 """Candidates that `auto` always tries."""
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def split(target: TargetData) -> tuple[TargetData, TargetData]:
 def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
     """Locate the goals (N, 3) [m, base frame] by the student's encoder and geometry."""
     q = torch.from_numpy(target.q)
-    points = see(student.encoder, target.images)
+    points = detect(student.encoder, target.images)
     return (student.locate(points, q) + student.kinematics(q)).numpy()
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from adaptation.visual.inputs import AdaptationInputs, Foregrounds
-from policies.imitation.cloning import StudentConfig, fit_encoder
+from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.models.keypoint_student import KeypointEncoder
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -96,5 +96,5 @@ def train_on_composites(
     rng = np.random.default_rng(inputs.seed)
     composites = composite(foregrounds, background, rng)
     kept = foregrounds.renders[rng.permutation(renders)[: renders // 4]]
-    config = StudentConfig(views=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
+    config = StudentConfig(renders=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
     fit_encoder(encoder, LabelledRenders.joined([composites, kept]), config, inputs.seed, lambda share, text: None)

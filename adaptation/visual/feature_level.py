@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from adaptation.visual import losses
 from adaptation.visual.inputs import AdaptationInputs
-from policies.imitation.cloning import one_cycle
 from policies.models.keypoint_student import KeypointEncoder, as_network_image
+from policies.training.descent import one_cycle
 
 STEPS, BATCH = 150, 64
 PEAK = 5e-4

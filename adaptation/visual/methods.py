@@ -18,7 +18,7 @@ from adaptation.visual.image_level import match_fourier, match_histogram
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.self_calibration import Calibration, arm_landmarks, calibrate
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
-from policies.imitation.cloning import StudentConfig, fit_geometry, see
+from policies.imitation.perception import StudentConfig, detect, fit_geometry
 from policies.models.keypoint_student import CameraStudent
 from sim.datasets.labelled_renders import sample_geometry
 
@@ -34,7 +34,7 @@ def find_camera(student: CameraStudent, inputs: AdaptationInputs) -> Calibration
     """Calibrate the bundle's camera from the arm's landmarks, as the student's encoder locates them in the target."""
     nominal, target = inputs.camera, inputs.target
     arm = len(inputs.bundle.robot.landmarks)
-    seen = see(student.encoder, target.images)[:, -arm:]
+    seen = detect(student.encoder, target.images)[:, -arm:]
     pixels, spread = student.encoder.to_pixels(seen[..., :2]).numpy(), seen[..., 2].numpy() * nominal.width / 2
     return calibrate(nominal, arm_landmarks(inputs.bundle.robot, target.q), pixels, spread)
 
@@ -51,7 +51,7 @@ def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, calibration
     pixels += rng.normal(0.0, calibration.after_px / 1.18, pixels.shape)
     located = student.encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0)
     # the geometry must not depend on the landmarks' spreads: they are drawn from the target's
-    spreads = see(student.encoder, inputs.target.images)[..., 2:]
+    spreads = detect(student.encoder, inputs.target.images)[..., 2:]
     seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
     joints = torch.from_numpy(q)
     to_goal = torch.from_numpy(goal) - student.kinematics(joints)

@@ -10,7 +10,7 @@ import numpy as np
 from adaptation.visual.contrastive_translation import TranslationConfig, learn_contrastive
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.translation_networks import translate
-from policies.imitation.cloning import StudentConfig, fit_encoder
+from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.models.keypoint_student import KeypointEncoder
 
 STEPS, BATCH = 200, 96
@@ -37,5 +37,5 @@ def train_on_style_transfer(
 
 
 def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: np.ndarray, steps: int) -> None:
-    config = StudentConfig(views=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
+    config = StudentConfig(renders=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
     fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, lambda share, text: None)

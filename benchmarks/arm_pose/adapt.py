@@ -26,7 +26,7 @@ from benchmarks.arm_pose.network import (
     render_loss,
 )
 from benchmarks.arm_pose.renders import ArmRenders
-from policies.imitation.cloning import one_cycle
+from policies.training.descent import one_cycle
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
 
 SOURCE_ONLY = "source-only"

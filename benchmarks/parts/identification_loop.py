@@ -107,7 +107,7 @@ def _policy(folder: Path, name: str, seed: int, space: Path, episodes: int) -> d
             randomise=str(space) if name == "identified" else name,
             seed=seed,
             workers=1,
-            judge_episodes=32,
+            evaluation_episodes=32,
             tune_expert=True,
             recipe=state_recipe(TASK, ROBOT),
         )
@@ -116,7 +116,7 @@ def _policy(folder: Path, name: str, seed: int, space: Path, episodes: int) -> d
     distances, near = episodes_in_mujoco(bundle, episodes, FIRST_EPISODE + 1000 * seed, LATE)
     held = 10  # actions: the task's hold time, 0.5 s
     row = {
-        "pace": json.loads((out / "expert.json").read_text())["pace"],
+        "gain": json.loads((out / "expert.json").read_text())["gain"],
         "successes": int(near[:, -held:].all(axis=1).sum()),
         "settling_error_mm": float(1e3 * distances[:, -held:].mean()),
         "mean_error_mm": float(1e3 * distances.mean()),
@@ -142,12 +142,12 @@ def _summary(name: str, rows: list[dict], episodes: int) -> dict:
         values = np.array([row[key] for row in rows])
         found[key] = float(values.mean())
         found[f"{key}_95"] = float(2.776 * values.std(ddof=1) / np.sqrt(len(values))) if len(values) == 5 else None
-    found["paces"] = [row["pace"] for row in rows]
+    found["gains"] = [row["gain"] for row in rows]
     half = found["settling_error_mm_95"]
     print(
         f"loop, trained on {name}: success {found['success']:.3f} [{rate.low:.3f}, {rate.high:.3f}] of "
         f"{episodes * len(rows)}; error over the last half second {found['settling_error_mm']:.1f}"
         f"{f' ± {half:.1f}' if half is not None else ''} mm, settled to 1 cm after {found['settling_time_s']:.2f} s, "
-        f"{len(rows)} seeds (expert's pace {', '.join(f'{p:g}' for p in found['paces'])})"
+        f"{len(rows)} seeds (expert's gain {', '.join(f'{p:g}' for p in found['gains'])})"
     )
     return found

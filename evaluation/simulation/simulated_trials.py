@@ -6,7 +6,7 @@ a pure function of its plan, so where it is computed makes no difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.trial_outcome import TrialJudge
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
+from policies.training.progress import StageProgress
 from robots.specs import SpecError
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
@@ -160,7 +161,7 @@ def evaluate_in_simulation(
     trials: int,
     seed: int,
     out: Path,
-    progress: Callable[[str, float, str], None],
+    progress: StageProgress,
 ) -> ReportData:
     """Try every bundle and write `trials.sqlite`, `report.html` and `summary.json` into `out`.
 

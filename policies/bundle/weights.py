@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeVar
 
 import torch
@@ -12,12 +13,21 @@ from policies.bundle.policy_bundle import BundleError, PolicyBundle
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def require_kind(bundle: PolicyBundle, kind: str, advice: str = "") -> None:
-    """Raise `BundleError` unless `bundle` holds the weights of a network of `kind`; the message ends with `advice`."""
+def require_kind(bundle: PolicyBundle, kind: str, advice: str = "", keys: Collection[str] = ()) -> None:
+    """Check that `bundle` holds the weights of a network of `kind`, described by `keys`.
+
+    Raises:
+        BundleError: if it does not; the message ends with `advice`, or says that another version wrote the bundle.
+    """
     if bundle.network.get("kind") != kind or not bundle.weights:
         raise BundleError(
             f"bundle '{bundle.name}' holds a network of kind '{bundle.network.get('kind', 'none')}', expected "
             f"'{kind}' with weights{advice}"
+        )
+    if missing := [key for key in keys if key not in bundle.network]:
+        raise BundleError(
+            f"bundle '{bundle.name}' was written by another version: its network is described without "
+            f"{', '.join(missing)}; train it again"
         )
 
 

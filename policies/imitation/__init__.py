@@ -1,1 +1,1 @@
-"""Imitation of scripted experts, from state and from cameras."""
+"""Imitation of scripted experts, from state and from cameras: DAgger, perception, and the training runs."""

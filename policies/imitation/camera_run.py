@@ -1,7 +1,7 @@
-"""One training run: teacher, views, student, bundle; everything in one folder.
+"""A training run of a camera policy for reach: teacher, labelled renders, student, bundle.
 
 config.json     the resolved configuration
-metrics.json    figures on views and episodes that training never saw
+metrics.json    figures on renders and episodes that are not trained on
 bundle/         the policy
 """
 
@@ -23,11 +23,12 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
-from policies.imitation.cloning import StudentConfig, fit_student
+from policies.imitation.perception import StudentConfig, fit_student
 from policies.imitation.teacher import TeacherConfig, train_teacher
 from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from policies.models.parity import parity_records
 from policies.models.restore import student_architecture
+from policies.scoring.evaluator import FullLengthEnv
 from policies.training.descent import FREE, Restraint
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import RunConfig
@@ -41,10 +42,15 @@ from sim.tasks import Task, load_task
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
     "fixed_cameras": StudentConfig(
-        steps=3_000, batch=64, object_weight=4.0, fovea_steps=(4_600, 1_200), kept=(0.98,), geometry_steps=4_000
+        steps=3_000,
+        batch=64,
+        object_weight=4.0,
+        refiner_steps=(4_600, 1_200),
+        forgetting_factors=(0.98,),
+        geometry_steps=4_000,
     ),
 }
-"""How a student learns, by what it sees."""
+"""How a student's perception is trained, by observation."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,10 @@ class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
     observation: str = "camera"
-    """What the policy sees: `camera`, or, where the task has them, two `fixed_cameras`."""
+    """What the policy observes: `camera`, or, where the task has them, two `fixed_cameras`."""
     camera: Path | None = None
-    """Where the one camera stands, if not where the task has it: a .json file as in a bundle's manifest, with K, size,
-    distortion and T_base_camera."""
+    """Camera that replaces the task's own: a .json file as in a bundle's manifest, with K, size, distortion and
+    T_base_camera."""
     threads: int = 2
     """Threads of torch."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -78,12 +84,14 @@ class TrainConfig(RunConfig):
         task = load_task(self.task)
         seen_cameras(task, self.observation)
         landmarks = len(task.landmarks) + len(load_robot(self.robot).landmarks)
-        if len(self.student.fovea_steps) > landmarks:
+        if len(self.student.refiner_steps) > landmarks:
             raise ValueError(
-                f"student: fovea_steps are for {len(self.student.fovea_steps)} keypoints, there are {landmarks}"
+                f"student: refiner_steps are for {len(self.student.refiner_steps)} keypoints, there are {landmarks}"
             )
-        if len(self.student.kept) > 1:
-            raise ValueError(f"student: kept are {self.student.kept}, expected a share for the goal, or none")
+        if len(self.student.forgetting_factors) > 1:
+            raise ValueError(
+                f"student: forgetting_factors are {self.student.forgetting_factors}, expected one for the goal, or none"
+            )
         if self.camera is not None and self.observation != "camera":
             raise ValueError(f"--camera moves the one camera of 'camera', but observation is '{self.observation}'")
         self.camera_model()
@@ -103,20 +111,20 @@ class TrainConfig(RunConfig):
             raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
 
 
-Beginning = Callable[[CameraStudent, tuple[str, ...]], Restraint]
-"""Called with a fresh student and its landmarks' names; changes it in place, and says how it is held there."""
+Initialisation = Callable[[CameraStudent, tuple[str, ...]], Restraint]
+"""Called with a fresh student and its landmarks' names; changes it in place, and returns its restraint."""
 
 
 def train(
-    config: TrainConfig, progress: StageProgress, start: Beginning | None = None, origin: dict | None = None
+    config: TrainConfig, progress: StageProgress, start: Initialisation | None = None, origin: dict | None = None
 ) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
 
     Args:
         config: how.
-        progress: told about the share of each stage that is done.
-        start: where the student comes from, if not from scratch.
-        origin: what the manifest says about that.
+        progress: called with the share of each stage that is done.
+        start: changes the fresh student, if it is not trained from scratch.
+        origin: entries of the manifest about that.
 
     Raises:
         ValueError: if the configuration makes no sense; nothing has been written then.
@@ -128,33 +136,31 @@ def train(
     task = task_with_camera(config.task, camera)
     torch.manual_seed(seeds[0])
 
-    def make_env() -> ArmEnv:
-        return ArmEnv(config.task, config.robot, space, "state")
-
-    teacher, teacher_figures = train_teacher(make_env, config.teacher, seeds[1], stage(progress, "teacher"))
-    views = sample_multiview_renders(
+    make = FullLengthEnv(config.task, config.robot, space)
+    teacher, teacher_figures = train_teacher(make, config.teacher, seeds[1], stage(progress, "teacher"))
+    renders = sample_multiview_renders(
         config.task,
         config.robot,
         space,
-        config.student.views,
+        config.student.renders,
         seeds[2],
         config.workers,
-        lambda share: progress("views", share, ""),
+        lambda share: progress("renders", share, ""),
         camera,
         config.observation,
     )
     landmarks = (*task.landmarks, *robot.landmarks)
     student = untrained_student(task, robot, teacher, config.student, config.observation)
     restraint = start(student, landmarks) if start is not None else FREE
-    student_figures = fit_student(student, views, config.student, seeds[3], stage(progress, "student"), restraint)
+    student_figures = fit_student(student, renders, config.student, seeds[3], stage(progress, "student"), restraint)
     progress("bundle", 0.0, "")
     metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
-    with weights_kept(student, config.out):
+    with saved_on_failure(student, config.out):
         bundle = export_student(
             config.name or config.out.name,
             student,
             camera_contract(config.task, config.robot, camera, config.observation),
-            tuple(each[: config.student.held_out] for each in views),
+            tuple(each[: config.student.held_out] for each in renders),
             {
                 "config": config.to_dict(),
                 "parameter_space": space.to_dict(),
@@ -170,12 +176,12 @@ def train(
 
 
 def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",)) -> tuple[CameraModel, ...]:
-    """Return the cameras whose images a student of `observation` is shown, in order.
+    """Return the cameras whose images a student of `observation` takes, in order.
 
     Args:
         task: with its cameras.
         observation: one of the task's.
-        measured: arrays that the student may be given before the images, the joints first.
+        measured: arrays that the student may take before the images, the joints first.
 
     Raises:
         ValueError: if the task has no such observation, or it holds anything else.
@@ -198,19 +204,19 @@ def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",
 def untrained_student(
     task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig, observation: str = "camera"
 ) -> CameraStudent:
-    """Build the student that sees `observation` of `task` and moves `robot` by `teacher`'s rule."""
+    """Build the student that takes `observation` of `task` and acts on `robot` by `teacher`."""
     cameras = seen_cameras(task, observation)
     keypoints = len(task.landmarks) + len(robot.landmarks)
     size = cameras[0].height, cameras[0].width
-    agreements = len(task.landmarks) if len(cameras) == 2 else 0
-    foveas = len(config.fovea_steps)
-    encoder = KeypointEncoder(keypoints, *size, config.channels, foveas=foveas, agreements=agreements)
+    cross_view_priors = len(task.landmarks) if len(cameras) == 2 else 0
+    refiners = len(config.refiner_steps)
+    encoder = KeypointEncoder(keypoints, *size, config.channels, refiners=refiners, cross_view_priors=cross_view_priors)
     kinematics = ForwardKinematics(robot.chain)
-    return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.kept)
+    return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.forgetting_factors)
 
 
 def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
-    """Describe what a camera policy for `task` on `robot` sees, by `camera` if not the task's own, and commands."""
+    """Describe observation and action of a camera policy for `task` on `robot`; `camera` replaces the task's own."""
     env = ArmEnv(task_with_camera(task, camera), robot, "nominal", observation)
     env.close()
     cameras = {each.name: each for each in seen_cameras(env.task, observation)}
@@ -218,15 +224,15 @@ def camera_contract(task: str, robot: str, camera: CameraModel | None = None, ob
 
 
 def export_student(
-    name: str, student: CameraStudent, contract: Contract, views: tuple[LabelledRenders, ...], provenance: dict
+    name: str, student: CameraStudent, contract: Contract, renders: tuple[LabelledRenders, ...], provenance: dict
 ) -> PolicyBundle:
-    """Pack a student; the first of `views`, one of the same moments for each camera, are its parity records."""
+    """Export a student; parity records are taken from `renders`, of the same scenes for each camera."""
     joints, *images = contract.observation.arrays  # in the order of the student's arguments
     landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
-    every = {joints.name: views[0].q, **{image.name: each.images for image, each in zip(images, views)}}
+    every = {joints.name: renders[0].q, **{image.name: each.images for image, each in zip(images, renders)}}
     records, begin = parity_records(student, every)
     architecture = student_architecture(student, landmarks, *images[0].shape[:2])
-    count = len(views[0])
+    count = len(renders[0])
     seen = None
     if count >= FEWEST:
         seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
@@ -234,18 +240,18 @@ def export_student(
 
 
 @contextmanager
-def weights_kept(network: nn.Module, folder: Path) -> Iterator[None]:
-    """Save the weights of `network` beside the run's `folder` if it cannot be exported: they took minutes to learn.
+def saved_on_failure(network: nn.Module, folder: Path) -> Iterator[None]:
+    """Save the weights of `network` beside the run's `folder` if its bundle cannot be exported.
 
     Raises:
-        BundleError: again, with where they are.
+        BundleError: the same, with the path of the weights.
     """
     try:
         yield
     except BundleError as error:
         kept = folder.with_name(f"{folder.name}.weights.pt")
         torch.save(network.state_dict(), kept)
-        raise BundleError(f"{error}; no bundle was written, but what was learned is kept in '{kept}'") from error
+        raise BundleError(f"{error}; no bundle was written, but the weights are kept in '{kept}'") from error
 
 
 def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) -> None:

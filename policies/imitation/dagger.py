@@ -1,31 +1,115 @@
-"""Imitation in rounds on many arms at once: whoever steers, the privileged expert labels (DAgger).
+"""DAgger on many arms at once: expert or policy acts, the privileged expert labels every observation.
 
 Ross, Gordon & Bagnell, "A Reduction of Imitation Learning and Structured Prediction to No-Regret Online
-Learning", AISTATS 2011. A round is a function of its number, the seed, the network and the records before it,
-and of nothing else: that is what makes an interrupted run resume to the bit.
+Learning", AISTATS 2011. A round depends on its number, the seed, the network and the records before it, and on
+nothing else, so that an interrupted run resumes bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
+from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import TRAINING_SEEDS, near_goal
+from policies.scoring.evaluator import TRAINING_SEEDS, VALIDATION_SEEDS, Evaluation, FullLengthEnv, evaluate, near_goal
 from policies.scoring.wrappers import EXPERT
 from policies.training.descent import FREE, Loss, Restraint, cosine, descend
 from policies.training.progress import Progress
+from sim.tasks import load_task
 from sim.tasks.recipe import StateRecipe
+from sim.vector.vector_env import ArmVectorEnv
 
 Records = dict[str, np.ndarray]
 """Labelled observations by array name, each (N, …), and the labels (N, a) under `expert`."""
 BEND = 0.05
-"""Error at which the loss turns from square to absolute: a median that sharpens where the expert decides."""
+"""Error at which the loss turns from square to absolute."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round has come to."""
+
+    loss: float
+    """Mean of its last losses."""
+    evaluation: Evaluation | None
+    """Success on validation seeds; None where the recipe does not validate the round."""
+
+
+class Dagger:
+    """Trains a network in rounds of collecting and fitting; whoever calls it keeps the best round."""
+
+    def __init__(
+        self,
+        arms: ArmVectorEnv,
+        make: FullLengthEnv,
+        network: StateNetwork,
+        recipe: StateRecipe,
+        seed: int,
+        start: Callable[[StateNetwork, Records], Restraint] = lambda network, records: FREE,
+        closing: float = 0.0,
+    ):
+        """Prepare the first round.
+
+        Args:
+            arms: environments made by `make`.
+            make: makes them.
+            network: trained in place; its normaliser is fitted to the first round.
+            recipe: rounds and steps.
+            seed: of everything random.
+            start: called with the network, its normaliser fitted, and the first round's records; may change it.
+            closing: as in `collect`.
+        """
+        self.parts: list[Records] = []
+        """Records of each round."""
+        self.optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
+        self._arms, self._make, self._network, self._recipe = arms, make, network, recipe
+        self._seed, self._start, self._closing = seed, start, closing
+        self._restraint = FREE
+        task = load_task(make.task)
+        self._hold_steps = max(1, round((task.hold_time + recipe.linger) * task.action.rate_hz))
+
+    def resume(self, parts: Sequence[Records], network: dict, optimiser: dict) -> None:
+        """Go on behind the rounds that collected `parts`, from the state of network and optimiser after them."""
+        self.parts = list(parts)
+        self._begin()
+        self._network.load_state_dict(network)
+        self.optimiser.load_state_dict(optimiser)
+
+    def round(self, number: int, progress: Progress) -> Round:
+        """Carry out round `number`, counted from 0; `progress` is called with the share of all rounds."""
+        network, recipe = self._network, self._recipe
+
+        def report(first: float, what: str, share: float, text: str) -> None:
+            done = (number + first + 0.5 * share) / recipe.rounds
+            progress(min(done, 1.0), f"round {number + 1}: {what} {text}".rstrip())
+
+        told = partial(report, 0.0, "collect")
+        names = self._make.names()
+        self.parts.append(
+            collect(self._arms, network, recipe, number, self._seed, self._hold_steps, told, names, self._closing)
+        )
+        if number == 0:
+            self._begin()
+        told = partial(report, 0.5, "fit")
+        loss = fit(network, self.optimiser, joined(self.parts), recipe, number, self._seed, told, self._restraint)
+        if number + 1 < min(recipe.validate_from, recipe.rounds):
+            return Round(loss, None)
+        found = evaluate(as_policy(network), self._arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
+        report(0.5, f"success {found.success:.2f}", 1.0, "")
+        return Round(loss, found)
+
+    def _begin(self) -> None:
+        self._network.fit_normaliser(row_of(self._network, self.parts[0]))
+        self._restraint = self._start(self._network, self.parts[0])
 
 
 def as_policy(network: StateNetwork) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
@@ -39,6 +123,16 @@ def as_policy(network: StateNetwork) -> Callable[[Mapping[str, np.ndarray]], np.
     return act
 
 
+@contextmanager
+def open_arms(make: FullLengthEnv, count: int, workers: int) -> Iterator[ArmVectorEnv]:
+    """Open `count` environments in `workers` processes, and close them again."""
+    arms = ArmVectorEnv(make, count, workers, autoreset_mode=AutoresetMode.SAME_STEP)
+    try:
+        yield arms
+    finally:
+        arms.close()
+
+
 def collect(
     arms: gym.vector.VectorEnv,
     network: StateNetwork,
@@ -50,19 +144,19 @@ def collect(
     names: Sequence[str] | None = None,
     closing: float = 0.0,
 ) -> Records:
-    """Let expert and policy steer `arms` for a round; return all that was seen, with the expert's labels.
+    """Let expert and policy act on `arms` for a round; return all observations with the expert's labels.
 
     Args:
-        arms: of `LastingEnv`.
+        arms: environments of `FullLengthEnv`.
         network: the policy so far.
-        recipe: how long, and who steers.
+        recipe: number of steps, and the expert's share of them.
         round_: number of the round, from 0.
         seed: of the run.
-        hold_steps: actions for which success has lasted, and lingered, when an arm starts over.
-        progress: told about the share that is done.
+        hold_steps: number of actions with success after which an arm's episode ends.
+        progress: called with the share that is done.
         names: arrays to record; those of the network by default.
-        closing: share of the arms whose fingers close at any one time, whoever steers: on nothing, mostly, so that the
-            expert shows how they open again.
+        closing: share of the arms whose fingers are made to close at any one time, mostly on nothing, so that the
+            expert's labels show how to open them again.
     """
     rng = np.random.default_rng([seed, round_, 1])
     act = as_policy(network)
@@ -71,19 +165,19 @@ def collect(
     n, share = arms.num_envs, recipe.share_of_expert(round_)
     seen, _ = arms.reset(seed=int(rng.integers(TRAINING_SEEDS - n)))
     held = np.zeros(n, int)
-    disturbable = np.array([name != "gripper" for name in network.actions])  # or it would drop what it has grasped
-    expert_steers, noise = _draw_steering(rng, recipe, share, seen[EXPERT].shape)
+    disturbable = np.array([name != "gripper" for name in network.actions])  # else a grasped object would be dropped
+    expert_acts, noise = _draw_actors(rng, recipe, share, seen[EXPERT].shape)
     close = np.zeros(n, bool)
     for step in range(recipe.round_steps):
         for name in names:
             records[name].append(seen[name])
         anew = rng.random(n) < 1.0 / recipe.spell
-        fresh_steers, fresh_noise = _draw_steering(rng, recipe, share, noise.shape)
-        expert_steers = np.where(anew, fresh_steers, expert_steers)
+        fresh_acts, fresh_noise = _draw_actors(rng, recipe, share, noise.shape)
+        expert_acts = np.where(anew, fresh_acts, expert_acts)
         noise = np.where(anew[:, None], fresh_noise, noise)
         action = seen[EXPERT] + noise * disturbable
-        if not expert_steers.all():
-            action = np.where(expert_steers[:, None], action, act(seen))
+        if not expert_acts.all():
+            action = np.where(expert_acts[:, None], action, act(seen))
         if closing > 0:
             close = np.where(anew, rng.random(n) < closing, close)
             action = np.where(close[:, None] & ~disturbable, -1.0, action)
@@ -143,10 +237,10 @@ def joined(parts: Sequence[Records]) -> Records:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _draw_steering(
+def _draw_actors(
     rng: np.random.Generator, recipe: StateRecipe, share: float, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw who steers each arm, (n,) bool, and the disturbance of its expert (n, a)."""
+    """Draw whether the expert acts on each arm, (n,) bool, and the disturbance of its action (n, a)."""
     expert = rng.random(shape[0]) < share
     disturbed = rng.random(shape[0]) < recipe.disturbed_share
     noise = rng.normal(0.0, recipe.disturbance, shape)

@@ -1,12 +1,11 @@
-"""One training run of a camera policy that handles a thing: views, seeing, rule, judge, bundle.
+"""A training run of a camera policy for a task with an object: renders, perception, action head, evaluation, bundle.
 
 config.json     the resolved configuration
-metrics.json    figures on views and episodes that training never saw
+metrics.json    figures on renders and episodes that are not trained on
 bundle/         the policy
 
-First it learns to see, on independent labelled moments; then a state policy learns the task by imitation in rounds,
-told places as wrong as they will be seen. Neither needs the other, which is what makes this fast: they are learned at
-the same time, and a round of imitation with a camera costs five times as much.
+Perception is trained on independent labelled renders, the action head by DAgger on positions with perception noise.
+Both are independent and are trained at the same time; DAgger with rendered images would take five times as long.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from policies.bundle import PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
-from policies.imitation.action_head import fit_rule
-from policies.imitation.camera_run import seen_cameras, weights_kept, write_run
-from policies.imitation.cloning import StudentConfig, fit_geometry, fit_sight, see_all
+from policies.imitation.action_head import fit_action_head
+from policies.imitation.camera_run import saved_on_failure, seen_cameras, write_run
+from policies.imitation.dagger import open_arms
+from policies.imitation.perception import StudentConfig, detect_all, fit_geometry, fit_perception
 from policies.imitation.recipes import state_recipe, warn_if_untuned
-from policies.imitation.state_run import open_arms
-from policies.models.camera_policy import SeeingPolicy
-from policies.models.filters.object_filter import HELD, KEPT
+from policies.models.camera_policy import CameraPolicy
+from policies.models.filters.object_filter import FORGETTING_FACTORS, HELD
 from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
-from policies.models.object_student import SCENE_STUDENT, SEEN, SceneStudent
+from policies.models.object_student import ESTIMATED, OBJECT_STUDENT, ObjectStudent
 from policies.models.parity import parity_records
 from policies.models.restore import restore_student
 from policies.models.state_network import StateNetwork
 from policies.models.surgery import Surgery, carry_encoder
 from policies.models.transfer_modes import ENCODER_KIND, check_mode, restrain
-from policies.scoring.evaluator import JUDGE_SEEDS, Judgement, LastingEnv, judge
+from policies.scoring.evaluator import EVALUATION_SEEDS, Evaluation, FullLengthEnv, evaluate
 from policies.training.descent import FREE, Restraint
 from policies.training.parallel import Check, one_thread
 from policies.training.progress import Progress, StageProgress, part, stage
@@ -49,56 +48,55 @@ from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task
 from sim.tasks.recipe import StateRecipe
 
-STAGES = ("views", ("student", "rule"), "judge", "bundle")
+STAGES = ("renders", ("student", "action_head"), "evaluate", "bundle")
 MEASURED = ("q", "opening")
-"""What a student is given beside pictures; the opening of the fingers only where they move."""
+"""What a student takes beside images; the opening of the fingers only where they move."""
 
-ONE_CAMERA = StudentConfig(views=30_000, steps=4_000, kept=KEPT)
-TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, kept=KEPT)
+ONE_CAMERA = StudentConfig(renders=30_000, steps=4_000, forgetting_factors=FORGETTING_FACTORS)
+TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, forgetting_factors=FORGETTING_FACTORS)
 STUDENTS = {
     "camera": ONE_CAMERA,
-    "fixed_cameras": replace(TWO_CAMERAS, views=45_000, steps=10_000, channels=48, fovea_steps=(6_600, 6_600, 3_400)),
+    "fixed_cameras": replace(
+        TWO_CAMERAS, renders=45_000, steps=10_000, channels=48, refiner_steps=(6_600, 6_600, 3_400)
+    ),
 }
-"""Student recipes by observation, tuned on pushing and placing; crops for the object, its goal and the hand."""
+"""How perception is trained, by observation; tuned on pushing and placing, with refiners of object, goal and hand."""
 
 
 def student_recipe(task: str, observation: str) -> StudentConfig:
-    """Return how a student of `task` learns from `observation`; as from one camera where none was tuned."""
+    """Return how perception is trained for `task` and `observation`; the default is that of one camera."""
     return STUDENTS.get(observation, ONE_CAMERA)
 
 
-def rule_recipe(task: str, robot: str) -> StateRecipe:
-    """Return how the rule of a camera policy is learned: as one from state, with a longer look at what has succeeded,
-    which is where it has to decide whether it is done.
-
-    Told wrong places the best of rules fail in a fifth of the episodes, and 32 of them would choose between rounds by
-    chance: more of them choose, between the last two.
+def action_head_recipe(task: str, robot: str) -> StateRecipe:
+    """Return how the action head of a camera policy is trained: as a policy from state, with episodes that go on longer
+    after success, and with more validation episodes, in the last two rounds only, because success is lower.
     """
     recipe = state_recipe(task, robot)
     return replace(recipe, linger=1.0, validate_from=recipe.rounds - 1, validation_episodes=96)
 
 
 @dataclass(frozen=True)
-class SceneTrainConfig(RunConfig):
-    """How a camera policy that handles a thing is trained."""
+class ObjectTrainConfig(RunConfig):
+    """How a camera policy for a task with an object is trained."""
 
     task: str = "push"
-    """What to learn: a task that moves an object and samples states."""
+    """Task, which must move an object and sample states."""
     observation: str = "camera"
-    """What the policy sees: `camera`, or `fixed_cameras`, whose second one tells how far things are from the first."""
+    """What the policy observes: `camera`, or two `fixed_cameras`, which resolve the distance from each other."""
     threads: int = 2
-    """Threads of torch while it learns to see."""
-    judge_episodes: int = 100
-    """Fresh episodes, seen through the camera, on which the finished policy is judged."""
+    """Threads of torch while perception is trained."""
+    evaluation_episodes: int = 100
+    """Fresh episodes with rendered images on which the finished policy is evaluated."""
     start: Path | None = None
-    """Bundle of an earlier camera policy, for reach for example, whose encoder this one's starts from."""
+    """Bundle of an earlier camera policy whose encoder is carried over, for example of one for reach."""
     mode: str = "fine-tune"
-    """How what is carried from `start` is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    """How the carried weights are trained further: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
     shrink-perturb."""
-    recipe: StateRecipe = field(default_factory=lambda: rule_recipe("push", "franka_panda"))
-    """How the rule is learned; tuned for each task and arm."""
+    recipe: StateRecipe = field(default_factory=lambda: action_head_recipe("push", "franka_panda"))
+    """How the action_head is learned; tuned for each task and arm."""
     student: StudentConfig = field(default_factory=lambda: student_recipe("push", "camera"))
-    """How it learns to see."""
+    """How perception is trained."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -108,7 +106,7 @@ class SceneTrainConfig(RunConfig):
         """
         if self.out.exists():
             raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
-        for name in ("workers", "threads", "judge_episodes"):
+        for name in ("workers", "threads", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         task = load_task(self.task)
@@ -121,23 +119,23 @@ class SceneTrainConfig(RunConfig):
         check_mode(self.mode)
         student = untrained(self)
         if self.start is not None:
-            carry_sight(PolicyBundle.load(self.start), student, self)
+            carry_perception(PolicyBundle.load(self.start), student, self)
         self.environment().arm().close()
 
-    def environment(self) -> LastingEnv:
-        """What the finished policy is judged in."""
-        return LastingEnv(self.task, self.robot, self.space(), self.observation)
+    def environment(self) -> FullLengthEnv:
+        """Return what makes the environments of the evaluation."""
+        return FullLengthEnv(self.task, self.robot, self.space(), self.observation)
 
-    def rule_environment(self) -> LastingEnv:
-        """What the rule learns in: what the student sees, as wrong as it sees it, and an expert who believes it.
+    def action_head_environment(self) -> FullLengthEnv:
+        """Return what makes the environments that the action head is trained in, with perception noise.
 
-        His hand stays as it is turned, because the student does not see a cube's turn.
+        The expert does not turn the hand, because the student does not estimate the object's orientation.
         """
-        arrays = tuple(name for name, _ in untrained(self).rule.arrays)
-        return LastingEnv(self.task, self.robot, self.space(), arrays, exact=False, mistaken=True)
+        arrays = tuple(name for name, _ in untrained(self).action_head.arrays)
+        return FullLengthEnv(self.task, self.robot, self.space(), arrays, exact=False, perception_noise=True)
 
 
-def train_scene(config: SceneTrainConfig, progress: StageProgress) -> PolicyBundle:
+def train_object(config: ObjectTrainConfig, progress: StageProgress) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
 
     Raises:
@@ -149,57 +147,59 @@ def train_scene(config: SceneTrainConfig, progress: StageProgress) -> PolicyBund
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])
     space = config.space()
-    views = sample_multiview_renders(
+    renders = sample_multiview_renders(
         config.task,
         config.robot,
         space,
-        config.student.views,
+        config.student.renders,
         seeds[1],
         config.workers,
-        lambda share: progress("views", share, ""),
+        lambda share: progress("renders", share, ""),
         observation=config.observation,
     )
     student = untrained(config)
     surgery, restraint = None, FREE
     if config.start is not None:
-        surgery, restraint = carry_sight(PolicyBundle.load(config.start), student, config)
-    rule_figures = {}
+        surgery, restraint = carry_perception(PolicyBundle.load(config.start), student, config)
+    head_figures = {}
 
-    def learn_rule(check: Check) -> None:
-        def told(share: float, text: str) -> None:
+    def train_action_head(check: Check) -> None:
+        def report(share: float, text: str) -> None:
             check()
-            progress("rule", share, text)
+            progress("action_head", share, text)
 
-        make = config.rule_environment()
+        make = config.action_head_environment()
         with one_thread():
-            rule_figures.update(fit_rule(student.rule, make, config.recipe, config.workers, seeds[3], told))
+            head_figures.update(
+                fit_action_head(student.action_head, make, config.recipe, config.workers, seeds[3], report)
+            )
 
-    seeing = fit_seeing(
+    errors = fit_object_student(
         student,
-        views,
+        renders,
         config.student,
         seeds[2],
         stage(progress, "student"),
         restraint,
-        learn_rule,
+        train_action_head,
     )
     torch.set_num_threads(1)
-    found = judge_student(student, config, stage(progress, "judge"))
+    found = evaluate_student(student, config, stage(progress, "evaluate"))
     metrics = {
-        "seeing": seeing,
-        "rule": rule_figures,
-        "judgement": found.to_dict(),
+        "perception": errors,
+        "action_head": head_figures,
+        "evaluation": found.to_dict(),
         "carried": surgery.to_dict() if surgery else None,
     }
-    with weights_kept(student, config.out):
-        bundle = _export(student, tuple(each[: config.student.held_out] for each in views), config, metrics)
+    with saved_on_failure(student, config.out):
+        bundle = _export(student, tuple(each[: config.student.held_out] for each in renders), config, metrics)
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
 
 
-def untrained(config: SceneTrainConfig) -> SceneStudent:
-    """Build the student that `config` is about."""
+def untrained(config: ObjectTrainConfig) -> ObjectStudent:
+    """Build the student that `config` describes."""
     task, robot = load_task(config.task), load_robot(config.robot)
     gripper = robot.gripper if "opening" in task.observations[config.observation] else None
     cameras = seen_cameras(task, config.observation, MEASURED)
@@ -208,23 +208,25 @@ def untrained(config: SceneTrainConfig) -> SceneStudent:
         cameras[0].height,
         cameras[0].width,
         config.student.channels,
-        foveas=len(config.student.fovea_steps),
-        agreements=len(task.landmarks) if len(cameras) == 2 else 0,
+        refiners=len(config.student.refiner_steps),
+        cross_view_priors=len(task.landmarks) if len(cameras) == 2 else 0,
     )
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
     shapes += [("opening", (1,))] if gripper else []
-    shapes += [(HELD, (1,))] if gripper and config.student.kept else []
-    shapes += [(name, (3,)) for name in SEEN]
-    rule = StateNetwork(shapes, task.action.names, config.recipe.hidden)
-    kinematics, kept = ForwardKinematics(robot.chain), config.student.kept
-    return SceneStudent(encoder, kinematics, rule, len(robot.joint_names), gripper, len(cameras), kept)
+    shapes += [(HELD, (1,))] if gripper and config.student.forgetting_factors else []
+    shapes += [(name, (3,)) for name in ESTIMATED]
+    action_head = StateNetwork(shapes, task.action.names, config.recipe.hidden)
+    kinematics, kept = ForwardKinematics(robot.chain), config.student.forgetting_factors
+    return ObjectStudent(encoder, kinematics, action_head, len(robot.joint_names), gripper, len(cameras), kept)
 
 
-def carry_sight(source: PolicyBundle, student: SceneStudent, config: SceneTrainConfig) -> tuple[Surgery, Restraint]:
+def carry_perception(
+    source: PolicyBundle, student: ObjectStudent, config: ObjectTrainConfig
+) -> tuple[Surgery, Restraint]:
     """Carry the encoder of a camera policy into `student`, its heat maps by the names of their landmarks.
 
     Returns:
-        What was carried, and what holds it as `config.mode` says.
+        What was carried, and the restraint of `config.mode`.
 
     Raises:
         BundleError: if the bundle holds no camera student, or one of another width.
@@ -236,68 +238,69 @@ def carry_sight(source: PolicyBundle, student: SceneStudent, config: SceneTrainC
     return surgery, restrain(config.mode, student.encoder, fresh, surgery, ENCODER_KIND)
 
 
-def fit_seeing(
-    student: SceneStudent,
-    views: tuple[LabelledRenders, ...],
+def fit_object_student(
+    student: ObjectStudent,
+    renders: tuple[LabelledRenders, ...],
     config: StudentConfig,
     seed: int,
     progress: Progress,
     restraint: Restraint = FREE,
-    beside: Callable[[Check], None] = lambda check: None,
+    background: Callable[[Check], None] = lambda check: None,
 ) -> dict:
-    """Train encoder and geometry on views of the same moments, one for each camera; `beside` as for `fit_sight`.
+    """Train encoder and geometry on `renders`, of the same scenes for each camera; `background` as in
+    `fit_perception`.
 
     Returns:
-        The median and the 90 % quantile of the errors [cm] on the views that were held out, by what was located.
+        The median and the 90 % quantile of the errors [cm] on the renders that were held out, by name.
     """
-    held_out = tuple(each[: config.held_out] for each in views)
-    training = tuple(each[config.held_out :] for each in views)
-    fit_sight(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, beside)
-    points, (measured, ways) = see_all(student.encoder, training), _labels(student, training[0])
-    fit_geometry(student, points, measured, ways, config, seed + 1, part(progress, 0.9, 1.0))
-    measured, ways = _labels(student, held_out[0])
+    held_out = tuple(each[: config.held_out] for each in renders)
+    training = tuple(each[config.held_out :] for each in renders)
+    fit_perception(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, background)
+    points, (measured, offsets) = detect_all(student.encoder, training), _labels(student, training[0])
+    fit_geometry(student, points, measured, offsets, config, seed + 1, part(progress, 0.9, 1.0))
+    measured, offsets = _labels(student, held_out[0])
     with torch.no_grad():
-        errors = student.locate(see_all(student.encoder, held_out), measured) - ways
+        errors = student.locate(detect_all(student.encoder, held_out), measured) - offsets
     figures = {
         f"{name}_cm": [float(100 * errors[:, 3 * i : 3 * i + 3].norm(dim=1).quantile(q)) for q in (0.5, 0.9)]
-        for i, name in enumerate(SEEN)
+        for i, name in enumerate(ESTIMATED)
     }
     progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, (middle, most) in figures.items()))
     return figures
 
 
-def judge_student(student: SceneStudent, config: SceneTrainConfig, progress: Progress) -> Judgement:
-    """Judge the student strictly, on fresh episodes seen through the camera."""
+def evaluate_student(student: ObjectStudent, config: ObjectTrainConfig, progress: Progress) -> Evaluation:
+    """Evaluate the student on fresh episodes with rendered images."""
     make = config.environment()
     progress(0.0, "")
-    with open_arms(make, min(20, config.judge_episodes), config.workers) as arms:
-        act = SeeingPolicy(student, make.names())
-        found = judge(act, arms, make, config.judge_episodes, JUDGE_SEEDS, act.begin)
+    with open_arms(make, min(20, config.evaluation_episodes), config.workers) as arms:
+        act = CameraPolicy(student, make.names())
+        found = evaluate(act, arms, make, config.evaluation_episodes, EVALUATION_SEEDS, act.begin)
     progress(1.0, f"success {found}")
     return found
 
 
-def _labels(student: SceneStudent, views: LabelledRenders) -> tuple[Tensor, Tensor]:
-    """Return what joints and fingers measure (N, m), and thing and goal minus end effector (N, 6) [m]."""
-    q = torch.from_numpy(views.q)
-    measured = torch.cat([q, torch.from_numpy(views.opening)], dim=1) if student.fingers else q
+def _labels(student: ObjectStudent, renders: LabelledRenders) -> tuple[Tensor, Tensor]:
+    """Return measured joints and opening (N, m), and object and goal minus end effector (N, 6) [m]."""
+    q = torch.from_numpy(renders.q)
+    measured = torch.cat([q, torch.from_numpy(renders.opening)], dim=1) if student.fingers else q
     ee_pos = student.kinematics(q)
-    # the thing is the first of the landmarks
-    ways = [torch.from_numpy(views.points[:, 0]) - ee_pos, torch.from_numpy(views.goal) - ee_pos]
-    return measured, torch.cat(ways, dim=1)
+    # the object is the first of the landmarks
+    offsets = [torch.from_numpy(renders.points[:, 0]) - ee_pos, torch.from_numpy(renders.goal) - ee_pos]
+    return measured, torch.cat(offsets, dim=1)
 
 
 def _export(
-    student: SceneStudent, views: tuple[LabelledRenders, ...], config: SceneTrainConfig, metrics: dict
+    student: ObjectStudent, renders: tuple[LabelledRenders, ...], config: ObjectTrainConfig, metrics: dict
 ) -> PolicyBundle:
     env = ArmEnv(config.task, config.robot, "nominal", config.observation)
     env.close()
     names = env.observation_spec.names
     cameras = seen_cameras(env.task, config.observation, MEASURED)
-    images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, views)}
-    arrays = {"q": views[0].q, "opening": views[0].opening, **images}
+    images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, renders)}
+    arrays = {"q": renders[0].q, "opening": renders[0].opening, **images}
     records, begin = parity_records(student, {name: arrays[name] for name in names})
-    count = len(views[0])
+    count = len(renders[0])
     some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
     seen = {name: some.get(name, arrays[name]) for name in names} if count >= FEWEST else None
     landmarks = [*env.task.landmarks, *env.robot.landmarks]
@@ -312,7 +315,7 @@ def _export(
             {camera.name: camera for camera in cameras},
         ),
         records,
-        {"kind": SCENE_STUDENT, "landmarks": landmarks, "rule": student.rule.architecture()},
+        {"kind": OBJECT_STUDENT, "landmarks": landmarks, "action_head": student.action_head.architecture()},
         {
             "config": config.to_dict(),
             "parameter_space": config.space().to_dict(),

@@ -1,1 +1,1 @@
-"""The networks."""
+"""Networks, their filters, their surgery for transfer, and their export."""

@@ -1,4 +1,4 @@
-"""A camera student as the judge asks it: arrays of many arms in, actions out, with what it remembers of each arm."""
+"""A camera student as `evaluate` calls it: arrays of many arms in, actions out; it keeps the memory of each arm."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from policies.models.keypoint_student import CameraStudent
-from policies.models.object_student import SceneStudent
+from policies.models.object_student import ObjectStudent
 
 
-class SeeingPolicy:
-    """Maps arrays (B, …) by name to actions (B, a); see `policies.scoring.evaluator.judge`."""
+class CameraPolicy:
+    """Maps arrays (B, …) by name to actions (B, a); see `policies.scoring.evaluator.evaluate`."""
 
-    def __init__(self, student: CameraStudent | SceneStudent, names: Sequence[str]):
+    def __init__(self, student: CameraStudent | ObjectStudent, names: Sequence[str]):
         """Use `student`, which takes the arrays `names` in this order."""
         self._student = student.eval()
         self._names = tuple(names)
@@ -23,7 +23,7 @@ class SeeingPolicy:
         self._memory: tuple[Tensor, ...] = ()
 
     def begin(self, arms: int) -> None:
-        """Forget: so many arms start their episodes."""
+        """Clear the memory: the episodes of so many `arms` begin."""
         self._memory = tuple(torch.zeros(arms, *shape) for shape in self._shapes.values())
 
     @torch.no_grad()

@@ -1,9 +1,9 @@
-"""A second, closer look at the point that matters most.
+"""Locate one point more precisely in a crop around a first estimate.
 
-    picture ──▶ heat map at a quarter of its resolution ──▶ where it seems to be ──▶ crop ──▶ heat map at half of it
+    image ──▶ heat map at a quarter of its resolution ──▶ first estimate ──▶ crop ──▶ heat map at half the resolution
 
-What is to be reached covers five pixels of 84: a cell of the first map is nearly as large. A crop has a seventh of the
-picture's pixels, so that a finer map costs less than the first one did, and all of the network is for one point.
+The object to reach covers five pixels of 84, little more than a cell of the first map. A crop has a seventh of the
+image's pixels, so that a finer map costs less than the first one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIDE = 32
-"""Of a crop [px]: the first look is off by more than half of it in one picture of fifty."""
+"""Side of a crop [px]: the first estimate is off by more than half of it in one image of fifty."""
 CELL = 2
-"""Pixels a cell of the fovea's map."""
+"""Pixels per cell of the refiner's map."""
 BLUR = 2.0
-"""Standard deviation [px] of the map that is asked for."""
+"""Standard deviation of the target map [px]."""
 
 
-class Fovea(nn.Module):
-    """Locates one point in a crop of a picture around a first guess."""
+class CropRefiner(nn.Module):
+    """Locates one point in a crop of an image around a first estimate."""
 
     grid: Tensor
 
@@ -35,10 +35,10 @@ class Fovea(nn.Module):
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
     def forward(self, image: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
-        """Look at `guess` (B, 2) [px] in pictures (B, 3, H, W) in [-1, 1].
+        """Refine `guess` (B, 2) [px] in images (B, 3, H, W) in [-1, 1].
 
         Returns:
-            Where the point is (B, 2) and how unsure that is, as a standard deviation per axis (B, 1), in pixels.
+            The point (B, 2) and its standard deviation per axis (B, 1), in pixels.
         """
         corner = corners(guess, image.shape[2], image.shape[3])
         inside, spread = self.locate(self.logits(crops(image, corner)))
@@ -61,8 +61,8 @@ class Fovea(nn.Module):
     def loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
         """Compare logits (B, cells) with the point in the crop, `wanted` (B, 2) [px]; return the mean loss.
 
-        As for the first look: the cross-entropy against a Gaussian, and the L1 distance of the expectation, in half
-        crops. Where the point is not in the crop a flat map is asked for, whose spread then says so.
+        The cross-entropy against a Gaussian, and the L1 distance of the expectation in half crops. Where the point is
+        not in the crop the target is a flat map, whose spread then says so.
         """
         likely = F.log_softmax(logits.float(), dim=1)
         away = (self.grid - wanted[:, None]).square().sum(2)
@@ -73,13 +73,13 @@ class Fovea(nn.Module):
 
 
 def corners(guess: Tensor, height: int, width: int) -> Tensor:
-    """First column and row (B, 2), int64, of the crops around `guess` (B, 2) [px] that lie in the picture."""
+    """First column and row (B, 2), int64, of the crops around `guess` (B, 2) [px] that lie within the image."""
     first = (guess - (SIDE - 1) / 2).round().long()
     return torch.stack([first[:, 0].clamp(0, width - SIDE), first[:, 1].clamp(0, height - SIDE)], dim=1)
 
 
 def crops(image: Tensor, corner: Tensor) -> Tensor:
-    """Cut (B, 3, SIDE, SIDE) out of pictures (B, 3, H, W), from column and row `corner` (B, 2) on."""
+    """Cut (B, 3, SIDE, SIDE) out of images (B, 3, H, W), from column and row `corner` (B, 2) on."""
     steps = torch.arange(SIDE)
     rows, columns = corner[:, 1:] + steps, corner[:, :1] + steps
     batch, channel = torch.arange(image.shape[0])[:, None, None, None], torch.arange(3)[None, :, None, None]

@@ -1,8 +1,8 @@
-"""A state policy that infers from its recent past what it cannot measure: rapid motor adaptation.
+"""A state policy that infers a latent of the dynamics from its recent history: rapid motor adaptation (RMA).
 
-Kumar, Fu, Pathak & Malik, "RMA: Rapid Motor Adaptation for Legged Robots", RSS 2021. In training a few numbers, the
-*latent*, are computed from the drawn parameters; a second network then learns to compute them from the last joint
-positions, velocities and actions, and that one runs on the robot.
+Kumar, Fu, Pathak & Malik, "RMA: Rapid Motor Adaptation for Legged Robots", RSS 2021. In training the *latent*, a
+few numbers, is computed from the drawn parameters; a second network learns to compute it from the last joint positions,
+velocities and actions, and runs on the robot.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from policies.models.state_network import SMALLEST_SPREAD, StateNetwork
 
 HISTORY_NETWORK = "history_network"
 MOVING = ("q", "dq")
-"""Arrays of the observation that tell how the arm has moved."""
+"""Arrays of the observation that are part of the history."""
 INFERRING = (128, 64)
 """Widths of the layers that infer the latent."""
 
 
 class HistoryNetwork(nn.Module):
-    """Observation (B, …) and the past to the action (B, a) in [-1, 1] and the next past."""
+    """Maps observation (B, …) and history to the action (B, a) in [-1, 1] and the next history."""
 
     history_centre: Tensor
     history_spread: Tensor
@@ -46,15 +46,15 @@ class HistoryNetwork(nn.Module):
             arrays: name and shape of each array of the observation; `q` and `dq` must be among them.
             actions: names of the action's elements.
             hidden: widths of the layers that act.
-            latent: numbers that are inferred.
-            length: actions that the past goes back.
+            latent: size of the latent.
+            length: of the history [actions].
             squash: as in `StateNetwork`.
         """
         super().__init__()
         shapes = dict(arrays)
         missing = [name for name in MOVING if name not in shapes]
         if missing:
-            raise ValueError(f"a policy that infers needs '{missing[0]}', but sees {', '.join(shapes)}")
+            raise ValueError(f"a policy with a history needs '{missing[0]}', but sees {', '.join(shapes)}")
         self.columns = StateNetwork(arrays, actions, (), squash)  # its features and its normaliser
         self.columns.body = nn.Identity()  # type: ignore[assignment]
         self.hidden, self.latent, self.length, self.squash = tuple(hidden), latent, length, squash
@@ -73,22 +73,22 @@ class HistoryNetwork(nn.Module):
 
     @property
     def layers(self) -> list[nn.Linear]:
-        """The linear layers that act, first to last."""
+        """The linear layers of the action, first to last."""
         return [layer for layer in self.body if isinstance(layer, nn.Linear)]
 
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of what is carried from one action to the next."""
+        """Shapes of the state between two actions."""
         return {"history": (self.length, self.entry), "last_action": (len(self.columns.actions),)}
 
     def inferred(self, history: Tensor) -> Tensor:
-        """Compute the latent (B, z) from the past (B, length, entry)."""
+        """Compute the latent (B, z) from the history (B, length, entry)."""
         return self.infer(((self.relative(history) - self.history_centre) / self.history_spread).flatten(1))
 
     def relative(self, history: Tensor) -> Tensor:
-        """Take the past's joint positions against the newest ones; entries from before the episode stay zero.
+        """Make the history's joint positions relative to the newest ones; entries before the episode stay zero.
 
-        Where the arm is tells one episode of practice from another, and would be learned by heart.
+        Absolute positions would identify training episodes, and the network would overfit to them.
         """
         newest = torch.zeros_like(history[:, -1:])
         newest[:, :, : self.joints] = history[:, -1:, : self.joints]
@@ -107,7 +107,7 @@ class HistoryNetwork(nn.Module):
         return action, history, action
 
     def fit_history(self, windows: Tensor) -> None:
-        """Take the past's centre and spread from windows (N, length, entry)."""
+        """Fit the history's centre and spread to windows (N, length, entry)."""
         entries = self.relative(windows).flatten(0, 1)
         self.history_centre.copy_(entries.mean(0))
         self.history_spread.copy_(entries.std(0).clamp_min(SMALLEST_SPREAD))
@@ -140,16 +140,16 @@ def restore_history_network(bundle: PolicyBundle) -> HistoryNetwork:
 
 
 def windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
-    """Cut the pasts that a `HistoryNetwork` would have carried out of what several arms did.
+    """Return the histories that a `HistoryNetwork` would have had in the trajectories of several arms.
 
     Args:
         moving: (T, E, m) arrays `MOVING` of E arms at each time.
-        actions: (T, E, a) what was done then.
+        actions: (T, E, a) actions at each time.
         begins: (T, E) bool: where an episode begins; the first row always does.
-        length: of the past.
+        length: of the history.
 
     Returns:
-        (T, E, length, m + a) the past at each time, its last entry of that very time.
+        (T, E, length, m + a) the history at each time, its last entry at that time.
     """
     steps, arms = begins.shape
     begins = begins.copy()

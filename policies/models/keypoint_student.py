@@ -1,12 +1,12 @@
-"""The networks: a state policy, and a camera student that sees keypoints and moves by the teacher's rule.
+"""The networks of camera policies: a keypoint encoder, and a student that gives its teacher the located goal.
 
     images ─▶ KeypointEncoder ──▶ pixel coordinates ─┐
                                                      ├─▶ goal relative to the end effector ──▶ teacher ──▶ action
     q ──▶ ForwardKinematics ──▶ end effector ────────┘
 
-The keypoints (object, end effector, arm) are labelled for free in simulation. Locating them is learned
-from dense labels within seconds, and the geometry that turns pixels into metres does not care about
-colours, light or texture, which is what makes the student leave simulation.
+The keypoints (object, end effector, arm) are labelled for free in simulation and learned from dense labels. The
+geometry that turns pixels into metres does not depend on colours, light or texture, which helps the student to
+transfer to real images.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from policies.models.crop_refiner import Fovea
-from policies.models.cross_view import Agreement
-from policies.models.filters.goal_filter import UNIT, Remembered
+from policies.models.crop_refiner import CropRefiner
+from policies.models.cross_view import CrossViewPrior
+from policies.models.filters.goal_filter import REFERENCE_STD, GoalFilter
 from robots.kinematics import KinematicChain
 
 
@@ -90,12 +90,11 @@ def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.
 
 
 class KeypointEncoder(nn.Module):
-    """A small convolutional network that locates named points in a picture.
+    """A small convolutional network that locates named points in an image.
 
-    Each point has a heat map over the picture at a quarter of its resolution; its location is the map's
-    expectation (spatial soft-max, Finn et al. 2016), trained with dense labels. Dilation lets every cell
-    see 81 pixels, which is what tells a hidden base from a shadow: in equal time the base's median error
-    falls from 1.5 to 0.9 px.
+    Each point has a heat map over the image at a quarter of its resolution; its location is the map's
+    expectation (spatial soft-max, Finn et al. 2016), trained with dense labels. Dilation gives every cell a receptive
+    field of 81 pixels.
     """
 
     grid: Tensor
@@ -107,64 +106,64 @@ class KeypointEncoder(nn.Module):
         width: int,
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4, 2),
-        foveas: int = 0,
-        agreements: int = 0,
+        refiners: int = 0,
+        cross_view_priors: int = 0,
     ):
-        """Build the network; larger `dilations` let a cell see more of a larger picture.
+        """Build the network; larger `dilations` enlarge the receptive field.
 
-        Each of the first points, as many as there are `foveas`, is looked at a second time by one of its own; on each
-        of the first ones, as many as there are `agreements`, two cameras hear each other.
+        The first points, as many as there are `refiners`, have a crop refiner each; the first ones, as many as there
+        are `cross_view_priors`, combine the maps of two cameras.
 
         Raises:
-            ValueError: if the picture's size is odd, or there are more foveas or agreements than points.
+            ValueError: if the image's size is odd, or there are more refiners or cross-view priors than points.
         """
         super().__init__()
         if height % 2 or width % 2:
-            raise ValueError(f"pictures of {height} × {width} px: height and width must be even")
+            raise ValueError(f"images of {height} × {width} px: height and width must be even")
         self.features = nn.Sequential(
             nn.PixelUnshuffle(2),  # twelve channels at half the size are convolved faster than three at the whole
             _block(12, channels, stride=2),
             *(_block(channels, channels, dilation=dilation) for dilation in dilations),
         )
         self.heat = nn.Conv2d(channels, keypoints, 1)
-        for name, count in (("foveas", foveas), ("agreements", agreements)):
+        for name, count in (("refiners", refiners), ("cross_view_priors", cross_view_priors)):
             if count > keypoints:
                 raise ValueError(f"{count} {name} for {keypoints} keypoints: each is for one")
-        self.foveas = nn.ModuleList(Fovea() for _ in range(foveas))
+        self.refiners = nn.ModuleList(CropRefiner() for _ in range(refiners))
         rows, columns = (height // 2 + 1) // 2, (width // 2 + 1) // 2
         self.map_size = (rows, columns)
-        self.agreements = nn.ModuleList(Agreement(rows * columns) for _ in range(agreements))
+        self.cross_view_priors = nn.ModuleList(CrossViewPrior(rows * columns) for _ in range(cross_view_priors))
         y, x = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
     def heat_maps(self, image: Tensor) -> Tensor:
-        """Compute the maps' logits (B, K, rows · columns) of pictures (B, 3, H, W) in [-1, 1]."""
+        """Compute the maps' logits (B, K, rows · columns) of images (B, 3, H, W) in [-1, 1]."""
         return self.heat(self.features(image)).flatten(2).float()
 
     def forward(self, image: Tensor, cameras: int = 1) -> Tensor:
-        """Locate the points in pictures (B, 3, H, W) in [-1, 1]; see `locate`.
+        """Locate the points in images (B, 3, H, W) in [-1, 1]; see `locate`.
 
-        Those of two `cameras`, of the same moments, come one camera behind the other.
+        The images of two `cameras`, taken at the same times, are concatenated camera after camera.
         """
-        points = self.locate(self.agreed(self.heat_maps(image)) if cameras == 2 else self.heat_maps(image))
+        points = self.locate(self.fused(self.heat_maps(image)) if cameras == 2 else self.heat_maps(image))
         closer = []
-        for k, fovea in enumerate(self.foveas):
+        for k, refiner in enumerate(self.refiners):
             pixels = self.to_pixels(points[:, k, :2])
-            for _ in range(LOOKS):
-                pixels, spread = fovea(image, pixels)
+            for _ in range(REFINEMENTS):
+                pixels, spread = refiner(image, pixels)
             closer.append(torch.cat([self.from_pixels(pixels), spread * (2.0 / (STRIDE * (self.map_size[1] - 1)))], 1))
         return torch.cat([torch.stack(closer, dim=1), points[:, len(closer) :]], dim=1) if closer else points
 
-    def agreed(self, logits: Tensor) -> Tensor:
-        """Let the first and the second half of maps (B, K, rows · columns), two cameras', hear each other."""
-        heard = [torch.cat(each(*logits[:, k].chunk(2))) for k, each in enumerate(self.agreements)]
-        return torch.cat([torch.stack(heard, dim=1), logits[:, len(heard) :]], dim=1) if heard else logits
+    def fused(self, logits: Tensor) -> Tensor:
+        """Combine the first with the second half of maps (B, K, rows · columns), which are two cameras'."""
+        fused = [torch.cat(each(*logits[:, k].chunk(2))) for k, each in enumerate(self.cross_view_priors)]
+        return torch.cat([torch.stack(fused, dim=1), logits[:, len(fused) :]], dim=1) if fused else logits
 
     def locate(self, logits: Tensor) -> Tensor:
         """Turn the maps' logits (B, K, rows · columns) into x, y and spread of each point (B, K, 3).
 
-        All are in map coordinates; the spread is the standard deviation of the location, per axis: a point
-        that is hidden has a wide map.
+        All are in map coordinates; the spread is the standard deviation of the location, per axis: a hidden point
+        has a wide map.
         """
         weights = torch.softmax(logits, dim=2)
         mean = weights @ self.grid
@@ -192,10 +191,10 @@ class KeypointEncoder(nn.Module):
 
 
 class CameraStudent(nn.Module):
-    """The policy that leaves simulation: RGB pictures of one moment and joint positions in, an action out.
+    """The policy for the robot: simultaneous RGB images and joint positions in, an action out.
 
-    All cameras share the encoder, for they look for the same points; only the geometry knows which picture is whose.
-    A student may remember where the goal was: its geometry then says, too, how unsure it is.
+    All cameras share the encoder; only the geometry depends on the camera. With forgetting factors the goal is
+    filtered over the episode: the geometry then also predicts the std of its error.
     """
 
     q_centre: Tensor
@@ -208,7 +207,7 @@ class CameraStudent(nn.Module):
         teacher: StatePolicy,
         joints: int,
         cameras: int = 1,
-        kept: Sequence[float] = (),
+        forgetting_factors: Sequence[float] = (),
     ):
         """Put the parts together.
 
@@ -217,48 +216,48 @@ class CameraStudent(nn.Module):
             kinematics: of the arm.
             teacher: moves by goal minus end effector.
             joints: number of the arm's joints.
-            cameras: number of pictures.
-            kept: of the goal's memory, see `Remembered`; without it each picture stands alone.
+            cameras: number of images.
+            forgetting_factors: of the goal's filter, see `GoalFilter`; none for an estimate from each image alone.
 
         Raises:
-            ValueError: if `kept` is for more than the goal.
+            ValueError: if there is more than one, for the goal.
         """
         super().__init__()
-        if len(kept) > 1:
-            raise ValueError(f"kept is {tuple(kept)}, expected a share for the goal, or none")
+        if len(forgetting_factors) > 1:
+            raise ValueError(f"forgetting factors are {tuple(forgetting_factors)}, expected one for the goal, or none")
         self.encoder = encoder
         self.kinematics = kinematics
         self.teacher = teacher
         self.cameras = cameras
-        self.remembered = Remembered(kept) if kept else None
+        self.filter = GoalFilter(forgetting_factors) if forgetting_factors else None
         self.geometry = nn.Sequential(
             nn.Linear(3 * encoder.heat.out_channels * cameras + joints + 3, 128),
             nn.ReLU(),
             nn.Linear(128, 128),
             nn.ReLU(),
-            nn.Linear(128, 3 + len(kept)),
+            nn.Linear(128, 3 + len(forgetting_factors)),
         )
         self.register_buffer("q_centre", torch.zeros(joints))
         self.register_buffer("q_spread", torch.ones(joints))
 
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of what is carried from one action to the next."""
-        return self.remembered.memory if self.remembered else {}
+        """Shapes of the state between two actions."""
+        return self.filter.memory if self.filter else {}
 
     def forward(self, q: Tensor, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8, one a camera, to actions (B, a).
+        """Map joint positions (B, n) [rad] and images (B, H, W, 3) uint8, one per camera, to actions (B, a).
 
-        With a memory: that behind them, and the next one behind the actions; without it, as when an episode begins.
+        A memory follows the images, and the next one then follows the actions; without it an episode begins.
         """
         images, memory = arrays[: self.cameras], arrays[self.cameras :]
         points = self.encoder(as_network_image(torch.cat(images)), self.cameras)
-        way, doubt = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), q)
+        offset, std = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), q)
         if not memory:
-            return self.teacher(way)
-        assert self.remembered is not None
+            return self.teacher(offset)
+        assert self.filter is not None
         ee_pos = self.kinematics(q)
-        goal, *following = self.remembered(ee_pos, way, doubt, *memory)
+        goal, *following = self.filter(ee_pos, offset, std, *memory)
         return self.teacher(goal - ee_pos), *following
 
     def locate(self, points: Tensor, q: Tensor) -> Tensor:
@@ -266,25 +265,25 @@ class CameraStudent(nn.Module):
         return self.estimate(points, q)[0]
 
     def estimate(self, points: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """As `locate`, and by how much that is expected to be wrong (B, 1) [m]; (B, 0) without a memory."""
+        """As `locate`, and the predicted std of its error (B, 1) [m]; (B, 0) without a filter."""
         joints = (q - self.q_centre) / self.q_spread
         found = self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
-        return WORKSPACE * found[:, :3], as_doubt(found[:, 3:])
+        return WORKSPACE * found[:, :3], as_std(found[:, 3:])
 
 
 STRIDE = 4
 """Pixels a heat-map cell."""
-LOOKS = 2
-"""Of the fovea: the second one finds what the first look left at the crop's edge."""
+REFINEMENTS = 2
+"""Passes of the crop refiner: the second crop is centred better than the first."""
 WORKSPACE = 0.2
 """Typical distance to a goal [m]: scales the geometry's output to about one."""
 
 
 def as_network_image(image: Tensor) -> Tensor:
-    """Turn pictures (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory."""
+    """Turn images (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory."""
     return image.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
 
 
-def as_doubt(output: Tensor) -> Tensor:
-    """Turn what a geometry puts out into an expected error [m], from 0.1 mm to 1 m."""
-    return UNIT * torch.exp(output.clamp(-4.6, 4.6))
+def as_std(output: Tensor) -> Tensor:
+    """Turn the output of a geometry network into a predicted std [m], from 0.1 mm to 1 m."""
+    return REFERENCE_STD * torch.exp(output.clamp(-4.6, 4.6))

@@ -1,4 +1,4 @@
-"""Which moments tell whether another runtime computes what a camera student does."""
+"""Choose parity records: inputs that show whether another runtime computes the same actions as a camera student."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from torch import Tensor
 
 from policies.bundle import PARITY_TOLERANCE
 from policies.models.keypoint_student import CameraStudent
-from policies.models.object_student import SceneStudent
+from policies.models.object_student import ObjectStudent
 
 RECORDS = 100
-"""Of a bundle."""
+"""Number of parity records of a bundle."""
 
 
 def parity_records(
-    student: CameraStudent | SceneStudent, arrays: Mapping[str, np.ndarray]
+    student: CameraStudent | ObjectStudent, arrays: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Choose parity records among `arrays` (N, …) of independent moments, in the order in which `student` takes them.
+    """Choose parity records among independent `arrays` (N, …), in the order of the student's arguments.
 
-    A student with a memory is shown each moment twice, so that it is at work in the second look. Moments far apart in
-    one memory, as no episode has them, would let the rounding of their weights decide.
+    A student with a memory gets each input twice, so that the second pass uses the memory. Unrelated inputs in one
+    memory, which no episode has, would make the action depend on the rounding of their weights.
 
     Returns:
         The records, and where the memory is fresh, (count,) bool.
     """
-    looks = 2 if student.memory else 1
-    moments = RECORDS // looks
-    rows = np.repeat(_steady(student, {name: array[: 2 * moments] for name, array in arrays.items()})[:moments], looks)
-    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % looks == 0
+    passes = 2 if student.memory else 1
+    count = RECORDS // passes
+    rows = np.repeat(_steady(student, {name: array[: 2 * count] for name, array in arrays.items()})[:count], passes)
+    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % passes == 0
 
 
 @torch.no_grad()
-def _steady(student: CameraStudent | SceneStudent, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Find the moments (rows,) of `arrays` whose action does not hang on rounding; all where it always does.
+def _steady(student: CameraStudent | ObjectStudent, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Find the rows of `arrays` whose action does not depend on rounding; all rows where it always does.
 
-    Torch rounds otherwise in a batch than alone. Where fingers are about to close that can change an action by more
-    than another runtime is allowed to, and such a moment tells nothing about that runtime.
+    Torch rounds differently in a batch and alone. Where the fingers are about to close, that can change an action by
+    more than the tolerance of parity, and such a row says nothing about another runtime.
     """
     student.eval()
     inputs = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values()]
     count = len(inputs[0])
-    alone = torch.cat([_looks(student, [array[i : i + 1] for array in inputs]) for i in range(count)])
-    steady = (_looks(student, inputs) - alone).abs().amax(1) < 0.1 * PARITY_TOLERANCE
+    alone = torch.cat([_passes(student, [array[i : i + 1] for array in inputs]) for i in range(count)])
+    steady = (_passes(student, inputs) - alone).abs().amax(1) < 0.1 * PARITY_TOLERANCE
     return np.flatnonzero(steady.numpy()) if steady.any() else np.arange(count)
 
 
-def _looks(student: CameraStudent | SceneStudent, inputs: list[Tensor]) -> Tensor:
-    """Compute the actions (B, looks · a) of moments, each looked at twice by a student with a memory."""
+def _passes(student: CameraStudent | ObjectStudent, inputs: list[Tensor]) -> Tensor:
+    """Compute the actions (B, passes · a) of inputs, each given twice to a student with a memory."""
     if not student.memory:
         return student(*inputs)
     memory = [torch.zeros(len(inputs[0]), *shape) for shape in student.memory.values()]

@@ -1,4 +1,4 @@
-"""A state policy with a memory: named columns, an LSTM that remembers, a perceptron that acts."""
+"""A recurrent state policy: named columns, an LSTM, and a multi-layer perceptron."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RecurrentNetwork(nn.Module):
         self,
         arrays: Sequence[tuple[str, tuple[int, ...]]],
         actions: Sequence[str],
-        remembered: int,
+        memory_width: int,
         hidden: Sequence[int],
     ):
         """Build the network.
@@ -28,18 +28,18 @@ class RecurrentNetwork(nn.Module):
         Args:
             arrays: name and shape of each array of the observation.
             actions: names of the action's elements.
-            remembered: width m of the LSTM.
+            memory_width: width m of the LSTM.
             hidden: widths of the layers behind it.
         """
         super().__init__()
         self.columns = StateNetwork(arrays, actions, ())  # its features and its normaliser; its one layer is not used
         self.columns.body = nn.Identity()  # type: ignore[assignment]
-        self.remembered = remembered
+        self.filter = memory_width
         self.hidden = tuple(hidden)
         width = sum(feature.width for feature in self.columns.features)
-        self.lstm = nn.LSTMCell(width, remembered)
+        self.lstm = nn.LSTMCell(width, memory_width)
         layers: list[nn.Module] = []
-        before = remembered
+        before = memory_width
         for after in self.hidden:
             layers += [nn.Linear(before, after), nn.ReLU()]
             before = after
@@ -52,13 +52,13 @@ class RecurrentNetwork(nn.Module):
 
     @property
     def layers(self) -> list[nn.Linear]:
-        """The linear layers behind the memory, first to last."""
+        """The linear layers behind the LSTM, first to last."""
         return [layer for layer in self.body if isinstance(layer, nn.Linear)]
 
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of what is carried from one action to the next."""
-        return {"hidden": (self.remembered,), "cell": (self.remembered,)}
+        """Shapes of the state between two actions."""
+        return {"hidden": (self.filter,), "cell": (self.filter,)}
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map the observation's arrays in order, then `hidden` and `cell`, to action, `next_hidden`, `next_cell`."""
@@ -73,7 +73,7 @@ class RecurrentNetwork(nn.Module):
             "kind": RECURRENT_NETWORK,
             "arrays": [[name, list(shape)] for name, shape in self.arrays],
             "actions": list(self.columns.actions),
-            "remembered": self.remembered,
+            "memory_width": self.filter,
             "hidden": list(self.hidden),
         }
 
@@ -84,8 +84,8 @@ def restore_recurrent_network(bundle: PolicyBundle) -> RecurrentNetwork:
     Raises:
         BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
     """
-    require_kind(bundle, RECURRENT_NETWORK)
+    require_kind(bundle, RECURRENT_NETWORK, keys=("arrays", "actions", "memory_width", "hidden"))
     described = bundle.network
     arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
-    network = RecurrentNetwork(arrays, described["actions"], described["remembered"], described["hidden"])
+    network = RecurrentNetwork(arrays, described["actions"], described["memory_width"], described["hidden"])
     return with_weights(network, bundle)

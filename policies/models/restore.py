@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.bundle.weights import with_weights
+from policies.bundle.weights import require_kind, with_weights
 from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from robots.model import RobotModel
 
@@ -18,8 +18,8 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
     Args:
         student: the network.
         landmarks: names of its keypoints in order, the task's bodies first, then the arm's links.
-        height: of its pictures [px].
-        width: of its pictures [px].
+        height: of its images [px].
+        width: of its images [px].
     """
     return {
         "kind": CAMERA_STUDENT,
@@ -28,9 +28,9 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "width": width,
         "channels": student.encoder.heat.in_channels,
         "cameras": student.cameras,
-        "foveas": len(student.encoder.foveas),
-        "agreements": len(student.encoder.agreements),
-        "kept": student.remembered.kept[0].tolist() if student.remembered else [],
+        "refiners": len(student.encoder.refiners),
+        "cross_view_priors": len(student.encoder.cross_view_priors),
+        "forgetting_factors": student.filter.forgetting_factors[0].tolist() if student.filter else [],
         "teacher_hidden": [layer.out_features for layer in student.teacher.body if isinstance(layer, torch.nn.Linear)][
             :-1
         ],
@@ -45,14 +45,14 @@ def new_student(architecture: dict, robot: RobotModel, actions: int) -> CameraSt
             architecture["height"],
             architecture["width"],
             architecture["channels"],
-            foveas=architecture.get("foveas", 0),
-            agreements=architecture.get("agreements", 0),
+            refiners=architecture["refiners"],
+            cross_view_priors=architecture["cross_view_priors"],
         ),
         ForwardKinematics(robot.chain),
         StatePolicy(3, actions, tuple(architecture["teacher_hidden"])),
         len(robot.joint_names),
-        architecture.get("cameras", 1),  # older bundles do not say: one, no fovea, no memory
-        architecture.get("kept", ()),
+        architecture["cameras"],
+        architecture["forgetting_factors"],
     )
 
 
@@ -67,10 +67,7 @@ def restore_student(bundle: PolicyBundle) -> CameraStudent:
             f"bundle '{bundle.name}' has no weights.npz: it runs, but cannot be trained further; "
             "use the bundle that 'sim2real train' wrote"
         )
-    if bundle.network.get("kind") != CAMERA_STUDENT:
-        raise BundleError(
-            f"bundle '{bundle.name}' holds a network of kind '{bundle.network.get('kind')}', "
-            f"expected '{CAMERA_STUDENT}'"
-        )
+    keys = ("landmarks", "height", "width", "channels", "cameras", "refiners", "cross_view_priors")
+    require_kind(bundle, CAMERA_STUDENT, keys=(*keys, "forgetting_factors", "teacher_hidden"))
     student = new_student(bundle.network, bundle.robot, bundle.action.size)
     return with_weights(student, bundle)

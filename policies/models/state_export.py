@@ -1,4 +1,4 @@
-"""From a state network and what it has seen to a bundle."""
+"""Export a state network as a bundle."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ PARITY_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a policy has seen."""
+class Recording:
+    """Recorded observations of a policy."""
 
     arrays: Mapping[str, np.ndarray]
-    """Observations (N, …) by name; of a policy with a memory, episode after episode in the order of time."""
+    """Observations (N, …) by name; for a policy with a memory in temporal order, episode after episode."""
     begin: np.ndarray | None = None
-    """(N,) bool: where an episode begins; only a policy with a memory needs to know."""
+    """(N,) bool: where an episode begins; only needed for a policy with a memory."""
 
-    def some(self, count: int, with_memory: bool) -> Seen:
-        """Take about `count` of them, evenly spread, or the first ones where the order matters."""
+    def some(self, count: int, with_memory: bool) -> Recording:
+        """Return about `count` of them, evenly spread, or the first ones where the order matters."""
         total = len(next(iter(self.arrays.values())))
         rows = np.arange(min(count, total)) if with_memory else np.linspace(0, total - 1, min(count, total)).astype(int)
         begin = self.begin[rows] if with_memory and self.begin is not None else None
-        return Seen({name: array[rows] for name, array in self.arrays.items()}, begin)
+        return Recording({name: array[rows] for name, array in self.arrays.items()}, begin)
 
 
 def export_state(
     name: str,
     network: StateNetwork | RecurrentNetwork | HistoryNetwork,
     env: ArmEnv,
-    newest: Seen,
+    newest: Recording,
     provenance: dict,
     seen: Mapping[str, np.ndarray] | None = None,
 ) -> PolicyBundle:
-    """Pack `network`, trained in environments like `env`.
+    """Export `network`, trained in environments like `env`.
 
     Args:
         name: of the bundle.
         network: the policy.
-        env: whose contract it keeps.
-        newest: what was seen, of which 1,000 become parity records.
-        provenance: how it came to be.
-        seen: all observations (N, …) by name that the control loop will hold its inputs against; `newest` by default.
+        env: has the same observation, action and arm.
+        newest: recorded observations, of which 1,000 become parity records.
+        provenance: of the network.
+        seen: all observations (N, …) by name, for the input ranges that the control loop checks; `newest` by default.
     """
     names = env.observation_spec.names
     memory = {} if isinstance(network, StateNetwork) else network.memory

@@ -193,7 +193,7 @@ def carry_encoder(
 ) -> Surgery:
     """Carry the features, and the heat maps of landmarks that both have, from `source` into `target`, in place.
 
-    Foveas are learned anew: each is a small network for one thing.
+    Refiners are learned anew: each is a small network for one thing.
 
     Args:
         source: the earlier encoder.
@@ -228,7 +228,7 @@ def carry_encoder(
             target.heat.weight[row], target.heat.bias[row] = source.heat.weight[other], source.heat.bias[other]
             masks["heat.weight"][row] = masks["heat.bias"][row] = 1.0
             carried.append(piece)
-    new += [Piece(f"fovea[{name}]", ()) for name in ours[: len(target.foveas)]]
+    new += [Piece(f"crop_refiner[{name}]", ()) for name in ours[: len(target.refiners)]]
     new.append(Piece("geometry", ()))
     shape = tuple(source.heat.weight.shape[1:])
     left = tuple(Piece(f"heat.weight[{name}]", shape) for name in theirs if name not in ours)

@@ -1,4 +1,4 @@
-"""The learned actor as a network of ours, which is what bundles, the judge and transfer understand."""
+"""The trained actor as one of our networks, for bundles, evaluation and transfer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from policies.models.history_network import HistoryNetwork
 from policies.models.recurrent_network import RecurrentNetwork
-from policies.models.state_export import Seen
+from policies.models.state_export import Recording
 from policies.models.state_network import StateNetwork
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.columns import NamedColumns
@@ -21,12 +21,12 @@ from policies.reinforcement.practice import Shapes
 
 ActingNetwork = StateNetwork | RecurrentNetwork | HistoryNetwork
 """What an actor can become."""
-REMEMBERED = 64
-"""Width of a recurrent policy's memory."""
+LSTM_WIDTH = 64
+"""Width of a recurrent policy's LSTM."""
 
 
 class Actor:
-    """A network of ours that acts as a model does without exploring, many arms at a time; it keeps what it has seen."""
+    """Acts deterministically by one of our networks on many arms at once, and records its observations."""
 
     def __init__(self, network: ActingNetwork):
         """Act by `network`."""
@@ -37,7 +37,7 @@ class Actor:
         self._memory: tuple[Tensor, ...] = ()
 
     def begin(self, count: int) -> None:
-        """Start the episodes of `count` arms, all at once, with a fresh memory."""
+        """Clear the memory: the episodes of `count` arms begin, all at once."""
         self._begins.append(len(self._seen))
         if not isinstance(self.network, StateNetwork):
             self._memory = tuple(torch.zeros(count, *shape) for shape in self.network.memory.values())
@@ -52,18 +52,18 @@ class Actor:
             self._memory = tuple(memory)
         return found.numpy()
 
-    def forget(self) -> None:
-        """Drop all that was seen."""
+    def clear_records(self) -> None:
+        """Delete all recorded observations."""
         self._seen, self._begins = [], []
 
-    def records(self) -> Seen:
-        """Return all that was seen: arm after arm, each in the order of time."""
+    def records(self) -> Recording:
+        """Return the recorded observations: arm after arm, each in temporal order."""
         count = len(self._seen[0][self._names[0]])
         begins = np.zeros((len(self._seen), count), bool)
         begins[self._begins] = True
         stacked = {name: np.stack([seen[name] for seen in self._seen]) for name in self._names}
         flat = {name: array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for name, array in stacked.items()}
-        return Seen(flat, begins.T.ravel())
+        return Recording(flat, begins.T.ravel())
 
 
 def make_actor(
@@ -74,16 +74,16 @@ def make_actor(
     latent: int = 0,
     length: int = 0,
 ) -> ActingNetwork:
-    """Build the network that an actor of `algorithm` is copied into; `latent` numbers are inferred from its past."""
+    """Build the network that an actor of `algorithm` is copied into; `latent` numbers are inferred from its history."""
     if algorithm.recurrent:
-        return RecurrentNetwork(arrays, actions, REMEMBERED, hidden)
+        return RecurrentNetwork(arrays, actions, LSTM_WIDTH, hidden)
     if latent:
         return HistoryNetwork(arrays, actions, hidden, latent, length, algorithm.squash)
     return StateNetwork(arrays, actions, hidden, algorithm.squash)
 
 
 def copy_actor(model: BaseAlgorithm, network: ActingNetwork) -> None:
-    """Copy the actor of `model`, and its normaliser, into `network`, which then acts as it would without exploring.
+    """Copy the actor of `model`, and its normaliser, into `network`, which then acts deterministically as it does.
 
     Raises:
         ValueError: if the layers do not fit.
@@ -115,7 +115,7 @@ def copy_actor(model: BaseAlgorithm, network: ActingNetwork) -> None:
 
 
 def columns_of(model: BaseAlgorithm) -> NamedColumns:
-    """The columns in front of the actor of `model`."""
+    """Return the columns in front of the actor of `model`."""
     policy: Any = model.policy
     part = policy.actor.features_extractor if hasattr(policy, "actor") else policy.pi_features_extractor
     assert isinstance(part, NamedColumns)
@@ -135,7 +135,7 @@ def _layers(model: BaseAlgorithm) -> list[nn.Module]:
 
 
 def _folded(parts: list[nn.Module]) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of the linear layers, with the normalisation in front of each folded into it."""
+    """Return weights and biases of the linear layers, with the normalisation in front of each folded into it."""
     folded: list[tuple[Tensor, Tensor]] = []
     scale: Tensor | None = None
     shift = torch.zeros(())

@@ -1,4 +1,4 @@
-"""The reinforcement learning algorithms: one visible table from name to class, and what each can do."""
+"""The reinforcement learning algorithms: a table from name to class and properties."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ Observations = dict[str, Tensor] | Tensor
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One way to learn from rewards."""
+    """A reinforcement learning algorithm."""
 
     make: type[BaseAlgorithm]
     """stable-baselines3's class."""
     deterministic: Callable[[BaseAlgorithm, Observations], Tensor] | None
-    """From observations (B, …) by name, or joined, to the actions (B, a) that it would take without exploring; None
-    where they depend on the past."""
+    """From observations (B, …) by name, or joined, to the deterministic actions (B, a); None for a recurrent policy."""
     squash: str
-    """What bounds its actions: `tanh` or `clamp`."""
+    """Function that bounds its actions: `tanh` or `clamp`."""
     noisy: bool = False
-    """Whether it explores by noise that is added to its actions."""
+    """Whether it explores by noise added to its actions."""
     policy: str | type[BasePolicy] = "MultiInputPolicy"
     """Its policy for observations by name."""
 
     joined: bool = False
-    """Whether it takes observations as one vector only."""
+    """Whether it takes observations only as one vector."""
 
     @property
     def off_policy(self) -> bool:
-        """Whether it learns from a replay buffer."""
+        """Whether it trains on a replay buffer."""
         return issubclass(self.make, OffPolicyAlgorithm)
 
     @property

@@ -1,4 +1,4 @@
-"""All that a reinforcement run needs to go on as if nothing had happened: weights, optimisers, replayed transitions."""
+"""The state from which a run of reinforcement learning resumes bit for bit: weights, optimisers, replay buffer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.her.her_replay_buffer import HerReplayBuffer
 
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
-"""Plain attributes of a stable-baselines3 model on which its training depends."""
+"""Attributes of a stable-baselines3 model on which its training depends."""
 
 
 def seed_everything(*numbers: int) -> None:
@@ -35,7 +35,7 @@ def model_state(model: BaseAlgorithm) -> dict[str, Any]:
 
 
 def restore_model(model: BaseAlgorithm, state: dict[str, Any]) -> None:
-    """Put back what `model_state` has copied."""
+    """Restore the result of `model_state`."""
     for name, part in state["modules"].items():
         attrgetter(name)(model).load_state_dict(part)
     with torch.no_grad():
@@ -46,7 +46,7 @@ def restore_model(model: BaseAlgorithm, state: dict[str, Any]) -> None:
 
 
 def end_episodes(buffer: ReplayBuffer | None) -> None:
-    """Tell a hindsight buffer that no episode goes on; other buffers need not know."""
+    """End all episodes in a hindsight buffer; other buffers do not keep track of them."""
     if isinstance(buffer, HerReplayBuffer):
         for env in range(buffer.n_envs):
             if buffer.pos != buffer._current_ep_start[env]:
@@ -60,7 +60,7 @@ def added_since(buffer: ReplayBuffer, row: int) -> dict[str, np.ndarray]:
 
 
 def add_again(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> None:
-    """Put back what `added_since` has copied."""
+    """Add the result of `added_since` again."""
     stop = buffer.pos + len(arrays["rewards"])
     for name, array in _arrays(buffer).items():
         array[buffer.pos : stop] = arrays[name]
@@ -70,7 +70,7 @@ def add_again(buffer: ReplayBuffer, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
-    """All that `buffer` holds, by name."""
+    """Return all arrays of `buffer`, by name."""
     further = ("ep_start", "ep_length") if isinstance(buffer, HerReplayBuffer) else ()
     arrays = {name: getattr(buffer, name) for name in ("actions", "rewards", "dones", "timeouts", *further)}
     for part in ("observations", "next_observations"):

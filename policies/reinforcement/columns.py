@@ -1,4 +1,4 @@
-"""Named features and their normaliser in front of every network; what only a critic may know is blank to others."""
+"""Named features and their normaliser in front of every network; privileged columns are zero for the actor."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ ENCODING = 64
 
 
 class NamedColumns(BaseFeaturesExtractor):
-    """The columns of a `StateNetwork`, then those that only the critic sees: to an actor, they are zero.
+    """The columns of a `StateNetwork`, followed by those of the critic only, which are zero for the actor.
 
-    Between them there is a latent, if wanted: a few numbers that are learned from the drawn parameters. Under hindsight
-    the goal is read from `desired_goal`, which the replay buffer replaces by what was reached.
+    With a latent, a few numbers computed from the drawn parameters are between them. With hindsight the goal is read
+    from `desired_goal`, which the replay buffer replaces by goals that were reached.
     """
 
     centre: Tensor
     spread: Tensor
 
     def __init__(self, observation_space: gym.Space, seen: Shapes, known: Shapes, latent: int = 0):
-        """Build for the arrays that are `seen` by the policy and those `known` to critics only.
+        """Build for the arrays `seen` by the policy and those `known` to critics only.
 
-        `latent` numbers about `parameters`, which must be among what is known, are told the policy.
+        A `latent` of so many numbers is computed from `parameters`, which must be among the known, for the policy.
         """
         own = features_of(seen)
         names = {feature.name for feature in own}
@@ -42,7 +42,7 @@ class NamedColumns(BaseFeaturesExtractor):
         self._arrays = (*seen, *known)
         self._hindsight = isinstance(observation_space, gym.spaces.Dict) and "desired_goal" in observation_space.spaces
         self.own_width = self_width
-        """Number of columns that the policy sees; they come first."""
+        """Number of columns of the policy; they come first."""
         self.policy_width = self_width + latent
         """Number of inputs of the policy's first layer that are not always zero."""
         self._drawn = slice(0, 0)
@@ -53,7 +53,7 @@ class NamedColumns(BaseFeaturesExtractor):
             self._drawn = slice(ends[PARAMETERS] - count, ends[PARAMETERS])
             self._encoder = nn.Sequential(nn.Linear(count, ENCODING), nn.ReLU(), nn.Linear(ENCODING, latent), nn.Tanh())
         self.revealed = False
-        """Whether this one stands before a critic."""
+        """Whether this one is in front of a critic."""
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
 
@@ -70,11 +70,11 @@ class NamedColumns(BaseFeaturesExtractor):
         """Map a batch of observations to normalised columns (B, width)."""
         row = self._normalised(observations)
         own, further = row[:, : self.own_width], row[:, self.own_width :]
-        told = [] if self._encoder is None else [self._encoder(row[:, self._drawn])]
-        return torch.cat([own, *told, further if self.revealed else torch.zeros_like(further)], dim=1)
+        latent = [] if self._encoder is None else [self._encoder(row[:, self._drawn])]
+        return torch.cat([own, *latent, further if self.revealed else torch.zeros_like(further)], dim=1)
 
     def latent(self, observations: dict[str, Tensor]) -> Tensor:
-        """Compute what the policy is told about the drawn parameters, (B, z)."""
+        """Compute the latent of the drawn parameters (B, z)."""
         assert self._encoder is not None
         return self._encoder(self._normalised(observations)[:, self._drawn])
 
@@ -90,7 +90,7 @@ def separated(joined: Tensor, arrays: Shapes) -> dict[str, Tensor]:
 
 
 def prepare_columns(model: BaseAlgorithm, observations: dict[str, Tensor]) -> None:
-    """Fit the normaliser of all of `model`'s networks to `observations` (N, …), and let critics see everything."""
+    """Fit the normaliser of all of `model`'s networks to `observations` (N, …), and show critics all columns."""
     found = [(name, part) for name, part in model.policy.named_modules() if isinstance(part, NamedColumns)]
     with torch.no_grad():
         row = found[0][1].row(observations)
@@ -101,7 +101,7 @@ def prepare_columns(model: BaseAlgorithm, observations: dict[str, Tensor]) -> No
 
 
 def reveal(model: BaseAlgorithm) -> None:
-    """Let the critics of `model` see what only they may know."""
+    """Show the critics of `model` their privileged columns."""
     for name, part in model.policy.named_modules():
         if isinstance(part, NamedColumns):
             part.revealed = name.startswith(("critic", "vf_"))

@@ -1,4 +1,4 @@
-"""Curricula for practice: the episodes of a segment are drawn before it, and reported when it is over."""
+"""Curricula: the parameters of a segment's episodes are drawn before it, their outcomes reported after it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_curriculum(recipe: ReinforcementRecipe, space: ParameterSpace, episode_
 
 
 def plan(curriculum: Curriculum, arms: Sb3ArmVectorEnv, steps: int, episode_steps: int, seed: list[int]) -> Plan:
-    """Tell each of `arms` the parameters of its episodes in the next `steps` actions; return what they are."""
+    """Set the parameters of the episodes of `arms` in the next `steps` actions; return them."""
     if isinstance(curriculum, FixedCurriculum):
         return []
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def plan(curriculum: Curriculum, arms: Sb3ArmVectorEnv, steps: int, episode_step
 
 
 def report(curriculum: Curriculum, arms: Sb3ArmVectorEnv, draws: Plan) -> None:
-    """Tell the curriculum how the episodes of a plan have ended."""
+    """Report to the curriculum how the episodes of a plan have ended."""
     if draws:
         for own, outcomes in zip(draws, arms.env_method("outcomes")):
             for draw, success in zip(own, outcomes):

@@ -1,4 +1,4 @@
-"""What experts did: collected from the scripted ones or read from a file, imitated, and kept in the replay buffer."""
+"""Demonstrations: collected from the scripted expert or read from a file, imitated, and kept in the replay buffer."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class DemonstrationError(ValueError):
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Transitions (N, …) in the order in which they happened, episode after episode."""
+    """Transitions (N, …) in temporal order, episode after episode."""
 
     observation: dict[str, np.ndarray]
-    """What was seen, by name."""
+    """Observations, by name."""
     following: dict[str, np.ndarray]
-    """What was seen next."""
+    """Next observations."""
     action: np.ndarray
-    """(N, a) what was done, disturbances included."""
+    """(N, a) actions, disturbances included."""
     expert: np.ndarray
-    """(N, a) what the expert would have done: the label."""
+    """(N, a) the expert's actions: the labels."""
     reward: np.ndarray
     """(N,)"""
     terminated: np.ndarray
@@ -60,7 +60,7 @@ class Demonstrations:
 
     @classmethod
     def load(cls, path: Path | str, names: Sequence[str], actions: int) -> Demonstrations:
-        """Read what `save`, or a recorder of the reader's own, wrote.
+        """Read a file written by `save`, or by another recorder in the same format.
 
         Args:
             path: of the .npz.
@@ -109,10 +109,10 @@ def collect_demonstrations(
     seed: int,
     progress: Callable[[float], None],
 ) -> Demonstrations:
-    """Let the scripted expert steer `arms`, environments of `Practice`, for at least `episodes` whole episodes.
+    """Run the scripted expert on `arms`, environments of `Practice`, for `episodes` whole episodes.
 
-    In a share of the episodes its actions are disturbed by spells of noise, so that it shows how it recovers, and a
-    critic sees what the expert would not have done; the gripper is left alone.
+    In a share of the episodes its actions are disturbed by spells of noise, so that demonstrations include recoveries
+    and suboptimal actions; the gripper is not disturbed.
     """
     rng = np.random.default_rng(seed)
     n = arms.num_envs
@@ -174,7 +174,7 @@ def imitate(
     batch: int,
     seed: int,
 ) -> float:
-    """Regress the actor of `model`, which sees `arrays`, on the experts' labels; return the mean of the last losses."""
+    """Regress the actor of `model`, which takes `arrays`, on the expert's labels; return its last losses' mean."""
     generator = torch.Generator().manual_seed(seed)
     observations = as_tensors(demonstrations.observation)
     if algorithm.joined:
@@ -202,7 +202,7 @@ def imitate(
 def fill(buffer: ReplayBuffer, demonstrations: Demonstrations, names: Sequence[str]) -> None:
     """Add `demonstrations` to `buffer`, a run of consecutive transitions for each of its environments.
 
-    What does not fill a row is left out. The arrays `names` are joined where the buffer takes no others.
+    An incomplete last row is left out. The arrays `names` are joined where the buffer takes one vector.
     """
     n = buffer.n_envs
     rows = len(demonstrations) // n
@@ -226,9 +226,9 @@ class Demonstrated(ReplayBuffer):
     """A replay buffer of which a constant share of every batch is demonstrations (RLPD, Ball et al., ICML 2023)."""
 
     demonstrations: ReplayBuffer | None = None
-    """What experts did; it is never overwritten."""
+    """Demonstrations, which are never overwritten."""
     share: float = 0.5
-    """Share of a batch that it gives; all of it as long as the agent has no transition of its own."""
+    """Their share of a batch; all of it as long as the agent has no transition of its own."""
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
         """Draw a batch from both."""
@@ -261,6 +261,6 @@ def as_tensors(observations: dict[str, np.ndarray]) -> Arrays:
 
 
 def _steerable(arms: VecEnv) -> np.ndarray:
-    """Which elements of the action may be disturbed: a disturbed gripper would drop what it holds."""
+    """Return which elements of the action may be disturbed: a disturbed gripper would drop the object."""
     (spec,) = arms.get_attr("action_spec", [0])
     return np.array([name != "gripper" for name in spec.names], float)

@@ -1,4 +1,4 @@
-"""Teach a policy to infer from its past what the drawn parameters have told it in practice (RMA's second phase)."""
+"""Train a policy to infer the latent of the drawn parameters from its history (RMA's second phase)."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from policies.reinforcement.demonstrations import as_tensors
 from policies.training.descent import Loss, descend
 
 HELD_OUT = 0.1
-"""Share of the newest transitions that say how well the latent is inferred."""
+"""Share of transitions, the newest ones, that are held out to measure the inference."""
 RATE = 1e-3
 BATCH = 256
 
 
-def teach_inference(
+def fit_inference(
     model: BaseAlgorithm, buffer: DictReplayBuffer, segment: int, network: HistoryNetwork, steps: int, seed: int
 ) -> float:
-    """Regress what `network` infers on the latent of `model`'s actor, over all transitions in `buffer`.
+    """Regress the inference of `network` on the latent of `model`'s actor, over all transitions in `buffer`.
 
-    It starts afresh each time: the latent means something else after every segment.
+    It is trained from scratch each time, because the latent changes in every segment.
 
     Args:
-        model: whose actor is told the drawn parameters.
-        buffer: what was done, in whole segments.
-        segment: rows of a segment, at whose beginning every arm starts over.
-        network: whose inference is trained in place.
+        model: with a latent.
+        buffer: transitions in whole segments.
+        segment: rows of a segment, at whose beginning every arm is reset.
+        network: its inference is trained in place.
         steps: gradient steps.
         seed: of the initial weights and the batches.
 
     Returns:
-        The share of the latent's variance that is inferred from pasts held out; 1 is all of it.
+        The share of the latent's variance that is explained on held-out histories, at most 1.
     """
     rows = buffer.pos
     moving = np.concatenate([buffer.observations[name][:rows] for name in MOVING], axis=2)
     begins = np.zeros((rows, buffer.n_envs), bool)
     begins[::segment] = True
     begins[1:] |= buffer.dones[: rows - 1].astype(bool)
-    past = torch.from_numpy(windows(moving, buffer.actions[:rows], begins, network.length)).flatten(0, 1)
+    history = torch.from_numpy(windows(moving, buffer.actions[:rows], begins, network.length)).flatten(0, 1)
     observations = {name: array[:rows].reshape(-1, *array.shape[2:]) for name, array in buffer.observations.items()}
     with torch.no_grad():
         latent = columns_of(model).latent(as_tensors(observations))
-    kept = int(len(past) * (1 - HELD_OUT))
+    kept = int(len(history) * (1 - HELD_OUT))
     torch.manual_seed(seed)
     for layer in network.infer:
         if isinstance(layer, torch.nn.Linear):
             layer.reset_parameters()
-    network.fit_history(past[:kept])
+    network.fit_history(history[:kept])
     optimiser = torch.optim.Adam(network.infer.parameters(), RATE)
 
     def loss(step: int) -> Loss:
         chosen = torch.randint(kept, (BATCH,))
-        return Loss((network.inferred(past[chosen]) - latent[chosen]).square().mean())
+        return Loss((network.inferred(history[chosen]) - latent[chosen]).square().mean())
 
     descend(optimiser, (RATE * (1 - step / steps) for step in range(steps)), steps, loss)
     with torch.no_grad():
-        error = (network.inferred(past[kept:]) - latent[kept:]).square().mean()
+        error = (network.inferred(history[kept:]) - latent[kept:]).square().mean()
         spread = (latent[kept:] - latent[:kept].mean(0)).square().mean()
     return float(1 - error / spread.clamp_min(1e-8))

@@ -1,4 +1,4 @@
-"""Observations by name as one vector, for the algorithm that takes no others."""
+"""Observations by name as one vector, for an algorithm that takes only that."""
 
 from __future__ import annotations
 

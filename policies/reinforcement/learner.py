@@ -1,4 +1,4 @@
-"""A stable-baselines3 model with named columns in front of its networks, and demonstrations behind its batches."""
+"""Build a stable-baselines3 model with named columns in front of its networks, and demonstrations in its batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from policies.reinforcement.actor import REMEMBERED
+from policies.reinforcement.actor import LSTM_WIDTH
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.columns import NamedColumns
 from policies.reinforcement.demonstrations import (
@@ -40,10 +40,10 @@ def build_model(
 
     Args:
         algorithm: which.
-        recipe: how it learns.
+        recipe: its settings.
         arms: environments of `Practice`.
-        seen: arrays that the policy sees.
-        known: arrays that only critics see.
+        seen: arrays that the policy observes.
+        known: arrays that only critics observe.
         shown: number of demonstrated transitions, for which a hindsight buffer has room.
     """
     network: dict[str, Any] = {
@@ -75,7 +75,7 @@ def build_model(
             "log_std_init": float(np.log(max(recipe.exploration, 1e-3))),
         }
         if algorithm.recurrent:
-            network["lstm_hidden_size"] = REMEMBERED
+            network["lstm_hidden_size"] = LSTM_WIDTH
         settings |= {"n_steps": recipe.rollout, "batch_size": recipe.batch}
     if algorithm.joined:
         arms = Joined(arms, [name for name, _ in (*seen, *known)])
@@ -91,16 +91,16 @@ def _buffer_class(algorithm: Algorithm, recipe: ReinforcementRecipe) -> type[Rep
 
 
 def buffer_of(model: BaseAlgorithm) -> ReplayBuffer | None:
-    """The replay buffer of a model that has one."""
+    """Return the replay buffer of `model`, None if it has none."""
     return model.replay_buffer if isinstance(model, OffPolicyAlgorithm) else None
 
 
 def keep_demonstrations(
     model: BaseAlgorithm, recipe: ReinforcementRecipe, demonstrations: Demonstrations, names: Sequence[str]
 ) -> None:
-    """Put `demonstrations` where they stay: into the hindsight buffer, or beside the replay buffer.
+    """Put `demonstrations` into the hindsight buffer, or beside the replay buffer.
 
-    Their arrays `names` are joined where the model takes no others.
+    Their arrays `names` are joined where the model takes one vector.
     """
     buffer = buffer_of(model)
     if isinstance(buffer, Demonstrated):
@@ -113,7 +113,7 @@ def keep_demonstrations(
 
 
 def train_critic(model: BaseAlgorithm, steps: int, batch: int) -> None:
-    """Take `steps` gradient steps while the actor stands still: a critic that knows nothing would ruin it."""
+    """Take `steps` gradient steps of the critic with a frozen actor, which an untrained critic would make worse."""
     assert isinstance(model, OffPolicyAlgorithm)
     policy: Any = model.policy
     actor = list(policy.actor.parameters())

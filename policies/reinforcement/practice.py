@@ -1,4 +1,4 @@
-"""The environment that reinforcement learning practises in: hindsight goals, and what only a critic may know."""
+"""The training environment of reinforcement learning: hindsight goals, and observations of the critic only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
 
 PARAMETERS = "parameters"
-"""Name of the array (p,) of all that was drawn at the reset, in the order of the parameter space."""
+"""Name of the array (p,) of the parameters drawn at the reset, in the order of the parameter space."""
 GOAL = "goal"
-"""Name of the observed array that hindsight replaces by the goal that was reached."""
-GOAL_BOUND = 10.0  # what was reached may lie on the floor [m]
+"""Name of the observed array that hindsight replaces by goals that were reached."""
+GOAL_BOUND = 10.0  # a reached goal may be on the floor [m]
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes of arrays."""
@@ -25,7 +25,7 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 @dataclass(frozen=True)
 class PracticeEnv:
-    """An environment by value, whose episodes last to the time limit: what counts is success that stays."""
+    """Makes training environments, whose episodes last to the time limit: success must be kept."""
 
     task: str
     """Name in `TASKS`."""
@@ -34,16 +34,16 @@ class PracticeEnv:
     space: str | ParameterSpace = "full"
     """Preset or parameter space."""
     observation: str | tuple[str, ...] = "state"
-    """What the policy sees: one of the task's named observations, or names of arrays."""
+    """What the policy observes: one of the task's named observations, or names of arrays."""
     reward: RewardKind = "dense"
     """Named terms, or -1 until success."""
     hindsight: bool = False
-    """Whether goals come along, for hindsight experience replay."""
+    """Whether observations include goals, for hindsight experience replay."""
     asymmetric: bool = False
-    """Whether a critic is shown the whole state and all that was drawn."""
+    """Whether the critic observes the whole state and the drawn parameters."""
 
     def names(self) -> tuple[str, ...]:
-        """Names of the arrays that the policy sees.
+        """Return the names of the arrays that the policy observes.
 
         Raises:
             ValueError: if one is a picture, or hindsight has no goal to replace.
@@ -75,7 +75,7 @@ class PracticeEnv:
         return tuple(chosen)
 
     def known(self) -> tuple[str, ...]:
-        """Names of the arrays that only a critic sees, without the drawn parameters."""
+        """Return the names of the arrays of the critic only, without the drawn parameters."""
         if not self.asymmetric:
             return ()
         task = load_task(self.task)
@@ -91,7 +91,7 @@ class PracticeEnv:
 
 
 class Practice(gym.Wrapper):
-    """An arm's environment with goals and drawn parameters beside what is observed, and its expert within reach."""
+    """An environment whose observation may include goals and drawn parameters, and that gives access to its expert."""
 
     def __init__(self, arm: ArmEnv, config: PracticeEnv):
         """Wrap `arm` as `config` says."""
@@ -128,11 +128,11 @@ class Practice(gym.Wrapper):
         return self._completed(observation), reward, terminated, truncated, info
 
     def plan(self, parameters: list[dict[str, float]]) -> None:
-        """Take the parameters of the episodes to come, in order, and forget how the last ones ended."""
+        """Set the parameters of the next episodes, in order, and clear the outcomes of the last ones."""
         self._planned, self._outcomes = list(parameters), []
 
     def outcomes(self) -> list[bool]:
-        """Whether each episode since `plan` ended in success that had lasted for the task's hold time."""
+        """Return whether each episode since `plan` ended in success that had lasted for the task's hold time."""
         return self._outcomes
 
     def cpu_seconds(self) -> tuple[int, float]:
@@ -140,11 +140,11 @@ class Practice(gym.Wrapper):
         return os.getpid(), time.process_time()
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
-        """Compute rewards (...) from goals (..., n); `info` is not looked at."""
+        """Compute rewards (...) from goals (..., n); `info` is not used."""
         return self._arm.goal_reward(achieved_goal, desired_goal)
 
     def expert(self) -> np.ndarray:
-        """Return what the task's scripted expert would do now, (a,) float32."""
+        """Return the scripted expert's action, (a,) float32."""
         return self._arm.expert()
 
     def _completed(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

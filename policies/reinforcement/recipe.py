@@ -1,4 +1,4 @@
-"""How a policy is reinforced with each algorithm: one visible table, every field an option."""
+"""Settings of reinforcement learning for each algorithm: a table, every field an option."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CurriculumName = Literal["fixed", "linear", "adr"]
 
 @dataclass(frozen=True)
 class ReinforcementRecipe:
-    """Practice in segments: at the end of each, every arm starts over, and the run can be resumed from there."""
+    """Settings of a run in segments: after each, every arm is reset, and the run can be resumed from there."""
 
     steps: int = 40_000
     """Environment steps of the whole run, validation and demonstrations left out."""
@@ -24,49 +24,49 @@ class ReinforcementRecipe:
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the actor's layers, and of each critic's."""
     learning_rate: float = 3e-4
-    """Of actor and critics."""
+    """Learning rate of actor and critics."""
     batch: int = 256
-    """Transitions a gradient step."""
+    """Transitions per gradient step."""
     discount: float = 0.95
-    """How much a reward counts one action later."""
+    """Discount per action."""
     updates: float = 0.5
     """Gradient steps per environment step, off policy."""
     rollout: int = 250
     """Actions of every arm between two updates, on policy."""
     exploration: float = 0.1
-    """Standard deviation of the noise on the normalised action, where the algorithm adds any, and of a PPO policy at
-    first."""
+    """Standard deviation of the noise on the normalised action, for algorithms with action noise, and the initial one
+    of a PPO policy."""
     random_steps: int = 1_000
     """Random actions before learning begins, off policy and without demonstrations."""
     reward: RewardKind = "dense"
     """The task's named terms, or `sparse`: -1 until success."""
     hindsight: bool = False
-    """Whether goals that were reached are learned from as if they had been wanted (HER, Andrychowicz et al. 2017)."""
+    """Whether to use hindsight experience replay (HER, Andrychowicz et al. 2017)."""
     asymmetric: bool = False
-    """Whether the critic sees the whole state and all that was drawn, which the policy does not (Pinto et al. 2018)."""
+    """Whether the critic observes the whole state and the drawn parameters (Pinto et al. 2018)."""
     latent: int = 0
-    """Numbers about the drawn parameters that the policy is told, and learns to infer from its past (RMA, Kumar et al.
+    """Size of the latent of the drawn parameters, which the policy learns to infer from its history (RMA, Kumar et al.
     2021), off policy; 0 for none."""
     history: int = 16
-    """Actions that this past goes back."""
+    """Length of this history [actions]."""
     inference_steps: int = 1_500
     """Gradient steps of the inference, after each segment."""
     demonstrations: int = 60
     """Episodes of the scripted expert; 0 for none."""
     disturbed_share: float = 0.5
-    """Share of these in which the expert is disturbed."""
+    """Share of them with a disturbed expert."""
     disturbance: float = 0.5
     """Standard deviation of that disturbance on the normalised action."""
     imitation_steps: int = 2_000
     """Gradient steps in which the actor imitates the demonstrations first."""
     critic_steps: int = 2_000
-    """Gradient steps in which the critic then learns from them, off policy, while the actor stands still."""
+    """Gradient steps of the critic on them afterwards, off policy, with a frozen actor."""
     demonstration_share: float = 0.5
     """Share of every batch that is demonstrations, off policy and without hindsight."""
     curriculum: CurriculumName = "fixed"
-    """How the randomisation grows: not at all, linearly over the run, or by how well the policy does (ADR)."""
+    """How the randomisation grows: not at all, linearly over the run, or with the policy's success (ADR)."""
     validation_episodes: int = 32
-    """Episodes by which segments are compared."""
+    """Episodes on which segments are compared."""
 
     def validate(self, algorithm: Algorithm) -> None:
         """Check the fields by themselves and against `algorithm`.
@@ -105,7 +105,9 @@ class ReinforcementRecipe:
         if self.latent and self.hindsight:
             raise ValueError("recipe: latent and hindsight do not go together; leave one of them out")
         if self.hindsight and self.reward != "sparse":
-            raise ValueError("recipe: hindsight judges goals alone; choose --recipe.reward sparse with it")
+            raise ValueError(
+                "recipe: hindsight needs rewards that depend on goals alone; choose --recipe.reward sparse with it"
+            )
         if self.demonstrations and algorithm.recurrent:
             raise ValueError(
                 f"recipe: {algorithm.make.__name__} does not imitate: its actions depend on the past; choose "

@@ -1,7 +1,7 @@
-"""One run of reinforcement learning from state: segments of practice, a checkpoint after each, the judge, the bundles.
+"""A run of reinforcement learning from state: segments with a checkpoint after each, then evaluation and bundles.
 
-Every segment starts over from fresh episodes and seeds that depend on nothing but its number and the run's seed. So a
-run that was killed goes on from its newest checkpoint as if nothing had happened.
+Every segment begins with fresh episodes and seeds that depend only on its number and the run's seed, so that a run that
+was killed resumes from its newest checkpoint bit for bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.state_run import open_arms
+from policies.imitation.dagger import open_arms
 from policies.models.history_network import HistoryNetwork
 from policies.models.state_export import export_state
 from policies.reinforcement.actor import ActingNetwork, Actor, copy_actor, make_actor
@@ -40,11 +40,18 @@ from policies.reinforcement.checkpoint import (
 from policies.reinforcement.columns import prepare_columns, reveal
 from policies.reinforcement.curricula import make_curriculum, plan, report
 from policies.reinforcement.demonstrations import Demonstrations, as_tensors, collect_demonstrations, imitate
-from policies.reinforcement.inference import teach_inference
+from policies.reinforcement.inference import fit_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv, Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
-from policies.scoring.evaluator import JUDGE_SEEDS, TRAINING_SEEDS, VALIDATION_SEEDS, LastingEnv, judge, worker_seconds
+from policies.scoring.evaluator import (
+    EVALUATION_SEEDS,
+    TRAINING_SEEDS,
+    VALIDATION_SEEDS,
+    FullLengthEnv,
+    evaluate,
+    worker_seconds,
+)
 from policies.training.progress import Progress, StageProgress
 from policies.training.run_config import RunConfig
 from policies.training.run_folder import RunFolder, refuse_existing
@@ -53,29 +60,29 @@ from sim.tasks import load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import ArmVectorEnv
 
-STAGES = ("demonstrations", "practice", "judge", "bundle")
-JUDGED_ARMS = 16
-"""Arms that the judge moves at once."""
+STAGES = ("demonstrations", "practice", "evaluate", "bundle")
+EVALUATION_ARMS = 16
+"""Arms on which policies are evaluated at once."""
 WARM_UP = 400
-"""Random actions that the normaliser is fitted to, where there are no demonstrations."""
+"""Random actions on whose observations the normaliser is fitted without demonstrations."""
 
 
 @dataclass(frozen=True)
 class ReinforcementConfig(RunConfig):
-    """How a state policy is reinforced."""
+    """How a state policy is trained by reinforcement learning."""
 
     algorithm: str = "sac"
     """ppo, sac, td3, ddpg, tqc, crossq or recurrent_ppo."""
     observation: str = "state"
-    """What the policy sees, one of the task's named observations without pictures."""
+    """What the policy observes: one of the task's named observations without images."""
     demonstrations: Path | None = None
     """Recorded demonstrations (.npz, see docs/train.md) instead of the scripted expert's."""
-    judge_episodes: int = 200
-    """Fresh episodes on which the finished policy is judged."""
+    evaluation_episodes: int = 200
+    """Fresh episodes on which the finished policy is evaluated."""
     mlflow: str = ""
-    """Address of an MLflow server that is told the figures, as http://server:5000; nothing is sent by default."""
+    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
     recipe: ReinforcementRecipe = field(default_factory=lambda: reinforcement_recipe("sac"))
-    """How it is learned."""
+    """Settings of the algorithm."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -84,8 +91,10 @@ class ReinforcementConfig(RunConfig):
             ValueError: for a field out of range, an unknown name, or a folder that exists.
         """
         refuse_existing(self.out)
-        if self.workers < 1 or self.judge_episodes < 1:
-            raise ValueError(f"workers ({self.workers}) and judge_episodes ({self.judge_episodes}) must be at least 1")
+        if self.workers < 1 or self.evaluation_episodes < 1:
+            raise ValueError(
+                f"workers ({self.workers}) and evaluation_episodes ({self.evaluation_episodes}) must be at least 1"
+            )
         algorithm = load_algorithm(self.algorithm)
         self.recipe.validate(algorithm)
         make = self.environment()
@@ -95,7 +104,7 @@ class ReinforcementConfig(RunConfig):
             raise ValueError(f"algorithm '{self.algorithm}' does not imitate; leave --demonstrations out")
 
     def environment(self) -> PracticeEnv:
-        """What the policy practises in."""
+        """Return what makes the training environments."""
         return PracticeEnv(
             self.task,
             self.robot,
@@ -106,13 +115,18 @@ class ReinforcementConfig(RunConfig):
             self.recipe.asymmetric or self.recipe.latent > 0,
         )
 
-    def judged(self) -> LastingEnv:
-        """What the policy is judged in."""
-        return LastingEnv(self.task, self.robot, self.space(), self.environment().names())
+    def evaluation_environment(self) -> FullLengthEnv:
+        """Return what makes the environments of the evaluation."""
+        return FullLengthEnv(self.task, self.robot, self.space(), self.environment().names())
 
     @classmethod
     def from_dict(cls, data: dict) -> ReinforcementConfig:
-        """Build from what `to_dict` returned."""
+        """Build from the result of `to_dict`.
+
+        Raises:
+            ValueError: if another version has written it.
+        """
+        data = cls.checked(data)
         recipe = ReinforcementRecipe(**{**data["recipe"], "hidden": tuple(data["recipe"]["hidden"])})
         shown = Path(data["demonstrations"]) if data["demonstrations"] else None
         return cls(**{**data, "out": Path(data["out"]), "demonstrations": shown, "recipe": recipe})
@@ -142,14 +156,14 @@ def resume_reinforcement(path: Path, progress: StageProgress) -> PolicyBundle:
 
 
 class ReinforcementRun:
-    """One process's part of a run: everything that outlives it is in the folder."""
+    """One process's part of a run; all that outlives the process is in the folder."""
 
     def __init__(self, config: ReinforcementConfig, folder: RunFolder, progress: StageProgress):
         """Prepare to go on behind the newest checkpoint in `folder`."""
         self._config, self._folder, self._progress = config, folder, progress
         self._algorithm = load_algorithm(config.algorithm)
-        self._make, self._judged = config.environment(), config.judged()
-        practice, self._env = self._make(), self._judged.arm()
+        self._make, self._evaluated = config.environment(), config.evaluation_environment()
+        practice, self._env = self._make(), self._evaluated.arm()
         shapes = {name: space.shape for name, space in practice.observation_space.spaces.items()}  # type: ignore
         practice.close()
         self._env.close()
@@ -162,16 +176,16 @@ class ReinforcementRun:
         torch.set_num_threads(1)  # layers this small gain nothing from a second thread, and results stay the same
 
     def finish(self) -> PolicyBundle:
-        """Practise, judge what was best, and pack it."""
+        """Train, evaluate the best segment, and export bundles."""
         config, recipe = self._config, self._config.recipe
-        count = min(JUDGED_ARMS, max(recipe.validation_episodes, config.judge_episodes))
+        count = min(EVALUATION_ARMS, max(recipe.validation_episodes, config.evaluation_episodes))
         raw = Sb3ArmVectorEnv(self._make, recipe.envs, config.workers)
         arms = VecMonitor(raw)
         try:
-            with open_arms(self._judged, count, min(config.workers, count)) as judges:
+            with open_arms(self._evaluated, count, min(config.workers, count)) as evaluation_arms:
                 actor, shown = Actor(self._network()), self._demonstrations(raw)
-                rows, best = self._practise(actor, arms, raw, judges, shown)
-                return self._pack(actor, judges, rows, best, len(shown) if shown else 0)
+                rows, best = self._practise(actor, arms, raw, evaluation_arms, shown)
+                return self._pack(actor, evaluation_arms, rows, best, len(shown) if shown else 0)
         finally:
             arms.close()
 
@@ -185,7 +199,7 @@ class ReinforcementRun:
         actor: Actor,
         arms: VecMonitor,
         raw: Sb3ArmVectorEnv,
-        judges: ArmVectorEnv,
+        evaluation_arms: ArmVectorEnv,
         shown: Demonstrations | None,
     ) -> tuple[list[dict[str, float]], dict[str, Any]]:
         """Go through the segments that are left; return a row for each segment, and the best one's weights."""
@@ -206,21 +220,23 @@ class ReinforcementRun:
             arms.seed(first % (TRAINING_SEEDS - recipe.envs))
             steps = recipe.segment // recipe.envs
             draws = plan(curriculum, raw, steps, self._episode_steps, [config.seed, 5, segment])
-            model._last_obs = None  # every arm starts over
-            model.ep_info_buffer = None  # and the return is this segment's
-            told = _Told(partial(self._report, segment), recipe.segment)
-            model.learn(recipe.segment, callback=told, reset_num_timesteps=False)
+            model._last_obs = None  # every arm is reset
+            model.ep_info_buffer = None  # so that the return is this segment's
+            reporter = _Reporter(partial(self._report, segment), recipe.segment)
+            model.learn(recipe.segment, callback=reporter, reset_num_timesteps=False)
             report(curriculum, raw, draws)
             if buffer is not None:
                 end_episodes(buffer)
                 self._folder.save_round(segment, added_since(buffer, since))
             inferred = self._take_over(model, actor, segment)
-            actor.forget()
-            found = judge(actor, judges, self._judged, recipe.validation_episodes, VALIDATION_SEEDS, actor.begin)
+            actor.clear_records()
+            found = evaluate(
+                actor, evaluation_arms, self._evaluated, recipe.validation_episodes, VALIDATION_SEEDS, actor.begin
+            )
             best["bar"] = max(best["bar"], found.low)
-            if found.success >= best["bar"]:  # the later one, unless it is plainly worse
+            if found.success >= best["bar"]:  # the later one, unless it is clearly worse
                 best = {**best, "success": found.success, "segment": segment, "network": _copy(actor)}
-            cpu = time.process_time() - cpu_began + worker_seconds(judges) + worker_seconds(raw)
+            cpu = time.process_time() - cpu_began + worker_seconds(evaluation_arms) + worker_seconds(raw)
             now = {
                 "seconds": state["spent"]["seconds"] + time.monotonic() - began,
                 "cpu_seconds": state["spent"]["cpu_seconds"] + cpu,
@@ -250,25 +266,25 @@ class ReinforcementRun:
                 }
             )
             self._folder.write_metrics(rows, purge_from=segment + 1 if segment == done and done else None)
-        if done == recipe.steps // recipe.segment:  # nothing was left to practise
+        if done == recipe.steps // recipe.segment:  # no segment was left
             self._take_over(model, actor, done - 1)
         self._progress("practice", 1.0, f"success {rows[-1]['success']:.2f}")
         return rows, best
 
     def _take_over(self, model: BaseAlgorithm, actor: Actor, segment: int) -> float:
-        """Let `actor` act as `model` does; return the share of what it is told that it infers, NaN without any."""
+        """Copy the actor of `model` into `actor`; return the share of the latent that it infers, NaN without one."""
         copy_actor(model, actor.network)
         recipe, buffer = self._config.recipe, buffer_of(model)
         if not isinstance(actor.network, HistoryNetwork) or not isinstance(buffer, DictReplayBuffer):
             return float("nan")
         seed = int(np.random.SeedSequence([self._config.seed, 6, segment]).generate_state(1)[0])
         rows = recipe.segment // recipe.envs
-        return teach_inference(model, buffer, rows, actor.network, recipe.inference_steps, seed)
+        return fit_inference(model, buffer, rows, actor.network, recipe.inference_steps, seed)
 
     def _begin(
         self, model: BaseAlgorithm, curriculum: Curriculum, raw: Sb3ArmVectorEnv, shown: Demonstrations | None
     ) -> dict[str, Any]:
-        """Bring model and curriculum to where the newest checkpoint has them, or prepare them for the first segment."""
+        """Restore model and curriculum from the newest checkpoint, or prepare them for the first segment."""
         state = self._folder.load_state()
         if state is None:
             self._prepare(model, raw, shown)
@@ -299,9 +315,9 @@ class ReinforcementRun:
             shown = Demonstrations.load(config.demonstrations, names, actions)
         elif recipe.demonstrations:
             seed = int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]) % (TRAINING_SEEDS - recipe.envs)
-            told = lambda share: self._progress("demonstrations", share, "")  # noqa: E731
+            report = lambda share: self._progress("demonstrations", share, "")  # noqa: E731
             shown = collect_demonstrations(
-                raw, recipe.demonstrations, recipe.disturbed_share, recipe.disturbance, seed, told
+                raw, recipe.demonstrations, recipe.disturbed_share, recipe.disturbance, seed, report
             )
         else:
             return None
@@ -311,10 +327,10 @@ class ReinforcementRun:
         return shown
 
     def _prepare(self, model: BaseAlgorithm, raw: Sb3ArmVectorEnv, shown: Demonstrations | None) -> None:
-        """Fit the normaliser, imitate, and let the critic learn from demonstrations."""
+        """Fit the normaliser, imitate, and train the critic on demonstrations."""
         config, recipe = self._config, self._config.recipe
         if shown is None:
-            prepare_columns(model, as_tensors(_wander(raw, config.seed)))
+            prepare_columns(model, as_tensors(_random_observations(raw, config.seed)))
             return
         prepare_columns(model, as_tensors(shown.observation))
         if not self._algorithm.recurrent and recipe.imitation_steps:
@@ -329,17 +345,19 @@ class ReinforcementRun:
         self._progress("practice", min(1.0, (segment + share) / segments), text)
 
     def _pack(
-        self, actor: Actor, judges: ArmVectorEnv, rows: Sequence[dict], best: dict[str, Any], shown: int
+        self, actor: Actor, evaluation_arms: ArmVectorEnv, rows: Sequence[dict], best: dict[str, Any], shown: int
     ) -> PolicyBundle:
         config, network = self._config, actor.network
         last = _copy(actor)
         network.load_state_dict(best["network"])
-        self._progress("judge", 0.0, "")
-        actor.forget()
-        judgement = judge(actor, judges, self._judged, config.judge_episodes, JUDGE_SEEDS, actor.begin)
-        self._progress("judge", 1.0, f"success {judgement}")
+        self._progress("evaluate", 0.0, "")
+        actor.clear_records()
+        evaluation = evaluate(
+            actor, evaluation_arms, self._evaluated, config.evaluation_episodes, EVALUATION_SEEDS, actor.begin
+        )
+        self._progress("evaluate", 1.0, f"success {evaluation}")
         metrics = {
-            "judgement": judgement.to_dict(),
+            "evaluation": evaluation.to_dict(),
             "best_round": best["segment"] + 1,
             "env_steps": config.recipe.steps + shown,
             "train_seconds": rows[-1]["seconds"],
@@ -358,21 +376,21 @@ class ReinforcementRun:
 
     def _export(self, actor: Actor, metrics: dict) -> PolicyBundle:
         config = self._config
-        told = {
+        origin = {
             "config": config.to_dict(),
             "parameter_space": config.space().to_dict(),
             "metrics": metrics,
             **self._folder.read_json("provenance.json"),
         }
-        return export_state(config.name or config.out.name, actor.network, self._env, actor.records(), told)
+        return export_state(config.name or config.out.name, actor.network, self._env, actor.records(), origin)
 
 
-class _Told(BaseCallback):
-    """Tells how far a segment has come."""
+class _Reporter(BaseCallback):
+    """Reports the progress of a segment."""
 
-    def __init__(self, tell: Progress, steps: int):
+    def __init__(self, report: Progress, steps: int):
         super().__init__()
-        self._tell, self._steps, self._began = tell, steps, 0
+        self._report, self._steps, self._began = report, steps, 0
 
     def _on_training_start(self) -> None:
         self._began = self.model.num_timesteps
@@ -381,7 +399,7 @@ class _Told(BaseCallback):
         if self.n_calls % 20 == 0:
             returns = [episode["r"] for episode in self.model.ep_info_buffer or []]
             text = f"return {np.mean(returns):.2f}" if returns else ""
-            self._tell((self.num_timesteps - self._began) / self._steps, text)
+            self._report((self.num_timesteps - self._began) / self._steps, text)
         return True
 
 
@@ -389,8 +407,8 @@ def _copy(actor: Actor) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in actor.network.state_dict().items()}
 
 
-def _wander(arms: Sb3ArmVectorEnv, seed: int) -> dict[str, np.ndarray]:
-    """What `arms` see while they move at random."""
+def _random_observations(arms: Sb3ArmVectorEnv, seed: int) -> dict[str, np.ndarray]:
+    """Return the observations of `arms` under random actions."""
     rng = np.random.default_rng([seed, 4])
     arms.seed(int(rng.integers(TRAINING_SEEDS - arms.num_envs)))
     seen: list[Any] = [arms.reset()]

@@ -1,8 +1,8 @@
-"""Judge a policy strictly: on fresh seeds, and success only counts when it is held to the end of the episode.
+"""Evaluate a policy strictly: on fresh seeds, and success must last to the end of the episode.
 
-A training episode ends when success has lasted for the task's hold time; a policy that then lets the cube roll
-away looks good there. Here every episode runs for its whole time limit, and what counts is its last moments, within
-2.5 cm of the goal where training's own environments are content with 3 cm (`Task.is_strict_success`).
+A training episode ends when success has lasted for the task's hold time, even if the policy would lose the object
+afterwards. Here every episode runs for its whole time limit, only its last steps count, and the tolerance is 2.5 cm
+where training environments allow 3 cm (`Task.is_strict_success`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from policies.models.filters.object_filter import HELD
 from policies.scoring.intervals import wilson
-from policies.scoring.wrappers import Labelled, Mistaken
+from policies.scoring.wrappers import ExpertLabels, PerceptionNoise
 from robots.camera import CameraModel
 from sim.datasets.labelled_renders import task_with_camera
 from sim.env import ArmEnv
@@ -24,10 +24,10 @@ from sim.tasks import load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import ArmVectorEnv
 
-JUDGE_SEEDS = 1_500_000_000
-"""Episodes that judge a finished policy start here; training's seeds are below `TRAINING_SEEDS`."""
+EVALUATION_SEEDS = 1_500_000_000
+"""First seed of the episodes that evaluate a finished policy."""
 VALIDATION_SEEDS = 1_200_000_000
-"""Episodes that choose between the checkpoints of one run."""
+"""First seed of the episodes that choose between the checkpoints of one run."""
 TRAINING_SEEDS = 1_000_000_000
 """Training draws its seeds below this."""
 
@@ -36,8 +36,8 @@ Act = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class LastingEnv:
-    """An environment by value that is strict about success, and is not ended by it; calling it makes one."""
+class FullLengthEnv:
+    """Makes environments with strict success, which does not end their episodes, and with the expert's action."""
 
     task: str
     """Name in `TASKS`."""
@@ -48,62 +48,78 @@ class LastingEnv:
     observation: str | tuple[str, ...] = "state"
     """One of the task's named observations, or names of arrays."""
     camera: CameraModel | None = None
-    """Where the task's camera stands, if not where the task has it."""
+    """Camera that replaces the task's own."""
     exact: bool = True
-    """Whether the expert goes by millimetres and turns, as `Task.exact` says; what imitates it must see those."""
-
-    mistaken: bool = False
-    """Whether policy and expert are told where things are as if they had been seen, see `Mistaken`."""
+    """Whether the expert uses millimetres and turns, as `Task.exact` says; policies that imitate it must observe
+    those."""
+    perception_noise: bool = False
+    """Whether observation and expert use positions with errors such as cameras make, see `PerceptionNoise`."""
 
     def arm(self) -> ArmEnv:
-        """Make the bare environment."""
+        """Make the environment without wrappers."""
         task = task_with_camera(self.task, self.camera)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
         if not self.exact:
             vars(task)["exact"] = False
         shown = self.observation
-        if self.mistaken and not isinstance(shown, str):
-            shown = tuple(name for name in shown if name != HELD)  # that is told by `Mistaken`, as it is felt
+        if self.perception_noise and not isinstance(shown, str):
+            shown = tuple(name for name in shown if name != HELD)  # which `PerceptionNoise` adds
         return ArmEnv(task, self.robot, self.space, shown, strict=True)
 
     def names(self) -> tuple[str, ...]:
-        """Names of the arrays that a policy is given."""
-        return self.observation if not isinstance(self.observation, str) else self._named()
-
-    def _named(self) -> tuple[str, ...]:
-        return tuple(load_task(self.task).observations[str(self.observation)])
+        """Return the names of the arrays that a policy observes."""
+        if isinstance(self.observation, str):
+            return tuple(load_task(self.task).observations[self.observation])
+        return self.observation
 
     def __call__(self) -> gym.Env:
-        """Make the environment, with the expert's action beside what a policy is given."""
-        return Mistaken(self.arm()) if self.mistaken else Labelled(self.arm())
+        """Make the environment, with the expert's action among its observations."""
+        return PerceptionNoise(self.arm()) if self.perception_noise else ExpertLabels(self.arm())
 
 
 def worker_seconds(arms: ArmVectorEnv | Sb3ArmVectorEnv) -> float:
-    """Processor seconds [s] that the processes of `arms` have used so far."""
-    told = arms.call("cpu_seconds") if isinstance(arms, ArmVectorEnv) else arms.env_method("cpu_seconds")
-    return sum(dict(told).values())
+    """Return the processor seconds that the processes of `arms` have used so far."""
+    used = arms.call("cpu_seconds") if isinstance(arms, ArmVectorEnv) else arms.env_method("cpu_seconds")
+    return sum(dict(used).values())
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How often a policy succeeded, and under what."""
+class Evaluation:
+    """How often a policy succeeded, and under which conditions."""
 
     success: float
-    """Share of the episodes that ended in success, held for the task's hold time up to the very end."""
+    """Share of the episodes that ended in success, held for the task's hold time up to the end."""
     low: float
     """Lower end of the 95 % Wilson interval."""
     high: float
     """Upper end."""
     successes: int
-    """How many did."""
+    """Number of episodes that did."""
     episodes: int
-    """Of how many."""
+    """Number of all."""
     touched: float
-    """Share that had success for the hold time at some moment: what a lenient judge would report."""
+    """Share of the episodes with success for the hold time at any time: a lenient measure."""
     randomise: str
-    """What varied."""
+    """Parameter space that was varied."""
     first_seed: int
     """Episode k had this seed plus k."""
+
+    @classmethod
+    def of(cls, near: np.ndarray, hold: int, randomise: str, first_seed: int) -> Evaluation:
+        """Summarise episodes.
+
+        Args:
+            near: (episodes, steps) bool: success after each action; False from the end of an episode that failed on.
+            hold: number of actions for which success must last.
+            randomise: parameter space that was varied.
+            first_seed: of the first episode.
+        """
+        lasted = near[:, -hold:].all(axis=1)
+        runs = np.cumsum(np.pad(near, ((0, 0), (1, 0))), axis=1)
+        touched = (runs[:, hold:] - runs[:, :-hold] == hold).any(axis=1)
+        rate = wilson(int(lasted.sum()), len(near))
+        share = float(touched.sum()) / len(near)
+        return cls(rate.estimate, rate.low, rate.high, rate.successes, rate.trials, share, randomise, first_seed)
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
@@ -113,64 +129,47 @@ class Judgement:
         return f"{self.success:.3f} [{self.low:.3f}, {self.high:.3f}] of {self.episodes} ({self.randomise})"
 
 
-def judge(
+def evaluate(
     act: Act,
     arms: gym.vector.VectorEnv,
-    make: LastingEnv,
+    make: FullLengthEnv,
     episodes: int,
-    first_seed: int = JUDGE_SEEDS,
+    first_seed: int = EVALUATION_SEEDS,
     begin: Callable[[int], None] | None = None,
-) -> Judgement:
+) -> Evaluation:
     """Run `episodes` episodes of `act` in `arms`, environments made by `make`; episode k has seed `first_seed` + k.
 
-    Which environment runs an episode makes no difference to it. A policy with a memory is told by `begin` that so many
-    arms start their episodes, all at once.
+    The result does not depend on the number of environments. For a policy with a memory, `begin` is called with the
+    number of arms when their episodes begin, all at once.
 
     Raises:
         ValueError: if there is no episode to run.
     """
     if episodes < 1:
-        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+        raise ValueError(f"evaluate: {episodes} episodes, expected at least 1")
     task = load_task(make.task)
     steps = round(task.time_limit * task.action.rate_hz)
-    hold = max(1, round(task.hold_time * task.action.rate_hz))
     names = make.names()
-    lasted = touched = 0
+    near = np.zeros((episodes, steps), bool)
     for wave in range(0, episodes, arms.num_envs):
         seen, _ = arms.reset(seed=first_seed + wave)
         if begin is not None:
             begin(arms.num_envs)
-        running = np.arange(arms.num_envs) < episodes - wave
-        held = np.zeros(arms.num_envs, int)
-        longest = np.zeros(arms.num_envs, int)
+        count = min(arms.num_envs, episodes - wave)
+        running = np.arange(arms.num_envs) < count
         for step in range(steps):
             seen, _, terminated, truncated, infos = arms.step(act({name: seen[name] for name in names}))
-            near = near_goal(infos, arms.num_envs)
-            held = np.where(near & running, held + 1, np.where(running, 0, held))
-            longest = np.maximum(longest, held)
-            ended = terminated | truncated
-            if step < steps - 1:
-                held[ended & running] = 0  # failed: whatever runs there now is another episode
-                running &= ~ended
+            near[wave : wave + count, step] = (near_goal(infos, arms.num_envs) & running)[:count]
+            if step < steps - 1:  # an episode that ends before its time limit has failed
+                running &= ~(terminated | truncated)
                 if not running.any():
                     break
-        lasted += int((running & (held >= hold)).sum())
-        touched += int((longest >= hold).sum())
-    rate = wilson(lasted, episodes)
-    return Judgement(
-        rate.estimate,
-        rate.low,
-        rate.high,
-        lasted,
-        episodes,
-        touched / episodes,
-        make.space if isinstance(make.space, str) else make.space.name,
-        first_seed,
-    )
+    hold = max(1, round(task.hold_time * task.action.rate_hz))
+    return Evaluation.of(near, hold, make.space if isinstance(make.space, str) else make.space.name, first_seed)
 
 
 def near_goal(infos: dict, count: int) -> np.ndarray:
-    """Read from the vector environment's `infos` which of `count` arms are where they should be, (count,) bool."""
+    """Read from the vector environment's `infos` which of `count` arms have success now, (count,) bool."""
     near = np.zeros(count, bool)
     if "near" in infos:
         near |= infos["near"].astype(bool) & infos["_near"]

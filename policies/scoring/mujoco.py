@@ -1,8 +1,8 @@
-"""Judge a policy in an engine that it was never trained in: the virtual arm's MuJoCo, with all that is hidden there.
+"""Evaluate a policy in an engine that it was never trained in: the virtual arm's MuJoCo, with its hidden parameters.
 
 Nothing is shared with the training simulation but the URDF's kinematics: other contacts, soft servos, friction,
-encoder errors, a delay; for a policy that sees, another renderer and a real lens. What is judged is the policy alone,
-one action a period, without the control loop's safety gate in between; `sim2real evaluate` judges the whole chain.
+encoder errors, a delay; for camera policies, another renderer and lens distortion. The policy is evaluated
+alone, one action a period, without the control loop and its safety gate; `sim2real evaluate` includes both.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.scoring.evaluator import JUDGE_SEEDS, Judgement
-from policies.scoring.intervals import wilson
+from policies.scoring.evaluator import EVALUATION_SEEDS, Evaluation
 from robots.action import ActionResolver
 from robots.camera import CameraModel
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
@@ -31,61 +30,57 @@ Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 
 
 def runs_in_mujoco(task: Task) -> bool:
-    """Whether the lab can lay `task` out: nothing starts between the fingers, and where an object goes is a body."""
+    """Return whether `task` can be set up: no object starts between the fingers, and an object's goal is a body."""
     return not task.held_at_start and (task.goal_body is not None or not task.moves_object)
 
 
-def judge_in_mujoco(
+def evaluate_in_mujoco(
     bundle: PolicyBundle,
     episodes: int,
-    first_seed: int = JUDGE_SEEDS,
+    first_seed: int = EVALUATION_SEEDS,
     hidden: HiddenReality | None = None,
     act: Act | None = None,
-) -> Judgement:
-    """Run `episodes` of `bundle` on the virtual arm; strictly as `judge`: success held to the end of the time limit.
+) -> Evaluation:
+    """Run `episodes` of `bundle` on the virtual arm; as strictly as `evaluate` does.
 
     Args:
         bundle: a policy for a task that `runs_in_mujoco`.
         episodes: how many; episode k has the seed `first_seed` + k.
         first_seed: of the episodes.
-        hidden: what is true there; the default reality if None.
-        act: acts in the bundle's place.
+        hidden: the true parameters there; the default ones if None.
+        act: policy that acts in the bundle's place.
 
     Raises:
-        BundleError: for a task that the virtual lab has no things for.
+        BundleError: for a task that the virtual lab has no objects for.
         ValueError: if there is no episode to run.
     """
     _, near = episodes_in_mujoco(bundle, episodes, first_seed, hidden, act)
-    task = load_task(bundle.task)
-    hold = max(1, round(task.hold_time * bundle.action.rate_hz))
-    lasted = sum(bool(each[-hold:].all()) for each in near)
-    touched = sum(bool((np.convolve(each, np.ones(hold), "valid") >= hold - 0.5).any()) for each in near)
-    rate = wilson(lasted, episodes)
-    return Judgement(rate.estimate, rate.low, rate.high, lasted, episodes, touched / episodes, "MuJoCo", first_seed)
+    hold = max(1, round(load_task(bundle.task).hold_time * bundle.action.rate_hz))
+    return Evaluation.of(near, hold, "MuJoCo", first_seed)
 
 
 def episodes_in_mujoco(
     bundle: PolicyBundle,
     episodes: int,
-    first_seed: int = JUDGE_SEEDS,
+    first_seed: int = EVALUATION_SEEDS,
     hidden: HiddenReality | None = None,
     act: Act | None = None,
     seconds: float | None = None,
     look_every: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `judge_in_mujoco`, but return what happened after each action: the distance to the goal [m], and success.
+    """As `evaluate_in_mujoco`, but return the distance to the goal [m] and success after each action.
 
-    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit. Pictures, which cost more
-    than all else, are taken before every `look_every`th action; in between the last one is shown.
+    Both are (episodes, steps). An episode lasts `seconds`, by default the task's time limit. Images, which take
+    most of the time, are rendered before every `look_every`th action; in between the last one is used.
     """
     if not runs_in_mujoco(load_task(bundle.task)):
         known = ", ".join(name for name in TASKS if runs_in_mujoco(load_task(name)))
         raise BundleError(f"bundle '{bundle.name}' is for '{bundle.task}'; MuJoCo's lab has {known}")
     if episodes < 1:
-        raise ValueError(f"judge: {episodes} episodes, expected at least 1")
+        raise ValueError(f"evaluate: {episodes} episodes, expected at least 1")
     if len(bundle.cameras) > 1:
         raise BundleError(
-            f"bundle '{bundle.name}' sees {', '.join(bundle.cameras)}, but MuJoCo's lab has one camera; judge it in "
+            f"bundle '{bundle.name}' sees {', '.join(bundle.cameras)}, but MuJoCo's lab has one camera; evaluate it in "
             "PyBullet"
         )
     lab = _Lab(bundle, hidden or HiddenReality())
@@ -98,7 +93,7 @@ def episodes_in_mujoco(
 
 
 class _Lab:
-    """The virtual arm, what the policy sees of it, and where the task wants things."""
+    """The virtual arm with the sensors and the goal of a bundle's task."""
 
     def __init__(self, bundle: PolicyBundle, hidden: HiddenReality):
         self.bundle = bundle
@@ -107,10 +102,10 @@ class _Lab:
         camera = next(iter(bundle.cameras.values()), FRONT)
         self._arm = MujocoArm(robot, camera, hidden, bundle.task)
         self.task = self._arm.task
-        self._eyes: VirtualCamera | None = None
+        self._camera_view: VirtualCamera | None = None
         incoming: dict[str, CameraModel] = {}
         if bundle.cameras:
-            self._eyes = VirtualCamera(self._arm, open_renderer(self._arm))
+            self._camera_view = VirtualCamera(self._arm, open_renderer(self._arm))
             incoming = {camera.name: self._arm.camera}
         self._camera = camera
         self._frame: CameraFrame | None = None
@@ -139,7 +134,7 @@ class _Lab:
             height = arm.scene.pose(self._block.name)[0][2]
             turn = rng.uniform(-np.pi, np.pi) * (self._block.mass > 0)
             arm.scene.place(self._block.name, (*mark, height), yaw_quat(turn))
-        elif self.task.goal_body is not None:  # a mark on the table, which cameras see
+        elif self.task.goal_body is not None:  # a mark on the table, which is in the images
             height = arm.scene.pose(self.task.goal_body)[0][2]
             arm.scene.place(self.task.goal_body, (*mark, height), yaw_quat(0.0))
         place = np.array([*mark, float(arm.object_pos[2])])
@@ -163,7 +158,7 @@ class _Lab:
         return away, near
 
     def _goal(self, mark: np.ndarray) -> np.ndarray:
-        """Where the task wants things now (3,) [m]; `mark` is where a cube stands that lies on the table there."""
+        """Return the goal (3,) [m]; `mark` is the position of a cube that lies on the table there."""
         arm = self._arm
         if not self.task.moves_object:
             return arm.goal
@@ -173,15 +168,15 @@ class _Lab:
         return origin + np.array([0.0, 0.0, self._block.top + self._rise])
 
     def close(self) -> None:
-        if self._eyes is not None:
-            self._eyes.renderer.close()
+        if self._camera_view is not None:
+            self._camera_view.renderer.close()
 
     def _state(self, rng: np.random.Generator, look: bool = True) -> RobotState:
         reading, n = self._arm.read(), len(self.robot.joint_names)
         frames = {}
-        if self._eyes is not None:
+        if self._camera_view is not None:
             if look:
-                self._frame = CameraFrame(self._arm.time, self._eyes.take(self._arm.snapshot(), rng))
+                self._frame = CameraFrame(self._arm.time, self._camera_view.take(self._arm.snapshot(), rng))
             assert self._frame is not None
             frames[self._camera.name] = self._frame
         opening = float(reading.q[n:].mean()) if len(reading.q) > n else None

@@ -1,1 +1,1 @@
-"""What every training run shares: its configuration, folder, precision and threads."""
+"""Parts of every training run: gradient descent, progress, configuration, folder, precision and threads."""

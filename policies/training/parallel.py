@@ -1,4 +1,4 @@
-"""Two jobs of torch at once, each with threads of its own: one job that is split waits for itself."""
+"""Run two torch jobs at once, each with its own threads: one job on all threads scales worse."""
 
 from __future__ import annotations
 
@@ -9,40 +9,39 @@ from threading import Event, Thread
 import torch
 
 Check = Callable[[], None]
-"""To be called now and then; raises where there is nothing left to work for."""
+"""To be called repeatedly by a job; raises `Cancelled` once its result is not needed any more."""
 
 
-class GivenUp(Exception):
-    """The other job has failed, and this one is given up."""
+class Cancelled(Exception):
+    """The other job has failed, and this one ends without a result."""
 
 
-def side_by_side(main: Callable[[], None], beside: Callable[[Check], None]) -> None:
-    """Do `main` with all of torch's threads but one, and at the same time `beside` with that one.
+def run_parallel(main: Callable[[], None], background: Callable[[Check], None]) -> None:
+    """Run `main` with all of torch's threads but one, and at the same time `background` with that one.
 
-    With one thread only, one comes after the other. They must share nothing that either changes; torch lets go of the
-    interpreter while it computes. What either raises is raised here; if `main` fails, or is interrupted, `beside` is
-    given up at its next check.
+    With only one thread they run one after the other. Neither may change what the other uses. Exceptions of both are
+    raised here; if `main` fails, or is interrupted, `background` is cancelled at its next check.
     """
     threads = torch.get_num_threads()
     if threads < 2:
         main()
-        beside(lambda: None)
+        background(lambda: None)
         return
     failed = Event()
     errors: list[BaseException] = []
 
     def check() -> None:
         if failed.is_set():
-            raise GivenUp
+            raise Cancelled
 
     def run() -> None:
         torch.set_num_threads(1)  # of this thread
         try:
-            beside(check)
+            background(check)
         except BaseException as error:
             errors.append(error)
 
-    thread = Thread(target=run, name="beside", daemon=True)
+    thread = Thread(target=run, name="background", daemon=True)
     thread.start()
     try:
         torch.set_num_threads(threads - 1)
@@ -59,7 +58,7 @@ def side_by_side(main: Callable[[], None], beside: Callable[[Check], None]) -> N
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: small layers gain nothing from a second, and wait for it when cores are busy."""
+    """Limit torch to one thread: for small layers a second one costs more than it saves when cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

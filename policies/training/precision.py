@@ -1,4 +1,4 @@
-"""The precision that pictures are worked through in, by what the processor does fast."""
+"""Choose the precision of convolutions by which one is fast on this processor."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ import torch.nn.functional as F
 from policies.training.parallel import one_thread
 
 TRIALS = 5
-"""Of each precision; the shortest counts."""
+"""Measurements of each precision, of which the shortest counts."""
 WORTH = 0.8
 """Share of float32's time below which bfloat16 is taken."""
 
 
 @cache
 def halves_are_fast() -> bool:
-    """Whether this processor takes clearly less time over convolutions such as ours in bfloat16 than in float32.
+    """Return whether convolutions such as ours take clearly less time in bfloat16 than in float32 on this processor.
 
-    It is measured, once and in a tenth of a second, because what a processor says of itself does not tell: of two with
-    AVX-512 but no tiles (AMX) one took a fifth longer in bfloat16, and an AMD EPYC half as long.
+    Measured once, in a tenth of a second, because processors with the same instruction sets (AVX-512) differ.
     """
-    with one_thread():  # the others' waiting would be counted, too
+    with one_thread():  # so that waiting for other threads is not counted
         spent = {kind: min(_spent(kind) for _ in range(TRIALS)) for kind in (torch.float32, torch.bfloat16)}
     return spent[torch.bfloat16] < WORTH * spent[torch.float32]
 
 
 def fast() -> torch.autocast:
-    """Work in bfloat16 where that saves time, and in float32 elsewhere; it costs no accuracy here."""
+    """Compute in bfloat16 where that saves time, and in float32 elsewhere; accuracy is the same for our networks."""
     return torch.autocast("cpu", torch.bfloat16, enabled=halves_are_fast())
 
 

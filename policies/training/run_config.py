@@ -1,9 +1,9 @@
-"""What every training run is told, whatever it learns by."""
+"""Configuration that all training runs have in common."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from robots.registry import load_robot
@@ -15,12 +15,12 @@ from sim.tasks.task_file import task_file_record
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every training run is told."""
+    """Fields that all training runs have in common."""
 
     out: Path
     """Folder of the run; must not exist."""
     task: str = "reach"
-    """What to learn: a name, or a file and its class as my_task.py:MyTask."""
+    """Task: a name, or a file and its class as my_task.py:MyTask."""
     robot: str = "franka_panda"
     """The arm."""
     randomise: str = "full"
@@ -28,12 +28,12 @@ class RunConfig:
     name: str = ""
     """Name of the policy in reports; by default that of the folder."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     workers: int = 2
     """Processes that simulate."""
 
     def space(self) -> ParameterSpace:
-        """The parameter space to train on.
+        """Return the parameter space to train on.
 
         Raises:
             ValueError: for an unknown preset, or a file that holds no space.
@@ -51,6 +51,21 @@ class RunConfig:
         """Return `task_file`, path and SHA-256 of a task of one's own, for the run's provenance; else nothing."""
         record = task_file_record(self.task)
         return {"task_file": record} if record else {}
+
+    @classmethod
+    def checked(cls, data: dict) -> dict:
+        """Return `data`, read from a run's config.json, if its fields are those of this class.
+
+        Raises:
+            ValueError: if they are not: another version has begun the run.
+        """
+        known = {field.name for field in fields(cls)}
+        if differ := sorted(known ^ set(data)):
+            raise ValueError(
+                f"config.json: {', '.join(differ)}: these fields are unknown or missing, because another version has "
+                "begun this run; train again with a new --out"
+            )
+        return data
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""

@@ -1,4 +1,4 @@
-"""A training run's folder: what it holds, how it survives being killed, and its curve.
+"""A training run's folder: its files, checkpoints and curve.
 
 config.json      the resolved configuration
 provenance.json  revision, versions, machine, date
@@ -6,7 +6,7 @@ checkpoint/      records of every round and the newest state, from which the run
 metrics.csv      one line a round
 curve.png        the same as a picture; tensorboard/ the same for TensorBoard
 best/, last/     bundles
-metrics.json     the judgement on fresh seeds; its presence means that the run is finished
+metrics.json     the evaluation on fresh seeds; its presence means that the run is finished
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from policies.bundle import BundleError
-from policies.training.tracking import KEPT, Tracker, open_tracker
+from policies.training.tracking import RUN_FILE, Tracker, open_tracker
 
 SECOND = {"loss": "loss (smooth L1 to the expert)", "return": "mean return of an episode"}
-"""What the curve's second panel shows, by column of the metrics."""
+"""Label of the curve's second panel, by column of the metrics."""
 
 
 class RunError(ValueError):
@@ -39,7 +39,7 @@ class RunFolder:
     path: Path
     """The folder."""
     tracker: Tracker | None = None
-    """Sends the figures to a server, if the configuration names one."""
+    """Logs the figures to a server, if the configuration names one."""
 
     @classmethod
     def create(cls, path: Path, documents: Mapping[str, object]) -> RunFolder:
@@ -55,7 +55,7 @@ class RunFolder:
         (path / "checkpoint").mkdir()
         folder = cls(path, tracker)
         if tracker is not None:
-            _replace(path / KEPT, tracker.run.encode())
+            _replace(path / RUN_FILE, tracker.run.encode())
         for name, content in documents.items():
             folder.write_json(name, content)
         return folder
@@ -76,10 +76,10 @@ class RunFolder:
         return cls(path, _tracker(path, json.loads((path / "config.json").read_text())))
 
     def finish(self, metrics: dict) -> None:
-        """Write the judgement: the run is finished."""
+        """Write the evaluation: the run is finished."""
         self.write_json("metrics.json", metrics)
         if self.tracker is not None:
-            self.tracker.log({"judged_success": metrics["judgement"]["success"]}, metrics["env_steps"])
+            self.tracker.log({"evaluation_success": metrics["evaluation"]["success"]}, metrics["env_steps"])
             self.tracker.end()
 
     def read_json(self, name: str) -> dict:
@@ -95,14 +95,14 @@ class RunFolder:
         _replace(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
 
     def save_round(self, round_: int, records: Mapping[str, np.ndarray]) -> None:
-        """Keep what a round has collected."""
+        """Save the records of a round."""
         path = self.path / "checkpoint" / f"round_{round_:03}.npz"
         scratch = path.with_name(f".{path.stem}.tmp.npz")
         np.savez(scratch, **dict(records))  # type: ignore[arg-type]
         os.replace(scratch, path)
 
     def load_rounds(self, count: int) -> list[dict[str, np.ndarray]]:
-        """Read what the first `count` rounds have collected."""
+        """Read the records of the first `count` rounds."""
         found = []
         for round_ in range(count):
             with np.load(self.path / "checkpoint" / f"round_{round_:03}.npz", allow_pickle=False) as arrays:
@@ -110,7 +110,7 @@ class RunFolder:
         return found
 
     def save_state(self, state: dict) -> None:
-        """Replace the newest state: from here on the run resumes behind it."""
+        """Replace the newest state, from which the run resumes."""
         path = self.path / "checkpoint" / "state.pt"
         scratch = path.with_name(".state.tmp")
         torch.save(state, scratch)
@@ -124,7 +124,7 @@ class RunFolder:
     def write_metrics(self, rows: list[dict[str, float]], purge_from: int | None = None) -> None:
         """Write table, picture and the newest point for TensorBoard and MLflow.
 
-        `purge_from` hides points that a killed run left in TensorBoard.
+        `purge_from` hides later points of a killed run in TensorBoard.
         """
         lines = [list(rows[0]), *([format(value, ".6g") for value in row.values()] for row in rows)]
         scratch = self.path / ".metrics.csv.tmp"
@@ -154,16 +154,16 @@ class RunFolder:
         success.fill_between(steps, low, high, alpha=0.2, label="95 % Wilson interval")
         success.set(xlabel="environment steps", ylabel="success", ylim=(-0.02, 1.02))
         success.legend(loc="lower right", fontsize=8)
-        told = "loss" if "loss" in rows[0] else "return"
-        second.plot(steps, [row[told] for row in rows], marker="o")
-        second.set(xlabel="environment steps", ylabel=SECOND[told])
+        column = "loss" if "loss" in rows[0] else "return"
+        second.plot(steps, [row[column] for row in rows], marker="o")
+        second.set(xlabel="environment steps", ylabel=SECOND[column])
         scratch = self.path / ".curve.tmp.png"
         figure.savefig(scratch, dpi=110)
         os.replace(scratch, self.path / "curve.png")
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise BundleError if `path` exists: a run never writes over another."""
+    """Raise BundleError if `path` exists: a run never overwrites another."""
     if path.exists():
         raise BundleError(
             f"'{path}' exists already; choose another --out, remove it, or go on with 'sim2real train --resume {path}'"

@@ -1,4 +1,4 @@
-"""A run's figures on a shared MLflow server, for teams that want one; nothing is sent unless its address was given."""
+"""Log a run's figures to an MLflow server; nothing is sent unless its address is given."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 EXPERIMENT = "sim2real"
-KEPT = "mlflow_run.txt"
-"""File in a run's folder with the number of its run on the server, so that a resumed one goes on there."""
+RUN_FILE = "mlflow_run.txt"
+"""File in a run's folder with the identifier of its run on the server, which a resumed run continues."""
 LOGGER = logging.getLogger(__name__)
 
 
 class TrackingError(ValueError):
-    """The server cannot be had."""
+    """The server cannot be used."""
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Tracker:
     client: Any
     """MLflow's client."""
     run: str
-    """Number of the run there."""
+    """Identifier of the run there."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Send `figures` of `step`; a server that has gone away is reported, and the training goes on without it."""
@@ -45,7 +45,7 @@ class Tracker:
 
 
 def open_tracker(address: str, name: str, folder: Path, config: Mapping[str, object]) -> Tracker | None:
-    """Begin, or go on with, the run of `folder` on the MLflow server at `address`; None without an address.
+    """Begin, or continue, the run of `folder` on the MLflow server at `address`; None without an address.
 
     Raises:
         TrackingError: if MLflow is not installed, or the server does not answer.
@@ -59,7 +59,7 @@ def open_tracker(address: str, name: str, folder: Path, config: Mapping[str, obj
         raise TrackingError("--mlflow needs MLflow's client: pip install 'sim2real-arms[mlflow]'") from None
     try:
         client = MlflowClient(tracking_uri=address)
-        known = folder / KEPT
+        known = folder / RUN_FILE
         if known.is_file():
             return Tracker(client, client.get_run(known.read_text().strip()).info.run_id)
         experiment = client.get_experiment_by_name(EXPERIMENT)
@@ -76,7 +76,7 @@ def open_tracker(address: str, name: str, folder: Path, config: Mapping[str, obj
 
 
 def _flat(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Spell nested fields as the command line does: recipe.batch."""
+    """Flatten nested fields to names as on the command line: recipe.batch."""
     flat: dict[str, object] = {}
     for name, value in config.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}

@@ -1,1 +1,1 @@
-"""Training that starts from an earlier policy, measured against training from scratch."""
+"""Training from an earlier policy, and its comparison with training from scratch."""

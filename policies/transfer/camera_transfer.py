@@ -1,7 +1,7 @@
 """Start a camera student from an earlier one: another camera pose, another lens, another arm, another task.
 
-What finds the object in a picture does not care where the camera stands; what turns pixels into metres does. So the
-encoder is carried, its heat maps by the names of their landmarks, and the geometry is learned anew.
+Locating the object in an image does not depend on the camera's pose; turning pixels into metres does. So the encoder
+is carried, its heat maps by the names of their landmarks, and the geometry is trained anew.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train, untrained_student
-from policies.imitation.cloning import StudentConfig, fit_student
-from policies.imitation.state_run import open_arms
+from policies.imitation.dagger import open_arms
+from policies.imitation.perception import StudentConfig, fit_student
 from policies.imitation.teacher import TeacherConfig
-from policies.models.camera_policy import SeeingPolicy
+from policies.models.camera_policy import CameraPolicy
 from policies.models.keypoint_student import CameraStudent
 from policies.models.restore import restore_student
 from policies.models.surgery import Surgery, carry_encoder
 from policies.models.transfer_modes import ENCODER_KIND, check_mode, restrain
-from policies.scoring.evaluator import JUDGE_SEEDS, LastingEnv, judge
+from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv, evaluate
 from policies.training.descent import FREE, Restraint
 from policies.training.progress import StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
-from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
+from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders, task_with_camera
 
@@ -39,10 +39,10 @@ class CameraTransferConfig(TrainConfig):
     source: Path = Path()
     """Bundle to start from: `--from`."""
     mode: str = "fine-tune"
-    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    """How the carried weights are trained further: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
     shrink-perturb."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(views=3_000, steps=800, held_out=500))
-    """The camera student: less is needed than from scratch."""
+    student: StudentConfig = field(default_factory=lambda: StudentConfig(renders=3_000, steps=800, held_out=500))
+    """How the student's perception is trained; less is needed than from scratch."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -60,24 +60,24 @@ class CameraTransferConfig(TrainConfig):
             )
 
 
-def begin_from(
-    bundle: PolicyBundle, mode: str, tell: Callable[[Surgery], None]
+def start_from_bundle(
+    bundle: PolicyBundle, mode: str, report: Callable[[Surgery], None]
 ) -> Callable[[CameraStudent, tuple[str, ...]], Restraint]:
-    """Return what makes a fresh student start from `bundle`; `tell` is called with the surgery."""
+    """Return the initialisation of a fresh student from `bundle`; `report` is called with the surgery."""
     source = restore_student(bundle)
     theirs = tuple(bundle.network["landmarks"])
 
     def begin(student: CameraStudent, landmarks: tuple[str, ...]) -> Restraint:
         fresh = copy.deepcopy(student.encoder)
         surgery = carry_encoder(source.encoder, theirs, student.encoder, landmarks)
-        tell(surgery)
+        report(surgery)
         return restrain(mode, student.encoder, fresh, surgery, ENCODER_KIND)
 
     return begin
 
 
 def transfer_camera(
-    config: CameraTransferConfig, progress: StageProgress, tell: Callable[[Surgery], None]
+    config: CameraTransferConfig, progress: StageProgress, report: Callable[[Surgery], None]
 ) -> PolicyBundle:
     """Train a camera policy from an earlier one in a new folder.
 
@@ -88,18 +88,18 @@ def transfer_camera(
     bundle = PolicyBundle.load(config.source)
     plain = TrainConfig(**{each.name: getattr(config, each.name) for each in fields(TrainConfig)})
     origin = {"transfer": {"parent": bundle.hash, "parent_name": bundle.name, "mode": config.mode}}
-    return train(plain, progress, begin_from(bundle, config.mode, tell), origin)
+    return train(plain, progress, start_from_bundle(bundle, config.mode, report), origin)
 
 
 @dataclass(frozen=True)
-class CompareCameraConfig(CompareViewsConfig):
+class CompareCameraConfig(CompareRendersConfig):
     """How transfer of a camera policy is compared with training from scratch.
 
-    The source's teacher moves the arm in every run, so that only seeing differs.
+    The source's teacher acts in every run, so that only perception differs.
     """
 
     camera: Path | None = None
-    """Where the camera stands, if not where the task has it (.json)."""
+    """Camera that replaces the task's own (.json)."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown mode or a source that does not fit."""
@@ -108,17 +108,16 @@ class CompareCameraConfig(CompareViewsConfig):
         restore_student(PolicyBundle.load(self.source))
 
     def run(self) -> TrainConfig:
-        """What all runs share."""
+        """Return what all runs have in common."""
         return TrainConfig(
             self.out / "run", self.task, self.robot, self.randomise, camera=self.camera, teacher=TeacherConfig()
         )
 
 
 def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict:
-    """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
+    """Train perception from scratch and by every mode on every budget of renders; write `transfer.json` and `.png`.
 
-    All methods of a seed see the same views, and take the same number of gradient steps. Runs whose result is there
-    already are not run again.
+    All methods of a seed have the same renders and number of gradient steps. Finished runs are not repeated.
 
     Raises:
         ValueError: if the configuration makes no sense.
@@ -131,7 +130,7 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
     task = task_with_camera(config.task, camera)
     teacher = restore_student(bundle).teacher
     landmarks = (*task.landmarks, *robot.landmarks)
-    make = LastingEnv(config.task, config.robot, space, "camera", camera)
+    make = FullLengthEnv(config.task, config.robot, space, "camera", camera)
 
     def draw(count: int, seed: int) -> LabelledRenders:
         return sample_renders(config.task, config.robot, space, count, seed, config.workers, camera=camera)
@@ -139,16 +138,16 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
     # opened once: a world with a camera takes a second
     with open_arms(make, min(10, config.episodes), config.workers) as arms:
 
-        def learn(method: str, views: LabelledRenders, seed: int) -> dict:
+        def learn(method: str, renders: LabelledRenders, seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained_student(task, robot, copy.deepcopy(teacher), config.student)
             restraint = FREE
             if method != FROM_SCRATCH:
-                restraint = begin_from(bundle, method, lambda surgery: None)(student, landmarks)
-            settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            figures = fit_student(student, (views,), settings, seed, silent, restraint)
-            act = SeeingPolicy(student, make.names())
-            success = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin).success
+                restraint = start_from_bundle(bundle, method, lambda surgery: None)(student, landmarks)
+            settings = replace(config.student, renders=len(renders), held_out=HELD_OUT)
+            figures = fit_student(student, (renders,), settings, seed, silent, restraint)
+            act = CameraPolicy(student, make.names())
+            success = evaluate(act, arms, make, config.episodes, EVALUATION_SEEDS, act.begin).success
             return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
 
         results = run_budgets(config.out, config.budgets, draw, learn, stage(progress, "runs"))

@@ -27,7 +27,7 @@ class Curve:
     method: str
     """`scratch` or a mode of transfer."""
     steps: np.ndarray
-    """(P,) what had been spent at each point: environment steps, or views."""
+    """(P,) what had been spent at each point: environment steps, or renders."""
     success: np.ndarray
     """(S, P) success of each seed at each point."""
     cpu_seconds: np.ndarray

@@ -1,7 +1,7 @@
-"""Measure what an earlier camera policy's encoder saves in learning to see a task in which a thing is handled.
+"""Measure how many labelled renders an earlier camera policy's encoder saves, for tasks with an object.
 
-All runs share one rule, a state policy that has learned the task from places told as wrong as cameras tell them; only
-seeing differs, and what is counted are labelled pictures. Success is judged in whole episodes through the camera.
+All runs share one action head, trained with perception noise; only perception differs. Success is evaluated in whole
+episodes with rendered images.
 """
 
 from __future__ import annotations
@@ -12,52 +12,60 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.imitation.action_head import fit_rule
-from policies.imitation.cloning import StudentConfig
-from policies.imitation.object_run import SceneTrainConfig, carry_sight, fit_seeing, rule_recipe, untrained
-from policies.imitation.state_run import open_arms
-from policies.models.camera_policy import SeeingPolicy
-from policies.models.filters.object_filter import KEPT
-from policies.models.object_student import SEEN
+from policies.imitation.action_head import fit_action_head
+from policies.imitation.dagger import open_arms
+from policies.imitation.object_run import (
+    ObjectTrainConfig,
+    action_head_recipe,
+    carry_perception,
+    fit_object_student,
+    untrained,
+)
+from policies.imitation.perception import StudentConfig
+from policies.models.camera_policy import CameraPolicy
+from policies.models.filters.object_filter import FORGETTING_FACTORS
+from policies.models.object_student import ESTIMATED
 from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import JUDGE_SEEDS, judge
+from policies.scoring.evaluator import EVALUATION_SEEDS, evaluate
 from policies.training.descent import FREE
 from policies.training.progress import Progress, StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
-from policies.transfer.render_budgets import HELD_OUT, CompareViewsConfig, report_budgets, run_budgets
+from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks.recipe import StateRecipe
 
-RULE = "rule.pt"
-"""Weights of the shared rule, in the comparison's folder."""
-RULE_SEED = 17
+ACTION_HEAD_FILE = "action_head.pt"
+"""File with the weights of the shared action head, in the comparison's folder."""
+ACTION_HEAD_SEED = 17
 
 
 @dataclass(frozen=True)
-class CompareSceneConfig(CompareViewsConfig):
-    """How learning to see what is handled is compared, from an earlier camera policy and from scratch."""
+class CompareObjectConfig(CompareRendersConfig):
+    """How transfer of perception is compared with training from scratch, in a task with an object."""
 
     task: str = "push"
-    """What to learn: a task that moves an object and samples states."""
-    views: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
-    """Budgets: labelled pictures that a run may learn from."""
+    """Task, which must move an object and sample states."""
+    renders: tuple[int, ...] = (500, 1_000, 2_000, 4_000, 8_000)
+    """Budgets: number of labelled renders that a run may train on."""
     student: StudentConfig = field(
-        default_factory=lambda: StudentConfig(steps=800, batch=64, geometry_steps=1_500, kept=KEPT)
+        default_factory=lambda: StudentConfig(
+            steps=800, batch=64, geometry_steps=1_500, forgetting_factors=FORGETTING_FACTORS
+        )
     )
-    """How every run learns to see; `views` and `held_out` are set by the budgets."""
-    recipe: StateRecipe = field(default_factory=lambda: rule_recipe("push", "franka_panda"))
-    """How the shared rule is learned."""
+    """How every run trains its perception; `renders` and `held_out` are set by the budgets."""
+    recipe: StateRecipe = field(default_factory=lambda: action_head_recipe("push", "franka_panda"))
+    """How the shared action head is trained."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown task or mode, or a source that does not fit."""
         super().validate()
         run = self.run(FROM_SCRATCH)
         run.validate()
-        carry_sight(PolicyBundle.load(self.source), untrained(run), run)
+        carry_perception(PolicyBundle.load(self.source), untrained(run), run)
 
-    def run(self, method: str) -> SceneTrainConfig:
-        """The run that a method stands for."""
-        return SceneTrainConfig(
+    def run(self, method: str) -> ObjectTrainConfig:
+        """Return the configuration of a method's run."""
+        return ObjectTrainConfig(
             self.out / "run",
             self.task,
             self.robot,
@@ -70,11 +78,11 @@ class CompareSceneConfig(CompareViewsConfig):
         )
 
 
-def compare_scene(config: CompareSceneConfig, progress: StageProgress) -> dict:
-    """Learn to see from scratch and by every mode from every budget of views; write `transfer.json` and `.png`.
+def compare_object(config: CompareObjectConfig, progress: StageProgress) -> dict:
+    """Train perception from scratch and by every mode on every budget of renders; write `transfer.json` and `.png`.
 
-    All methods of a seed see the same views, take the same number of gradient steps, and are moved by the same rule.
-    Runs whose result is there already are not run again.
+    All methods of a seed have the same renders, number of gradient steps and action head. Finished runs are not
+    repeated.
 
     Raises:
         ValueError: if the configuration makes no sense.
@@ -84,44 +92,44 @@ def compare_scene(config: CompareSceneConfig, progress: StageProgress) -> dict:
     bundle = PolicyBundle.load(config.source)
     run = config.run(FROM_SCRATCH)
     space, make = run.space(), run.environment()
-    rule = _shared_rule(config, stage(progress, "rule"))
+    action_head = _shared_action_head(config, stage(progress, "action_head"))
 
     def draw(count: int, seed: int) -> LabelledRenders:
         return sample_renders(config.task, config.robot, space, count, seed, config.workers)
 
     with open_arms(make, min(20, config.episodes), config.workers) as arms:
 
-        def learn(method: str, views: LabelledRenders, seed: int) -> dict:
+        def learn(method: str, renders: LabelledRenders, seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained(run)
-            student.rule = copy.deepcopy(rule)
+            student.action_head = copy.deepcopy(action_head)
             restraint = FREE
             if method != FROM_SCRATCH:
-                _, restraint = carry_sight(bundle, student, config.run(method))
-            settings = replace(config.student, views=len(views), held_out=HELD_OUT)
-            figures = fit_seeing(student, (views,), settings, seed, silent, restraint)
-            act = SeeingPolicy(student, make.names())
-            found = judge(act, arms, make, config.episodes, JUDGE_SEEDS, act.begin)
+                _, restraint = carry_perception(bundle, student, config.run(method))
+            settings = replace(config.student, renders=len(renders), held_out=HELD_OUT)
+            figures = fit_object_student(student, (renders,), settings, seed, silent, restraint)
+            act = CameraPolicy(student, make.names())
+            found = evaluate(act, arms, make, config.episodes, EVALUATION_SEEDS, act.begin)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}
 
         results = run_budgets(config.out, config.budgets, draw, learn, stage(progress, "runs"))
-    of_rule = {"rule_steps": config.recipe.total_steps}
-    columns = tuple(f"{name}_cm" for name in SEEN)
-    return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **of_rule})
+    about_head = {"action_head_steps": config.recipe.total_steps}
+    columns = tuple(f"{name}_cm" for name in ESTIMATED)
+    return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **about_head})
 
 
-def _shared_rule(config: CompareSceneConfig, progress: Progress) -> StateNetwork:
-    """Train the rule that moves the arm in every run, or read the one that an interrupted comparison left."""
-    torch.manual_seed(RULE_SEED)
+def _shared_action_head(config: CompareObjectConfig, progress: Progress) -> StateNetwork:
+    """Train the action head of every run, or read the one that an interrupted comparison left."""
+    torch.manual_seed(ACTION_HEAD_SEED)
     run = config.run(FROM_SCRATCH)
-    rule = untrained(run).rule
-    file = config.out / RULE
+    action_head = untrained(run).action_head
+    file = config.out / ACTION_HEAD_FILE
     if file.is_file():
-        rule.load_state_dict(torch.load(file, weights_only=True))
-        return rule
-    fit_rule(rule, run.rule_environment(), run.recipe, run.workers, RULE_SEED, progress)
+        action_head.load_state_dict(torch.load(file, weights_only=True))
+        return action_head
+    fit_action_head(action_head, run.action_head_environment(), run.recipe, run.workers, ACTION_HEAD_SEED, progress)
     config.out.mkdir(parents=True, exist_ok=True)
     scratch = file.with_suffix(".tmp")
-    torch.save(rule.state_dict(), scratch)
+    torch.save(action_head.state_dict(), scratch)
     scratch.replace(file)
-    return rule
+    return action_head

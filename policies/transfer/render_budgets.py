@@ -1,6 +1,6 @@
-"""Compare ways to learn to see over budgets of labelled pictures: the loop, the table and the curves.
+"""Compare ways to train perception over budgets of labelled renders: the loop, the table and the curves.
 
-What is learned, and how it is judged, is the caller's: `camera_transfer` for reach, `scene_transfer` for handling.
+Training and evaluation are the caller's: `camera_transfer` for reach, `object_transfer` for tasks with an object.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.cloning import StudentConfig
+from policies.imitation.perception import StudentConfig
 from policies.models.transfer_modes import MODES, check_mode
 from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
@@ -25,8 +25,8 @@ HELD_OUT = 500
 
 
 @dataclass(frozen=True)
-class CompareViewsConfig:
-    """How learning to see from an earlier camera policy is compared with learning it from scratch."""
+class CompareRendersConfig:
+    """How training of perception from an earlier camera policy is compared with training from scratch."""
 
     out: Path
     """Folder of the comparison; one that was interrupted goes on."""
@@ -42,29 +42,29 @@ class CompareViewsConfig:
     """Modes to try, beside from scratch."""
     seeds: int = 3
     """Runs of each."""
-    views: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
-    """Budgets: labelled pictures that a run may learn from."""
+    renders: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
+    """Budgets: number of labelled renders that a run may train on."""
     episodes: int = 100
-    """Fresh episodes by which every run is judged."""
+    """Fresh episodes on which every run is evaluated."""
     workers: int = 2
-    """Processes that draw and simulate."""
+    """Processes that render and simulate."""
     student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
-    """How every run learns to see; `views` and `held_out` are set by the budgets."""
+    """How every run trains its perception; `renders` and `held_out` are set by the budgets."""
 
     def validate(self) -> None:
         """Raise ValueError for a field out of range or an unknown mode."""
         for mode in self.modes:
             check_mode(mode)
-        if self.seeds < 1 or self.episodes < 1 or not self.views or min(self.views) < 1:
+        if self.seeds < 1 or self.episodes < 1 or not self.renders or min(self.renders) < 1:
             raise ValueError(
-                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and views ({self.views}) "
+                f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and renders ({self.renders}) "
                 "must be at least 1"
             )
 
     @property
     def budgets(self) -> Budgets:
         """Which runs are compared."""
-        return Budgets((FROM_SCRATCH, *self.modes), self.views, self.seeds)
+        return Budgets((FROM_SCRATCH, *self.modes), self.renders, self.seeds)
 
     def about(self, bundle: PolicyBundle) -> dict:
         """What was compared, for the report."""
@@ -83,14 +83,14 @@ class Budgets:
 
     methods: tuple[str, ...]
     """From scratch, and the modes of transfer."""
-    views: tuple[int, ...]
-    """Labelled pictures that a run may learn from."""
+    renders: tuple[int, ...]
+    """Numbers of labelled renders that a run may train on."""
     seeds: int
     """Runs of each method and budget."""
 
     def runs(self, seed: int) -> dict[tuple[str, int], str]:
         """Name the runs of one seed, the smallest budget first."""
-        return {(m, v): f"{m} {v} views, seed {seed}" for v in self.views for m in self.methods}
+        return {(m, v): f"{m} {v} renders, seed {seed}" for v in self.renders for m in self.methods}
 
 
 def run_budgets(
@@ -102,25 +102,25 @@ def run_budgets(
 ) -> dict[str, dict]:
     """Run what has no result in `out` yet; return every run's figures by its name.
 
-    All methods of a seed see the same views.
+    All methods of a seed have the same renders.
 
     Args:
         out: folder of the comparison.
         budgets: which runs.
-        draw: draws so many views from a seed.
-        learn: learns by a method from views, whose first `HELD_OUT` are held out, with a seed; returns figures, among
+        draw: draws so many renders from a seed.
+        learn: learns by a method from renders, whose first `HELD_OUT` are held out, with a seed; returns figures, among
             them `success`.
-        progress: told about the share that is done.
+        progress: called with the share that is done.
     """
     out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(out)
     results: dict[str, dict] = folder.read_json("results.json") if (out / "results.json").is_file() else {}
-    total, done = len(budgets.methods) * budgets.seeds * len(budgets.views), 0
+    total, done = len(budgets.methods) * budgets.seeds * len(budgets.renders), 0
     for seed in range(budgets.seeds):
         seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()
         runs = budgets.runs(seed)
         missing = any(key not in results for key in runs.values())
-        pictures = draw(HELD_OUT + max(budgets.views), seeds[0]) if missing else None
+        pictures = draw(HELD_OUT + max(budgets.renders), seeds[0]) if missing else None
         for (method, count), key in runs.items():
             if key not in results and pictures is not None:
                 results[key] = learn(method, pictures[: HELD_OUT + count], seeds[1])
@@ -147,7 +147,7 @@ def report_budgets(
         rows = [[results[name][column] for (m, _), name in budgets.runs(s).items() if m == method] for s in seeds]
         return np.array(rows, float)
 
-    seeds, steps = range(budgets.seeds), np.array(budgets.views)
+    seeds, steps = range(budgets.seeds), np.array(budgets.renders)
     curves = [Curve(m, steps, table(m, "success"), np.zeros((budgets.seeds, len(steps)))) for m in budgets.methods]
     errors: dict[str, dict[str, dict]] = {method: {} for method in budgets.methods}
     for method in budgets.methods:
@@ -156,5 +156,5 @@ def report_budgets(
             errors[method][column] = {"mean": mean.tolist(), "low": low.tolist(), "high": high.tolist()}
     report = {**about, "seeds": list(seeds), **compare_curves(curves), "errors": errors, **provenance()}
     RunFolder(out).write_json("transfer.json", report)
-    draw_curves(curves, report, out / "transfer.png", unit="labelled pictures")
+    draw_curves(curves, report, out / "transfer.png", unit="labelled renders")
     return report

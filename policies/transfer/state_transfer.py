@@ -11,13 +11,13 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.dagger import Records, as_policy
+from policies.imitation.dagger import Records, as_policy, open_arms
 from policies.imitation.recipes import state_recipe
-from policies.imitation.state_run import SCRATCH, Start, StateRun, StateRunConfig, open_arms, train_state
+from policies.imitation.state_run import SCRATCH, Start, StateRun, StateRunConfig, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
 from policies.models.surgery import SAME_NAMES, Surgery, action_gain, operate
 from policies.models.transfer_modes import MODES, check_mode, restrain, state_kind
-from policies.scoring.evaluator import VALIDATION_SEEDS, Judgement, judge
+from policies.scoring.evaluator import VALIDATION_SEEDS, Evaluation, evaluate
 from policies.training.descent import Restraint
 from policies.training.progress import StageProgress
 from policies.training.run_folder import RunError, RunFolder
@@ -33,7 +33,7 @@ class TransferConfig(StateRunConfig):
     source: Path = Path()
     """Bundle to start from, of any task and arm: `--from`."""
     mode: str = "fine-tune"
-    """How what is carried is held: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    """How the carried weights are trained further: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
     shrink-perturb."""
     now: tuple[str, ...] = ()
     """What arrays of the source are called in the new task, as in `goal=object_pos`."""
@@ -64,7 +64,7 @@ def names(pairs: Sequence[str]) -> dict[str, str]:
 def start_from(
     bundle: PolicyBundle,
     config: StateRunConfig,
-    tell: Callable[[Surgery], None],
+    report: Callable[[Surgery], None],
     mode: str = "fine-tune",
     now: Mapping[str, str] = SAME_NAMES,
 ) -> Start:
@@ -73,7 +73,7 @@ def start_from(
     Args:
         bundle: of a state policy.
         config: of the new run.
-        tell: called with the surgery when it is done.
+        report: called with the surgery when it is done.
         mode: name in `MODES`.
         now: what arrays of the source are called in the new task.
 
@@ -87,7 +87,7 @@ def start_from(
     def begin(network: StateNetwork, records: Records) -> Restraint:
         fresh = copy.deepcopy(network)
         surgery = operate(source, network, gain, same_arm, now)
-        tell(surgery)
+        report(surgery)
         return restrain(mode, network, fresh, surgery, state_kind(network))
 
     env = config.environment().arm()
@@ -106,20 +106,20 @@ def start_from(
     return Start(begin, {"transfer": parent})
 
 
-def transfer(config: TransferConfig, progress: StageProgress, tell: Callable[[Surgery], None]) -> PolicyBundle:
+def transfer(config: TransferConfig, progress: StageProgress, report: Callable[[Surgery], None]) -> PolicyBundle:
     """Train a state policy from an earlier one in a new folder.
 
     Raises:
         ValueError: if the configuration or the source makes no sense; nothing has been written then.
     """
     config.validate()
-    start = start_from(PolicyBundle.load(config.source), config, tell, config.mode, names(config.now))
+    start = start_from(PolicyBundle.load(config.source), config, report, config.mode, names(config.now))
     plain = {name: getattr(config, name) for name in StateRunConfig.__dataclass_fields__}
     return train_state(StateRunConfig(**plain), progress, start)
 
 
-def judge_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Judgement | None:
-    """Judge the source as it is at the new run's task: what learning must beat. None where parts would be new."""
+def evaluate_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Evaluation | None:
+    """Evaluate the source unchanged in the new run's task, as a baseline; None if parts of the network would be new."""
     source = restore_state_network(bundle)
     make = config.environment()
     env = make.arm()
@@ -129,7 +129,7 @@ def judge_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Judgement |
     if operate(source, network, gain, bundle.robot.name == config.robot).new:
         return None
     with open_arms(make, config.recipe.envs, config.workers) as arms:
-        return judge(as_policy(network), arms, make, config.recipe.validation_episodes, VALIDATION_SEEDS)
+        return evaluate(as_policy(network), arms, make, config.recipe.validation_episodes, VALIDATION_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class CompareConfig:
     budgets: int = 6
     """Points of the curve: rounds, each of `recipe.round_steps` actions of every arm."""
     episodes: int = 100
-    """Fresh episodes by which every point is judged."""
+    """Fresh episodes on which every point is evaluated."""
     workers: int = 2
     """Processes that simulate."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("stack", "franka_panda"))
@@ -225,7 +225,7 @@ def compare_transfer(config: CompareConfig, progress: StageProgress) -> dict:
         curves.append(Curve(mode, steps, success, cpu))
     run = config.run("check", 0)
     surgery = start_from(bundle, run, lambda surgery: None, now=now).provenance["transfer"]
-    unchanged = judge_unchanged(bundle, run)
+    unchanged = evaluate_unchanged(bundle, run)
     report_ = {
         "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
         "task": config.task,

@@ -15,7 +15,7 @@ from sim2real.command_line import main
 
 QUIET = lambda *_: None  # noqa: E731
 TINY = ["--observation", "state", "--task", "reach", "--randomise", "nominal", "--workers", "1"]
-TINY += ["--judge-episodes", "2", "--recipe.envs", "2", "--recipe.rounds", "1", "--recipe.round-steps", "30"]
+TINY += ["--evaluation-episodes", "2", "--recipe.envs", "2", "--recipe.rounds", "1", "--recipe.round-steps", "30"]
 TINY += ["--recipe.validation-episodes", "2", "--recipe.last-gradient-steps", "20", "--recipe.batch", "16"]
 
 
@@ -38,7 +38,7 @@ def test_every_setting_has_its_runs_and_the_report_reads_them(here: Path) -> Non
         assert config["seed"] == 7
         assert config["recipe"]["hidden"] == [width]
         metrics = json.loads((Path(run) / "metrics.json").read_text())
-        assert found["success"] == [metrics["judgement"]["success"]] == [found["median"]]
+        assert found["success"] == [metrics["evaluation"]["success"]] == [found["median"]]
     assert (here / "sweep.png").stat().st_size > 1_000
 
 

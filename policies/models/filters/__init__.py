@@ -1,1 +1,1 @@
-"""Filters over the detections of an episode: where goal and object are."""
+"""Filters of estimated positions over an episode: where the goal and the object are."""

@@ -1,10 +1,9 @@
-"""What a camera policy remembers of where things are: a mean over the episode, in which sure looks count more.
+"""Estimate where the goal is from all images of an episode: a weighted mean of positions with a forgetting factor.
 
-    picture ──▶ place and doubt ──▶ Σ w · place / Σ w,  w = doubt⁻⁴, of older looks a little less ──▶ rule
+    image ──▶ position and predicted std ──▶ Σ w · position / Σ w,  w = std⁻⁴, older estimates forgotten ──▶ action
 
-One look may mislead: the hand is in front of the thing, or its shadow is on it. A moment later it is not, and the
-network knows fairly well which of its looks were good. What nobody touches stands still: only where the hand is near
-do older looks at a thing fade fast.
+A single estimate may be far off, for example where the hand or a shadow covers the object; the network predicts such
+errors fairly well. Objects move only where the hand is near, so that only there estimates are forgotten fast.
 """
 
 from __future__ import annotations
@@ -15,71 +14,72 @@ import torch
 from torch import Tensor, nn
 
 POWER = 4.0
-"""Of doubt in a look's weight. With independent Gaussian errors it would be 2; but neighbouring looks share most of
-their errors, and those of bad looks are worse than Gaussian. On 200 validation episodes of reach the share that ended
-with a goal more than 2.5 cm off was 0.045 with 2, 0.03 with 4 and with 6, and 0.065 without memory."""
+"""Exponent of the predicted std in an estimate's weight. Independent Gaussian errors would give 2; errors of
+neighbouring images are correlated, and large ones have heavier tails."""
 WITHIN_REACH = 0.10
-"""Distance from the end effector to a thing that it may be touching [m]."""
-UNIT = 0.01
-"""Doubt that gives a look the weight one [m]."""
+"""Distance from the end effector within which an object may be moved [m]."""
+REFERENCE_STD = 0.01
+"""Predicted std that gives an estimate the weight one [m]."""
 
 
-class Remembered(nn.Module):
-    """A weighted mean of each place over an episode's looks; nothing in it is learned."""
+class GoalFilter(nn.Module):
+    """A weighted mean of each position over an episode's estimates; it has no learned parameters."""
 
-    kept: Tensor
-    still: Tensor
+    forgetting_factors: Tensor
+    slowest: Tensor
 
-    def __init__(self, kept: Sequence[float]):
-        """Remember one place for each of `kept`, the share of its earlier looks' weight that is left an action later.
+    def __init__(self, forgetting_factors: Sequence[float]):
+        """Filter one position for each of `forgetting_factors`.
 
-        Where the hand is far, the largest of the shares holds for every place.
+        A factor is the share of the weight of past estimates that is kept per action. Where the hand is far, the
+        largest factor holds for every position.
 
         Raises:
-            ValueError: if a share is not between 0 and 1.
+            ValueError: if a factor is not between 0 and 1.
         """
         super().__init__()
-        if not all(0.0 <= share <= 1.0 for share in kept):
-            raise ValueError(f"remembered: shares kept are {tuple(kept)}, expected numbers from 0 to 1")
-        self.register_buffer("kept", torch.tensor([list(kept)], dtype=torch.float32), persistent=False)
-        self.register_buffer("still", self.kept.max(dim=1, keepdim=True).values, persistent=False)
+        if not all(0.0 <= factor <= 1.0 for factor in forgetting_factors):
+            raise ValueError(f"forgetting factors are {tuple(forgetting_factors)}, expected numbers from 0 to 1")
+        factors = torch.tensor([list(forgetting_factors)], dtype=torch.float32)
+        self.register_buffer("forgetting_factors", factors, persistent=False)
+        self.register_buffer("slowest", factors.max(dim=1, keepdim=True).values, persistent=False)
 
     @property
     def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of what is carried from one action to the next: the sums that the means are made of."""
-        places = self.kept.shape[1]
-        return {"places": (3 * places,), "weights": (places,)}
+        """Shapes of the state between two actions: the sums that make up the means."""
+        positions = self.forgetting_factors.shape[1]
+        return {"places": (3 * positions,), "weights": (positions,)}
 
     def forward(
         self,
-        hand: Tensor,
-        ways: Tensor,
-        doubts: Tensor,
+        ee_pos: Tensor,
+        offsets: Tensor,
+        stds: Tensor,
         sums: Tensor,
         weights: Tensor,
         held: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Add a look.
+        """Add the estimates of one image.
 
         Args:
-            hand: (B, 3) where the end effector is [m], in a frame that does not move.
-            ways: (B, 3 · P) from there to where things seem to be [m].
-            doubts: (B, P) by how much that is expected to be wrong [m].
-            sums: (B, 3 · P) of earlier places by their weights; zeros when an episode begins.
-            weights: (B, P) of earlier looks; zeros when an episode begins.
-            held: (B, 1) whether the first thing moves with the hand, and its sums have been moved with it; by default
-                nothing does.
+            ee_pos: (B, 3) end-effector position in the base frame [m].
+            offsets: (B, 3 · P) estimated positions minus `ee_pos` [m].
+            stds: (B, P) predicted standard deviation of their errors [m].
+            sums: (B, 3 · P) weighted sums of earlier positions; zeros when an episode begins.
+            weights: (B, P) summed weights of earlier positions; zeros when an episode begins.
+            held: (B, 1) whether the first object is grasped, and its sums have been moved with the hand; by default
+                nothing is.
 
         Returns:
-            The means (B, 3 · P) [m], and the sums and weights with this look in them.
+            The means (B, 3 · P) [m], and the updated sums and weights.
         """
-        away = ways.unflatten(1, (-1, 3)).square().sum(2) > WITHIN_REACH**2
-        kept = torch.where(away, self.still, self.kept)
+        away = offsets.unflatten(1, (-1, 3)).square().sum(2) > WITHIN_REACH**2
+        factors = torch.where(away, self.slowest, self.forgetting_factors)
         if held is not None:
-            kept = torch.cat([torch.where(held, self.still, kept[:, :1]), kept[:, 1:]], dim=1)
-        look = (doubts / UNIT) ** -POWER
-        weights = kept * weights + look
-        sums = _thrice(kept) * sums + _thrice(look) * (hand.repeat(1, kept.shape[1]) + ways)
+            factors = torch.cat([torch.where(held, self.slowest, factors[:, :1]), factors[:, 1:]], dim=1)
+        weight = (stds / REFERENCE_STD) ** -POWER
+        weights = factors * weights + weight
+        sums = _thrice(factors) * sums + _thrice(weight) * (ee_pos.repeat(1, factors.shape[1]) + offsets)
         return sums / _thrice(weights), sums, weights
 
 

@@ -47,13 +47,13 @@ def test_a_policy_is_trained_on_the_identified_arm(tmp_path, capsys):
     assert high - low < 0.1  # narrower than the prior's 0.15
     recipe = ["--recipe.envs", "4", "--recipe.rounds", "1", "--recipe.round-steps", "20", "--recipe.batch", "32"]
     recipe += ["--recipe.gradient-steps", "20", "--recipe.last-gradient-steps", "20", "--recipe.hidden", "16"]
-    recipe += ["--recipe.validation-episodes", "2", "--judge-episodes", "2", "--workers", "1"]
+    recipe += ["--recipe.validation-episodes", "2", "--evaluation-episodes", "2", "--workers", "1"]
     given = ["--observation", "state", "--task", "reach", "--robot", "xarm6", "--randomise", str(space)]
     assert main(["train", *given, "--out", str(run), *recipe]) == 0
     assert capsys.readouterr().out
     bundle = PolicyBundle.load(run / "best")
     assert bundle.check_parity() <= 1e-5
-    assert json.loads((run / "metrics.json").read_text())["judgement"]["episodes"] == 2
+    assert json.loads((run / "metrics.json").read_text())["evaluation"]["episodes"] == 2
     env = ArmEnv("reach", ROBOT, identified, "state")
     try:
         env.reset(seed=0)

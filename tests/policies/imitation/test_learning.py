@@ -20,7 +20,7 @@ from adaptation.visual.target import TargetData
 from evaluation.simulation.simulated_trials import run_simulated
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train
-from policies.imitation.cloning import StudentConfig
+from policies.imitation.perception import StudentConfig
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
 from policies.models.restore import restore_student
@@ -35,7 +35,7 @@ from tests.support.tiny_bundle import tiny_bundle
 ROOT = Path(__file__).resolve().parents[3]
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
-SMALL = StudentConfig(views=3_000, steps=500, held_out=300, geometry_steps=1_000)
+SMALL = StudentConfig(renders=3_000, steps=500, held_out=300, geometry_steps=1_000)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def blinded(bundle: PolicyBundle) -> PolicyBundle:
 def test_the_run_says_where_it_came_from(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["randomise"] == "nominal"
-    assert config["student"]["views"] == 3_000
+    assert config["student"]["renders"] == 3_000
     provenance = PolicyBundle.load(run / "bundle").provenance
     assert provenance["config"] == config
     assert provenance["versions"]["torch"] == torch.__version__
@@ -127,8 +127,8 @@ def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
 def still_target() -> TargetData:
     """Frames of the domain that the small policy was trained in: nothing to adapt to."""
     space = parameter_space(load_task("reach"), PANDA).preset("nominal")
-    views = sample_renders("reach", "franka_panda", space, 120, seed=77)
-    return TargetData(views.images, views.q, np.repeat(np.arange(12), 10))
+    renders = sample_renders("reach", "franka_panda", space, 120, seed=77)
+    return TargetData(renders.images, renders.q, np.repeat(np.arange(12), 10))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.recipes import is_tuned, state_recipe, warn_if_untuned
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
-from policies.scoring.evaluator import LastingEnv, judge
+from policies.scoring.evaluator import FullLengthEnv, evaluate
 from policies.training.run_folder import RunError
 from sim.tasks import TASKS, load_task
 from sim.tasks.recipe import StateRecipe
@@ -45,15 +45,15 @@ TINY = StateRecipe(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reach"
-    config = StateRunConfig(out, randomise="nominal", judge_episodes=16, recipe=TINY, workers=1)
+    config = StateRunConfig(out, randomise="nominal", evaluation_episodes=16, recipe=TINY, workers=1)
     train_state(config, QUIET)
     return out
 
 
 def test_a_tiny_run_learns_to_reach_and_its_bundle_equals_the_network(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["judgement"]["success"] >= 0.8
-    assert metrics["judgement"]["low"] < metrics["judgement"]["success"] <= metrics["judgement"]["high"]
+    assert metrics["evaluation"]["success"] >= 0.8
+    assert metrics["evaluation"]["low"] < metrics["evaluation"]["success"] <= metrics["evaluation"]["high"]
     bundle = PolicyBundle.load(run / "best")
     assert len(bundle.parity["action"]) == 480  # all that the last round of 8 arms and 60 steps has
     assert bundle.check_parity() <= 1e-5
@@ -145,7 +145,7 @@ def test_weights_of_another_shape_are_refused(run: Path) -> None:
 
 
 def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_of_arms() -> None:
-    make = LastingEnv("reach", space="nominal")
+    make = FullLengthEnv("reach", space="nominal")
 
     def leaves_again(seen):
         """Goes to the goal, and away from it after two seconds."""
@@ -160,9 +160,9 @@ def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_o
     found = []
     for count in (2, 5):
         with closing(ArmVectorEnv(make, count, 1, autoreset_mode=AutoresetMode.SAME_STEP)) as arms:
-            found.append(judge(stays, arms, make, 5))
+            found.append(evaluate(stays, arms, make, 5))
             if count == 5:
-                left = judge(leaves_again, arms, make, 5)
+                left = evaluate(leaves_again, arms, make, 5)
     assert found[0] == found[1]
     assert found[0].successes == 5
     assert left.successes == 0
@@ -195,7 +195,7 @@ def test_the_command_refuses_in_one_line(
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = ["--recipe.envs", "8", "--recipe.rounds", "3", "--recipe.round-steps", "40", "--recipe.batch", "64"]
     recipe += ["--recipe.gradient-steps", "120", "--recipe.last-gradient-steps", "120", "--recipe.hidden", "32"]
-    recipe += ["--recipe.validation-episodes", "8", "--judge-episodes", "8", "--workers", "1"]
+    recipe += ["--recipe.validation-episodes", "8", "--evaluation-episodes", "8", "--workers", "1"]
 
     def start(out: Path) -> subprocess.Popen:
         command = [sys.executable, "-m", "sim2real", "train", "--observation", "state", "--out", str(out), *recipe]

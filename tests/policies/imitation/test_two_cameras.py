@@ -1,4 +1,4 @@
-"""A policy that sees by two fixed cameras: its views, its bundle, and who refuses it."""
+"""A policy that sees by two fixed cameras: its renders, its bundle, and who refuses it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adaptation.visual.adapt import adapt
 from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train
-from policies.imitation.cloning import StudentConfig, fit_sight
+from policies.imitation.perception import StudentConfig, fit_perception
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
 from policies.models.restore import restore_student
-from policies.scoring.mujoco import judge_in_mujoco
+from policies.scoring.mujoco import evaluate_in_mujoco
 from sim.datasets.labelled_renders import draw_multiview_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
@@ -25,7 +25,7 @@ from sim.tasks.cameras import FRONT_NARROW, SIDE
 
 QUIET = lambda *_: None  # noqa: E731
 TINY = StudentConfig(
-    views=250, steps=8, batch=16, channels=8, fovea_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
+    renders=250, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
 )
 
 
@@ -37,10 +37,10 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
         pixels = [env.camera(name).project(front.points[-1]) for name in ("front", "side")]
         moment = env.world.q
     np.testing.assert_array_equal(front.images, front_again.images)
-    for views, expected in zip((front, side), pixels):
-        np.testing.assert_allclose(views.pixels[-1], expected, atol=1e-3)
-        np.testing.assert_array_equal(views.q, front.q)
-        np.testing.assert_array_equal(views.goal, front.goal)
+    for renders, expected in zip((front, side), pixels):
+        np.testing.assert_allclose(renders.pixels[-1], expected, atol=1e-3)
+        np.testing.assert_array_equal(renders.q, front.q)
+        np.testing.assert_array_equal(renders.goal, front.goal)
     assert np.abs(front.q[-1] - moment).max() < 0.05  # as measured
     assert np.abs(front.images.astype(int) - side.images).mean() > 5
     eye = np.array([load_task("reach").cameras[i].pose()[:3, 3] for i in (0, 1)]) - front.points[:, 0].mean(0)
@@ -48,21 +48,21 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
     assert 50 < crossing < 110  # or else nothing is triangulated
 
 
-def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
+def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
-        views = draw_multiview_renders(env, 60, seed=3)
+        renders = draw_multiview_renders(env, 60, seed=3)
     before, learned, beside = torch.get_num_threads(), [], []
     try:
         for threads in (1, 2):
             torch.manual_seed(0)
-            encoder = KeypointEncoder(7, 84, 84, 8, foveas=2, agreements=1)
+            encoder = KeypointEncoder(7, 84, 84, 8, refiners=2, cross_view_priors=1)
             fresh = {name: value.clone() for name, value in encoder.state_dict().items()}
             torch.set_num_threads(threads)
             shares: list[float] = []
-            fit_sight(
-                encoder, views, TINY, 5, lambda share, text, told=shares: told.append(share), beside=beside.append
+            fit_perception(
+                encoder, renders, TINY, 5, lambda share, text, told=shares: told.append(share), beside=beside.append
             )
-            assert not any(module.training for fovea in encoder.foveas for module in fovea.modules())
+            assert not any(module.training for refiner in encoder.refiners for module in refiner.modules())
             assert shares == sorted(shares)
             learned.append(encoder.state_dict())
     finally:
@@ -70,7 +70,7 @@ def test_foveas_that_learn_beside_the_encoder_learn_the_same() -> None:
     assert len(beside) == 2  # what else there is to do was done, once each
     for name, value in learned[0].items():
         torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
-    for part in ("features.1", "heat", "foveas.0", "foveas.1"):  # all of it has learned
+    for part in ("features.1", "heat", "refiners.0", "refiners.1"):  # all of it has learned
         weights = [name for name in fresh if name.startswith(part) and name.endswith("weight")]
         assert weights
         assert any(not torch.equal(fresh[name], learned[0][name]) for name in weights)
@@ -106,7 +106,7 @@ def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
     with pytest.raises(TargetError, match="sees front, side; only a policy of one camera"):
         adapt(bundle, target, "auto", 0, QUIET)
     with pytest.raises(BundleError, match="MuJoCo's lab has one camera"):
-        judge_in_mujoco(bundle, 1)
+        evaluate_in_mujoco(bundle, 1)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
         ({"observation": "state"}, "no observation 'state' of joints and fixed cameras"),
         ({"observation": "fixed_cameras", "camera": Path("side.json")}, "--camera moves the one camera of 'camera'"),
         (
-            {"student": StudentConfig(fovea_steps=(20, 0))},
-            r"fovea_steps are \(20, 0\), expected positive",
+            {"student": StudentConfig(refiner_steps=(20, 0))},
+            r"refiner_steps are \(20, 0\), expected positive",
         ),
-        ({"student": StudentConfig(fovea_steps=(5,) * 9)}, "fovea_steps are for 9 keypoints, there are 7"),
+        ({"student": StudentConfig(refiner_steps=(5,) * 9)}, "refiner_steps are for 9 keypoints, there are 7"),
         ({"student": StudentConfig(object_weight=0.0)}, "object_weight is 0.0, expected a positive number"),
     ],
 )

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from policies.imitation.cloning import StudentConfig
-from policies.imitation.object_run import SceneTrainConfig, untrained
-from policies.models.filters.contact import CLEAR, LOW, beside, carried
-from policies.models.object_student import SceneStudent
-from policies.scoring.evaluator import LastingEnv
+from policies.imitation.object_run import ObjectTrainConfig, untrained
+from policies.imitation.perception import StudentConfig
+from policies.models.filters.contact import CLEAR, LOW, outside_hand, sums_outside_hand
+from policies.models.object_student import ObjectStudent
+from policies.scoring.evaluator import FullLengthEnv
 from policies.scoring.wrappers import EXPERT
 from robots.registry import load_robot
 from sim.tasks.motion import FINGER_SLANT
@@ -31,18 +31,18 @@ HAND = torch.tensor([[0.5, 0.1, 0.02]])
     ],
 )
 def test_what_is_where_a_low_hand_is_has_been_pushed_on(place: list[float], expected: list[float]) -> None:
-    torch.testing.assert_close(beside(HAND, torch.tensor([place])), torch.tensor([expected]))
+    torch.testing.assert_close(outside_hand(HAND, torch.tensor([place])), torch.tensor([expected]))
 
 
 def test_a_memory_is_pushed_with_its_weight_and_an_empty_one_stays_empty() -> None:
     sums, weights = torch.tensor([[2 * 0.51, 2 * 0.1, 2 * 0.02, 9.0, 9.0, 9.0]]), torch.tensor([[2.0, 3.0]])
     expected = torch.tensor([[2 * (0.5 + CLEAR), 0.2, 0.04, 9.0, 9.0, 9.0]])
-    torch.testing.assert_close(carried(HAND, sums, weights), expected)
+    torch.testing.assert_close(sums_outside_hand(HAND, sums, weights), expected)
     nothing = torch.zeros(1, 6)
-    torch.testing.assert_close(carried(HAND, nothing, torch.zeros(1, 2)), nothing)
+    torch.testing.assert_close(sums_outside_hand(HAND, nothing, torch.zeros(1, 2)), nothing)
 
 
-def push(student: SceneStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+def push(student: ObjectStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Where the thing is believed to be and where it is (3,) [m], after a hand has pushed it for `steps` of 8 mm.
 
     Looks see it where it was four actions ago.
@@ -56,22 +56,25 @@ def push(student: SceneStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor]
         late = places[max(0, step - 4)] - hand
         ways = torch.cat([late, late], dim=1)
         student.estimate = lambda *_, ways=ways: (ways, torch.full((1, 2), 0.02))  # type: ignore[method-assign]
-        told, following = student.see(q, image, image, *memory)
+        told, following = student.detect(q, image, image, *memory)
         memory = list(following)
     return told["object_pos"][0], places[-1][0]
 
 
-def test_a_student_believes_its_hand_where_looks_lag_behind() -> None:
-    config = SceneTrainConfig(
-        Path("unused"), "push", observation="fixed_cameras", student=StudentConfig(channels=8, kept=(0.7, 0.98))
+def test_a_student_moves_the_object_outside_the_hand_where_estimates_lag() -> None:
+    config = ObjectTrainConfig(
+        Path("unused"),
+        "push",
+        observation="fixed_cameras",
+        student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     believed, true = push(untrained(config).eval(), 20)
     torch.testing.assert_close(believed, true, atol=1e-3, rtol=0.0)  # looks alone: 3 cm behind, in the hand
 
 
-def test_a_thing_that_is_pushed_is_beside_the_hand() -> None:
+def test_a_pushed_object_is_outside_the_hand() -> None:
     """What is assumed holds in the simulator's contacts."""
-    make, clear, touched = LastingEnv("push", exact=False), [], 0
+    make, clear, touched = FullLengthEnv("push", exact=False), [], 0
     env = make()
     for seed in range(4):
         observation, _ = env.reset(seed=seed)
@@ -88,7 +91,7 @@ def test_a_thing_that_is_pushed_is_beside_the_hand() -> None:
 
 def test_closed_fingers_are_broader_along_y_than_along_x() -> None:
     apart: tuple[list[float], list[float]] = ([], [])
-    env = LastingEnv("push", space="nominal", exact=False)()
+    env = FullLengthEnv("push", space="nominal", exact=False)()
     for seed in range(8):
         before, _ = env.reset(seed=seed)
         for _ in range(150):

@@ -66,12 +66,12 @@ def test_a_picture_student_learns_where_the_goal_is_and_not_from_noise() -> None
     q = np.tile(np.array(PANDA.home, np.float32), (n, 1))
     goal = np.column_stack([0.3 + 0.01 * places, np.zeros(n)]).astype(np.float32)
     empty = np.zeros((n, 1, 2), np.float32)
-    views = LabelledRenders(images, q, np.zeros((n, 1, 3), np.float32), empty, goal, np.zeros((n, 1), np.float32))
+    renders = LabelledRenders(images, q, np.zeros((n, 1, 3), np.float32), empty, goal, np.zeros((n, 1), np.float32))
 
     def trained(pictures: np.ndarray) -> float:
         torch.manual_seed(0)
         student = PictureStudent("plain", size, size, ForwardKinematics(PANDA.chain), StatePolicy(3, 3), 7)
-        known = LabelledRenders(pictures, views.q, views.points, views.pixels, views.goal, views.opening)
+        known = LabelledRenders(pictures, renders.q, renders.points, renders.pixels, renders.goal, renders.opening)
         fit_picture_student(student, known[100:], 250, seed=0, batch=64, learning_rate=3e-3)
         return float(np.median(goal_errors(student, known[:100])))
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from policies.imitation.cloning import StudentConfig
-from policies.imitation.object_run import SceneTrainConfig, untrained
-from policies.models.filters.goal_filter import POWER, UNIT
+from policies.imitation.object_run import ObjectTrainConfig, untrained
+from policies.imitation.perception import StudentConfig
+from policies.models.filters.goal_filter import POWER, REFERENCE_STD
 from policies.models.filters.grasp import ASIDE, Grasp
-from policies.models.object_student import SceneStudent
+from policies.models.object_student import ObjectStudent
 from robots.registry import load_robot
 
 PANDA = load_robot("franka_panda")
 assert PANDA.gripper is not None
 GRASP = Grasp(PANDA.gripper)
-FELT = (ASIDE / UNIT) ** -POWER
+FELT = (ASIDE / REFERENCE_STD) ** -POWER
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_should_be_between_fingers_that_closed_on_nothing_is_forgotten(asid
     torch.testing.assert_close(after, torch.tensor([[known, 2.0]]))  # of the goal it says nothing
 
 
-def lift(student: SceneStudent, openings: list[float]) -> torch.Tensor:
+def lift(student: ObjectStudent, openings: list[float]) -> torch.Tensor:
     """The thing's believed place minus the hand's (3,) [m], after looks that see it where it was at first.
 
     The hand rises by 5 cm an action, its fingers with those `openings`.
@@ -69,14 +69,17 @@ def lift(student: SceneStudent, openings: list[float]) -> torch.Tensor:
         student.kinematics.forward = lambda q, hand=hand: hand  # type: ignore[method-assign]
         ways = torch.cat([rest - hand, rest - hand], dim=1)
         student.estimate = lambda *_, ways=ways: (ways, torch.full((1, 2), 0.02))  # type: ignore[method-assign]
-        told, following = student.see(q, torch.tensor([[opening]]), image, image, *memory)
+        told, following = student.detect(q, torch.tensor([[opening]]), image, image, *memory)
         memory, place = list(following), told["object_pos"] - hand
     return place[0]
 
 
-def test_a_student_believes_its_fingers_where_looks_lag_behind() -> None:
-    config = SceneTrainConfig(
-        Path("unused"), "pick_place", observation="fixed_cameras", student=StudentConfig(channels=8, kept=(0.7, 0.98))
+def test_a_student_moves_a_grasped_object_with_the_hand_where_estimates_lag() -> None:
+    config = ObjectTrainConfig(
+        Path("unused"),
+        "pick_place",
+        observation="fixed_cameras",
+        student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     student = untrained(config).eval()
     assert list(student.memory) == ["places", "weights", "hand_before", "opening_before"]
@@ -84,5 +87,5 @@ def test_a_student_believes_its_fingers_where_looks_lag_behind() -> None:
     assert lift(student, [0.04] * 4)[2] < -0.1
     assert (
         "hand_before"
-        not in untrained(SceneTrainConfig(Path("unused"), observation="fixed_cameras", student=config.student)).memory
+        not in untrained(ObjectTrainConfig(Path("unused"), observation="fixed_cameras", student=config.student)).memory
     )  # nobody grasps in pushing

@@ -20,7 +20,13 @@ from policies.models.transfer_modes import restrain, state_kind
 from policies.training.descent import scaled_step
 from policies.training.run_folder import RunError
 from policies.transfer.learning_curves import Curve, compare_curves, steps_to
-from policies.transfer.state_transfer import CompareConfig, TransferConfig, compare_transfer, judge_unchanged, transfer
+from policies.transfer.state_transfer import (
+    CompareConfig,
+    TransferConfig,
+    compare_transfer,
+    evaluate_unchanged,
+    transfer,
+)
 from robots.specs import ActionSpec
 from sim.tasks.recipe import StateRecipe
 from sim2real.transferring import _table
@@ -262,7 +268,7 @@ def test_the_share_is_told_at_every_level_that_scratch_gets_to() -> None:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "reach"
-    train_state(StateRunConfig(out, randomise="nominal", judge_episodes=4, recipe=TINY, workers=1), QUIET)
+    train_state(StateRunConfig(out, randomise="nominal", evaluation_episodes=4, recipe=TINY, workers=1), QUIET)
     return out / "best"
 
 
@@ -273,7 +279,7 @@ def test_a_policy_is_carried_to_another_arm_and_says_where_it_came_from(source: 
         tmp_path / "kuka",
         robot="kuka_iiwa",
         randomise="nominal",
-        judge_episodes=8,
+        evaluation_episodes=8,
         recipe=TINY,
         workers=1,
         source=source,
@@ -317,7 +323,7 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
     assert carried.shape == scratch.shape == (2, 2)
     assert carried[:, 0].mean() >= scratch[:, 0].mean()  # the same task again: it can do it already
     elsewhere = replace(config, task="pick_place").run("check", 0)
-    assert judge_unchanged(PolicyBundle.load(source), elsewhere) is None  # fingers and a turn would be new
+    assert evaluate_unchanged(PolicyBundle.load(source), elsewhere) is None  # fingers and a turn would be new
     unchanged = report["unchanged"]  # nothing is new in the network: the source can be judged without training
     assert unchanged["episodes"] == 4
     assert unchanged["low"] <= unchanged["success"] <= unchanged["high"]

@@ -25,7 +25,7 @@ from policies.reinforcement.demonstrations import (
     collect_demonstrations,
     imitate,
 )
-from policies.reinforcement.inference import teach_inference
+from policies.reinforcement.inference import fit_inference
 from policies.reinforcement.joined import joined
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv
@@ -209,7 +209,7 @@ def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
     if infers:
         recipe = replace(recipe, latent=3, history=4, inference_steps=50)
     config = ReinforcementConfig(
-        tmp_path / "whole", algorithm=name, randomise="mild", workers=1, judge_episodes=2, recipe=recipe
+        tmp_path / "whole", algorithm=name, randomise="mild", workers=1, evaluation_episodes=2, recipe=recipe
     )
     whole = reinforce(config, QUIET)
     killed = replace(config, out=tmp_path / "killed")
@@ -223,7 +223,7 @@ def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
     resumed = resume_reinforcement(tmp_path / "killed", QUIET)
     for part, weights in PolicyBundle.load(tmp_path / "whole" / "last").weights.items():
         np.testing.assert_array_equal(weights, PolicyBundle.load(tmp_path / "killed" / "last").weights[part], part)
-    assert whole.provenance["metrics"]["judgement"] == resumed.provenance["metrics"]["judgement"]
+    assert whole.provenance["metrics"]["evaluation"] == resumed.provenance["metrics"]["evaluation"]
     assert resumed.check_parity() <= 1e-5
     rows = [(tmp_path / run / "metrics.csv").read_text().splitlines() for run in ("whole", "killed")]
     assert [row.split(",")[:5] for row in rows[0]] == [row.split(",")[:5] for row in rows[1]]
@@ -303,10 +303,10 @@ def test_a_delay_is_inferred_from_the_past_of_an_arm_that_wanders() -> None:
             last.weight[0, 0], last.weight[0, 1] = 0.5, -0.5
         network = make_actor(load_algorithm("sac"), SEEN, ("x", "y", "z"), recipe.hidden, 1, 12)
         copy_actor(model, network)
-        shown = teach_inference(model, buffer, 20, network, 600, 0)  # type: ignore[arg-type]
+        shown = fit_inference(model, buffer, 20, network, 600, 0)  # type: ignore[arg-type]
         assert shown > 0.3
         buffer.actions[:] = rng.permutation(buffer.actions.reshape(-1, 3)).reshape(buffer.actions.shape)
-        assert teach_inference(model, buffer, 20, network, 600, 0) < shown - 0.2  # type: ignore[arg-type]
+        assert fit_inference(model, buffer, 20, network, 600, 0) < shown - 0.2  # type: ignore[arg-type]
     finally:
         vector.close()
 
@@ -316,7 +316,7 @@ def test_from_the_command_line_with_hindsight(tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "reach"
     options = ["--recipe.steps", "320", "--recipe.segment", "320", "--recipe.envs", "2", "--recipe.demonstrations", "2"]
     options += ["--recipe.hidden", "16", "--recipe.imitation-steps", "20", "--recipe.critic-steps", "5"]
-    options += ["--recipe.validation-episodes", "2", "--judge-episodes", "2", "--workers", "1"]
+    options += ["--recipe.validation-episodes", "2", "--evaluation-episodes", "2", "--workers", "1"]
     options += ["--recipe.hindsight", "--recipe.reward", "sparse", "--recipe.asymmetric", "--randomise", "mild"]
     command = ["train", "--algorithm", "tqc", "--task", "reach", "--out", str(out), *options]
     assert main(command) == 0

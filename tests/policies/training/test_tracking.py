@@ -25,7 +25,7 @@ def test_figures_and_configuration_arrive_and_a_resumed_run_goes_on_in_the_same_
     folder.write_metrics([ROW])
     again = RunFolder.open(tmp_path / "reach")
     again.write_metrics([ROW, {**ROW, "round": 2.0, "success": 0.75}])
-    again.finish({"judgement": {"success": 0.875}, "env_steps": 800})
+    again.finish({"evaluation": {"success": 0.875}, "env_steps": 800})
     client = MlflowClient(tracking_uri=store)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
@@ -33,7 +33,7 @@ def test_figures_and_configuration_arrive_and_a_resumed_run_goes_on_in_the_same_
     assert run.info.run_name == "reach"
     assert run.info.status == "FINISHED"
     assert run.data.params["recipe.batch"] == "128"
-    assert run.data.metrics["judged_success"] == 0.875
+    assert run.data.metrics["evaluation_success"] == 0.875
     history = client.get_metric_history(run.info.run_id, "success")
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.75)]
     assert "low" not in run.data.metrics  # which was no number

@@ -12,7 +12,7 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train
-from policies.imitation.cloning import StudentConfig, fit_encoder
+from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
 from policies.models.surgery import carry_encoder
@@ -28,12 +28,12 @@ from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
-TINY = StudentConfig(views=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
+TINY = StudentConfig(renders=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
 TEACHER = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
 
 
 def dots(count: int, seed: int) -> LabelledRenders:
-    """Pictures of a bright dot on grey: views that need no simulation."""
+    """Pictures of a bright dot on grey: renders that need no simulation."""
     rng = np.random.default_rng(seed)
     pixels = rng.uniform(8, 75, (count, 1, 2)).astype(np.float32)
     y, x = np.mgrid[:84, :84]
@@ -68,11 +68,11 @@ def test_heat_maps_are_carried_by_the_names_of_their_landmarks() -> None:
         carry_encoder(source, ("hand", "object"), KeypointEncoder(1, 84, 84, 16), ("object",))
 
 
-def test_foveas_are_named_as_new() -> None:
+def test_crop_refiners_are_new() -> None:
     source, _ = encoders()
-    target = KeypointEncoder(2, 84, 84, 8, foveas=1)
+    target = KeypointEncoder(2, 84, 84, 8, refiners=1)
     surgery = carry_encoder(source, ("hand", "object"), target, ("object", "hand"))
-    assert [piece.name for piece in surgery.new] == ["fovea[object]", "geometry"]
+    assert [piece.name for piece in surgery.new] == ["refiner[object]", "geometry"]
 
 
 def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
@@ -82,7 +82,7 @@ def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
     start = copy.deepcopy(target)
     restraint = restrain(mode, target, fresh, surgery, ENCODER_KIND)
-    config = StudentConfig(views=64, steps=steps, batch=16, held_out=1)
+    config = StudentConfig(renders=64, steps=steps, batch=16, held_out=1)
     fit_encoder(target, dots(64, 0), config, 0, QUIET, restraint)
     return start, target
 
@@ -175,7 +175,7 @@ def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Pa
         randomise="nominal",
         modes=("feature-extractor",),
         seeds=1,
-        views=(60, 120),
+        renders=(60, 120),
         episodes=2,
         workers=1,
         student=TINY,

@@ -9,27 +9,31 @@ import pytest
 
 from policies.models.filters.contact import CLEAR
 from policies.models.filters.object_filter import HELD
-from policies.scoring.evaluator import LastingEnv
-from policies.scoring.wrappers import EXPERT, LATEST, WHILE_PUSHING
+from policies.scoring.evaluator import FullLengthEnv
+from policies.scoring.wrappers import EXPERT, MAX_DELAY, WHILE_PUSHING
 from robots.specs import SpecError
 
-TRUE = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False)
-MISTAKEN = LastingEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, mistaken=True)
+TRUE = FullLengthEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False)
+NOISY = FullLengthEnv(
+    "push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, perception_noise=True
+)
+    "push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, perception_noise=True
+)
 
 ARRAYS = ("ee_pos", "opening", HELD, "object_pos", "goal")
-GRASPING = LastingEnv("pick_place", "franka_panda", "nominal", ARRAYS, exact=False, mistaken=True)
+GRASPING = FullLengthEnv("pick_place", "franka_panda", "nominal", ARRAYS, exact=False, perception_noise=True)
 
 
-def test_the_truth_is_told_unless_one_asks_for_mistakes() -> None:
+def test_positions_are_true_without_perception_noise() -> None:
     with closing(TRUE()) as env:
         seen, _ = env.reset(seed=1)
         assert seen["goal"] == pytest.approx(env.unwrapped.task.desired_goal(env.unwrapped.world))
         np.testing.assert_array_equal(seen[EXPERT], env.unwrapped.expert())
 
 
-def test_places_are_wrong_in_every_episode_anew_and_by_so_much() -> None:
+def test_errors_are_drawn_per_episode_with_the_given_std() -> None:
     errors = []
-    with closing(MISTAKEN()) as env:
+    with closing(NOISY()) as env:
         for seed in range(60):
             seen, _ = env.reset(seed=seed)
             world, task = env.unwrapped.world, env.unwrapped.task
@@ -38,28 +42,28 @@ def test_places_are_wrong_in_every_episode_anew_and_by_so_much() -> None:
     np.testing.assert_array_equal(again["object_pos"], seen["object_pos"])
     aside = np.std(errors, axis=0)[:, :2].mean(axis=1)  # of the thing and of the goal
     np.testing.assert_allclose(
-        aside, np.hypot(WHILE_PUSHING.lasting, WHILE_PUSHING.passing)[:, :2].mean(axis=1), rtol=0.25
+        aside, np.hypot(WHILE_PUSHING.per_episode, WHILE_PUSHING.per_image)[:, :2].mean(axis=1), rtol=0.25
     )
     assert np.abs(np.mean(errors, axis=0)).max() < 0.004
 
 
-def test_what_a_hand_covers_is_seen_less_well() -> None:
+def test_errors_are_larger_where_the_hand_occludes() -> None:
     thing, spread = np.array([0.5, 0.0, 0.02]), []
-    with closing(MISTAKEN()) as env:
+    with closing(NOISY()) as env:
         for above in (0.05, 0.15):
             steps = []
             for seed in range(40):
                 seen, _ = env.reset(seed=seed)
                 there = {**seen, "object_pos": thing, "ee_pos": np.float32(thing + np.array([0.05, 0.0, above]))}
                 told = [env.observation(there)["object_pos"] for _ in range(12)]
-                steps.append(np.diff(told[LATEST + 1 :], axis=0))  # the first are of where it was
+                steps.append(np.diff(told[MAX_DELAY + 1 :], axis=0))  # the first are of where it was
             spread.append(float(np.std(steps, axis=(0, 1))[:2].mean()))
-    covered, passing = (each[0, :2].mean() for each in (WHILE_PUSHING.covered, WHILE_PUSHING.passing))
-    assert spread[0] / spread[1] == pytest.approx(covered / passing, rel=0.15)
+    occluded, passing = (each[0, :2].mean() for each in (WHILE_PUSHING.occluded, WHILE_PUSHING.per_image))
+    assert spread[0] / spread[1] == pytest.approx(occluded / passing, rel=0.15)
 
 
 def test_the_expert_believes_what_is_told() -> None:
-    with closing(MISTAKEN()) as env:
+    with closing(NOISY()) as env:
         for seed in range(5):
             seen, _ = env.reset(seed=seed)
             arm = env.unwrapped
@@ -69,7 +73,7 @@ def test_the_expert_believes_what_is_told() -> None:
 
 
 def test_a_thing_that_moves_is_told_late_and_never_inside_the_hand() -> None:
-    with closing(MISTAKEN()) as env:
+    with closing(NOISY()) as env:
         lags = []
         for seed in range(12):
             seen, _ = env.reset(seed=seed)
@@ -77,14 +81,14 @@ def test_a_thing_that_moves_is_told_late_and_never_inside_the_hand() -> None:
             z = arm.world.pose("object")[0][2]
             before = seen["object_pos"]
             arm.world.place("object", (0.9, 0.5, z))  # at one stroke, far from where any error puts it
-            for step in range(1, LATEST + 3):
+            for step in range(1, MAX_DELAY + 3):
                 seen, *_ = env.step(np.zeros(3, np.float32))
                 if np.linalg.norm(seen["object_pos"] - before) > 0.2:
                     lags.append(step)
                     break
             way = (seen["object_pos"] - seen["ee_pos"])[:2]
             assert np.linalg.norm(way) > CLEAR - 1e-4 or seen["ee_pos"][2] > z + 0.02
-    assert set(lags) <= set(range(1, LATEST + 2))
+    assert set(lags) <= set(range(1, MAX_DELAY + 2))
     assert len(set(lags)) >= 3
 
 
@@ -136,7 +140,7 @@ def test_a_pushing_hand_goes_on_to_where_the_cube_must_be_though_it_seems_to_be_
 
 
 def test_an_expert_that_takes_no_estimates_says_so() -> None:
-    make = LastingEnv("reach", "franka_panda", "nominal", ("ee_pos", "goal"))
+    make = FullLengthEnv("reach", "franka_panda", "nominal", ("ee_pos", "goal"))
     with closing(make()) as env:
         arm = env.unwrapped
         with pytest.raises(SpecError, match="the expert of task 'reach' needs the true state"):

@@ -1,4 +1,4 @@
-"""What a camera policy remembers: the mean that sure looks decide, and its bundle."""
+"""The goal filter: a mean that small predicted stds dominate, and bundles with a memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import pytest
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import TrainConfig, camera_contract, export_student, untrained_student, weights_kept
-from policies.imitation.cloning import StudentConfig, fit_geometry
-from policies.imitation.object_run import SceneTrainConfig
-from policies.models.camera_policy import SeeingPolicy
-from policies.models.filters.goal_filter import Remembered
+from policies.imitation.camera_run import (
+    TrainConfig,
+    camera_contract,
+    export_student,
+    saved_on_failure,
+    untrained_student,
+)
+from policies.imitation.object_run import ObjectTrainConfig
+from policies.imitation.perception import StudentConfig, fit_geometry
+from policies.models.camera_policy import CameraPolicy
+from policies.models.filters.goal_filter import GoalFilter
 from policies.models.keypoint_student import CameraStudent, StatePolicy
 from policies.models.restore import restore_student
 from robots.registry import load_robot
@@ -23,43 +29,43 @@ from sim.env import ArmEnv
 from sim.tasks import load_task
 
 PANDA = load_robot("franka_panda")
-SMALL = StudentConfig(channels=8, kept=(0.98,))
+SMALL = StudentConfig(channels=8, forgetting_factors=(0.98,))
 
 
-def remember(
-    looks: list[list[float]], doubts: list[float], kept: tuple[float, ...] = (1.0,), hand: float = 0.0
+def filtered(
+    looks: list[list[float]], stds: list[float], forgetting_factors: tuple[float, ...] = (1.0,), hand: float = 0.0
 ) -> torch.Tensor:
-    """The first place after looks at it, (3,); any others are seen where it is. The hand is at x = `hand`."""
-    remembered = Remembered(kept)
-    memory = tuple(torch.zeros(1, *shape) for shape in remembered.memory.values())
+    """The first position after estimates `looks` of it, (3,); any others have the same. The hand is at x = `hand`."""
+    goal_filter = GoalFilter(forgetting_factors)
+    memory = tuple(torch.zeros(1, *shape) for shape in goal_filter.memory.values())
     places, ee_pos = torch.zeros(1, 3), torch.tensor([[hand, 0.0, 0.0]])
-    for look, doubt in zip(looks, doubts):
-        ways = (torch.tensor([look]) - ee_pos).repeat(1, len(kept))
-        doubtful = torch.full((1, len(kept)), doubt)
-        places, *memory = remembered(ee_pos, ways, doubtful, *memory)  # type: ignore[assignment]
+    for look, std in zip(looks, stds):
+        ways = (torch.tensor([look]) - ee_pos).repeat(1, len(forgetting_factors))
+        std_of_all = torch.full((1, len(forgetting_factors)), std)
+        places, *memory = goal_filter(ee_pos, ways, std_of_all, *memory)  # type: ignore[assignment]
     return places[0, :3]
 
 
-def test_a_sure_look_outweighs_many_doubtful_ones() -> None:
-    torch.testing.assert_close(remember([[1.0, 2.0, 3.0]], [0.3]), torch.tensor([1.0, 2.0, 3.0]))  # the first counts
-    equal = remember([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]], [0.01, 0.01])
+def test_a_small_std_outweighs_many_large_ones() -> None:
+    torch.testing.assert_close(filtered([[1.0, 2.0, 3.0]], [0.3]), torch.tensor([1.0, 2.0, 3.0]))  # the first counts
+    equal = filtered([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]], [0.01, 0.01])
     torch.testing.assert_close(equal, torch.tensor([0.1, 0.0, 0.0]))
-    twice = remember([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]], [0.01, 0.02])  # 2⁻⁴ of the weight
+    twice = filtered([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]], [0.01, 0.02])  # 2⁻⁴ of the weight
     torch.testing.assert_close(twice, torch.tensor([0.2 / 17, 0.0, 0.0]))
-    misled = remember([[0.5, 0.0, 0.1]] + 30 * [[0.0, 0.0, 0.1]] + [[0.5, 0.0, 0.1]], [0.05] + 30 * [0.01] + [0.05])
+    misled = filtered([[0.5, 0.0, 0.1]] + 30 * [[0.0, 0.0, 0.1]] + [[0.5, 0.0, 0.1]], [0.05] + 30 * [0.01] + [0.05])
     assert abs(misled[0]) < 1e-3
 
 
-def test_what_has_moved_is_followed_as_older_looks_fade() -> None:
+def test_old_estimates_are_forgotten() -> None:
     looks = 40 * [[0.0, 0.0, 0.0]] + 40 * [[0.1, 0.0, 0.0]]
-    doubts = 80 * [0.01]
-    assert remember(looks, doubts, kept=(0.8,))[0] > 0.0999
-    assert remember(looks, doubts, kept=(1.0,))[0] == pytest.approx(0.05, abs=1e-6)
-    # a thing beside the hand may have been moved by it; one that nobody touches stands still
-    assert remember(looks, doubts, kept=(0.8, 1.0), hand=0.05)[0] > 0.0999
-    assert remember(looks, doubts, kept=(0.8, 1.0), hand=0.30)[0] == pytest.approx(0.05, abs=1e-6)
-    with pytest.raises(ValueError, match=r"shares kept are \(1.2,\), expected numbers from 0 to 1"):
-        Remembered([1.2])
+    stds = 80 * [0.01]
+    assert filtered(looks, stds, forgetting_factors=(0.8,))[0] > 0.0999
+    assert filtered(looks, stds, forgetting_factors=(1.0,))[0] == pytest.approx(0.05, abs=1e-6)
+    # an object beside the hand may have been moved by it; elsewhere the largest factor holds
+    assert filtered(looks, stds, forgetting_factors=(0.8, 1.0), hand=0.05)[0] > 0.0999
+    assert filtered(looks, stds, forgetting_factors=(0.8, 1.0), hand=0.30)[0] == pytest.approx(0.05, abs=1e-6)
+    with pytest.raises(ValueError, match=r"forgetting factors are \(1.2,\), expected numbers from 0 to 1"):
+        GoalFilter([1.2])
 
 
 def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
@@ -75,11 +81,11 @@ def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
     points[:, 1, 0] = way[:, 2] / 0.2
     fit_geometry(student, points, q, way, StudentConfig(geometry_steps=600), 0, lambda *_: None)
     with torch.no_grad():
-        located, doubts = student.estimate(points, q)
+        located, stds = student.estimate(points, q)
     error = (located - way).norm(dim=1)
     for rows in (noisy, ~noisy):
-        assert float(doubts[rows].mean()) == pytest.approx(float(error[rows].mean()), rel=0.5)
-    assert doubts[noisy].median() > 3 * doubts[~noisy].median()
+        assert float(stds[rows].mean()) == pytest.approx(float(error[rows].mean()), rel=0.5)
+    assert stds[noisy].median() > 3 * stds[~noisy].median()
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +96,17 @@ def student() -> CameraStudent:
 
 def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path: Path) -> None:
     with closing(ArmEnv("reach", "franka_panda", "nominal", "fixed_cameras")) as env:
-        views = draw_multiview_renders(env, 25, seed=0)
+        renders = draw_multiview_renders(env, 25, seed=0)
     contract = camera_contract("reach", "franka_panda", observation="fixed_cameras")
-    export_student("keen", student, contract, views, {}).save(tmp_path / "keen")
+    export_student("keen", student, contract, renders, {}).save(tmp_path / "keen")
     bundle = PolicyBundle.load(tmp_path / "keen")
     assert bundle.memory == {"places": (3,), "weights": (1,)}
     assert bundle.check_parity() <= 1e-5
     np.testing.assert_array_equal(bundle.parity["begin"][:4], [True, False, True, False])
     restored = restore_student(bundle)
-    assert restored.remembered is not None
-    assert float(restored.remembered.kept) == pytest.approx(0.98)
-    act = SeeingPolicy(restored, bundle.observation.names)
+    assert restored.filter is not None
+    assert float(restored.filter.forgetting_factors) == pytest.approx(0.98)
+    act = CameraPolicy(restored, bundle.observation.names)
     rows = {name: bundle.parity[f"observation.{name}"] for name in bundle.observation.names}
     act.begin(1)
     memory = bundle.fresh_memory()
@@ -116,21 +122,30 @@ def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: TrainConfig(Path("x"), student=StudentConfig(kept=(0.9, 0.9))).validate(), "expected a share for the"),
-        (lambda: SceneTrainConfig(Path("x"), student=StudentConfig(kept=(0.9,))).validate(), "object_pos, goal"),
-        (lambda: StudentConfig(kept=(1.5,)).validate(), r"kept are \(1.5,\), expected shares from 0 to 1"),
+        (
+            lambda: TrainConfig(Path("x"), student=StudentConfig(forgetting_factors=(0.9, 0.9))).validate(),
+            "expected one for the goal",
+        ),
+        (
+            lambda: ObjectTrainConfig(Path("x"), student=StudentConfig(forgetting_factors=(0.9,))).validate(),
+            "object_pos, goal",
+        ),
+        (
+            lambda: StudentConfig(forgetting_factors=(1.5,)).validate(),
+            r"forgetting_factors are \(1.5,\), expected numbers",
+        ),
     ],
 )
-def test_a_memory_of_what_is_not_there_is_refused(build, message: str) -> None:
+def test_wrong_forgetting_factors_are_refused(build, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
 
 
-def test_what_was_learned_is_kept_where_it_cannot_be_exported(tmp_path: Path) -> None:
+def test_weights_are_saved_where_they_cannot_be_exported(tmp_path: Path) -> None:
     network = torch.nn.Linear(2, 2)
     with (
         pytest.raises(BundleError, match=r"differ by 2e-05; no bundle was written, .* kept in '.*run\.weights\.pt'"),
-        weights_kept(network, tmp_path / "run"),
+        saved_on_failure(network, tmp_path / "run"),
     ):
         raise BundleError("bundle 'a': replayed actions differ by 2e-05")
     kept = torch.load(tmp_path / "run.weights.pt", weights_only=True)

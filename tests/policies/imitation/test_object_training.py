@@ -1,4 +1,4 @@
-"""Camera policies that handle a thing: moments to see, errors to live with, and a run from end to end."""
+"""Camera policies for tasks with an object: labelled renders, perception noise, and a run from end to end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import camera_contract, export_student, untrained_student
-from policies.imitation.cloning import StudentConfig
-from policies.imitation.dagger import collect, row_of
-from policies.imitation.object_run import SceneTrainConfig, carry_sight, rule_recipe, train_scene, untrained
+from policies.imitation.dagger import collect, open_arms, row_of
+from policies.imitation.object_run import (
+    ObjectTrainConfig,
+    action_head_recipe,
+    carry_perception,
+    train_object,
+    untrained,
+)
+from policies.imitation.perception import StudentConfig
 from policies.imitation.recipes import state_recipe
-from policies.imitation.state_run import open_arms
 from policies.models.filters.object_filter import HELD
 from policies.models.keypoint_student import StatePolicy
 from policies.models.restore import restore_student
 from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import LastingEnv
+from policies.scoring.evaluator import FullLengthEnv
 from policies.scoring.wrappers import EXPERT
-from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
+from policies.transfer.object_transfer import CompareObjectConfig, compare_object
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
@@ -48,33 +53,33 @@ TINY = StateRecipe(
 
 
 @pytest.mark.parametrize("task", SAMPLED)
-def test_moments_show_what_happens_on_the_way_and_label_it_truly(task: str) -> None:
+def test_labelled_renders_cover_the_task_and_have_true_labels(task: str) -> None:
     with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
-        views = draw_renders(env, 120, seed=3)
+        renders = draw_renders(env, 120, seed=3)
         again = draw_renders(env, 5, seed=3)
-        spot = env.camera("front").project(views.points[0].astype(float), np.eye(4))
-    np.testing.assert_array_equal(views.images[:5], again.images)
-    np.testing.assert_allclose(views.pixels[0], spot, atol=1e-3)  # the label is the thing's place in this very picture
-    ee_pos = np.array([PANDA.chain.pose(q)[1] for q in views.q])
-    thing = views.points[:, 0]
+        spot = env.camera("front").project(renders.points[0].astype(float), np.eye(4))
+    np.testing.assert_array_equal(renders.images[:5], again.images)
+    np.testing.assert_allclose(renders.pixels[0], spot, atol=1e-3)  # the label is the object's position in the image
+    ee_pos = np.array([PANDA.chain.pose(q)[1] for q in renders.q])
+    thing = renders.points[:, 0]
     near = np.linalg.norm(thing - ee_pos, axis=1) < 0.06
     assert 0.2 <= near.mean() <= 0.8  # in a fifth of them, at least, nothing is where the hand is
-    placed = np.linalg.norm(thing - views.goal, axis=1)
+    placed = np.linalg.norm(thing - renders.goal, axis=1)
     assert (placed < 0.05).sum() >= 3  # also what is nearly done is seen
     assert (placed > 0.10).sum() >= 10  # and what has just begun
     if task == "pick_place":
-        held = (np.linalg.norm(thing - ee_pos, axis=1) < 0.02) & (views.opening[:, 0] < 0.03)
+        held = (np.linalg.norm(thing - ee_pos, axis=1) < 0.02) & (renders.opening[:, 0] < 0.03)
         assert held.sum() >= 8
         assert np.ptp(thing[held, 2]) > 0.05  # and carried, not only grasped
     else:
-        assert not views.opening.any()
-    on_goal = np.linalg.norm((thing - views.points[:, 1])[:, :2], axis=1) < 0.0225
+        assert not renders.opening.any()
+    on_goal = np.linalg.norm((thing - renders.points[:, 1])[:, :2], axis=1) < 0.0225
     assert on_goal.any()  # where a mark or pad looks out from under the thing, and is to be found
-    assert np.isfinite(views.pixels).all()
+    assert np.isfinite(renders.pixels).all()
 
 
 def test_an_inexact_expert_keeps_the_hand_as_it_is_turned() -> None:
-    turned = LastingEnv("pick_place", "franka_panda", "nominal", ("ee_pos",))
+    turned = FullLengthEnv("pick_place", "franka_panda", "nominal", ("ee_pos",))
     yaw = []
     for make in (turned, replace(turned, exact=False)):
         with closing(make()) as env:
@@ -83,13 +88,13 @@ def test_an_inexact_expert_keeps_the_hand_as_it_is_turned() -> None:
     assert not np.any(yaw[1])
 
 
-def test_a_rule_learns_what_to_do_with_fingers_that_closed_on_nothing() -> None:
+def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
     arrays = ("ee_pos", "opening", "object_pos", "goal")
-    make = LastingEnv("pick_place", "franka_panda", "nominal", arrays, exact=False)
-    rule = StateNetwork([("opening", (1,))], make.arm().action_spec.names, (8,))
+    make = FullLengthEnv("pick_place", "franka_panda", "nominal", arrays, exact=False)
+    action_head = StateNetwork([("opening", (1,))], make.arm().action_spec.names, (8,))
     recipe = replace(TINY, envs=2, round_steps=15, disturbed_share=0.0, spell=2.0)
     with open_arms(make, 2, 1) as arms:
-        openings = [collect(arms, rule, recipe, 0, 1, 10, QUIET, [*arrays], share) for share in (0.0, 1.0)]
+        openings = [collect(arms, action_head, recipe, 0, 1, 10, QUIET, [*arrays], share) for share in (0.0, 1.0)]
     usual, closed = (records["opening"].min() for records in openings)
     assert usual > 0.03  # in 0.6 s nobody has reached a cube
     assert closed < 0.005
@@ -99,8 +104,8 @@ def test_a_rule_learns_what_to_do_with_fingers_that_closed_on_nothing() -> None:
 
 @pytest.mark.parametrize("observation", ["camera", "fixed_cameras"])
 @pytest.mark.parametrize("task", SAMPLED)
-def test_a_student_that_sees_truly_moves_by_its_rule(task: str, observation: str) -> None:
-    config = SceneTrainConfig(Path("unused"), task=task, observation=observation, recipe=TINY)
+def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, observation: str) -> None:
+    config = ObjectTrainConfig(Path("unused"), task=task, observation=observation, recipe=TINY)
     torch.manual_seed(0)
     student = untrained(config).eval()
     rng = np.random.default_rng(1)
@@ -120,34 +125,41 @@ def test_a_student_that_sees_truly_moves_by_its_rule(task: str, observation: str
     inputs = (q, opening) if task == "pick_place" else (q,)
     inputs += (image,) * student.cameras
     with torch.no_grad():
-        np.testing.assert_allclose(student(*inputs), student.rule.act(row_of(student.rule, records)), atol=1e-6)
+        head = student.action_head
+        np.testing.assert_allclose(student(*inputs), head.act(row_of(head, records)), atol=1e-6)
 
 
 @pytest.mark.slow
 def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
-    config = SceneTrainConfig(
+    config = ObjectTrainConfig(
         tmp_path / "push",
         randomise="nominal",
         observation="fixed_cameras",
         workers=1,
-        judge_episodes=1,
+        evaluation_episodes=1,
         recipe=TINY,
         student=StudentConfig(
-            views=200, steps=20, fovea_steps=(5, 5), held_out=100, geometry_steps=50, channels=8, kept=(0.7, 0.98)
+            renders=200,
+            steps=20,
+            refiner_steps=(5, 5),
+            held_out=100,
+            geometry_steps=50,
+            channels=8,
+            forgetting_factors=(0.7, 0.98),
         ),
     )
-    train_scene(config, QUIET)
+    train_object(config, QUIET)
     bundle = PolicyBundle.load(tmp_path / "push" / "bundle")
     assert bundle.check_parity() <= 1e-5
     assert bundle.observation.names == ("q", "image_front", "image_side")
     assert bundle.memory == {"places": (6,), "weights": (2,)}
     assert list(bundle.cameras) == ["front", "side"]
     metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
-    assert metrics["judgement"]["episodes"] == 1
-    assert len(metrics["rule"]["validation"]) == 1
-    assert len(metrics["seeing"]["object_pos_cm"]) == 2
+    assert metrics["evaluation"]["episodes"] == 1
+    assert len(metrics["action_head"]["validation"]) == 1
+    assert len(metrics["perception"]["object_pos_cm"]) == 2
     with pytest.raises(ValueError, match="exists already"):
-        train_scene(config, QUIET)
+        train_object(config, QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -156,18 +168,18 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8))
     with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
-        views = draw_renders(env, 4, seed=0)
-    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), (views,), {})
+        renders = draw_renders(env, 4, seed=0)
+    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), (renders,), {})
     return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
 
 
-def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
+def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
     small = StudentConfig(channels=8)
-    config = SceneTrainConfig(tmp_path / "a", task="push", start=seer, recipe=TINY, student=small)
+    config = ObjectTrainConfig(tmp_path / "a", task="push", start=seer, recipe=TINY, student=small)
     config.validate()
     student, bundle = untrained(config), PolicyBundle.load(seer)
     source = restore_student(bundle)
-    surgery, restraint = carry_sight(bundle, student, replace(config, mode="feature-extractor"))
+    surgery, restraint = carry_perception(bundle, student, replace(config, mode="feature-extractor"))
     assert not any(float(scale.sum()) for scale in restraint.rate_scale(0.5).values())  # what was carried stands still
     for ours, theirs in zip(student.encoder.features.parameters(), source.encoder.features.parameters()):
         torch.testing.assert_close(ours, theirs)
@@ -183,44 +195,44 @@ def test_sight_is_carried_from_an_earlier_camera_policy_by_the_names_of_landmark
 
 
 @pytest.mark.slow
-def test_what_carried_sight_saves_is_counted_in_pictures(seer: Path, tmp_path: Path) -> None:
-    config = CompareSceneConfig(
+def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path: Path) -> None:
+    config = CompareObjectConfig(
         tmp_path / "compared",
         seer,
         randomise="nominal",
         modes=("feature-extractor",),
         seeds=1,
-        views=(60, 120),
+        renders=(60, 120),
         episodes=2,
         workers=1,
         recipe=TINY,
         student=StudentConfig(steps=4, batch=16, channels=8, geometry_steps=20),
     )
-    report = compare_scene(config, QUIET)
+    report = compare_object(config, QUIET)
     assert report["methods"]["scratch"]["steps"] == [60, 120]
     assert set(report["errors"]["feature-extractor"]) == {"object_pos_cm", "goal_cm"}
-    rule = (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns
-    assert compare_scene(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
-    assert (tmp_path / "compared" / "rule.pt").stat().st_mtime_ns == rule
-    with pytest.raises(ValueError, match="kept are"):
-        replace(config, student=replace(config.student, kept=(2.0, 2.0))).validate()
+    written = (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns
+    assert compare_object(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
+    assert (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="forgetting_factors are"):
+        replace(config, student=replace(config.student, forgetting_factors=(2.0, 2.0))).validate()
 
 
 def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no sampler of states with an object; known are push, pick_place$"):
-        SceneTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
+        ObjectTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
     with pytest.raises(ValueError, match="no observation 'cameras' of joints and fixed cameras of one size"):
-        SceneTrainConfig(tmp_path / "a", observation="cameras").validate()  # one is on the wrist
-    with pytest.raises(ValueError, match="judge_episodes is 0, expected at least 1"):
-        SceneTrainConfig(tmp_path / "a", judge_episodes=0).validate()
+        ObjectTrainConfig(tmp_path / "a", observation="cameras").validate()  # one is on the wrist
+    with pytest.raises(ValueError, match="evaluation_episodes is 0, expected at least 1"):
+        ObjectTrainConfig(tmp_path / "a", evaluation_episodes=0).validate()
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("task", SAMPLED)
-def test_a_rule_is_told_places_as_they_are_seen_and_lingers_where_it_has_succeeded(task: str) -> None:
-    config = SceneTrainConfig(Path("unused"), task, recipe=rule_recipe(task, "franka_panda"))
-    make = config.rule_environment()
-    assert make.mistaken
+def test_an_action_head_is_trained_with_perception_noise_and_longer_episodes(task: str) -> None:
+    config = ObjectTrainConfig(Path("unused"), task, recipe=action_head_recipe(task, "franka_panda"))
+    make = config.action_head_environment()
+    assert make.perception_noise
     assert (HELD in make.names()) is (task == "pick_place")
     of_state = state_recipe(task, "franka_panda")
     assert config.recipe.linger > of_state.linger

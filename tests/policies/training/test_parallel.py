@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from policies.training.parallel import Check, side_by_side
+from policies.training.parallel import Check, run_parallel
 
 
 @pytest.fixture(params=[1, 2])
@@ -19,7 +19,7 @@ def threads(request: pytest.FixtureRequest):
 
 def test_both_are_done_with_threads_of_their_own(threads: int) -> None:
     seen = {}
-    side_by_side(
+    run_parallel(
         lambda: seen.update(main=(threading.get_ident(), torch.get_num_threads())),
         lambda check: seen.update(beside=(threading.get_ident(), torch.get_num_threads())),
     )
@@ -33,7 +33,7 @@ def test_they_run_at_the_same_time_where_there_are_two_threads() -> None:
     torch.set_num_threads(2)
     both = threading.Barrier(2, timeout=20)
     try:
-        side_by_side(lambda: both.wait() and None, lambda check: both.wait() and None)
+        run_parallel(lambda: both.wait() and None, lambda check: both.wait() and None)
     finally:
         torch.set_num_threads(before)
 
@@ -52,9 +52,9 @@ def test_what_either_raises_is_raised_and_the_other_given_up(threads: int) -> No
 
     began = time.monotonic()
     with pytest.raises(ValueError, match="no"):
-        side_by_side(fail, long)
+        run_parallel(fail, long)
     assert time.monotonic() - began < 10
     assert len(checks) < 500
     with pytest.raises(ValueError, match="no"):
-        side_by_side(lambda: None, fail)
+        run_parallel(lambda: None, fail)
     assert torch.get_num_threads() == threads

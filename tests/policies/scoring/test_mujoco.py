@@ -9,7 +9,7 @@ import pytest
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.input_watch import InputWatch
-from policies.scoring.mujoco import _Lab, episodes_in_mujoco, judge_in_mujoco
+from policies.scoring.mujoco import _Lab, episodes_in_mujoco, evaluate_in_mujoco
 from sim.env import ArmEnv
 from sim.tasks import load_task
 from sim.tasks.motion import move
@@ -79,9 +79,9 @@ def test_between_looks_the_last_picture_is_shown() -> None:
 def test_the_scripted_reach_succeeds_and_the_idle_arm_does_not() -> None:
     bundle = bundle_for("reach")
     script = lambda seen: move(bundle.action, seen["goal"] - seen["ee_pos"], gain=0.2)  # noqa: E731
-    found = judge_in_mujoco(bundle, 6, act=script)
+    found = evaluate_in_mujoco(bundle, 6, act=script)
     assert (found.successes, found.touched, found.randomise) == (6, 1.0, "MuJoCo")
-    assert judge_in_mujoco(bundle, 6, act=lambda seen: np.zeros(3, np.float32)).successes == 0
+    assert evaluate_in_mujoco(bundle, 6, act=lambda seen: np.zeros(3, np.float32)).successes == 0
 
 
 def test_in_clutter_who_touches_a_post_has_failed() -> None:
@@ -114,21 +114,21 @@ def test_success_counts_only_when_it_is_held_to_the_end() -> None:
             return np.array([0.0, 0.0, 1.0], np.float32)
         return move(bundle.action, seen["goal"] - seen["ee_pos"], gain=0.2)
 
-    found = judge_in_mujoco(bundle, 1, act=leaves_again)
+    found = evaluate_in_mujoco(bundle, 1, act=leaves_again)
     assert (found.successes, found.touched) == (0, 1.0)
 
 
 def test_the_cube_is_really_pushed_there() -> None:
-    found = judge_in_mujoco(bundle_for("push"), 5, act=scripted("push"))
+    found = evaluate_in_mujoco(bundle_for("push"), 5, act=scripted("push"))
     assert found.successes >= 3  # with chances of 0.9 each, fewer come up once in a hundred; the seeds are fixed
-    assert judge_in_mujoco(bundle_for("push"), 3, act=lambda seen: np.zeros(3, np.float32)).touched == 0
+    assert evaluate_in_mujoco(bundle_for("push"), 3, act=lambda seen: np.zeros(3, np.float32)).touched == 0
 
 
 @pytest.mark.parametrize("task", ["pick_place", "stack"])
 def test_the_cube_is_really_grasped_and_set_down(task: str) -> None:
-    found = judge_in_mujoco(bundle_for(task), 3, act=scripted(task))
+    found = evaluate_in_mujoco(bundle_for(task), 3, act=scripted(task))
     assert found.successes >= 2
-    assert judge_in_mujoco(bundle_for(task), 1, act=scripted(task, idle_gripper=True)).touched == 0
+    assert evaluate_in_mujoco(bundle_for(task), 1, act=scripted(task, idle_gripper=True)).touched == 0
 
 
 def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
@@ -139,7 +139,7 @@ def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
         pictures.append(seen["image_front"])
         return np.array([0.0, 1.0, 0.0], np.float32)
 
-    judge_in_mujoco(bundle, 1, act=watch)
+    evaluate_in_mujoco(bundle, 1, act=watch)
     assert {picture.shape for picture in pictures} == {(84, 84, 3)}
     assert np.ptp(pictures[0]) > 100
     assert (pictures[0] != pictures[-1]).mean() > 0.2  # the arm has moved through it
@@ -147,6 +147,6 @@ def test_a_policy_that_sees_is_shown_a_picture_of_its_own_size() -> None:
 
 def test_tasks_whose_things_are_not_there_are_refused() -> None:
     with pytest.raises(BundleError, match="is for 'insert'; MuJoCo's lab has reach, push, pick_place, stack, reach"):
-        judge_in_mujoco(bundle_for("insert"), 1)
+        evaluate_in_mujoco(bundle_for("insert"), 1)
     with pytest.raises(ValueError, match="0 episodes, expected at least 1"):
-        judge_in_mujoco(bundle_for("reach"), 0)
+        evaluate_in_mujoco(bundle_for("reach"), 0)
