@@ -1,94 +1,167 @@
-"""The command line: one front door; a sub-command imports what it needs only when it is called."""
+"""The command line: one tree of sub-commands; a sub-command imports what it needs only when it runs."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from sim2real.adapting import adapt
-from sim2real.bundles import bundle
-from sim2real.calibrating import calibrate
-from sim2real.demonstrating import demo
-from sim2real.evaluating import evaluate
-from sim2real.gapping import gap
-from sim2real.identifying import delays, excite, identify
-from sim2real.nodes import collect_views, dry_run, play_camera, policy_node, record, safety_gate, virtual_arm
-from sim2real.sessions import plan, report, session
-from sim2real.sweeping import sweep
-from sim2real.training import train
-from sim2real.transferring import compare_transfer, transfer
+from sim2real import __version__
+from sim2real.adapt import adapt, gap
+from sim2real.calibrate import calibrate_lens, calibrate_mount, refine_pose
+from sim2real.demo_options import DemoOptions
+from sim2real.evaluate import check_bundle, evaluate
+from sim2real.identify import delays, excite, identify
+from sim2real.nodes import (
+    collect_views,
+    dry_run,
+    play_camera,
+    play_motion,
+    policy_node,
+    record,
+    safety_gate,
+    virtual_arm,
+)
+from sim2real.options import Arguments, UsageError
+from sim2real.session import plan, register, report, run, status
+from sim2real.train import sweep, train
+from sim2real.transfer import compare_transfer, transfer
 
-Command = Callable[[list[str]], int]
+Command = Callable[[Arguments], int]
 
-COMMANDS: dict[str, Command] = {
-    "demo": demo,
-    "train": train,
-    "sweep": sweep,
-    "transfer": transfer,
-    "compare-transfer": compare_transfer,
-    "adapt": adapt,
-    "calibrate": calibrate,
-    "gap": gap,
-    "identify": identify,
-    "delays": delays,
-    "excite": excite,
-    "evaluate": evaluate,
-    "plan": plan,
-    "session": session,
-    "report": report,
-    "bundle": bundle,
-    "virtual-arm": virtual_arm,
-    "policy-node": policy_node,
-    "safety-gate": safety_gate,
-    "dry-run": dry_run,
-    "record": record,
-    "play-camera": play_camera,
-    "collect-views": collect_views,
+
+def demo(arguments: Arguments) -> int:
+    """Train, adapt and evaluate end to end on the virtual arm, and write a report."""
+    config = arguments.parse(DemoOptions, demo.__doc__)
+    from sim2real.demo import run_demo
+
+    return run_demo(config)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sub-commands under one name."""
+
+    about: str
+    """One line."""
+    commands: Mapping[str, Command]
+    """By name."""
+
+
+TREE: dict[str, dict[str, Command | Group]] = {
+    "First": {
+        "demo": demo,
+    },
+    "Learn": {
+        "train": train,
+        "sweep": sweep,
+        "transfer": transfer,
+        "compare-transfer": compare_transfer,
+    },
+    "Adapt": {
+        "gap": gap,
+        "adapt": adapt,
+        "calibrate": Group(
+            "Calibrate a camera's lens, mount or place; writes what simulation and launch files take.",
+            {"intrinsics": calibrate_lens, "hand-eye": calibrate_mount, "refine": refine_pose},
+        ),
+        "excite": excite,
+        "identify": identify,
+        "delays": delays,
+    },
+    "Measure": {
+        "evaluate": evaluate,
+        "plan": plan,
+        "session": Group("Carry out an evaluation session.", {"register": register, "run": run, "status": status}),
+        "report": report,
+    },
+    "Robot": {
+        "bundle": Group("Verify a policy bundle.", {"check": check_bundle}),
+        "virtual-arm": virtual_arm,
+        "policy-node": policy_node,
+        "safety-gate": safety_gate,
+        "dry-run": dry_run,
+        "record": record,
+        "play-camera": play_camera,
+        "play-motion": play_motion,
+        "collect-views": collect_views,
+    },
 }
-"""Sub-commands by name."""
+"""All sub-commands by name, under the headings of the overview."""
+COMMANDS = {name: command for commands in TREE.values() for name, command in commands.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; bad input ends in one line on standard error and a status other than 0."""
     # Small matrices everywhere: a second BLAS thread only fights for the core that a worker process has
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    name = arguments[0] if arguments else "--help"
-    if name in ("-h", "--help"):
-        print(_overview())
-        return 0
-    if name not in COMMANDS:
-        print(f"sim2real: unknown command '{name}'; known are {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
+    prog, words = "sim2real", list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return COMMANDS[name](arguments[1:])
+        group: Mapping[str, Command | Group] = COMMANDS
+        text = _overview()
+        while True:
+            if not words or words[0] in ("-h", "--help"):
+                print(text)
+                return 0
+            if words[0] == "--version" and prog == "sim2real":
+                print(__version__)
+                return 0
+            name, *words = words
+            if name not in group:
+                raise UsageError(_unknown(name, list(group)))
+            found, prog = group[name], f"{prog} {name}"
+            if not isinstance(found, Group):
+                return found(Arguments(prog, words))
+            group, text = found.commands, _group_text(prog, found)
+    except UsageError as error:
+        return _fail(prog, f"{error} (see {prog} --help)", 2)
+    except SystemExit as end:  # --help has been shown
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt:
-        print(f"\nsim2real {name}: interrupted", file=sys.stderr)
-        return 130
+        print(file=sys.stderr)
+        return _fail(prog, "interrupted", 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         return 1
     except ImportError as error:
-        extra = (
-            "ros" if (error.name or "").startswith(("rclpy", "lifecycle", "sensor", "std_", "trajectory")) else "train"
-        )
-        print(
-            f"sim2real {name}: '{error.name}' is not installed; pip install 'sim2real-arms[{extra}]'"
-            + (", or source your ROS 2 installation" if extra == "ros" else ""),
-            file=sys.stderr,
-        )
-        return 1
+        ros = (error.name or "").startswith(("rclpy", "lifecycle", "sensor", "std_", "trajectory"))
+        install = f"pip install 'sim2real-arms[{'ros' if ros else 'train'}]'"
+        hint = f"{install}, or source your ROS 2 installation" if ros else install
+        return _fail(prog, f"'{error.name}' is not installed; {hint}", 1)
     except (ValueError, RuntimeError, OSError) as error:
-        print(f"sim2real {name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+        return _fail(prog, str(error), 1)
+
+
+def _fail(prog: str, message: str, status: int) -> int:
+    print(f"{prog}: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown command '{name}'; {meant}known are {', '.join(known)}"
 
 
 def _overview() -> str:
     lines = [
         "usage: sim2real COMMAND [--help]",
         "",
-        "Train arm policies in randomised simulation, adapt them, drive the arm.",
-        "",
+        "Train arm policies in randomised simulation, adapt them to the real arm, drive it, measure what survives.",
     ]
-    lines += [f"  {name:16} {(command.__doc__ or '').splitlines()[0]}" for name, command in COMMANDS.items()]
+    for heading, commands in TREE.items():
+        lines += ["", f"{heading}:", *_summaries(commands)]
     return "\n".join(lines)
+
+
+def _group_text(prog: str, group: Group) -> str:
+    return "\n".join([f"usage: {prog} COMMAND [--help]", "", group.about, "", *_summaries(group.commands)])
+
+
+def _summaries(commands: Mapping[str, Command | Group]) -> list[str]:
+    lines = []
+    for name, command in commands.items():
+        about = command.about if isinstance(command, Group) else (command.__doc__ or "").splitlines()[0]
+        lines.append(f"  {name:16} {about}")
+    return lines

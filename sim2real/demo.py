@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from evaluation.report.data import DataTable
@@ -19,6 +19,7 @@ from ros_nodes.session.child_processes import Child, ChildDied, Children, Interr
 from ros_nodes.session.trial_runner import Recording
 from ros_nodes.session.virtual_report import Story, write_session_report
 from ros_nodes.session.virtual_session import reach_protocol, run_session
+from sim2real.demo_options import DemoOptions
 from sim2real.progress import Stages, read_plain_line
 
 REFUSED = 3
@@ -32,31 +33,7 @@ DESCRIPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class DemoConfig:
-    """How large the demo is."""
-
-    out: Path | None = None
-    """Folder of the results; by default runs/demo, or runs/demo-2 and so on."""
-    trials: int = 30
-    """Trials a policy on the virtual arm."""
-    collect: int = 12
-    """Trials of the run that collects unlabelled frames."""
-    seed: int = 0
-    """Of everything random."""
-    views: int = 16_000
-    """Labelled views of the randomised policy."""
-    steps: int = 2_400
-    """Gradient steps of the randomised policy's encoder."""
-    nominal_views: int = 4_000
-    """Labelled renders of the policy that is trained without randomisation; its one scene is learned from fewer."""
-    nominal_steps: int = 400
-    """Gradient steps of its encoder."""
-    hidden: Path | None = None
-    """JSON of another hidden reality than the default one."""
-
-
-def demo(config: DemoConfig) -> int:
+def run_demo(config: DemoOptions) -> int:
     """Run the demo; return the exit status.
 
     Raises:
@@ -120,7 +97,7 @@ def _minutes(started: float) -> float:
     return (time.monotonic() - started) / 60
 
 
-def _train(config: DemoConfig, out: Path) -> float:
+def _train(config: DemoOptions, out: Path) -> float:
     """Train both policies side by side; return the minutes it took."""
     started = time.monotonic()
 
@@ -145,7 +122,7 @@ def _train(config: DemoConfig, out: Path) -> float:
     return _minutes(started)
 
 
-def _adapt(config: DemoConfig, out: Path, bundle: Path, images: Path, adapted: Path) -> dict:
+def _adapt(config: DemoOptions, out: Path, bundle: Path, images: Path, adapted: Path) -> dict:
     """Adapt; where no candidate wins, keep the bundle under the name `adapted`. Returns the report."""
     options = {"--bundle": bundle, "--target": images, "--out": adapted, "--name": "adapted", "--seed": config.seed}
     command = ["adapt", *(str(word) for option in options.items() for word in option)]

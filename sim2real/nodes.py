@@ -1,100 +1,116 @@
-"""Sub-commands that start ROS 2 nodes."""
+"""Sub-commands that start ROS 2 nodes: a node's parameters are its options."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from sim2real.options import NO_FILE, Arguments, FileOption
 
 NodeMain = Callable[[list[str]], int]
 
 
-def virtual_arm(arguments: list[str]) -> int:
+def virtual_arm(arguments: Arguments) -> int:
     """Start the virtual arm: a stand-in for a real robot, its controllers and its camera, over ROS 2."""
     from ros_nodes import virtual_arm as node
 
-    return _start("virtual-arm", virtual_arm.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, virtual_arm.__doc__, node.PARAMETERS, node.main)
 
 
-def policy_node(arguments: list[str]) -> int:
+def policy_node(arguments: Arguments) -> int:
     """Start the policy node, which drives an arm through the safety gate."""
     from ros_nodes import policy_node as node
 
-    return _start("policy-node", policy_node.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, policy_node.__doc__, node.PARAMETERS, node.main)
 
 
-def safety_gate(arguments: list[str]) -> int:
+def safety_gate(arguments: Arguments) -> int:
     """Start the safety gate, the only process that commands the arm."""
     from ros_nodes import safety_gate as node
 
-    return _start("safety-gate", safety_gate.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, safety_gate.__doc__, node.PARAMETERS, node.main)
 
 
-def record(arguments: list[str]) -> int:
-    """Record a session into MCAP; `record --repair FOLDER` makes one that was killed readable."""
+@dataclass(frozen=True)
+class RecordHead(FileOption):
+    """Options of the command that the node does not have."""
+
+    repair: Path | None = None
+    """Folder of a recording that was killed, to make readable instead of recording; takes no other option."""
+
+
+def record(arguments: Arguments) -> int:
+    """Record a session into MCAP, or repair a recording that was killed."""
     from ros_nodes import recorder as node
 
-    if arguments[:1] == ["--repair"]:
-        if len(arguments) != 2:
-            raise ValueError("record --repair takes one folder of a recording")
-        return node.report_repair(Path(arguments[1]))
-    return _start("record", record.__doc__, node.PARAMETERS, node.main, arguments)
+    head, others = arguments.peek(RecordHead())
+    if head.repair is None:
+        return _start(arguments, record.__doc__, node.PARAMETERS, node.main, head)
+    if others:
+        raise ValueError("--repair takes the folder of a recording and nothing else")
+    return node.report_repair(head.repair)
 
 
-def dry_run(arguments: list[str]) -> int:
+def dry_run(arguments: Arguments) -> int:
     """Watch a policy in shadow mode, show what it would do, and keep that the operator agreed."""
     from ros_nodes import dry_run as node
 
-    return _start("dry-run", dry_run.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, dry_run.__doc__, node.PARAMETERS, node.main)
 
 
-def play_camera(arguments: list[str]) -> int:
+def play_camera(arguments: Arguments) -> int:
     """Play recorded pictures as a camera topic, for the policy node in shadow mode."""
     from ros_nodes import camera_player as node
 
-    return _start("play-camera", play_camera.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, play_camera.__doc__, node.PARAMETERS, node.main)
 
 
-def collect_views(arguments: list[str]) -> int:
+def play_motion(arguments: Arguments) -> int:
+    """Play a motion of `excite` on an arm, through the safety gate, and record what happens."""
+    from ros_nodes import motion_player as node
+
+    return _start(arguments, play_motion.__doc__, node.PARAMETERS, node.main)
+
+
+def collect_views(arguments: Arguments) -> int:
     """Take calibration views off live topics: one picture of every rest of the arm, with the joints."""
     from ros_nodes import view_collector as node
 
-    return _start("collect-views", collect_views.__doc__, node.PARAMETERS, node.main, arguments)
+    return _start(arguments, collect_views.__doc__, node.PARAMETERS, node.main)
 
 
-def motion_player(arguments: list[str]) -> int:
-    """Play a written motion on an arm, through the safety gate, and record what happens."""
-    from ros_nodes import motion_player as node
-
-    return _start("excite --play FILE", motion_player.__doc__, node.PARAMETERS, node.main, arguments)
-
-
-def _start(name: str, about: str | None, parameters: Sequence, run: NodeMain, arguments: list[str]) -> int:
-    from ros_nodes.parameters import help_text
-
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text(f"sim2real {name}", about or "", parameters))
-        return 0
-    known = [parameter.name for parameter in parameters]
-    return run(_ros(arguments, known))
+def _start(
+    arguments: Arguments, about: str | None, parameters: Sequence, run: NodeMain, head: FileOption = NO_FILE
+) -> int:
+    """Run a node with its options as ROS parameters; what stands behind `--ros-args` is passed on as it is."""
+    own, ros = arguments.split("--ros-args")
+    default = _options(parameters)()
+    chosen = own.parse(default, f"{about} What stands behind --ros-args is passed on to ROS.", head)
+    given = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
+    changed = {name: value for name, value in given.items() if value != getattr(default, name)}
+    words = [word for name, value in changed.items() for word in ("-p", f"{name}:={_yaml(value)}")]
+    return run(["--ros-args", *words, *ros])
 
 
-def _ros(arguments: list[str], known: Sequence[str]) -> list[str]:
-    """Turn `--name value` into ROS parameters; what follows `--ros-args` is passed on as it is.
+def _options(parameters: Sequence) -> Any:
+    """Make a dataclass of a node's parameters."""
+    made: list[tuple[str, Any, Any]] = []
+    for each in parameters:
+        many = isinstance(each.default, (list, tuple))
+        default = tuple(each.default) if many else each.default
+        kind = tuple[(float,) * len(default)] if many else type(default)  # type: ignore[misc]
+        made.append((each.name, Annotated[kind, tyro.conf.arg(help=each.description)], field(default=default)))
+    return make_dataclass("NodeOptions", made, frozen=True)
 
-    `--shadow` alone is true.
-    """
-    cut = arguments.index("--ros-args") if "--ros-args" in arguments else len(arguments)
-    own, rest = arguments[:cut], arguments[cut + 1 :]
-    parameters: list[str] = []
-    while own:
-        name = own.pop(0)
-        if not name.startswith("--"):
-            raise ValueError(f"unexpected argument '{name}'; give parameters as --name value")
-        parameter = name[2:].replace("-", "_")
-        if parameter not in known:
-            raise ValueError(
-                f"unknown parameter '{name}'; known are {', '.join('--' + k.replace('_', '-') for k in known)}"
-            )
-        value = own.pop(0) if own and not own[0].startswith("--") else "true"
-        parameters += ["-p", f"{parameter}:={value}"]
-    return ["--ros-args", *parameters, *rest]
+
+def _yaml(value: object) -> str:
+    """Write a parameter's value as `ros2 run … -p` takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(str(number) for number in value)}]"
+    return str(value) or "''"

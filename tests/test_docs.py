@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sim2real.options import Arguments
 
 from benchmarks import tables
 from policies.models.restore import CAMERA_STUDENT
 from sim2real.command_line import main
+from sim2real.options import Arguments
 from tests.support.tiny_bundle import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -63,7 +63,7 @@ def test_a_file_that_is_no_motion_is_refused(tmp_path):
 
 
 def play(ros, *arguments):
-    command = [sys.executable, "-m", "sim2real", "excite", *map(str, arguments)]
+    command = [sys.executable, "-m", "sim2real", "play-motion", *map(str, arguments)]
     child = subprocess.Popen(
         command, cwd=ROOT, env=ros.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -79,7 +79,7 @@ def test_a_motion_is_played_through_the_gate_and_recorded(ros, tmp_path):
     bundle = tiny_bundle().save(tmp_path / "bundle")
     ros.gate(bundle)
     path, recording = write(tmp_path / "motion.npz"), tmp_path / "recording.npz"
-    status, said = finish(play(ros, "--play", path, "--robot", "franka_panda", "--record", recording), 60.0)
+    status, said = finish(play(ros, "--motion", path, "--robot", "franka_panda", "--record", recording), 60.0)
     assert status == 0, said
     assert "joint states" in said
     assert np.abs(arm.q - HOME).max() < 0.01
@@ -98,7 +98,7 @@ def test_a_motion_is_played_through_the_gate_and_recorded(ros, tmp_path):
 def test_an_emergency_stop_ends_the_motion_and_says_so(ros, tmp_path):
     arm = ros.arm(PANDA)
     ros.gate(tiny_bundle().save(tmp_path / "bundle"))
-    child = play(ros, "--play", write(tmp_path / "m.npz"), "--robot", "franka_panda", "--record", tmp_path / "r.npz")
+    child = play(ros, "--motion", write(tmp_path / "m.npz"), "--robot", "franka_panda", "--record", tmp_path / "r.npz")
     ros.wait(lambda: len(arm.received) > 20 and np.abs(arm.q - HOME).max() > 0.01, "the arm to move")
     ros.e_stop(True)
     status, said = finish(child, 30.0)
@@ -112,7 +112,7 @@ def test_an_emergency_stop_ends_the_motion_and_says_so(ros, tmp_path):
 def test_without_a_gate_nothing_moves(ros, tmp_path):
     arm = ros.arm(PANDA)
     path = write(tmp_path / "m.npz")
-    child = play(ros, "--play", path, "--robot", "franka_panda", "--timeout", "3")
+    child = play(ros, "--motion", path, "--robot", "franka_panda", "--timeout", "3")
     status, said = finish(child, 60.0)
     assert status == 1
     assert f"never heard on {topics.GATE_HEARTBEAT}; start the safety_gate node" in said

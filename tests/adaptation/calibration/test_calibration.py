@@ -341,7 +341,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path, capsys) -> None:
         arm_poses([{"file": "a.png", "q": list(PANDA.home)}], ["a.png"], PANDA)[0][:3, 3],
         PANDA.chain.pose(np.array(PANDA.home))[1],
     )
-    assert main(["calibrate", "everything"]) == 1
+    assert main(["calibrate", "everything"]) == 2
     assert "known are intrinsics, hand-eye, refine" in capsys.readouterr().err
 
 

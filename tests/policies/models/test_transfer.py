@@ -29,7 +29,7 @@ from policies.transfer.state_transfer import (
 )
 from robots.specs import ActionSpec
 from sim.tasks.recipe import StateRecipe
-from sim2real.transferring import _table
+from sim2real.transfer import comparison_table
 
 QUIET = lambda *_: None  # noqa: E731
 REACH = [("q", (7,)), ("ee_pos", (3,)), ("goal", (3,))]
@@ -259,7 +259,7 @@ def test_the_share_is_told_at_every_level_that_scratch_gets_to() -> None:
     assert most["share"] is None
     assert most["low"] == pytest.approx(300 / 380)
     assert most["high"] is None
-    lines = _table({**found, "unchanged": None})
+    lines = comparison_table({**found, "unchanged": None})
     assert any("0.50" in line and "0.80" in line and "0.850" in line for line in lines)
     assert lines[-1].split("  ")[1].strip() == "early"
     assert lines[-1].count("∞") >= 3  # nor to 0.8 for certain, nor to scratch's last success

@@ -1,4 +1,4 @@
-"""Sub-commands that measure."""
+"""Sub-commands that check a bundle and measure its success."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sim2real.parsing import parse, stages
+import tyro
+
+from sim2real.config_file import write_config
+from sim2real.options import Arguments, Preset, stages
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateOptions:
     """How policies are evaluated."""
 
     bundles: tuple[Path, ...]
@@ -23,17 +26,17 @@ class EvaluateConfig:
     """Trials a policy; all policies are tried at the same places."""
     seed: int = 0
     """Of places and order."""
-    randomise: str = "full"
-    """With sim: what varies (nominal, mild, full)."""
+    randomise: Preset = "full"
+    """With sim: what varies."""
     hidden: Path | None = None
     """With virtual: JSON of another hidden reality than the default one."""
     record_images: bool = False
     """With virtual: keep unlabelled frames for 'sim2real adapt'."""
 
 
-def evaluate(arguments: list[str]) -> int:
+def evaluate(arguments: Arguments) -> int:
     """Measure success with intervals, in simulation or on the virtual arm over ROS 2."""
-    config = parse(EvaluateConfig, "evaluate", evaluate.__doc__, arguments)
+    config = arguments.parse(EvaluateOptions, evaluate.__doc__)
     from policies.bundle import PolicyBundle
 
     if config.trials < 1:
@@ -57,4 +60,29 @@ def evaluate(arguments: list[str]) -> int:
         recording = Recording(images=config.record_images, videos=1)
         result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
         write_session_report(config.out, protocol, result, paths, config.hidden)
+    write_config(config.out / "config.json", config)
+    return 0
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """Which bundle is checked."""
+
+    bundle: tyro.conf.Positional[Path]
+    """Folder or .zip of the bundle."""
+
+
+def check_bundle(arguments: Arguments) -> int:
+    """Verify a bundle: hashes, specs, recorded actions."""
+    config = arguments.parse(BundleOptions, check_bundle.__doc__)
+    from policies.bundle import PolicyBundle
+
+    checked = PolicyBundle.load(config.bundle)
+    deviation = checked.check_parity()
+    inputs = ", ".join(f"{array.name} {array.dtype} {array.shape}" for array in checked.observation.arrays)
+    print(f"bundle     {checked.name}  (SHA-256 {checked.hash})")
+    print(f"task       {checked.task} on {checked.robot.name}")
+    print(f"sees       {inputs}")
+    print(f"commands   {checked.action.kind} ({', '.join(checked.action.names)}) at {checked.action.rate_hz:g} Hz")
+    print(f"parity     {len(checked.parity['action'])} recorded actions, largest deviation {deviation:.1e}")
     return 0

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from sim2real.parsing import parse
+from sim2real.options import Arguments, Preset
 
 
 @dataclass(frozen=True)
-class PlanConfig:
+class PlanOptions:
     """What a session shall find."""
 
     detect: float
@@ -25,9 +25,9 @@ class PlanConfig:
     """Level of the test."""
 
 
-def plan(arguments: list[str]) -> int:
+def plan(arguments: Arguments) -> int:
     """Say how many trials are needed to find a difference."""
-    config = parse(PlanConfig, "plan", plan.__doc__, arguments)
+    config = arguments.parse(PlanOptions, plan.__doc__)
     from evaluation.statistics.planning import MAX_UNPAIRED_TRIALS, plan_trials
 
     found = plan_trials(config.detect, config.baseline, alpha=config.alpha, power=config.power)
@@ -46,7 +46,7 @@ def plan(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class RegisterConfig:
+class RegisterOptions:
     """Which plan is registered."""
 
     protocol: tyro.conf.Positional[Path]
@@ -54,7 +54,7 @@ class RegisterConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunOptions:
     """How a session is carried out."""
 
     protocol: tyro.conf.Positional[Path]
@@ -63,7 +63,7 @@ class RunConfig:
     """sim: the simulator, on all cores; virtual: the virtual arm over ROS 2; ros: an arm that is running already."""
     out: Path | None = None
     """Folder of the session; by default <protocol>-<robot> beside the protocol. A broken-off session goes on there."""
-    randomise: Literal["nominal", "mild", "full"] = "full"
+    randomise: Preset = "full"
     """With sim: what varies."""
     workers: int | None = None
     """With sim: processes; by default all cores."""
@@ -86,29 +86,16 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class StatusConfig:
+class StatusOptions:
     """Which session is looked at."""
 
     session: tyro.conf.Positional[Path]
     """Folder of the session."""
 
 
-SessionConfig = (
-    Annotated[RegisterConfig, tyro.conf.subcommand("register", description="Stamp and hash a protocol, once.")]
-    | Annotated[RunConfig, tyro.conf.subcommand("run", description="Carry out a registered protocol, or go on.")]
-    | Annotated[StatusConfig, tyro.conf.subcommand("status", description="Say how far a session is.")]
-)
-
-
-def session(arguments: list[str]) -> int:
-    """Carry out an evaluation session: register, run, status."""
-    config = parse(SessionConfig, "session", session.__doc__, arguments)
-    if isinstance(config, RegisterConfig):
-        return _register(config)
-    return _run(config) if isinstance(config, RunConfig) else _status(config)
-
-
-def _register(config: RegisterConfig) -> int:
+def register(arguments: Arguments) -> int:
+    """Stamp and hash a protocol, once."""
+    config = arguments.parse(RegisterOptions, register.__doc__)
     from evaluation.session.protocol_file import register_file
 
     file, registration = register_file(config.protocol)
@@ -119,7 +106,9 @@ def _register(config: RegisterConfig) -> int:
     return 0
 
 
-def _run(config: RunConfig) -> int:
+def run(arguments: Arguments) -> int:
+    """Carry out a registered protocol, or go on with one that was interrupted."""
+    config = arguments.parse(RunOptions, run.__doc__)
     from evaluation.session.protocol_file import open_registered
 
     if config.ray and config.robot != "sim":
@@ -160,7 +149,9 @@ def _run(config: RunConfig) -> int:
     return 0
 
 
-def _status(config: StatusConfig) -> int:
+def status(arguments: Arguments) -> int:
+    """Say how far a session is."""
+    config = arguments.parse(StatusOptions, status.__doc__)
     from evaluation.report.session_report import print_session
 
     print_session(config.session)
@@ -168,7 +159,7 @@ def _status(config: StatusConfig) -> int:
 
 
 @dataclass(frozen=True)
-class ReportConfig:
+class ReportOptions:
     """Which sessions are reported."""
 
     sessions: tyro.conf.Positional[tuple[Path, ...]]
@@ -177,9 +168,9 @@ class ReportConfig:
     """The page; by default report.html in the first session. The .md and .tex tables are written beside it."""
 
 
-def report(arguments: list[str]) -> int:
+def report(arguments: Arguments) -> int:
     """Write the report of one or more sessions: HTML, Markdown and LaTeX."""
-    config = parse(ReportConfig, "report", report.__doc__, arguments)
+    config = arguments.parse(ReportOptions, report.__doc__)
     from evaluation.report.session_report import write_session_report
 
     if not config.sessions:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from sim2real.parsing import parse, stages
+from sim2real.options import Arguments, Preset, stages
 
 
 @dataclass(frozen=True)
-class IdentifyCommand:
+class IdentifyOptions:
     """What is identified from what."""
 
     robot: str
@@ -21,8 +22,8 @@ class IdentifyCommand:
     """Where the parameter space is written, for 'sim2real train --randomise'."""
     task: str | None = None
     """Task to train on later: its own objects, cameras and looks are then part of the space."""
-    rest: str = "full"
-    """Preset of what identification does not touch, with --task: nominal, mild or full."""
+    rest: Preset = "full"
+    """Preset of what identification does not touch, with --task."""
     joints: tuple[str, ...] = ()
     """Names of a recording's columns, where the file has none; the arm's joints by default."""
     command_topic: str | None = None
@@ -37,7 +38,7 @@ class IdentifyCommand:
     """Length of the windows that are fitted [s]."""
     held_out: float = 0.5
     """Share of the recordings that the fit never sees."""
-    method: str = "laplace"
+    method: Literal["laplace", "dropo", "sbi"] = "laplace"
     """How what stays unknown is described: laplace (a normal around the best candidate), dropo (independent normals
     under which the recording is likely), sbi (a learned posterior; needs the extra 'sbi')."""
     quick: bool = False
@@ -52,9 +53,9 @@ class IdentifyCommand:
     """Threads."""
 
 
-def identify(arguments: list[str]) -> int:
+def identify(arguments: Arguments) -> int:
     """Make the simulator an arm's twin from recordings of it, with what stays unknown."""
-    config = parse(IdentifyCommand, "identify", identify.__doc__, arguments)
+    config = arguments.parse(IdentifyOptions, identify.__doc__)
     from adaptation.identification.fit import QUICK, FitConfig
     from adaptation.identification.log_files import find_logs, read_log
     from adaptation.identification.log_inspection import inspect, summary
@@ -102,7 +103,7 @@ def identify(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class DelaysCommand:
+class DelaysOptions:
     """Which bag, and where the timing goes."""
 
     bag: Path
@@ -115,13 +116,13 @@ class DelaysCommand:
     """Task whose space is taken without --base."""
     robot: str = "franka_panda"
     """Arm whose space is taken without --base."""
-    rest: str = "full"
+    rest: Preset = "full"
     """Preset of everything else, without --base."""
 
 
-def delays(arguments: list[str]) -> int:
+def delays(arguments: Arguments) -> int:
     """Turn a recording's delays into the timing that training sees."""
-    config = parse(DelaysCommand, "delays", delays.__doc__, arguments)
+    config = arguments.parse(DelaysOptions, delays.__doc__)
     from adaptation.identification.delays import read_delays, timing_space
     from robots.registry import load_robot
     from sim.catalogue import parameter_space
@@ -149,7 +150,7 @@ def delays(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class ExciteCommand:
+class ExciteOptions:
     """Which arm moves, and how far."""
 
     robot: str
@@ -172,11 +173,9 @@ class ExciteCommand:
     """Of everything random."""
 
 
-def excite(arguments: list[str]) -> int:
-    """Write a safe motion that makes an arm's dynamics show; with --play FILE, play it through the safety gate."""
-    if "--play" in arguments:
-        return _play(arguments)
-    config = parse(ExciteCommand, "excite", excite.__doc__, arguments)
+def excite(arguments: Arguments) -> int:
+    """Write a safe motion that makes an arm's dynamics show; play-motion plays it through the safety gate."""
+    config = arguments.parse(ExciteOptions, excite.__doc__)
     from adaptation.identification.excitation import ExciteConfig
     from adaptation.identification.excitation import excite as run
     from robots.registry import load_robot
@@ -200,10 +199,3 @@ def excite(arguments: list[str]) -> int:
         f"{found.nearest}"
     )
     return 0
-
-
-def _play(arguments: list[str]) -> int:
-    """Play a written motion on an arm, through the safety gate, and record what happens."""
-    from sim2real.nodes import motion_player
-
-    return motion_player(["--motion" if argument == "--play" else argument for argument in arguments])

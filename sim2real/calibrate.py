@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from sim2real.parsing import parse
+from sim2real.options import Arguments
 
 
 @dataclass(frozen=True)
-class IntrinsicsConfig:
+class IntrinsicsOptions:
     """Calibrate a lens from images of a board."""
 
     images: Path
@@ -21,8 +22,8 @@ class IntrinsicsConfig:
     """Where the camera is written, JSON."""
     topic: str | None = None
     """Topic of the pictures in a recording; may be left out where only one has any."""
-    board: str = "chessboard"
-    """chessboard, charuco or apriltag."""
+    board: Literal["chessboard", "charuco", "apriltag"] = "chessboard"
+    """Kind of the board."""
     rows: int = 6
     """Chessboard: inner corners down; ChArUco: squares down."""
     columns: int = 9
@@ -36,7 +37,7 @@ class IntrinsicsConfig:
 
 
 @dataclass(frozen=True)
-class HandEyeConfig:
+class HandEyeOptions:
     """Find where a camera is mounted, from images of a board and the arm's poses."""
 
     images: Path
@@ -51,12 +52,12 @@ class HandEyeConfig:
     /joint_states."""
     topic: str | None = None
     """Topic of the pictures in a recording; may be left out where only one has any."""
-    mount: str = "hand"
+    mount: Literal["hand", "base"] = "hand"
     """hand: the camera is on the hand and the board stands still; base: the board is on the hand."""
     robot: str = "franka_panda"
     """Whose kinematics turn q into poses."""
-    board: str = "chessboard"
-    """chessboard, charuco or apriltag."""
+    board: Literal["chessboard", "charuco", "apriltag"] = "chessboard"
+    """Kind of the board."""
     rows: int = 6
     """Chessboard: inner corners down; ChArUco: squares down."""
     columns: int = 9
@@ -68,7 +69,7 @@ class HandEyeConfig:
 
 
 @dataclass(frozen=True)
-class RefineConfig:
+class RefineOptions:
     """Refine where a fixed camera stands from the arm's outline; needs no board."""
 
     images: Path
@@ -88,25 +89,10 @@ class RefineConfig:
     """Links whose outline is hidden, such as a hand behind what it holds."""
 
 
-def calibrate(arguments: list[str]) -> int:
-    """Calibrate a camera's lens, mount or place; writes what simulation and launch files take."""
-    known = ", ".join(_KINDS)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: sim2real calibrate {{{known}}} [--help]\n")
-        for name, (config, _) in _KINDS.items():
-            print(f"  {name:12} {(config.__doc__ or '').splitlines()[0]}")
-        return 0
-    if arguments[0] not in _KINDS:
-        raise ValueError(f"unknown kind '{arguments[0]}'; known are {known}")
-    config_type, run = _KINDS[arguments[0]]
-    config = parse(config_type, f"calibrate {arguments[0]}", config_type.__doc__, arguments[1:])
-    if config.out.exists():
-        raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
-    run(config)
-    return 0
-
-
-def _intrinsics(config: IntrinsicsConfig) -> None:
+def calibrate_lens(arguments: Arguments) -> int:
+    """Calibrate a lens from images of a board."""
+    config = arguments.parse(IntrinsicsOptions, calibrate_lens.__doc__)
+    _refuse_existing(config.out)
     from adaptation.bag_reader import is_bag
     from adaptation.calibration.bags import read_bag
     from adaptation.calibration.boards import Board, find_board_in, read_pictures
@@ -128,10 +114,13 @@ def _intrinsics(config: IntrinsicsConfig) -> None:
     )
     if found.coverage < 0.5:
         print("outside the corners the distortion is extrapolated: take views that reach the picture's rim")
-    _write(config.out, found.camera)
+    return _write(config.out, found.camera)
 
 
-def _hand_eye(config: HandEyeConfig) -> None:
+def calibrate_mount(arguments: Arguments) -> int:
+    """Find where a camera is mounted, from images of a board and the arm's poses."""
+    config = arguments.parse(HandEyeOptions, calibrate_mount.__doc__)
+    _refuse_existing(config.out)
     import numpy as np
 
     from adaptation.calibration.bags import read_bag
@@ -170,10 +159,13 @@ def _hand_eye(config: HandEyeConfig) -> None:
     _table("view", ["board [mm]", "corners [px]"], [(v.name, f"{1e3 * m:.2f}", f"{px:.2f}") for v, m, px in table])
     frame = "T_ee_camera" if config.mount == "hand" else "T_base_camera"
     print(f"{frame}: translation {np.round(best.T[:3, 3], 4).tolist()} m, by {best.solver} adjustment")
-    _write(config.out, best.camera(camera))
+    return _write(config.out, best.camera(camera))
 
 
-def _refine(config: RefineConfig) -> None:
+def refine_pose(arguments: Arguments) -> int:
+    """Refine where a fixed camera stands from the arm's outline; needs no board."""
+    config = arguments.parse(RefineOptions, refine_pose.__doc__)
+    _refuse_existing(config.out)
     import cv2
     import numpy as np
 
@@ -201,10 +193,10 @@ def _refine(config: RefineConfig) -> None:
     )
     if not found.after_px < found.before_px:
         raise ValueError("the refined pose fits frames that were held out no better: nothing written")
-    _write(config.out, found.camera)
+    return _write(config.out, found.camera)
 
 
-def _check_source(config: HandEyeConfig | RefineConfig) -> bool:
+def _check_source(config: HandEyeOptions | RefineOptions) -> bool:
     """Tell whether the images come from a recording; refuse poses beside one, and a folder without any."""
     from adaptation.bag_reader import is_bag
     from adaptation.calibration.boards import CalibrationError
@@ -231,17 +223,16 @@ def _expect_bag_for_topic(images: Path, topic: str | None) -> None:
         )
 
 
-_KINDS: dict[str, tuple[type, Callable]] = {
-    "intrinsics": (IntrinsicsConfig, _intrinsics),
-    "hand-eye": (HandEyeConfig, _hand_eye),
-    "refine": (RefineConfig, _refine),
-}
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise ValueError(f"'{path}' exists already; choose another --out, or remove it")
 
 
-def _write(path: Path, camera) -> None:
+def _write(path: Path, camera) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(camera.to_dict(), indent=2) + "\n")
     print(f"camera '{camera.name}': {path}")
+    return 0
 
 
 def _table(first: str, columns: list[str], rows: Sequence[tuple[str, ...]]) -> None:

@@ -1,0 +1,240 @@
+"""Sub-commands that train: one policy, or several seeds and settings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from sim2real.options import Arguments, FileOption, stages
+
+Observation = Annotated[str, tyro.conf.arg(metavar="{state,camera,fixed_cameras}")]
+IMITATED_FROM = ("state", "camera", "fixed_cameras")
+"""Observations that imitation learns from."""
+Algorithm = Literal["imitation", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
+GOAL_ALONE = frozenset({"q", "dq", "ee_pos", "goal"})
+"""State of a task whose camera policy needs to locate nothing but the goal."""
+
+
+@dataclass(frozen=True)
+class TrainHead(FileOption):
+    """The options that decide which others there are, and what their defaults are."""
+
+    task: str = "reach"
+    """What to learn: a task's name, or the file and class of your own."""
+    robot: str = "franka_panda"
+    """The arm: a name, or an arm file."""
+    observation: Observation = ""
+    """What the policy receives; by default camera, with reinforcement learning state (or another of the task's
+    observations without images)."""
+    algorithm: Algorithm = "imitation"
+    """imitation of the task's scripted expert, or reinforcement learning from state."""
+    mlflow: str = ""
+    """Address of an MLflow server that is sent the figures of a run from state, as http://server:5000; nothing is sent
+    by default."""
+    resume: Path | None = None
+    """Folder of an interrupted run from state to go on with; takes no other option."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way to train: its options' defaults and what carries it out."""
+
+    default: Any
+    """Instance of the options' dataclass."""
+    stages: Sequence[str | tuple[str, ...]]
+    """Stages whose progress is shown."""
+    run: Callable[..., Any]
+    """Called with the options and the progress; returns the bundle."""
+    report: Callable[[Any, Path], None]
+    """Called with the bundle and the run's folder."""
+
+
+def train(arguments: Arguments) -> int:
+    """Train a policy in randomised simulation, from state or from cameras.
+
+    It imitates the task's scripted expert or, with --algorithm, is trained by reinforcement learning from state. The
+    defaults are those of the recipe for --task, --robot, --observation and --algorithm.
+    """
+    head, _ = arguments.peek(TrainHead())
+    if head.resume is not None:
+        return _resume(arguments, head.resume)
+    imitation = head.algorithm == "imitation"
+    head = replace(head, observation=head.observation or ("camera" if imitation else "state"))
+    check_observation(head.task, head.observation, imitation)
+    if not imitation:
+        training = _reinforcement(head)
+    elif head.observation == "state":
+        training = _from_state(head)
+    else:
+        training = from_cameras(head.task, head.robot, head.observation)
+    config = arguments.parse(training.default, train.__doc__, head)
+    if head.mlflow and not hasattr(config, "mlflow"):
+        raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
+    with stages(training.stages) as progress:
+        bundle = training.run(config, progress)
+    training.report(bundle, config.out)
+    return 0
+
+
+def check_observation(task: str, observation: str, imitation: bool = True) -> None:
+    """Refuse an observation that no policy for `task` can be trained on.
+
+    Raises:
+        ValueError: with what is possible.
+    """
+    from sim.tasks import TASKS, load_task
+
+    known = load_task(task).observations
+    if not imitation:
+        if observation not in known:
+            raise ValueError(f"task '{task}' has no observation '{observation}'; known are {', '.join(known)}")
+        return
+    if observation not in IMITATED_FROM:
+        raise ValueError(f"unknown observation '{observation}'; known are {', '.join(IMITATED_FROM)}")
+    if observation != "state" and not _visible(task, observation):
+        possible = ", ".join(name for name in TASKS if _visible(name, observation)) or "none"
+        raise ValueError(
+            f"no policy from '{observation}' can be trained for task '{task}', which needs more of its state than "
+            f"cameras are taught to locate; choose --observation state, or one of the tasks {possible}"
+        )
+
+
+def _visible(task: str, observation: str) -> bool:
+    """Whether all that `task` needs is located in the pictures of `observation`."""
+    from sim.tasks import load_task
+
+    found = load_task(task)
+    located = found.samples_states if found.moves_object else GOAL_ALONE.issuperset(found.observations["state"])
+    return observation in found.observations and located
+
+
+def moves_object(task: str) -> bool:
+    """Whether a camera policy for `task` locates an object beside the goal."""
+    from sim.tasks import load_task
+
+    return load_task(task).moves_object
+
+
+def _from_state(head: TrainHead) -> Training:
+    from policies.imitation.recipes import state_recipe
+    from policies.imitation.state_run import STAGES, StateRunConfig, train_state
+
+    recipe = state_recipe(head.task, head.robot)
+    return Training(StateRunConfig(tyro.MISSING, recipe=recipe), STAGES, train_state, print_judged)
+
+
+def _reinforcement(head: TrainHead) -> Training:
+    from policies.reinforcement.recipe import reinforcement_recipe
+    from policies.reinforcement.run import STAGES, ReinforcementConfig, reinforce
+
+    recipe = reinforcement_recipe(head.algorithm)
+    return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_judged)
+
+
+def from_cameras(task: str, robot: str, observation: str) -> Training:
+    """Return how a camera policy for `task` is trained."""
+    if moves_object(task):
+        from policies.imitation.object_run import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
+
+        recipe, student = rule_recipe(task, robot), student_recipe(task, observation)
+        return Training(
+            SceneTrainConfig(tyro.MISSING, recipe=recipe, student=student), STAGES, train_scene, _print_seen
+        )
+    from policies.imitation.camera_run import STUDENTS, TrainConfig
+    from policies.imitation.camera_run import train as run
+
+    default = TrainConfig(tyro.MISSING, student=STUDENTS[observation])
+    return Training(default, ("teacher", "views", "student", "bundle"), run, print_bundle)
+
+
+def _resume(arguments: Arguments, path: Path) -> int:
+    if arguments.peek(_ResumeOption())[1]:
+        raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
+    from policies.training.run_folder import RunFolder
+
+    if "algorithm" in RunFolder.open(path).read_json("config.json"):
+        from policies.reinforcement.run import STAGES, resume_reinforcement
+
+        with stages(STAGES) as progress:
+            bundle = resume_reinforcement(path, progress)
+    else:
+        from policies.imitation.state_run import STAGES as ROUNDS
+        from policies.imitation.state_run import resume_state
+
+        with stages(ROUNDS) as progress:
+            bundle = resume_state(path, progress)
+    print_judged(bundle, path)
+    return 0
+
+
+@dataclass(frozen=True)
+class _ResumeOption:
+    resume: Path | None = None
+
+
+def print_bundle(bundle, out: Path) -> None:
+    """Print where the bundle of a finished run is."""
+    print(f"trained '{bundle.name}' for '{bundle.task}': {out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
+
+
+def _print_seen(bundle, out: Path) -> None:
+    print_bundle(bundle, out)
+    print(f"{_success(bundle)}")
+
+
+def print_judged(bundle, out: Path) -> None:
+    """Print the figures of a finished run from state."""
+    metrics = bundle.provenance["metrics"]
+    print(
+        f"trained '{bundle.name}' for '{bundle.task}': {out / 'best'}  (SHA-256 {bundle.hash[:12]}…)\n"
+        f"{_success(bundle)}; {metrics['train_seconds']:.0f} s, "
+        f"{metrics['train_cpu_seconds']:.0f} s of processor time, {metrics['env_steps']} environment steps"
+    )
+
+
+def _success(bundle) -> str:
+    found = bundle.provenance["metrics"]["judgement"]
+    return (
+        f"success {found['success']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['episodes']} fresh "
+        f"episodes ({found['randomise']}), held to the end"
+    )
+
+
+@dataclass(frozen=True)
+class SweepHead(FileOption):
+    """Options of the command that `SweepConfig` does not have."""
+
+    train: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """What every `sim2real train` is given: in a file; on the command line, behind `--`."""
+
+
+def sweep(arguments: Arguments) -> int:
+    """Train several seeds and settings side by side, here or on a Ray cluster.
+
+    What stands behind `--` goes to every `sim2real train`: sweep --out runs/batch --seeds 0 1 2 -- --task push. In a
+    configuration file it is the list `train`.
+    """
+    own, shared = arguments.split("--")
+    from policies.sweep import STAGES, SweepConfig
+    from policies.sweep import sweep as run
+
+    head, _ = own.peek(SweepHead())
+    head = replace(head, train=tuple(shared) or head.train)
+    config = own.parse(SweepConfig, sweep.__doc__, head)
+    with stages(STAGES) as progress:
+        report = run(config, head.train, progress)
+    print(f"{config.out / 'sweep.json'}, sweep.png")
+    for found in report["settings"]:
+        setting = ", ".join(f"{name} {value}" for name, value in found["setting"].items()) or "all"
+        if "median" in found:
+            each = " ".join(f"{value:.3f}" for value in found["success"])
+            mean = f"mean {found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+            spent = f"; {found['cpu_seconds']:.0f} s of processor time" if "cpu_seconds" in found else ""
+            print(f"  {setting:32} median {found['median']:.3f}, {mean} of seeds {each}{spent}")
+        else:
+            print(f"  {setting:32} {len(found['runs'])} runs; they were not judged: see their metrics.json")
+    return 0

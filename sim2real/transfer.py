@@ -1,0 +1,204 @@
+"""Sub-commands that start from an earlier policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from sim2real.options import Arguments, FileOption, stages
+from sim2real.train import (
+    Observation,
+    Training,
+    check_observation,
+    from_cameras,
+    moves_object,
+    print_bundle,
+    print_judged,
+)
+
+Source = Annotated[Path | None, tyro.conf.arg(name="from", metavar="BUNDLE")]
+
+
+@dataclass(frozen=True)
+class CompareHead(FileOption):
+    """The options that decide which others there are, and what their defaults are."""
+
+    task: str = ""
+    """What to learn; by default reach for camera policies, stack for policies from state."""
+    robot: str = "franka_panda"
+    """The arm."""
+    source: Source = None
+    """Bundle to start from, of any task and arm."""
+
+
+@dataclass(frozen=True)
+class TransferHead(CompareHead):
+    """The same of one training."""
+
+    task: str = "reach"
+    """What to learn."""
+    observation: Observation = ""
+    """What the policy receives; by default state, or camera if the bundle is a camera policy's."""
+
+
+@dataclass(frozen=True)
+class ObjectTransferHead(FileOption):
+    """The same of a training whose encoder starts from the bundle's, and which is like any other in all else."""
+
+    task: str = "push"
+    """What to learn."""
+    robot: str = "franka_panda"
+    """The arm."""
+    observation: Observation = "camera"
+    """What the policy receives."""
+    start: Source = None
+    """Bundle to start from, of a camera policy."""
+
+
+Head = TypeVar("Head", bound=CompareHead)
+
+
+def transfer(arguments: Arguments) -> int:
+    """Train a policy from an earlier one: for another task, arm or camera.
+
+    A policy from state starts one from state, a camera policy one with a camera; --mode says how what is carried over
+    is held.
+    """
+    head = _with_source(arguments, TransferHead())
+    camera = _is_camera_policy(head.source, head.observation)
+    head = replace(head, observation=head.observation or ("camera" if camera else "state"))
+    if (head.observation != "state") != camera:
+        kind = "a camera policy" if camera else "a policy from state"
+        raise ValueError(f"'{head.source}' is {kind}: none from '{head.observation}' can start from it")
+    check_observation(head.task, head.observation)
+    carried: list[str] = []
+
+    def keep(surgery) -> None:
+        carried.extend([*surgery.lines(), f"{surgery.share:.0%} of the weights were carried"])
+
+    offered: TransferHead | ObjectTransferHead = head
+    if not camera:
+        from policies.imitation.state_run import STAGES
+        from policies.transfer.state_transfer import TransferConfig
+        from policies.transfer.state_transfer import transfer as run
+
+        default = TransferConfig(tyro.MISSING, recipe=_recipe(head))
+        training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_judged)
+    elif moves_object(head.task):
+        training = from_cameras(head.task, head.robot, head.observation)
+        offered = ObjectTransferHead(task=head.task, robot=head.robot, observation=head.observation, start=head.source)
+    else:
+        from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
+
+        names = ("teacher", "views", "student", "bundle")
+        seen = CameraTransferConfig(tyro.MISSING)
+        training = Training(seen, names, lambda config, progress: transfer_camera(config, progress, keep), print_bundle)
+    config = arguments.parse(training.default, transfer.__doc__, offered)
+    with stages(training.stages) as progress:
+        bundle = training.run(config, progress)
+    if carried:
+        print("\n".join(carried))
+    training.report(bundle, config.out)
+    return 0
+
+
+def compare_transfer(arguments: Arguments) -> int:
+    """Measure what transfer saves: from scratch against every mode, over seeds and data budgets."""
+    head, about = _with_source(arguments, CompareHead()), compare_transfer.__doc__
+    camera = _is_camera_policy(head.source, "state")
+    head = replace(head, task=head.task or ("reach" if camera else "stack"))
+    if not camera:
+        from policies.transfer.state_transfer import CompareConfig
+        from policies.transfer.state_transfer import compare_transfer as run
+
+        state = arguments.parse(CompareConfig(tyro.MISSING, tyro.MISSING, recipe=_recipe(head)), about, head)
+        with stages(("runs",)) as progress:
+            report = run(state, progress)
+        out = state.out
+    elif moves_object(head.task):
+        from policies.imitation.object_run import rule_recipe
+        from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
+
+        recipe = rule_recipe(head.task, head.robot)
+        scene = arguments.parse(CompareSceneConfig(tyro.MISSING, tyro.MISSING, recipe=recipe), about, head)
+        with stages(("rule", "runs")) as progress:
+            report = compare_scene(scene, progress)
+        out = scene.out
+    else:
+        from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
+
+        check_observation(head.task, "camera")
+        seen = arguments.parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING), about, head)
+        with stages(("runs",)) as progress:
+            report = compare_camera(seen, progress)
+        out = seen.out
+    for line in comparison_table(report):
+        print(line)
+    print(f"{out / 'transfer.json'}  {out / 'transfer.png'}")
+    return 0
+
+
+def _with_source(arguments: Arguments, head: Head) -> Head:
+    """Read a head from file and command line; a file of a run that handles an object calls the source `start`."""
+    head, _ = arguments.peek(head)
+    return replace(head, source=head.source or arguments.peek(ObjectTransferHead())[0].start or tyro.MISSING)
+
+
+def _is_camera_policy(source: Path | None, observation: str) -> bool:
+    """Whether a bundle holds a camera student; where none is given, as for `--help`, by the new observation."""
+    if not isinstance(source, Path):
+        return observation not in ("", "state")
+    from policies.bundle import PolicyBundle
+    from policies.models.restore import CAMERA_STUDENT
+
+    return PolicyBundle.load(source).network.get("kind") == CAMERA_STUDENT
+
+
+def _recipe(head: CompareHead):
+    """The table's recipe with the source's hidden layers, without which nothing could be carried."""
+    from policies.bundle import PolicyBundle
+    from policies.imitation.recipes import state_recipe
+    from policies.models.state_network import restore_state_network
+
+    recipe = state_recipe(head.task, head.robot)
+    if not isinstance(head.source, Path):
+        return recipe
+    return replace(recipe, hidden=restore_state_network(PolicyBundle.load(head.source)).hidden)
+
+
+def comparison_table(report: dict) -> list[str]:
+    """Success at every budget, and what each method needs of the data that scratch needs to get as far."""
+    methods = report["methods"]
+    lines = [f"level: {report['level']:.3f}, the mean success from scratch at the largest budget"]
+    if report["share_is_bound"]:
+        lines = [
+            f"level: {report['level']:.3f}; from scratch the largest budget gives {report['scratch_final']:.3f}, "
+            "so that the shares are upper bounds"
+        ]
+    lines.append(f"  {'data':18} {' '.join(f'{steps:>6}' for steps in methods['scratch']['steps'])}")
+    for method, found in methods.items():
+        success = " ".join(f"{mean:6.2f}" for mean in found["mean"])
+        lines.append(f"  {method:18} {success}")
+    lines.append("share of scratch's data for a success of")
+    levels = [*(f"{each['level']:.2f}" for each in methods["scratch"]["levels"]), f"{report['level']:.3f}"]
+    lines.append(f"  {'':18} {' '.join(f'{level:>18}' for level in levels)}")
+    for method, found in methods.items():
+        if method == "scratch":
+            continue
+        ends = {"share": "share_of_scratch", "low": "share_low", "high": "share_high"}
+        last = {key: found[name] for key, name in ends.items()}
+        lines.append(f"  {method:18} {' '.join(f'{_share(each):>18}' for each in [*found['levels'], last])}")
+    if unchanged := report.get("unchanged"):
+        low, high = unchanged["low"], unchanged["high"]
+        lines.append(f"  source as it is    {unchanged['success']:6.2f} [{low:.2f}, {high:.2f}], without any training")
+    return lines
+
+
+def _share(found: Mapping[str, float | None]) -> str:
+    """A share with its interval; ∞ where the method does not get there."""
+    share, low, high = ("∞" if found[key] is None else f"{found[key]:.2f}" for key in ("share", "low", "high"))
+    return f"{share} [{low}, {high}]"
