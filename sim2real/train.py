@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,13 +72,22 @@ def train(arguments: Arguments) -> int:
         training = _from_state(head)
     else:
         training = from_cameras(head.task, head.robot, head.observation)
-    config = arguments.parse(training.default, train.__doc__, head)
+    config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
     if head.mlflow and not hasattr(config, "mlflow"):
         raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
     with stages(training.stages) as progress:
         bundle = training.run(config, progress)
     training.report(bundle, config.out)
     return 0
+
+
+def _untuned(head: TrainHead) -> str:
+    """Return what `--help` says where the recipe of imitation was tuned for other arms, or not at all."""
+    from policies.imitation.recipes import is_tuned
+
+    if head.algorithm != "imitation" or is_tuned(head.task, head.robot):
+        return ""
+    return f"\n\nThe recipe is untuned for task '{head.task}' on '{head.robot}': success may need more rounds or steps."
 
 
 def check_observation(task: str, observation: str, imitation: bool = True) -> None:

@@ -24,6 +24,7 @@ from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
 from policies.imitation.perception import StudentConfig, fit_student
+from policies.imitation.recipes import warn_if_untuned
 from policies.imitation.teacher import TeacherConfig, train_teacher
 from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
 from policies.models.parity import parity_records
@@ -130,6 +131,7 @@ def train(
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
     config.validate()
+    warn_if_untuned(config.task, config.robot)
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     space, robot, camera = config.space(), load_robot(config.robot), config.camera_model()

@@ -124,6 +124,17 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
     assert "--recipe.rounds INT" in shown["object"]
 
 
+def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    own = f"{ROOT / 'docs' / 'examples' / 'my_task.py'}:MyTask"
+    for words in (["--task", own], ["--task", "push", "--robot", "xarm6"], ["--task", own, "--observation", "camera"]):
+        assert main(["train", "--observation", "state", *words, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"The recipe is untuned for task '{words[1]}'" in shown
+    for words in ([], ["--task", "push"], ["--algorithm", "sac", "--robot", "xarm6"]):
+        assert main(["train", "--observation", "state", *words, "--help"]) == 0
+        assert "untuned" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -133,8 +144,9 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
         (["--task", "push", "--observation", "cameras"], "known are state, camera, fixed_cameras"),
         (["--algorithm", "sac", "--observation", "sonar"], "no observation 'sonar'; known are state, robot, camera"),
         (["--algorithm", "sac", "--observation", "camera"], "takes vectors, but 'image_front' is a picture"),
-        (["--observation", "state", "--task", "pick_place", "--robot", "xarm6"], "xarm6"),
-        (["--task", "pick_place", "--robot", "xarm6"], "xarm6"),
+        (["--observation", "state", "--task", "pick_place", "--robot", "xarm6"], "needs a gripper, but robot 'xarm6'"),
+        (["--task", "pick_place", "--robot", "xarm6"], "needs a gripper, but robot 'xarm6' has none"),
+        (["--task", "absent.py:MyTask"], "absent.py"),
         (["--robot", "absent.json"], "absent.json"),
         (["--robot", "robocop"], "known are franka_panda, kuka_iiwa, xarm6"),
         (["--mlflow", "http://127.0.0.1:9"], "--mlflow is for runs from state"),

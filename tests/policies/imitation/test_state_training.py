@@ -175,7 +175,7 @@ def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_o
     ("arguments", "message"),
     [
         (["--observation", "smell"], "known are state, camera, fixed_cameras"),
-        (["--observation=state", "--task", "stack", "--robot", "xarm6"], "for 'stack' there are franka_panda"),
+        (["--observation=state", "--task", "juggle"], "unknown task 'juggle'; known are reach, push"),
         (["--resume", "{out}"], "holds no run"),
         (["--resume", "{out}", "--seed", "1"], "nothing else"),
         (["--observation", "camera", "--task", "pick_place"], "'{out}' exists already"),

@@ -17,8 +17,6 @@ TRUE = FullLengthEnv("push", "franka_panda", "nominal", ("ee_pos", "object_pos",
 NOISY = FullLengthEnv(
     "push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, perception_noise=True
 )
-    "push", "franka_panda", "nominal", ("ee_pos", "object_pos", "goal"), exact=False, perception_noise=True
-)
 
 ARRAYS = ("ee_pos", "opening", HELD, "object_pos", "goal")
 GRASPING = FullLengthEnv("pick_place", "franka_panda", "nominal", ARRAYS, exact=False, perception_noise=True)
