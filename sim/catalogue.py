@@ -19,9 +19,9 @@ DYNAMICS = (
     Param("object_friction", 0.7, "=", U(0.4, 1.2), "", "dynamics", "Its sliding friction.", positive=True),
     Param("object_rolling", 0.0, "=", U(0.0, 1e-4), "m", "dynamics", "Its rolling friction.", at_least=0),
     Param("object_spinning", 0.0, "=", U(0.0, 1e-3), "m", "dynamics", "Its spinning friction.", at_least=0),
-    Param("object_restitution", 0.0, "=", U(0.0, 0.3), "", "dynamics", "How it bounces.", at_least=0, at_most=1),
+    Param("object_restitution", 0.0, "=", U(0.0, 0.3), "", "dynamics", "Its restitution.", at_least=0, at_most=1),
     Param("table_friction", 1.0, "*", U(0.8, 1.2), "", "dynamics", "Sliding friction of the table.", positive=True),
-    Param("table_restitution", 0.5, "=", U(0.2, 0.9), "", "dynamics", "How things bounce.", at_least=0, at_most=1),
+    Param("table_restitution", 0.5, "=", U(0.2, 0.9), "", "dynamics", "Its restitution.", at_least=0, at_most=1),
     Param("table_height", 0.0, "+", U(-0.01, 0.01), "m", "dynamics", "Height of the table's top."),
     Param("finger_friction", 1.0, "*", U(0.7, 1.2), "", "dynamics", "Sliding friction of the fingers.", positive=True),
     Param("base_tilt_x", 0.0, "+", N(0.0, 0.01), "rad", "dynamics", "Tilt of the base about y: gravity leans to x."),
@@ -63,9 +63,9 @@ TIMING = (
     Param("joint_delay", 0.0, "=", U(0.0, 0.02), "s", "timing", "Age of the joint state.", at_least=0, at_most=1),
     Param("joint_jitter", 0.0, "=", U(0.0, 0.005), "s", "timing", "Its spread.", at_least=0, at_most=1),
     Param("joint_drop", 0.0, "=", U(0.0, 0.02), "", "timing", "Share of lost joint states.", at_least=0, at_most=0.9),
-    Param("camera_delay", 0.0, "=", U(0.0, 0.06), "s", "timing", "Age of a picture.", at_least=0, at_most=1),
+    Param("camera_delay", 0.0, "=", U(0.0, 0.06), "s", "timing", "Age of an image.", at_least=0, at_most=1),
     Param("camera_jitter", 0.0, "=", U(0.0, 0.01), "s", "timing", "Its spread.", at_least=0, at_most=1),
-    Param("camera_drop", 0.0, "=", U(0.0, 0.05), "", "timing", "Share of lost pictures.", at_least=0, at_most=0.9),
+    Param("camera_drop", 0.0, "=", U(0.0, 0.05), "", "timing", "Share of lost images.", at_least=0, at_most=0.9),
     # a fifth of cameras read their rows one after the other: =Choice(0, 0, 0, 0, 0.02)
     Param("rolling_shutter", 0.0, "=", Choice(0, 0, 0, 0, 0.02), "s", "timing", "From first row to last.", at_least=0),
 )
@@ -131,7 +131,7 @@ VISUAL = (
 )
 
 
-LAG = "How much older its pictures are than the first camera's."
+LAG = "How much older its images are than the first camera's."
 
 
 def camera_params(camera: CameraModel) -> tuple[Param, ...]:

@@ -1,4 +1,4 @@
-"""What stands on the table: rigid bodies of primitive shapes, as data that any engine can build. numpy only."""
+"""The bodies on the table: rigid bodies of primitive shapes, as data that any engine can build. numpy only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Shape(NamedTuple):
 
 
 class RigidBody(NamedTuple):
-    """One thing of a task's scene; a tuple, because three of them are made at each reset."""
+    """One body of a task's scene; a tuple, because three of them are made at each reset."""
 
     name: str
     """Name in the world, in segmentation images and in errors."""
@@ -42,7 +42,7 @@ class RigidBody(NamedTuple):
     com: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Centre of mass in the body's frame [m]."""
     solid: bool = True
-    """Whether things can touch it; a mark on the table is only seen."""
+    """Whether it collides; a mark on the table is visual only."""
     inertia_scale: float = 1.0
     """Factor of the moments of inertia that the shape would have with its mass spread evenly."""
     colour: tuple[float, float, float] = (0.7, 0.7, 0.7)

@@ -23,7 +23,7 @@ FINGER_GAIN = 0.2
 """Share of the way to its target that a finger goes in one tick of 1/240 s, if its force suffices."""
 
 LEVEL = np.array([0.0, 0.0, -GRAVITY])
-"""Gravity as the arm's controller believes it to be [m/s²]."""
+"""Gravity as the arm's controller assumes it [m/s²]."""
 
 
 @njit(cache=True)

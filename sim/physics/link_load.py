@@ -79,7 +79,7 @@ class ArmLoad:
             true: the arm as it is.
             tool: (16,) the last row of the chain's table: from the last joint to the end effector.
             q: (n,) joint positions [rad].
-            level: (3,) gravity as the controller believes it to be [m/s²], base frame.
+            level: (3,) gravity as the controller assumes it [m/s²], base frame.
             gravity: (3,) gravity as it is.
             force: (3,) [N] on the end effector, base frame.
         """

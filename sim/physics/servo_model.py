@@ -1,4 +1,4 @@
-"""A joint servo as identification sees it, and the compiled arm that it drives.
+"""A joint servo as identification models it, and the compiled arm that it drives.
 
     target ─▶ delay ─▶ backlash ─▶ dead band ─▶ kp, saturated ─▶ ─ damping ─ friction ─▶ (M + armature) ddq
 

@@ -1,4 +1,4 @@
-"""Random colours, textures, lights and backgrounds, so that a policy learns to see past them."""
+"""Random colours, textures, lights and backgrounds, so that a policy becomes invariant to them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AppearanceRanges:
     plain: tuple[str, ...] = ()
     """Groups that are never textured, such as arms, which makers paint in one colour."""
     vivid: tuple[str, ...] = ()
-    """Groups that are always a strong plain colour, any hue that can be told from what they are seen before and from
-    each other: what a task is about stands out in labs too."""
+    """Groups that are always a strong plain colour, any hue that contrasts with what is behind them and with each
+    other, as objects in labs do."""
     texture: float = 0.6
     """Probability that a group of bodies is textured."""
     texture_scale: tuple[float, float] = (0.7, 12.0)
@@ -126,7 +126,7 @@ def sample_appearance(
         rng: where from.
         scene: whose.
         ranges: how far; `ranges.validate(scene)` is the caller's, once.
-        surfaces: groups that the `vivid` ones are seen before.
+        surfaces: groups behind the `vivid` ones.
     """
     nominal = scene.nominal_appearance
     groups, group_of = scene.groups, scene.group_of_body
@@ -199,13 +199,13 @@ def texture_pool(count: int = 48, size: int = 128, seed: int = 0, photographs: P
         count: how many procedural ones, of all kinds in turn.
         size: pixels a side, a power of two. Procedural textures tile without a seam.
         seed: of their randomness.
-        photographs: folder whose pictures are appended, cut to a square and resized.
+        photographs: folder whose images are appended, cut to a square and resized.
 
     Returns:
         (N, size, size, 3) uint8.
 
     Raises:
-        RenderError: if `size` is no power of two, or the folder has no readable picture.
+        RenderError: if `size` is no power of two, or the folder has no readable image.
     """
     if size < 8 or size & (size - 1):
         raise RenderError(f"textures: size is {size}, expected a power of two of at least 8")
@@ -224,19 +224,19 @@ def _read_photographs(folder: Path, size: int) -> list[np.ndarray]:
     import cv2
 
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PHOTOGRAPHS)
-    pictures = []
+    images = []
     for path in paths:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise RenderError(f"textures: {path} is no readable picture; remove it or convert it")
-        side = min(picture.shape[:2])
-        top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
-        square = picture[top : top + side, left : left + side]
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise RenderError(f"textures: {path} is no readable image; remove it or convert it")
+        side = min(image.shape[:2])
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        square = image[top : top + side, left : left + side]
         resized = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-        pictures.append(np.ascontiguousarray(resized[..., ::-1]))
-    if not pictures:
-        raise RenderError(f"textures: no picture ({', '.join(PHOTOGRAPHS)}) in {folder}")
-    return pictures
+        images.append(np.ascontiguousarray(resized[..., ::-1]))
+    if not images:
+        raise RenderError(f"textures: no image ({', '.join(PHOTOGRAPHS)}) in {folder}")
+    return images
 
 
 def _two_colours(rng: np.random.Generator, blend: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""What lies about in a lab and belongs to no task: distractors beside the work area, and a table cloth. numpy only.
+"""Distractors beside the work area, and a table cloth: what belongs to no task. numpy only.
 
-Clutter is only seen. It lies outside the area in which a task happens, so that nothing would touch it anyway.
+Clutter is visual only. It lies outside the area of the task, so that nothing would touch it anyway.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Area = tuple[tuple[float, float], tuple[float, float]]
 
 @dataclass(frozen=True)
 class ClutterBody:
-    """One thing that is only seen."""
+    """One body that is visual only."""
 
     name: str
     """`clutter0`, … or `cloth`; also its group, which has a colour and a texture of its own."""

@@ -43,11 +43,11 @@ BODY = (
     Param("base_tilt_x", 0.0, "+", N(0.0, 0.01), "rad", "dynamics", "Tilt of the base about y: gravity leans to x."),
     Param("base_tilt_y", 0.0, "+", N(0.0, 0.01), "rad", "dynamics", "Tilt of the base about x: gravity leans to y."),
 )
-"""What else identification asks about; the catalogue's names, wider ranges where nothing is known."""
+"""What else identification estimates; the catalogue's names, wider ranges where nothing is known."""
 
 
 def prior(robot: RobotModel, gravity_compensation: bool = False) -> ParameterSpace:
-    """Return what is believed about `robot` before its logs are read.
+    """Return the prior of `robot`'s parameters, before its logs are read.
 
     Args:
         robot: the arm.

@@ -28,7 +28,7 @@ NEAR, FAR = 0.04, 20.0
 AWAY = (0.0, 0.0, -1e3)
 """Where bodies are that must not be seen [m]."""
 TINY_SHIFT = 0.5
-"""TinyRenderer samples the corners of pixels: its pictures are half a pixel to the right and up."""
+"""TinyRenderer samples the corners of pixels: its images are half a pixel to the right and up."""
 
 
 class BulletRenderer:
@@ -176,7 +176,7 @@ def _view(T_base_camera: np.ndarray) -> list[float]:
 def _projection(camera: CameraModel, shift: float) -> list[float]:
     """OpenGL's projection matrix of a pinhole camera, column by column.
 
-    Integer pixel coordinates are centres: u is at (2 u + 1) / width - 1 in OpenGL's picture, v at
+    Integer pixel coordinates are centres: u is at (2 u + 1) / width - 1 in OpenGL's image, v at
     1 - (2 v + 1) / height.
     """
     (fx, skew, cx), (_, fy, cy), _ = camera.K

@@ -1,7 +1,7 @@
-"""Colours that stand out: what a task is about is not painted like the table that it is on.
+"""Colours that contrast: a task's objects are not painted like the table that they are on.
 
-Whoever sets a lab up takes a cube, and a mark, that can be told from what they lie on; a policy cannot be asked to see
-what no camera shows. numpy only.
+In a lab, too, cube and mark are chosen so that they differ from the table; otherwise no camera would show them. numpy
+only.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 STANDS_OUT = 0.35
-"""Distance between two RGB colours in [0, 1] from which on one stands out from the other: a fifth of that from black to
-white. In dark and in noisy pictures, nearer ones look the same."""
+"""Distance between two RGB colours in [0, 1] from which on they contrast: a fifth of that from black to white. In dark
+and in noisy images, nearer ones look the same."""
 TURNS = 8
 """How many hues are tried."""
 
@@ -32,13 +32,13 @@ def tones(textures: np.ndarray) -> np.ndarray:
 def contrasting_colour(
     colour: np.ndarray, spread: float, u: np.ndarray, others: Sequence[np.ndarray]
 ) -> tuple[float, float, float]:
-    """Return a strong colour that can be told from `others`, or the one that comes closest to that.
+    """Return a strong colour that contrasts with `others`, or the one that comes closest to that.
 
     Args:
         colour: (3,) the nominal one, RGB in [0, 1].
         spread: from 0 (that one) to 1 (any hue).
         u: (3,) numbers in [0, 1) that it is drawn by.
-        others: colours that it is seen before, each (…, 3).
+        others: colours behind it, each (…, 3).
     """
     known = [tone for other in others for tone in other.reshape(-1, 3).tolist()]
     best, farthest = (0.0, 0.0, 0.0), -1.0

@@ -12,7 +12,7 @@ from robots.meshes import Mesh
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One rigid thing in the scene."""
+    """One rigid body of the scene."""
 
     name: str
     """Unique; `Scene.index` gives its number in segmentation images."""

@@ -1,4 +1,4 @@
-"""The compiled first half of the renderer: what is visible, and what the first light sees.
+"""The compiled first half of the renderer: what is visible, and what the first light reaches.
 
 Visibility and shading (`sim/rendering/shading.py`) are apart. `rasterise` finds, for every sample, the nearest
 triangle and its 1/depth; `shade` then works once per covered pixel. It needs no interpolated attributes: it puts the
@@ -36,7 +36,7 @@ _FAR_FROM_LIGHT = np.float32(-1e30)
 def _fill(ax, ay, az, bx, by, bz, cx, cy, cz, value, depth, ids):
     """Draw one triangle where its `z` exceeds `depth`, in scanline spans; pixel centres are integers.
 
-    `z` must be an affine function of the picture's coordinates: 1/depth for a pinhole camera.
+    `z` must be an affine function of the image's coordinates: 1/depth for a pinhole camera.
     `ids` (or None) receives `value` where the triangle wins.
     """
     height, width = depth.shape
@@ -55,7 +55,7 @@ def _fill(ax, ay, az, bx, by, bz, cx, cy, cz, value, depth, ids):
     if area < 0:  # make the edges run so that the inside is on the same side of all three
         bx, cx = cx, bx
         by, cy = cy, by
-    # An edge that runs up the picture bounds its row from the left, one that runs down from the right.
+    # An edge that runs up the image bounds its row from the left, one that runs down from the right.
     # Which is which is kept in offsets instead of branches: small triangles would mispredict them all.
     d0, d1, d2 = by - ay, cy - by, ay - cy
     s0 = (bx - ax) / (d0 if d0 != 0 else 1.0)
@@ -134,7 +134,7 @@ def rasterise(geometry, placement, visible, K, screen, cells, queue, inverse_dep
     """
     height, width = ids.shape
     fx, skew, cx, fy, cy = K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]
-    # the four sides of the picture as planes through the camera: (x, y, z) points inwards
+    # the four sides of the image as planes through the camera: (x, y, z) points inwards
     sides = np.array(
         (
             (fx, skew, cx + 0.5),
@@ -194,7 +194,7 @@ def rasterise(geometry, placement, visible, K, screen, cells, queue, inverse_dep
 def _project(vertices, first, last, m, K, screen):
     """Write pixel coordinates and 1/depth of vertices; 1/depth is -1 for those before the near plane.
 
-    Divisions are exact here: their approximation would hang on how this was inlined, and with it a picture's last bits.
+    Divisions are exact here: their approximation would hang on how this was inlined, and with it an image's last bits.
     """
     fx, skew, cx = np.float32(K[0, 0]), np.float32(K[0, 1]), np.float32(K[0, 2])
     fy, cy = np.float32(K[1, 1]), np.float32(K[1, 2])
@@ -215,7 +215,7 @@ def _project(vertices, first, last, m, K, screen):
 @njit(cache=True, nogil=True, fastmath={"contract", "nnan", "ninf", "nsz"})
 def _find_cells(screen, first, last, height, width, cells):
     """Write between which samples vertices lie: twice the column, one more on a sample; the same for rows, in the upper
-    half. Beyond the picture's edge there is one column, and one row."""
+    half. Beyond the image's edge there is one column, and one row."""
     columns, rows, target = screen[0, first:last], screen[1, first:last], cells[first:last]
     edge, half = np.float32(_EDGE), np.float32(0.5)
     last_column, last_row = np.float32(width) - half, np.float32(height) - half
@@ -265,7 +265,7 @@ def draw_shadow_map(geometry, placement, visible, texel, screen, cells, queue, s
             target = screen[k, first:last]
             for i in range(target.shape[0]):
                 target[i] = m[k, 0] * xs[i] + m[k, 1] * ys[i] + m[k, 2] * zs[i] + m[k, 3]
-        # the light's direction in mesh coordinates decides which side of a triangle it sees
+        # the light's direction in mesh coordinates decides which side of a triangle it lights
         lx = np.float32(placement.lights[b, 0, 0] * placement.inverse_scales[b, 0])
         ly = np.float32(placement.lights[b, 0, 1] * placement.inverse_scales[b, 1])
         lz = np.float32(placement.lights[b, 0, 2] * placement.inverse_scales[b, 2])
@@ -305,7 +305,7 @@ def see(
     inverse_depth,
     ids,
 ):
-    """Find what a camera sees, and what the first light does: `place`, `rasterise` and `draw_shadow_map` in one call.
+    """Find what is visible to a camera and to the first light: `place`, `rasterise` and `draw_shadow_map` in one call.
 
     Args:
         geometry: the triangles.

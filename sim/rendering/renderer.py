@@ -74,7 +74,7 @@ class Scene:
             bodies: in the order of the poses and of segmentation numbers.
             textures: (N, S, S, 3) uint8 pool, S a power of two; see
             `sim.randomization.appearance_sampler.texture_pool`.
-            shadow_size: texels a side of the shadow map; default: the picture's, within 128 and 512.
+            shadow_size: texels a side of the shadow map; default: the image's, within 128 and 512.
 
         Raises:
             RenderError: if names repeat, there is no body, or the pool has another form.
@@ -164,7 +164,7 @@ class Scene:
         self._check(poses, sizes, appearance, supersample, frame, camera)
         first, last = (0, camera.height) if rows is None else rows
         if not 0 <= first < last <= camera.height:
-            raise RenderError(f"scene: rows {first} to {last} of a picture with {camera.height}")
+            raise RenderError(f"scene: rows {first} to {last} of an image with {camera.height}")
         if static is not None and (
             static.supersample != supersample or static.buffers.rgb.shape != (camera.height, camera.width, 3)
         ):
@@ -245,7 +245,7 @@ class Scene:
         background = replace(appearance, visible=appearance.visible & ~foreground)
         frame = self.render(T_base_bodies, camera, background, supersample=supersample, shadow=False, scales=scales)
         inverse_depth, ids = WORKSPACE.samples(camera.height * supersample, camera.width * supersample)  # as just drawn
-        light = np.empty((camera.height, camera.width, 3), np.float32)  # which nobody reads without shadow
+        light = np.empty((camera.height, camera.width, 3), np.float32)  # not read without shadow
         if shadow:
             axes, K = light_axes(appearance.light_directions[0]), _sample_matrix(camera.K, supersample, 0)
             project_to_shadow_map(K, supersample, camera.pose(), axes, inverse_depth, ids, light)

@@ -69,7 +69,7 @@ def shade(
     K,
     samples,
     first_row,
-    picture_height,
+    image_height,
     texel,
     shadow_map,
     inverse_depth,
@@ -93,8 +93,8 @@ def shade(
         pool: (N, S, S, 3) uint8 textures; S a power of two.
         K: (3, 3) intrinsics of the sample grid.
         samples: 1 or 2 a side.
-        first_row: row of the whole picture in which `rgb` begins.
-        picture_height: rows of the whole picture.
+        first_row: row of the whole image in which `rgb` begins.
+        image_height: rows of the whole image.
         texel: size of the shadow map's texels [m], 0 for no shadows.
         shadow_map: (M, M) float32.
         inverse_depth: (samples H, samples W) float32 [1/m].
@@ -123,7 +123,7 @@ def shade(
     count = samples * samples
     gain = 255.0 / count
     # Light on the last triangle: from the first light (k) and from all others (a). Both are kept from pixel
-    # to pixel where they are `steady`, the same all over the triangle: floors are most of a picture.
+    # to pixel where they are `steady`, the same all over the triangle: floors are most of an image.
     last, steady = -1, False
     ar = ag = ab = kr = kg = kb = key = gloss = 0.0
     lr = lg = lb = highlight = 0.0
@@ -138,7 +138,7 @@ def shade(
             columns[row * width : (row + 1) * width] = np.arange(width)
     begin = 0
     for row in range(height):
-        down = (first_row + row) / max(1, picture_height - 1)
+        down = (first_row + row) / max(1, image_height - 1)
         sky_r = background[0, 0] + down * (background[1, 0] - background[0, 0])
         sky_g = background[0, 1] + down * (background[1, 1] - background[0, 1])
         sky_b = background[0, 2] + down * (background[1, 2] - background[0, 2])
@@ -156,7 +156,7 @@ def shade(
                     ti = background_texture
                     if ti >= 0:
                         tv, tu = (
-                            (sy + samples * first_row) * side // (picture_height * samples),
+                            (sy + samples * first_row) * side // (image_height * samples),
                             sx * side // (width * samples),
                         )
                         wr *= pool[ti, tv, tu, 0] * _BYTE
@@ -304,7 +304,7 @@ def draw(
     K,
     samples,
     first_row,
-    picture_height,
+    image_height,
     with_shadow,
     screen,
     cells,
@@ -350,7 +350,7 @@ def draw(
             K,
             samples,
             first_row,
-            picture_height,
+            image_height,
             texel,
             shadow_map,
             inverse_depth,

@@ -1,4 +1,4 @@
-"""What a camera that stands still sees of bodies that do: the picture that is kept, and where a frame differs."""
+"""The static background of a fixed camera: the image of the bodies that do not move, and where a frame differs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EMPTY = np.float32(-1e29)
 
 
 class BackgroundBuffers(NamedTuple):
-    """What a camera that stands still sees of the bodies that do: where nothing is before it, it is the picture."""
+    """The image of a fixed camera and of the bodies that do not move: the frame, where nothing is in front of it."""
 
     inverse_depth: np.ndarray
     """(samples H, samples W) float32 [1/m]."""
@@ -26,13 +26,13 @@ class BackgroundBuffers(NamedTuple):
     segmentation: np.ndarray
     """(H, W) int16."""
     light: np.ndarray
-    """(H, W, 3) float32: where the shadow map sees a pixel's first sample [m], along its columns and rows; then 1
-    if that does not tell whether the pixel is in shadow, because it shows several triangles, else 0."""
+    """(H, W, 3) float32: where a pixel's first sample lies in the shadow map [m], along its columns and rows; then 1
+    if that does not decide whether the pixel is in shadow, because it shows several triangles, else 0."""
 
     def copy_to(self, inverse_depth: np.ndarray, ids: np.ndarray, frame: Sequence[np.ndarray]) -> None:
-        """Begin a frame with this picture; `frame` is its rgb, depth and segmentation, the latter two perhaps (0, 0).
+        """Begin a frame with this image; `frame` is its rgb, depth and segmentation, the latter two perhaps (0, 0).
 
-        Not the kernels' task: numpy copies a picture in a twentieth of the time of a compiled loop.
+        Done in numpy, which copies an image in a twentieth of the time of a compiled loop.
         """
         np.copyto(inverse_depth, self.inverse_depth)
         np.copyto(ids, self.ids)
@@ -54,7 +54,7 @@ NO_BACKGROUND = BackgroundBuffers(
     np.empty((0, 0), np.int16),
     np.empty((0, 0, 3), np.float32),
 )
-"""For cameras that move, and pictures that are drawn once."""
+"""For cameras that move, and images that are drawn once."""
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -86,14 +86,14 @@ def project_to_shadow_map(K, samples, T_base_camera, axes, inverse_depth, ids, l
 
 @njit(cache=True, nogil=True, fastmath=True)
 def find_changed(samples, ids, known_ids, texel, light, shadow_map, cut, columns, ends):
-    """List the pixels that do not look as in the still picture: something is before them, or a shadow on them.
+    """List the pixels that differ from the static background: something is in front of them, or a shadow on them.
 
     Args:
         samples: 1 or 2 a side.
         ids: (samples H, samples W) int32, the frame's triangles.
-        known_ids: (samples H, samples W) int32, the still picture's.
+        known_ids: (samples H, samples W) int32, the background's.
         texel: size of the shadow map's texels [m], 0 for no shadows.
-        light: (H, W, 3) float32, the still picture's.
+        light: (H, W, 3) float32, the background's.
         shadow_map: (M, M) float32.
         cut: (2, 2), `Placement.shadow_cut`.
         columns: (H W + 1,) int32, out: the pixels' columns, row by row, from left to right.
@@ -109,7 +109,7 @@ def find_changed(samples, ids, known_ids, texel, light, shadow_map, cut, columns
             here, there = ids[y], known_ids[y]
             for x in range(samples * width):
                 any_differs |= here[x] ^ there[x]
-        if any_differs == 0 and texel == 0:  # as most rows are; the loop above takes 16 samples at once
+        if any_differs == 0 and texel == 0:  # as most rows are; the loop above is vectorised
             ends[row] = n
             continue
         for column in range(width):

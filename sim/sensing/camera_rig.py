@@ -1,6 +1,6 @@
-"""What the task's cameras see in the PyBullet world: appearance, camera errors and picture faults of one episode.
+"""The images of a task's cameras in the PyBullet world: appearance, camera errors, image disturbances of an episode.
 
-parameters ─▶ appearance, cameras, disturbances (once an episode) ─▶ a picture a camera and step
+parameters ─▶ appearance, cameras, disturbances (once an episode) ─▶ an image per camera and step
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sim.sensing.scene_cache import ARM, SceneCache
 
 
 class Posed(Protocol):
-    """The world, or a moment of it."""
+    """The world, or its state at some time."""
 
     @property
     def q(self) -> np.ndarray:
@@ -51,7 +51,7 @@ DRAWN_ANEW = 1
 
 
 def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
-    """Return `camera` as it really stands under `parameters` (see `camera_params`)."""
+    """Return `camera` with the errors that `parameters` give it (see `camera_params`)."""
     name = f"camera_{camera.name}"
     fixed = camera.T_base_camera is not None
     T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
@@ -70,7 +70,7 @@ def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> Camera
 
 @dataclass(frozen=True)
 class CameraRigConfig:
-    """How pictures are drawn."""
+    """How images are drawn."""
 
     supersample: int = 2
     """Samples a pixel along each axis, 1 or 2; 1 is twice as fast and has jagged edges."""
@@ -83,13 +83,13 @@ class CameraRigConfig:
     )
     """Ranges at `appearance_strength` 1; an arm is plain, and its colours vary by a third of the range."""
     photographs: Path | None = None
-    """Folder of pictures that are used as textures beside the procedural ones."""
+    """Folder of images that are used as textures beside the procedural ones."""
     renderer: Renderer = "numba"
     """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
 
 
 class CameraRig:
-    """Draws one world. `begin` it once an episode, then take pictures."""
+    """Renders one world: `begin` once an episode, then `capture`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class CameraRig:
             robot: the arm.
             cameras: the nominal ones.
             vivid: bodies that always have a strong colour.
-            config: how pictures are drawn.
+            config: how images are drawn.
             area: smallest and largest x and y [m] of the task's work, which stays free of clutter.
 
         Raises:
@@ -135,7 +135,7 @@ class CameraRig:
         self._bullet.clear()
 
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
-        """Fix appearance, cameras and picture faults of an episode with these `parameters` and task `bodies`."""
+        """Fix appearance, cameras and image disturbances of an episode with these `parameters` and task `bodies`."""
         self._bodies = bodies
         clutter = () if is_uncluttered(parameters) else sample_clutter(parameters, self._area)
         self._scene = self._scene_of(bodies, bool(clutter))
@@ -179,10 +179,10 @@ class CameraRig:
         self._stood: dict[str, np.ndarray] = {}
 
     def render(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
-        """Draw what camera `name` sees, without its picture's faults: RGB, depth [m] and segmentation.
+        """Render the ideal image of camera `name`, without disturbances: RGB, depth [m] and segmentation.
 
         Args:
-            state: the world, or a moment of it.
+            state: the world, or its state at some time.
             name: of the camera.
             rows: first and last + 1 of the rows to draw; all by default.
             out: where to draw; a new frame by default.
@@ -240,7 +240,7 @@ class CameraRig:
         self._drawn = dict(drawn)
 
     def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
-        """Put the arm and all bodies where they are; one that should not have moved ends the still pictures."""
+        """Put the arm and all bodies where they are; one that should not have moved clears the static backgrounds."""
         arm = len(self._arm)
         np.take(link_poses, self._links, axis=0, out=self._T[:arm], mode="clip")  # "raise" would copy it once more
         row = arm + 2
@@ -258,10 +258,10 @@ class CameraRig:
             row += len(body.shapes)
 
     def capture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
-        """Take the picture that camera `name` delivers, with its faults; depth and segmentation have none.
+        """Return the image that camera `name` delivers, disturbed; depth and segmentation are not.
 
         Args:
-            states: what the camera sees; several of them are seen one below the other (rolling shutter).
+            states: of the world; several of them fill the image from top to bottom (rolling shutter).
             name: of the camera.
             rng: source of the noise.
             measured: whether depth and segmentation are wanted, too.

@@ -1,4 +1,4 @@
-"""The radial distortion that calibration leaves, put into a picture: OpenCV's `remap`, in half the time.
+"""The radial distortion that calibration leaves, applied to an image: OpenCV's `remap`, in half the time.
 
 A pixel's three colours are handled as one number, each in 21 bits of its own, which hold the sum of four bytes
 weighed by 1024 shares. With shares of a 32nd of a pixel each way that is what OpenCV computes, bit for bit.
@@ -16,7 +16,7 @@ STEPS = 32
 
 
 def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns and rows (H, W) float32 of an ideal picture of `camera` that the radial distortion `k1` shows.
+    """Return the columns and rows (H, W) float32 of `camera`'s ideal image that the radial distortion `k1` shows.
 
     What calibration leaves is small: the inverse of r (1 + k₁ r²) is taken as r (1 - k₁ r²).
     """
@@ -28,7 +28,7 @@ def lens_map(camera: CameraModel, k1: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pack_map(columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Prepare a map (H, W) for `distort`; what it shows from beyond the picture's edge is the edge, repeated.
+    """Prepare a map (H, W) for `distort`; what it shows from beyond the image's edge is the edge, repeated.
 
     Returns:
         (H, W) uint32: number of the upper left of the four pixels, then in six bits each the steps down and right.

@@ -1,4 +1,4 @@
-"""What a real camera does to a picture and a renderer does not: exposure, colour, blur, noise, JPEG.
+"""Disturbances of a real camera's image that a renderer lacks: exposure, colour, blur, noise, JPEG.
 
 Simulation only. The effects follow the light's way: lens (vignetting, blur, motion) → sensor
 (exposure, white balance, shot and read noise) → processing (gamma, JPEG).
@@ -44,7 +44,7 @@ class ImageDisturbance:
     motion_blur: float = 0.0
     """Length of a straight smear [px]."""
     motion_angle: float = 0.0
-    """Its direction [rad], from the x axis towards the y axis of the picture."""
+    """Its direction [rad], from the x axis towards the y axis of the image."""
     shot_noise: float = 0.0
     """Standard deviation at full brightness, as a share of it; goes with the root of the light."""
     read_noise: float = 0.0
@@ -82,7 +82,7 @@ class ImageDisturbance:
             develop(rows, table, noisy, NOISE, seed, out)
         return result
 
-    # Strengths are an episode's, pictures come at every step: what can be prepared is prepared once.
+    # strengths are constant over an episode: what depends on them alone is computed once
     @cached_property
     def _softens(self) -> bool:
         return self.vignetting > 0 or self.blur > SHARP or self.motion_blur > 0

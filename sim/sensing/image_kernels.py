@@ -1,8 +1,8 @@
-"""The compiled inner loops of `sim/sensing/image_disturbance.py`: blur, smear, tone curve and noise of one picture.
+"""The compiled inner loops of `sim/sensing/image_disturbance.py`: blur, smear, tone curve and noise of one image.
 
 Pictures are handled as rows of 3 W numbers, so that a shift by one pixel is a shift by three numbers and
 every loop runs along memory. Every function here is pure, releases the GIL and draws no random numbers:
-each row of a picture takes its noise from a place in a bank that a hash of its seed chooses.
+each row of an image takes its noise from a place in a bank that a hash of its seed chooses.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ LEVEL_STEP, SPREAD_STEP = 1 / 128, 1 / 512
 BANK = 1 << 15
 """Numbers in `NOISE`: 128 kB, which stay in a core's cache."""
 NOISE = np.random.default_rng(20).standard_normal(BANK).astype(np.float32)
-"""What all pictures take their noise from, each row from another place."""
+"""What all images take their noise from, each row from another place."""
 NOISE -= NOISE.mean()
 NOISE /= NOISE.std()
 
 
 class Softening(NamedTuple):
-    """Blur along the rows, blur along the columns and smear, each the sum of the picture's shifted and weighed copies.
+    """Blur along the rows, blur along the columns and smear, each the sum of the image's shifted and weighed copies.
 
     All three in the same arrays, because handing over an array costs as much as filtering five rows.
     """
@@ -41,7 +41,7 @@ class Softening(NamedTuple):
     smear: int
     """Where the smear begins."""
     blur_reach: int
-    """The blur's middle: the shift that leaves the picture where it is; 0 for none."""
+    """The blur's middle: the shift that leaves the image where it is; 0 for none."""
     smear_reach: int
     """The smear's."""
 
@@ -86,7 +86,7 @@ def _add_up(source, softening, first, last, height, length):
 
 @njit(cache=True, nogil=True, fastmath=True)
 def soften(image, gains, softening):
-    """Dim, blur and smear a picture; at its edges the last pixels are repeated outwards.
+    """Dim, blur and smear an image; at its edges the last pixels are repeated outwards.
 
     Args:
         image: (H, 3 W) uint8.
@@ -186,5 +186,5 @@ def develop(grey, table, noisy, noise, seed, out):
 
 @njit(cache=True, nogil=True)
 def expose(image, gains, softening, table, noisy, noise, seed, out):
-    """`soften` a picture, then `develop` it, in one call."""
+    """`soften` an image, then `develop` it, in one call."""
     develop(soften(image, gains, softening), table, noisy, noise, seed, out)

@@ -1,4 +1,4 @@
-"""What a JPEG file does to a picture, without the file: the round trip in numbers only.
+"""JPEG compression and decompression of an image without the file: the round trip in numbers only.
 
 The loss of a JPEG is in the halved chroma and the rounded cosine coefficients (ITU-T T.81); the entropy code
 between writer and reader changes nothing and takes most of the time. Left out, the round trip costs a fifth.

@@ -1,7 +1,7 @@
-"""Which bodies a task's pictures show: arm, table, floor, the task's things, clutter.
+"""Scenes to render, of arm, table, floor, the task's objects and clutter, cached for the process.
 
-What takes time to prepare (meshes, textures, the scenes packed from them) is prepared once a process, however many
-environments it has.
+What takes time to prepare (meshes, textures, the scenes packed from them) is prepared once, however many environments
+there are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class SceneCache:
 
     @classmethod
     def of(cls, urdf_path: str | Path, triangles: int, photographs: Path | None = None) -> SceneCache:
-        """Return the process's stage of this arm; a URDF that has been written since is read again."""
+        """Return the process's cache of this arm; a URDF that has been written since is read again."""
         path = Path(urdf_path)
         stamp = path.stat().st_mtime_ns if path.exists() else 0  # a missing one is reported where it is read
         return _scene_cache(path, stamp, triangles, photographs)

@@ -40,7 +40,7 @@ class Snapshot(NamedTuple):
             poses = dict(poses)
             for name, (position, quat) in self.poses.items():
                 position_2, quat_2 = other.poses[name]
-                if position_2 is not position:  # or else it never moves
+                if position_2 is not position:  # otherwise it never moves
                     poses[name] = _between(position, quat, position_2, quat_2, share)
         q, dq = _both(self.q, self.dq, other.q, other.dq, share)
         return Snapshot(q, dq, self.opening + share * (other.opening - self.opening), poses)
@@ -60,10 +60,10 @@ def _both(q, dq, q_2, dq_2, share):
 
 
 class StateHistory:
-    """Remembers the last true states, one for every action period, for sensors that look back."""
+    """The last true states, one for every action period, for sensors with a delay."""
 
     def __init__(self, world: World, bodies: bool):
-        """Record the arm, and where cameras look back also the `bodies`."""
+        """Record the arm, and for delayed cameras also the `bodies`."""
         self._world = world
         self._bodies = bodies
         self._past: deque[Snapshot] = deque(maxlen=2)
@@ -71,7 +71,7 @@ class StateHistory:
         self._still: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def begin(self, oldest: float) -> None:
-        """Forget everything, remember from now on `oldest` action periods, and the present state first."""
+        """Clear the history, keep `oldest` action periods from now on, and record the present state."""
         self._past = deque(maxlen=2 + int(oldest))
         bodies = self._world.bodies if self._bodies else ()
         self._movers = [body.name for body in bodies if body.mass > 0]
@@ -79,7 +79,7 @@ class StateHistory:
         self.record()
 
     def record(self) -> None:
-        """Remember the present state."""
+        """Record the present state."""
         world = self._world
         poses = self._still
         if self._bodies:
@@ -164,7 +164,7 @@ def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, qua
 
 
 class CameraSensor:
-    """Takes one camera's pictures as its driver delivers them."""
+    """Captures one camera's images as its driver delivers them."""
 
     def __init__(self, name: str, rig: CameraRig, rate_hz: float, measured: bool = True):
         """Prepare for camera `name`, read `rate_hz` times a second; `measured` says whether depth and segmentation are
@@ -175,7 +175,7 @@ class CameraSensor:
         self._rate_hz = rate_hz
 
     def begin(self, p: Mapping[str, float]) -> float:
-        """Take an episode's parameters; return how old a picture can be, in action periods."""
+        """Take an episode's parameters; return how old an image can be, in action periods."""
         self._age = (p["camera_delay"] + p.get(f"camera_{self._name}_lag", 0.0)) * self._rate_hz
         self._jitter = p["camera_jitter"] * self._rate_hz
         self._drop = p["camera_drop"]
@@ -192,7 +192,7 @@ class CameraSensor:
         age = self._age
         if self._jitter > 0:
             age += self._jitter * min(abs(rng.standard_normal()), 3.0)
-        if self._roll > 0:  # the picture's rows are read from top to bottom
+        if self._roll > 0:  # the image's rows are read from top to bottom
             states = [past.at(age + self._roll * (1 - k / STRIPS)) for k in range(STRIPS)]
         else:
             states = [past.at(age)]
@@ -204,4 +204,4 @@ class CameraSensor:
 
 
 STRIPS = 2
-"""Pieces of a picture that a rolling shutter exposes one after the other."""
+"""Pieces of an image that a rolling shutter exposes one after the other."""

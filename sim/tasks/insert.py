@@ -28,7 +28,7 @@ GRIP = 0.02
 HOVER, HOVER_NEAR = 0.035, 0.015
 """How far above the mouth the expert carries the tip, far from the hole and close to it [m]."""
 STRICT_ASIDE = 0.005
-"""How far beside the hole's axis the tip may be for a strict judge [m]."""
+"""How far beside the hole's axis the tip may be where success is judged strictly [m]."""
 HELD_DEPTH = 0.03
 """How deep the expert holds the tip in the hole [m]; the block is 0.045 m high."""
 
@@ -135,8 +135,8 @@ class Insert(Task):
     def expert(self, scene: Scene) -> np.ndarray:
         """Over the hole, high enough to pass the block with a lagging arm; straight down; then hold that depth.
 
-        The hole goes through, so that who goes on pressing stands the peg on the table and bends the arm. In the
-        hole the walls steer the tip, and the hand sets the peg upright over it.
+        The hole goes through: pressing on would stand the peg on the table and bend the arm. In the hole the walls
+        steer the tip, and the hand sets the peg upright over it.
         """
         tip = self.achieved_goal(scene)
         centre = scene.pose("object")[0]

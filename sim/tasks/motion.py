@@ -10,16 +10,15 @@ from robots.specs import ActionSpec
 from sim.tasks.task import Scene
 
 GAIN = 0.15
-"""Share of the remaining way that is asked for in one action. Two actions' delay, lag and a slow joint controller
-sum up to 0.2 s under `full`: at 25 actions a second 0.4 circles the goal, 0.15 keeps a phase margin of 47°."""
+"""Share of the remaining way that one action asks for. Two actions' delay, lag and a slow joint controller add up to
+0.2 s under `full`: at 25 actions a second 0.4 circles the goal, 0.15 keeps a phase margin of 47°."""
 OPEN, CLOSE = 1.0, -1.0
 """Values of an action's `gripper` element."""
 HOVER = 0.08
 """How far above a cube the fingers wait while they move over it [m]."""
 LOWER = 0.005
-"""How far under a cube's middle they grasp it where they need not be exact [m]. Told places that are late and 6 mm
-off an axis, such an expert places the cube in 0.83 of 200 episodes, and in 0.74 if it aims at the middle; one policy
-each that sees by two cameras did in 0.87 and 0.82 of 140, which chance does, too."""
+"""How far under a cube's middle the fingers grasp it where they need not be exact [m]: fingers that close too high, by
+an estimate that is 6 mm off, close on nothing."""
 
 FINGERTIP = 0.012
 """Half the width of the Panda's closed fingers along x [m]."""
@@ -79,7 +78,7 @@ def is_held(scene: Scene, position: np.ndarray, quat: np.ndarray, half: float) -
 def funnel(aside: float) -> float:
     """Share of the full height to keep `aside` [m] of the way down: 0 over it, 1 from 4 cm on.
 
-    Experts have no switch between going over a point and going down: what imitates a switch hovers at it.
+    Continuous, because a policy that imitates a switch between the two hovers at it.
     """
     return min(1.0, max(0.0, aside / 0.04))
 
@@ -93,11 +92,10 @@ def pick(
     spec: ActionSpec, scene: Scene, position: np.ndarray, quat: np.ndarray, half: float, exact: bool = True
 ) -> np.ndarray:
     """Return the action that comes closer to holding a cube at `position`, turned by `quat` (xyzw): over it, square to
-    it, down, close. Fingers that have closed on nothing go up and open: it is not where it was said to be.
+    it, down, close. Fingers that have closed on nothing go up and open, because the estimate was wrong.
 
-    If it need not be `exact`, the hand stays as it is turned, and it is the closing fingers that turn the cube. They
-    close from further aside, too, as far as they can, and lower: what imitates this by sight, 7 mm off, is never sure
-    of less and would wait, and fingers that close too high close on nothing.
+    If it need not be `exact`, the hand keeps its turn, and the closing fingers turn the cube. They also close from
+    further aside, and lower: a policy that imitates this from images, 7 mm off, would wait for less in vain.
     """
     way = position - scene.ee_pos
     if not exact:

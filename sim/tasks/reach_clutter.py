@@ -33,8 +33,8 @@ TOLERANCE = 0.03
 POST_RADIUS = 0.015
 MOST_POSTS = 6
 GAP = 0.13
-"""Least distance of posts from the cube and from each other [m]: the hand is 0.2 m wide, and turns its narrow
-side to nobody; it passes over the posts' tops but not between two."""
+"""Least distance of posts from the cube and from each other [m]: the hand is 0.2 m wide and does
+not turn; it passes over the posts' tops but not between two."""
 
 
 class ReachClutter(Task):

@@ -1,1 +1,1 @@
-"""An arm in another engine that stands in for the real one; training never learns its values."""
+"""An arm in another engine that stands in for the real one; its values are hidden from training."""

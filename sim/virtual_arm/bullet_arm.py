@@ -1,9 +1,8 @@
 """The virtual arm in PyBullet: the same hidden servos, camera and room, moved by the engine that policies train in.
 
-What separates it from MuJoCo's is the engine alone, so that whoever sees a policy fail in one of them can ask the
-other. The joints are moved by the identified servo model (`sim.physics.servo_model`), which has the rotor inertia and
-friction
-that PyBullet lacks; PyBullet adds contacts.
+It differs from MuJoCo's in the engine alone, so that a failure in one can be checked in the other. The joints are moved
+by the identified servo model (`sim.physics.servo_model`), which has the rotor inertia and friction that PyBullet lacks;
+PyBullet adds contacts.
 """
 
 from __future__ import annotations
@@ -159,7 +158,7 @@ class BulletArm:
 
     @property
     def q(self) -> np.ndarray:
-        """True joint positions (n,) [rad]: for judges and tests, no sensor knows them."""
+        """True joint positions (n,) [rad]: for evaluation and tests; no sensor reads them."""
         return self._world.q.copy()
 
     @property

@@ -33,7 +33,7 @@ ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality, str], Virtu
 def make_virtual_arm(
     engine: str, robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str = "reach"
 ) -> VirtualArm:
-    """Build the arm in the engine registered under `engine`, with the things of `task` on its table.
+    """Build the arm in the engine registered under `engine`, with the objects of `task` on its table.
 
     Raises:
         SpecError: for an unknown engine, with those that are known, or an arm that cannot be built.

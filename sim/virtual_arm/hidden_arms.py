@@ -1,4 +1,4 @@
-"""What a virtual arm of any make really is, where nobody has measured one: `HiddenArm` from its model.
+"""The true parameters of a virtual arm of any make, where none were measured: `HiddenArm` from its model.
 
 The Panda's values in `sim.virtual_arm.hidden_reality` were identified on real ones. Those of another arm scale with
 its torque
@@ -17,7 +17,7 @@ from robots.urdf import add_child, parse, to_text
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality, LinkInertia, as_ball
 
 MASS_ERROR = 0.04
-"""How much lighter or heavier than its URDF says a link is, in turn: what is usual where nobody has weighed it."""
+"""How much lighter or heavier than its URDF says a link is, in turn: what is usual where it was not weighed."""
 ZERO_ERROR = 0.002
 """Of the encoders, in turn to either side [rad]."""
 

@@ -1,4 +1,4 @@
-"""What the virtual arm really is, and training never learns: one file of values, each with its reason.
+"""The true parameters of the virtual arm, hidden from training: one file of values, each with its reason.
 
 Training randomises around the URDF in PyBullet; these values belong to another arm, camera and room in
 another engine. They are realistic, not hostile: a lab's own arm differs from its URDF by about as much.
@@ -72,7 +72,7 @@ class HiddenArm:
     inertia: Mapping[str, LinkInertia] = field(default_factory=lambda: dict(PANDA_INERTIA))
     """Links that weigh other than the URDF says."""
     tool_mass: float = 0.12
-    """Cables and a bracket on the hand that nobody entered in the controller's load settings [kg]."""
+    """Cables and a bracket on the hand that are missing in the controller's load settings [kg]."""
     kp: Vector = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
     """Position gains [N·m/rad]: franka_ros's joint impedance controller, far softer than PyBullet's servo."""
     kd: Vector = (30.0, 30.0, 30.0, 30.0, 10.0, 10.0, 5.0)
@@ -90,7 +90,7 @@ class HiddenArm:
     encoder_noise: float = 0.0004
     """Standard deviation of a joint reading [rad]."""
     encoder_offset: Vector = (0.003, -0.002, 0.001, 0.003, -0.002, 0.002, 0.004)
-    """Zero errors of the encoders [rad]: the arm is a few mrad away from where it believes to be."""
+    """Zero errors of the encoders [rad]: the arm is a few mrad from what they read."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class HiddenScene:
     table_colour: Vector = (0.62, 0.53, 0.43)
     """Birch ply; its grain is drawn by another procedure than training's textures."""
     table_top: Vector = (1.50, 1.70)
-    """Size along x and y [m]; its edge is in the picture, behind the arm."""
+    """Size along x and y [m]; its edge is in the image, behind the arm."""
     floor_colour: Vector = (0.40, 0.41, 0.43)
     """Grey tiles."""
     wall_colour: Vector = (0.72, 0.74, 0.73)
@@ -181,7 +181,7 @@ class HiddenScene:
 
 @dataclass(frozen=True)
 class HiddenReality:
-    """Everything about the virtual arm that no policy may know."""
+    """Everything about the virtual arm that no policy may use."""
 
     arm: HiddenArm = field(default_factory=HiddenArm)
     camera: HiddenCamera = field(default_factory=HiddenCamera)

@@ -1,4 +1,4 @@
-"""A virtual arm: what stands in for a real one behind ROS topics, whichever engine moves it.
+"""A virtual arm: stands in for a real one behind ROS topics, whichever engine moves it.
 
 Both engines are the same arm in the same room with the same camera, by the values of one `HiddenReality`; what differs
 is how bodies, contacts and motors are computed. MuJoCo is the one that training never saw.

@@ -1,4 +1,4 @@
-"""An arm in MuJoCo that behaves as a real one does towards whoever commands it.
+"""An arm in MuJoCo that responds to commands as a real one does.
 
 It shares nothing with the training simulation but the URDF's kinematics: another engine, identified
 inertias, joint friction, soft servos, imperfect gravity compensation, delays and encoder errors, all from
@@ -34,7 +34,7 @@ class MujocoArm:
             robot: the arm; needs the URDF file with its meshes.
             camera: the nominal camera, which the real one is off from by the hidden errors.
             hidden: what is true; the default reality if None.
-            task: whose things stand on the table.
+            task: whose objects stand on the table.
 
         Raises:
             SpecError: if the robot has no URDF file, or the hidden values do not fit it.
@@ -60,7 +60,7 @@ class MujocoArm:
         self._dof = np.array([joint.dofadr[0] for joint in joints])
         self._ctrl = np.array([self.model.actuator(name).id for name in self.joint_names])
         self.scene = MujocoScene(robot, self.model, self._data, self._table.bodies)
-        """What truly stands on the table: for judges and tests, no sensor knows it."""
+        """The true poses on the table: for evaluation and tests; no sensor reads them."""
         self._ee_site = int(self.model.site("ee").id)
         arm = self.hidden.arm
         n = len(robot.joint_names)
@@ -147,7 +147,7 @@ class MujocoArm:
 
     @property
     def q(self) -> np.ndarray:
-        """True joint positions (n,) [rad]: for judges and tests, no sensor knows them."""
+        """True joint positions (n,) [rad]: for evaluation and tests; no sensor reads them."""
         return self._data.qpos[self._qpos[: len(self.robot.joint_names)]].copy()
 
     @property

@@ -1,4 +1,4 @@
-"""The virtual arm's camera: a renderer's picture, seen through the hidden lens and chip."""
+"""The virtual arm's camera: a rendered image, distorted by the hidden lens and sensor."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sim.virtual_arm.real_camera import Lens
 
 
 class CameraRenderer(Protocol):
-    """Draws the scene as the arm's `drawn_camera` sees it."""
+    """Renders the scene from the arm's `drawn_camera`."""
 
     name: str
-    """Which renderer drew a session's pictures: belongs in its report."""
+    """Which renderer drew a session's images: belongs in its report."""
 
     def draw(self, snapshot: Snapshot) -> np.ndarray:
         """Return RGB uint8, height × width × 3 of the drawn camera."""
@@ -55,7 +55,7 @@ class MujocoRenderer:
                 f"({type(error).__name__}: {error}); {INSTALL_HINT}"
             ) from None
         self.name = f"mujoco ({BACKEND})"
-        self.draw(arm.snapshot())  # the first picture compiles shaders; later ones come in time
+        self.draw(arm.snapshot())  # the first image compiles shaders; later ones come in time
 
     def draw(self, snapshot: Snapshot) -> np.ndarray:
         """Return RGB uint8, height × width × 3 of the drawn camera."""
@@ -75,10 +75,10 @@ class MujocoRenderer:
 
 
 class VirtualCamera:
-    """Takes pictures of the arm as its real camera would."""
+    """Captures images of the arm as its real camera would."""
 
     def __init__(self, arm: VirtualArm, renderer: CameraRenderer):
-        """Look through `renderer` at `arm`."""
+        """Capture images of `arm`, drawn by `renderer`."""
         self.renderer = renderer
         self._lens = Lens(arm.camera, arm.drawn_camera, arm.hidden.camera)
 
@@ -90,7 +90,7 @@ class VirtualCamera:
 def open_renderer(arm: VirtualArm) -> CameraRenderer:
     """Open the best renderer of this machine, in the calling thread: MuJoCo's, else our own.
 
-    Whoever reports what the camera showed reports the renderer's `name`.
+    The renderer's `name` belongs in reports.
     """
     try:
         return MujocoRenderer(arm)

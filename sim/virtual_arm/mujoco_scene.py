@@ -105,32 +105,32 @@ def _add_room(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
     spec.visual.map.zfar = 12
     spec.visual.map.shadowclip = 1.3
     # 1024² shadows and 4 samples a pixel would cost 21 ms a frame of a software renderer, these 10 ms; the
-    # lens's blur and the policy's smaller picture hide what is left of the steps
+    # lens's blur and the policy's smaller image hide what is left of the steps
     spec.visual.quality.shadowsize = 512
     spec.visual.quality.offsamples = 0
     spec.stat.center = [0.4, 0, 0.2]
     spec.stat.extent = 1.0
 
 
-def _add_body(spec: mujoco.MjSpec, thing: RigidBody, hidden: HiddenReality) -> None:
+def _add_body(spec: mujoco.MjSpec, rigid: RigidBody, hidden: HiddenReality) -> None:
     """Add what stands on the table; the first geom has the body's name."""
-    free = thing.mass > 0
-    body = spec.worldbody.add_body(name=thing.name, pos=[0.5, 0, 0.5], mocap=not free)
+    free = rigid.mass > 0
+    body = spec.worldbody.add_body(name=rigid.name, pos=[0.5, 0, 0.5], mocap=not free)
     if free:
-        body.add_freejoint(name=thing.name)
-    volume = sum(_volume(shape) for shape in thing.shapes)
-    colour = hidden.scene.object_colours[0] if thing.name == "object" else thing.colour
-    for k, shape in enumerate(thing.shapes):
+        body.add_freejoint(name=rigid.name)
+    volume = sum(_volume(shape) for shape in rigid.shapes)
+    colour = hidden.scene.object_colours[0] if rigid.name == "object" else rigid.colour
+    for k, shape in enumerate(rigid.shapes):
         body.add_geom(
-            name=thing.name if k == 0 else f"{thing.name}_{k}",
+            name=rigid.name if k == 0 else f"{rigid.name}_{k}",
             type=KINDS[shape.kind],
             size=_half_size(shape),
             pos=list(shape.position),
             rgba=[*colour, 1],
-            mass=thing.mass * _volume(shape) / volume,
+            mass=rigid.mass * _volume(shape) / volume,
             friction=[hidden.scene.object_friction, 0.005, 0.0001],
-            contype=SCENE if thing.solid else 0,
-            conaffinity=(ARM | SCENE) if thing.solid else 0,
+            contype=SCENE if rigid.solid else 0,
+            conaffinity=(ARM | SCENE) if rigid.solid else 0,
         )
 
 

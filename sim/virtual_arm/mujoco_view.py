@@ -1,4 +1,4 @@
-"""What a task sees and touches in MuJoCo: `sim.tasks.task.Scene` over a model that is stepped elsewhere."""
+"""The state of a MuJoCo model as a `sim.tasks.task.Scene`; the model is stepped elsewhere."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class MujocoScene:
     def touching(self, name: str) -> bool:
         """Whether the arm touches a body."""
         pairs = self._data.contact.geom[: self._data.ncon]
-        arm, thing = self._of_arm[pairs], self._model.geom_bodyid[pairs] == self._ids[name]
-        return bool(((arm[:, 0] & thing[:, 1]) | (arm[:, 1] & thing[:, 0])).any())
+        arm, body = self._of_arm[pairs], self._model.geom_bodyid[pairs] == self._ids[name]
+        return bool(((arm[:, 0] & body[:, 1]) | (arm[:, 1] & body[:, 0])).any())
 
     def mocap(self) -> np.ndarray:
         """Return (k, 7) positions [m] and quaternions, w first, of what cannot move, in MuJoCo's order."""

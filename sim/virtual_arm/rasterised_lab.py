@@ -1,6 +1,6 @@
 """The virtual lab drawn by our own rasteriser, for machines without an OpenGL that MuJoCo can use.
 
-The same room, lights and textures as in `sim.virtual_arm.mujoco_scene`, none of which training ever sees.
+The same room, lights and textures as in `sim.virtual_arm.mujoco_scene`, none of which occur in training.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RasterRenderer:
         self._scene = Scene(bodies, pool)
         self._object = self._geoms.index(int(model.geom("object").id))
         self._appearance = self._nominal_appearance(arm)
-        self.draw(arm.snapshot())  # the first picture compiles the kernels
+        self.draw(arm.snapshot())  # the first image compiles the kernels
 
     def draw(self, snapshot: Snapshot) -> np.ndarray:
         """Return RGB uint8, height × width × 3 of the drawn camera."""

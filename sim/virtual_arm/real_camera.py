@@ -1,4 +1,4 @@
-"""What stands between a perfect picture and the one a real camera gives: lens, chip, exposure, noise."""
+"""From a rendered image to that of a real camera: lens, sensor, exposure, noise."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sim.virtual_arm.hidden_reality import HiddenCamera
 
 
 def true_camera(nominal: CameraModel, hidden: HiddenCamera) -> CameraModel:
-    """Return the camera as it really stands and sees: the nominal one's name and pose, off by the hidden errors.
+    """Return the true camera: the nominal one's name and pose, off by the hidden errors.
 
     Its K and distortion are what a careful calibration finds, and what its CameraInfo says; its pose in the
-    base frame is known to nobody.
+    base frame is hidden.
     """
     T = nominal.pose()
     T[:3, 3] += hidden.position_offset
@@ -33,9 +33,9 @@ def true_camera(nominal: CameraModel, hidden: HiddenCamera) -> CameraModel:
 
 
 def pinhole_around(camera: CameraModel) -> CameraModel:
-    """Return a centred, undistorted camera in the same place whose picture holds all of `camera`'s.
+    """Return a centred, undistorted camera in the same place whose image contains all of `camera`'s.
 
-    Renderers draw this one; `Lens` bends its picture into that of the real lens.
+    Renderers draw this one; `Lens` maps its image to that of the real lens.
     """
     x, y = _ideal_coordinates(camera)
     f = max(camera.fx, camera.fy)
@@ -46,10 +46,10 @@ def pinhole_around(camera: CameraModel) -> CameraModel:
 
 
 class Lens:
-    """Turns the renderer's picture into the camera's."""
+    """Turns the rendered image into the camera's."""
 
     def __init__(self, camera: CameraModel, drawn: CameraModel, hidden: HiddenCamera):
-        """Prepare for pictures of `drawn`, made by `pinhole_around(camera)`."""
+        """Prepare for images of `drawn`, made by `pinhole_around(camera)`."""
         import cv2
 
         x, y = _ideal_coordinates(camera)
@@ -69,11 +69,11 @@ class Lens:
         bank = np.random.default_rng(7).standard_normal(3 * camera.height * camera.width * 3)
         self._noise = bank.astype(np.float32)
 
-    def take(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the camera's RGB uint8 image of the drawn RGB uint8 picture."""
+    def take(self, rendered: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the camera's RGB uint8 image of the `rendered` RGB uint8 one."""
         import cv2
 
-        image = cv2.remap(picture, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        image = cv2.remap(rendered, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         if self._hidden.blur > 0:
             image = cv2.GaussianBlur(image, (5, 5), self._hidden.blur)
         exposed = cv2.multiply(image, self._gain, dtype=cv2.CV_8U)

@@ -288,7 +288,7 @@ def test_bad_input_is_refused():
         Scene([Body("a", plane((1, 1)))], textures=np.zeros((1, 12, 12, 3), np.uint8))
 
 
-def test_sampled_looks_stay_within_their_ranges():
+def test_sampled_appearances_stay_within_their_ranges():
     scene, _ = busy_scene()
     ranges = AppearanceRanges(
         group_colour={"cube": 0.1}, lights=(2, 3), ambient=(0.2, 0.3), tint=0.0, hidden={"round": 0.5}
@@ -307,7 +307,7 @@ def test_sampled_looks_stay_within_their_ranges():
     assert {appearance.shadow for appearance in drawn} == {True, False}
 
 
-def test_looks_ranges_refuse_nonsense():
+def test_appearance_ranges_refuse_nonsense():
     scene, _ = busy_scene()
     for ranges, match in (
         (AppearanceRanges(colour=1.5), "colour is 1.5"),
@@ -327,8 +327,8 @@ def test_photographs_join_the_pool(tmp_path):
     assert pool.shape == (3, 16, 16, 3)
     assert (pool[2] == [200, 20, 10]).all()
     assert np.array_equal(pool[:2], texture_pool(2, 16))
-    with pytest.raises(RenderError, match="no picture"):
+    with pytest.raises(RenderError, match="no image"):
         texture_pool(2, 16, photographs=tmp_path / "absent")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     with pytest.raises(RenderError, match=r"broken\.jpg"):
         texture_pool(2, 16, photographs=tmp_path)

@@ -1,4 +1,4 @@
-"""What stands static is drawn once: the pictures are those of drawing everything anew."""
+"""The static background is drawn once: the images are those of drawing everything anew."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_still_picture_of_another_size_is_refused():
     static = scene.static_background(poses, camera, moving=np.arange(3) == BALL)
     with pytest.raises(RenderError, match="another size or supersample"):
         scene.render(poses, camera, supersample=2, static=static)
-    with pytest.raises(RenderError, match="rows 10 to 70 of a picture with 60"):
+    with pytest.raises(RenderError, match="rows 10 to 70 of an image with 60"):
         scene.render(poses, camera, rows=(10, 70))
 
 
