@@ -9,6 +9,7 @@ package = "sim2real_arms"
 setup(
     name="sim2real-arms",
     version="0.1.0",
+    python_requires=">=3.10,<3.14",  # colcon reads this text, and fails on pyproject.toml's
     packages=[
         "robots",
         "sim",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import sys
 import time
@@ -28,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.adapted_control import TASKS, adapted_control
 from benchmarks.arm_pose.panda_vision import panda, panda_camera, panda_methods
 from benchmarks.domain_adaptation.features import standardised, unit_rows
-from policies.bundle.provenance import provenance
+from benchmarks.record import heading, need, origin, save
 from policies.scoring.intervals import wilson_bounds
 from robots.camera import CameraModel
 from robots.registry import load_robot
@@ -111,6 +110,7 @@ def digits(data: Path, quick: bool) -> dict[str, float]:
 
 
 def _digits(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    need("h5py")
     import h5py
 
     with h5py.File(path) as file:
@@ -222,15 +222,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer pairs and seeds")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    print(json.dumps(provenance(), indent=1))
+    described = origin()
+    print(heading(described))
     results: dict[str, float] = {}
     for part in arguments.only:
         begun = time.perf_counter()
         results |= PARTS[part](arguments.data, arguments.quick)
         print(f"({part}: {time.perf_counter() - begun:.0f} s)")
-    print(json.dumps(results, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"provenance": provenance(), **results}, indent=2) + "\n")
+    print(*(f"{key}: {value}" for key, value in results.items()), sep="\n")
+    save(arguments.json, described, results)
 
 
 if __name__ == "__main__":

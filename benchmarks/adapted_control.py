@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adaptation.visual.adapt import adapt
 from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
+from benchmarks.record import heading, origin
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import TrainConfig, train
 from policies.imitation.perception import StudentConfig
 from policies.scoring.evaluator import EVALUATION_SEEDS
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    print(json.dumps(provenance(), indent=1))
+    print(heading(origin()))
     figures = adapted_control(
         arguments.out, arguments.seeds, arguments.quick, arguments.method, arguments.settings, arguments.only_seed
     )

@@ -12,8 +12,6 @@ the time is measured first, on one core; a figure of success is 100 fresh episod
 from __future__ import annotations
 
 import copy
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -31,8 +29,8 @@ from torch import nn
 
 from benchmarks.parts.encoders import ENCODERS
 from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
+from benchmarks.record import heading, origin, save
 from policies.bundle.export import to_onnx
-from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import untrained_student
 from policies.imitation.dagger import open_arms
 from policies.imitation.perception import StudentConfig, fit_student
@@ -140,7 +138,8 @@ def main(config: Config) -> None:
     env = ArmEnv(TASK, ROBOT, SPACE, "state")
     views = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
     env.close()
-    print(f"{provenance()['machine']}, Python {platform.python_version()}, torch {torch.__version__}")
+    described = origin(range(config.seeds))
+    print(heading(described))
     print(f"{config.views} views under {SPACE}, {config.seconds:g} s of processor time each, {config.seeds} seeds")
     print(f"{'encoder':14} success [Wilson of the median]   goal cm   ms    parameters   steps   minutes", flush=True)
     make = FullLengthEnv(TASK, ROBOT, SPACE, "camera")
@@ -168,8 +167,7 @@ def main(config: Config) -> None:
             flush=True,
         )
         figures[name] = {**found, "ms": ms, "parameters": size, "steps": steps}
-    if config.json is not None:
-        config.json.write_text(json.dumps({"encoders": figures, **provenance()}, indent=1) + "\n")
+    save(config.json, described, {"encoders": figures})
 
 
 if __name__ == "__main__":

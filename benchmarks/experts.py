@@ -14,8 +14,6 @@ peer's figure here; what must hold: at least 98 % of 200 episodes under `nominal
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -31,6 +29,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.record import heading, origin, save
 from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.env import ArmEnv
@@ -126,7 +125,8 @@ def percent(rate: dict) -> str:
 def main(config: Config) -> int:
     """Measure, print, and say by the status whether what is asked for holds."""
     console = Console(width=120)
-    console.print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, seeds {SEED}…")
+    described = origin([SEED])
+    console.print(heading(described))
     rows, short = [], []
     table = Table(title="Scripted experts, share of episodes with 95 % Wilson intervals")
     for column in ("task", "arm", "preset", "success", "linger", "strict", "median s"):
@@ -149,9 +149,7 @@ def main(config: Config) -> int:
     console.print(table)
     for line in short:
         console.print(f"[red]falls short: {line}")
-    if config.json is not None:
-        versions = {"python": platform.python_version(), "numpy": np.__version__}
-        config.json.write_text(json.dumps({"experts": rows, "seed": SEED, "versions": versions}, indent=1) + "\n")
+    save(config.json, described, {"experts": rows})
     return 1 if short else 0
 
 

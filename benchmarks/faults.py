@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
 
 from benchmarks.parts.fault_list import FAULTS, HOME, PANDA, Fault, Scene, Setpoints, namespace, no_namespace, run
+from benchmarks.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.bundle.input_watch import InputWatch
 from policies.runtime.limits import default_limits
@@ -218,10 +218,9 @@ def main(arguments: Arguments) -> None:
     """Show them all and print."""
     repeats = 1 if arguments.quick else arguments.repeats
     console = Console(width=150)
-    console.print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
-        f"bound 150 ms and the stopping time from the speed at hand, {1e3 * STOPPING:.0f} ms at full speed"
-    )
+    described = origin()
+    console.print(heading(described))
+    console.print(f"bound 150 ms and the stopping time from the speed at hand, {1e3 * STOPPING:.0f} ms at full speed")
     table = Table(title="from the fault to rest")
     for column in ("fault", "ms", "as it should", "recording lost, ms", "reason published"):
         table.add_column(column)
@@ -277,9 +276,8 @@ def main(arguments: Arguments) -> None:
         "not_tried": left_out,
     }
     console.print(json.dumps(figures))
-    if arguments.json:
-        rows = [] if "network" not in arguments.only else [list(result) for result in results]
-        arguments.json.write_text(json.dumps({**figures, "rows": rows}, indent=2))
+    rows = [] if "network" not in arguments.only else [list(result) for result in results]
+    save(arguments.json, described, {**figures, "rows": rows})
     if good < tried:
         raise SystemExit(1)
 

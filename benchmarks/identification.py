@@ -14,9 +14,6 @@ loop      the virtual arm, made late and loaded, is recorded and identified; pol
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import time
 from dataclasses import replace
@@ -32,6 +29,7 @@ from adaptation.identification.log_files import find_logs, read_log
 from adaptation.identification.pipeline import IdentifyConfig, identify
 from benchmarks.parts.identification_loop import loop
 from benchmarks.parts.identification_recovery import recovery
+from benchmarks.record import heading, origin, save
 from robots.model import RobotModel
 from robots.registry import load_robot
 
@@ -176,9 +174,8 @@ def main() -> None:
         parser.error(f"unknown part '{unknown[0]}'; known are {', '.join(PARTS)}")
     if arguments.data is None and DATA & set(parts):
         parser.error("so101 and panda need --data")
-    cpu = platform.processor() or platform.machine()
-    versions = f"Python {sys.version.split()[0]}, numpy {np.__version__}"
-    print(f"{cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {versions}")
+    described = origin(range(arguments.seeds))
+    print(heading(described))
     began, figures = time.perf_counter(), {}
     if "so101" in parts:
         figures |= so101(arguments.data, arguments.quick)
@@ -192,8 +189,7 @@ def main() -> None:
         figures |= loop(arguments.quick, 1 if arguments.quick else arguments.seeds, arguments.runs)
     figures["minutes"] = (time.perf_counter() - began) / 60
     print(f"{figures['minutes']:.1f} minutes")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    save(arguments.json, described, figures)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,7 @@ controller. Pictures are counted in one more process, which has no priority, as 
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -40,6 +38,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from benchmarks.parts.latency_robot import SEED, cnn_bundle
+from benchmarks.record import heading, origin, save
 from ros_nodes import process, topics
 from ros_nodes.messages import seconds
 from ros_nodes.session.ros_environment import free_domain, isolated
@@ -194,7 +193,8 @@ def main(arguments: Arguments) -> None:
     duration = 8.0 if arguments.quick else arguments.seconds
     rates = (20.0,) if arguments.quick else arguments.rates
     console = Console(width=160)
-    console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, seed {SEED}")
+    described = origin([SEED])
+    console.print(heading(described))
     table = Table(title="ms, p50 / p99", show_lines=False)
     for column in (
         "node",
@@ -249,8 +249,7 @@ def main(arguments: Arguments) -> None:
             figures_json["gate_p99_ms"] = max(float(np.percentile(r.gate, 99)) for r in idle)
     for key, value in figures_json.items():
         console.print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures_json, indent=2))
+    save(arguments.json, described, figures_json)
 
 
 if __name__ == "__main__":

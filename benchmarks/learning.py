@@ -21,10 +21,7 @@ Wall time depends on what else the machine does, processor time much less: both 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -42,8 +39,8 @@ from sb3_contrib import TQC
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
+from benchmarks.record import heading, need, origin, save
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import STUDENTS, TrainConfig, train
 from policies.imitation.object_run import ObjectTrainConfig, action_head_recipe, student_recipe, train_object
 from policies.imitation.recipes import state_recipe
@@ -316,12 +313,11 @@ def main() -> None:
     count = 1 if options.quick else options.seeds
     seeds = range(options.first_seed, options.first_seed + count)
     episodes = 50 if options.quick else 200
-    packages = ("torch", "stable-baselines3", "sb3-contrib", "panda-gym", "pybullet", "mujoco", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    cores = len(os.sched_getaffinity(0))
-    print(f"{provenance()['machine']}, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}; {versions}")
-    which = f"seeds {seeds[0]} to {seeds[-1]}"
-    print(f"{which}, medians [range]; {episodes} fresh episodes each, held to the end; {cores} cores")
+    if "peer" in parts:
+        need("panda_gym")
+    described = origin(seeds, ("sb3-contrib", "panda-gym"))
+    print(heading(described))
+    print(f"medians [range]; {episodes} fresh episodes each, held to the end")
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -358,9 +354,7 @@ def main() -> None:
                     f"{[(level['level'], level['share'], level['low'], level['high']) for level in each['levels']]}"
                 )
             figures[f"transfer_{pair[0]}_{pair[1]}"] = report
-    if options.json:
-        more = {**provenance(), "packages": versions, "load": os.getloadavg()[0], "seeds": list(seeds)}
-        options.json.write_text(json.dumps({**figures, **more}, indent=1) + "\n")
+    save(options.json, described, figures)
 
 
 if __name__ == "__main__":

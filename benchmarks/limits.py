@@ -12,8 +12,6 @@ and speed. The peer, what LeRobot's `max_relative_target` does (clip the step to
 
 from __future__ import annotations
 
-import json
-import platform
 import sys
 import time
 from collections import Counter
@@ -27,6 +25,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.record import heading, origin, save
 from policies.runtime.collision import CollisionModel
 from policies.runtime.gate import SafetyGate
 from policies.runtime.gripper import GripperFilter
@@ -229,9 +228,8 @@ def main(arguments: Arguments) -> None:
     total = 9_000 if arguments.quick else arguments.commands
     each = BLOCK * -(-total // (2 * len(ROBOTS) * BLOCK))  # whole blocks, at least as many as asked for
     console = Console(width=130)
-    console.print(
-        f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, seed {arguments.seed}"
-    )
+    described = origin([arguments.seed])
+    console.print(heading(described))
     table = Table(title="setpoints that exceeded a limit")
     kinds = ("q", "dq", "ddq", "jerk", "workspace", "collision", "fingers", "not finite")
     for column in ("arm", "path", "commands", *kinds, "s"):
@@ -268,9 +266,7 @@ def main(arguments: Arguments) -> None:
             table.add_row(name, label, f"{commands:,}", *(str(judge.exceeded[kind]) for kind in kinds), spent)
     console.print(table)
     console.print(f"{given:,} commands, {exceeded} setpoints exceeded a limit; interventions: {dict(reasons)}")
-    if arguments.json:
-        figures = {"commands": given, "exceeded": exceeded, "peer_exceeded": peer_exceeded, "seed": arguments.seed}
-        arguments.json.write_text(json.dumps(figures, indent=2))
+    save(arguments.json, described, {"commands": given, "exceeded": exceeded, "peer_exceeded": peer_exceeded})
     if exceeded:
         raise SystemExit(1)
 

@@ -10,7 +10,6 @@ as much as source-only is a false acceptance.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptation.visual.model_selection import GoalConsistency, goal_consistency
-from policies.bundle.provenance import provenance
+from benchmarks.record import heading, origin
 
 DIVISIONS = ((40, 7), (60, 5), (75, 4))
 """Trials, and frames of each."""
@@ -71,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=400, help="recordings a figure")
     repeats = parser.parse_args().repeats
-    print(json.dumps(provenance(), indent=1))
+    print(heading(origin()))
     noise = 0.010
     candidates = {
         "equal": SimulatedPolicy(noise),

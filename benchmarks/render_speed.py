@@ -10,21 +10,21 @@ slows all of them; the figures are medians over the repeats, the ratios are take
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import sys
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numba
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import pybullet
 import pybullet_data
 from scipy.spatial.transform import Rotation
 
+from benchmarks.record import heading, origin, save
 from robots.camera import CameraModel
 from robots.meshes import box, sphere
 from robots.visual_meshes import load_urdf_visuals
@@ -167,33 +167,14 @@ def describe(values: list[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "low": float(min(values)), "high": float(max(values))}
 
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="shorter runs: about a minute in all")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     arguments = parser.parse_args()
     repeats, seconds = (5, 0.2) if arguments.quick else (9, 0.8)
-    about = {
-        "machine": f"{processor()}, {os.cpu_count()} logical cores, {platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "pybullet": pybullet.getAPIVersion(),
-        },
-        "seed": SEED,
-        "repeats": repeats,
-        "seconds_each": seconds,
-    }
-    print(json.dumps(about, indent=2))
+    described = origin([SEED])
+    print(f"{heading(described)}; {repeats} repeats of {seconds:g} s each")
     rates = measure(repeats, seconds)
     figures = {key: describe(values) for key, values in rates.items()}
     ratios = {}
@@ -207,8 +188,8 @@ def main() -> None:
             r = ratios[key]
             text = f"{text:68s}× {r['median']:.0f} ({r['low']:.0f} to {r['high']:.0f})"
         print(text)
-    if arguments.json:
-        arguments.json.write_text(json.dumps({**about, "frames_per_second": figures, "ratios": ratios}, indent=2))
+    lengths = {"repeats": repeats, "seconds_each": seconds}
+    save(arguments.json, described, {**lengths, "frames_per_second": figures, "ratios": ratios})
 
 
 if __name__ == "__main__":

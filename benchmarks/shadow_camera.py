@@ -9,7 +9,6 @@ policy node with `shadow:=true`, and listens to what it would do and to every to
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -25,8 +24,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.record import heading, origin, save
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
 from ros_nodes import qos, topics
 from ros_nodes.session.child_processes import Children
 from ros_nodes.session.ros_environment import free_domain, isolated
@@ -106,7 +105,8 @@ def main() -> None:
     rate = PolicyBundle.load(arguments.bundle).action.rate_hz
     videos = sorted((arguments.data / "real_tabletops").rglob("*.mp4"))
     sources = [arguments.data / "panda_images", *videos]
-    print(json.dumps(provenance(), indent=1))
+    described = origin()
+    print(heading(described))
     print(f"policy rate {rate:g} Hz; no peer plays a camera into a policy that may not move")
     results = []
     for source in sources[:2] if arguments.quick else sources:
@@ -117,8 +117,7 @@ def main() -> None:
             f"frame age p50 {found['frame_age_p50_ms']:.1f} ms  compute p50 {found['compute_p50_ms']:.2f} "
             f"p99 {found['compute_p99_ms']:.2f} ms  could move: {found['messages_that_could_move']}"
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"policy_rate_hz": rate, "recordings": results}, indent=2) + "\n")
+    save(arguments.json, described, {"policy_rate_hz": rate, "recordings": results})
 
 
 if __name__ == "__main__":

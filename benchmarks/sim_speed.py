@@ -5,7 +5,7 @@
 panda-gym runs under stable-baselines3's SubprocVecEnv, this simulator under its own vector environment,
 both with random actions and their own episode lengths; ours with everything random at every reset. Every
 repeat measures each variant once, in turn, so that a busy machine slows all of them; ratios are taken
-within a repeat, and medians are given with the smallest and the largest. `pip install panda-gym` first.
+within a repeat, and medians are given with the smallest and the largest.
 
 What a reset takes is the only time that is no ratio. It is measured in bouts between the other checks, beside steps of
 panda-gym's reach in the same process: given are the fastest bout's median, as `timeit` would have it, because other
@@ -20,11 +20,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
-import json
 import multiprocessing
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +37,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from benchmarks.parts.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
+from benchmarks.record import heading, need, origin, save
 from sim.bullet import quiet
 from sim.env import ArmEnv
 from sim.sensing.camera_rig import CameraRigConfig
@@ -267,15 +265,12 @@ def main() -> None:
     parser.add_argument("--turns", action="store_true", help="only single environments that take turns, half a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     options = parser.parse_args()
+    need("panda_gym")
     # what all processes import is loaded once
     multiprocessing.get_context("forkserver").set_forkserver_preload(["panda_gym", "stable_baselines3", "sim.env"])
     repeats, seconds, episodes = (3, 1.0, 15) if options.quick else (7, 3.0, 100)
-    packages = ("panda-gym", "pybullet", "gymnasium", "stable-baselines3", "numba", "numpy")
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    machine = (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    )
-    print(f"{machine}; {', '.join(f'{name} {version}' for name, version in versions.items())}; seed {SEED}")
+    described = origin([SEED], ("panda-gym", "gymnasium"))
+    print(heading(described))
     print(
         f"ours: {WORKERS} workers × {ENVS // WORKERS} environments; panda-gym: {THEIR_ENVS} processes; {SIZE}² pixels"
     )
@@ -286,10 +281,7 @@ def main() -> None:
             print(f"{name:22s} {value:8.0f} us a step, of the fastest tenth")
         ratios = {key: turns[theirs] / turns[mine] for key, (mine, theirs) in RATIOS.items()}
         print("ratios: " + ", ".join(f"{key} {value:.2f}" for key, value in ratios.items()))
-        if options.json:
-            options.json.write_text(
-                json.dumps({"us_a_step": turns, "ratios": ratios, "machine": machine}, indent=1) + "\n"
-            )
+        save(options.json, described, {"us_a_step": turns, "ratios": ratios})
         return
     rates, efforts = measure_speed(repeats, seconds)
     for name, values in rates.items():
@@ -336,19 +328,15 @@ def main() -> None:
     ratios = ", ".join(f"{key} {value:.2f}" for key, value in by_effort.items())
     print(f"by processor time, which other programs on the machine disturb less: {ratios}")
     print(f"panda-gym's own grasp check: {theirs:.2f} ({episodes} episodes each)")
-    if options.json:
-        more = {
-            "intervals": intervals,
-            "steps_per_second": rates,
-            "ratios_by_processor_time": by_effort,
-            "reset_in_their_steps": in_their_steps,
-            "bouts_ms": bouts,
-            "grasp_panda_gym": theirs,
-            "machine": machine,
-            "versions": versions,
-            "seed": SEED,
-        }
-        options.json.write_text(json.dumps({**figures, **more}, indent=1) + "\n")
+    more = {
+        "intervals": intervals,
+        "steps_per_second": rates,
+        "ratios_by_processor_time": by_effort,
+        "reset_in_their_steps": in_their_steps,
+        "bouts_ms": bouts,
+        "grasp_panda_gym": theirs,
+    }
+    save(options.json, described, {**figures, **more})
 
 
 if __name__ == "__main__":

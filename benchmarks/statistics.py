@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -25,12 +24,12 @@ sys.path.pop(0)
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import scipy
 import tyro
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from benchmarks.record import heading, origin, save
 from evaluation.session.session_folder import open_session
 from evaluation.statistics.agreement import MIN_POLICIES, mean_maximum_rank_violation, measure_agreement, pearson
 from evaluation.statistics.comparison import required_trials
@@ -234,21 +233,16 @@ def main() -> None:
     if path is not None and not path.is_file():
         sys.exit(f"'{path}' does not exist; --data names the folder that holds sim_real_success/")
     started = time.perf_counter()
-    machine = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "versions": f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}",
-        "seed": SEED,
-    }
-    console.print(", ".join(f"{key}: {value}" for key, value in machine.items()))
-    figures: dict = {**machine, "quick": arguments.quick}
+    described = origin([SEED], ("scipy",))
+    console.print(heading(described))
+    figures: dict = {"quick": arguments.quick}
     coverage(figures)
     sequential(figures, 2_000 if arguments.quick else 20_000)
     published(figures, path)
     kills(figures, KILLS_QUICK if arguments.quick else KILLS)
     figures["wall_s"] = time.perf_counter() - started
     console.print(f"{figures['wall_s']:.0f} s in all")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    save(arguments.json, described, figures)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""What a benchmark's figures belong to: command, date, revision, machine, versions, load and seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from policies.bundle.provenance import provenance
+
+
+def origin(seeds: Iterable[int] = (), packages: Iterable[str] = ()) -> dict[str, object]:
+    """Describe this run, as plain JSON types, with the versions of further `packages` where they are installed."""
+    found = provenance()
+    versions = {**found["versions"], **{name: _version(name) for name in packages}}
+    return {
+        **found,
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "versions": {name: number for name, number in versions.items() if number},
+        "load": round(os.getloadavg()[0], 1),
+        "seeds": list(seeds),
+    }
+
+
+def heading(described: Mapping) -> str:
+    """Return what `origin` described in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in described["versions"].items())
+    seeds = f"; seeds {', '.join(map(str, described['seeds']))}" if described["seeds"] else ""
+    return f"{described['machine']}, load {described['load']}, Python {described['python']}; {versions}{seeds}"
+
+
+def save(file: Path | None, described: Mapping, figures: Mapping) -> None:
+    """Write figures and their origin as JSON; do nothing without a file."""
+    if file is not None:
+        file.write_text(json.dumps({**described, **figures}, indent=1) + "\n")
+
+
+def need(*modules: str) -> None:
+    """End the program with a line that says what to install if one of `modules` is missing."""
+    for module in modules:
+        if find_spec(module) is None:
+            sys.exit(f"{Path(sys.argv[0]).name}: '{module}' is not installed; pip install 'sim2real-arms[bench]'")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
