@@ -1,25 +1,29 @@
-# `make demo` and `make test` need Python 3.10 or 3.11, make and git; everything else is installed into .venv.
-PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3.10) $(shell command -v python3))
-VENV := .venv
+# Needs make, git and a Python from 3.10 to 3.13; install.sh says what else. Everything is installed into $(VENV).
+VENV ?= .venv
+# Empty: install.sh chooses. PyBullet has wheels for 3.10 and 3.11, and is built for others: make PYTHON=python3.13
+PYTHON ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PIP_INSTALL := -m pip install --quiet --constraint constraints.txt --editable
 # One thread a process: the two cores are shared by processes, and oversubscribed BLAS is slower.
 export OMP_NUM_THREADS ?= 1
 
-# The robot side alone, on ROS 2 Jazzy: no PyBullet, no torch, no simulator. The arms' URDFs come from PyBullet's data
-# package, which holds files only and is lent from .venv.
+# The robot side alone: no PyBullet, no torch, no simulator. The arms' URDFs come from PyBullet's data package, which
+# holds files only and is lent from $(VENV).
+ROBOT_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/arm/test_controllers.py \
+	tests/ros_nodes/test_recorder.py tests/ros_nodes/recording/test_bag.py
+# On ROS 2 Jazzy
 JAZZY := .venv-jazzy
-JAZZY_TESTS := tests/ros_nodes/test_safety_gate.py tests/ros_nodes/arm/test_controllers.py tests/ros_nodes/test_recorder.py \
-	tests/ros_nodes/recording/test_bag.py
+# On ROS 2 Kilted and any Python from 3.10 to 3.13: make test-robot ROBOT_PYTHON=python3.13
+ROBOT_PYTHON ?= $(BIN)/python
+ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: install demo check test test-fast test-robot test-jazzy build clean
+.PHONY: install demo check test test-fast test-robot test-jazzy docs bench build clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml setup.py setup.cfg
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 10), (3, 11)) else f"$(PYTHON) is Python {v[0]}.{v[1]}; PyBullet has wheels for 3.10 and 3.11 only: install one of them, or name it with make PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[train,ros,ray,sbi,dev]'
+$(INSTALLED): install.sh constraints.txt pyproject.toml setup.py setup.cfg
+	sh install.sh $(VENV) train,ros,ray,sbi,bench,dev $(PYTHON)
 	@touch $@
 
 demo: install
@@ -29,7 +33,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py
 
 # What computes shares the cores, file by file; what waits for the clock then has them to itself.
 test: check
@@ -37,33 +41,38 @@ test: check
 	$(BIN)/python -m pytest -m 'ros or real_time'
 
 test-fast: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not ros and not real_time'
 
-$(JAZZY)/.installed: $(INSTALLED)
-	@test -x $(JAZZY)/bin/python || $(PYTHON) -m venv $(JAZZY)
-	$(JAZZY)/bin/python -m pip install --quiet --editable '.[jazzy,dev]' onnx
-	ln -sfn "$$($(BIN)/python -c 'import pybullet_data; print(pybullet_data.getDataPath())')" \
-		"$$($(JAZZY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
-	@touch $@
+test-jazzy: install
+	@test -x $(JAZZY)/bin/python || $(BIN)/python -m venv $(JAZZY)
+	$(JAZZY)/bin/python $(PIP_INSTALL) '.[jazzy,dev]' onnx
+	$(call robot_side,$(JAZZY))
+	ROS_DISTRO=jazzy $(JAZZY)/bin/python -m pytest -q $(ROBOT_TESTS)
 
-# The robot side alone on any Python from 3.10 to 3.13, on ROS 2 Kilted: make test-robot ROBOT_PYTHON=python3.13
-ROBOT_PYTHON ?= $(PYTHON)
-ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-
-test-robot: $(INSTALLED)
+test-robot: install
 	@test -x $(ROBOT)/bin/python || $(ROBOT_PYTHON) -m venv $(ROBOT)
-	$(ROBOT)/bin/python -m pip install --quiet --editable '.[ros,dev]' onnx
-	ln -sfn "$$($(BIN)/python -c 'import pybullet_data; print(pybullet_data.getDataPath())')" \
-		"$$($(ROBOT)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
-	$(ROBOT)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
-	$(ROBOT)/bin/python -m pytest -q $(JAZZY_TESTS)
+	$(ROBOT)/bin/python $(PIP_INSTALL) '.[ros,dev]' onnx
+	$(call robot_side,$(ROBOT))
+	$(ROBOT)/bin/python -m pytest -q $(ROBOT_TESTS)
 
-test-jazzy: $(JAZZY)/.installed
-	$(JAZZY)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
-	ROS_DISTRO=jazzy $(JAZZY)/bin/python -m pytest -q $(JAZZY_TESTS)
+define robot_side
+	$(1)/bin/python -c 'import importlib.util as u; assert not any(map(u.find_spec, ("torch", "pybullet", "mujoco")))'
+	ln -sfn "$$($(BIN)/python -c 'import pybullet_data; print(pybullet_data.getDataPath())')" \
+		"$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/pybullet_data"
+endef
+
+docs: install
+	$(BIN)/python $(PIP_INSTALL) '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+# The benchmarks that need no data sets, in their short form
+bench: install
+	for name in sim_speed render_speed learning latency faults limits statistics; do \
+		$(BIN)/python benchmarks/$$name.py --quick || exit; done
 
 build: install
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(JAZZY) .venv-robot-* build dist install log *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(JAZZY) .venv-robot-* .python build dist install log site *.egg-info \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis

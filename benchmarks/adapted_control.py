@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adaptation.visual.adapt import adapt
 from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
-from benchmarks.record import heading, origin
+from benchmarks.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train
 from policies.imitation.perception import StudentConfig
@@ -199,13 +199,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    print(heading(origin()))
+    described = origin()
+    print(heading(described))
     figures = adapted_control(
         arguments.out, arguments.seeds, arguments.quick, arguments.method, arguments.settings, arguments.only_seed
     )
     print(json.dumps(figures, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"provenance": provenance(), **figures}, indent=2) + "\n")
+    save(arguments.json, described, figures)
 
 
 if __name__ == "__main__":
