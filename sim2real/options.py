@@ -52,7 +52,7 @@ def _robots() -> str:
 
 
 def _modes() -> str:
-    from policies.models.surgery import MODES
+    from policies.models.transfer_modes import MODES
 
     return f"{{{','.join(MODES)}}}"
 

@@ -148,11 +148,17 @@ def _reinforcement(head: TrainHead) -> Training:
 def from_cameras(task: str, robot: str, observation: str) -> Training:
     """Return how a camera policy for `task` is trained."""
     if moves_object(task):
-        from policies.imitation.object_run import STAGES, SceneTrainConfig, rule_recipe, student_recipe, train_scene
+        from policies.imitation.object_run import (
+            STAGES,
+            ObjectTrainConfig,
+            action_head_recipe,
+            student_recipe,
+            train_object,
+        )
 
-        recipe, student = rule_recipe(task, robot), student_recipe(task, observation)
+        recipe, student = action_head_recipe(task, robot), student_recipe(task, observation)
         return Training(
-            SceneTrainConfig(tyro.MISSING, recipe=recipe, student=student), STAGES, train_scene, _print_seen
+            ObjectTrainConfig(tyro.MISSING, recipe=recipe, student=student), STAGES, train_object, _print_seen
         )
     from policies.imitation.camera_run import STUDENTS, TrainConfig
     from policies.imitation.camera_run import train as run

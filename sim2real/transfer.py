@@ -120,13 +120,13 @@ def compare_transfer(arguments: Arguments) -> int:
             report = run(state, progress)
         out = state.out
     elif moves_object(head.task):
-        from policies.imitation.object_run import rule_recipe
-        from policies.transfer.object_transfer import CompareSceneConfig, compare_scene
+        from policies.imitation.object_run import action_head_recipe
+        from policies.transfer.object_transfer import CompareObjectConfig, compare_object
 
-        recipe = rule_recipe(head.task, head.robot)
-        scene = arguments.parse(CompareSceneConfig(tyro.MISSING, tyro.MISSING, recipe=recipe), about, head)
-        with stages(("rule", "runs")) as progress:
-            report = compare_scene(scene, progress)
+        recipe = action_head_recipe(head.task, head.robot)
+        scene = arguments.parse(CompareObjectConfig(tyro.MISSING, tyro.MISSING, recipe=recipe), about, head)
+        with stages(("action_head", "runs")) as progress:
+            report = compare_object(scene, progress)
         out = scene.out
     else:
         from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
