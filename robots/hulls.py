@@ -94,12 +94,6 @@ def reduced_hull(points: np.ndarray, most: int = MOST_POINTS, tolerance: float =
     return np.ascontiguousarray(corners[chosen])
 
 
-def left_out(points: np.ndarray, hull: np.ndarray) -> float:
-    """Return the largest distance of `points` (N, 3) from the hull of `hull` (V, 3) [m]; 0 inside."""
-    equations = ConvexHull(hull).equations
-    return float(max(0.0, (points @ equations[:, :3].T + equations[:, 3]).max()))
-
-
 def _points(shape: UrdfGeometry, urdf_path: Path) -> np.ndarray:
     if shape.kind == "box":
         x, y, z = shape.size

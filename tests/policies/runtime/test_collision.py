@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 
 from policies.bundle import PolicyBundle
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box, SafetyError, SafetyLimits, default_limits
 from policies.runtime.safety_filter import Command, SafetyFilter
-from robots.hulls import arm_hulls, collision_hulls, left_out, mesh_points, reduced_hull
+from robots.hulls import arm_hulls, collision_hulls, mesh_points, reduced_hull
 from robots.meshes import MeshError
 from robots.model import RobotModel
 from robots.observation import RobotState
@@ -26,6 +27,12 @@ from tests.support.tiny_bundle import tiny_bundle
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
 DT = 0.01
+
+
+def left_out(points: np.ndarray, hull: np.ndarray) -> float:
+    """Return the largest distance of `points` (N, 3) from the hull of `hull` (V, 3) [m]; 0 inside."""
+    equations = ConvexHull(hull).equations
+    return float(max(0.0, (points @ equations[:, :3].T + equations[:, 3]).max()))
 
 
 def cube(edge: float) -> np.ndarray:
