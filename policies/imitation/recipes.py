@@ -28,8 +28,8 @@ def warn_if_untuned(task: str, robot: str) -> None:
     if not is_tuned(task, robot):
         tuned = ", ".join(load_task(task).recipes) or "no arm"
         logging.getLogger(__name__).warning(
-            "task '%s' on '%s': the recipe is untuned (tuned for %s); success may need more rounds or steps, see "
-            "--recipe.rounds, --recipe.round-steps, --recipe.last-gradient-steps",
+            "task '%s' on '%s': the recipe is untuned (tuned for %s); if success is low, train longer by the options "
+            "of --recipe, --teacher or --student",
             task,
             robot,
             tuned,
