@@ -57,9 +57,9 @@ def so101(data: Path, quick: bool) -> dict:
     config = IdentifyConfig(seed=SO101_SPLIT_SEED, fit=QUICK if quick else SO101_FIT)
     result = identify(robot, logs, config)
     figures = result.figures()
-    late = delay_and_offset(robot, logs, result.trained_on, result.judged_on)
-    stock = stock_pybullet(robot, logs, result.judged_on)
-    print(f"so101: fit on {', '.join(result.trained_on)}; judged on {', '.join(result.judged_on)}")
+    late = delay_and_offset(robot, logs, result.trained_on, result.evaluated_on)
+    stock = stock_pybullet(robot, logs, result.evaluated_on)
+    print(f"so101: fit on {', '.join(result.trained_on)}; judged on {', '.join(result.evaluated_on)}")
     for name, value in figures["rmse_by_recording"].items():
         print(f"  {name:20} {value:.4f} rad")
     print(
@@ -77,7 +77,7 @@ def so101(data: Path, quick: bool) -> dict:
         "so101_rmse_by_recording": figures["rmse_by_recording"],
         "so101_coverage_90": figures["coverage_90"],
         "so101_trained_on": figures["trained_on"],
-        "so101_judged_on": figures["judged_on"],
+        "so101_judged_on": figures["evaluated_on"],
         "so101_fit_seconds": figures["seconds"],
         "sim_steps_per_s": figures["sim_steps_per_s"],
     }

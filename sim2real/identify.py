@@ -93,7 +93,7 @@ def identify(arguments: Arguments) -> int:
     config.out.with_suffix(".html").write_text(report(found))
     known = sum(figures["known"].values())
     print(
-        f"held-out motions {', '.join(found.judged_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "
+        f"held-out motions {', '.join(found.evaluated_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "
         f"{1e3 * figures['rmse_after']:.1f} mrad after; the 90 % band holds {100 * figures['coverage_90']:.0f} % of "
         f"the samples\n{known} of {len(figures['known'])} parameters told by the logs"
         + (f"; left out: {', '.join(found.left_out)}" if found.left_out else "")

@@ -1,1 +1,1 @@
-"""Calibrate a camera: its lens, where it stands or is mounted, and where the arm it sees says it stands."""
+"""Calibrate a camera: intrinsics, hand-eye pose by a board, and pose by the arm's outline."""

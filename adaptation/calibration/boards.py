@@ -1,4 +1,4 @@
-"""Boards that a camera is calibrated with, and where they appear in a folder of images."""
+"""Calibration boards and their detection in images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FEWEST_CORNERS = 8
-"""A ChArUco board of which fewer corners are seen says too little."""
+"""Smallest number of detected corners of a ChArUco board."""
 CHARUCO_MARKERS = cv2.aruco.DICT_5X5_250
 
 
 class CalibrationError(ValueError):
-    """Images, poses or motions that a camera cannot be calibrated from."""
+    """Images, poses or motions are unfit for a calibration."""
 
 
 @dataclass(frozen=True)
@@ -56,45 +56,45 @@ class Board:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A board as one image shows it."""
+    """Detection of a board in one image."""
 
     name: str
     """File name of the image."""
     points: np.ndarray
     """(K, 3) [m, board frame]."""
     pixels: np.ndarray
-    """(K, 2) where they appear."""
+    """(K, 2) corners in the image."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sightings:
-    """What a folder of images shows of a board."""
+class Detections:
+    """Detections of a board in a set of images."""
 
     height: int
     """Of every image [px]."""
     width: int
     """Of every image [px]."""
     views: tuple[View, ...]
-    """The images that show the board, by name."""
+    """Detections by image name."""
     without: tuple[str, ...]
-    """Names of the images that do not."""
+    """Names of the images without a detection."""
 
 
-def find_board(folder: Path | str, board: Board) -> Sightings:
-    """Look for `board` in every image of `folder`.
+def find_board(folder: Path | str, board: Board) -> Detections:
+    """Detect `board` in every image of `folder`.
 
     Raises:
         CalibrationError: if there is no image, one cannot be read, sizes differ, all images are the same,
-            or none shows the board.
+            or the board is in none.
     """
     return find_board_in(read_pictures(Path(folder)), board, str(folder))
 
 
-def find_board_in(pictures: Mapping[str, np.ndarray], board: Board, source: str) -> Sightings:
-    """Look for `board` in every picture (H, W, 3) BGR uint8; `source` is where they come from, as errors name it.
+def find_board_in(pictures: Mapping[str, np.ndarray], board: Board, source: str) -> Detections:
+    """Detect `board` in every picture (H, W, 3) BGR uint8; `source` names their origin in errors.
 
     Raises:
-        CalibrationError: if sizes differ, all pictures are the same, or none shows the board.
+        CalibrationError: if sizes differ, all pictures are the same, or the board is in none.
     """
     sizes = {image.shape[:2] for image in pictures.values()}
     if len(sizes) > 1:
@@ -116,7 +116,7 @@ def find_board_in(pictures: Mapping[str, np.ndarray], board: Board, source: str)
             "are rows and columns counted as the board's kind counts them?"
         )
     (height, width) = sizes.pop()
-    return Sightings(height, width, tuple(views), tuple(without))
+    return Detections(height, width, tuple(views), tuple(without))
 
 
 def read_pictures(folder: Path) -> dict[str, np.ndarray]:
@@ -141,7 +141,7 @@ def read_pictures(folder: Path) -> dict[str, np.ndarray]:
 
 def _chessboard(board: Board, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     size = (board.columns, board.rows)
-    # The sector-based detector finds corners to a few hundredths of a pixel, without a refinement of its own
+    # the sector-based detector is accurate to a few hundredths of a pixel and needs no refinement
     found, corners = cv2.findChessboardCornersSB(grey, size, flags=cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY)
     if not found:
         found, corners = cv2.findChessboardCorners(grey, size)
@@ -163,7 +163,7 @@ def _charuco(board: Board, grey: np.ndarray) -> tuple[np.ndarray, np.ndarray] | 
 
 
 def charuco_board(board: Board) -> cv2.aruco.CharucoBoard:
-    """Build OpenCV's board, which can draw itself (`generateImage`) for printing."""
+    """Build OpenCV's board, whose `generateImage` draws it for printing."""
     markers = cv2.aruco.getPredefinedDictionary(CHARUCO_MARKERS)
     return cv2.aruco.CharucoBoard((board.columns, board.rows), board.square, board.marker, markers)
 

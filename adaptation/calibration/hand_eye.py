@@ -1,10 +1,10 @@
-"""Where a camera is mounted on the hand, or stands beside the arm, from views of a board and the arm's poses.
+"""Hand-eye calibration: the camera's mount on the hand or its fixed pose, from a board and the arm's poses.
 
-    T_base_ee · T_ee_camera · T_camera_board = T_base_board     camera on the hand, board still
-    T_base_camera · T_camera_board = T_base_ee · T_ee_board     camera still, board on the hand
+    T_base_ee · T_ee_camera · T_camera_board = T_base_board     camera on the hand, board fixed
+    T_base_camera · T_camera_board = T_base_ee · T_ee_board     camera fixed, board on the hand
 
-Five closed solutions of AX = XB (by OpenCV) start a bundle adjustment over all corners, in which each
-view may be a little wrong as a whole: an arm is good to millimetres, corners are good to a tenth of a pixel.
+Five closed-form solutions of AX = XB (OpenCV) initialise a bundle adjustment over all corners with a pose error for
+each view: an arm is accurate to millimetres, corners to a tenth of a pixel.
 """
 
 from __future__ import annotations
@@ -32,36 +32,35 @@ SOLVERS = {
 BUNDLE = "bundle"
 FEWEST_VIEWS = 4
 LEAST_TURN = np.radians(5.0)
-"""Turns of the hand between two views that are smaller say nothing."""
+"""Smallest rotation of the hand between two views that is used."""
 LEAST_SPREAD = 0.02
-"""Share of the turns' axes that must lie across the commonest one."""
+"""Smallest share of the rotation axes that is perpendicular to the dominant one."""
 PIXEL = 0.3
 """Standard deviation of a corner [px]."""
 TURN = np.radians(0.5)
-"""Standard deviation of what arm and board are wrong by at each view [rad]; so much is left on public data."""
+"""Standard deviation of the pose error of arm and board at each view [rad]; the residual on public data."""
 SHIFT = 3.0e-3
 """The same in metres."""
 
 
 @dataclass(frozen=True, eq=False)
 class HandEye:
-    """Where one solver puts the camera."""
+    """Result of one solver."""
 
     solver: str
     """One of `SOLVERS`, or `BUNDLE`."""
     mount: str
-    """`hand` or `base`: what the camera is fixed to."""
+    """`hand` or `base`: the body that the camera is fixed to."""
     T: np.ndarray
     """(4, 4) T_ee_camera for `hand`, T_base_camera for `base` [m]."""
     T_board: np.ndarray
     """(4, 4) T_base_board for `hand`, T_ee_board for `base` [m]."""
     view_m: np.ndarray
-    """(N,) distance of each view's board from the mean of all [m]."""
+    """(N,) distance of each view's board from the mean [m]."""
     view_rad: np.ndarray
-    """(N,) its turn from the mean of all [rad]."""
+    """(N,) its rotation from the mean [rad]."""
     view_px: np.ndarray
-    """(N,) root mean square distance of each view's corners from where this result puts them, the arm's poses taken
-    as reported [px]."""
+    """(N,) root mean square reprojection error of each view's corners with the reported arm poses [px]."""
 
     @property
     def residual_m(self) -> float:
@@ -88,10 +87,10 @@ def calibrate_hand_eye(views: Sequence[View], T_base_ee: np.ndarray, camera: Cam
         views: N views of a board.
         T_base_ee: (N, 4, 4) the arm's pose at each.
         camera: intrinsics and distortion.
-        mount: `hand`: camera on the hand, board still; `base`: camera still, board on the hand.
+        mount: `hand`: camera on the hand, board fixed; `base`: camera fixed, board on the hand.
 
     Raises:
-        CalibrationError: if there are too few views or the hand hardly turned, or about one axis only.
+        CalibrationError: for too few views, too little rotation, or rotation about one axis only.
     """
     if mount not in MOUNTS:
         raise CalibrationError(f"mount '{mount}' is not known; known are {', '.join(MOUNTS)}")
@@ -102,7 +101,7 @@ def calibrate_hand_eye(views: Sequence[View], T_base_ee: np.ndarray, camera: Cam
         )
     check_motion(T_base_ee)
     T_camera_board = np.array([board_pose(view, camera) for view in views])
-    # With the camera still, the hand sees the base move: the same equation with the arm's poses inverted
+    # with a fixed camera, the same equation holds with inverted arm poses
     moving = T_base_ee if mount == "hand" else np.linalg.inv(T_base_ee)
     results = []
     for name, method in SOLVERS.items():
@@ -110,16 +109,16 @@ def calibrate_hand_eye(views: Sequence[View], T_base_ee: np.ndarray, camera: Cam
         R, t = cv2.calibrateHandEye(*arm, *board, method=method)
         T = _rigid(R, t.ravel())
         if np.isfinite(T).all():
-            results.append(_judge(name, mount, T, None, views, T_base_ee, T_camera_board, camera))
+            results.append(_evaluated(name, mount, T, None, views, T_base_ee, T_camera_board, camera))
     if not results:
         raise CalibrationError("no solver found a pose; are images and arm poses in the same order?")
     start = min(results, key=lambda result: float(np.sum(result.view_px**2)))
     T, T_board = _bundle(start, views, moving, camera)
-    return [*results, _judge(BUNDLE, mount, T, T_board, views, T_base_ee, T_camera_board, camera)]
+    return [*results, _evaluated(BUNDLE, mount, T, T_board, views, T_base_ee, T_camera_board, camera)]
 
 
 def check_motion(T_base_ee: np.ndarray) -> None:
-    """Raise `CalibrationError` unless the hand turned enough, and about different axes (Tsai & Lenz 1989)."""
+    """Raise `CalibrationError` unless the hand rotates enough, and about different axes (Tsai & Lenz 1989)."""
     N = len(T_base_ee)
     if N < FEWEST_VIEWS:
         raise CalibrationError(
@@ -145,7 +144,7 @@ def check_motion(T_base_ee: np.ndarray) -> None:
 
 
 def board_pose(view: View, camera: CameraModel) -> np.ndarray:
-    """Compute T_camera_board (4, 4) [m] of one view; of a flat board's two poses, the one that fits better."""
+    """Compute T_camera_board (4, 4) [m] of one view: of the two poses of a planar board, the one with less error."""
     K, distortion = np.array(camera.K), np.array(camera.distortion or (0.0,) * 5)
     centre = view.points.mean(axis=0)
     flat = view.points - centre
@@ -161,7 +160,7 @@ def board_pose(view: View, camera: CameraModel) -> np.ndarray:
 
 
 def scatter(T_boards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean (4, 4) of poses (N, 4, 4), and each one's distance [m] and turn [rad] from it."""
+    """Return the mean (4, 4) of poses (N, 4, 4), and the distance [m] and rotation [rad] of each from it."""
     mean = Rotation.from_matrix(T_boards[:, :3, :3]).mean()
     centre = T_boards[:, :3, 3].mean(axis=0)
     turn = (mean.inv() * Rotation.from_matrix(T_boards[:, :3, :3])).magnitude()
@@ -169,9 +168,9 @@ def scatter(T_boards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def held_out_error(views: Sequence[View], T_base_ee: np.ndarray, camera: CameraModel, mount: str) -> dict[str, float]:
-    """Leave each view out, calibrate on the others, and measure how far off its board is put [m], root mean square.
+    """Return the root mean square position error [m] of the board of each left-out view, by solver.
 
-    Neither the left-out view's corners nor its pose have been seen by the result that is judged on it.
+    The calibration uses neither corners nor pose of the left-out view.
     """
     errors: dict[str, list[float]] = {}
     for i in range(len(views)):
@@ -184,7 +183,7 @@ def held_out_error(views: Sequence[View], T_base_ee: np.ndarray, camera: CameraM
     return {solver: float(np.sqrt(np.mean(np.square(e)))) for solver, e in errors.items()}
 
 
-def _judge(
+def _evaluated(
     solver: str,
     mount: str,
     T: np.ndarray,
@@ -198,14 +197,16 @@ def _judge(
     mean, metres, radians = scatter(moving @ T @ T_camera_board)
     board = mean if T_board is None else T_board
     predicted = np.linalg.inv(moving @ T) @ board
-    px = [np.sqrt(np.mean(np.sum(_miss(view, pose, camera) ** 2, axis=1))) for view, pose in zip(views, predicted)]
+    px = [
+        np.sqrt(np.mean(np.sum(_reprojection(view, pose, camera) ** 2, axis=1))) for view, pose in zip(views, predicted)
+    ]
     return HandEye(solver, mount, T, board, metres, radians, np.array(px))
 
 
 def _bundle(
     start: HandEye, views: Sequence[View], moving: np.ndarray, camera: CameraModel
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimise corners' errors over camera, board and a small slip of each view; robust (soft L1)."""
+    """Minimise the reprojection error over camera, board and a pose error of each view; robust (soft L1)."""
     N = len(views)
 
     def residuals(x: np.ndarray) -> np.ndarray:
@@ -215,15 +216,14 @@ def _bundle(
         for view, pose, slip in zip(views, moving, slips):
             scaled = np.concatenate([TURN * slip[:3], SHIFT * slip[3:]])
             T_camera_board = np.linalg.inv(pose @ T) @ board @ _exp(scaled)
-            # each view counts as what its pose is worth: neighbouring corners share their errors
-            parts.append(_miss(view, T_camera_board, camera).ravel() / PIXEL)
+            parts.append(_reprojection(view, T_camera_board, camera).ravel() / PIXEL)
         return np.concatenate([*parts, slips.ravel()])
 
     solution = least_squares(residuals, np.zeros(12 + 6 * N), loss="soft_l1", f_scale=3.0)
     return start.T @ _exp(solution.x[:6]), start.T_board @ _exp(solution.x[6:12])
 
 
-def _miss(view: View, T_camera_board: np.ndarray, camera: CameraModel) -> np.ndarray:
+def _reprojection(view: View, T_camera_board: np.ndarray, camera: CameraModel) -> np.ndarray:
     distortion = np.array(camera.distortion or (0.0,) * 5)
     turn = Rotation.from_matrix(T_camera_board[:3, :3]).as_rotvec()
     seen, _ = cv2.projectPoints(view.points, turn, T_camera_board[:3, 3], np.array(camera.K), distortion)
@@ -231,7 +231,7 @@ def _miss(view: View, T_camera_board: np.ndarray, camera: CameraModel) -> np.nda
 
 
 def _exp(x: np.ndarray) -> np.ndarray:
-    """Turn (6,) rotation vector and translation into a pose (4, 4)."""
+    """Convert rotation vector and translation (6,) to a pose (4, 4)."""
     return _rigid(Rotation.from_rotvec(x[:3]).as_matrix(), x[3:6])
 
 

@@ -1,4 +1,4 @@
-"""Focal lengths, principal point and distortion from views of a board (Zhang 2000, by OpenCV)."""
+"""Intrinsics and distortion from views of a board (Zhang 2000, by OpenCV)."""
 
 from __future__ import annotations
 
@@ -7,48 +7,47 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from adaptation.calibration.boards import CalibrationError, Sightings
+from adaptation.calibration.boards import CalibrationError, Detections
 from robots.camera import CameraModel, as_matrix
 
 FEWEST_VIEWS = 5
 LEAST_TILT = 10.0
-"""[degrees] that the boards' normals must differ by: boards that are all parallel do not say how long the lens is."""
+"""[degrees] smallest difference of the boards' normals: parallel boards do not determine the focal length."""
 LARGEST_UNCERTAINTY = 0.03
-"""Standard deviation of the focal length, as a share of it, above which a result is refused."""
+"""Standard deviation of the focal length, as a share of it, that is accepted."""
 
 
 @dataclass(frozen=True, eq=False)
 class Intrinsics:
-    """A calibrated lens and what it leaves unexplained."""
+    """Intrinsics with their uncertainty."""
 
     camera: CameraModel
     """K, distortion and size; no pose."""
     focal_std: float
     """Standard deviation of fx [px]."""
     rms_px: float
-    """Root mean square distance of all corners from where the lens puts them."""
+    """Root mean square reprojection error of all corners."""
     view_px: dict[str, float]
     """The same for each view."""
     coverage: float
     """Share of the picture inside the hull of all corners; outside it, the distortion is extrapolated."""
 
 
-def calibrate_intrinsics(sightings: Sightings, name: str = "camera") -> Intrinsics:
-    """Calibrate the lens that took `sightings`.
+def calibrate_intrinsics(detections: Detections, name: str = "camera") -> Intrinsics:
+    """Calibrate the intrinsics from `detections`.
 
     Raises:
-        CalibrationError: if there are too few views, the boards stand too much alike, or the focal length
-            stays too uncertain.
+        CalibrationError: for too few views, nearly parallel boards, or an uncertain focal length.
     """
-    views = [view for view in sightings.views if len(view.points) >= 6]
+    views = [view for view in detections.views if len(view.points) >= 6]
     if len(views) < FEWEST_VIEWS:
         raise CalibrationError(
             f"{len(views)} images show the board, expected at least {FEWEST_VIEWS}; not found in "
-            f"{', '.join(sightings.without) or 'none'}; take more, at different angles"
+            f"{', '.join(detections.without) or 'none'}; take more, at different angles"
         )
     points = [view.points.astype(np.float32) for view in views]
     pixels = [view.pixels.astype(np.float32) for view in views]
-    size = (sightings.width, sightings.height)
+    size = (detections.width, detections.height)
     _, K, distortion, rotations, translations, spread, _, _ = cv2.calibrateCameraExtended(
         points, pixels, size, np.eye(3), np.zeros(5)
     )
@@ -71,12 +70,12 @@ def calibrate_intrinsics(sightings: Sightings, name: str = "camera") -> Intrinsi
         errors[view.name] = np.linalg.norm(seen.reshape(-1, 2) - view.pixels, axis=1)
     hull = cv2.convexHull(np.concatenate(pixels))
     camera = CameraModel(
-        name, sightings.height, sightings.width, as_matrix(K), tuple(float(d) for d in distortion.ravel()[:5])
+        name, detections.height, detections.width, as_matrix(K), tuple(float(d) for d in distortion.ravel()[:5])
     )
     return Intrinsics(
         camera,
         focal_std,
         float(np.sqrt(np.mean(np.concatenate(list(errors.values())) ** 2))),
         {view: float(np.sqrt(np.mean(error**2))) for view, error in errors.items()},
-        float(cv2.contourArea(hull)) / (sightings.height * sightings.width),
+        float(cv2.contourArea(hull)) / (detections.height * detections.width),
     )

@@ -1,4 +1,4 @@
-"""Files that calibration reads: cameras, and lists of frames with the arm's pose at each."""
+"""Read cameras, lists of frames with the arm's poses, and image folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from robots.specs import SpecError
 
 
 def read_camera(path: Path) -> CameraModel:
-    """Read a camera that a calibration wrote.
+    """Read a camera file of a calibration.
 
     Raises:
-        CalibrationError: if the file is missing or is something else.
+        CalibrationError: if the file is missing or malformed.
     """
     try:
         return CameraModel.from_dict(json.loads(Path(path).read_text()))
@@ -32,10 +32,10 @@ def read_camera(path: Path) -> CameraModel:
 
 
 def read_frames(path: Path) -> list[dict]:
-    """Read the list `frames` of a JSON file, each with its image's `file`.
+    """Read the list `frames` of a JSON file; each frame has its image's `file`.
 
     Raises:
-        CalibrationError: if the file is missing or is something else.
+        CalibrationError: if the file is missing or malformed.
     """
     try:
         frames = json.loads(Path(path).read_text())["frames"]
@@ -53,7 +53,7 @@ def arm_poses(frames: Sequence[dict], files: Sequence[str], robot: RobotModel) -
     """Return T_base_ee (N, 4, 4) at the images `files`, from `T_base_ee` or by forward kinematics from `q`.
 
     Raises:
-        CalibrationError: naming the image that has no pose, or one that is none.
+        CalibrationError: naming the image without a valid pose.
     """
     by_file = {frame["file"]: frame for frame in frames}
     poses = []
@@ -88,7 +88,7 @@ def read_recording(folder: Path, frames: Sequence[dict]) -> Recording:
 
 
 def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> Recording:
-    """Put grey images (H, W) uint8 and the joints of `frames` together.
+    """Combine grey images (H, W) uint8 and the joints of `frames`.
 
     Raises:
         CalibrationError: if an image is of another size, or a frame has no q or t.

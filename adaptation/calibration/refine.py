@@ -1,9 +1,9 @@
-"""Refine where a camera stands from the arm it sees: no board, the arm's own outline is the target.
+"""Refine a camera's pose by the arm's outline, without a board.
 
     recorded q ─▶ rendered outline, 3-D points on it ─▶ nearest edge of the image along the normal ─▶ pose
 
-Render, look for edges, solve, and render again (RAPiD, Harris & Stennett 1990, with a robust loss). The delay of
-the joint readings is found along with the pose: a moving arm is seen where the readings say it is a little later.
+Render, search for edges, solve, and render again (RAPiD, Harris & Stennett 1990, with a robust loss). The delay of the
+joint readings is estimated together with the pose.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Scene
 
 FINE = 3
-"""Samples a pixel at which the outline is drawn."""
+"""Samples a pixel of the rendered outline."""
 SPACING = 2
-"""Every so many outline samples one is used."""
+"""Spacing of the outline samples that are used."""
 STEP = 0.25
-"""Distance of the places along the normal where an edge is looked for [px]."""
+"""Step of the edge search along the normal [px]."""
 SEARCH = (10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 3.0, 3.0)
-"""How far to look for edges [px], round by round."""
+"""Range of the edge search [px], by iteration."""
 LEAST_EDGE = 12.0
-"""Grey levels a pixel of a gradient that counts as an edge."""
+"""Smallest gradient of an edge [grey levels a pixel]."""
 HUBER = 1.0
-"""Distance from which an edge counts less [px]."""
+"""Scale of the Huber loss [px]."""
 FEWEST_EDGES = 100
 MOST_FRAMES = 24
 LARGEST_DELAY = 0.5
@@ -43,57 +43,57 @@ LARGEST_DELAY = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Images of an arm, and its joints."""
+    """Images of an arm, with joint readings."""
 
     images: np.ndarray
     """(N, H, W) uint8 grey."""
     q: np.ndarray
-    """(N, n) [rad] as read when each image was taken."""
+    """(N, n) joint reading of each image [rad]."""
     t: np.ndarray
-    """(N,) [s]; not used where the readings never change."""
+    """(N,) [s]; not used where the readings are constant."""
 
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """A camera's pose as the arm's outline tells it."""
+    """A camera with its pose refined by the arm's outline."""
 
     camera: CameraModel
     """With the refined `T_base_camera`."""
     delay: float
-    """How much later than its stamp a joint reading is true [s]."""
+    """Delay of the joint readings relative to the images [s]."""
     before_px: float
-    """Median distance of the outline from the nearest edge, on frames that were not fitted to, before."""
+    """Median distance of the outline from edges, on held-out frames, before the refinement."""
     after_px: float
     """The same after."""
     frame_px: np.ndarray
-    """(held-out frames,) median of each, after."""
+    """(held-out frames,) median of each, after the refinement."""
     turned_rad: float
-    """How far the camera turned [rad]."""
+    """Rotation of the camera by the refinement [rad]."""
     shifted_m: float
-    """How far it moved [m]."""
+    """Translation by the refinement [m]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """Points on the rendered outline of one frame, and the edges they were matched to."""
+    """Points on the rendered outline of one frame, and their matched edges."""
 
     link: np.ndarray
     """(M,) rows of the link poses."""
     local: np.ndarray
     """(M, 3) in the link's frame [m]."""
     pixels: np.ndarray
-    """(M, 2) where they are drawn."""
+    """(M, 2) in the image."""
     normals: np.ndarray
-    """(M, 2) unit, out of the arm."""
+    """(M, 2) unit normals, pointing out of the arm."""
     edge: np.ndarray
     """(M,) signed distance of the edge along the normal [px]."""
 
 
 class ArmOutline:
-    """Draws an arm's outline as a camera sees it."""
+    """Renders an arm's outline for a camera."""
 
     def __init__(self, robot: RobotModel, ignore: Sequence[str] = ()):
-        """Load the meshes; `ignore` names links that hide behind what they hold."""
+        """Load the meshes; `ignore` names links that a held object occludes."""
         assert robot.urdf_path is not None
         visuals = load_urdf_visuals(Path(robot.urdf_path))
         unknown = [link for link in ignore if link not in visuals]
@@ -105,7 +105,7 @@ class ArmOutline:
         self._scene = Scene([Body(link, mesh) for link, mesh in visuals.items()])
 
     def mask(self, q: np.ndarray, camera: CameraModel) -> np.ndarray:
-        """Draw which link each pixel shows (H, W), -1 for none."""
+        """Render the link of each pixel (H, W), -1 for none."""
         poses = self.robot.link_poses(q)
         return self._scene.render(poses[self._rows], camera, shadow=False).segmentation
 
@@ -120,7 +120,7 @@ class ArmOutline:
             empty = np.zeros((0, 2))
             return np.zeros(0, int), np.zeros((0, 3)), empty, empty
         at = np.concatenate([contour.reshape(-1, 2)[::SPACING] for contour in contours])
-        # Contours of holes lie outside the arm: keep what shows a link, away from the picture's rim
+        # contours of holes are outside the arm: keep pixels of links, away from the image's border
         rim = 2 * FINE
         kept = (at > rim).all(1) & (at < np.array([fine.width, fine.height]) - 1 - rim).all(1)
         kept &= inside[at[:, 1], at[:, 0]] > 0
@@ -136,7 +136,7 @@ class ArmOutline:
         at, normals = at[length > 1e-6], normals[length > 1e-6] / length[length > 1e-6, None]
         z = frame.depth[at[:, 1], at[:, 0]].astype(float)
         body = frame.segmentation[at[:, 1], at[:, 0]].astype(int)
-        edge = at + 0.5 * normals  # the outline runs half a sample outside the outermost one
+        edge = at + 0.5 * normals  # the outline is half a sample outside the outermost one
         K = np.array(fine.K)
         rays = np.stack([(edge[:, 0] - K[0, 2]) / K[0, 0], (edge[:, 1] - K[1, 2]) / K[1, 1], np.ones(len(edge))], 1)
         T = fine.pose()
@@ -148,12 +148,12 @@ class ArmOutline:
 
 
 def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_delay: bool = True) -> Refinement:
-    """Refine `camera.T_base_camera` from a recording of the arm it sees.
+    """Refine `camera.T_base_camera` from a recording of the arm.
 
-    Every other frame with another arm pose is fitted to, the rest judge.
+    Of the frames with different arm poses, every other one is fitted, the rest are held out.
 
     Raises:
-        CalibrationError: if images are of another size, the arm is hardly seen, or the result is no better.
+        CalibrationError: for images of another size, or too few edges along the arm's outline.
     """
     if camera.T_base_camera is None:
         raise CalibrationError(f"camera '{camera.name}' has no T_base_camera to start from; give a rough one")
@@ -172,7 +172,7 @@ def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_
         raise CalibrationError(f"all {N} images are the same; did the camera freeze?")
     t, q = _readings(recording)
     rows = _choose(recording, t)
-    fit, judge = rows[::2], rows[1::2] if len(rows) > 1 else rows
+    fit, held_out = rows[::2], rows[1::2] if len(rows) > 1 else rows
     moving = find_delay and len(t) > 2
     gradients = {int(i): gradient(recording.images[i]) for i in rows}
 
@@ -198,8 +198,8 @@ def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_
             )
         current, delay = _solve(matches, joints, outline.robot, current, delay, moving)
     last = SEARCH[0]
-    before = np.concatenate(distances(camera, 0.0, last, judge))
-    after = distances(current, delay, last, judge)
+    before = np.concatenate(distances(camera, 0.0, last, held_out))
+    after = distances(current, delay, last, held_out)
     moved = np.linalg.inv(camera.pose()) @ current.pose()
     return Refinement(
         current,
@@ -213,7 +213,7 @@ def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_
 
 
 def moved_by(camera: CameraModel, x: np.ndarray) -> CameraModel:
-    """Return the camera turned by x[:3] [rad] and shifted by x[3:6] [m], in its own frame."""
+    """Return the camera rotated by x[:3] [rad] and translated by x[3:6] [m], in its own frame."""
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = Rotation.from_rotvec(x[:3]).as_matrix(), x[3:6]
     return replace(camera, T_base_camera=as_matrix(camera.pose() @ T))
@@ -241,7 +241,7 @@ def _solve(matches, joints, robot: RobotModel, camera: CameraModel, delay: float
     for _ in range(5):
         left = np.abs(r - J @ x)
         w = np.where(left > HUBER, HUBER / np.maximum(left, 1e-9), 1.0)
-        # a milliradian or millimetre is free, a decimetre is not: keeps directions that are not seen where they are
+        # weak prior, for directions that the edges do not determine
         prior = np.full(unknowns, 1.0)
         x = np.linalg.solve(J.T @ (w[:, None] * J) + np.diag(prior), J.T @ (w * r))
     later = delay + (x[6] if moving else 0.0)
@@ -266,7 +266,7 @@ def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -
     x, y = np.ascontiguousarray(places[..., 0], np.float32), np.ascontiguousarray(places[..., 1], np.float32)
     sampled = np.asarray(cv2.remap(gradient, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
     strength = np.abs((sampled * normals[:, None]).sum(-1))
-    # of two edges as strong, the nearer one
+    # prefers the nearer of two equally strong edges
     score = strength * (1 - 0.4 * np.abs(offsets) / search)
     best = np.clip(score.argmax(axis=1), 1, len(offsets) - 2)
     rows = np.arange(len(best))
@@ -279,20 +279,20 @@ def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -
 
 
 def joined(parts: Sequence[Matched]) -> Matched:
-    """Put matches of several parts of an outline together."""
+    """Concatenate matches of several parts of an outline."""
     names = [field.name for field in fields(Matched)]
     return Matched(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def _readings(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """Return the moments (M,) and values (M, n) at which the readings change: between them they are held."""
+    """Return the times (M,) and values (M, n) at which the readings change; they are held in between."""
     new = np.concatenate([[True], (np.diff(recording.q, axis=0) != 0).any(axis=1)])
     return recording.t[new], recording.q[new]
 
 
 def _choose(recording: Recording, t: np.ndarray) -> np.ndarray:
-    """Choose frames right after a reading changed: at most `MOST_FRAMES`, evenly."""
+    """Choose frames right after a change of the readings: at most `MOST_FRAMES`, evenly spread."""
     rows = np.flatnonzero(np.isin(recording.t, t))
-    if len(rows) < 4:  # an arm that stands still
+    if len(rows) < 4:  # an arm at rest
         rows = np.arange(len(recording.t))
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST_FRAMES, len(rows))).round().astype(int))]

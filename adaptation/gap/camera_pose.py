@@ -1,4 +1,4 @@
-"""Does the simulator's randomisation of camera pose and lens cover the camera that the target was seen by?"""
+"""Coverage of the target's camera by the randomisation of camera pose and lens."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from adaptation.visual.self_calibration import Calibration
 from sim.randomization.parameters import ParameterSpace
 
 AXES = ("pitch", "yaw", "roll", "x", "y", "z", "focal", "cx", "cy")
-"""The simulator's names of what `Calibration.mean` holds, in its order."""
+"""The simulator's parameter names, in the order of `Calibration.mean`."""
 DRAWN = 200
 
 
 def camera_factors(calibration: Calibration, space: ParameterSpace, camera: str, seed: int = 0) -> list[Factor]:
-    """Compare the camera that was found with what `space` draws; the least covered comes first.
+    """Compare the estimated camera with the ranges of `space`; the least covered comes first.
 
-    A factor that was found within its range is covered; one outside by as much as is unlikely to be chance: covered is
-    the probability of being found so far out, or farther, if the true value stood at the range's end. What the frames
-    say little of is not held against the simulation.
+    `covered` is 1 for an estimate within its range. Outside it is the probability of an estimate at least so far out if
+    the true value is at the range's end, so that an uncertain estimate counts as covered.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -28,7 +27,7 @@ def camera_factors(calibration: Calibration, space: ParameterSpace, camera: str,
         low, high = param.range
         middle = float(calibration.mean[i]) + (1.0 if axis == "focal" else 0.0)
         sigma = float(np.sqrt(calibration.covariance[i, i]))
-        # a pixel's rounding away from a range of no width is no gap
+        # tolerance for ranges without width
         room = 1e-3 * (0.5 if axis in ("cx", "cy") else 0.01)
         outside = max(0.0, low - room - middle, middle - high - room)
         covered = float(2 * norm.sf(outside / sigma))

@@ -1,4 +1,4 @@
-"""How far a target's pictures are from the simulation's, layer by layer and factor by factor; no labels needed."""
+"""Distance of target pictures from simulated ones, by encoder layer and by image factor, without labels."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from scipy.linalg import sqrtm
 
 FOLDS = 5
 AXES = 32
-"""Principal axes of the joint features that distances are measured along: covariances of more need more pictures."""
+"""Largest number of principal axes for distances; covariances of more need more pictures."""
 
 
 class GapError(ValueError):
-    """Features or pictures that no gap can be measured between."""
+    """Too few features or pictures to measure a gap."""
 
 
 @dataclass(frozen=True)
 class LayerGap:
-    """How differently one layer answers to the two domains."""
+    """Distances of the domains in the features of one layer."""
 
     layer: str
     """Its name."""
     a_distance: float
-    """2 (1 − 2 ε), ε the error of telling domains apart on held-out pictures: 0 alike, 2 told apart always."""
+    """2 (1 − 2 ε), ε the error of a domain classifier on held-out pictures: 0 equal, 2 separable."""
     mmd: float
     """Squared maximum mean discrepancy, Gaussian kernel of the median width."""
     frechet: float
-    """Fréchet distance of Gaussians fitted to the features, a share of their joint variance."""
+    """Fréchet distance of Gaussians fitted to the features, relative to their joint variance."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing that the simulator can vary, as measured in the pictures of both domains."""
+    """A factor that the simulator can vary, measured in the pictures of both domains."""
 
     name: str
-    """Its parameter, or group of parameters."""
+    """Parameter or group of parameters."""
     low: float
     """5 % quantile of the simulation's pictures."""
     high: float
@@ -47,15 +47,15 @@ class Factor:
     covered: float
     """Share of the target's pictures within [low, high]."""
     remedy: str
-    """What to do if they are not."""
+    """Remedy for values outside."""
     simulated: tuple[float, ...] = ()
-    """Every simulated picture's value, to be drawn."""
-    seen: tuple[float, ...] = ()
-    """Every target picture's."""
+    """Value of every simulated picture."""
+    measured: tuple[float, ...] = ()
+    """Value of every target picture."""
 
 
 def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> float:
-    """Tell domains apart by a linear classifier, cross-validated: 2 (1 − 2 ε) (Ben-David et al. 2007), at least 0.
+    """Return the proxy A-distance 2 (1 − 2 ε), at least 0, of a cross-validated classifier (Ben-David et al. 2007).
 
     Args:
         source: (N, D) features.
@@ -68,9 +68,9 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
     from sklearn.preprocessing import StandardScaler
 
     X, y = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
-    judge = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=300))
-    told = cross_val_predict(judge, X, y, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed))
-    error = 0.5 * (np.mean(told[y == 0] != 0) + np.mean(told[y == 1] != 1))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=300))
+    predicted = cross_val_predict(classifier, X, y, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed))
+    error = 0.5 * (np.mean(predicted[y == 0] != 0) + np.mean(predicted[y == 1] != 1))
     return float(max(0.0, 2 * (1 - 2 * error)))
 
 
@@ -126,8 +126,8 @@ def nearest_across(source: np.ndarray, target: np.ndarray, count: int) -> list[t
 
 
 def side_by_side(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Project features (N, D), (M, D) on a plane (N, 2), (M, 2): across, what tells the domains apart best on average;
-    up, what varies most besides."""
+    """Project features (N, D), (M, D) on a plane (N, 2), (M, 2): across, the difference of the means; up, the largest
+    principal axis of the rest."""
     both = np.concatenate([source, target])
     spread = both.std(0)
     Z = (both - both.mean(0)) / np.where(spread > 0, spread, 1.0)
@@ -147,13 +147,13 @@ def brightness(image: np.ndarray) -> float:
 
 
 def warmth(image: np.ndarray) -> float:
-    """Red against blue [log 2 of light]."""
+    """Ratio of red to blue [log 2 of light]."""
     r, _, b = ((image / 255.0) ** 2.2).mean((0, 1)) + 1e-4
     return float(np.log2(r / b))
 
 
 def greenness(image: np.ndarray) -> float:
-    """Green against the mean of red and blue [log 2 of light]."""
+    """Ratio of green to the mean of red and blue [log 2 of light]."""
     r, g, b = ((image / 255.0) ** 2.2).mean((0, 1)) + 1e-4
     return float(np.log2(g / (0.5 * (r + b))))
 
@@ -169,9 +169,9 @@ def colourfulness(image: np.ndarray) -> float:
 
 
 def sharpness(image: np.ndarray) -> float:
-    """Share of the strongest edges' contrast that two neighbouring pixels hold: falls with blur.
+    """Share of the strongest edges' contrast between neighbouring pixels: falls with blur.
 
-    The 99 % quantile of the difference of neighbours over that of pixels five apart; noise hardly reaches it.
+    The 99 % quantile of the difference of neighbours over that of pixels five apart; insensitive to noise.
     """
     grey = image.mean(2)
     near = np.quantile(np.abs(np.diff(grey, axis=1)), 0.99)
@@ -180,10 +180,10 @@ def sharpness(image: np.ndarray) -> float:
 
 
 def noise(image: np.ndarray) -> float:
-    """Standard deviation of the noise [grey levels], by the median of a Laplacian's answer (Immerkær 1996)."""
+    """Standard deviation of the noise [grey levels], by the median of a Laplacian (Immerkær 1996)."""
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    answer = cv2.filter2D(image.mean(2).astype(np.float32), -1, kernel)[1:-1, 1:-1]
-    return float(np.median(np.abs(answer)) / 0.6745 / 6)
+    response = cv2.filter2D(image.mean(2).astype(np.float32), -1, kernel)[1:-1, 1:-1]
+    return float(np.median(np.abs(response)) / 0.6745 / 6)
 
 
 FACTORS: dict[str, tuple[Callable[[np.ndarray], float], str]] = {
@@ -198,7 +198,7 @@ FACTORS: dict[str, tuple[Callable[[np.ndarray], float], str]] = {
     "blur": (sharpness, "widen blur and motion_blur, or focus the camera"),
     "noise": (noise, "widen shot_noise, read_noise and jpeg, or give the camera more light"),
 }
-"""What is measured in a picture for each group of parameters, and what to do where the target is not covered."""
+"""Measure of a picture for each group of parameters, and the remedy where the target is not covered."""
 
 
 def factors(source: np.ndarray, target: np.ndarray) -> list[Factor]:

@@ -1,4 +1,4 @@
-"""What each layer of an encoder answers to pictures, pooled over the picture."""
+"""Features of each layer of an encoder, pooled over the picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def layer_features(encoder: KeypointEncoder, images: np.ndarray, batch: int = 10
     """Return features (N, 2 C) by layer: mean and standard deviation of each channel over the picture.
 
     Args:
-        encoder: whose blocks are looked into.
+        encoder: its blocks are the layers.
         images: (N, H, W, 3) uint8.
-        batch: pictures at once.
+        batch: pictures at a time.
     """
     encoder.eval()
     parts: dict[str, list[np.ndarray]] = {}

@@ -1,4 +1,4 @@
-"""The gap as a page to look at: loads nothing, needs no script."""
+"""The gap report as a self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ COVERED = 0.8
 BINS = 24
 
 Plane = tuple[np.ndarray, np.ndarray]
-"""Simulated (N, 2) and target (M, 2) pictures as points."""
+"""Points of simulated (N, 2) and target (M, 2) pictures."""
 
 
 def gap_page(
@@ -58,7 +58,7 @@ def gap_page(
         layers: from the first to the last.
         factors: of the pictures, the least covered first.
         pairs: target picture and its nearest simulated one, (H, W, 3) RGB uint8.
-        plane: the pictures as the last layer answers to them.
+        plane: the pictures' last-layer features in a plane.
         poses: factors of the camera's pose and lens.
     """
     missing = [factor for factor in (*factors, *poses) if factor.covered < COVERED]
@@ -67,7 +67,7 @@ def gap_page(
     else:
         verdict = "In every factor that is measured, the simulation covers the target."
     last = layers[-1]
-    told = f"By the last layer, a line tells the domains apart with an A-distance of {last.a_distance:.2f} out of 2."
+    separation = f"A-distance of the domains in the last layer's features: {last.a_distance:.2f} out of 2."
     figures = "".join(
         f"<figure><div><img alt='target' src='{_png(there)}'><img alt='nearest simulated' src='{_png(here)}'></div>"
         "<figcaption><span class=real>target</span><span class=sim>nearest simulated</span></figcaption></figure>"
@@ -81,26 +81,26 @@ def gap_page(
     camera = ""
     if poses:
         camera = (
-            "<h2>Where the camera stands</h2><p class=soft>Found from the arm that the policy sees: what the "
-            "simulation draws, and where the target's camera is, as sure as the frames make it.</p>"
+            "<h2>Camera pose and lens</h2><p class=soft>Ranges of the simulation, and the target's camera, "
+            "estimated from the arm's landmarks, with its uncertainty.</p>"
             f"<section class=factors>{''.join(map(_card, poses))}</section>"
         )
     clouds = ""
     if plane is not None:
         clouds = (
-            "<h2>Every picture as the policy sees it</h2><p class=soft>One point a picture, by the last layer's "
-            f"answers. Across: what tells the domains apart; up: what varies most besides.</p>{_clouds(plane)}"
+            "<h2>Features of the last layer</h2><p class=soft>One point for each picture. Across: difference of the "
+            f"domains' means; up: largest variation of the rest.</p>{_clouds(plane)}"
         )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><main><h1>{html.escape(title)}</h1>"
-        f"<p class=verdict><strong>{html.escape(verdict)}</strong><br>{told}</p>"
-        "<h2>What the policy takes for the same</h2><p class=soft>Each <span class=real>target</span> picture beside "
+        f"<p class=verdict><strong>{html.escape(verdict)}</strong><br>{separation}</p>"
+        "<h2>Nearest simulated pictures</h2><p class=soft>Each <span class=real>target</span> picture beside "
         f"the <span class=sim>simulated</span> one whose features are nearest.</p><section class=pairs>{figures}"
-        "</section><h2>Which randomisation would cover the target</h2><p class=soft>How the pictures are distributed: "
+        "</section><h2>Coverage by the randomisation</h2><p class=soft>Distributions of the pictures: "
         "<span class=sim>simulated</span>, and the <span class=real>target's</span>.</p>"
         f"<section class=factors>{''.join(map(_card, factors))}</section>{camera}{clouds}"
-        "<h2>Layer by layer</h2><table><tr><th>layer<th>told apart<th>A-distance<th>MMD²<th>Fréchet</tr>"
+        "<h2>Layer by layer</h2><table><tr><th>layer<th>separation<th>A-distance<th>MMD²<th>Fréchet</tr>"
         f"{rows}</table></main></html>\n"
     )
 
@@ -123,15 +123,15 @@ def _card(factor: Factor) -> str:
 
 
 def _histograms(factor: Factor) -> str:
-    """Draw both distributions over one axis, the simulation's above it and the target's below."""
+    """Draw both distributions, the simulation's above the axis and the target's below."""
     width, half = 320, 44
-    simulated, seen = (np.array(v, float) for v in (factor.simulated, factor.seen))
-    both = np.concatenate([simulated, seen, [factor.low, factor.high, factor.target]])
+    simulated, measured = (np.array(v, float) for v in (factor.simulated, factor.measured))
+    both = np.concatenate([simulated, measured, [factor.low, factor.high, factor.target]])
     low, high = float(both.min()), float(both.max())
     room = 0.04 * (high - low or 1.0)
     edges = np.linspace(low - room, high + room, BINS + 1)
     bars = ""
-    for values, colour, up in ((simulated, "--sim", True), (seen, "--real", False)):
+    for values, colour, up in ((simulated, "--sim", True), (measured, "--real", False)):
         if not len(values):
             continue
         count = np.histogram(values, edges)[0]

@@ -1,4 +1,4 @@
-"""The band in which a replayed arm is said to move: draws of what is unknown, and what no candidate explains."""
+"""Prediction bands of replayed motions: draws from the posterior, and the unexplained error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from adaptation.identification.posterior import LEVEL, Posterior
 from adaptation.identification.replay import Replay
 
 DRAWS = 60
-"""Candidates replayed for a band."""
+"""Candidates that are replayed for a band."""
 
 
 def speeds(replay: Replay, parameters: dict[str, float], errors: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Replayed joint speeds [rad/s] of every window, beside its `errors` (samples, n)."""
+    """Return the replayed joint speeds [rad/s] of every window, for the samples of its `errors` (samples, n)."""
     return [
         np.gradient(replay.positions(parameters, i), w.log.period, axis=0)[-len(e) :]
         for i, (w, e) in enumerate(zip(replay.windows, errors))
@@ -24,18 +24,18 @@ def speeds(replay: Replay, parameters: dict[str, float], errors: Sequence[np.nda
 
 
 def scores(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
-    """Evenly spaced quantiles of a normal (count, 1, n), shuffled joint by joint: no luck in how wide a band is."""
+    """Return evenly spaced quantiles of a normal (count, 1, n), shuffled joint by joint, as low-variance noise."""
     even = norm.ppf((np.arange(count) + 0.5) / count)
     return np.stack([rng.permutation(even) for _ in range(n)], axis=1)[:, None]
 
 
 def deviations(drawn: np.ndarray, best: np.ndarray, std: np.ndarray, noise: np.ndarray) -> tuple:
-    """Ends (T, n) of the middle `LEVEL` of draws about the best candidate, what none explains added.
+    """Return the ends (T, n) of the middle `LEVEL` of draws about the best candidate, with the unexplained error.
 
     Args:
         drawn: (k, T, n) replayed candidates.
         best: (T, n) the best one.
-        std: (T, n) deviation of what none explains.
+        std: (T, n) standard deviation of the unexplained error.
         noise: (k, 1, n) from `scores`.
     """
     tail = (1 - LEVEL) / 2
@@ -44,10 +44,10 @@ def deviations(drawn: np.ndarray, best: np.ndarray, std: np.ndarray, noise: np.n
 
 
 def scaled_to(replay: Replay, result: Posterior, rng: np.random.Generator) -> Posterior:
-    """Return `result` with the factors that make its band hold `LEVEL` of the fitted samples, joint by joint.
+    """Return `result` with factors, joint by joint, by which its band holds `LEVEL` of the fitted samples.
 
-    Errors have heavier tails than a normal, and intervals that are widened to hold the truth of a parameter are wider
-    than the motion needs: neither says how wide a band is. The motions that were fitted are all that is looked at.
+    Errors have heavier tails than a normal, and the widened intervals of parameters are wider than those of motions.
+    Only fitted motions are used.
     """
     best = result.best
     errors, *drawn = replay.batch([best, *result.draws(rng, DRAWS)])

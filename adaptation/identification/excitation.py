@@ -1,8 +1,8 @@
-"""A motion that makes an arm's dynamics show: safe first, informative second.
+"""Excitation motions for the identification of an arm's dynamics.
 
 Each joint follows a short Fourier series about the home pose (Swevers et al., IEEE T-RA 1997), faded in and out.
 Amplitudes are as large as limits, self-collision and the table allow; among random phases, the one whose
-regressor is best conditioned is kept.
+regressor has the smallest condition number is kept.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from robots.hulls import arm_hulls
 from robots.model import RobotModel
 
 TABLE = Box((-3.0, -3.0, -1.0), (3.0, 3.0, 0.0))
-"""What the arm stands on: everything below the base's plane."""
+"""The table: everything below the base's plane."""
 SHRINK = 0.85
-"""Factor on the amplitude when a motion comes too near to something."""
+"""Factor on the amplitude of a motion that collides."""
 
 
 class ExcitationError(ValueError):
-    """No safe motion was found, or the wish makes no sense."""
+    """No safe motion was found, or the configuration is invalid."""
 
 
 @dataclass(frozen=True)
 class ExciteConfig:
-    """What the motion may do."""
+    """Limits and shape of the motion."""
 
     duration: float = 40.0
     """Length [s]."""
@@ -49,14 +49,14 @@ class ExciteConfig:
     fade: float = 2.0
     """From rest to full amplitude, and back [s]."""
     tries: int = 30
-    """Motions that are compared."""
+    """Number of random motions that are compared."""
     table: bool = True
-    """Whether the arm stands on a table (the base's plane) that it must not touch."""
+    """Whether to avoid a table at the base's plane."""
     seed: int = 0
     """Of everything random."""
 
     def validate(self) -> None:
-        """Raise ExcitationError for values that make no sense."""
+        """Raise ExcitationError for values out of range."""
         if not self.duration > 2 * self.fade + 2 / self.base_hz:
             raise ExcitationError(
                 f"duration is {self.duration} s, expected more than {2 * self.fade + 2 / self.base_hz:.0f} s: two "
@@ -74,7 +74,7 @@ class ExciteConfig:
 
 @dataclass(frozen=True)
 class Excitation:
-    """A motion to play."""
+    """A motion to execute."""
 
     robot: str
     """Name of the arm."""
@@ -83,20 +83,20 @@ class Excitation:
     t: np.ndarray
     """(T,) [s]."""
     q: np.ndarray
-    """(T, n) commanded positions [rad]; begins and ends at home, at rest."""
+    """(T, n) commanded positions [rad]; starts and ends at rest at home."""
     condition: float
-    """Condition number of the identifiable part of the scaled regressor; the smaller the better."""
+    """Condition number of the identifiable part of the scaled regressor; smaller is better."""
     condition_median: float
-    """That of the median motion that was tried."""
+    """Median of the compared motions."""
     scale: float
-    """Share of the wished amplitude that was safe."""
+    """Share of the requested amplitude that is free of collisions."""
     clearance: float
-    """Smallest distance between any two watched bodies on the way [m]."""
+    """Smallest distance between any two checked bodies along the motion [m]."""
     nearest: str
-    """Which two."""
+    """Names of these two."""
 
     def save(self, path: Path) -> None:
-        """Write as npz (t, q, joint_names), which `read` and ROS tools without this package understand."""
+        """Write an npz file with t, q and joint_names."""
         np.savez_compressed(path, t=self.t, q=self.q, joint_names=np.array(self.joint_names), robot=self.robot)
 
 
@@ -104,7 +104,7 @@ def excite(robot: RobotModel, config: ExciteConfig, progress: Progress | None = 
     """Find a safe and informative motion for `robot`.
 
     Raises:
-        ExcitationError: if the configuration makes no sense, or nothing safe was found around home.
+        ExcitationError: if the configuration is invalid, or no safe motion was found.
     """
     config.validate()
     collisions = CollisionModel(robot, arm_hulls(robot), (TABLE,) if config.table else ())
@@ -115,7 +115,7 @@ def excite(robot: RobotModel, config: ExciteConfig, progress: Progress | None = 
     conditions = []
     for i in range(config.tries):
         wave = _wave(robot, config, t, rng)
-        safe, scale = _shrunk(robot, wave, collisions, config.rate_hz)
+        safe, scale = _collision_free(robot, wave, collisions, config.rate_hz)
         if scale == 0.0:
             continue
         condition = condition_number(model, t, safe)
@@ -147,7 +147,7 @@ def excite(robot: RobotModel, config: ExciteConfig, progress: Progress | None = 
 
 
 def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every: float = 0.1) -> float:
-    """Condition of the scaled regressor's identifiable part along `q` (T, n) at times `t` [s]."""
+    """Return the condition number of the scaled regressor's identifiable part along `q` (T, n) at times `t` [s]."""
     dt = float(t[1] - t[0])
     dq = np.gradient(q, dt, axis=0)
     rows = slice(None, None, max(1, round(every / dt)))
@@ -156,16 +156,16 @@ def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every
     norms = np.linalg.norm(Y, axis=0)
     Y = Y[:, norms > 1e-9 * norms.max()]
     values = np.linalg.svd(Y / np.linalg.norm(Y, axis=0), compute_uv=False)
-    values = values[values > 1e-7 * values[0]]  # what no motion could tell is not this motion's fault
+    values = values[values > 1e-7 * values[0]]  # without directions that no motion excites
     return float(values[0] / values[-1])
 
 
 def _wave(robot: RobotModel, config: ExciteConfig, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random series within joint, speed and acceleration limits, (T, n) [rad]."""
+    """Return a random series within joint, speed and acceleration limits, (T, n) [rad]."""
     n, home = len(robot.home), np.array(robot.home)
     k = np.arange(1, config.harmonics + 1)
     w = 2 * np.pi * config.base_hz * k
-    a, b = rng.standard_normal((2, n, config.harmonics)) / np.sqrt(k)  # higher frequencies swing less
+    a, b = rng.standard_normal((2, n, config.harmonics)) / np.sqrt(k)  # smaller amplitudes at higher frequencies
     x = np.sin(t[:, None] * w) @ a.T + np.cos(t[:, None] * w) @ b.T
     ramp = np.clip(np.minimum(t, t[-1] - t) / config.fade, 0, 1)
     x = x * (ramp**3 * (10 - 15 * ramp + 6 * ramp**2))[:, None]  # velocity and acceleration begin at zero
@@ -189,8 +189,10 @@ def _wave(robot: RobotModel, config: ExciteConfig, t: np.ndarray, rng: np.random
     return home + x * factor
 
 
-def _shrunk(robot: RobotModel, q: np.ndarray, collisions: CollisionModel, rate_hz: float) -> tuple[np.ndarray, float]:
-    """Shrink a motion towards home until it hits nothing; the second value is the share that is left, 0 for none."""
+def _collision_free(
+    robot: RobotModel, q: np.ndarray, collisions: CollisionModel, rate_hz: float
+) -> tuple[np.ndarray, float]:
+    """Scale a motion towards home until it is free of collisions; return it and the scale, 0 if there is none."""
     home = np.array(robot.home)
     scale = 1.0
     while scale > 0.1:

@@ -1,7 +1,7 @@
-"""Fits the servo model to replayed windows: many starts over delay and lead, Gauss–Newton, CMA-ES, Gauss–Newton.
+"""Fit the servo model to replayed windows: multi-start over delay and lead, Gauss–Newton, CMA-ES, Gauss–Newton.
 
-Delay, lead and damping over gain all make an arm late, so that the errors have a long curved valley with other
-minima beside it: the search starts once in every part of it, and goes on from the best few.
+Delay, lead and damping over gain have similar effects, so that the error has a long curved valley with several minima:
+the search starts in every part of it, and continues from the best few.
 
 CMA-ES: Hansen, arXiv:1604.00772, package `cma`.
 """
@@ -31,40 +31,40 @@ from policies.training.progress import Progress
 from sim.randomization.parameters import ParameterSpace
 
 EXTRA, OUTLYING = 6, 1.4
-"""Joints whose error is `OUTLYING` times the median joint's are begun anew up to `EXTRA` times as often."""
+"""Joints whose error is `OUTLYING` times the median joint's are restarted up to `EXTRA` times as often."""
 PRIOR_STD = 1.0 / np.sqrt(12.0)
-"""Standard deviation of what is uniform in the unit interval."""
+"""Standard deviation of the uniform distribution on the unit interval."""
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How hard to look."""
+    """Search budget."""
 
     delays: int = 6
-    """Delays to start from, evenly over the prior."""
+    """Number of start delays, evenly over the prior."""
     leads: int = 3
-    """Leads to start from, with each delay."""
+    """Number of start leads for each delay."""
     screen: int = 16
-    """Random servos to begin with at each start; every joint takes the best of them."""
+    """Random servo parameters at each start; every joint takes its best."""
     descent: int = 6
-    """Most Jacobians of each start."""
+    """Largest number of Jacobians of each start."""
     kept: int = 3
-    """Starts that go on, the best ones."""
+    """Number of best starts that are continued."""
     rounds: int = 4
-    """How often every joint is begun anew beside the others; 0 leaves it out."""
+    """Number of restarts of every joint with the others fixed; 0 for none."""
     evaluations: int = 280
-    """Candidates that CMA-ES may try around the best; 0 leaves it out."""
+    """Candidates of CMA-ES around the best; 0 for none."""
     iterations: int = 24
-    """Most Jacobians of those that go on, of either kind, and again after CMA-ES."""
+    """Largest number of Jacobians of the continued starts, of either kind, and again after CMA-ES."""
     search_step: float = 0.01
-    """Longest time step while searching [s]: the two-stage step is off by an encoder's step there."""
+    """Longest time step while searching [s]; its error is about an encoder's step."""
     final_step: float = 0.0025
-    """Longest time step at the end [s]: its own error must be small against what the intervals claim."""
+    """Longest time step at the end [s]; its error must be small against the intervals."""
     seed: int = 0
     """Of everything random."""
 
     def validate(self) -> None:
-        """Raise ValueError for a budget that makes no sense."""
+        """Raise ValueError for a budget out of range."""
         counts = ("delays", "leads", "screen", "descent", "kept", "iterations")
         for name in counts:
             if getattr(self, name) < 1:
@@ -78,31 +78,31 @@ class FitConfig:
 
 
 QUICK = FitConfig(delays=3, leads=1, screen=6, descent=3, kept=1, rounds=0, evaluations=0, iterations=4)
-"""A first look, in a tenth of the time; it may well end beside the minimum."""
+"""About a tenth of the time; may miss the minimum."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The best candidate and what the data says around it."""
+    """The best candidate, with derivatives and errors."""
 
     u: np.ndarray
     """(d,) in the unit cube."""
     free: np.ndarray
-    """(d,) whether each parameter was fitted; the others stayed at their prior's middle."""
+    """(d,) whether each parameter was fitted; the others are at the median of their prior."""
     jacobian: tuple[np.ndarray, ...]
     """Per window, (samples, n, free) derivative of the errors [rad] by `u`, over short steps."""
     coarse: tuple[np.ndarray, ...]
-    """The same over longer steps: what differs is noise of the differences, not information."""
+    """The same over longer steps; the difference of both is numerical noise."""
     errors: tuple[np.ndarray, ...]
     """Per window, (samples, n) replayed minus measured [rad]."""
     sigma: np.ndarray
     """(n,) root mean square error of each joint [rad]."""
     candidates: int
-    """How many candidates were replayed."""
+    """Number of replayed candidates."""
     simulator_steps: int
-    """Time steps of the compiled arm that this took."""
+    """Simulated time steps."""
     seconds: float
-    """How long that took."""
+    """Duration of the fit."""
 
 
 def fit(
@@ -113,15 +113,15 @@ def fit(
     progress: Progress | None = None,
     start: np.ndarray | None = None,
 ) -> Fit:
-    """Find the candidate of `space` whose replay is nearest to what was measured.
+    """Find the candidate of `space` whose replay is nearest to the measurements.
 
     Args:
         replay: windows to fit.
         space: the prior; draws of it are the candidates.
         config: budget.
-        fixed: parameters that stay at the middle of their prior.
+        fixed: parameters that stay at the median of their prior.
         progress: called with the share done and a text.
-        start: (d,) where to begin instead of a screening [unit cube].
+        start: (d,) start in the unit cube, instead of the multi-start.
     """
     config.validate()
     began = time.perf_counter()
@@ -132,27 +132,27 @@ def fit(
     if start is not None:
         kept = [np.clip(start[free], 0.0, 1.0)]
     else:
-        ends = _from_everywhere(objective, config, say)
+        ends = _multi_start(objective, config, say)
         kept = [x for _, x in ends[: config.kept]]
     found = []
     for i, x in enumerate(kept):
         x = descend(objective, x, config.iterations, grouped=True)
-        x = _joints_anew(objective, x, config)
+        x = _restart_joints(objective, x, config)
         x = descend(objective, x, config.iterations)
-        found.append((objective.surprise(x), x))
+        found.append((objective.nll(x), x))
         say(0.5 + 0.25 * (i + 1) / len(kept), f"error {_milliradians(objective, x):.2f} mrad")
-    surprise, x = min(found, key=lambda pair: pair[0])
+    nll, x = min(found, key=lambda pair: pair[0])
     if config.evaluations:
-        objective.weigh_by(x)
+        objective.reweight(x)
         other = descend(objective, _cma(objective, x, config, say), config.iterations)
-        if objective.surprise(other) < surprise:
+        if objective.nll(other) < nll:
             x = other
     objective = objective.at_step(config.final_step)
-    objective.weigh_by(x)
+    objective.reweight(x)
     x = gauss_newton(objective, x, max(2, config.iterations // 4), forward_jacobian)
-    objective.weigh_by(x)
+    objective.reweight(x)
     errors, jacobian = central_jacobian(objective, x)
-    rough = objective.at_step(config.search_step)  # an error of the time step, too, is no information
+    rough = objective.at_step(config.search_step)  # also excludes errors of the time step
     _, coarse = central_jacobian(rough, x, COARSE)
     objective.count, objective.steps = rough.count, rough.steps
     say(1.0, "")
@@ -169,15 +169,15 @@ def fit(
     )
 
 
-def _from_everywhere(objective: Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
-    """Descend a little from every delay and lead; return (surprise, x), best first."""
+def _multi_start(objective: Objective, config: FitConfig, say: Progress) -> list[tuple[float, np.ndarray]]:
+    """Descend a few steps from every delay and lead; return (nll, x), best first."""
     names = [name for name, free in zip(objective.space.names, objective.free) if free]
     blocks = blocks_of(objective)
     seeds = np.random.SeedSequence(config.seed).spawn(config.delays * config.leads)
 
     def begin(task: tuple[np.random.SeedSequence, dict[str, float]]) -> tuple[float, np.ndarray, Objective]:
         seed, at = task
-        own = objective.alone()
+        own = objective.for_thread()
         xs = np.random.default_rng(seed).uniform(0.1, 0.9, (config.screen, len(names)))
         xs[0] = 0.5
         for name, u in at.items():
@@ -188,30 +188,29 @@ def _from_everywhere(objective: Objective, config: FitConfig, say: Progress) -> 
         squares = np.array([own.squares(own.one(x)) for x in xs])
         x = xs[0].copy()
         for index, joints in blocks:
-            if len(joints) == 1:  # each joint's best, whatever the others did
+            if len(joints) == 1:  # joint by joint
                 x[index] = xs[np.argmin(squares[:, joints[0]]), index]
         x = descend(own, x, config.descent, grouped=True)
-        return own.surprise(x), x, own
+        return own.nll(x), x, own
 
     delays = (np.arange(config.delays) + 0.5) / config.delays
     leads = (np.arange(config.leads) + 0.5) / config.leads
     tasks = [(seed, {"servo_delay": a, "servo_lead": b}) for seed, (a, b) in zip(seeds, product(delays, leads))]
     ends = []
     with ThreadPoolExecutor(objective.replay.workers) as pool:  # the compiled replay frees the GIL
-        for done, (surprise, x, own) in enumerate(pool.map(begin, tasks)):
+        for done, (nll, x, own) in enumerate(pool.map(begin, tasks)):
             objective.count += own.count
             objective.steps += own.steps
-            ends.append((surprise, x))
+            ends.append((nll, x))
             say(0.5 * (done + 1) / len(tasks), f"start {done + 1} of {len(tasks)}")
     return sorted(ends, key=lambda pair: pair[0])
 
 
-def _joints_anew(objective: Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
-    """Begin each joint's servo anew, and keep it where that joint's own error fell.
+def _restart_joints(objective: Objective, x: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Restart each joint's servo parameters, and keep them where that joint's error falls.
 
-    Delay and lead are the same for all, so that one joint may sit beside its minimum (behind a torque limit, in too
-    much friction) while the others are at theirs. Such a joint shows by an error well above the other joints': it
-    gets more rounds than they do.
+    With the shared delay and lead, one joint may be in a local minimum (torque limit, friction) while the others are
+    not. Joints with errors well above the median get more rounds.
     """
     rng = np.random.default_rng(config.seed)
     blocks = [(index, joints[0]) for index, joints in blocks_of(objective) if len(joints) == 1]
@@ -250,10 +249,10 @@ def _milliradians(objective: Objective, x: np.ndarray) -> float:
 
 
 def _cma(objective: Objective, x: np.ndarray, config: FitConfig, say: Progress) -> np.ndarray:
-    """Search around `x` with one CMA-ES a joint and one for what joints share, all on the same replays.
+    """Search around `x` with one CMA-ES for each joint and one for shared parameters, all on the same replays.
 
-    A joint's servo shows in its own error almost alone, so each strategy has ten dimensions or fewer instead of
-    all together: hundreds of candidates suffice where thousands would.
+    A joint's servo affects almost only its own error, so each strategy has about ten dimensions, and needs only
+    hundreds of candidates.
     """
     import cma
 

@@ -21,8 +21,7 @@ from robots.urdf import parse, to_text
 FRICTION = ("viscous", "coulomb", "offset", "rotor")
 """Columns of the friction table: N·m·s/rad, N·m, N·m, kg·m²."""
 PRESLIDING = 0.001
-"""Way over which Coulomb friction turns round [rad]: of 0.0003 to 0.008 the best in four-fold cross-validation within
-the first two thirds of a real Panda's log (joint 7: 0.023 N·m; 0.046 with a tanh of the speed in its place)."""
+"""Distance over which Coulomb friction reverses [rad], by cross-validation on a real Panda's log."""
 PULL = 0.02
 """Strength of the pull towards the URDF, against residuals of one standard deviation."""
 
@@ -42,7 +41,7 @@ class Motion:
     tau: np.ndarray
     """(T, n) [N·m]."""
     direction: np.ndarray
-    """(T, n) of friction, -1 to 1, filtered as the torques are; see `direction`."""
+    """(T, n) of friction, -1 to 1, filtered like the torques; see `direction`."""
 
     def __getitem__(self, rows: slice | np.ndarray) -> Motion:
         return Motion(self.t[rows], self.q[rows], self.dq[rows], self.ddq[rows], self.tau[rows], self.direction[rows])
@@ -51,8 +50,7 @@ class Motion:
 def direction(dq: np.ndarray, dt: float) -> np.ndarray:
     """Return the direction of friction, -1 to 1, along speeds `dq` (T, n) [rad/s], a sample every `dt` [s].
 
-    Dahl's model (1968): where a joint turns round, its gears and bearings wind up before they slide, so that friction
-    turns over a way, not over a speed; a joint that stands keeps what it had.
+    Dahl's model (1968): after a reversal of the motion, friction reverses over a distance; at rest it is constant.
     """
     sign = np.sign(dq)
     kept = np.exp(-np.abs(dq) * dt / PRESLIDING)
@@ -65,11 +63,10 @@ def direction(dq: np.ndarray, dt: float) -> np.ndarray:
 
 
 def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cutoff_hz: float = 10.0) -> Motion:
-    """Bring samples onto an even grid and low-pass them forwards and backwards, which adds no lag.
+    """Resample to an even grid and filter by a zero-phase low-pass.
 
-    The direction of friction is that of the speed with three times the cut-off, filtered afterwards: a torque that
-    turns where a joint turns round is as round as the measured one only then. A period of the cut-off is dropped at
-    either end, where the filter has to guess what lies beyond.
+    The direction of friction is computed from the speed with three times the cut-off and then filtered, so that its
+    reversals are as smooth as those of the torques. A period of the cut-off is dropped at either end.
 
     Raises:
         ValueError: if the rate is below five times the cut-off.
@@ -96,7 +93,7 @@ def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cuto
 
 
 def arm_model(urdf_xml: str, joint_names: Sequence[str], without: Sequence[str] = ()) -> pinocchio.Model:
-    """Build pinocchio's model of the driven joints; the links `without` weigh nothing (a tool taken off)."""
+    """Build pinocchio's model of the driven joints; the links `without` have no mass (a removed tool)."""
     root = parse(urdf_xml)
     for link in root.findall("link"):
         inertial = link.find("inertial")
@@ -116,9 +113,9 @@ class InertialFit:
     friction: np.ndarray
     """(n, 4) in the order of `FRICTION`."""
     sigma: np.ndarray
-    """(n,) residual on the samples that were fitted [N·m]."""
+    """(n,) residual on the fitted samples [N·m]."""
     std: np.ndarray
-    """(14 n,) standard deviation of link parameters, then friction, as far as the motion tells; the prior's else."""
+    """(14 n,) standard deviation of link parameters, then friction; the prior's where the motion does not excite."""
 
     def torque(self, model: pinocchio.Model, motion: Motion) -> np.ndarray:
         """Predict the torques (T, n) [N·m] of `motion`."""
@@ -164,7 +161,7 @@ def fit_inertial(model: pinocchio.Model, motion: Motion, pull: float = PULL, rou
     for _ in range(rounds):
         rows = (Y / sigma[None, :, None]).reshape(-1, 14 * n)
         target = (motion.tau / sigma).ravel()
-        R = np.asarray(np.linalg.qr(np.column_stack([rows, target]), mode="r"))  # all that least squares needs
+        R = np.asarray(np.linalg.qr(np.column_stack([rows, target]), mode="r"))  # sufficient for least squares
         A, b = R[:, :-1], R[:, -1]
         strength = pull * np.sqrt(len(target)) * 0.1
 
@@ -176,7 +173,7 @@ def fit_inertial(model: pinocchio.Model, motion: Motion, pull: float = PULL, rou
             )
 
         low = np.full(14 * n, -np.inf)
-        low[10 * n :] = np.tile([0.0, 0.0, -np.inf, 0.0], n)  # friction brakes, rotors weigh
+        low[10 * n :] = np.tile([0.0, 0.0, -np.inf, 0.0], n)  # dissipation and inertia are positive
         x = least_squares(residuals, np.maximum(x, low + 1e-9), bounds=(low, np.inf), x_scale="jac", max_nfev=60).x
         links = np.array([_from_cholesky(x[10 * j : 10 * j + 10]) for j in range(n)])
         friction = x[10 * n :].reshape(n, 4) * scale[:, None]

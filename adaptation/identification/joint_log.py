@@ -1,7 +1,6 @@
 """A recording of an arm's joints: commands and states, each with their own stamps.
 
-Nothing is converted or repaired in silence: `adaptation.identification.log_inspection` says in plain words what is
-wrong with one.
+Nothing is converted or repaired silently; `adaptation.identification.log_inspection` checks a recording.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from robots.model import RobotModel
 
 
 class LogError(ValueError):
-    """A recording that cannot be used; the message says why and what to do."""
+    """A recording that cannot be used; the message has the reason and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,12 @@ class JointLog:
         )
 
     def in_radians(self) -> JointLog:
-        """Return the recording read as degrees."""
+        """Return the recording converted from degrees."""
         factor = np.pi / 180
         return replace(
             self, command=self.command * factor, q=self.q * factor, dq=None if self.dq is None else self.dq * factor
         )
 
     def with_common_start(self) -> JointLog:
-        """Return the recording with both clocks starting at 0: for clocks that have nothing in common."""
+        """Return the recording with both clocks starting at 0, for unrelated clocks."""
         return replace(self, t_command=self.t_command - self.t_command[0], t=self.t - self.t[0])

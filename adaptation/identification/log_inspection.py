@@ -1,7 +1,4 @@
-"""A recording of an arm's joints is checked before anybody fits anything to it.
-
-`inspect` says in plain words what is wrong with it and which joints it says nothing about.
-"""
+"""Check a recording of an arm's joints before a fit: what is wrong with it, and which joints it does not excite."""
 
 from __future__ import annotations
 
@@ -19,61 +16,61 @@ Level = Literal["refused", "left out", "note"]
 GAP = 3.0
 """A pause of this many periods between samples is a gap: no window reaches across it."""
 CONSTANT = 0.005
-"""A command that moves by less than this [rad, standard deviation] tells nothing about its joint."""
+"""A command with a smaller standard deviation [rad] does not excite its joint."""
 SATURATED = 0.2
-"""Share of samples in which a joint's command may stand at its limit, or its torque at the motor's."""
+"""Largest share of samples with a joint's command at its limit, or its torque at the motor's."""
 ZERO_ERROR = 0.2
-"""A mean distance [rad] between command and measurement beyond this is a wrong zero, not a tracking error."""
+"""A larger mean distance [rad] between command and measurement is a wrong zero, not a tracking error."""
 MOVING = 0.002
-"""A command that moves by more than this between two states [rad] should be seen in the second."""
+"""A larger change of the command between two states [rad] should change the second state."""
 SMALL_MOTION = 0.02
-"""A joint that moves by less than this [rad, standard deviation] may be stuck in its play: its sign is not judged."""
+"""The sign of a joint with a smaller standard deviation [rad] is not checked: it may be within its backlash."""
 LATEST = 0.5
-"""Lags are looked for up to this [s]."""
+"""Largest lag of the cross-correlation [s]."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that `inspect` noticed."""
+    """One finding of `inspect`."""
 
     level: Level
-    """refused: unusable as it is; left out: used without this part; note: good to know."""
+    """refused: unusable; left out: used without this part; note: information only."""
     text: str
     """What is wrong, the value, the value expected, the next step."""
     joint: str | None = None
-    """The joint it is about; None for the whole recording."""
+    """The joint, or None for the whole recording."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a recording is like."""
+    """Result of checking a recording."""
 
     log: str
     """Name of the recording."""
     duration: float
-    """Time that commands and states share [s]."""
+    """Overlap of commands and states [s]."""
     rate_hz: float
     """Median rate of the states."""
     command_rate_hz: float
     """Median rate of the commands."""
     lag: tuple[float, ...]
-    """Per joint, how long the motion trails its command by cross-correlation [s]; NaN where nothing moved."""
+    """Lag of each joint behind its command by cross-correlation [s]; NaN without motion."""
     findings: tuple[Finding, ...]
     """In order of discovery."""
 
     @property
     def refused(self) -> tuple[Finding, ...]:
-        """What must be put right first."""
+        """Findings that make the recording unusable."""
         return tuple(f for f in self.findings if f.level == "refused")
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Joints that this recording says nothing about."""
+        """Joints that this recording does not excite."""
         return tuple(dict.fromkeys(f.joint for f in self.findings if f.level == "left out" and f.joint))
 
     @property
     def delay_unknown(self) -> bool:
-        """Whether the recording is too slow to tell the delay."""
+        """Whether the rate is too low to identify the delay."""
         return any(f.level == "left out" and f.joint is None for f in self.findings)
 
     def check(self) -> None:
@@ -82,7 +79,7 @@ class Inspection:
             raise LogError(f"log '{self.log}': " + "; ".join(f.text for f in self.refused))
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """Return the report as text."""
         head = (
             f"{self.log}: {self.duration:.1f} s, states at {self.rate_hz:.1f} Hz, "
             f"commands at {self.command_rate_hz:.1f} Hz"
@@ -91,12 +88,12 @@ class Inspection:
 
 
 def inspect(log: JointLog, robot: RobotModel, shortest_delay: float = 0.02) -> Inspection:
-    """Look at `log`, in `robot`'s joint order, for everything that would spoil a fit.
+    """Check `log`, in `robot`'s joint order, for everything that would invalidate a fit.
 
     Args:
         log: from `JointLog.in_order`.
         robot: for limits.
-        shortest_delay: delays down to this [s] are to be told; the rate must allow it.
+        shortest_delay: shortest delay [s] that the rate must resolve.
     """
     found: list[Finding] = []
     step, step_command = float(np.median(np.diff(log.t))), float(np.median(np.diff(log.t_command)))
@@ -192,7 +189,7 @@ def _sampling(log: JointLog, step: float, step_command: float, shortest_delay: f
 
 
 def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) -> tuple[list[Finding], float]:
-    """Check one joint; return the findings and by how long it trails its command [s]."""
+    """Check one joint; return the findings and its lag behind the command [s]."""
     nan = float("nan")
     if log.command[:, j].std() < CONSTANT:
         text = f"joint '{joint}': its command is constant (±{log.command[:, j].std():.4f} rad); its servo stays unknown"
@@ -219,7 +216,7 @@ def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) ->
         return [Finding("left out", text, joint)], nan
     grid = np.arange(max(log.t[0], log.t_command[0]), min(log.t[-1], log.t_command[-1]), step)
     q, command = np.interp(grid, log.t, log.q[:, j]), np.interp(grid, log.t_command, log.command[:, j])
-    lag, best, worst = _follow(q, command, step)
+    lag, best, worst = _cross_correlate(q, command, step)
     if worst < -0.5 and best < -0.5 * worst and log.q[:, j].std() > SMALL_MOTION:
         found.append(
             Finding(
@@ -246,8 +243,8 @@ def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) ->
     return found, lag
 
 
-def _follow(q: np.ndarray, command: np.ndarray, step: float) -> tuple[float, float, float]:
-    """Return the lag [s] at which speeds agree best, and the largest and smallest correlation near no lag."""
+def _cross_correlate(q: np.ndarray, command: np.ndarray, step: float) -> tuple[float, float, float]:
+    """Return the lag [s] of the largest correlation of the speeds, and the largest and smallest correlation."""
     a, b = np.diff(q), np.diff(command)
     a, b = a - a.mean(), b - b.mean()
     reach = min(round(LATEST / step), len(a) // 3)
@@ -259,5 +256,5 @@ def _follow(q: np.ndarray, command: np.ndarray, step: float) -> tuple[float, flo
 
 
 def summary(inspections: Sequence[Inspection]) -> str:
-    """The reports of several recordings as text."""
+    """Return the reports of several recordings as text."""
     return "\n".join(line for inspection in inspections for line in inspection.lines())

@@ -1,7 +1,7 @@
 """Weighted errors of candidates, their derivatives, and the descent along them.
 
 Candidates live in the unit cube of a prior `ParameterSpace` (quantiles), so that gains, lengths and shares are
-alike to the optimiser. Gauss–Newton with bounds: SciPy's trust region, with a Jacobian of finite differences.
+on one scale. Gauss–Newton with bounds: SciPy's trust region, with a Jacobian of finite differences.
 """
 
 from __future__ import annotations
@@ -15,72 +15,72 @@ from adaptation.identification.replay import Replay
 from sim.randomization.parameters import ParameterSpace
 
 COARSE, FINE = 0.01, 0.003
-"""Steps of the finite differences in the unit cube: to look over the corners of friction and play, and to end."""
+"""Steps of the finite differences in the unit cube: across the kinks of friction and backlash, and at the end."""
 FLOOR = 2e-4
-"""Errors below this do not count as better [rad]: an encoder's step."""
+"""Smallest error that is distinguished [rad]: an encoder's step."""
 PULL = 1e-3
-"""Of the prior, against a mean square error of one: a thousand independent samples outweigh it."""
+"""Weight of the prior against a mean square error of one."""
 
 
 class Objective:
-    """Weighted errors of candidates, as the optimisers want them."""
+    """Weighted errors of candidates, for the optimisers."""
 
     def __init__(self, replay: Replay, space: ParameterSpace, free: np.ndarray, used: np.ndarray):
         self.replay, self.space, self.free, self.used = replay, space, free, used
         self.sigma = np.full(used.shape, 0.01)
         self.count = self.steps = 0
 
-    def alone(self) -> Objective:
-        """Return one for a thread of its own: it weighs and counts apart."""
+    def for_thread(self) -> Objective:
+        """Return an objective with its own weights and counters, for a thread."""
         return Objective(self.replay, self.space, self.free, self.used)
 
     def at_step(self, longest_step: float) -> Objective:
-        """Return the same at another time step [s]; what was counted is carried along."""
+        """Return the same at another time step [s], with the counters."""
         other = Objective(self.replay.at_step(longest_step), self.space, self.free, self.used)
         other.count, other.steps, other.sigma = self.count, self.steps, self.sigma
         return other
 
     def full(self, x: np.ndarray) -> np.ndarray:
-        """Candidate (d,) in the unit cube for the values `x` of the free parameters."""
+        """Return the candidate (d,) in the unit cube for the values `x` of the free parameters."""
         u = np.full(len(self.free), 0.5)
         u[self.free] = x
         return u
 
     def one(self, x: np.ndarray) -> list[np.ndarray]:
-        """Errors [rad] of one candidate, per window (samples, n)."""
+        """Return the errors [rad] of one candidate, per window (samples, n)."""
         self.count += 1
         self.steps += self.replay.simulator_steps
         return self.replay.errors(self.space.at(self.full(x)))
 
     def errors(self, xs: np.ndarray) -> list[list[np.ndarray]]:
-        """Errors of the candidates `xs` (k, free)."""
+        """Return the errors of the candidates `xs` (k, free)."""
         self.count += len(xs)
         self.steps += len(xs) * self.replay.simulator_steps
         return self.replay.batch([self.space.at(self.full(x)) for x in xs])
 
     def squares(self, errors: list[np.ndarray]) -> np.ndarray:
-        """Mean square error (n,) of each joint [rad²]."""
+        """Return the mean square error (n,) of each joint [rad²]."""
         squares = np.mean(np.concatenate(errors) ** 2, axis=0)
         return np.nan_to_num(squares, nan=1e3, posinf=1e3)
 
-    def surprise(self, x: np.ndarray) -> float:
-        """Sum of the joints' log errors: minus the likelihood, every joint at its own best noise."""
+    def nll(self, x: np.ndarray) -> float:
+        """Return the negative log-likelihood, with the best noise of every joint."""
         squares = self.squares(self.one(x))[self.used]
         return float(0.5 * np.sum(np.log(squares + FLOOR**2)))
 
-    def weigh_by(self, x: np.ndarray) -> None:
-        """Weigh joints by how well the present candidate explains them."""
+    def reweight(self, x: np.ndarray) -> None:
+        """Set the joints' weights to the inverse errors of candidate `x`."""
         self.sigma = np.maximum(np.sqrt(self.squares(self.one(x))), FLOOR)
 
 
 def descend(objective: Objective, x: np.ndarray, iterations: int, grouped: bool = False) -> np.ndarray:
-    """Gauss–Newton, reweighing the joints every few Jacobians, until that no longer helps."""
+    """Run Gauss–Newton, reweighting the joints every few Jacobians, until the likelihood stalls."""
     before, left, most = np.inf, iterations, 8
     while left > 0:
-        objective.weigh_by(x)
+        objective.reweight(x)
         x = gauss_newton(objective, x, min(left, most), grouped_jacobian if grouped else forward_jacobian)
         left -= most
-        now = objective.surprise(x)
+        now = objective.nll(x)
         if now > before - 0.01:
             break
         before = now
@@ -88,7 +88,7 @@ def descend(objective: Objective, x: np.ndarray, iterations: int, grouped: bool 
 
 
 def blocks_of(objective: Objective) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Parameters (indices into the free ones) that show in the same joints (indices), joint by joint, shared last."""
+    """Group parameters (indices into the free ones) by the joints (indices) that they affect; shared ones come last."""
     names = [name for name, free in zip(objective.space.names, objective.free) if free]
     joints = objective.replay.dynamics.joint_names
     owner = [
@@ -115,8 +115,7 @@ def central_jacobian(
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """As `forward_jacobian`, by central differences (one-sided at the ends): twice the replays.
 
-    A direction that the data cannot tell (all torques larger alike) is a sum of columns that cancel; the curvature
-    in one-sided differences does not, and would pass for information.
+    In directions without information the columns cancel; the curvature of one-sided differences would not.
     """
     up, down = np.minimum(x + step, 1.0) - x, np.minimum(x, step)
     base, *moved = objective.errors(np.vstack([x, x + np.diag(up), x - np.diag(down)]))
@@ -126,9 +125,9 @@ def central_jacobian(
 
 
 def grouped_jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """As `forward_jacobian`, but as if a joint's servo moved that joint alone, so that all joints are moved at once.
+    """As `forward_jacobian`, assuming that a joint's servo affects that joint alone: all joints are varied at once.
 
-    Coarse steps: for the way there, not for the end.
+    Uses coarse steps, for the search rather than the end.
     """
     steps = np.where(x + COARSE <= 1.0, COARSE, -COARSE)
     base = objective.one(x)
@@ -153,7 +152,7 @@ def grouped_jacobian(objective: Objective, x: np.ndarray) -> tuple[list[np.ndarr
 
 
 def gauss_newton(objective: Objective, x: np.ndarray, iterations: int, differentiate: Callable) -> np.ndarray:
-    """Return where Gauss–Newton ends from `x`, after at most `iterations` Jacobians that `differentiate` computes."""
+    """Run Gauss–Newton from `x` with at most `iterations` Jacobians by `differentiate`."""
     weight = np.sqrt(PULL)
 
     def residuals(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From recordings to an identified arm: check, cut, fit, and judge on motions that the fit never saw."""
+"""Identify an arm from recordings: check, split, fit, and evaluate on held-out motions."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ REPLACED = (
     "torque_scale",
     "arm_inertia_scale",
 )
-"""Parameters of a stock arm's drives whose part an identified arm's own take."""
+"""Parameters of the catalogue that the identified servo parameters replace."""
 REPLACED_PREFIXES = ("gear_offset_", "link_mass_", "link_com_")
-"""The same, one for each joint."""
+"""Prefixes of those with one parameter for each joint."""
 
 
 @dataclass(frozen=True)
 class IdentifyConfig:
-    """How an arm is identified from its recordings."""
+    """Configuration of an identification."""
 
     window: float = 20.0
-    """Length of the windows that are fitted [s]; errors do not compound beyond it."""
+    """Length of the fitted windows [s]; errors do not accumulate beyond it."""
     most_windows: int = 8
-    """At most this many windows are fitted, spread evenly over the recordings."""
+    """Largest number of fitted windows, evenly spread over the recordings."""
     held_out: float = 0.5
-    """Share of the recordings that is kept for judging; with one recording, its last part."""
+    """Share of the recordings that is held out for evaluation; of a single recording, its last part."""
     fit: FitConfig = field(default_factory=FitConfig)
-    """How hard to look."""
+    """Search budget."""
     gravity_compensation: bool = False
-    """Whether the arm's controller cancels gravity, as industrial arms' do."""
+    """Whether the arm's controller compensates gravity, as of industrial arms."""
     method: str = "laplace"
-    """How what is unknown is described: one of `METHODS`."""
+    """Kind of the posterior: one of `METHODS`."""
     workers: int = 2
     """Threads."""
     seed: int = 0
     """Of the split and of everything random."""
 
     def validate(self) -> None:
-        """Raise ValueError for values that make no sense."""
+        """Raise ValueError for values out of range."""
         self.fit.validate()
         if not self.window > 2 * SETTLE or self.most_windows < 2:
             raise ValueError(
@@ -79,7 +79,7 @@ class IdentifyConfig:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class HeldOutReplay:
     """One held-out recording, measured and replayed over its whole length."""
 
     name: str
@@ -117,45 +117,45 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Identification:
-    """All that came out."""
+    """Result of an identification."""
 
     robot: str
     """Name of the arm."""
     joint_names: tuple[str, ...]
     """Order of all joint arrays."""
     inspections: tuple[Inspection, ...]
-    """What the recordings are like, used or not."""
+    """Checks of all recordings."""
     trained_on: tuple[str, ...]
-    """Recordings that were fitted."""
-    judged_on: tuple[str, ...]
-    """Recordings that were kept out."""
+    """Fitted recordings."""
+    evaluated_on: tuple[str, ...]
+    """Held-out recordings."""
     posterior: Posterior
-    """The result."""
-    judgements: tuple[Judgement, ...]
-    """One a held-out recording."""
+    """Posterior of the parameters."""
+    replays: tuple[HeldOutReplay, ...]
+    """One for each held-out recording."""
     left_out: tuple[str, ...]
-    """Joints and quantities that the recordings say nothing about."""
+    """Joints and quantities that the recordings do not identify."""
     seconds: float
-    """Of the fit."""
+    """Duration of the fit [s]."""
     candidates: int
-    """Replayed during the fit."""
+    """Number of replays of the fit."""
     steps_per_s: float
-    """Time steps of the compiled arm a second during the fit, all threads together."""
+    """Simulated time steps a second during the fit, of all threads."""
 
     def figures(self) -> dict:
-        """The report's numbers, as plain JSON types."""
-        after = np.array([j.rmse_after for j in self.judgements])
-        before = np.array([j.rmse_before for j in self.judgements])
-        inside = np.array([j.inside for j in self.judgements])
+        """Return the report's figures as plain JSON types."""
+        after = np.array([j.rmse_after for j in self.replays])
+        before = np.array([j.rmse_before for j in self.replays])
+        inside = np.array([j.inside for j in self.replays])
         return {
             "robot": self.robot,
             "trained_on": list(self.trained_on),
-            "judged_on": list(self.judged_on),
+            "evaluated_on": list(self.evaluated_on),
             "left_out": list(self.left_out),
             "rmse_before": float(before.mean()),
             "rmse_after": float(after.mean()),
             "rmse_by_joint": dict(zip(self.joint_names, after.mean(axis=0).tolist())),
-            "rmse_by_recording": {j.name: float(j.rmse_after.mean()) for j in self.judgements},
+            "rmse_by_recording": {j.name: float(j.rmse_after.mean()) for j in self.replays},
             "coverage_90": float(inside.mean()),
             "coverage_by_joint": dict(zip(self.joint_names, inside.mean(axis=0).tolist())),
             "seconds": self.seconds,
@@ -172,7 +172,7 @@ def identify(
     """Identify `robot` from recordings of it.
 
     Raises:
-        LogError: if a recording is unusable, with every reason; nothing is fitted then.
+        LogError: with all reasons, if a recording is unusable.
     """
     config.validate()
     ordered = [log.in_order(robot) for log in logs]
@@ -184,7 +184,7 @@ def identify(
     train, test = split(uniform, config.held_out, config.seed)
     chosen = spread(windows(train, config.window), config.most_windows)
     used = np.any([w.log.joint_used for w in chosen], axis=0)
-    fixed, left_out = _untold(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
+    fixed, left_out = _not_identifiable(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
     space = prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
     found = fit(replay, space, config.fit, fixed, progress)
@@ -198,7 +198,7 @@ def identify(
         tuple(dict.fromkeys(log.name for log in train)),
         tuple(dict.fromkeys(log.name for log in test)),
         result,
-        judge(robot, windows(test), result, config.seed, config.workers),
+        replay_held_out(robot, windows(test), result, config.seed, config.workers),
         left_out,
         found.seconds,
         found.candidates,
@@ -215,11 +215,11 @@ def _dropo(replay, space, found, result, used, rng) -> Posterior:
 
 
 METHODS: dict[str, Callable[..., Posterior]] = {"laplace": _laplace, "dropo": _dropo, "sbi": simulation_based}
-"""From the point fit and its Gauss–Newton posterior to the one that is reported."""
+"""Name to a function of the fit and its Gauss–Newton posterior that returns the reported posterior."""
 
 
 def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[UniformLog], list[UniformLog]]:
-    """Split recordings by name and seed, before anything is looked at; a single one by time."""
+    """Split recordings at random by name and seed; a single one by time."""
     if len(logs) == 1:
         log = logs[0]
         cut = round(len(log.q) * (1 - held_out))
@@ -237,10 +237,10 @@ def spread(chosen: Sequence[Window], most: int) -> tuple[Window, ...]:
     return tuple(chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, most).round().astype(int)))
 
 
-def judge(
+def replay_held_out(
     robot: RobotModel, chosen: Sequence[Window], result: Posterior, seed: int, workers: int = 2
-) -> tuple[Judgement, ...]:
-    """Replay `chosen` open loop from their first sample on, with draws of the posterior around the best candidate."""
+) -> tuple[HeldOutReplay, ...]:
+    """Replay `chosen` open loop from their first sample, with draws of the posterior for the band."""
     rng = np.random.default_rng(seed)
     replay = Replay(robot, chosen, workers)
     draws = result.draws(rng, DRAWS)
@@ -257,14 +257,14 @@ def judge(
         low, high = (after + scale * end for end in deviations(np.array(drawn), after, std, noise))
         stretch = slice(w.start + skip, w.start + w.steps)
         t = w.log.period * np.arange(len(measured))
-        found.append(Judgement(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))
+        found.append(HeldOutReplay(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))
     return tuple(found)
 
 
-def _untold(
+def _not_identifiable(
     robot: RobotModel, used: np.ndarray, inspections: Sequence[Inspection]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Parameters that stay at their prior whatever the fit says, and in words why."""
+    """Return the parameters that stay at their prior, and descriptions for the report."""
     fixed = [f"servo_{term}_{joint}" for joint, use in zip(robot.joint_names, used) if not use for term in JOINT_TERMS]
     words = [f"servo of {joint}" for joint, use in zip(robot.joint_names, used) if not use]
     if all(i.delay_unknown for i in inspections):
@@ -281,10 +281,9 @@ def _piece(log: UniformLog, start: int, stop: int) -> UniformLog:
 
 
 def base_space(task: str | None, robot: RobotModel, preset: str) -> ParameterSpace | None:
-    """The task's own space at `preset`, without what the identified arm brings along itself.
+    """Return the task's space at `preset`, with the parameters that the identified arm replaces at nominal.
 
-    Its servos have their own delay, lag, play, friction and gains: what stands for those on a stock arm stays at
-    nominal, or training would see both, one after the other.
+    Otherwise delay, lag, backlash, friction and gains would be applied twice.
     """
     if task is None:
         return None

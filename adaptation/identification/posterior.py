@@ -1,9 +1,8 @@
-"""What a fit leaves unknown: intervals, correlations, draws, and the parameter space that training takes.
+"""Posterior of a fit: intervals, correlations, draws, and the parameter space for training.
 
 The covariance is Gauss–Newton's with the likelihood tempered by the errors' autocorrelation (neighbouring samples
-of one motion are one piece of evidence, not hundreds) and without the directions in which the derivative is noise,
-widened by a factor: a measured one where `WIDENING` has it, else a cautious one that no measurement backs yet. What
-the data cannot tell stays at its prior.
+of one motion are not independent) and without the directions in which the derivative is noise, widened by a calibrated
+factor (`WIDENING`) or else `DEFAULT_WIDENING`. Parameters that the data does not identify keep their prior.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from sim.physics.servo_model import JOINT_TERMS
 from sim.randomization.parameters import Distribution, Kind, Param, ParameterSpace
 
 LEVEL = 0.9
-"""Probability of an interval unless another is asked for."""
+"""Default probability of an interval."""
 TWO_SIGMA = 0.9545
-"""Probability within two deviations of a normal, where training's normals are cut."""
+"""Probability within two standard deviations, where the normals of training are truncated."""
 UNKNOWN = 0.75
-"""A parameter whose posterior is wider than this share of its prior is reported as unknown and left alone."""
+"""A parameter whose posterior is wider than this share of its prior is unknown and keeps its prior."""
 AGREEMENT = 0.5
 """Least share of a direction's information on which two derivatives must agree."""
 WIDENING: dict[str, float] = {
@@ -44,33 +43,33 @@ WIDENING: dict[str, float] = {
     "base_tilt_y": 2.5,
 }
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate --arms 8`, rounded
-up. No factor was enough for the two of 1e4: what a fit says of them is left at the prior."""
+up. No factor was enough for the two of 1e4, which keep their prior."""
 DEFAULT_WIDENING = 2.0
-"""For terms of other models, which were not calibrated: a guess."""
+"""For terms without calibration; an assumption."""
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A prior space narrowed by logs."""
+    """Posterior over a parameter space, given logs."""
 
     prior: ParameterSpace
-    """What was believed before."""
+    """The prior space."""
     u: np.ndarray
     """(d,) the best candidate, in the prior's unit cube."""
     covariance: np.ndarray
-    """(d, d) in the unit cube, widened; the prior's where nothing was fitted."""
+    """(d, d) in the unit cube, widened; the prior's for parameters that were not fitted."""
     error_floor: np.ndarray
-    """(n,) standard deviation of what stays unexplained at rest [rad]."""
+    """(n,) standard deviation of the unexplained error at rest [rad]."""
     error_slope: np.ndarray
-    """(n,) by how much it grows with speed [s]."""
+    """(n,) its growth with speed [s]."""
     widening: Mapping[str, float] = field(default_factory=lambda: dict(WIDENING))
-    """Factors that `covariance` contains."""
+    """Factors that are included in `covariance`."""
     band: np.ndarray | None = None
-    """(n,) factor on the band of replayed curves; 1 if None."""
+    """(n,) factor on the band of replayed motions; 1 if None."""
     normal: bool = False
-    """Whether training is given normals, cut at two deviations, instead of an even spread over the intervals."""
+    """Whether the training space has normals, truncated at two standard deviations, instead of uniform intervals."""
     samples: np.ndarray | None = None
-    """(k, d) draws in the unit cube, where the posterior has a shape of its own."""
+    """(k, d) draws in the unit cube, of a posterior that is not normal."""
 
     @property
     def std(self) -> np.ndarray:
@@ -84,15 +83,15 @@ class Posterior:
 
     @property
     def known(self) -> dict[str, bool]:
-        """Whether the logs told each parameter."""
+        """Whether the logs identify each parameter."""
         return {name: bool(s < UNKNOWN * PRIOR_STD) for name, s in zip(self.prior.names, self.std)}
 
     def quantile_interval(self, level: float = LEVEL) -> np.ndarray:
-        """Return the ends (d, 2) of each parameter's interval in the unit cube; see `most_likely`."""
+        """Return the ends (d, 2) of each parameter's interval in the unit cube; see `shortest_interval`."""
         if self.samples is not None:
             ends = np.quantile(self.samples, [(1 - level) / 2, (1 + level) / 2], axis=0).T
         else:
-            ends = most_likely(self.u, np.maximum(self.std, 1e-9), level)
+            ends = shortest_interval(self.u, np.maximum(self.std, 1e-9), level)
         unknown = ~np.array(list(self.known.values()))
         ends[unknown] = (1 - level) / 2, (1 + level) / 2
         return ends
@@ -108,7 +107,7 @@ class Posterior:
         return [self.prior.at(row) for row in self.units(rng, count)]
 
     def units(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draw candidates (count, d) in the unit cube; folded back at the prior's ends."""
+        """Draw candidates (count, d) in the unit cube; reflected at the prior's ends."""
         if self.samples is not None:
             return rng.choice(self.samples, count)
         values, vectors = np.linalg.eigh(self.covariance)
@@ -117,7 +116,7 @@ class Posterior:
         return np.abs((u + 1.0) % 2.0 - 1.0)  # a triangle wave: 1.2 becomes 0.8
 
     def correlations(self, above: float = 0.6) -> list[tuple[str, str, float]]:
-        """Return the pairs of parameters that the logs can hardly tell apart, strongest first."""
+        """Return the pairs of correlated parameters, strongest first."""
         s = self.std
         matrix = self.covariance / np.outer(s, s)
         pairs = [
@@ -129,7 +128,7 @@ class Posterior:
         return sorted(pairs, key=lambda pair: -abs(pair[2]))
 
     def space(self, base: ParameterSpace | None = None, name: str = "identified") -> ParameterSpace:
-        """Return the space to train on: what is known evenly over its interval, the rest as in the prior.
+        """Return the space for training: known parameters over their intervals, the rest as in the prior.
 
         Args:
             base: a task's space, whose other parameters are kept.
@@ -144,10 +143,10 @@ class Posterior:
         return replace(base.with_params(*params), name=name) if base else ParameterSpace(tuple(params), name)
 
 
-def most_likely(best: np.ndarray, std: np.ndarray, level: float) -> np.ndarray:
-    """Return the shortest stretches (d, 2) that hold `level` of normals `best`, `std` (d,) cut to the unit interval.
+def shortest_interval(best: np.ndarray, std: np.ndarray, level: float) -> np.ndarray:
+    """Return the shortest intervals (d, 2) with `level` of normals `best`, `std` (d,) truncated to the unit interval.
 
-    They reach an end where the best value stands there (a gear without play), which equal tails would leave out.
+    They include an end of the unit interval where the best value is there, unlike intervals with equal tails.
     """
     inside = norm.cdf((1 - best) / std) - norm.cdf(-best / std)
     shortest, longest = np.zeros(len(std)), np.ones(len(std))
@@ -171,7 +170,7 @@ def posterior(
     Args:
         fit: from `adaptation.identification.fit.fit`.
         prior: the space that was fitted.
-        used: (n,) joints that the recordings say anything about.
+        used: (n,) joints that the recordings excite.
         speeds: per window, (samples, n) replayed joint speeds [rad/s], for how errors grow with speed.
         widening: factor by term; the calibrated `WIDENING` by default.
     """
@@ -192,11 +191,11 @@ def posterior(
 
 
 def _information(J: np.ndarray, K: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Fisher information from two Jacobians (T, n, d) over unlike steps: what they agree on.
+    """Return the Fisher information on which two Jacobians (T, n, d) with different steps agree.
 
-    The square of one would count the noise of its differences (a joint that slips a step earlier) and kinks (play that
-    is zero) as information, which directions without any have none to hide behind. Direction by direction, the product
-    of both is set against the mean of their squares: half of it at least, or the direction tells nothing.
+    The square of one Jacobian would count the noise of its differences (a joint that slips a step earlier) and kinks
+    (zero backlash) as information. A direction counts where the product of both is at least `AGREEMENT` times the mean
+    of their squares.
     """
     d = J.shape[-1]
     root = np.sqrt(weight)[None, :, None]
@@ -211,7 +210,7 @@ def _information(J: np.ndarray, K: np.ndarray, weight: np.ndarray) -> np.ndarray
 
 
 def term_of(name: str) -> str:
-    """Return the term of the servo model that a parameter belongs to; its own name if it is shared."""
+    """Return the servo model's term of a parameter, or the name of a shared parameter."""
     for term in JOINT_TERMS:
         if name.startswith(f"servo_{term}_"):
             return term
@@ -228,14 +227,14 @@ def _narrowed(param: Param, low: float, high: float, best: float, kind: Kind) ->
 
 
 def correlation_times(errors: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Samples (n,) of each joint's errors that make one independent one; see `_correlation_time`."""
+    """Return the correlation time (n,) [samples] of each joint's errors; see `_correlation_time`."""
     return np.mean([[_correlation_time(e[:, j]) for j in range(e.shape[1])] for e in errors], axis=0)
 
 
 def _correlation_time(errors: np.ndarray) -> float:
-    """Samples of `errors` (T,) that make one independent one: 1 + 2 Σ ρ, up to where ρ falls below 0.05.
+    """Return the correlation time [samples] of `errors` (T,): 1 + 2 Σ ρ, up to where ρ falls below 0.05.
 
-    About zero, not about the mean: an error that never changes is one piece of evidence.
+    Correlations are about zero, not the mean: a constant error counts as one observation.
     """
     size = 1 << (2 * len(errors) - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(errors, size)) ** 2

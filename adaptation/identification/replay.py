@@ -1,7 +1,7 @@
-"""Replays recorded commands on the compiled arm, for many candidates and windows at once.
+"""Replay recorded commands on the compiled arm, for many candidates and windows at once.
 
-Each window starts from the measured state. A position servo forgets a wrong start within tenths of a second, so
-that the first `SETTLE` seconds do not count; what is left is what the candidate gets wrong.
+Each window starts at the measured state. The error of the initial state decays within tenths of a second, so the first
+`SETTLE` seconds are excluded.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from robots.model import RobotModel
 from sim.physics.servo_model import ServoArm
 
 SETTLE = 0.3
-"""Seconds at the beginning of a window that do not count."""
+"""Start of a window that is excluded from the errors [s]."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one recording."""
+    """A segment of one recording."""
 
     log: UniformLog
     """The recording."""
     start: int
     """First sample."""
     steps: int
-    """How many samples."""
+    """Number of samples."""
 
     @property
     def q(self) -> np.ndarray:
@@ -42,10 +42,10 @@ class Window:
 
 
 def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Window, ...]:
-    """Cut `logs` into windows of about `length` [s]; whole stretches between gaps if None.
+    """Split `logs` into windows of about `length` [s]; whole segments between gaps if None.
 
     Raises:
-        LogError: if nothing is long enough.
+        LogError: if no segment is long enough.
     """
     found = []
     for log in logs:
@@ -65,7 +65,7 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
 
 
 class Replay:
-    """Windows of recordings, and the arm to replay them on."""
+    """Replays windows of recordings on a simulated arm."""
 
     def __init__(self, robot: RobotModel, chosen: Sequence[Window], workers: int = 2, longest_step: float = 0.0025):
         """Prepare; `workers` threads run at once, with steps of at most `longest_step` [s]."""
@@ -77,7 +77,7 @@ class Replay:
         self._skip = [round(SETTLE / window.log.period) for window in self.windows]
 
     def at_step(self, longest_step: float) -> Replay:
-        """Return the same windows at steps of at most `longest_step` [s]."""
+        """Return a copy with time steps of at most `longest_step` [s]."""
         other = copy(self)
         other._step = longest_step
         return other
@@ -99,7 +99,7 @@ class Replay:
         return found
 
     def batch(self, candidates: Sequence[Mapping[str, float]]) -> list[list[np.ndarray]]:
-        """Return the `errors` of every candidate; candidates run on all workers (the compiled code frees the GIL)."""
+        """Return the `errors` of every candidate; candidates run in all threads (compiled code releases the GIL)."""
         if self.workers == 1 or len(candidates) == 1:
             return [self.errors(candidate) for candidate in candidates]
         with ThreadPoolExecutor(self.workers) as pool:
@@ -111,12 +111,12 @@ class Replay:
 
     @property
     def simulator_steps(self) -> int:
-        """Time steps that one candidate takes."""
+        """Time steps of one candidate."""
         return sum(w.steps * max(1, int(np.ceil(w.log.period / self._step - 1e-9))) for w in self.windows)
 
 
 def _state(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Position and velocity at the start, from a parabola through the samples around it."""
+    """Return position and velocity at the start, from a parabola through the samples around it."""
     log, width = window.log, 7
     low = min(max(window.start - 3, 0), max(len(log.q) - 2 * width, 0))
     piece = log.q[low : low + 2 * width]

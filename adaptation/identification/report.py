@@ -1,4 +1,4 @@
-"""The identification as one HTML page: measured against replayed, before and after, on held-out motions only."""
+"""Report of an identification as one HTML page: measured and replayed held-out motions, before and after."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from adaptation.identification.pipeline import Identification, Judgement
+from adaptation.identification.pipeline import HeldOutReplay, Identification
 
 STYLE = """:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:1000px;margin:2rem auto;
 padding:0 1rem}h1,h2{line-height:1.2}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
@@ -17,19 +17,19 @@ td,th{padding:.25rem .9rem .25rem 0;text-align:right;border-bottom:1px solid #88
 opacity:.22}path{fill:none;stroke-width:1.4}figure{margin:1.2rem 0}figcaption{opacity:.75}.bad{color:#b3261e}"""
 WIDTH, HEIGHT = 960, 150
 DRAWN, SHOWN_PAIRS = 2000, 8
-"""Draws of the posterior that its pictures are made of, and how many pairs are shown."""
+"""Draws of the posterior for the charts, and number of pairs that are shown."""
 SECONDS = 20.0
-"""How much of a motion a picture shows: its middle."""
+"""Length of the middle part of a motion that a chart shows [s]."""
 
 
 def report(found: Identification) -> str:
-    """Return the page; it loads nothing."""
+    """Return the self-contained page."""
     f = found.figures()
     units = found.posterior.units(np.random.default_rng(0), DRAWN)
     parts = [
-        f"<h1>{escape(found.robot)}: what its own motion says about it</h1>",
-        f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about motions that the fit never "
-        f"saw: {escape(', '.join(found.judged_on))}, replayed open loop from their first sample to their last.</p>",
+        f"<h1>{escape(found.robot)}: identification from its motion</h1>",
+        f"<p>Fitted on {escape(', '.join(found.trained_on))}. Everything below is about held-out motions, "
+        f"replayed open loop from first sample to last: {escape(', '.join(found.evaluated_on))}.</p>",
         f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against {1e3 * f['rmse_before']:.1f} mrad before; "
         f"the 90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the samples. {found.candidates} candidates, "
         f"{found.seconds:.0f} s, {found.steps_per_s:,.0f} simulator steps a second.</p>",
@@ -40,15 +40,14 @@ def report(found: Identification) -> str:
         "<h2>Measured and replayed</h2>",
         "<p>Black: measured. Green: replayed by the identified arm, with its 90 % band. Dashed: before.</p>",
     ]
-    for judgement in found.judgements:
-        parts += [_curves(found, judgement, j) for j in range(len(found.joint_names))]
+    for replay in found.replays:
+        parts += [_curves(found, replay, j) for j in range(len(found.joint_names))]
     parts += [
-        "<h2>What the logs tell, and what they do not</h2>",
-        "<p>The line is the prior's range, the green hill the posterior, the dark part of the line its 90 % "
-        "interval, the mark the best value. Where nothing is green the logs do not tell: the value stays at its "
-        "prior.</p>",
+        "<h2>Parameters</h2>",
+        "<p>The line is the prior's range, the green curve the posterior, the dark part of the line its 90 % "
+        "interval, the mark the best value. A parameter without a curve is unknown and keeps its prior.</p>",
         _intervals(found, units),
-        "<h2>What can hardly be told apart</h2>",
+        "<h2>Correlated parameters</h2>",
         _scatters(found, units),
         _pairs(found.posterior.correlations()),
     ]
@@ -66,9 +65,9 @@ def _recordings(found: Identification) -> list[str]:
 
 
 def _joint_table(found: Identification) -> str:
-    before = np.mean([j.rmse_before for j in found.judgements], axis=0)
-    after = np.mean([j.rmse_after for j in found.judgements], axis=0)
-    inside = np.mean([j.inside for j in found.judgements], axis=0)
+    before = np.mean([j.rmse_before for j in found.replays], axis=0)
+    after = np.mean([j.rmse_after for j in found.replays], axis=0)
+    inside = np.mean([j.inside for j in found.replays], axis=0)
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td>{1e3 * b:.1f}</td><td>{1e3 * a:.1f}</td><td>{100 * c:.0f} %</td></tr>"
         for name, b, a, c in zip(found.joint_names, before, after, inside)
@@ -77,22 +76,22 @@ def _joint_table(found: Identification) -> str:
     return f"<table>{head}{rows}</table>"
 
 
-def _curves(found: Identification, judgement: Judgement, j: int) -> str:
-    middle = len(judgement.t) // 2
-    half = int(SECONDS / 2 / (judgement.t[1] - judgement.t[0]))
+def _curves(found: Identification, replay: HeldOutReplay, j: int) -> str:
+    middle = len(replay.t) // 2
+    half = int(SECONDS / 2 / (replay.t[1] - replay.t[0]))
     rows = slice(max(0, middle - half), middle + half)
-    t = judgement.t[rows]
+    t = replay.t[rows]
     keep = slice(None, None, max(1, len(t) // 500))
     t = t[keep]
-    curves = [getattr(judgement, k)[rows][keep][:, j] for k in ("measured", "before", "after", "low", "high")]
+    curves = [getattr(replay, k)[rows][keep][:, j] for k in ("measured", "before", "after", "low", "high")]
     low, high = min(c.min() for c in curves), max(c.max() for c in curves)
     span = max(high - low, 1e-3)
     x = (t - t[0]) / max(t[-1] - t[0], 1e-9) * WIDTH
     ys = [HEIGHT - 8 - (c - low) / span * (HEIGHT - 16) for c in curves]
     band = _points(np.concatenate([x, x[::-1]]), np.concatenate([ys[3], ys[4][::-1]]))
     lines = "".join(f"<path class='{k}' d='M{_points(x, y)}'/>" for k, y in zip(("measured", "before", "after"), ys))
-    name = escape(f"{judgement.name}, {found.joint_names[j]}")
-    error = f"{1e3 * judgement.rmse_before[j]:.1f} → {1e3 * judgement.rmse_after[j]:.1f} mrad"
+    name = escape(f"{replay.name}, {found.joint_names[j]}")
+    error = f"{1e3 * replay.rmse_before[j]:.1f} → {1e3 * replay.rmse_after[j]:.1f} mrad"
     return (
         f"<figure><svg viewBox='0 0 {WIDTH} {HEIGHT}' role='img' aria-label='{name}: {error}'>"
         f"<polygon class='band' points='{band}'/>{lines}</svg><figcaption>{name}: {error}, {t[0]:.0f} to {t[-1]:.0f} "
@@ -119,7 +118,7 @@ def _intervals(found: Identification, units: np.ndarray) -> str:
         )
         mark = f"<rect x='{200 * post.u[i] - 1:.1f}' y='2' width='2' height='32' fill='currentColor'/>"
         bar = f"<rect y='31' width='200' height='3' fill='#8886'/>{hill + green + mark if known else ''}"
-        value = f"{best[param.name]:.4g} {escape(param.unit)}" if known else "not told"
+        value = f"{best[param.name]:.4g} {escape(param.unit)}" if known else "unknown"
         rows.append(
             f"<tr><td>{escape(param.name)}</td><td><svg style='width:200px' viewBox='0 0 200 36'>{bar}</svg></td>"
             f"<td>{value}</td><td>{low:.4g} to {high:.4g}</td></tr>"
@@ -129,7 +128,7 @@ def _intervals(found: Identification, units: np.ndarray) -> str:
 
 
 def _hill(values: np.ndarray) -> str:
-    """Outline of the density of `values` in the unit interval, its top at 3 and its foot at 30."""
+    """Return the outline of the density of `values` in the unit interval, from y = 30 to 3."""
     counts, edges = np.histogram(values, 80, (0.0, 1.0))
     counts = np.convolve(counts, (0.25, 0.5, 0.25), "same")
     x = 200 * np.concatenate([[0.0], 0.5 * (edges[:-1] + edges[1:]), [1.0]])
@@ -137,7 +136,7 @@ def _hill(values: np.ndarray) -> str:
 
 
 def _scatters(found: Identification, units: np.ndarray) -> str:
-    """The strongest pairs, a dot a draw, over the prior's whole range."""
+    """Draw the most correlated pairs over the prior's range, one dot for each draw."""
     names = found.posterior.prior.names
     pictures = []
     for a, b, correlation in found.posterior.correlations()[:SHOWN_PAIRS]:

@@ -1,8 +1,8 @@
-"""A posterior by simulation-based inference, for whoever wants its shape: package `sbi`, an optional extra.
+"""A posterior by simulation-based inference (package `sbi`, an optional extra).
 
 Neural posterior estimation (Papamakarios & Murray 2016; Greenberg et al. 2019) on a truncated prior (Deistler et al.,
-NeurIPS 2022): candidates are drawn evenly from the box that the Gauss–Newton posterior all but surely lies in,
-replayed, given errors like those that were measured, and summarised by the step that Gauss–Newton would take.
+NeurIPS 2022): candidates are drawn uniformly from a box around the Gauss–Newton posterior, replayed, given errors like
+the measured ones, and summarised by the Gauss–Newton step.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 
 from adaptation.identification.fit import PRIOR_STD, Fit, Progress
 from adaptation.identification.joint_log import LogError
-from adaptation.identification.posterior import Posterior, correlation_times, most_likely
+from adaptation.identification.posterior import Posterior, correlation_times, shortest_interval
 from adaptation.identification.replay import Replay
 from sim.randomization.parameters import ParameterSpace
 
 SIMULATIONS = 2_000
-"""Candidates that are replayed."""
+"""Number of replayed candidates."""
 EPOCHS = 200
-"""Most passes of the network over them; about two minutes on one core for two joints."""
+"""Largest number of training epochs; about two minutes on one core for two joints."""
 SAMPLES = 1_000
-"""Draws of the posterior that are kept."""
+"""Number of draws from the posterior."""
 BOX = 0.999
-"""Level of the intervals that make the box."""
+"""Level of the intervals that define the box."""
 
 
 def check_installed() -> None:
@@ -60,7 +60,7 @@ def simulation_based(
     from torch.utils.tensorboard import SummaryWriter
 
     index = np.flatnonzero(fit.free)
-    ends = most_likely(result.u, np.maximum(result.std, 1e-9), BOX)[index]
+    ends = shortest_interval(result.u, np.maximum(result.std, 1e-9), BOX)[index]
     draws = rng.uniform(ends[:, 0], ends[:, 1], (simulations, len(index)))
     weight = np.where(used, 1.0 / (fit.sigma**2 * correlation_times(fit.errors)), 0.0)
     root = np.sqrt(weight)
@@ -81,10 +81,10 @@ def simulation_based(
         if progress is not None:
             progress(min(1.0, (begin + 100) / simulations), "simulations")
     torch.manual_seed(int(rng.integers(2**31)))
-    # Without bounds: a network that has learned little would put most of its draws outside the box, to be thrown away
+    # unbounded coordinates: no draw can be outside the box
     share = (draws - ends[:, 0]) / np.ptp(ends, axis=1)
     free = torch.tensor(np.log(share / (1 - share)), dtype=torch.float32)
-    with TemporaryDirectory() as scratch:  # or its training log lands wherever the command was called
+    with TemporaryDirectory() as scratch:  # sbi writes its training log into the working directory
         inference = NPE(density_estimator="maf", summary_writer=SummaryWriter(scratch), show_progress_bars=False)
         inference.append_simulations(free, torch.tensor(seen, dtype=torch.float32))
         learned = inference.train(max_num_epochs=epochs)
@@ -101,7 +101,7 @@ def simulation_based(
 
 
 def _like(errors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Errors (samples, n) as those given: each joint's own, begun anywhere, of either sign, forwards or backwards."""
+    """Resample errors (samples, n): each joint's own, rolled, with random sign and direction."""
     columns = []
     for column in errors.T:
         turned = np.roll(column, rng.integers(len(column))) * rng.choice([-1.0, 1.0])

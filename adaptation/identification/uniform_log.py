@@ -1,4 +1,4 @@
-"""A recording's commands and states, brought on one grid, which is what is fitted to."""
+"""A recording's commands and states on one time grid."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class UniformLog:
     name: str
     """Of the recording."""
     period: float
-    """Time from sample to sample [s]."""
+    """Time step [s]."""
     command: np.ndarray
-    """(N, n) the command that held over each period [rad]."""
+    """(N, n) mean command of each period [rad]."""
     q: np.ndarray
     """(N, n) measured positions at the beginning of each period [rad]."""
     segments: tuple[tuple[int, int], ...]
-    """Stretches [start, stop) without a gap."""
+    """Segments [start, stop) without a gap."""
     joint_used: np.ndarray
-    """(n,) whether the recording says anything about each joint."""
+    """(n,) whether the recording excites each joint."""
 
 
 def resample(log: JointLog, inspection: Inspection, period: float | None = None) -> UniformLog:
-    """Bring commands (held) and states (interpolated) onto one grid of `period` [s], by default the states' median.
+    """Resample commands (held) and states (interpolated) to a grid of `period` [s], by default the states' median.
 
-    A command that changes within a period counts for its share of it.
+    Commands that change within a period are averaged over it.
 
     Raises:
-        LogError: if `inspection` refuses the recording.
+        LogError: if `inspection` has a refusal.
     """
     inspection.check()
     first = 0

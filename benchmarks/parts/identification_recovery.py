@@ -11,7 +11,7 @@ import numpy as np
 from adaptation.identification.excitation import ExciteConfig, excite
 from adaptation.identification.fit import PRIOR_STD, QUICK, Fit, FitConfig, fit
 from adaptation.identification.pipeline import spread
-from adaptation.identification.posterior import LEVEL, UNKNOWN, Posterior, most_likely, posterior, term_of
+from adaptation.identification.posterior import LEVEL, UNKNOWN, Posterior, posterior, shortest_interval, term_of
 from adaptation.identification.replay import Replay, windows
 from adaptation.identification.uniform_log import UniformLog
 from robots.dynamics import ArmDynamics
@@ -254,6 +254,6 @@ def needed(best: float, std: float, truth: float) -> float:
     low, high = 0.0, 1e4
     for _ in range(60):
         middle = 0.5 * (low + high)
-        ends = most_likely(np.array([best]), np.array([middle * std]), LEVEL)[0]
+        ends = shortest_interval(np.array([best]), np.array([middle * std]), LEVEL)[0]
         low, high = (low, middle) if ends[0] <= truth <= ends[1] else (middle, high)
     return high

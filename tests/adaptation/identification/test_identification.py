@@ -79,8 +79,8 @@ def found(robot) -> Identification:
 
 def test_held_out_motions_are_replayed_to_the_noise(found):
     figures = found.figures()
-    assert len(found.judged_on) == 1
-    assert not set(found.judged_on) & set(found.trained_on)
+    assert len(found.evaluated_on) == 1
+    assert not set(found.evaluated_on) & set(found.trained_on)
     assert figures["rmse_after"] < 0.001
     assert figures["rmse_after"] < 0.05 * figures["rmse_before"]
 
@@ -192,7 +192,7 @@ def test_the_report_says_what_was_found_and_loads_nothing(found):
     page = report(found)
     assert "src=" not in page
     assert "http" not in page
-    for text in ("servo_delay", "not told", "90 % band", found.judged_on[0]):
+    for text in ("servo_delay", "unknown", "90 % band", found.evaluated_on[0]):
         assert text in page
     told = sum(found.posterior.known.values())
     assert page.count("<polygon points=") == told  # a hill for each parameter that the logs tell, and no other
