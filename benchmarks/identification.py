@@ -77,7 +77,7 @@ def so101(data: Path, quick: bool) -> dict:
         "so101_rmse_by_recording": figures["rmse_by_recording"],
         "so101_coverage_90": figures["coverage_90"],
         "so101_trained_on": figures["trained_on"],
-        "so101_judged_on": figures["evaluated_on"],
+        "so101_evaluated_on": figures["evaluated_on"],
         "so101_fit_seconds": figures["seconds"],
         "sim_steps_per_s": figures["sim_steps_per_s"],
     }

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from adaptation.identification.dropo import likeliest, white_noise
+from adaptation.identification.dropo import maximum_likelihood, white_noise
 from adaptation.identification.fit import PRIOR_STD, FitConfig, fit
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_inspection import inspect
 from adaptation.identification.pipeline import METHODS, IdentifyConfig, identify
-from adaptation.identification.posterior import most_likely, posterior
+from adaptation.identification.posterior import posterior, shortest_interval
 from adaptation.identification.replay import Replay, windows
 from adaptation.identification.simulation_based import simulation_based
 from adaptation.identification.uniform_log import resample
@@ -34,7 +34,7 @@ def test_a_known_spread_of_parameters_is_found():
     noise = 3e-4
     # errors of the best candidate: replayed at `best` minus measured, which the draw made
     errors = -np.einsum("tjd,td->tj", J, draws - best) + noise * rng.standard_normal((4000, 1))
-    found, spread = likeliest(J, errors, np.array([noise]), np.ones(1), best, np.full(2, 0.2))
+    found, spread = maximum_likelihood(J, errors, np.array([noise]), np.ones(1), best, np.full(2, 0.2))
     assert found == pytest.approx(mean, abs=0.005)
     assert spread == pytest.approx(std, rel=0.1)
 
@@ -43,7 +43,7 @@ def test_without_a_spread_none_is_found_and_what_nothing_shows_stays_open():
     rng = np.random.default_rng(1)
     J = np.concatenate([rng.standard_normal((3000, 1, 1)) * 0.05, np.zeros((3000, 1, 1))], axis=-1)
     errors = 1e-3 * rng.standard_normal((3000, 1))
-    _, spread = likeliest(J, errors, np.array([1e-3]), np.ones(1), np.full(2, 0.5), np.full(2, PRIOR_STD))
+    _, spread = maximum_likelihood(J, errors, np.array([1e-3]), np.ones(1), np.full(2, 0.5), np.full(2, PRIOR_STD))
     assert spread[0] < 0.01
     assert spread[1] == pytest.approx(PRIOR_STD)
 
@@ -55,8 +55,8 @@ def test_white_noise_is_told_from_what_moves_slowly():
     assert white_noise((errors,)) == pytest.approx([4e-4], rel=0.05)
 
 
-def test_the_most_likely_stretch_reaches_an_end_where_the_best_value_stands_there():
-    ends = most_likely(np.array([0.0, 0.5, 0.9, 1.0]), np.array([0.01, 0.01, 0.2, 1e3]), 0.9)
+def test_the_shortest_interval_reaches_an_end_where_the_best_value_stands_there():
+    ends = shortest_interval(np.array([0.0, 0.5, 0.9, 1.0]), np.array([0.01, 0.01, 0.2, 1e3]), 0.9)
     assert ends[0] == pytest.approx((0.0, 0.01645), abs=1e-4)
     assert ends[1] == pytest.approx((0.5 - 0.01645, 0.5 + 0.01645), abs=1e-4)
     assert ends[2, 1] == 1.0
