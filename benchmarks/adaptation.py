@@ -126,7 +126,7 @@ PUBLISHED_HAND_EYE = {"hand": 5.41, "base": 2.35}
 def hand_eye(data: Path, quick: bool) -> dict[str, float]:
     """Calibrate the camera's mount by every solver; the residual is the board's RMS scatter over the views."""
     from adaptation.calibration.boards import Board, find_board
-    from adaptation.calibration.hand_eye import BUNDLE, board_pose, calibrate_hand_eye, held_out_error, scatter
+    from adaptation.calibration.hand_eye import BUNDLE, board_pose, board_scatter, calibrate_hand_eye, held_out_error
 
     K = ((607.5931396484375, 0.0, 323.46282958984375), (0.0, 607.574951171875, 243.25529479980469), (0.0, 0.0, 1.0))
     camera = CameraModel("realsense", 480, 640, K)  # the data's own intrinsics; rectified
@@ -153,7 +153,7 @@ def hand_eye(data: Path, quick: bool) -> dict[str, float]:
                 line += f"  a view left out {1e3 * ahead[found.solver]:5.2f} mm"
             if mount == "base":
                 T_board_camera = np.linalg.inv([board_pose(view, camera) for view in views])
-                _, metres, _ = scatter(T_base_ee @ found.T_board @ T_board_camera)
+                _, metres, _ = board_scatter(T_base_ee @ found.T_board @ T_board_camera)
                 line += f"  camera's scatter in the base frame {1e3 * np.sqrt(np.mean(metres**2)):5.2f} mm"
             print(line)
             if found.solver == BUNDLE:
@@ -163,12 +163,12 @@ def hand_eye(data: Path, quick: bool) -> dict[str, float]:
 
 def markerless(data: Path, quick: bool) -> dict[str, float]:
     """Refine the camera of panda_images by the arm's outline; judged on frames that were not fitted to."""
-    from adaptation.calibration.recordings import read_frames, read_recording
+    from adaptation.calibration.recordings import read_arm_recording, read_frames
     from adaptation.calibration.refine import ArmOutline, moved_by, refine
 
     folder = data / "panda_images"
     camera = panda_camera(folder)
-    recording = read_recording(folder, read_frames(folder / "frames.json"))
+    recording = read_arm_recording(folder, read_frames(folder / "frames.json"))
     hand = ("panda_hand", "panda_leftfinger", "panda_rightfinger")  # occluded by a chessboard
     outline = ArmOutline(load_robot("franka_panda"), hand)
     found = refine(recording, outline, camera)

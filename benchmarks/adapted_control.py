@@ -21,7 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from adaptation.visual.adapt import adapt
+from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
 from benchmarks.record import heading, origin, save
@@ -122,7 +122,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     target = load_target(folder)
     if not (folder / "adaptation.json").is_file():
         begun = time.perf_counter()
-        outcome = adapt(bundle, target, method, seed, lambda share, text: None)
+        outcome = adapt_bundle(bundle, target, method, seed, lambda share, text: None)
         if outcome.method != SOURCE_ONLY:
             outcome.bundle.save(folder / "adapted")
         report = {**outcome.report, "method": outcome.method, "seconds": time.perf_counter() - begun}

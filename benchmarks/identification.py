@@ -26,7 +26,7 @@ import numpy as np
 from adaptation.identification.fit import QUICK, FitConfig
 from adaptation.identification.joint_log import JointLog
 from adaptation.identification.log_files import find_logs, read_log
-from adaptation.identification.pipeline import IdentifyConfig, identify
+from adaptation.identification.pipeline import IdentifyConfig, identify_arm
 from benchmarks.parts.identification_loop import loop
 from benchmarks.parts.identification_recovery import recovery
 from benchmarks.record import heading, origin, save
@@ -55,7 +55,7 @@ def so101(data: Path, quick: bool) -> dict:
     robot = so101_robot(data)
     logs = [read_log(path, (*robot.joint_names, "gripper")) for path in find_logs(data / "so101" / "logs")]
     config = IdentifyConfig(seed=SO101_SPLIT_SEED, fit=QUICK if quick else SO101_FIT)
-    result = identify(robot, logs, config)
+    result = identify_arm(robot, logs, config)
     figures = result.figures()
     late = delay_and_offset(robot, logs, result.trained_on, result.evaluated_on)
     stock = stock_pybullet(robot, logs, result.evaluated_on)

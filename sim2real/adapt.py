@@ -42,7 +42,7 @@ def adapt(arguments: Arguments) -> int:
     import json
 
     from adaptation.calibration.recordings import read_camera
-    from adaptation.visual.adapt import adapt as run
+    from adaptation.visual.adapt import adapt_bundle as run
     from adaptation.visual.methods import SOURCE_ONLY
     from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle

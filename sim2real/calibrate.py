@@ -170,7 +170,7 @@ def refine_pose(arguments: Arguments) -> int:
     import numpy as np
 
     from adaptation.calibration.bags import read_bag
-    from adaptation.calibration.recordings import as_recording, read_camera, read_frames, read_recording
+    from adaptation.calibration.recordings import as_recording, read_arm_recording, read_camera, read_frames
     from adaptation.calibration.refine import ArmOutline, refine
     from robots.registry import load_robot
 
@@ -182,7 +182,7 @@ def refine_pose(arguments: Arguments) -> int:
         recording = as_recording(grey, taken.frames(robot.joint_names))
     else:
         assert config.poses is not None
-        recording = read_recording(config.images, read_frames(config.poses))
+        recording = read_arm_recording(config.images, read_frames(config.poses))
     found = refine(recording, ArmOutline(robot, config.ignore), camera)
     rows = [(str(i), f"{px:.2f}") for i, px in enumerate(found.frame_px)]
     _table("held-out frame", ["outline to edge [px], median"], rows)

@@ -60,8 +60,8 @@ def identify(arguments: Arguments) -> int:
     from adaptation.identification.log_files import find_logs, read_log
     from adaptation.identification.log_inspection import inspect, summary
     from adaptation.identification.pipeline import IdentifyConfig, base_space
-    from adaptation.identification.pipeline import identify as run
-    from adaptation.identification.report import report
+    from adaptation.identification.pipeline import identify_arm as run
+    from adaptation.identification.report import identification_page
     from robots.registry import load_robot
 
     budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
@@ -90,7 +90,7 @@ def identify(arguments: Arguments) -> int:
     found.posterior.space(base, f"identified:{robot.name}").to_json(config.out)
     figures = found.figures()
     config.out.with_suffix(".report.json").write_text(json.dumps(figures, indent=1) + "\n")
-    config.out.with_suffix(".html").write_text(report(found))
+    config.out.with_suffix(".html").write_text(identification_page(found))
     known = sum(figures["known"].values())
     print(
         f"held-out motions {', '.join(found.evaluated_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "
@@ -177,7 +177,7 @@ def excite(arguments: Arguments) -> int:
     """Write a safe motion that makes an arm's dynamics show; play-motion plays it through the safety gate."""
     config = arguments.parse(ExciteOptions, excite.__doc__)
     from adaptation.identification.excitation import ExciteConfig
-    from adaptation.identification.excitation import excite as run
+    from adaptation.identification.excitation import find_excitation as run
     from robots.registry import load_robot
 
     motion = ExciteConfig(

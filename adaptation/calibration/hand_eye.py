@@ -159,7 +159,7 @@ def board_pose(view: View, camera: CameraModel) -> np.ndarray:
     return _rigid(R, t.ravel() - R @ centre)
 
 
-def scatter(T_boards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def board_scatter(T_boards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the mean (4, 4) of poses (N, 4, 4), and the distance [m] and rotation [rad] of each from it."""
     mean = Rotation.from_matrix(T_boards[:, :3, :3]).mean()
     centre = T_boards[:, :3, 3].mean(axis=0)
@@ -194,7 +194,7 @@ def _evaluated(
     camera: CameraModel,
 ) -> HandEye:
     moving = T_base_ee if mount == "hand" else np.linalg.inv(T_base_ee)
-    mean, metres, radians = scatter(moving @ T @ T_camera_board)
+    mean, metres, radians = board_scatter(moving @ T @ T_camera_board)
     board = mean if T_board is None else T_board
     predicted = np.linalg.inv(moving @ T) @ board
     px = [

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from adaptation.calibration.boards import CalibrationError
-from adaptation.calibration.refine import Recording
+from adaptation.calibration.refine import ArmRecording
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.specs import SpecError
@@ -72,7 +72,7 @@ def arm_poses(frames: Sequence[dict], files: Sequence[str], robot: RobotModel) -
     return np.array(poses)
 
 
-def read_recording(folder: Path, frames: Sequence[dict]) -> Recording:
+def read_arm_recording(folder: Path, frames: Sequence[dict]) -> ArmRecording:
     """Read the images and joints of `frames`.
 
     Raises:
@@ -87,7 +87,7 @@ def read_recording(folder: Path, frames: Sequence[dict]) -> Recording:
     return as_recording(images, frames)
 
 
-def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> Recording:
+def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> ArmRecording:
     """Combine grey images (H, W) uint8 and the joints of `frames`.
 
     Raises:
@@ -101,7 +101,7 @@ def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> Record
     q = [np.asarray(frame["q"], float) for frame in frames]
     if len({each.shape for each in q}) > 1:
         raise CalibrationError(f"frames have different numbers of joints: {sorted({len(each) for each in q})}")
-    return Recording(np.stack(images), np.array(q), np.array([float(frame["t"]) for frame in frames]))
+    return ArmRecording(np.stack(images), np.array(q), np.array([float(frame["t"]) for frame in frames]))
 
 
 def _joints(frame: dict, robot: RobotModel) -> np.ndarray:

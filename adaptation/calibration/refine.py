@@ -42,7 +42,7 @@ LARGEST_DELAY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class ArmRecording:
     """Images of an arm, with joint readings."""
 
     images: np.ndarray
@@ -147,7 +147,7 @@ class ArmOutline:
         return links, local, (edge + 0.5) / FINE - 0.5, normals
 
 
-def refine(recording: Recording, outline: ArmOutline, camera: CameraModel, find_delay: bool = True) -> Refinement:
+def refine(recording: ArmRecording, outline: ArmOutline, camera: CameraModel, find_delay: bool = True) -> Refinement:
     """Refine `camera.T_base_camera` from a recording of the arm.
 
     Of the frames with different arm poses, every other one is fitted, the rest are held out.
@@ -278,19 +278,19 @@ def match(points: tuple[np.ndarray, ...], gradient: np.ndarray, search: float) -
     return Matched(link[good], local[good], pixels[good], normals[good], edge[good])
 
 
-def joined(parts: Sequence[Matched]) -> Matched:
+def concatenated(parts: Sequence[Matched]) -> Matched:
     """Concatenate matches of several parts of an outline."""
     names = [field.name for field in fields(Matched)]
     return Matched(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _readings(recording: Recording) -> tuple[np.ndarray, np.ndarray]:
+def _readings(recording: ArmRecording) -> tuple[np.ndarray, np.ndarray]:
     """Return the times (M,) and values (M, n) at which the readings change; they are held in between."""
     new = np.concatenate([[True], (np.diff(recording.q, axis=0) != 0).any(axis=1)])
     return recording.t[new], recording.q[new]
 
 
-def _choose(recording: Recording, t: np.ndarray) -> np.ndarray:
+def _choose(recording: ArmRecording, t: np.ndarray) -> np.ndarray:
     """Choose frames right after a change of the readings: at most `MOST_FRAMES`, evenly spread."""
     rows = np.flatnonzero(np.isin(recording.t, t))
     if len(rows) < 4:  # an arm at rest

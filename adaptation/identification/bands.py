@@ -29,7 +29,7 @@ def scores(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
     return np.stack([rng.permutation(even) for _ in range(n)], axis=1)[:, None]
 
 
-def deviations(drawn: np.ndarray, best: np.ndarray, std: np.ndarray, noise: np.ndarray) -> tuple:
+def band_ends(drawn: np.ndarray, best: np.ndarray, std: np.ndarray, noise: np.ndarray) -> tuple:
     """Return the ends (T, n) of the middle `LEVEL` of draws about the best candidate, with the unexplained error.
 
     Args:
@@ -53,7 +53,7 @@ def scaled_to(replay: Replay, result: Posterior, rng: np.random.Generator) -> Po
     errors, *drawn = replay.batch([best, *result.draws(rng, DRAWS)])
     v, e = np.concatenate(speeds(replay, best, errors)), np.concatenate(errors)
     std = result.error_floor + result.error_slope * np.abs(v)
-    low, high = deviations(
+    low, high = band_ends(
         np.array([np.concatenate(each) for each in drawn]), e, std, scores(rng, len(drawn), e.shape[1])
     )
     # measured minus best, in units of the band's half on its side

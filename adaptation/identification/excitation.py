@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pinocchio
 
-from adaptation.identification.inertial import Motion, arm_model, direction, regressor
+from adaptation.identification.inertial import Motion, arm_model, friction_direction, regressor
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box
 from policies.training.progress import Progress
@@ -100,7 +100,7 @@ class Excitation:
         np.savez_compressed(path, t=self.t, q=self.q, joint_names=np.array(self.joint_names), robot=self.robot)
 
 
-def excite(robot: RobotModel, config: ExciteConfig, progress: Progress | None = None) -> Excitation:
+def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress | None = None) -> Excitation:
     """Find a safe and informative motion for `robot`.
 
     Raises:
@@ -151,7 +151,7 @@ def condition_number(model: pinocchio.Model, t: np.ndarray, q: np.ndarray, every
     dt = float(t[1] - t[0])
     dq = np.gradient(q, dt, axis=0)
     rows = slice(None, None, max(1, round(every / dt)))
-    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), direction(dq, dt))[rows]
+    motion = Motion(t, q, dq, np.gradient(dq, dt, axis=0), np.zeros_like(q), friction_direction(dq, dt))[rows]
     Y = regressor(model, motion).reshape(-1, 14 * model.nv)
     norms = np.linalg.norm(Y, axis=0)
     Y = Y[:, norms > 1e-9 * norms.max()]

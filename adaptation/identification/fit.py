@@ -22,7 +22,7 @@ from adaptation.identification.objective import (
     Objective,
     blocks_of,
     central_jacobian,
-    descend,
+    descend_reweighted,
     forward_jacobian,
     gauss_newton,
 )
@@ -105,7 +105,7 @@ class Fit:
     """Duration of the fit."""
 
 
-def fit(
+def fit_servo(
     replay: Replay,
     space: ParameterSpace,
     config: FitConfig,
@@ -136,15 +136,15 @@ def fit(
         kept = [x for _, x in ends[: config.kept]]
     found = []
     for i, x in enumerate(kept):
-        x = descend(objective, x, config.iterations, grouped=True)
+        x = descend_reweighted(objective, x, config.iterations, grouped=True)
         x = _restart_joints(objective, x, config)
-        x = descend(objective, x, config.iterations)
+        x = descend_reweighted(objective, x, config.iterations)
         found.append((objective.nll(x), x))
         say(0.5 + 0.25 * (i + 1) / len(kept), f"error {_milliradians(objective, x):.2f} mrad")
     nll, x = min(found, key=lambda pair: pair[0])
     if config.evaluations:
         objective.reweight(x)
-        other = descend(objective, _cma(objective, x, config, say), config.iterations)
+        other = descend_reweighted(objective, _cma(objective, x, config, say), config.iterations)
         if objective.nll(other) < nll:
             x = other
     objective = objective.at_step(config.final_step)
@@ -190,7 +190,7 @@ def _multi_start(objective: Objective, config: FitConfig, say: Progress) -> list
         for index, joints in blocks:
             if len(joints) == 1:  # joint by joint
                 x[index] = xs[np.argmin(squares[:, joints[0]]), index]
-        x = descend(own, x, config.descent, grouped=True)
+        x = descend_reweighted(own, x, config.descent, grouped=True)
         return own.nll(x), x, own
 
     delays = (np.arange(config.delays) + 0.5) / config.delays
@@ -229,7 +229,7 @@ def _restart_joints(objective: Objective, x: np.ndarray, config: FitConfig) -> n
         new = x.copy()
         for index, joint in mine:
             new[index] = xs[np.argmin(squares[:, joint]), index]
-        new = descend(objective, new, 2 * config.descent, grouped=True)
+        new = descend_reweighted(objective, new, 2 * config.descent, grouped=True)
         squares = objective.squares(objective.one(new))
         merged = x.copy()
         better = [index for index, joint in mine if squares[joint] < best[joint]]
@@ -237,7 +237,7 @@ def _restart_joints(objective: Objective, x: np.ndarray, config: FitConfig) -> n
             continue
         for index in better:
             merged[index] = new[index]
-        merged = descend(objective, merged, config.descent, grouped=True)
+        merged = descend_reweighted(objective, merged, config.descent, grouped=True)
         squares = objective.squares(objective.one(merged))
         if np.sum(np.log(squares[used] + FLOOR**2)) < np.sum(np.log(best[used] + FLOOR**2)):
             x, best = merged, squares

@@ -47,7 +47,7 @@ class Motion:
         return Motion(self.t[rows], self.q[rows], self.dq[rows], self.ddq[rows], self.tau[rows], self.direction[rows])
 
 
-def direction(dq: np.ndarray, dt: float) -> np.ndarray:
+def friction_direction(dq: np.ndarray, dt: float) -> np.ndarray:
     """Return the direction of friction, -1 to 1, along speeds `dq` (T, n) [rad/s], a sample every `dt` [s].
 
     Dahl's model (1968): after a reversal of the motion, friction reverses over a distance; at rest it is constant.
@@ -86,7 +86,7 @@ def filtered(t: np.ndarray, q: np.ndarray, dq: np.ndarray, tau: np.ndarray, cuto
         return sosfiltfilt(butter(2, cutoff_hz, fs=1 / dt, output="sos"), values, axis=0)
 
     speed = smooth(even(dq))
-    turning = smooth(direction(smooth(even(dq), min(3 * cutoff_hz, highest)), dt))
+    turning = smooth(friction_direction(smooth(even(dq), min(3 * cutoff_hz, highest)), dt))
     edge = round(1 / cutoff_hz / dt)
     motion = Motion(grid, smooth(even(q)), speed, np.gradient(speed, dt, axis=0), smooth(even(tau)), turning)
     return motion[slice(edge, -edge)]

@@ -73,7 +73,7 @@ class Objective:
         self.sigma = np.maximum(np.sqrt(self.squares(self.one(x))), FLOOR)
 
 
-def descend(objective: Objective, x: np.ndarray, iterations: int, grouped: bool = False) -> np.ndarray:
+def descend_reweighted(objective: Objective, x: np.ndarray, iterations: int, grouped: bool = False) -> np.ndarray:
     """Run Gauss–Newton, reweighting the joints every few Jacobians, until the likelihood stalls."""
     before, left, most = np.inf, iterations, 8
     while left > 0:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from adaptation.identification.bands import DRAWS, deviations, scaled_to, scores, speeds
+from adaptation.identification.bands import DRAWS, band_ends, scaled_to, scores, speeds
 from adaptation.identification.dropo import dropo
-from adaptation.identification.fit import FitConfig, Progress, fit
+from adaptation.identification.fit import FitConfig, Progress, fit_servo
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_inspection import Inspection, inspect
 from adaptation.identification.posterior import Posterior, posterior
-from adaptation.identification.replay import SETTLE, Replay, Window, windows
+from adaptation.identification.replay import SETTLE, Replay, ReplayWindow, replay_windows
 from adaptation.identification.simulation_based import check_installed, simulation_based
-from adaptation.identification.uniform_log import UniformLog, resample
+from adaptation.identification.uniform_log import UniformLog, resample_log
 from robots.model import RobotModel
 from sim.physics.servo_model import JOINT_TERMS
 from sim.randomization.parameters import ParameterSpace
@@ -166,7 +166,7 @@ class Identification:
         }
 
 
-def identify(
+def identify_arm(
     robot: RobotModel, logs: Sequence[JointLog], config: IdentifyConfig, progress: Progress | None = None
 ) -> Identification:
     """Identify `robot` from recordings of it.
@@ -180,14 +180,14 @@ def identify(
     refused = [f"log '{i.log}': {f.text}" for i in inspections for f in i.refused]
     if refused:
         raise LogError("; ".join(refused))
-    uniform = [resample(log, inspection) for log, inspection in zip(ordered, inspections)]
-    train, test = split(uniform, config.held_out, config.seed)
-    chosen = spread(windows(train, config.window), config.most_windows)
+    uniform = [resample_log(log, inspection) for log, inspection in zip(ordered, inspections)]
+    train, test = split_recordings(uniform, config.held_out, config.seed)
+    chosen = spread(replay_windows(train, config.window), config.most_windows)
     used = np.any([w.log.joint_used for w in chosen], axis=0)
     fixed, left_out = _not_identifiable(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
     space = prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
-    found = fit(replay, space, config.fit, fixed, progress)
+    found = fit_servo(replay, space, config.fit, fixed, progress)
     result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
     result = METHODS[config.method](replay, space, found, result, used, np.random.default_rng(config.seed))
     result = scaled_to(replay, result, np.random.default_rng(config.seed))
@@ -198,7 +198,7 @@ def identify(
         tuple(dict.fromkeys(log.name for log in train)),
         tuple(dict.fromkeys(log.name for log in test)),
         result,
-        replay_held_out(robot, windows(test), result, config.seed, config.workers),
+        replay_held_out(robot, replay_windows(test), result, config.seed, config.workers),
         left_out,
         found.seconds,
         found.candidates,
@@ -218,7 +218,9 @@ METHODS: dict[str, Callable[..., Posterior]] = {"laplace": _laplace, "dropo": _d
 """Name to a function of the fit and its Gauss–Newton posterior that returns the reported posterior."""
 
 
-def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[UniformLog], list[UniformLog]]:
+def split_recordings(
+    logs: Sequence[UniformLog], held_out: float, seed: int
+) -> tuple[list[UniformLog], list[UniformLog]]:
     """Split recordings at random by name and seed; a single one by time."""
     if len(logs) == 1:
         log = logs[0]
@@ -230,7 +232,7 @@ def split(logs: Sequence[UniformLog], held_out: float, seed: int) -> tuple[list[
     return [ordered[i] for i in order[:kept]], [ordered[i] for i in order[kept:]]
 
 
-def spread(chosen: Sequence[Window], most: int) -> tuple[Window, ...]:
+def spread(chosen: Sequence[ReplayWindow], most: int) -> tuple[ReplayWindow, ...]:
     """Return at most `most` of the windows, evenly spread."""
     if len(chosen) <= most:
         return tuple(chosen)
@@ -238,7 +240,7 @@ def spread(chosen: Sequence[Window], most: int) -> tuple[Window, ...]:
 
 
 def replay_held_out(
-    robot: RobotModel, chosen: Sequence[Window], result: Posterior, seed: int, workers: int = 2
+    robot: RobotModel, chosen: Sequence[ReplayWindow], result: Posterior, seed: int, workers: int = 2
 ) -> tuple[HeldOutReplay, ...]:
     """Replay `chosen` open loop from their first sample, with draws of the posterior for the band."""
     rng = np.random.default_rng(seed)
@@ -254,7 +256,7 @@ def replay_held_out(
         before, after, *drawn = (e[i] + measured for e in errors)
         std = result.error_floor + result.error_slope * np.abs(np.gradient(after, w.log.period, axis=0))
         noise = scores(rng, len(drawn), measured.shape[1])
-        low, high = (after + scale * end for end in deviations(np.array(drawn), after, std, noise))
+        low, high = (after + scale * end for end in band_ends(np.array(drawn), after, std, noise))
         stretch = slice(w.start + skip, w.start + w.steps)
         t = w.log.period * np.arange(len(measured))
         found.append(HeldOutReplay(w.log.name, t, w.log.command[stretch], measured, before, after, low, high))

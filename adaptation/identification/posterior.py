@@ -168,7 +168,7 @@ def posterior(
     """Turn a fit into a posterior.
 
     Args:
-        fit: from `adaptation.identification.fit.fit`.
+        fit: from `adaptation.identification.fit.fit_servo`.
         prior: the space that was fitted.
         used: (n,) joints that the recordings excite.
         speeds: per window, (samples, n) replayed joint speeds [rad/s], for how errors grow with speed.

@@ -25,7 +25,7 @@ SETTLE = 0.3
 
 
 @dataclass(frozen=True)
-class Window:
+class ReplayWindow:
     """A segment of one recording."""
 
     log: UniformLog
@@ -41,7 +41,7 @@ class Window:
         return self.log.q[self.start : self.start + self.steps]
 
 
-def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Window, ...]:
+def replay_windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[ReplayWindow, ...]:
     """Split `logs` into windows of about `length` [s]; whole segments between gaps if None.
 
     Raises:
@@ -55,7 +55,7 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
                 continue
             count = (stop - start) // steps
             for i in range(count):
-                found.append(Window(log, start + i * steps, steps))
+                found.append(ReplayWindow(log, start + i * steps, steps))
     if not found:
         raise LogError(
             f"no stretch without a gap is as long as the window ({length or 2 * SETTLE:.1f} s); record longer, or "
@@ -67,7 +67,9 @@ def windows(logs: Sequence[UniformLog], length: float | None = None) -> tuple[Wi
 class Replay:
     """Replays windows of recordings on a simulated arm."""
 
-    def __init__(self, robot: RobotModel, chosen: Sequence[Window], workers: int = 2, longest_step: float = 0.0025):
+    def __init__(
+        self, robot: RobotModel, chosen: Sequence[ReplayWindow], workers: int = 2, longest_step: float = 0.0025
+    ):
         """Prepare; `workers` threads run at once, with steps of at most `longest_step` [s]."""
         self.dynamics = ArmDynamics.from_robot(robot)
         self.windows = tuple(chosen)
@@ -115,7 +117,7 @@ class Replay:
         return sum(w.steps * max(1, int(np.ceil(w.log.period / self._step - 1e-9))) for w in self.windows)
 
 
-def _state(window: Window) -> tuple[np.ndarray, np.ndarray]:
+def _state(window: ReplayWindow) -> tuple[np.ndarray, np.ndarray]:
     """Return position and velocity at the start, from a parabola through the samples around it."""
     log, width = window.log, 7
     low = min(max(window.start - 3, 0), max(len(log.q) - 2 * width, 0))

@@ -22,7 +22,7 @@ SECONDS = 20.0
 """Length of the middle part of a motion that a chart shows [s]."""
 
 
-def report(found: Identification) -> str:
+def identification_page(found: Identification) -> str:
     """Return the self-contained page."""
     f = found.figures()
     units = found.posterior.units(np.random.default_rng(0), DRAWN)

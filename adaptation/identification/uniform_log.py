@@ -28,7 +28,7 @@ class UniformLog:
     """(n,) whether the recording excites each joint."""
 
 
-def resample(log: JointLog, inspection: Inspection, period: float | None = None) -> UniformLog:
+def resample_log(log: JointLog, inspection: Inspection, period: float | None = None) -> UniformLog:
     """Resample commands (held) and states (interpolated) to a grid of `period` [s], by default the states' median.
 
     Commands that change within a period are averaged over it.

@@ -63,7 +63,7 @@ class Outcome:
     """Every candidate's figures, as plain JSON types."""
 
 
-def adapt(
+def adapt_bundle(
     bundle: PolicyBundle,
     target: TargetData,
     method: str,
@@ -100,7 +100,7 @@ def adapt(
             "over RGB, or, if the scene really looks so, say it with --any-colours"
         )
     student = restore_student(bundle)
-    fit, held_out = split(target)
+    fit, held_out = split_trials(target)
     names = candidate_methods(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
     inputs = AdaptationInputs(bundle, fit, seed)
     candidates: list[Candidate] = []
@@ -165,7 +165,7 @@ def target_channels_swapped(bundle: PolicyBundle, target: TargetData) -> bool:
     return recorded is not None and channels_swapped(target.images, recorded)
 
 
-def split(target: TargetData) -> tuple[TargetData, TargetData]:
+def split_trials(target: TargetData) -> tuple[TargetData, TargetData]:
     """Split by trial, alternately, into frames to fit on and held-out frames."""
     trials = np.unique(target.trial)
     held_out = np.isin(target.trial, trials[1::2])

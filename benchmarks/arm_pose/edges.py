@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from adaptation.calibration.refine import Matched, gradient, joined, match
+from adaptation.calibration.refine import Matched, concatenated, gradient, match
 from robots.model import RobotModel
 
 LEAST_CHANGE = 20.0
@@ -49,7 +49,7 @@ class Edges:
             return match(points, self.slopes, search)
         far = np.isin(points[0], self.outer)
         near, moved = (tuple(each[rows] for each in points) for rows in (~far, far))
-        return joined([match(near, self.slopes, search), match(moved, self.moving, search)])
+        return concatenated([match(near, self.slopes, search), match(moved, self.moving, search)])
 
 
 def motion_mask(grey: Sequence[np.ndarray]) -> np.ndarray | None:

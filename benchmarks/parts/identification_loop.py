@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptation.identification.excitation import ExciteConfig, excite
+from adaptation.identification.excitation import ExciteConfig, find_excitation
 from adaptation.identification.fit import FitConfig
 from adaptation.identification.joint_log import JointLog
-from adaptation.identification.pipeline import IdentifyConfig, base_space, identify
+from adaptation.identification.pipeline import IdentifyConfig, base_space, identify_arm
 from policies.bundle import PolicyBundle
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
@@ -49,7 +49,7 @@ FIRST_EPISODE = 1_700_000_000
 def record(seed: int, duration: float) -> JointLog:
     """What the virtual arm does under one excitation motion, as its encoders report it."""
     robot = load_robot(ROBOT)
-    motion = excite(robot, ExciteConfig(duration=duration, rate_hz=RATE_HZ, tries=10, seed=seed))
+    motion = find_excitation(robot, ExciteConfig(duration=duration, rate_hz=RATE_HZ, tries=10, seed=seed))
     arm = MujocoArm(robot, FRONT, LATE)
     arm.place((0.5, 0.3), seed)
     n = len(robot.joint_names)
@@ -74,7 +74,7 @@ def _loop(quick: bool, seeds: int, folder: Path) -> dict:
     if not space.is_file():
         robot = load_robot(ROBOT)
         logs = [record(seed, 26.0 if quick else 40.0) for seed in (0, 1)]
-        found = identify(robot, logs, IdentifyConfig(window=8.0, fit=LOOP_FIT, gravity_compensation=True))
+        found = identify_arm(robot, logs, IdentifyConfig(window=8.0, fit=LOOP_FIT, gravity_compensation=True))
         figures = found.figures()
         found.posterior.space(base_space(TASK, robot, "mild"), "identified").to_json(space)
         best = found.posterior.best

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptation.identification.excitation import ExciteConfig, excite
-from adaptation.identification.fit import PRIOR_STD, QUICK, Fit, FitConfig, fit
+from adaptation.identification.excitation import ExciteConfig, find_excitation
+from adaptation.identification.fit import PRIOR_STD, QUICK, Fit, FitConfig, fit_servo
 from adaptation.identification.pipeline import spread
 from adaptation.identification.posterior import LEVEL, UNKNOWN, Posterior, posterior, shortest_interval, term_of
-from adaptation.identification.replay import Replay, windows
+from adaptation.identification.replay import Replay, replay_windows
 from adaptation.identification.uniform_log import UniformLog
 from robots.dynamics import ArmDynamics
 from robots.model import RobotModel
@@ -124,12 +124,12 @@ def recover(
     make = mujoco_log if in_mujoco else simulator_log
     q = make(robot, truth, command, rng) + NOISE * rng.standard_normal(command.shape)
     log = UniformLog(f"arm {seed}", PERIOD, command, q, ((0, len(q)),), np.ones(q.shape[1], bool))
-    replay = Replay(robot, spread(windows([log], 8.0), 2))
+    replay = Replay(robot, spread(replay_windows([log], 8.0), 2))
     path = None if keep is None else keep / f"arm_{seed}.npz"
     if path is not None and path.is_file():
         found = _read(path)
     else:
-        found = fit(replay, space, replace(config, seed=seed))
+        found = fit_servo(replay, space, replace(config, seed=seed))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, **{name: np.asarray(getattr(found, name)) for name in Fit.__dataclass_fields__})
@@ -169,7 +169,9 @@ def _quantile(space: ParameterSpace, name: str, value: float) -> float:
 
 
 def recovery_motion(robot: RobotModel, quick: bool) -> np.ndarray:
-    return excite(robot, ExciteConfig(duration=48.0, tries=4 if quick else 20, table=False, rate_hz=1 / PERIOD)).q
+    return find_excitation(
+        robot, ExciteConfig(duration=48.0, tries=4 if quick else 20, table=False, rate_hz=1 / PERIOD)
+    ).q
 
 
 def recovery(quick: bool, calibrate: bool, arms: int, keep: Path | None = None) -> dict:

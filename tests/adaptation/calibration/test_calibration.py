@@ -22,7 +22,7 @@ from adaptation.calibration.hand_eye import (
 )
 from adaptation.calibration.intrinsics import calibrate_intrinsics
 from adaptation.calibration.recordings import arm_poses, read_camera, read_frames
-from adaptation.calibration.refine import ArmOutline, Recording, moved_by, refine
+from adaptation.calibration.refine import ArmOutline, ArmRecording, moved_by, refine
 from robots.camera import CameraModel, as_matrix
 from robots.registry import load_robot
 from sim2real.command_line import main
@@ -230,7 +230,7 @@ def outline() -> ArmOutline:
     return ArmOutline(PANDA)
 
 
-def arm_pictures(outline: ArmOutline, count: int, late: int = 0) -> Recording:
+def arm_pictures(outline: ArmOutline, count: int, late: int = 0) -> ArmRecording:
     """A bright arm before a dark, mottled wall; the readings are `late` frames behind."""
     rng = np.random.default_rng(0)
     home = np.array(PANDA.home)
@@ -241,7 +241,7 @@ def arm_pictures(outline: ArmOutline, count: int, late: int = 0) -> Recording:
         arm = outline.mask(each, FRONT.resized(360, 480)) >= 0
         share = cv2.resize(arm.astype(np.float32), (240, 180), interpolation=cv2.INTER_AREA)
         images.append(np.clip(wall + share * (200 - wall) + rng.normal(0, 2, wall.shape), 0, 255).astype(np.uint8))
-    return Recording(np.stack(images), q[:count], 0.1 * np.arange(count))
+    return ArmRecording(np.stack(images), q[:count], 0.1 * np.arange(count))
 
 
 def test_a_camera_is_put_back_by_the_arms_outline(outline: ArmOutline) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptation.identification.bands import deviations, scaled_to, scores
+from adaptation.identification.bands import band_ends, scaled_to, scores
 from adaptation.identification.fit import PRIOR_STD
 from adaptation.identification.posterior import Posterior
-from adaptation.identification.replay import Replay, windows
+from adaptation.identification.replay import Replay, replay_windows
 from adaptation.identification.uniform_log import UniformLog
 from robots.dynamics import ArmDynamics
 from robots.registry import load_robot
@@ -23,7 +23,7 @@ def test_a_band_of_normal_errors_holds_its_level():
     rng = np.random.default_rng(0)
     best = np.array([[2.0, -1.0]])
     drawn = np.tile(best, (4000, 1, 1))
-    low, high = deviations(drawn, best, np.full((1, 2), 0.3), scores(rng, 4000, 2))
+    low, high = band_ends(drawn, best, np.full((1, 2), 0.3), scores(rng, 4000, 2))
     assert high[0] == pytest.approx(0.3 * 1.645, rel=0.01)
     assert low[0] == pytest.approx(-0.3 * 1.645, rel=0.01)
 
@@ -51,11 +51,11 @@ def test_the_band_is_scaled_to_what_was_fitted_and_holds_on_other_motions(tails,
     tight = np.eye(len(space)) * (1e-4 * PRIOR_STD) ** 2
     floor = np.full(6, 0.002 * wrong)
     guess = Posterior(space, u, tight, floor, np.zeros(6))
-    found = scaled_to(Replay(ROBOT, windows([log(1), log(2)]), 1), guess, rng)
-    other = Replay(ROBOT, windows([log(3)]), 1)
+    found = scaled_to(Replay(ROBOT, replay_windows([log(1), log(2)]), 1), guess, rng)
+    other = Replay(ROBOT, replay_windows([log(3)]), 1)
     errors, *drawn = (e[0] for e in other.batch([found.best, *found.draws(rng, 60)]))
     std = np.tile(found.error_floor, (len(errors), 1))
-    low, high = deviations(np.array(drawn), errors, std, scores(rng, 60, 6))
+    low, high = band_ends(np.array(drawn), errors, std, scores(rng, 60, 6))
     held = np.mean((errors + found.band * low <= 0) & (errors + found.band * high >= 0))
     assert held == pytest.approx(0.9, abs=0.03)
     assert abs(np.mean((errors + low <= 0) & (errors + high >= 0)) - 0.9) > 0.04  # without the factors

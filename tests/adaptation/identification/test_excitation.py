@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptation.identification.delays import EDGES, Delay, read_delays, timing_space
-from adaptation.identification.excitation import TABLE, ExcitationError, ExciteConfig, excite
+from adaptation.identification.excitation import TABLE, ExcitationError, ExciteConfig, find_excitation
 from adaptation.identification.joint_log import LogError
 from policies.runtime.collision import CollisionModel
 from robots.hulls import arm_hulls
@@ -24,7 +24,7 @@ CONFIG = ExciteConfig(duration=25.0, rate_hz=50.0, harmonics=5, tries=5)
 
 @pytest.fixture(scope="module")
 def motion():
-    return excite(ROBOT, CONFIG)
+    return find_excitation(ROBOT, CONFIG)
 
 
 def test_a_motion_keeps_every_limit(motion):
@@ -54,14 +54,14 @@ def test_a_motion_hits_nothing(motion):
 
 def test_the_best_of_several_is_better_conditioned(motion):
     assert motion.condition < motion.condition_median
-    again = excite(ROBOT, CONFIG)
+    again = find_excitation(ROBOT, CONFIG)
     assert np.array_equal(again.q, motion.q)
 
 
 def test_an_arm_at_its_limit_is_refused():
     stuck = replace(ROBOT, home=(*ROBOT.home[:5], ROBOT.limits.q_high[5]))
     with pytest.raises(ExcitationError, match="'joint6' stands at its limit"):
-        excite(stuck, CONFIG)
+        find_excitation(stuck, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_arm_at_its_limit_is_refused():
 )
 def test_wishes_that_make_no_sense_are_refused(wrong, said):
     with pytest.raises(ExcitationError, match=said):
-        excite(ROBOT, replace(CONFIG, **wrong))
+        find_excitation(ROBOT, replace(CONFIG, **wrong))
 
 
 def test_the_command_writes_a_motion(tmp_path, capsys):

@@ -10,10 +10,10 @@ import pytest
 
 from adaptation.identification.fit import PRIOR_STD, FitConfig
 from adaptation.identification.joint_log import JointLog, LogError
-from adaptation.identification.pipeline import Identification, IdentifyConfig, identify, split
+from adaptation.identification.pipeline import Identification, IdentifyConfig, identify_arm, split_recordings
 from adaptation.identification.posterior import WIDENING, _information
-from adaptation.identification.replay import Replay, Window, windows
-from adaptation.identification.report import report
+from adaptation.identification.replay import Replay, ReplayWindow, replay_windows
+from adaptation.identification.report import identification_page
 from robots.dynamics import ArmDynamics
 from robots.model import RobotModel
 from sim.physics.servo_model import ServoArm
@@ -74,7 +74,7 @@ def recording(robot, name, seed, seconds=14.0, joints=(0, 1)):
 
 @pytest.fixture(scope="module")
 def found(robot) -> Identification:
-    return identify(robot, [recording(robot, name, seed) for seed, name in enumerate("abc")], FAST)
+    return identify_arm(robot, [recording(robot, name, seed) for seed, name in enumerate("abc")], FAST)
 
 
 def test_held_out_motions_are_replayed_to_the_noise(found):
@@ -140,7 +140,7 @@ def test_noise_of_the_differences_is_no_information():
 
 
 def test_a_joint_that_never_moved_stays_at_its_prior(robot):
-    result = identify(robot, [recording(robot, "a", 5, joints=(0,)), recording(robot, "b", 6, joints=(0,))], FAST)
+    result = identify_arm(robot, [recording(robot, "a", 5, joints=(0,)), recording(robot, "b", 6, joints=(0,))], FAST)
     assert "servo of elbow" in result.left_out
     space = result.posterior.space()
     assert space["servo_kp_elbow"] == result.posterior.prior["servo_kp_elbow"]
@@ -151,16 +151,16 @@ def test_a_joint_that_never_moved_stays_at_its_prior(robot):
 def test_a_refused_recording_stops_everything(robot):
     good, bad = recording(robot, "good", 1), recording(robot, "bad", 2)
     with pytest.raises(LogError, match=r"log 'bad'.*degrees"):
-        identify(robot, [good, replace(bad, q=np.degrees(bad.q), command=np.degrees(bad.command))], FAST)
+        identify_arm(robot, [good, replace(bad, q=np.degrees(bad.q), command=np.degrees(bad.command))], FAST)
 
 
 def test_the_split_depends_on_names_and_seed_alone(robot):
     logs = [empty_log(robot, name) for name in "abcdefghij"]
-    train, test = split(logs, 0.5, 3)
-    again = split(logs[::-1], 0.5, 3)
+    train, test = split_recordings(logs, 0.5, 3)
+    again = split_recordings(logs[::-1], 0.5, 3)
     assert [log.name for log in train] == [log.name for log in again[0]]
     assert len(train) == len(test) == 5
-    assert {log.name for log in split(logs, 0.5, 4)[0]} != {log.name for log in train}
+    assert {log.name for log in split_recordings(logs, 0.5, 4)[0]} != {log.name for log in train}
 
 
 def empty_log(robot, name):
@@ -172,24 +172,24 @@ def empty_log(robot, name):
 
 def test_windows_never_cross_a_gap(robot):
     log = replace(empty_log(robot, "a"), segments=((0, 45), (60, 100)))
-    cut = windows([log], 0.7)
-    assert cut == (Window(log, 0, 35), Window(log, 60, 35))
+    cut = replay_windows([log], 0.7)
+    assert cut == (ReplayWindow(log, 0, 35), ReplayWindow(log, 60, 35))
     with pytest.raises(LogError, match="record longer"):
-        windows([log], 3.0)
+        replay_windows([log], 3.0)
 
 
 def test_replaying_the_truth_leaves_the_noise(robot):
     from adaptation.identification.log_inspection import inspect
-    from adaptation.identification.uniform_log import resample
+    from adaptation.identification.uniform_log import resample_log
 
     log = recording(robot, "a", 3)
-    uniform = resample(log, inspect(log, robot))
-    rmse = Replay(robot, windows([uniform], 4.0), workers=2).rmse({**prior(robot).nominal(), **TRUTH})
+    uniform = resample_log(log, inspect(log, robot))
+    rmse = Replay(robot, replay_windows([uniform], 4.0), workers=2).rmse({**prior(robot).nominal(), **TRUTH})
     assert rmse == pytest.approx([0.0003, 0.0003], rel=0.5)
 
 
 def test_the_report_says_what_was_found_and_loads_nothing(found):
-    page = report(found)
+    page = identification_page(found)
     assert "src=" not in page
     assert "http" not in page
     for text in ("servo_delay", "unknown", "90 % band", found.evaluated_on[0]):

@@ -12,9 +12,9 @@ from adaptation.identification.inertial import (
     _from_cholesky,
     _to_cholesky,
     arm_model,
-    direction,
     filtered,
     fit_inertial,
+    friction_direction,
     regressor,
 )
 from robots.registry import load_robot
@@ -38,9 +38,9 @@ def motion(model, seed, seconds=20.0, noise=0.0):
     dq = (np.cos(t[:, None] * w) * w) @ a[0].T - (np.sin(t[:, None] * w) * w) @ a[1].T
     ddq = -(np.sin(t[:, None] * w) * w**2) @ a[0].T - (np.cos(t[:, None] * w) * w**2) @ a[1].T
     links = 1.3 * np.concatenate([model.inertias[j + 1].toDynamicParameters() for j in range(6)])
-    empty = Motion(t, q, dq, ddq, np.zeros_like(q), direction(dq, 0.01))
+    empty = Motion(t, q, dq, ddq, np.zeros_like(q), friction_direction(dq, 0.01))
     tau = regressor(model, empty) @ np.concatenate([links, FRICTION.ravel()])
-    return Motion(t, q, dq, ddq, tau + noise * rng.standard_normal(tau.shape), direction(dq, 0.01))
+    return Motion(t, q, dq, ddq, tau + noise * rng.standard_normal(tau.shape), friction_direction(dq, 0.01))
 
 
 def test_the_regressor_is_inverse_dynamics(model):
@@ -86,11 +86,13 @@ def test_friction_turns_over_a_way_and_stays_where_a_joint_stands():
     """After a reversal at constant speed: 1 - 2 exp(-x / way), whatever the speed; nothing changes at rest."""
     for speed, dt in ((0.2, 0.001), (0.05, 0.0005)):
         dq = np.concatenate([np.full(200, -speed), np.full(200, speed), np.zeros(50)])[:, None]
-        found = direction(dq, dt)[:, 0]
+        found = friction_direction(dq, dt)[:, 0]
         way = speed * dt * np.arange(1, 201)
         assert found[:200] == pytest.approx(np.full(200, -1.0))
         assert found[200:400] == pytest.approx(1 - 2 * np.exp(-way / PRESLIDING), abs=1e-9)
-    assert direction(np.array([[0.0], [0.1], [0.0], [0.0]]), 0.1)[1:, 0] == pytest.approx(np.full(3, 1.0), abs=1e-4)
+    assert friction_direction(np.array([[0.0], [0.1], [0.0], [0.0]]), 0.1)[1:, 0] == pytest.approx(
+        np.full(3, 1.0), abs=1e-4
+    )
 
 
 def test_a_filter_adds_no_lag():

@@ -11,7 +11,7 @@ import pytest
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_files import find_logs, read_log
 from adaptation.identification.log_inspection import inspect
-from adaptation.identification.uniform_log import resample
+from adaptation.identification.uniform_log import resample_log
 from robots.registry import load_robot
 
 LAG = 0.06
@@ -53,7 +53,7 @@ def test_degrees_are_named_and_read_when_asked(log, robot):
     assert "degrees" in text
     assert "--degrees" in text
     with pytest.raises(LogError, match="degrees"):
-        resample(degrees, inspect(degrees, robot))
+        resample_log(degrees, inspect(degrees, robot))
     assert np.allclose(degrees.in_radians().q, log.q)
 
 
@@ -89,7 +89,7 @@ def test_constant_saturated_and_dead_joints_are_left_out(log, robot):
     q[:, 5] = 0.0
     inspection = inspect(replace(log, command=command, q=q), robot)
     assert inspection.left_out == ("joint1", "joint4", "joint6")
-    used = resample(replace(log, command=command, q=q), inspection).joint_used
+    used = resample_log(replace(log, command=command, q=q), inspection).joint_used
     assert used.tolist() == [False, True, True, False, True, False]
 
 
@@ -120,7 +120,7 @@ def test_a_gap_splits_the_recording(log, robot):
     gapped = replace(log, t=log.t[keep], q=log.q[keep])
     inspection = inspect(gapped, robot)
     assert any("1 gaps" in f.text for f in inspection.findings)
-    uniform = resample(gapped, inspection)
+    uniform = resample_log(gapped, inspection)
     (a, b), (c, d) = uniform.segments
     assert (c - b) * uniform.period == pytest.approx(1.0, abs=0.03)
     assert (a, d) == (0, len(uniform.q))
@@ -145,7 +145,7 @@ def test_a_held_command_counts_for_its_share_of_a_period(robot):
     t_command = np.arange(0, 1.0, 0.05) + 0.025
     command = np.arange(20.0)[:, None] * np.ones(6) * 0.1
     log = JointLog("held", robot.joint_names, t_command, command, t, np.zeros((10, 6)))
-    uniform = resample(log, replace(inspect(log, robot), findings=()))
+    uniform = resample_log(log, replace(inspect(log, robot), findings=()))
     # from 0.025 s on, a period of 0.1 s meets two commands of 0.05 s each
     assert uniform.command[0] == pytest.approx(0.05, abs=1e-9)
     assert np.diff(uniform.command[:, 0]) == pytest.approx(0.2, abs=1e-9)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from adaptation.identification.dropo import maximum_likelihood, white_noise
-from adaptation.identification.fit import PRIOR_STD, FitConfig, fit
+from adaptation.identification.fit import PRIOR_STD, FitConfig, fit_servo
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_inspection import inspect
-from adaptation.identification.pipeline import METHODS, IdentifyConfig, identify
+from adaptation.identification.pipeline import METHODS, IdentifyConfig, identify_arm
 from adaptation.identification.posterior import posterior, shortest_interval
-from adaptation.identification.replay import Replay, windows
+from adaptation.identification.replay import Replay, replay_windows
 from adaptation.identification.simulation_based import simulation_based
-from adaptation.identification.uniform_log import resample
+from adaptation.identification.uniform_log import resample_log
 from robots.dynamics import ArmDynamics
 from robots.model import RobotModel
 from sim.physics.servo_model import ServoArm
@@ -107,7 +107,7 @@ def check(posterior):
 @pytest.mark.slow
 def test_dropo_finds_the_arm_and_gives_normals_to_train_on(recorded):
     robot, logs = recorded
-    found = identify(robot, logs, IdentifyConfig(window=6.0, most_windows=2, fit=SMALL, workers=1, method="dropo"))
+    found = identify_arm(robot, logs, IdentifyConfig(window=6.0, most_windows=2, fit=SMALL, workers=1, method="dropo"))
     figures = found.figures()
     assert figures["rmse_after"] < 0.2 * figures["rmse_before"]
     assert 0.7 <= figures["coverage_90"] <= 1.0
@@ -118,9 +118,9 @@ def test_dropo_finds_the_arm_and_gives_normals_to_train_on(recorded):
 def test_a_learned_posterior_has_samples_to_train_on(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     robot, logs = recorded
-    log = resample(logs[0], inspect(logs[0], robot))
-    replay, space, used = Replay(robot, windows([log], 6.0)[:2], 1), prior(robot), np.ones(2, bool)
-    found = fit(replay, space, SMALL)
+    log = resample_log(logs[0], inspect(logs[0], robot))
+    replay, space, used = Replay(robot, replay_windows([log], 6.0)[:2], 1), prior(robot), np.ones(2, bool)
+    found = fit_servo(replay, space, SMALL)
     plain = posterior(found, space, used, tuple(np.zeros_like(e) for e in found.errors))
     rng = np.random.default_rng(0)
     learned = simulation_based(replay, space, found, plain, used, rng, simulations=200, epochs=5)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaptation.visual.adapt import adapt, candidate_methods, locate_goals
+from adaptation.visual.adapt import adapt_bundle, candidate_methods, locate_goals
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
@@ -135,7 +135,7 @@ def still_target() -> TargetData:
 def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetData) -> None:
     # every frame is of another scene, so no candidate can make the goal stand still
     bundle = PolicyBundle.load(run / "bundle")
-    outcome = adapt(bundle, still_target, "auto", 0, QUIET)
+    outcome = adapt_bundle(bundle, still_target, "auto", 0, QUIET)
     assert outcome.method == SOURCE_ONLY
     assert outcome.bundle is bundle
     assert set(outcome.report["candidates"]) == set(candidate_methods(6))
@@ -144,7 +144,7 @@ def test_adaptation_refuses_when_nothing_wins(run: Path, still_target: TargetDat
 @pytest.mark.slow
 def test_with_simulated_pictures_of_the_same_moments_actions_judge(run: Path, still_target: TargetData) -> None:
     bundle = PolicyBundle.load(run / "bundle")
-    paired = adapt(bundle, replace(still_target, simulated=still_target.images), "batch-norm", 0, QUIET)
+    paired = adapt_bundle(bundle, replace(still_target, simulated=still_target.images), "batch-norm", 0, QUIET)
     assert paired.report["criterion"] == "action agreement"
     apart = {name: found["action_difference"] for name, found in paired.report["candidates"].items()}
     assert apart["source-only"] == 0.0  # the target is the simulation: nobody acts more as it does there than itself
@@ -167,7 +167,7 @@ def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
         np.median(np.linalg.norm(locate_goals(each, right) - goals, axis=1)) for each in (student, hurt.eval())
     )
     assert after > before + 0.01
-    outcome = adapt(bundle, target, "auto", 0, QUIET)
+    outcome = adapt_bundle(bundle, target, "auto", 0, QUIET)
     assert outcome.method == SOURCE_ONLY
     assert not outcome.report["candidates"]["self-calibration"]["beats_source_only"]
 
@@ -192,10 +192,10 @@ def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tu
 def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: TargetData) -> None:
     bundle = PolicyBundle.load(run / "bundle")
     with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, self-calibration"):
-        adapt(bundle, still_target, "magic", 0, QUIET)
+        adapt_bundle(bundle, still_target, "magic", 0, QUIET)
     small = replace(still_target, images=still_target.images[:, ::2, ::2])
     with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy sees"):
-        adapt(bundle, small, "auto", 0, QUIET)
+        adapt_bundle(bundle, small, "auto", 0, QUIET)
 
 
 @pytest.mark.parametrize(

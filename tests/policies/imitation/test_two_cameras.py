@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from adaptation.visual.adapt import adapt
+from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train
@@ -104,7 +104,7 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
 def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
     target = TargetData(np.zeros((30, 84, 84, 3), np.uint8), np.zeros((30, 7), np.float32), np.arange(30) // 5)
     with pytest.raises(TargetError, match="sees front, side; only a policy of one camera"):
-        adapt(bundle, target, "auto", 0, QUIET)
+        adapt_bundle(bundle, target, "auto", 0, QUIET)
     with pytest.raises(BundleError, match="MuJoCo's lab has one camera"):
         evaluate_in_mujoco(bundle, 1)
 
