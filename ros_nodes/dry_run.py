@@ -1,4 +1,4 @@
-"""Watches a policy in shadow mode, shows the operator what it would do, and keeps that they agreed.
+"""Dry run: observes a policy in shadow mode, shows the operator a summary, and saves it once it is confirmed.
 
 sim2real dry-run --bundle runs/demo/bundle --out dry_run.json
 """
@@ -41,11 +41,11 @@ PARAMETERS = (
 )
 
 
-class Watcher(Node):
-    """Collects what a policy in shadow mode says."""
+class ShadowObserver(Node):
+    """Collects the commands and latencies of a policy in shadow mode."""
 
     def __init__(self) -> None:
-        """Read the parameters and listen.
+        """Read the parameters and subscribe.
 
         Raises:
             SpecError, BundleError: in one line.
@@ -71,10 +71,10 @@ class Watcher(Node):
         return Path(self._settings.text("out"))
 
     def watch(self, ended: threading.Event) -> DryRun:
-        """Watch for the set time; return the summary.
+        """Observe for the set time; return the summary.
 
         Raises:
-            DryRunError: if the policy said too little.
+            DryRunError: if too few commands came.
         """
         seconds = self._settings.number("seconds")
         began = time.monotonic()
@@ -103,19 +103,17 @@ class Watcher(Node):
 
 
 def main(args: list[str] | None = None, ask: Callable[[str], str] = input) -> int:
-    """Watch, show, ask; return 0 if the operator agreed."""
+    """Observe, show, ask; return 0 if the operator confirmed."""
     ended = process.start(args)
     try:
-        node = Watcher()
+        node = ShadowObserver()
     except (SpecError, BundleError) as error:
         rclpy.try_shutdown()
         return process.fail("dry_run", str(error))
-    stop = threading.Event()
-    spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), stop), daemon=True)
-    spinner.start()
     try:
         print(f"watching {topics.POLICY_SHADOW}; nothing moves", flush=True)
-        summary = node.watch(ended)
+        with process.spinning(node):
+            summary = node.watch(ended)
         print(summary.text(), flush=True)
         arm = summary.arm
         answer = "" if ended.is_set() else ask(f"type the arm's name, '{arm}', to let this policy move it: ").strip()
@@ -127,8 +125,6 @@ def main(args: list[str] | None = None, ask: Callable[[str], str] = input) -> in
     except (DryRunError, SafetyError, SpecError, OSError, EOFError) as error:
         return process.fail("dry_run", str(error) or "no answer; nothing was written")
     finally:
-        stop.set()
-        spinner.join()
         rclpy.try_shutdown()
 
 

@@ -1,15 +1,14 @@
-"""Plays a written motion through the safety gate, and records what reached the arm and what it did.
+"""Plays a motion from a file through the safety gate, and records commands and joint states.
 
     python -m ros_nodes.motion_player --ros-args -p motion:=motion.npz -p robot:=xarm6 -p record:=recording.npz
 
-Nothing but the gate moves the arm: it may slow the motion down or stop it. What is recorded are the commands that the
-arm's controller was given, not those of the file, and the joint states, both stamped on arrival by this one process:
-`sim2real identify` takes the recording as it is.
+Only the gate moves the arm: it may slow the motion down or stop it. Recorded are the gate's commands to the arm's
+controller, not those of the file, and the joint states, both stamped on arrival by this process; `sim2real identify`
+reads the recording.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,11 +46,11 @@ APPROACH = 0.3
 CLOSE = 0.02
 """Distance from the first point that needs no approach, every joint [rad]."""
 RATES = (20.0, 250.0)
-"""Least and most points a second: slower, and the gate takes the player for dead."""
+"""Least and most points a second; below that the gate's command timeout stops the arm."""
 EVERY = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-"""What is recorded: matches any publisher, and waits its turn."""
+"""For recorded topics: matches any publisher, and queues."""
 REST = 1.0
-"""How long the recording goes on behind the last point [s]."""
+"""How long recording continues after the last point [s]."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def read_motion(path: Path, robot: RobotModel) -> WrittenMotion:
 
 
 class MotionPlayer(Node):
-    """Sends one motion, and keeps what was commanded and measured meanwhile."""
+    """Sends one motion, and collects commands and joint states meanwhile."""
 
     def __init__(self) -> None:
         """Read parameters and motion, then listen.
@@ -140,10 +139,10 @@ class MotionPlayer(Node):
         self._arm = GatedArm(self, self._inputs, self.robot, self.motion.dt)
 
     def play(self, stop_wanted: Callable[[], bool]) -> str:
-        """Go to the first point, play, come to rest; return what to tell.
+        """Go to the first point, play, come to rest; return a line for the user.
 
         Args:
-            stop_wanted: says whether to end early.
+            stop_wanted: returns whether to end early.
 
         Raises:
             RefusalError: if arm or gate are not there, or the gate stops the arm.
@@ -251,17 +250,13 @@ def main(args: list[str] | None = None) -> int:
     except SpecError as error:
         rclpy.try_shutdown()
         return process.fail("motion_player", str(error))
-    spinning_ended = threading.Event()
-    spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), spinning_ended), daemon=True)
-    spinner.start()
     try:
-        print(node.play(ended.is_set))
+        with process.spinning(node):
+            print(node.play(ended.is_set))
         return 0
     except RefusalError as error:
         return process.fail("motion_player", str(error))
     finally:
-        spinning_ended.set()
-        spinner.join()
         node.close()
         rclpy.try_shutdown()
 

@@ -1,4 +1,4 @@
-"""A node's process: start, spin, end on a signal with a last word to the arm.
+"""A node's process: start, spin, end on a signal after a last message to the arm.
 
 rclpy's own signal handlers shut the context down before anything can be published, so they are left off.
 """
@@ -14,7 +14,8 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rclpy
@@ -52,10 +53,10 @@ def start(args: list[str] | None = None) -> threading.Event:
 
 
 def keep_memory() -> bool:
-    """Let the C library keep what it frees instead of handing it back; return whether it does.
+    """Let the C library keep freed memory instead of returning it to the kernel; return whether it does.
 
-    A picture passes through several buffers of its size. Each was mapped anew, page fault by page fault: 0.8 ms of
-    the 1.9 ms that a 640 × 480 picture took from one process to the other.
+    An image passes through several buffers of its size. Mapping each anew took 0.8 ms of the 1.9 ms that a 640 × 480
+    image needed from one process to another.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -66,7 +67,7 @@ def keep_memory() -> bool:
 
 
 def make_executor(*nodes: Node) -> Executor:
-    """Build the executor that was found best: lowest CPU, never stalling; `spin` on it."""
+    """Build the events executor, which needs the least processor time and does not stall; `spin` on it."""
     executor = EventsExecutor(context=nodes[0].context)
     for node in nodes:
         executor.add_node(node)
@@ -82,6 +83,19 @@ def spin(executor: Executor, ended: threading.Event) -> None:
         executor.spin_once(timeout_sec=0.05)
 
 
+@contextmanager
+def spinning(node: Node) -> Iterator[None]:
+    """Dispatch the callbacks of `node` in a thread of their own inside the `with` block."""
+    ended = threading.Event()
+    thread = threading.Thread(target=spin, args=(make_executor(node), ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def prioritise_thread(thread: int = 0, ahead: int = 0) -> bool:
     """Put one thread, by default this one, ahead of ordinary ones; return whether the system allows it.
 
@@ -95,7 +109,7 @@ def prioritise_thread(thread: int = 0, ahead: int = 0) -> bool:
 
 
 def prioritise() -> str:
-    """Put every present thread of this process ahead of ordinary ones, as far as the system allows; say how far.
+    """Put every present thread of this process ahead of ordinary ones; return a text that says whether it is.
 
     DDS's threads count too: a sample that waits for them is as late as one that waits for the loop.
     """
@@ -108,9 +122,9 @@ def prioritise() -> str:
 
 
 def stay_awake(latency: Path = CPU_LATENCY) -> Callable[[], None]:
-    """Keep the processor's cores out of their sleep states; return what lets them sleep again.
+    """Keep the processor's cores out of their sleep states; return a function that ends this.
 
-    A core that sleeps takes 0.05 to 0.1 ms to wake, and a picture wakes three on its way to a command. Where the system
+    A sleeping core takes 0.05 to 0.1 ms to wake, and an image wakes three on its way to a command. Where the system
     does not allow it, nothing happens.
     """
     try:

@@ -401,18 +401,13 @@ def main(args: list[str] | None = None) -> int:
         node = SafetyGateNode()
     except (SpecError, BundleError, SafetyError, MeshError) as error:
         return process.fail("safety_gate", str(error))
-    executor = process.make_executor(node)
-    spinning_ended = threading.Event()
-    spinner = threading.Thread(target=process.spin, args=(executor, spinning_ended), daemon=True)
-    spinner.start()
-    priority = process.prioritise()
-    node.get_logger().info(f"guarding '{node.robot.name}' at {1 / node.dt:.0f} Hz, {priority}")
     try:
-        node.run(ended)
-        node.close()
+        with process.spinning(node):
+            priority = process.prioritise()
+            node.get_logger().info(f"guarding '{node.robot.name}' at {1 / node.dt:.0f} Hz, {priority}")
+            node.run(ended)
+            node.close()
     finally:
-        spinning_ended.set()
-        spinner.join()
         rclpy.try_shutdown()
     return 0
 

@@ -27,7 +27,7 @@ from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.controllers import CONTROLLERS, Output, find
 from ros_nodes.parameters import Parameter, Parameters
-from ros_nodes.shared_memory import free_leftovers
+from ros_nodes.session.shared_memory import free_leftovers
 
 LOOK_PERIOD = 0.2
 """Between two looks at the processes [s]."""
@@ -200,19 +200,17 @@ def main(args: list[str] | None = None) -> int:
         node = Supervisor(ended)
     except (SpecError, BundleError) as error:
         return process.fail("supervisor", str(error))
-    stop_spinning = threading.Event()
-    spinner = threading.Thread(target=process.spin, args=(process.make_executor(node), stop_spinning), daemon=True)
-    spinner.start()
     try:
-        node.run()
-        return 0
-    except DeadProcessError as error:
-        node.stop_arm()
-        return process.fail("supervisor", str(error))
+        with process.spinning(node):
+            try:
+                node.run()
+                return 0
+            except DeadProcessError as error:
+                node.stop_arm()
+                return process.fail("supervisor", str(error))
+            finally:
+                node.brake_before_leaving()
     finally:
-        node.brake_before_leaving()
-        stop_spinning.set()
-        spinner.join()
         rclpy.try_shutdown()
 
 

@@ -24,7 +24,7 @@ def ros_environment(tmp_path_factory):
     import rclpy  # noqa: F401 - fails here, once and clearly, where ROS is missing
 
     from ros_nodes.session.ros_environment import free_domain, isolated
-    from ros_nodes.shared_memory import free_leftovers
+    from ros_nodes.session.shared_memory import free_leftovers
 
     with free_domain() as domain:
         environment = isolated(domain, tmp_path_factory.mktemp("ros_log"))

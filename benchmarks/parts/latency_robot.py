@@ -35,8 +35,7 @@ from robots.observation import CameraFrame, ObservationBuilder, RobotState, join
 from robots.registry import load_robot
 from robots.specs import ActionSpec, ArraySpec, ObservationSpec
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import rgb, seconds, trajectory
-from ros_nodes.wire_picture import WirePicture
+from ros_nodes.messages import RawImage, rgb, seconds, trajectory
 
 SEED = 0
 POLICY_CAMERA = CameraModel.looking_at("front", (1.25, 0.0, 0.70), (0.45, 0.0, 0.10), 84, 84, 42.0)
@@ -194,7 +193,7 @@ def counter_process() -> None:
     numbers: list[int] = []
 
     def on_image(wire: bytes) -> None:
-        data = WirePicture.read(wire).data
+        data = RawImage.read(wire).data
         numbers.append(data[0] + (data[1] << 8))
 
     node.create_subscription(Image, topics.CAMERA_IMAGE, on_image, 50, raw=True)

@@ -1,4 +1,4 @@
-"""Cameras as `sim2real calibrate` found them, in the place of what their drivers publish as CameraInfo."""
+"""Cameras from `sim2real calibrate`'s files, in place of their drivers' CameraInfo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robots.camera import CameraModel
 from robots.specs import SpecError
 
 FAR, TURNED = 0.03, 3.0
-"""A camera that stands further from where the policy was trained [m], or is turned by more [°], is worth a warning."""
+"""Distance [m] and angle [°] between calibrated and trained pose above which the node warns."""
 
 
 def read_calibrated(setting: str, names: Sequence[str]) -> dict[str, CameraModel]:
@@ -47,14 +47,14 @@ def read_calibrated(setting: str, names: Sequence[str]) -> dict[str, CameraModel
 
 
 def with_pose(camera: CameraModel, nominal: CameraModel) -> CameraModel:
-    """Return `camera`, standing where `nominal` does if its own place was not calibrated."""
+    """Return `camera`, with the pose of `nominal` if its own was not calibrated."""
     if camera.T_base_camera is not None or camera.T_ee_camera is not None:
         return camera
     return replace(camera, T_base_camera=nominal.T_base_camera, T_ee_camera=nominal.T_ee_camera)
 
 
 def displacement(camera: CameraModel, trained: CameraModel) -> str:
-    """Say how far `camera` stands from where the policy was trained; empty if near, or if one place is not known."""
+    """Return a warning if `camera` is far from its pose in training; empty if near, or if one pose is unknown."""
     for frame in ("T_base_camera", "T_ee_camera"):
         here, there = getattr(camera, frame), getattr(trained, frame)
         if here is None or there is None:
@@ -72,7 +72,7 @@ def displacement(camera: CameraModel, trained: CameraModel) -> str:
 
 
 def check_size(camera: CameraModel, shape: Sequence[int], topic: str, source: str) -> None:
-    """See that pictures of `shape` (height, width, …) on `topic` are those that `source` describes.
+    """Check that images of `shape` (height, width, …) on `topic` have the size that `source` describes.
 
     Raises:
         SpecError: if they are not.

@@ -1,4 +1,4 @@
-"""The arm as the control loop sees it over ROS: behind the safety gate, or as a shadow that nothing obeys."""
+"""The control loop's `RobotInterface` over ROS: behind the safety gate, or in shadow mode."""
 
 from __future__ import annotations
 
@@ -22,22 +22,39 @@ GATE_TIMEOUT = 0.15
 """Longest silence of the safety gate while the policy commands [s]."""
 
 
-class GatedArm:
-    """Commands go to the safety gate, and only while it is alive and willing."""
+class _CommandPublisher:
+    """What both arms share: reading the inputs, and publishing commands to one topic."""
 
-    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
-        """Prepare to command `robot` every `dt` [s]."""
-        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
-        self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_COMMAND, qos.COMMAND)
-        # Two nodes may share a name, and rclpy's executor tells no publisher's identity: a token tells them apart
-        self._source = f"{node.get_fully_qualified_name()} {secrets.token_hex(3)}"
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float, topic: str, source: str):
+        self._node, self._inputs, self._robot, self._dt, self._source = node, inputs, robot, dt, source
+        self._publisher = node.create_publisher(JointTrajectory, topic, qos.COMMAND)
 
     def read(self) -> RobotState | None:
         """Return the newest state."""
         return self._inputs.newest()
 
+    def close(self) -> None:
+        """Stop publishing."""
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
+        self._publisher.publish(self._message(q_target, opening))
+
+    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
+        return policy_command(self._robot, q_target, opening, self._dt, self._inputs.joint_stamp, self._source)
+
+
+class GatedArm(_CommandPublisher):
+    """Sends commands to the safety gate, only while it is alive and accepts them."""
+
+    def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
+        """Prepare to command `robot` every `dt` [s]."""
+        # Two nodes may share a name, and rclpy's executor tells no publisher's identity: a token tells them apart
+        source = f"{node.get_fully_qualified_name()} {secrets.token_hex(3)}"
+        super().__init__(node, inputs, robot, dt, topics.POLICY_COMMAND, source)
+
     def check(self) -> None:
-        """Raise `RefusalError` unless the gate is alive, hears this node and lets the arm move."""
+        """Raise `RefusalError` unless the gate is alive, is subscribed to this node and lets the arm move."""
         silence = self._inputs.gate_silence()
         if not silence <= GATE_TIMEOUT:
             heard = "never heard" if np.isinf(silence) else f"silent for {silence:.2f} s (limit {GATE_TIMEOUT} s)"
@@ -78,28 +95,13 @@ class GatedArm:
                 return
             time.sleep(0.01)
 
-    def close(self) -> None:
-        """Stop publishing."""
-        self._node.destroy_publisher(self._publisher)
 
-    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
-        self._publisher.publish(self._message(q_target, opening))
-
-    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
-        return policy_command(self._robot, q_target, opening, self._dt, self._inputs.joint_stamp, self._source)
-
-
-class ShadowArm:
+class ShadowArm(_CommandPublisher):
     """Publishes what would have been sent; nothing moves."""
 
     def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
         """Prepare as `GatedArm` does."""
-        self._node, self._inputs, self._robot, self._dt = node, inputs, robot, dt
-        self._publisher = node.create_publisher(JointTrajectory, topics.POLICY_SHADOW, qos.COMMAND)
-
-    def read(self) -> RobotState | None:
-        """Return the newest state."""
-        return self._inputs.newest()
+        super().__init__(node, inputs, robot, dt, topics.POLICY_SHADOW, node.get_fully_qualified_name())
 
     def check(self) -> None:
         """No gate is needed: nothing moves."""
@@ -118,14 +120,3 @@ class ShadowArm:
 
     def settle(self, timeout: float) -> None:
         """At rest already."""
-
-    def close(self) -> None:
-        """Stop publishing."""
-        self._node.destroy_publisher(self._publisher)
-
-    def _publish(self, q_target: np.ndarray | None, opening: float | None = None) -> None:
-        self._publisher.publish(self._message(q_target, opening))
-
-    def _message(self, q_target: np.ndarray | None, opening: float | None) -> JointTrajectory:
-        stamp, source = self._inputs.joint_stamp, self._node.get_fully_qualified_name()
-        return policy_command(self._robot, q_target, opening, self._dt, stamp, source)

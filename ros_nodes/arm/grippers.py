@@ -1,7 +1,7 @@
-"""What the safety gate can move fingers with: controllers of a gripper by name, and what each is told.
+"""Gripper controllers that the safety gate can command, by name, and the message or goal that each takes.
 
-Behaviour as of ros2_controllers and franka_ros2 on Jazzy, by their sources. All hold, and go on pressing, when the gate
-falls silent: the gripper keeps what it has.
+Behaviour as of ros2_controllers and franka_ros2 on Jazzy, by their sources. All hold position and force when the gate
+falls silent: the gripper keeps its object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ros_nodes.arm.controllers import PERIODS, ControllerError
 from ros_nodes.messages import trajectory
 
 WORTH_A_GOAL = 0.002
-"""How far a target must be from the last goal to be made one [m]: each starts the controller's motion anew."""
+"""Least distance of a target from the last goal to be sent as a goal [m]: each starts the controller's motion anew."""
 
 
 class GripperOutput(Protocol):
@@ -31,14 +31,14 @@ class GripperOutput(Protocol):
 
     @property
     def listeners(self) -> int:
-        """How many receive what is sent."""
+        """Number of subscribers or servers."""
 
     def send(self, setpoint: float, target: float | None) -> None:
         """Move the fingers towards `target` [m] by way of `setpoint` [m]; without a target they stay."""
 
 
 class Stream:
-    """A controller that takes setpoints one after the other, at the speed that the gate gives them."""
+    """A controller that takes a stream of setpoints."""
 
     def __init__(self, node: Node, message: type, topic: str, write: Callable[[float], object]):
         """Publish what `write` makes of a finger position [m]."""
@@ -47,7 +47,7 @@ class Stream:
 
     @property
     def listeners(self) -> int:
-        """How many subscribe."""
+        """Number of subscribers."""
         return self._publisher.get_subscription_count()
 
     def send(self, setpoint: float, target: float | None) -> None:
@@ -56,10 +56,10 @@ class Stream:
 
 
 class Goals:
-    """A controller with an action: it is told where to end, and moves there at a speed of its own."""
+    """A controller with an action: it takes a final position, and moves there at its own speed."""
 
     def __init__(self, client: ActionClient, write: Callable[[float], object], complain: Callable[[str], object]):
-        """Send what `write` makes of a finger position [m]; `complain` hears of a goal that is refused."""
+        """Send what `write` makes of a finger position [m]; `complain` gets a message when a goal is refused."""
         self._client, self._write, self._complain = client, write, complain
         self._goal: float | None = None
         self._opens = False
@@ -73,7 +73,7 @@ class Goals:
     def send(self, setpoint: float, target: float | None) -> None:
         """Send `target` as a goal if it is a new one; without a target, end the opening of the fingers.
 
-        What closes them is let go on: it may be all that holds an object.
+        A goal that closes them goes on: it may hold an object.
         """
         if target is None:
             if self._opens and self._handle is not None:
@@ -100,7 +100,7 @@ class GripperKind:
     """One kind of gripper controller."""
 
     topic: str
-    """Where it listens unless told otherwise."""
+    """Its usual topic."""
     interface: Callable[[], type]
     """Returns the type of its message or action; imported when it is needed."""
     write: Callable[[type, Gripper, float, float], object]

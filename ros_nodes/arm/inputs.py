@@ -1,4 +1,4 @@
-"""Everything a policy hears: joint states, camera frames, the gate's heartbeat and state. The newest sample wins."""
+"""Subscriptions of a policy: joint states, camera frames, the gate's heartbeat and state. The newest sample is kept."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from robots.model import RobotModel
 from robots.observation import CameraFrame, RobotState
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import JointStateReader, StampError, camera_model, finger_opening, local_stamp, rgb
-from ros_nodes.wire_picture import WirePicture
+from ros_nodes.messages import JointStateReader, RawImage, StampError, camera_model, finger_opening, local_stamp, rgb
 
 HEARTBEAT_PERIOD = 0.02
 """Between two signs of life [s]."""
@@ -32,7 +31,7 @@ HEARTBEAT_PERIOD = 0.02
 
 @dataclass(frozen=True)
 class CameraTopics:
-    """Where one camera of the policy is heard."""
+    """Topics of one camera of the policy."""
 
     image: str
     """sensor_msgs/Image"""
@@ -41,7 +40,7 @@ class CameraTopics:
 
 
 class ArmInputs:
-    """Subscriptions on a node and in a thread of their own, so that nothing the policy node does delays them."""
+    """Subscriptions on a node and in a thread of their own, so that the policy node does not delay them."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class ArmInputs:
             cameras: topics of each camera, by the policy's name for it.
             heartbeat: publish the policy's sign of life from this thread, while `alive`.
             calibrated: cameras that are known already, by name: their CameraInfo is not asked for.
-            description: topic of the arm's URDF; empty to hear none.
+            description: topic of the arm's URDF; empty for none.
             gripper_states: topic of the fingers' joint states; empty for those of the arm.
         """
         # Global arguments would rename this node to what `--remap __node:=…` names its owner
@@ -86,9 +85,9 @@ class ArmInputs:
         self.last_rejection = ""
         """Why the last one was dropped."""
         self.infos: dict[str, CameraModel] = dict(calibrated or {})
-        """The cameras as they really are, as far as known."""
+        """Calibrated cameras, by the policy's name, as far as known."""
         self.description = ""
-        """The arm's URDF, once heard."""
+        """The arm's URDF, once received."""
         self.gate_state, self.gate_reason = "", ""
         self._gate_beat = -np.inf
         self._state: tuple[RobotState, Time] | None = None
@@ -97,10 +96,10 @@ class ArmInputs:
         self._frames: dict[str, CameraFrame | SpecError] = {}
         self._newest: dict[str, float] = {}  # stamps
         self.rectify: Callable[[str, np.ndarray], np.ndarray | None] = lambda name, image: None
-        """Makes of each new picture what the policy needs of it, before it counts as there."""
+        """Rectifies each new image, given the camera's name, before `newest` returns it."""
 
         self.watching = True
-        """Whether pictures are wanted: each costs a millisecond, and a session has several policy nodes at rest."""
+        """Whether to subscribe to images: each costs a millisecond, and a session has several inactive policy nodes."""
         self._image_topics = {name: owner.resolve_topic_name(camera.image) for name, camera in cameras.items()}
         self._image_subscriptions: list[Subscription] = []
 
@@ -148,11 +147,11 @@ class ArmInputs:
         return RobotState(state.stamp, state.q, state.dq, frames, state.tau, opening, opening_stamp)
 
     def gate_silence(self) -> float:
-        """Return how long the gate has not been heard [s]."""
+        """Return the time since the gate's last heartbeat [s]."""
         return time.monotonic() - self._gate_beat
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe and end the thread."""
         self._ended.set()
         self._thread.join()
         self._executor.remove_node(self._node)
@@ -161,7 +160,7 @@ class ArmInputs:
     def _on_state(self, message: JointState) -> None:
         try:
             stamp = local_stamp(message.header.stamp, self._clock, "joint state")
-            if self._see_fingers(message, stamp) and self._robot.joint_names[0] not in message.name:
+            if self._take_fingers(message, stamp) and self._robot.joint_names[0] not in message.name:
                 return  # a gripper's driver, on the arm's topic
             state = self._reader.read(message, stamp)
         except (StampError, SpecError) as error:
@@ -178,10 +177,10 @@ class ArmInputs:
         except StampError as error:
             self._reject("joint_state", str(error))
             return
-        if not self._see_fingers(message, stamp):
+        if not self._take_fingers(message, stamp):
             self._reject("joint_state", f"gripper's joint state: {', '.join(message.name)}, expected the finger joints")
 
-    def _see_fingers(self, message: JointState, stamp: float) -> bool:
+    def _take_fingers(self, message: JointState, stamp: float) -> bool:
         opening = finger_opening(message.name, message.position, self._robot)
         if opening is not None and (self._fingers is None or stamp > self._fingers[1]):
             self._fingers = (opening, stamp)
@@ -189,7 +188,7 @@ class ArmInputs:
 
     def _on_image(self, name: str, wire: bytes) -> None:
         try:
-            picture = WirePicture.read(wire)
+            picture = RawImage.read(wire)
             stamp = local_stamp(picture.stamp, self._clock, f"camera '{name}'")
         except (StampError, SpecError) as error:
             self._reject(f"image_{name}", str(error))
@@ -225,7 +224,7 @@ class ArmInputs:
             self._watch()
 
     def _watch(self) -> None:
-        """Subscribe to the pictures or let go of them; runs in the executor's own thread once that has started."""
+        """Subscribe to the images or unsubscribe; runs in the executor's own thread once that has started."""
         for subscription in self._image_subscriptions:
             self._node.destroy_subscription(subscription)
         self._image_subscriptions = []

@@ -1,4 +1,4 @@
-"""Is the arm that the drivers describe the one that the policy was trained for? Its URDF against the bundle's model."""
+"""Compares the URDF that the drivers publish with the arm of the bundle."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ from robots.observation import CameraFrame, ObservationBuilder, RobotState
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import qos, topics
-from ros_nodes.messages import JointStateReader, StampError, camera_model, local_stamp, rgb
-from ros_nodes.wire_picture import WirePicture
+from ros_nodes.messages import JointStateReader, RawImage, StampError, camera_model, local_stamp, rgb
 from tests.support.ros_bench import RosBench, finish, image_message, interrupt
 from tests.support.tiny_bundle import CAMERA, GOAL, tiny_bundle
 
@@ -332,7 +331,7 @@ def test_a_picture_is_read_from_the_wire_as_rclpy_reads_it(frame_id, encoding):
     message.header.frame_id = frame_id
     message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 987_654_321
     wire = serialize_message(message)
-    picture = WirePicture.read(wire)
+    picture = RawImage.read(wire)
     assert (picture.stamp, picture.height, picture.width) == (message.header.stamp, 3, 5)
     assert (picture.encoding, picture.step) == (encoding, 15)
     assert bytes(picture.data) == bytes(message.data)
@@ -340,7 +339,7 @@ def test_a_picture_is_read_from_the_wire_as_rclpy_reads_it(frame_id, encoding):
         np.testing.assert_array_equal(rgb(picture, "front"), rgb(message, "front"))
     for bad in (b"", wire[:20], wire[:-20], b"\x00\x07" + wire[2:], serialize_message(String(data="no picture"))):
         with pytest.raises(SpecError, match=r"bytes that are no sensor_msgs/Image"):
-            WirePicture.read(bad)
+            RawImage.read(bad)
 
 
 def test_stamps_that_make_no_sense_are_refused():

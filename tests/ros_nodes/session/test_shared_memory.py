@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ros_nodes import topics
-from ros_nodes.shared_memory import FOLDER, free_leftovers
+from ros_nodes.session.shared_memory import FOLDER, free_leftovers
 
 
 def make(folder: Path, name: str) -> None:

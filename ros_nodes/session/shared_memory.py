@@ -1,7 +1,7 @@
-"""Frees what Fast DDS leaves in shared memory when a process is killed: 32 MiB a participant, until memory is full.
+"""Frees the shared memory that Fast DDS leaves behind when a process is killed: 32 MiB a participant.
 
-Removed is only what no process has mapped or open, and whose lock, which Fast DDS keeps on a file beside each segment
-and port, is free too: the first cannot see other containers, the second alone took segments of living processes.
+Only files are removed that no process has mapped or open, and whose lock, which Fast DDS keeps on a file beside each
+segment and port, is free too: the first check misses other containers, the second alone is not sufficient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIXES = ("fastdds_", "fastrtps_")
 LOCKS = ("_el", "_sl")
 """Exclusive and shared lock, beside the file that they guard."""
 YOUNG = 10.0
-"""A file younger than this may not have been locked yet by its maker [s]."""
+"""A file younger than this may not be locked yet [s]."""
 
 
 def free_leftovers(folder: Path = FOLDER, young: float = YOUNG) -> int:
@@ -33,7 +33,7 @@ def free_leftovers(folder: Path = FOLDER, young: float = YOUNG) -> int:
 
 
 def _in_use(folder: Path) -> set[str]:
-    """Return the names in `folder` that a process has mapped or open, as far as this user may look."""
+    """Return the names in `folder` that a process has mapped or open, as far as this user may read that."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # ended meanwhile, or another user's
