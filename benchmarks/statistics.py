@@ -47,7 +47,7 @@ KILLS_QUICK, KILLS = 60, 200
 RECORDER = """
 import os, sys, time
 from pathlib import Path
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial
@@ -59,10 +59,10 @@ for _ in sys.stdin:
     if child == 0:
         os.write(1, b"%d\\n" % os.getpid())
         with begin_session(Path(sys.argv[1]), plan, "sim").store() as store:
-            conduct = Conduct(plan, store)
-            for t in conduct.open():
+            scheduler = TrialScheduler(plan, store)
+            for t in scheduler.open():
                 trial = Trial("kill", t.policy, bundles[t.policy], t.index, t.seed, t.index % 3 > 0, 1.0, t.initial)
-                conduct.record(trial)
+                scheduler.record(trial)
                 time.sleep(0.01)
                 os.write(1, f"{t.policy} {t.index}\\n".encode())
         os._exit(0)

@@ -1,4 +1,4 @@
-"""Plays recorded pictures as a camera, and recorded or still joints as an arm: real input without a robot.
+"""Publishes recorded images as a camera, and recorded or constant joints as an arm: real input without a robot.
 
     python -m ros_nodes.camera_player --ros-args -p source:=frames/ -p bundle:=runs/demo/adapted
 
@@ -32,8 +32,8 @@ JOINT_RATE_HZ = 100.0
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Pictures in order, and what is known beside them."""
+class CameraRecording:
+    """Images in order, with intrinsics and joints where those were recorded."""
 
     frames: tuple[np.ndarray, ...]
     """RGB uint8, all height × width × 3."""
@@ -43,7 +43,7 @@ class Recording:
     """(N, n) joint positions at each frame [rad] where they were recorded."""
 
 
-def read_recording(source: Path) -> Recording:
+def read_recording(source: Path) -> CameraRecording:
     """Read a video, a folder of pictures, or a folder with a `frames.json` that holds K, files and joints.
 
     Raises:
@@ -70,11 +70,11 @@ def read_recording(source: Path) -> Recording:
         else cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
         for frame in frames
     ]
-    return Recording(tuple(frames), K, q)
+    return CameraRecording(tuple(frames), K, q)
 
 
-def assumed_camera(name: str, recording: Recording, fov_y_deg: float) -> CameraModel:
-    """Describe the recording's camera; one whose K is unknown is taken to see `fov_y_deg` upright."""
+def assumed_camera(name: str, recording: CameraRecording, fov_y_deg: float) -> CameraModel:
+    """Describe the recording's camera; one whose K is unknown gets the vertical field of view `fov_y_deg`."""
     height, width = recording.frames[0].shape[:2]
     if recording.K is not None:
         return CameraModel(name, height, width, as_matrix(recording.K))
@@ -92,7 +92,7 @@ PARAMETERS = (
 
 
 class CameraPlayer(Node):
-    """Publishes one recording, over and over."""
+    """Publishes one recording in a loop."""
 
     def __init__(self) -> None:
         """Read the parameters and the recording.

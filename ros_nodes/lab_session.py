@@ -16,12 +16,12 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from evaluation.operator_page.operator_state import Desk
+from evaluation.operator_page.operator_state import OperatorState
 from evaluation.operator_page.server import PageServer
 from evaluation.report.session_report import print_session, write_session_report
 from evaluation.session.protocol import ProtocolError, Registration
 from evaluation.session.protocol_file import open_registered
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.trials import TrialError
 from policies.bundle import BundleError
 from robots.camera import CameraModel
@@ -29,9 +29,9 @@ from robots.specs import SpecError
 from ros_nodes import process
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.session.child_processes import ChildDied
-from ros_nodes.session.operator_interface import Attendant, Operator
+from ros_nodes.session.operator_interface import OperatorInterface, PageInterface
 from ros_nodes.session.session_node import SessionError, SessionNode
-from ros_nodes.session.trial_runner import Mcap, Recording
+from ros_nodes.session.trial_runner import Mcap, RecordingOptions
 from ros_nodes.session.virtual_session import Processes, Robot, SessionResult, run_session
 
 PARAMETERS = (
@@ -45,13 +45,13 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class LabOptions:
-    """How a session over ROS 2 is attended."""
+    """Options of a session over ROS 2."""
 
     robot: Robot
     hidden: Path | None = None
     """Of the virtual arm."""
     page: bool = False
-    """Whether an operator starts and judges the trials."""
+    """Whether an operator starts and judges the trials, at the page."""
     host: str = "127.0.0.1"
     port: int = 0
     videos: int = 2
@@ -69,22 +69,21 @@ def run_lab_session(
     options: LabOptions,
     processes: Processes | None = None,
 ) -> SessionResult:
-    """Carry out what is open; with a page, print its address and wait for the operator at every trial."""
-    plan = registration.protocol
+    """Run the open trials; with a page, print its address and wait for the operator at every trial."""
     with ExitStack() as stack:
-        attend = None
+        make_interface = None
         if options.page:
-            desk = Desk()
-            server = stack.enter_context(PageServer(desk, options.host, options.port))
+            state = OperatorState()
+            server = stack.enter_context(PageServer(state, options.host, options.port))
             print(f"operator's page: {server.url}", flush=True)
             if options.host == "0.0.0.0":
                 print(f"from a tablet in the same network: {server.url.replace('127.0.0.1', socket.gethostname())}")
 
-            def attend(node: SessionNode, conduct: Conduct, camera: CameraModel) -> Attendant:
-                operator = Operator(desk, node, conduct, plan.name, len(plan.schedule()), options.robot)
-                operator.see_through(camera)
+            def make_interface(node: SessionNode, scheduler: TrialScheduler, camera: CameraModel) -> OperatorInterface:
+                page = PageInterface(state, node, scheduler, options.robot)
+                page.set_camera(camera)
                 node.watch_camera(True)
-                return operator
+                return page
 
         return run_session(
             registration,
@@ -92,9 +91,9 @@ def run_lab_session(
             out,
             robot=options.robot,
             hidden=options.hidden,
-            recording=Recording(failures=options.videos, mcap=options.mcap),
+            recording=RecordingOptions(failures=options.videos, mcap=options.mcap),
             processes=processes,
-            attend=attend,
+            make_interface=make_interface,
             camera_calibration=options.camera_calibration,
         )
 

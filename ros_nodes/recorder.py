@@ -1,5 +1,5 @@
 """Records a session into MCAP that `ros2 bag` and Foxglove open: topics as they came over the wire, parameters of the
-nodes, the bundle's hash, every intervention. Killed, it loses the last moments only; `sim2real record --repair`.
+nodes, the bundle's hash. Killed, it loses the last tenth of a second only: `sim2real record --repair`.
 
     sim2real record --out runs/tuesday/trial_1
     python -m ros_nodes.recorder --ros-args -p out:=runs/tuesday/trial_1 -p stop_arm:=true
@@ -31,12 +31,12 @@ from ros_nodes.recording.bag import Bag, repair_bag
 from ros_nodes.recording.repair import RecordingError
 
 FLUSH_PERIOD = 0.1
-"""Between two writes [s]: what a kill can cost, with the time to write."""
+"""Between two writes [s]; a kill loses that much, and what is being written."""
 LOOK_PERIOD = 0.2
-"""Between two looks for new topics and nodes [s]."""
+"""Between two searches for new topics and nodes [s]."""
 EXCLUDED = ("/parameter_events", "/rosout_agg")
 PARAMETERS_TIMEOUT = 5.0
-"""A node that does not tell its parameters in this time is recorded without [s]."""
+"""A node without parameter services by then is recorded without parameters [s]."""
 
 PARAMETERS = (
     Parameter("out", "", "folder of the new recording"),
@@ -47,7 +47,7 @@ PARAMETERS = (
 
 
 class Recorder(Node):
-    """Raw subscriptions in, one bag out."""
+    """Writes raw subscriptions into one bag."""
 
     def __init__(self) -> None:
         """Read the parameters and begin the recording.
@@ -110,7 +110,7 @@ class Recorder(Node):
     def _subscribe(self, topic: str, kind: str) -> None:
         infos = self.get_publishers_info_by_topic(topic)
         if not infos:
-            return  # somebody listens, nobody speaks yet
+            return  # subscribed to, but not published yet
         try:
             package, _, name = kind.split("/")
             message = getattr(importlib.import_module(f"{package}.msg"), name)
@@ -245,7 +245,7 @@ def _plain(value) -> object:
 
 
 def report_repair(folder: Path) -> int:
-    """Repair a recording and say what it holds; return the exit status."""
+    """Repair a recording and print its contents; return the exit status."""
     try:
         summary = repair_bag(folder)
     except (RecordingError, OSError) as error:

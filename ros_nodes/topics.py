@@ -37,7 +37,7 @@ node's name and a token of its process. Without a point: that policy is done, co
 POLICY_HEARTBEAT = "/policy/heartbeat"
 """std_msgs/UInt64, a counter; its absence is a dead policy"""
 POLICY_SHADOW = "/policy/shadow_joint_trajectory"
-"""trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nobody obeys it"""
+"""trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nothing acts on it"""
 POLICY_STATE = "/policy/state"
 """std_msgs/String, JSON {"state": the lifecycle's state, "reason": str, "bundle": name, "hash": SHA-256}; latched
 (transient local)"""
@@ -67,13 +67,13 @@ RECORDER_STATE = "/recorder/state"
 """std_msgs/String, JSON {"state": "recording" | "failed" | "closed", "reason": str, "path": folder, "topics": n,
 "messages": n written, "bytes": n}; latched, once a second"""
 
-# The operator's side of the virtual arm: what a person's hands and eyes do beside a real one
+# Of the virtual arm, in place of an operator beside a real one
 VIRTUAL_PLACE = "/virtual_arm/place"
 """std_msgs/Float64MultiArray [trial, x, y, seed]: put the arm at home, the object at (x, y) [m, base frame] and draw
-new looks from the seed"""
+a new appearance from the seed"""
 VIRTUAL_TRUTH = "/virtual_arm/truth"
 """std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z, achieved x, y, z]: ground truth [s, m, base frame],
-100 times a second; what should get to the goal is at `achieved`: the end effector, or the object. For the judge of a
+100 times a second; what should get to the goal is at `achieved`: the end effector, or the object. For the outcome of a
 trial, never for a policy"""
 VIRTUAL_FAULT = "/virtual_arm/fault"
 """std_msgs/String: name of a fault of `ros_nodes.virtual_arm.FAULTS` to show from now on; `none` ends it"""

@@ -1,9 +1,9 @@
-"""Takes calibration views off live topics: one picture of every rest of the arm, with the joints, into a folder.
+"""Collects calibration images from live topics: one image of every rest of the arm, with the joints, in a folder.
 
     sim2real collect-views --out views/ --count 12 --image /camera/image_raw
 
-Move the arm from pose to pose and let it stand for half a second at each; the node says what it took, and ends by
-itself. `sim2real calibrate … --images views/ --poses views/frames.json` reads the folder. It publishes nothing.
+Move the arm from pose to pose and let it rest for half a second at each; the node logs each image and ends by itself.
+`sim2real calibrate … --images views/ --poses views/frames.json` reads the folder. It publishes nothing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ros_nodes.messages import rgb, seconds
 from ros_nodes.parameters import Parameter, Parameters
 
 REST = 0.4
-"""[s] an arm that has stood still for so long is at rest."""
+"""[s] after which an arm that has not moved is at rest."""
 STILL = 2e-3
-"""[rad] no joint moves further than this within a rest; sensors are noisier than nothing."""
+"""[rad] largest joint motion within a rest; more than the encoders' noise."""
 MOVED = 0.05
-"""[rad] a joint has to have moved by so much since the last view: the same view twice says nothing new."""
+"""[rad] least motion of some joint since the last image: the same pose twice adds nothing."""
 SILENCE = 10.0
-"""[s] without a picture or a joint state after which the node gives up and says which is missing."""
+"""[s] without an image or a joint state after which the node fails and names the missing one."""
 
 PARAMETERS = (
     Parameter("out", "", "folder of the views; must not exist"),
@@ -47,21 +47,21 @@ EVERY = 0.5
 """[s] between two views of a moving arm."""
 
 
-class RestWatcher:
-    """Says whether an arm stands still, and whether it has moved since it last stood for a view."""
+class RestDetector:
+    """Detects that an arm is at rest, and that it has moved since the last image."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, np.ndarray]] = deque()
         self._taken: np.ndarray | None = None
 
     def add(self, t: float, q: np.ndarray) -> None:
-        """Take a joint state: stamp [s] and positions (n,) [rad]."""
+        """Add a joint state: stamp [s] and positions (n,) [rad]."""
         self._samples.append((t, q))
         while self._samples[0][0] < t - 3 * REST:
             self._samples.popleft()
 
     def view(self, t: float) -> np.ndarray | None:
-        """Return the joints (n,) [rad] at a picture of stamp `t` [s] that is worth taking, else None."""
+        """Return the joints (n,) [rad] at an image of stamp `t` [s] if it is to be kept, else None."""
         recent = [q for stamp, q in self._samples if t - REST <= stamp <= t + REST]
         begun = bool(self._samples) and self._samples[0][0] <= t - REST
         if not begun or len(recent) < 3 or np.ptp(recent, axis=0).max() > STILL:
@@ -82,7 +82,7 @@ class RestWatcher:
 
 
 class ViewCollector(Node):
-    """Writes views until there are enough."""
+    """Writes images until there are enough."""
 
     def __init__(self) -> None:
         """Read the parameters and make the folder.
@@ -101,7 +101,7 @@ class ViewCollector(Node):
         self._out = Path(out)
         self._topics = {name: parameters.text(name) for name in ("image", "joints")}
         self._last = dict.fromkeys(self._topics, time.monotonic())
-        self._watcher, self._names = RestWatcher(), load_robot(parameters.text("robot")).joint_names
+        self._watcher, self._names = RestDetector(), load_robot(parameters.text("robot")).joint_names
         self._frames: list[dict] = []
         self._K: list[list[float]] | None = None
         self._pending: deque[tuple[float, np.ndarray]] = deque(maxlen=64)
@@ -142,7 +142,7 @@ class ViewCollector(Node):
             self.failure = str(error)
 
     def _look(self) -> None:
-        """Judge the pictures whose surroundings are known by now; a rest is only seen when it is over its half."""
+        """Select among the images for which joint states before and after have come."""
         for name, last in self._last.items():
             if time.monotonic() - last > SILENCE:
                 self.failure = f"nothing of this arm on {self._topics[name]} for {SILENCE:g} s; is its driver running?"

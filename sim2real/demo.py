@@ -16,8 +16,8 @@ from pathlib import Path
 from evaluation.report.data import DataTable
 from policies.bundle import PolicyBundle
 from ros_nodes.session.child_processes import Child, ChildDied, Children, Interruption
-from ros_nodes.session.trial_runner import Recording
-from ros_nodes.session.virtual_report import Story, write_session_report
+from ros_nodes.session.trial_runner import RecordingOptions
+from ros_nodes.session.virtual_report import ReportNotes, write_virtual_report
 from ros_nodes.session.virtual_session import reach_protocol, run_session
 from sim2real.demo_options import DemoOptions
 from sim2real.progress import Stages, read_plain_line
@@ -55,7 +55,7 @@ def run_demo(config: DemoOptions) -> int:
     # Another seed than the trials': what is adapted to is not what is measured on
     collecting = reach_protocol(randomised, config.collect, config.seed + 1, name="collect")
     collected = run_session(
-        collecting, randomised, out / "collect", hidden=config.hidden, recording=Recording(images=True)
+        collecting, randomised, out / "collect", hidden=config.hidden, recording=RecordingOptions(images=True)
     )
     assert collected.images is not None
     minutes["collecting"] = _minutes(started)
@@ -68,10 +68,10 @@ def run_demo(config: DemoOptions) -> int:
     started = time.monotonic()
     print("trials of all policies, at the same places, in blinded order")
     protocol = reach_protocol(bundles, config.trials, config.seed, name="demo")
-    result = run_session(protocol, bundles, out / "trials", hidden=config.hidden, recording=Recording(videos=1))
+    result = run_session(protocol, bundles, out / "trials", hidden=config.hidden, recording=RecordingOptions(videos=1))
     result = replace(result, images=collected.images)
     minutes["trials"] = _minutes(started)
-    story = Story(
+    notes = ReportNotes(
         title="From simulation to a driven arm",
         descriptions={**DESCRIPTIONS, "adapted": f"{DESCRIPTIONS['adapted']} Method: {adaptation['chosen']}."},
         tables=(_adaptation_table(adaptation), _training_table(out), _time_table(minutes)),
@@ -79,7 +79,7 @@ def run_demo(config: DemoOptions) -> int:
         commands=("make demo", f"sim2real demo --seed {config.seed}"),
         wall_time=time.monotonic() - begun,
     )
-    write_session_report(out, protocol, result, bundles, config.hidden, story)
+    write_virtual_report(out, protocol, result, bundles, config.hidden, notes)
     print(f"report: {out / 'report.html'}")
     return 0
 

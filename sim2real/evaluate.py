@@ -52,14 +52,14 @@ def evaluate(arguments: Arguments) -> int:
         with stages(tuple(names)) as progress:
             evaluate_in_simulation(paths, config.randomise, config.trials, config.seed, config.out, progress)
     else:
-        from ros_nodes.session.trial_runner import Recording
-        from ros_nodes.session.virtual_report import write_session_report
+        from ros_nodes.session.trial_runner import RecordingOptions
+        from ros_nodes.session.virtual_report import write_virtual_report
         from ros_nodes.session.virtual_session import reach_protocol, run_session
 
         protocol = reach_protocol(paths, config.trials, config.seed)
-        recording = Recording(images=config.record_images, videos=1)
+        recording = RecordingOptions(images=config.record_images, videos=1)
         result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
-        write_session_report(config.out, protocol, result, paths, config.hidden)
+        write_virtual_report(config.out, protocol, result, paths, config.hidden)
     write_config(config.out / "config.json", config)
     return 0
 

@@ -1,9 +1,8 @@
-"""Between a session and the people who watch it: what the page shows, and what may be answered to it.
+"""State shared by a session and the operator's page: the current question, the answer to it, gate and camera.
 
-The session's thread asks (`prepare`, `run`, `judge`) and looks whether an answer has come; the threads of the
-page's server hand answers in. Every question has a key of its own, and an answer names the key that it is
-for: a second click, a second browser or a page that was left open since the morning cannot answer a
-question that is no longer asked. STOP needs no key.
+The session's thread sets the question and polls for the answer; the threads of the page's server hand answers in.
+Every question has a key of its own, which an answer must name: a second click, a second browser or a stale page
+cannot answer a later question. STOP needs no key.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from typing import Literal
 
 import numpy as np
 
-Phase = Literal["starting", "prepare", "running", "judge", "finished"]
+Phase = Literal["starting", "prepare", "running", "verdict", "finished"]
 Answer = Literal["start", "success", "failure", "void"]
 
 ANSWERS: dict[Phase, tuple[Answer, ...]] = {
     "starting": (),
     "prepare": ("start",),
     "running": (),
-    "judge": ("success", "failure", "void"),
+    "verdict": ("success", "failure", "void"),
     "finished": (),
 }
 LOST_AFTER = 5.0
-"""Longest silence of all pages before the operator counts as gone [s]; a page asks four times a second."""
+"""Longest silence of all pages before the operator counts as absent [s]; a page polls four times a second."""
 LONGEST_NOTE = 2000
 
 
-class DeskError(ValueError):
-    """An answer that fits no question that is asked now."""
+class OperatorError(ValueError):
+    """An answer to no current question, or a page that cannot be served."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the page shows of the trial at hand. Nothing in it tells which policy it is, where that is blinded."""
+    """What the page shows of the current trial. Where the session is blinded, nothing in it names the policy."""
 
     phase: Phase = "starting"
     session: str = ""
@@ -46,31 +45,31 @@ class Question:
     total: int = 0
     attempt: int = 0
     code: str = ""
-    """What the operator calls the policy."""
+    """Letter or name by which the operator identifies the policy."""
     x: float = 0.0
     """Where the object belongs [m, base frame]."""
     y: float = 0.0
     timeout: float = 0.0
     """Longest that the trial lasts [s]."""
     text: str = ""
-    """What the operator is to do, or what came of the session."""
+    """Instruction to the operator, or the session's result."""
     problem: str = ""
-    """Why it does not go on."""
+    """Why the session waits; empty while it does not."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the operator answered."""
+    """The operator's answer."""
 
     answer: Answer
     note: str
 
 
-class Desk:
+class OperatorState:
     """Thread-safe; owns no thread."""
 
     def __init__(self, *, lost_after: float = LOST_AFTER, clock: Callable[[], float] = time.monotonic):
-        """Start with nothing asked; nobody has been seen yet."""
+        """Start without a question; no page has polled yet."""
         self._lock = threading.RLock()
         self._clock, self._lost_after = clock, lost_after
         self._question = Question()
@@ -86,53 +85,53 @@ class Desk:
     # The session's side
 
     def ask(self, question: Question) -> None:
-        """Show another question; what was answered to the former one is forgotten."""
+        """Set the question; the answer to the former one is dropped."""
         with self._lock:
             self._question, self._reply = question, None
             self._serial += 1
             self._asked_at = self._clock()
 
     def reply(self) -> Reply | None:
-        """What was answered, if anything yet."""
+        """The answer to the current question, or None."""
         with self._lock:
             return self._reply
 
     def take_stop(self) -> bool:
-        """Whether somebody pressed STOP since this was last asked."""
+        """Return whether STOP was pressed since the last call."""
         with self._lock:
             stop, self._stop = self._stop, False
             return stop
 
     @property
     def lost(self) -> bool:
-        """Whether every page that was there has fallen silent."""
+        """Whether there was a page and none polls any more."""
         with self._lock:
             return self._ever_seen and not self._watching()
 
     @property
     def shown(self) -> bool:
-        """Whether a page has fetched the question that is asked now."""
+        """Whether a page has fetched the current question."""
         with self._lock:
             return any(seen > self._asked_at for seen in self._seen.values())
 
     @property
     def watched(self) -> bool:
-        """Whether a page is there now."""
+        """Whether a page polls now."""
         with self._lock:
             return bool(self._watching())
 
     def show_problem(self, problem: str) -> None:
-        """Say on the page why the session does not go on; empty: it does."""
+        """Set the reason why the session waits; empty clears it."""
         with self._lock:
             self._question = replace(self._question, problem=problem)
 
     def show_gate(self, state: str, reason: str) -> None:
-        """Show what the safety gate says."""
+        """Set the safety gate's state and reason."""
         with self._lock:
             self._gate = {"state": state or "unknown", "reason": reason}
 
     def show_frame(self, frame: np.ndarray) -> None:
-        """Show a camera picture, RGB uint8 (height, width, 3), with its overlay."""
+        """Set the camera image, RGB uint8 (height, width, 3), overlay included."""
         with self._lock:
             self._frame = frame
             self._frame_number += 1
@@ -140,7 +139,7 @@ class Desk:
     # The page's side
 
     def state(self, client: str) -> dict[str, object]:
-        """What a page shows; `client` says which page asks."""
+        """Return what a page shows, as plain JSON types; `client` identifies the page."""
         with self._lock:
             now = self._clock()
             self._seen[client] = now
@@ -171,26 +170,26 @@ class Desk:
         """Answer the question `key`.
 
         Raises:
-            DeskError: if that is not asked any more, was answered already, or takes no such answer.
+            OperatorError: if it is no longer the current question, was answered already, or takes no such answer.
         """
         with self._lock:
             if answer == "stop":
                 self._stop = True
                 return
             if key != self._key():
-                raise DeskError("this trial is not at hand any more; the page shows the one that is")
+                raise OperatorError("this is no longer the current question; the page shows the one that is")
             if self._reply is not None:
-                raise DeskError(f"this was answered already: {self._reply.answer}")
+                raise OperatorError(f"this was answered already: {self._reply.answer}")
             known = ANSWERS[self._question.phase]
             chosen = next((each for each in known if each == answer), None)
             if chosen is None:
-                raise DeskError(f"answer '{answer}': expected {', '.join(known) or 'none now'}")
+                raise OperatorError(f"answer '{answer}': expected {', '.join(known) or 'none now'}")
             if len(note) > LONGEST_NOTE:
-                raise DeskError(f"the note has {len(note)} characters, at most {LONGEST_NOTE}; shorten it")
+                raise OperatorError(f"the note has {len(note)} characters, at most {LONGEST_NOTE}; shorten it")
             self._reply = Reply(chosen, note.strip())
 
     def frame(self) -> np.ndarray | None:
-        """The newest camera picture."""
+        """The newest camera image."""
         with self._lock:
             return self._frame
 

@@ -1,4 +1,4 @@
-"""Draws where the object belongs into a camera picture."""
+"""Draws where the object belongs into a camera image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def draw_place(
 ) -> np.ndarray:
     """Return a copy of `image` (height, width, 3) RGB uint8 with a ring and a cross at (x, y, z) [m, base frame].
 
-    The ring lies on the table, so the picture shows it as the ellipse that `camera` would see. Small pictures
-    are enlarged first, or the line would hide what it marks. A place out of sight leaves the picture as it is.
+    The ring lies on the table and is projected by `camera`. Small images are enlarged first, or the line would hide
+    what it marks. A place outside the image leaves it as it is.
     """
     scale = max(1, round(480 / image.shape[0]))
     shown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR) if scale > 1 else image.copy()

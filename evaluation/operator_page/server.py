@@ -1,7 +1,7 @@
 """Serves the operator's page: files, state, camera, answers. The standard library's server, no network needed.
 
-It listens on this machine alone unless told otherwise, and to nobody without the token that it prints at the
-start. The token opens a session, not an arm: all that it can do to one is to stop it.
+It listens on the loopback interface by default, and every request needs the token that is printed at the start. All
+that a holder of the token can do to the arm is to stop it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import cv2
 
-from evaluation.operator_page.operator_state import LONGEST_NOTE, Desk, DeskError
+from evaluation.operator_page.operator_state import LONGEST_NOTE, OperatorError, OperatorState
 
 PAGE = Path(__file__).resolve().parent / "page"
 FILES = {
@@ -42,18 +42,20 @@ NO_TOKEN = "the token is missing or wrong; open the address that the session pri
 class PageServer:
     """The page, while its `with` block runs."""
 
-    def __init__(self, desk: Desk, host: str = "127.0.0.1", port: int = 0, token: str | None = None):
+    def __init__(self, operator: OperatorState, host: str = "127.0.0.1", port: int = 0, token: str | None = None):
         """Listen at once; a fresh token unless one is given.
 
         Raises:
-            DeskError: if `host` and `port` cannot be listened on.
+            OperatorError: if `host` and `port` cannot be listened on.
         """
         self.token = token or secrets.token_urlsafe(18)
         try:
             self._server = _Server((host, port), _Handler)
         except OSError as error:
-            raise DeskError(f"page: cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
-        self._server.desk, self._server.token = desk, self.token
+            raise OperatorError(
+                f"page: cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            ) from error
+        self._server.operator, self._server.token = operator, self.token
         self.host, self.port = host, self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
 
@@ -76,7 +78,7 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
-    desk: Desk
+    operator: OperatorState
     token: str
 
 
@@ -88,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """Files are for everybody, all else needs the token."""
+        """Serve a file, or, with the token, the state or the camera image."""
         address = urlsplit(self.path)
         if address.path in FILES:
             name, kind = FILES[address.path]
@@ -97,14 +99,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.FORBIDDEN, NO_TOKEN)
         elif address.path == "/state":
             client = parse_qs(address.query).get("client", ["?"])[0][:40]
-            self._answer_json(HTTPStatus.OK, self.server.desk.state(client))
+            self._answer_json(HTTPStatus.OK, self.server.operator.state(client))
         elif address.path == "/camera.jpg":
             self._camera()
         else:
             self._refuse(HTTPStatus.NOT_FOUND, f"there is nothing at {address.path[:80]}")
 
     def do_POST(self) -> None:
-        """Take an answer."""
+        """Hand in an answer."""
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > LARGEST_BODY:
             self.close_connection = True
@@ -126,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, 'expected JSON {"key": text, "answer": text, "note": text}')
             return
         try:
-            self.server.desk.hand_in(key, answer, note)
-        except DeskError as error:
+            self.server.operator.hand_in(key, answer, note)
+        except OperatorError as error:
             self._refuse(HTTPStatus.CONFLICT, str(error))
             return
         self._answer_json(HTTPStatus.OK, {"taken": answer})
@@ -140,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         return hmac.compare_digest(given.encode(), self.server.token.encode())
 
     def _camera(self) -> None:
-        frame = self.server.desk.frame()
+        frame = self.server.operator.frame()
         if frame is None:
             self._refuse(HTTPStatus.NOT_FOUND, "no picture yet")
             return
@@ -163,5 +165,5 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
-        except (BrokenPipeError, ConnectionResetError):  # the browser has gone; the desk will notice
+        except (BrokenPipeError, ConnectionResetError):  # the browser has gone; OperatorState.lost follows
             self.close_connection = True

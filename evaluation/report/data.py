@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluation.report.aggregates import Aggregates
-from evaluation.report.failure_analysis import Slice
+from evaluation.report.failure_analysis import FailureFactor
 from evaluation.report.images import Clip
 from evaluation.report.sim_to_real import Transfer
 from evaluation.session.results import PolicyResult, policy_results, summarise
@@ -17,7 +17,7 @@ from evaluation.session.trials import LatencySummary, Trial
 
 @dataclass(frozen=True)
 class PolicyCard:
-    """How a policy is called on the page."""
+    """Name and description of a policy on the page."""
 
     name: str
     """As in the trials."""
@@ -29,12 +29,12 @@ class PolicyCard:
 
 @dataclass(frozen=True)
 class CameraSamples:
-    """Pictures of one domain."""
+    """Images of one domain."""
 
     domain: str
     """E.g. `Simulation (training)`."""
     caption: str
-    """Who drew or took them, and what varies."""
+    """Their source, and what varies."""
     images: tuple[np.ndarray, ...]
     """RGB uint8, (height, width, 3)."""
 
@@ -82,11 +82,11 @@ class ReportData:
     loop_period: float | None = None
     """Deadline of one cycle [s]."""
     registered: Mapping[str, str] = field(default_factory=dict)
-    """What was written down before the first trial."""
+    """The registered protocol, as label and text."""
     deviations: tuple[str, ...] = ()
-    """Where the session was not what was registered."""
-    slices: tuple[Slice, ...] = ()
-    """What goes with failure, as `failure_slices` found it."""
+    """Where the session departed from its protocol."""
+    failure_factors: tuple[FailureFactor, ...] = ()
+    """Result of `analyse_failures`."""
     transfer: Transfer | None = None
     """Simulated success beside that on the arm."""
     aggregates: Aggregates | None = None
@@ -95,16 +95,16 @@ class ReportData:
     camera: tuple[CameraSamples, ...] = ()
     """Both domains, shown side by side."""
     differences: tuple[DomainDifference, ...] = ()
-    """What the target does that training never saw."""
+    """Where the target differs from training."""
     tables: tuple[DataTable, ...] = ()
     wall_time: float | None = None
     """Of the whole run [s]."""
     made: Mapping[str, str] = field(default_factory=dict)
     """How the report was made: machine, revision, versions, seeds, target renderer, …"""
     commands: tuple[str, ...] = ()
-    """What to type to repeat it."""
+    """Commands that repeat it."""
     shortcomings: tuple[str, ...] = ()
-    """What falls short, in plain words."""
+    """Known shortcomings, one sentence each."""
 
     @property
     def results(self) -> tuple[PolicyResult, ...]:
@@ -124,5 +124,5 @@ class ReportData:
         return summarise(self.results, wall_time=self.wall_time, latency=self.loop_latency)
 
     def label(self, policy: str) -> str:
-        """What the reader calls `policy`."""
+        """Label of `policy` on the page."""
         return next((card.label for card in self.policies if card.name == policy), policy)

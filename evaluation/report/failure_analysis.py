@@ -1,8 +1,8 @@
-"""Which parameter or initial condition predicts failure?
+"""Failure analysis: which parameter or initial condition predicts failure?
 
 Every factor that was recorded with the trials is tested alone: do the failures have larger or smaller values
-than the successes (Mann–Whitney, exact for small samples without ties)? With forty parameters two of them
-look guilty by chance at 5 %, so the p-values are Holm-corrected over all factors and policies together.
+than the successes (Mann–Whitney, exact for small samples without ties)? Of forty parameters two are
+significant by chance at 5 %, so the p-values are Holm-corrected over all factors and policies together.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ MIN_OF_EACH = 3
 
 
 @dataclass(frozen=True)
-class Slice:
-    """How one factor goes with failure."""
+class FailureFactor:
+    """Association of one factor with failure."""
 
     policy: str
     factor: str
     auc: float
-    """P(a failure has a larger value than a success); 0.5 says nothing."""
+    """P(a failure has a larger value than a success); 0.5 is no association."""
     p_value: float
     p_corrected: float
     """After Holm's correction over all factors of all policies."""
@@ -42,22 +42,22 @@ class Slice:
 
     @property
     def direction(self) -> str:
-        """`high` or `low`: where the failures are."""
+        """`high` or `low`: the values at which failures are more frequent."""
         return "high" if self.auc >= 0.5 else "low"
 
 
-def failure_slices(results: Sequence[PolicyResult]) -> tuple[Slice, ...]:
-    """Test every recorded factor of every policy; the most suspicious first."""
+def analyse_failures(results: Sequence[PolicyResult]) -> tuple[FailureFactor, ...]:
+    """Test every recorded factor of every policy; smallest p-value first."""
     found = [_test(result.policy, name, result.trials) for result in results for name in _factors(result.trials)]
     tested = [f for f in found if f is not None]
     if not tested:
         return ()
     corrected = holm([f.p_value for f in tested])
-    slices = [
-        Slice(f.policy, f.factor, f.auc, f.p_value, float(p), f.low_third, f.high_third, f.values, f.failed)
+    factors = [
+        FailureFactor(f.policy, f.factor, f.auc, f.p_value, float(p), f.low_third, f.high_third, f.values, f.failed)
         for f, p in zip(tested, corrected)
     ]
-    return tuple(sorted(slices, key=lambda s: (s.p_value, s.policy, s.factor)))
+    return tuple(sorted(factors, key=lambda s: (s.p_value, s.policy, s.factor)))
 
 
 def _factors(trials: Sequence[Trial]) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def _factors(trials: Sequence[Trial]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _test(policy: str, factor: str, trials: Sequence[Trial]) -> Slice | None:
+def _test(policy: str, factor: str, trials: Sequence[Trial]) -> FailureFactor | None:
     rows = [(t.initial.get(factor, t.parameters.get(factor)), not t.success) for t in trials]
     known = [(float(value), failed) for value, failed in rows if value is not None and np.isfinite(value)]
     values, failed = np.array([v for v, _ in known]), np.array([f for _, f in known], dtype=bool)
@@ -79,4 +79,4 @@ def _test(policy: str, factor: str, trials: Sequence[Trial]) -> Slice | None:
     third = max(1, len(order) // 3)
     low, high = (wilson(int(failed[part].sum()), len(part)) for part in (order[:third], order[-third:]))
     p = float(test.pvalue)
-    return Slice(policy, factor, auc, p, p, low, high, tuple(values.tolist()), tuple(failed.tolist()))
+    return FailureFactor(policy, factor, auc, p, p, low, high, tuple(values.tolist()), tuple(failed.tolist()))

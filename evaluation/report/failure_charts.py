@@ -1,4 +1,4 @@
-"""Charts of failure slices and of simulated against real success; see `svg`."""
+"""Charts of the failure analysis and of simulated against real success, as SVG."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from evaluation.report.charts import COLOURS, WIDTH, chart, line, mark, signed, text
-from evaluation.report.failure_analysis import Slice
+from evaluation.report.failure_analysis import FailureFactor
 from policies.scoring.intervals import SuccessRate, wilson
 
 CELLS = 3
@@ -15,7 +15,7 @@ CELLS = 3
 FIFTHS = 5
 
 
-def factor(label: str, found: Slice, colour: int) -> str:
+def factor(label: str, found: FailureFactor, colour: int) -> str:
     """Every trial by the factor's value, failures in the upper row, and the share of failures in fifths."""
     values, failed = np.array(found.values), np.array(found.failed)
     left, right, top, bottom = 64.0, WIDTH - 24.0, 24.0, 210.0

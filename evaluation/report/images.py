@@ -1,4 +1,4 @@
-"""Frames as PNG and GIF, ready to stand inside a page that loads nothing."""
+"""Frames as PNG and GIF, embedded into the page as data URIs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A moving picture with its words."""
+    """A GIF with caption and alternative text."""
 
     caption: str
-    """What happens, for everyone."""
+    """Shown below it."""
     alt: str
-    """What is to be seen, for those who do not see it."""
+    """Alternative text, for screen readers."""
     gif: bytes
     still: bytes
-    """PNG, for those who asked their system for less motion."""
+    """PNG, shown where the system asks for reduced motion."""
 
 
 def clip(frames: Sequence[np.ndarray], rate_hz: float, caption: str, alt: str, *, scale: int = 1) -> Clip:

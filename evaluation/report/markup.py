@@ -1,4 +1,4 @@
-"""The pieces of HTML that the sections of a report are made of."""
+"""HTML fragments of the report's sections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""One self-contained page that says how well the policies did, and how anybody can check it.
+"""The report of an evaluation as one self-contained HTML page.
 
-`ReportData` holds what is known; a section appears where there is something to show. The page loads nothing:
-styles, charts and pictures stand inside it.
+A section appears where `ReportData` holds something for it. The page loads nothing: styles, charts and images are
+embedded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evaluation.report import charts as svg
 from evaluation.report.data import ReportData
 from evaluation.report.images import data_uri, png
 from evaluation.report.markup import dot, key, legend, p_text, panel, percent, row, span, table
-from evaluation.report.sections import aggregates_section, registration_section, slices_section, transfer_section
+from evaluation.report.sections import aggregates_section, failure_section, registration_section, transfer_section
 from evaluation.report.stylesheet import CSS
 from evaluation.session.results import PolicyResult, compare_all, write_whole
 from evaluation.statistics.comparison import PairedComparison
@@ -270,7 +270,7 @@ _SECTIONS: tuple[tuple[str, _Section], ...] = (
     ("What falls short", _shortcomings),
     ("Registered and deviated", registration_section),
     ("Trials to see", _clips),
-    ("Where it fails", slices_section),
+    ("Where it fails", failure_section),
     ("What the cameras saw", _camera),
     ("Final distance", _distance),
     ("Over the workspace", _workspace),

@@ -1,4 +1,4 @@
-"""Sections of the report that only a registered session has: its plan, its slices, simulation beside the arm."""
+"""Sections of the report that only a registered session has: plan, failure analysis, simulation beside the arm."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evaluation.report import charts as svg
-from evaluation.report import failure_charts as svg_slices
+from evaluation.report import failure_charts
 from evaluation.report.markup import legend, p_text, panel, row, span, table
 from policies.scoring.intervals import Interval
 
 if TYPE_CHECKING:
     from evaluation.report.data import ReportData
 
-SHOWN_SLICES = 8
+SHOWN_FACTORS = 8
 """Rows of the table of factors; the rest is counted in a sentence."""
 CHARTS = 3
 
 
 def registration_section(data: ReportData, *_: object) -> str:
-    """What was written down before the first trial, and where the session was otherwise."""
+    """The registered protocol, and where the session departed from it."""
     if not data.registered:
         return ""
     pairs = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in data.registered.items())
@@ -94,7 +94,7 @@ def transfer_section(data: ReportData, *_: object) -> str:
         row(name, [f"{m.estimate:.3f} ({m.low:.3f} to {m.high:.3f})".replace("-", "−"), says])
         for name, m, says in measures
     ]
-    chart = svg_slices.scatter([(data.label(r.policy), r.simulated, r.real) for r in found.rows])
+    chart = failure_charts.scatter([(data.label(r.policy), r.simulated, r.real) for r in found.rows])
     caption = (
         f"Agreement over {a.policies} policies; the intervals say how far the figures could move by repeating the "
         "trials of these policies."
@@ -105,13 +105,13 @@ def transfer_section(data: ReportData, *_: object) -> str:
     )
 
 
-def slices_section(data: ReportData, *_: object) -> str:
-    """Which factors go with failure, as a table and as pictures."""
-    if not data.slices:
+def failure_section(data: ReportData, *_: object) -> str:
+    """Which factors are associated with failure, as a table and as charts."""
+    if not data.failure_factors:
         return ""
-    guilty = [s for s in data.slices if s.p_corrected < 0.05]
+    significant = [s for s in data.failure_factors if s.p_corrected < 0.05]
     rows = []
-    for s in data.slices[:SHOWN_SLICES]:
+    for s in data.failure_factors[:SHOWN_FACTORS]:
         rows.append(
             row(
                 f"{escape(s.factor)} <small>{escape(data.label(s.policy))}</small>",
@@ -125,27 +125,27 @@ def slices_section(data: ReportData, *_: object) -> str:
             )
         )
     columns = ("Factor", "AUC", "Failures, lowest third", "Failures, highest third", "p", "p, Holm", "At 5 %")
-    more = len(data.slices) - len(rows)
+    more = len(data.failure_factors) - len(rows)
     caption = (
         "Does a parameter or an initial condition predict failure? AUC is the probability that a failure has a larger "
         "value than a success (0.5: it says nothing); Mann–Whitney test, corrected by Holm’s method over all "
-        f"{len(data.slices)} combinations of factor and policy that could be tested"
-        + (f"; {more} less suspicious ones are not listed." if more > 0 else ".")
+        f"{len(data.failure_factors)} combinations of factor and policy that could be tested"
+        + (f"; {more} with larger p-values are not listed." if more > 0 else ".")
     )
-    names = ", ".join(f"{s.factor} ({data.label(s.policy)})" for s in guilty)
+    names = ", ".join(f"{s.factor} ({data.label(s.policy)})" for s in significant)
     lead = (
         f"Failure goes with: {names}."
-        if guilty
+        if significant
         else "No factor predicts failure beyond chance at 5 % after the correction."
     )
     charts = "".join(
         panel(
             f"Chart of {s.factor}",
-            svg_slices.factor(data.label(s.policy), s, _colour(data, s.policy)),
+            failure_charts.factor(data.label(s.policy), s, _colour(data, s.policy)),
             f"{data.label(s.policy)}: every trial by its {s.factor}, failures above, successes below; the line is the "
             "share of failures in fifths of the trials.",
         )
-        for s in guilty[:CHARTS]
+        for s in significant[:CHARTS]
         if s.factor not in data.position_keys
     )
     return (
@@ -164,7 +164,7 @@ def _maps(data: ReportData) -> str:
         points = [(t.initial[key_x], t.initial[key_y]) for t in placed]
         xs, ys = zip(*points)
         bounds = data.workspace or (min(xs), max(xs), min(ys), max(ys))
-        picture = svg_slices.regions(data.label(r.policy), points, [t.success for t in placed], bounds, i)
+        picture = failure_charts.regions(data.label(r.policy), points, [t.success for t in placed], bounds, i)
         maps.append(f'<div class="panel"><h3>{escape(data.label(r.policy))}</h3>{picture}</div>')
     if not maps:
         return ""

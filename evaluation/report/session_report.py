@@ -13,14 +13,14 @@ from rich.console import Console
 
 from evaluation.report.aggregates import aggregate
 from evaluation.report.data import PolicyCard, ReportData
-from evaluation.report.failure_analysis import failure_slices
+from evaluation.report.failure_analysis import analyse_failures
 from evaluation.report.images import Clip
 from evaluation.report.page import ReportError, page
 from evaluation.report.sim_to_real import Transfer, compare_transfer
 from evaluation.report.tables import latex, markdown
 from evaluation.report.video import load_clip
 from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary, write_whole
-from evaluation.session.scheduler import AT_RESET, Conduct, Progress
+from evaluation.session.scheduler import AT_RESET, SessionProgress, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, open_session
 from evaluation.session.trials import Event, Trial
 from policies.scoring.intervals import wilson
@@ -34,12 +34,12 @@ ROBOTS = {"sim": "in simulation", "virtual": "on the virtual arm over ROS 2", "r
 
 @dataclass(frozen=True)
 class Session:
-    """A session as the report sees it."""
+    """A session folder, read."""
 
     folder: SessionFolder
     trials: tuple[Trial, ...]
     events: tuple[Event, ...]
-    progress: Progress
+    progress: SessionProgress
     results: tuple[PolicyResult, ...]
     """One per policy, in the plan's order."""
 
@@ -48,14 +48,14 @@ def read_session(path: Path) -> Session:
     """Read a session. Raises ProtocolError or TrialError when it is none, or not whole."""
     folder = open_session(path)
     with folder.store() as store:
-        progress = Conduct(folder.protocol, store).progress
+        progress = TrialScheduler(folder.protocol, store).progress
         trials, events = store.trials(folder.protocol.name), store.events()
     names = [policy.name for policy in folder.protocol.policies]
     return Session(folder, trials, events, progress, policy_results(trials, names))
 
 
 def print_session(path: Path) -> None:
-    """Print how far a session is and what it found so far; blinded until it is over."""
+    """Print the progress of a session and its results so far; a blinded one shows results only when it is over."""
     session = read_session(path)
     p, plan = session.progress, session.folder.protocol
     state = "finished" if _over(session) else f"{p.left} to go"
@@ -120,7 +120,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
         workspace=(area.x_low, area.x_high, area.y_low, area.y_high) if not several else None,
         registered=_registered(subject),
         deviations=tuple(text for s in [*subject, *beside] for text in deviations(s, len(given) > 1)),
-        slices=failure_slices(results),
+        failure_factors=analyse_failures(results),
         transfer=_transfer(subject, beside, several),
         aggregates=aggregate([(s.folder.protocol, s.results) for s in subject], rng),
         clips=tuple(sorted(clips, key=lambda pair: pair[0])[i][1] for i in range(min(CLIPS, len(clips)))),
@@ -133,7 +133,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
 
 
 def deviations(session: Session, several: bool = False) -> tuple[str, ...]:
-    """Where a session was not what its plan says, in plain words."""
+    """Sentences that say where a session departed from its plan."""
     plan, found = session.folder.protocol, []
     where = f"{plan.name} ({session.folder.robot}): " if several else ""
     decided = [e for e in session.events if e.kind == "stopped early"]
@@ -188,9 +188,9 @@ def _named(session: Session, policy: str, several: bool) -> str:
 
 def _setting(session: Session, several: bool) -> str:
     plan = session.folder.protocol
-    who = f"Session {plan.name}: task" if several else "Task"
+    head = f"Session {plan.name}: task" if several else "Task"
     return (
-        f"{who} {plan.task} {ROBOTS.get(session.folder.robot, session.folder.robot)}. Success: within "
+        f"{head} {plan.task} {ROBOTS.get(session.folder.robot, session.folder.robot)}. Success: within "
         f"{100 * plan.success_radius:.3g} cm of the goal for {plan.hold_time:g} s, within {plan.timeout:g} s. "
         f"{len(plan.policies)} policies met the same {plan.trials} places."
     )

@@ -1,4 +1,4 @@
-"""How well did simulation predict the arm? The same bundles, in one and on the other, side by side."""
+"""Success of the same bundles in simulation and on the arm, side by side."""
 
 from __future__ import annotations
 

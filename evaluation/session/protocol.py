@@ -1,8 +1,8 @@
-"""What will be tried, written down before the first trial.
+"""The plan of a session, registered before its first trial.
 
-A protocol is registered once: its file holds the plan, the time, and a hash of both. A session loads it and
-stops when anything in it has changed since. Everything else follows from the plan: where the object stands
-in each trial, in which order the policies are tried, and by which letter the operator knows them.
+A protocol is registered once: its file holds the plan, the time, and a hash of both. A session loads it and stops
+when anything in it has changed since. The object's place in each trial, the order of the policies and the letters
+that stand for them are derived from the plan and its seed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PlannedTrial:
 
     policy: str
     code: str
-    """What the operator sees: a letter where the session is blinded, else the policy's name."""
+    """The policy as the operator's page shows it: a letter where the session is blinded, else its name."""
     index: int
     """Number of the initial condition, shared by all policies."""
     seed: int
@@ -87,7 +87,7 @@ class Protocol:
     order: Order = "randomised"
     """`randomised` shuffles the policies anew at every place; `interleaved` keeps their order."""
     blinded: bool = True
-    """The operator sees letters in place of names."""
+    """The operator's page shows letters in place of names."""
     stop: StopRule = "fixed"
     """`fixed` runs every trial; `sequential` may stop after any complete place, by `compare_sequentially`."""
     alpha: float = 0.05
@@ -156,7 +156,7 @@ class Protocol:
         return tuple({"x": float(x), "y": float(y)} for x, y in (places[i] for i in rng.permutation(n)))
 
     def codes(self) -> dict[str, str]:
-        """What the operator calls each policy: shuffled letters where blinded, else the names."""
+        """Code of each policy on the operator's page: shuffled letters where blinded, else the names."""
         if not self.blinded:
             return {policy.name: policy.name for policy in self.policies}
         letters = [chr(ord("A") + i) if i < 26 else f"A{i}" for i in range(len(self.policies))]
@@ -164,7 +164,7 @@ class Protocol:
         return {policy.name: letters[i] for policy, i in zip(self.policies, shuffled)}
 
     def schedule(self) -> tuple[PlannedTrial, ...]:
-        """Every trial in order: place after place, all policies at each, so that drift meets all alike."""
+        """Every trial in order: place after place, all policies at each, so that drift affects all alike."""
         rng, codes = self._rng(2), self.codes()
         seeds = np.random.SeedSequence([self.seed, 3]).generate_state(self.trials)
         planned = []
@@ -215,8 +215,8 @@ def register(protocol: Protocol, path: Path) -> Registration:
 def load(path: Path, sha256: str | None = None) -> Registration:
     """Read a registered plan. Raises ProtocolError naming every field that changed since.
 
-    The hashes inside the file catch whoever edits it; pass the `sha256` that a session stored or that was
-    published to also catch somebody who computes them anew.
+    The hashes inside the file reveal an edit; pass the `sha256` that a session stored or that was published to also
+    reveal hashes that were computed anew.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The file that a person writes before a session, in TOML, and its registration beside it.
+"""The protocol file of a session, in TOML, and its registration beside it.
 
     name = "tuesday"
     task = "reach"
@@ -97,7 +97,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     plain = {name: document[name] for name in _PLAIN if name in document}
     if "success_radius" not in plain and task.success_radius is None:
         raise ProtocolError(
-            f"{where}: task '{task.name}' is not judged by one distance; give 'success_radius' [m] for the arm"
+            f"{where}: task '{task.name}' has no single distance for success; give 'success_radius' [m] for the arm"
         )
     protocol = Protocol(
         **{

@@ -1,4 +1,4 @@
-"""What a set of trials says: one result per policy, every pair compared, and the summary of both."""
+"""Results of a set of trials: one per policy, every pair compared, and the summary of both."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def summarise(
 
 
 def write_summary(path: Path, summary: Mapping[str, float | int | None]) -> None:
-    """Write the summary as JSON; a reader sees the old file or the new one, never half of it."""
+    """Write the summary as JSON; a reader gets the old file or the new one, never half of it."""
     write_whole(path, json.dumps(summary, indent=2) + "\n")
 
 

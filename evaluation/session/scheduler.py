@@ -1,8 +1,7 @@
-"""What a session does next, whatever carries the trials out.
+"""Order of a session's trials, whatever carries them out.
 
-A `Conduct` knows the plan and the store, and nothing of arms: which trial is next, which attempt, whether a
-stop rule has spoken, when it is over. All it knows follows from the store, so a process that was killed
-goes on where it stopped.
+`TrialScheduler` takes the plan and the store and returns which trial is next and which attempt it is, applies the stop
+rule, and records. Its state follows from the store, so a process that was killed goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from evaluation.session.trials import Trial, TrialError, TrialStore
 from evaluation.statistics.sequential import SequentialComparison, compare_sequentially
 
 AT_RESET = "success at reset"
-"""Start of the reason of a trial whose goal was reached before the policy moved: no merit of the policy's."""
+"""Start of the reason of a trial whose goal was reached before the policy moved."""
 RESETS = 2
-"""How often such an index is tried before it is left out: the place itself is at fault."""
+"""Attempts of such an index before it is left out: its place is unusable."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a session is."""
+class SessionProgress:
+    """Counts of a session's trials."""
 
     planned: int
     """Trials that the protocol asks for."""
@@ -39,11 +38,11 @@ class Progress:
         return self.planned - self.counted - self.excluded
 
 
-class Conduct:
-    """The order of events of one session."""
+class TrialScheduler:
+    """Chooses and records the trials of one session."""
 
     def __init__(self, protocol: Protocol, store: TrialStore):
-        """Take up the session where the store says it is.
+        """Continue from what the store holds.
 
         Raises:
             TrialError: if the store holds trials that the protocol does not plan.
@@ -60,15 +59,15 @@ class Conduct:
             self._take(trial)
         self.resumed = bool(recorded)
         self.decision: SequentialComparison | None = None
-        """What the sequential test found, once it has stopped the session."""
+        """Result of the sequential test, once it has stopped the session."""
         self._apply_stop_rule()
 
     @property
-    def progress(self) -> Progress:
-        """How far it is."""
+    def progress(self) -> SessionProgress:
+        """Counts of the trials so far."""
         excluded = sum(n >= RESETS for n in self._resets.values())
         void = sum(self._attempts.values()) - len(self._counted)
-        return Progress(len(self._schedule), len(self._counted), void, excluded)
+        return SessionProgress(len(self._schedule), len(self._counted), void, excluded)
 
     @property
     def finished(self) -> bool:
@@ -98,7 +97,7 @@ class Conduct:
         )
 
     def record(self, trial: Trial) -> None:
-        """Write a trial to disk, and only then go on.
+        """Write a trial to disk, then apply the stop rule.
 
         Raises:
             TrialError: if it is not planned, is there already, or cannot be written.
@@ -120,7 +119,7 @@ class Conduct:
             )
 
     def log(self, kind: str, text: str = "") -> None:
-        """Note what happened beside the trials."""
+        """Log an event."""
         self._store.log(kind, text)
 
     def _take(self, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Where a session keeps everything: its plan, its trials, what else happened, its videos.
+"""The folder of a session: its plan, trials, events and videos.
 
 protocol.json       the registration, as it was when the session began
 session.json        on which robot, by which program

@@ -1,4 +1,4 @@
-"""Decides from what was measured whether a trial succeeded: the same rules in simulation and on an arm."""
+"""Success or failure of a trial from measured distances, by the same rules in simulation and on an arm."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 
 @dataclass
-class TrialJudge:
+class TrialOutcome:
     """Success: within `radius` of the goal for `hold_time` without a break, before `timeout`. SI units."""
 
     radius: float
     hold_time: float
     timeout: float
     started: float | None = None
-    """When the first command came [s, the truth's clock]; before that, nothing counts."""
+    """Time of the policy's first command [s, the samples' clock]; earlier samples do not count."""
     at_goal_from_start: bool = False
-    """Whether the goal was reached before anything moved: no merit of the policy's."""
+    """Whether the goal was reached before the first command."""
     success: bool = False
     over: bool = False
     distance: float | None = None
@@ -25,23 +25,23 @@ class TrialJudge:
     hold: float = 0.0
     """Longest time in a row within the radius [s]."""
     duration: float = 0.0
-    """From the first command to the verdict [s]."""
+    """From the first command to the end [s]."""
     time_to_success: float | None = None
     """From the first command until the hold was complete [s]."""
     _entered: float | None = field(default=None, repr=False)
 
     def start(self, t: float) -> None:
-        """The policy's first command was seen at `t` [s]."""
+        """Set the time of the policy's first command [s]; later calls change nothing."""
         if self.started is None:
             self.started = t
 
-    def see(self, t: float, ee: np.ndarray, goal: np.ndarray) -> None:
-        """Take one sample of the truth: `ee` and `goal` (3,) [m, base frame] at `t` [s]."""
+    def add_positions(self, t: float, ee: np.ndarray, goal: np.ndarray) -> None:
+        """Add a sample: positions of end effector and goal (3,) [m, base frame] at `t` [s]."""
         distance = float(np.linalg.norm(ee - goal))
-        self.observe(t, distance, distance < self.radius)
+        self.add(t, distance, distance < self.radius)
 
-    def observe(self, t: float, distance: float | None, inside: bool) -> None:
-        """Take one sample whose `distance` [m, None if unknown] and being `inside` the goal were judged elsewhere."""
+    def add(self, t: float, distance: float | None, inside: bool) -> None:
+        """Add a sample: `distance` to the goal [m, None if unknown], and whether that is `inside` it, at `t` [s]."""
         if self.over:
             return
         self.distance = distance

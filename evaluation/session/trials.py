@@ -1,8 +1,7 @@
 """One row per trial, in a store that can only grow.
 
-A session on an arm is hours of somebody's work, and its process may die at any moment. A trial is therefore
-committed to disk before `TrialStore.add` returns, can never be changed or removed afterwards, and can
-never count twice: the database itself refuses, so that no later code can get it wrong.
+A trial is committed to disk before `TrialStore.add` returns, can never be changed or removed afterwards, and can never
+count twice: the database's own constraints refuse it.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class Trial:
-    """What happened once, when one policy was tried from one initial condition. SI units."""
+    """One attempt of one policy from one initial condition. SI units."""
 
     session: str
     policy: str
@@ -103,20 +102,20 @@ class Trial:
     """How often the safety filter changed or stopped a command, by its reason."""
     latency: LatencySummary | None = None
     verdict: VerdictSource = "task"
-    """Whose judgement `success` is: the task's own measurement, or the operator's."""
+    """Source of `success`: the task's measurement or the operator's verdict."""
     automatic: bool | None = None
-    """What the task's own measurement said; None where it cannot judge."""
+    """The task's measurement; None where it has none."""
     operator: bool | None = None
-    """What the operator said; None where nobody was asked."""
+    """The operator's verdict; None without an operator."""
     operator_note: str = ""
-    """What the operator wrote."""
+    """The operator's note."""
     stopped: str = ""
-    """Who ended the trial before its time, and why; empty if nobody did."""
+    """Why the trial was ended before its time; empty if it was not."""
     void: bool = False
     """Excluded from the statistics, e.g. success at reset; the index is to be tried again."""
     void_reason: str = ""
     attempt: int = 0
-    """How often this index was tried before and voided."""
+    """Earlier, voided attempts of this index."""
     parameters: Mapping[str, float] = field(default_factory=dict)
     """Sampled parameters of the simulated or virtual arm, by name."""
     note: str = ""
@@ -147,7 +146,7 @@ class Trial:
 
 
 SCHEMA_VERSION = 2
-_APPLICATION_ID = 0x53325254  # "S2RT": tells our file from any other SQLite database
+_APPLICATION_ID = 0x53325254  # "S2RT": distinguishes our file from other SQLite databases
 _JSON_COLUMNS = ("initial", "interventions", "latency", "parameters")
 _COLUMNS = tuple(f.name for f in fields(Trial))
 

@@ -1,8 +1,8 @@
 """Trials in simulation on many cores or many machines.
 
 A trial is a pure function of its plan: the same rows come out of one process, of all cores, and of a Ray
-cluster. They are recorded in the order of the schedule, whoever is first, so a stop rule sees what it would
-have seen on an arm.
+cluster. They are recorded in the order of the schedule, so a stop rule decides as it would
+on an arm.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import Protocol as Interface
 
 from evaluation.session.protocol import PlannedTrial, Protocol
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.trials import Trial
 from evaluation.simulation.simulated_trials import SimulatedArm
 from policies.bundle import PolicyBundle
 from policies.cluster import ClusterError, connected
 
 AHEAD = 4
-"""Trials a worker under way or waiting to be recorded: enough to keep it busy, few to throw away."""
+"""Trials per worker that run or wait to be recorded: enough to keep it busy, few to discard."""
 
 
 class PoolError(RuntimeError):
-    """The workers cannot be had, or have died."""
+    """The workers cannot be started, or have died."""
 
 
 class Pending(Interface):
@@ -52,7 +52,7 @@ class Pool:
 
 @dataclass
 class Worker:
-    """What one worker keeps between trials: an environment a policy."""
+    """One worker's state between trials: an environment per policy."""
 
     protocol: Protocol
     space: str
@@ -67,18 +67,18 @@ class Worker:
         return self._arms[planned.policy].run(planned, attempt)
 
 
-def run_trials(conduct: Conduct, pool: Pool, progress: Callable[[Trial], None] = lambda trial: None) -> None:
+def run_trials(scheduler: TrialScheduler, pool: Pool, progress: Callable[[Trial], None] = lambda trial: None) -> None:
     """Carry out all that is open, and record it in order."""
-    while not conduct.finished:
-        waiting = deque(conduct.open())
+    while not scheduler.finished:
+        waiting = deque(scheduler.open())
         running: deque[tuple[PlannedTrial, Pending]] = deque()
-        while (waiting or running) and conduct.decision is None:
+        while (waiting or running) and scheduler.decision is None:
             while waiting and len(running) < AHEAD * pool.workers:
                 planned = waiting.popleft()
-                running.append((planned, pool.submit(planned, conduct.attempt(planned))))
+                running.append((planned, pool.submit(planned, scheduler.attempt(planned))))
             _, pending = running.popleft()
             trial = pending.result()
-            conduct.record(trial)
+            scheduler.record(trial)
             progress(trial)
 
 

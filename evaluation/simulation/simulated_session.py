@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from evaluation.session.protocol import Registration
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.trials import Trial
 from evaluation.simulation.pool import local_pool, ray_pool, run_trials
@@ -42,20 +42,20 @@ def run_simulated_session(
     protocol = registration.protocol
     folder = begin_session(out, registration, "sim", {"space": space})
     with closing(folder.store()) as store:
-        conduct = Conduct(protocol, store)
-        if not conduct.finished:
-            conduct.log("resumed" if conduct.resumed else "started", f"simulation, randomised: {space}")
+        scheduler = TrialScheduler(protocol, store)
+        if not scheduler.finished:
+            scheduler.log("resumed" if scheduler.resumed else "started", f"simulation, randomised: {space}")
             pool_of = ray_pool(protocol, bundles, space, ray) if ray else local_pool(protocol, bundles, space, workers)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with pool_of as pool, Progress(*columns) as bars:
-                done = conduct.progress
+                done = scheduler.progress
                 bar = bars.add_task("trials", total=done.planned, completed=done.planned - done.left)
 
                 def advance(_: Trial) -> None:
-                    bars.update(bar, completed=conduct.progress.planned - conduct.progress.left)
+                    bars.update(bar, completed=scheduler.progress.planned - scheduler.progress.left)
 
-                run_trials(conduct, pool, advance)
-            conduct.log("finished")
+                run_trials(scheduler, pool, advance)
+            scheduler.log("finished")
     if videos:
         film_failures(folder, bundles, space, videos)
     return folder

@@ -1,7 +1,7 @@
-"""Trials of a bundle in simulation: the figure that the lab's is compared with.
+"""Trials of a bundle in simulation, to compare those on an arm with.
 
 They follow the same protocol as trials on an arm, from the same places, and end in the same store. A trial is
-a pure function of its plan, so where it is computed makes no difference.
+a pure function of its plan, so it may be computed anywhere.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from evaluation.report.page import write_report
 from evaluation.report.video import save_video
 from evaluation.session.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
 from evaluation.session.results import results_table, write_summary
-from evaluation.session.scheduler import AT_RESET, Conduct
+from evaluation.session.scheduler import AT_RESET, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, begin_session
-from evaluation.session.trial_outcome import TrialJudge
+from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
 from policies.training.progress import StageProgress
@@ -46,13 +46,13 @@ class SimulatedArm:
         """Carry out one trial in an environment of its own.
 
         A fresh one costs a fraction of a trial, and makes the row independent of whatever ran before it: physics
-        engines keep more than they are asked to.
+        engines keep hidden state.
 
         Raises:
             SpecError: if the bundle observes what the task does not have.
         """
         task = load_task(self._bundle.task)
-        # The judge decides; the environment only must not end before it
+        # TrialOutcome ends the trial; the environment must not end before it
         endless = {"time_limit": self._protocol.timeout + 1.0, "hold_time": self._protocol.timeout + 2.0}
         for name, value in endless.items():
             setattr(task, name, value)
@@ -73,45 +73,45 @@ class SimulatedArm:
         parameters = info["parameters"]
         x, y = env.world.pose(body)[0][:2]
         own_rule = protocol.success_radius == task.success_radius
-        judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
+        outcome = TrialOutcome(protocol.success_radius, protocol.hold_time, protocol.timeout)
 
         def look(t: float, near: bool | None) -> None:
             achieved, desired = task.achieved_goal(env.world), task.desired_goal(env.world)
             if near is None:
                 near = bool(task.is_success(achieved, desired)) and task.is_released(env.world)
             distance = float(np.linalg.norm(achieved - desired))
-            judge.observe(t, distance, near if own_rule else distance < judge.radius and task.is_released(env.world))
+            outcome.add(t, distance, near if own_rule else distance < outcome.radius and task.is_released(env.world))
 
         look(0.0, None)
-        judge.start(0.0)
+        outcome.start(0.0)
         self.frames = []
         self._take_picture(env)
         steps, ended, memory = 0, False, bundle.fresh_memory()
-        while not (judge.over or ended):
+        while not (outcome.over or ended):
             seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
             steps += 1
             look(steps * dt, bool(info["near"]))
             ended = ended or truncated
             self._take_picture(env)
-        at_reset = judge.at_goal_from_start
+        at_reset = outcome.at_goal_from_start
         return Trial(
             session=protocol.name,
             policy=planned.policy,
             bundle=bundle.hash,
             index=planned.index,
             seed=planned.seed,
-            success=judge.success,
-            duration=judge.duration,
+            success=outcome.success,
+            duration=outcome.duration,
             initial={"x": float(x), "y": float(y)},
-            final_distance=judge.distance,
-            time_to_success=judge.time_to_success,
-            hold=judge.hold,
-            automatic=judge.success,
+            final_distance=outcome.distance,
+            time_to_success=outcome.time_to_success,
+            hold=outcome.hold,
+            automatic=outcome.success,
             void=at_reset,
             void_reason=f"{AT_RESET}: the goal was reached before the policy moved" if at_reset else "",
             attempt=attempt,
             parameters=parameters,
-            stopped="the task was failed for good" if ended and not judge.over else "",
+            stopped="the task was failed for good" if ended and not outcome.over else "",
         )
 
     def _take_picture(self, env: ArmEnv) -> None:
@@ -120,22 +120,10 @@ class SimulatedArm:
             self.frames.append(picture)
 
 
-def run_simulated(
-    bundle: PolicyBundle,
-    space: str | ParameterSpace,
-    trials: int,
-    seed: int = 0,
-) -> list[Trial]:
-    """Try `bundle` in its own task under `space`, on seeds that training never used; nothing is stored."""
-    protocol = simulation_protocol({bundle.name: bundle}, trials, seed, "simulation")
-    arm = SimulatedArm(bundle, protocol, space)
-    return [arm.run(planned) for planned in protocol.schedule()]
-
-
 def film_failures(folder: SessionFolder, bundles: Mapping[str, Path], space: str, each: int = 2) -> None:
-    """Run the first failures of each policy again, and one success, with a camera that watches.
+    """Run the first failures of each policy again, and one success, and save them as videos.
 
-    Trials in simulation are deterministic; one that comes out otherwise is not kept.
+    Trials in simulation are deterministic; one whose outcome differs is not saved.
     """
     with folder.store() as store:
         trials = store.trials(folder.protocol.name)
@@ -171,14 +159,14 @@ def evaluate_in_simulation(
     protocol = simulation_protocol(loaded, trials, seed, f"simulation {space} {seed}")
     folder = begin_session(out, protocol, "sim", {"space": space})
     with folder.store() as store:
-        conduct = Conduct(protocol, store)
+        scheduler = TrialScheduler(protocol, store)
         for name, bundle in loaded.items():
             arm = SimulatedArm(bundle, protocol, space)
-            mine = [t for t in conduct.open() if t.policy == name]
+            mine = [t for t in scheduler.open() if t.policy == name]
             for done, planned in enumerate(mine, start=1):
-                for attempt in range(conduct.attempt(planned), conduct.attempt(planned) + 2):
+                for attempt in range(scheduler.attempt(planned), scheduler.attempt(planned) + 2):
                     trial = arm.run(planned, attempt)
-                    conduct.record(trial)
+                    scheduler.record(trial)
                     if not trial.void:
                         break
                 progress(name, done / len(mine), "")
@@ -197,7 +185,7 @@ def evaluate_in_simulation(
 
 
 def simulation_protocol(bundles: Mapping[str, PolicyBundle], trials: int, seed: int, name: str) -> Protocol:
-    """Plan `trials` a policy over the whole workspace of the bundles' task, judged as in training."""
+    """Plan `trials` a policy over the whole workspace of the bundles' task, with training's success criteria."""
     tasks = sorted({bundle.task for bundle in bundles.values()})
     if len(tasks) > 1:
         raise SpecError(f"bundles are for the tasks {', '.join(tasks)}; one session is one task")

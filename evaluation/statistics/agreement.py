@@ -1,4 +1,4 @@
-"""How well does the simulator predict the arm? Success of the same policies in one and on the other."""
+"""Agreement of simulated and real success over several policies: rank violation and correlations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Agreement:
 
 
 def mean_maximum_rank_violation(simulated: npt.ArrayLike, real: npt.ArrayLike) -> float:
-    """MMRV: how much real success one loses at worst by trusting the simulated ranking, averaged.
+    """MMRV: mean over policies of the largest loss of real success that the simulated ranking may cause.
 
     For policies i, j with real success R and simulated success S, the violation is |Rᵢ − Rⱼ| where
     (Sᵢ > Sⱼ) ≠ (Rᵢ > Rⱼ) and 0 elsewhere; the maximum over j is averaged over i.

@@ -1,4 +1,4 @@
-"""Is one policy better than another? Exact tests for success counts, their correction, and trials needed.
+"""Paired comparison of success: exact test, correction for several comparisons, power and trials needed.
 
 The distributions are scipy's.
 """

@@ -1,4 +1,4 @@
-"""How many trials are needed to find a difference, for a design in pairs and for one without.
+"""Trials needed to find a difference, for a paired and for an unpaired design.
 
 The paired design is `comparison.required_trials`. Here is the unpaired one, and both side by side.
 """
@@ -96,7 +96,7 @@ def required_trials_unpaired(rate_a: float, rate_b: float, *, alpha: float = 0.0
 
 @lru_cache(maxsize=64)
 def _critical_region(trials: int, alpha: float) -> np.ndarray:
-    """(n + 1, n + 1) bool: the outcomes (successes of a, of b) at which the test says that they differ."""
+    """(n + 1, n + 1) bool: the outcomes (successes of a, of b) at which the test is significant."""
     k = np.arange(trials + 1)
     a, b = np.meshgrid(k, k, indexing="ij")
     pooled = (a + b) / (2 * trials)

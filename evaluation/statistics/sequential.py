@@ -1,8 +1,8 @@
-"""Look after every trial, stop when it is clear, and still be right.
+"""Sequential comparison: a test that stays valid however often it is evaluated.
 
-An ordinary test that is repeated after every trial finds differences that are not there: at 5 % and a few
-hundred looks, about one time in four. The evidence here is a martingale under the hypothesis, so by Ville's
-inequality it exceeds 1/α at *any* time with probability at most α, however often one looks and whenever one
+An ordinary test repeated after every trial has an inflated error: at 5 % and a few hundred repetitions, about one
+in four. The evidence here is a martingale under the hypothesis, so by Ville's
+inequality it exceeds 1/α at *any* time with probability at most α, whenever one
 stops. Sources: Robbins, "Statistical methods related to the law of the iterated logarithm", 1970; Howard,
 Ramdas, McAuliffe & Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence sequences", 2021.
 """
@@ -21,7 +21,7 @@ PRIOR = 0.5
 
 @dataclass(frozen=True)
 class SequentialComparison:
-    """Two policies tried in pairs, judged after every pair."""
+    """Result of comparing two policies after every pair of trials."""
 
     a: str
     b: str
@@ -29,7 +29,7 @@ class SequentialComparison:
     only_a: int
     only_b: int
     evidence: float
-    """Largest evidence so far that the policies differ: a bet of 1 against it would have become this."""
+    """Largest evidence (value of the test martingale) so far that the policies differ."""
     p_value: float
     """Valid at any stopping time: min(1, 1 / evidence)."""
     decided_at: int | None
@@ -60,10 +60,10 @@ def compare_sequentially(
     *,
     alpha: float = 0.05,
 ) -> SequentialComparison:
-    """Judge two policies on the pairs so far, in the order in which they were tried.
+    """Compare two policies on the pairs so far, in the order in which they were tried.
 
     As in McNemar's test only the pairs count in which one succeeded; with equal policies each of those is a
-    fair coin. Call it after every pair if you like: the chance of ever deciding wrongly is at most `alpha`.
+    fair coin. It may be called after every pair: the probability of ever deciding wrongly is at most `alpha`.
     """
     x, y = np.asarray(successes_a, dtype=bool), np.asarray(successes_b, dtype=bool)
     if x.shape != y.shape or x.ndim != 1:

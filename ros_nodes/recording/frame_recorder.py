@@ -1,4 +1,4 @@
-"""Keeps camera frames of a session: the policy's view for adaptation, the raw view for a video."""
+"""Collects camera frames of a session, rectified to the policy's camera, for adaptation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FrameRecorder:
     """Collects frames in memory, rectified to the policy's camera, with the joints they belong to."""
 
     def __init__(self, policy_camera: CameraModel, every: int = 1):
-        """Keep each `every`-th frame, as `policy_camera` would have seen it."""
+        """Keep each `every`-th frame, rectified to `policy_camera`."""
         self._policy_camera = policy_camera
         self._every = every
         self._rectify: Callable[[np.ndarray], np.ndarray] | None = None
@@ -27,16 +27,16 @@ class FrameRecorder:
         return len(self._images)
 
     def calibrate(self, camera: CameraModel) -> None:
-        """Learn the K and distortion of the camera that the frames come from.
+        """Set the K and distortion of the camera that the frames come from.
 
         Raises:
-            SpecError: if it cannot show what the policy expects.
+            SpecError: if its images do not cover the policy's camera.
         """
         if self._rectify is None:
             self._rectify = camera.rectifier(self._policy_camera)
 
     def add(self, image: np.ndarray, q: np.ndarray, trial: int) -> None:
-        """Take an RGB uint8 frame (height, width, 3), the joints `q` (n,) [rad] nearest to it, and its trial."""
+        """Add an RGB uint8 frame (height, width, 3), the joints `q` (n,) [rad] nearest to it, and its trial."""
         self._count += 1
         if self._rectify is None or (self._count - 1) % self._every:
             return

@@ -6,7 +6,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,12 +38,12 @@ DAMAGE = (McapError, struct.error, ValueError, KeyError, RuntimeError, zstandard
 
 HEAD = struct.Struct("<BQ")
 """Of every record: its opcode and the length of what follows."""
-KINDS = {
-    Opcode.SCHEMA: Schema,
-    Opcode.CHANNEL: Channel,
-    Opcode.CHUNK: Chunk,
-    Opcode.MESSAGE_INDEX: MessageIndex,
-    Opcode.METADATA: Metadata,
+READERS: dict[int, Callable[[ReadDataStream], McapRecord]] = {
+    Opcode.SCHEMA: Schema.read,
+    Opcode.CHANNEL: Channel.read,
+    Opcode.CHUNK: Chunk.read,
+    Opcode.MESSAGE_INDEX: MessageIndex.read,
+    Opcode.METADATA: Metadata.read,
 }
 """The other records need no summary, or are the summary."""
 
@@ -109,8 +109,8 @@ class _Scan:
                 raise EndOfFile
             content = ReadDataStream(io.BytesIO(stream.read(length)))
             in_data = in_data and opcode != Opcode.DATA_END
-            if opcode in KINDS:
-                self._take(KINDS[opcode].read(content), start, stop)
+            if opcode in READERS:
+                self._take(READERS[opcode](content), start, stop)
             elif opcode == Opcode.MESSAGE:
                 self._take(Message.read(content, length), start, stop)
             if in_data:

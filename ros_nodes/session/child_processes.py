@@ -1,7 +1,7 @@
-"""Child processes that never outlive the session that started them, however it ends.
+"""Child processes that never outlive the session that started them.
 
 Each runs in a process group of its own, so that Ctrl-C in a terminal reaches the parent alone, which ends
-them in order; and each is told by the kernel when the parent dies, so that a SIGKILL leaves nothing either.
+them in order; the kernel signals each when the parent dies, so that a SIGKILL leaves none behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TIED = (
 
 
 class ChildDied(RuntimeError):
-    """A process that a session needs has ended; the message says which, how, and its last words."""
+    """A process that a session needs has ended; the message says which, how, and the last line of its log."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Child:
 
 
 class Children:
-    """Starts processes, notices when one dies, and ends all of them on leaving the `with` block."""
+    """Starts processes, checks that they run, and ends all of them on leaving the `with` block."""
 
     def __init__(self, log_dir: Path, environment: Mapping[str, str]):
         """Log into `log_dir`, which is made; `environment` replaces the processes' environment."""
@@ -99,9 +99,9 @@ class Children:
 
 
 class Interruption:
-    """Notes SIGINT, SIGTERM and SIGHUP inside its `with` block, to be raised where it is safe.
+    """Defers SIGINT, SIGTERM and SIGHUP inside its `with` block to calls of `check`.
 
-    Raised at once, they may strike inside an executor's C++, which turns them into another error.
+    Raised at once, they may occur inside an executor's C++ code, which turns them into another error.
     """
 
     def __init__(self) -> None:
@@ -141,6 +141,6 @@ def _signal_group(child: Child, number: int) -> None:
 
 
 def _last_line(log: Path, wait: float = 0.2) -> str:
-    time.sleep(wait)  # its last words may still be on their way
+    time.sleep(wait)  # its last line may not be written yet
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
+    return lines[-1].strip() if lines else "no output"

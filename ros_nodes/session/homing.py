@@ -1,4 +1,4 @@
-"""Brings a real arm back home between trials, slowly and through the safety gate like everybody else."""
+"""Moves a real arm home between trials, slowly and through the safety gate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ros_nodes.session.session_node import SessionError, SessionNode
 SPEED = 0.3
 """Of the fastest joint [rad/s]."""
 PERIOD = 0.05
-"""Between two targets [s]: a policy's pace, which the gate expects."""
+"""Between two targets [s]; within the gate's command timeout."""
 CLOSE = 0.02
 """Distance from home that is near enough, every joint [rad]."""
 LONGEST = 60.0

@@ -1,4 +1,4 @@
-"""An environment in which a session's processes hear each other and nobody else."""
+"""Environment variables that isolate a session's processes in a ROS domain of their own."""
 
 from __future__ import annotations
 

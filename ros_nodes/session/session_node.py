@@ -1,4 +1,4 @@
-"""The operator's side of a session over ROS 2: places the object, switches policies, watches, keeps what comes."""
+"""The ROS 2 node of a session: places the object, switches policies, collects outcomes, images and latencies."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from evaluation.session.trial_outcome import TrialJudge
+from evaluation.session.trial_outcome import TrialOutcome
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import rgb, seconds
+from ros_nodes.messages import camera_model, rgb, seconds
 from ros_nodes.recording.frame_recorder import FrameRecorder
 
 Request = ChangeState.Request | GetParameters.Request | Trigger.Request
@@ -38,12 +38,12 @@ SERVICE_TIMEOUT = 10.0
 
 
 class SessionError(RuntimeError):
-    """A session cannot go on; the message says what was waited for and what to look at."""
+    """A session cannot go on; the message says what was waited for and what to check."""
 
 
 @dataclass
-class GateView:
-    """What the safety gate last said."""
+class GateStatus:
+    """Last report of the safety gate."""
 
     state: str = ""
     reason: str = ""
@@ -62,9 +62,9 @@ class SessionNode(Node):
             context: an initialised rclpy context.
             robot: gives the joints' order.
             check: called while waiting; raises when the session must end, e.g. because a process died.
-            goal_height: None with the virtual arm, which tells the truth. With a real one the truth is made of the
-                measured joints and the place that the protocol asks for: the goal's height above the table [m]; NaN
-                where a task cannot be judged so.
+            goal_height: height of the goal above the table [m], for a real arm: the truth is then computed from the
+                measured joints and the protocol's place; NaN where that gives no success. None with the virtual arm,
+                which publishes the truth.
         """
         super().__init__("session", context=context)
         self._robot = robot
@@ -89,10 +89,10 @@ class SessionNode(Node):
         self._q = np.array(robot.home)
         self._order: np.ndarray | None = None
         self._image_subscription: Subscription | None = None
-        self.gate = GateView()
+        self.gate = GateStatus()
         self.policy_reason = ""
-        """Why a policy last refused or stopped, in its own words; emptied by who wants to know what comes next."""
-        self.judge: TrialJudge | None = None
+        """Reason that a policy last gave for a refusal or stop; the caller clears it."""
+        self.outcome: TrialOutcome | None = None
         self.latencies: list[list[float]] = []
         self.recorder: FrameRecorder | None = None
         self.video: list[tuple[float, np.ndarray]] | None = None
@@ -100,9 +100,9 @@ class SessionNode(Node):
         self.video_period = 0.0
         """Shortest time between two frames of a video [s]."""
         self.keep_frame = False
-        """Whether `frame` is wanted."""
+        """Whether to keep `frame`."""
         self.frame: np.ndarray | None = None
-        """The newest picture, RGB uint8 (height, width, 3)."""
+        """The newest image, RGB uint8 (height, width, 3)."""
 
     # Waiting
 
@@ -120,7 +120,7 @@ class SessionNode(Node):
                 raise SessionError(f"waited {timeout:.0f} s in vain for {what}")
 
     def spin(self, duration: float) -> None:
-        """Take what comes for `duration` [s]."""
+        """Process messages for `duration` [s]."""
         deadline = time.monotonic() + duration
         while (left := deadline - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
@@ -141,11 +141,10 @@ class SessionNode(Node):
         self.wait(lambda: self._last_info is not None, timeout, f"{topics.CAMERA_INFO}; see the virtual arm's log")
         info = self._last_info
         assert info is not None
-        fields = {key: getattr(info, key) for key in ("height", "width", "distortion_model", "d", "k")}
-        return CameraModel.from_info("front", fields)
+        return camera_model(info, "front")
 
     def renderer(self) -> str:
-        """Ask the virtual arm what draws its camera's pictures."""
+        """Return the name of the virtual arm's renderer."""
         client: Client = self.create_client(GetParameters, "/virtual_arm/get_parameters")
         answer = self._answers([client], GetParameters.Request(names=["renderer"]), SERVICE_TIMEOUT)[0]
         self.destroy_client(client)
@@ -175,7 +174,7 @@ class SessionNode(Node):
         request: ChangeState.Request | GetParameters.Request | Trigger.Request,
         timeout: float,
     ) -> list:
-        """Ask several services the same at once; return their responses."""
+        """Send several services the same request at once; return their responses."""
         futures = []
         for client in clients:
             self.wait(client.service_is_ready, timeout, f"service {client.service_name}")
@@ -187,7 +186,7 @@ class SessionNode(Node):
     def place(self, trial: int, x: float, y: float, seed: int) -> None:
         """Put the object at (x, y) [m] and the arm at home; wait until joints and camera show it.
 
-        With a real arm the object is for the operator to put: this only notes where it belongs.
+        With a real arm the operator places the object: this only stores the place.
         """
         if self._goal_height is not None:
             self._trial, self._goal = trial, np.array([x, y, self._goal_height])
@@ -201,7 +200,7 @@ class SessionNode(Node):
         self._place.publish(Float64MultiArray(data=[float(trial), x, y, float(seed)]))
         self.wait(shown, SERVICE_TIMEOUT, f"trial {trial} on {topics.VIRTUAL_TRUTH}; was the place refused?")
         placed = self.get_clock().now().nanoseconds
-        # Frames under way still show the former trial, and a policy would act on them
+        # Frames in transit still show the former trial, and a policy would act on them
         self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
 
     def ready_gate(self, timeout: float = 5.0) -> None:
@@ -231,7 +230,7 @@ class SessionNode(Node):
         return T_base_ee
 
     def watch_camera(self, wanted: bool) -> None:
-        """Subscribe to pictures and joints only while somebody wants them: a picture costs a millisecond."""
+        """Subscribe to images and joints only while they are needed: an image costs a millisecond."""
         if wanted and self._image_subscription is None:
             self._joint_subscription = self._joint_subscription or self._subscribe_joints()
             self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, qos.EVENT)
@@ -263,12 +262,12 @@ class SessionNode(Node):
 
     def _take_truth(self, truth: np.ndarray) -> None:
         self._truth = truth
-        if self.judge is None:
+        if self.outcome is None:
             return
         if np.isnan(truth[5:8]).any():
-            self.judge.observe(truth[1], None, False)
+            self.outcome.add(truth[1], None, False)
         else:
-            self.judge.see(truth[1], truth[2:5], truth[5:8])
+            self.outcome.add_positions(truth[1], truth[2:5], truth[5:8])
 
     def _on_info(self, message: CameraInfo) -> None:
         self._last_info = message
@@ -283,15 +282,15 @@ class SessionNode(Node):
             self._take_truth(np.array([self._trial, seconds(message.header.stamp), *ee, *self._goal]))
 
     def _on_command(self, message: JointTrajectory) -> None:
-        if self.judge is not None and self._truth is not None and message.points:
-            self.judge.start(self._truth[1])
+        if self.outcome is not None and self._truth is not None and message.points:
+            self.outcome.start(self._truth[1])
 
     def _on_latency(self, message: Float64MultiArray) -> None:
         self.latencies.append(list(message.data))
 
     def _on_gate(self, message: String) -> None:
         said = json.loads(message.data)
-        self.gate = GateView(said["state"], said["reason"], dict(said["counts"]))
+        self.gate = GateStatus(said["state"], said["reason"], dict(said["counts"]))
 
     def _on_policy(self, message: String) -> None:
         reason = json.loads(message.data)["reason"]

@@ -16,20 +16,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evaluation.report.video import save_video
 from evaluation.session.protocol import PlannedTrial, Protocol
-from evaluation.session.scheduler import AT_RESET, Conduct
-from evaluation.session.trial_outcome import TrialJudge
+from evaluation.session.scheduler import AT_RESET, TrialScheduler
+from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import LatencySummary, Trial
 from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.recording.frame_recorder import FrameRecorder
-from ros_nodes.session.operator_interface import LOST, Attendant
+from ros_nodes.session.operator_interface import LOST, OperatorInterface
 from ros_nodes.session.session_node import SessionError, SessionNode
 
 ATTEMPTS = 3
-"""How often a trial is tried when the machine, not the policy, is to blame; the last attempt counts in any case."""
+"""Attempts of a trial that ends by a stall of the machine; the last one counts in any case."""
 STALE = re.compile(r"no frame for|no command for|no heartbeat for|silent for|s old \(limit")
-"""How the policy node and the gate say that data did not come in time. One such stop is a stall of the machine, which a
-person would not hold against the policy; a policy that is itself too slow meets it in every attempt."""
+"""Messages of policy node and gate that data did not come in time. One such stop may be a stall of the machine; a
+policy that is itself too slow stops so in every attempt."""
 FIRST_COMMAND = 5.0
 """Longest wait for an activated policy's first command [s]: discovery alone may take three."""
 VIDEO_PERIOD = 0.1
@@ -41,11 +41,11 @@ Mcap = Literal["none", "signals", "all"]
 
 
 @dataclass(frozen=True)
-class Recording:
-    """What a session keeps beside the outcomes."""
+class RecordingOptions:
+    """Recordings of a session beside the outcomes."""
 
     images: bool = False
-    """Every `image_stride`-th frame as the policies see it, with the joints: `images.npz`."""
+    """Every `image_stride`-th frame, rectified to the policies' camera, with the joints: `images.npz`."""
     image_stride: int = 2
     videos: int = 0
     """Raw frames of each policy's first trials: `video_<policy>_<index>.npz`."""
@@ -56,34 +56,34 @@ class Recording:
 
 
 class TrialRunner:
-    """Carries out what is open, one trial after the other."""
+    """Runs the open trials, one after the other."""
 
     def __init__(
         self,
-        conduct: Conduct,
+        scheduler: TrialScheduler,
         bundles: Mapping[str, PolicyBundle],
         nodes: Mapping[str, str],
         node: SessionNode,
-        attendant: Attendant,
+        operator: OperatorInterface,
         out_dir: Path,
-        recording: Recording,
+        recording: RecordingOptions,
         bring_home: Callable[[], None] = lambda: None,
     ):
         """Prepare to run.
 
         Args:
-            conduct: what is open; records.
+            scheduler: returns the open trials, and records.
             bundles: by the policy's name.
             nodes: names of the policy nodes, by the policy's name.
-            node: does all by topic and service.
-            attendant: who starts and judges.
+            node: the session's topics and services.
+            operator: starts and judges the trials.
             out_dir: gets the videos.
             recording: which.
             bring_home: called before each trial; brings a real arm home.
         """
-        self._conduct, self._bundles, self._nodes = conduct, bundles, nodes
-        self._protocol: Protocol = conduct.protocol
-        self._node, self._attendant, self._out_dir, self._recording = node, attendant, out_dir, recording
+        self._scheduler, self._bundles, self._nodes = scheduler, bundles, nodes
+        self._protocol: Protocol = scheduler.protocol
+        self._node, self._operator, self._out_dir, self._recording = node, operator, out_dir, recording
         self._bring_home = bring_home
         self._filmed: Counter[tuple[str, bool]] = Counter()
         self._again = ""
@@ -93,37 +93,37 @@ class TrialRunner:
         self.latencies: list[tuple[str, int, list[float]]] = []
 
     def record_images(self) -> None:
-        """Keep the policies' view from now on. Raises SessionError if no policy has a camera."""
+        """Record the policies' images from now on. Raises SessionError if no policy has a camera."""
         camera = next((c for b in self._bundles.values() for c in b.cameras.values()), None)
         if camera is None:
             raise SessionError("no bundle of this session has a camera: there are no images to record")
         self._node.recorder = FrameRecorder(camera, self._recording.image_stride)
 
     def run(self) -> None:
-        """Carry out what the store does not hold yet."""
-        progress_of = self._conduct.progress
+        """Run the trials that the store does not hold yet."""
+        progress_of = self._scheduler.progress
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns) as progress:
             bar = progress.add_task("trials", total=progress_of.planned, completed=progress_of.counted)
-            while planned := self._conduct.next():
+            while planned := self._scheduler.next():
                 begun = time.monotonic()
-                number, attempt = self._conduct.number(planned), self._conduct.attempt(planned)
+                number, attempt = self._scheduler.number(planned), self._scheduler.attempt(planned)
                 trial = self._try(number, planned, attempt)
-                self._conduct.record(trial)
+                self._scheduler.record(trial)
                 self._again = trial.void_reason
                 self.walls.append(time.monotonic() - begun)
                 outcome = "void" if trial.void else "done" if self._protocol.blinded else _word(trial.success)
                 said = f"trial {number} ({planned.code}): {outcome}"
-                progress.update(bar, description=said, completed=self._conduct.progress.counted)
+                progress.update(bar, description=said, completed=self._scheduler.progress.counted)
 
     def _try(self, number: int, planned: PlannedTrial, attempt: int) -> Trial:
         node, protocol = self._node, self._protocol
-        judge = TrialJudge(protocol.success_radius, protocol.hold_time, protocol.timeout)
+        outcome = TrialOutcome(protocol.success_radius, protocol.hold_time, protocol.timeout)
         x, y = planned.initial["x"], planned.initial["y"]
         self._bring_home()
-        # The seed of looks is the place's: every policy sees the same light and the same cube
+        # The seed of the appearance is the place's: every policy gets the same light and the same cube
         node.place(number, x, y, planned.seed % 2**31)
-        self._attendant.prepare(planned, number, attempt, self._again if attempt else "")
+        self._operator.prepare(planned, number, attempt, self._again if attempt else "")
         node.ready_gate()
         counts = dict(node.gate.counts)
         node.latencies.clear()
@@ -132,20 +132,20 @@ class TrialRunner:
         node.video_period = 0.0 if first else VIDEO_PERIOD
         node.video = [] if film else None
         node.watch_camera(film or node.recorder is not None or node.keep_frame)
-        node.judge = judge
+        node.outcome = outcome
         node.policy_reason = ""
         lifecycle = [self._nodes[planned.policy]]
         note = ""
-        self._attendant.begin(protocol.timeout)
+        self._operator.begin(protocol.timeout)
         try:
             node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
-            node.wait(lambda: judge.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
-            node.wait(lambda: judge.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
+            node.wait(lambda: outcome.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
+            node.wait(lambda: outcome.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
         except SessionError as error:
             note = str(error)
-        node.judge = None
-        stopped = self._attendant.stopped
-        ended = self._ended() and not judge.over
+        node.outcome = None
+        stopped = self._operator.stopped
+        ended = self._ended() and not outcome.over
         try:
             node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
         except SessionError as error:
@@ -158,21 +158,21 @@ class TrialRunner:
         rows = [row for row in node.latencies if len(row) == topics.LATENCY_COLUMNS]
         self.latencies += [(planned.policy, planned.index, row) for row in rows]
         compute = [row[2] for row in rows if np.isfinite(row[2])]
-        measured = judge.success if judge.distance is not None else None
+        measured = outcome.success if outcome.distance is not None else None
         void_reason = ""
-        if judge.at_goal_from_start:
+        if outcome.at_goal_from_start:
             void_reason = f"{AT_RESET}: the goal was reached before the policy moved"
         elif stopped == LOST:
             void_reason = LOST
-        elif not judge.success and not stopped and STALE.search(note) and attempt + 1 < ATTEMPTS:
+        elif not outcome.success and not stopped and STALE.search(note) and attempt + 1 < ATTEMPTS:
             void_reason = note
-        reply = None if void_reason else self._attendant.judge()
+        reply = None if void_reason else self._operator.verdict()
         if reply is not None and reply.answer == "void":
             void_reason = f"operator: {reply.note or 'no reason given'}"
         said = None if reply is None or reply.answer == "void" else reply.answer == "success"
         if measured is None and said is None and not void_reason:
             raise SessionError(
-                f"task '{protocol.task}' cannot be judged without an operator on a real arm; run it with --page"
+                f"task '{protocol.task}' has no measured success without an operator on a real arm; run it with --page"
             )
         success = bool(said if measured is None else measured)
         if not void_reason:
@@ -186,11 +186,11 @@ class TrialRunner:
             index=planned.index,
             seed=planned.seed,
             success=success,
-            duration=judge.duration,
+            duration=outcome.duration,
             initial=planned.initial,
-            final_distance=judge.distance,
-            time_to_success=judge.time_to_success if success else None,
-            hold=judge.hold,
+            final_distance=outcome.distance,
+            time_to_success=outcome.time_to_success if success else None,
+            hold=outcome.hold,
             interventions=interventions,
             latency=LatencySummary.of(compute, deadline=bundle.action.dt) if compute else None,
             verdict="operator" if measured is None else "task",
@@ -220,12 +220,12 @@ class TrialRunner:
     def _ended(self) -> bool:
         """Whether gate, policy or operator ended the trial before its time."""
         stopped = self._node.gate.state in ("stopping", "stopped")
-        return stopped or bool(self._node.policy_reason) or bool(self._attendant.stopped)
+        return stopped or bool(self._node.policy_reason) or bool(self._operator.stopped)
 
     def _cause(self) -> str:
-        """Why they did. The policy's own word comes after it is inactive."""
-        if self._attendant.stopped:
-            return self._attendant.stopped
+        """Why. The policy's own reason comes after it is inactive."""
+        if self._operator.stopped:
+            return self._operator.stopped
         if self._node.policy_reason:
             return f"the policy stopped: {self._node.policy_reason}"
         return f"the safety gate stopped the arm: {self._node.gate.reason}"

@@ -1,4 +1,4 @@
-"""From a session on the virtual arm to its report and summary."""
+"""Report and summary of a session on the virtual arm."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ COMPUTE = 2
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a report says beside the session's own figures."""
+class ReportNotes:
+    """Contents of a report beside the session's own figures."""
 
     title: str = "Session on the virtual arm"
     descriptions: Mapping[str, str] | None = None
-    """How each policy was made, by name."""
+    """How each policy was trained, by name."""
     tables: Sequence[DataTable] = ()
     shortcomings: Sequence[str] = ()
     commands: Sequence[str] = ()
@@ -42,24 +42,24 @@ class Story:
     """Of everything that led to this report [s]; by default of the session."""
 
 
-def write_session_report(
+def write_virtual_report(
     folder: Path,
     protocol: Protocol,
     result: SessionResult,
     bundles: Mapping[str, Path],
     hidden: Path | None = None,
-    story: Story | None = None,
+    notes: ReportNotes | None = None,
 ) -> ReportData:
     """Write `report.html` and `summary.json` into `folder` and print the table."""
-    story = story or Story()
+    notes = notes or ReportNotes()
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
     first = next(iter(loaded.values()))
     reality = HiddenReality.load(hidden) if hidden else HiddenReality()
     area = protocol.workspace
     system = provenance()
-    descriptions = story.descriptions or {}
+    descriptions = notes.descriptions or {}
     data = ReportData(
-        title=story.title,
+        title=notes.title,
         trials=result.trials,
         policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
         setting=(
@@ -76,8 +76,8 @@ def write_session_report(
         clips=_clips(result.videos),
         camera=_camera_samples(loaded, result),
         differences=differences(reality, first.task, first.robot.name),
-        tables=tuple(story.tables),
-        wall_time=story.wall_time if story.wall_time is not None else result.wall,
+        tables=tuple(notes.tables),
+        wall_time=notes.wall_time if notes.wall_time is not None else result.wall,
         made={
             "camera pictures drawn by": result.renderer,
             "machine": system["machine"],
@@ -87,12 +87,12 @@ def write_session_report(
             "seconds a trial": f"{result.seconds_per_trial:.1f}",
             **{f"bundle '{name}'": bundle.hash for name, bundle in loaded.items()},
         },
-        commands=tuple(story.commands),
-        shortcomings=tuple(story.shortcomings),
+        commands=tuple(notes.commands),
+        shortcomings=tuple(notes.shortcomings),
     )
     write_report(folder / "report.html", data)
     write_summary(folder / "summary.json", data.summary())
-    Console().print(results_table(data.results, story.title))
+    Console().print(results_table(data.results, notes.title))
     return data
 
 
@@ -107,7 +107,7 @@ def loop_latency(path: Path | None, period: float) -> LatencySummary | None:
 
 
 def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDifference, ...]:
-    """List what the virtual arm does against what full randomisation covers; the ranges are the catalogue's."""
+    """List the virtual arm's properties against the ranges of full randomisation, which are the catalogue's."""
     arm, camera, scene = reality.arm, reality.camera, reality.scene
     space = parameter_space(load_task(task), load_robot(robot))
     name = load_task(task).cameras[0].name
@@ -178,12 +178,12 @@ def _camera_samples(bundles: Mapping[str, PolicyBundle], result: SessionResult) 
         if image is None or "adaptation" in bundle.provenance:
             continue  # an adapted bundle's records are frames of the target
         pictures = tuple(bundle.parity[f"observation.{image}"][:8])
-        samples.append(CameraSamples(f"Simulation, '{name}'", "Views that the policy was trained on.", pictures))
+        samples.append(CameraSamples(f"Simulation, '{name}'", "Images that the policy was trained on.", pictures))
     if result.images is not None:
         with np.load(result.images, allow_pickle=False) as recorded:
             images = recorded["images"]
         if len(images):
             rows = np.linspace(0, len(images) - 1, 8).astype(int)
-            caption = f"What the policy node saw, rectified; drawn by {result.renderer}."
+            caption = f"Images of the policy node, rectified; drawn by {result.renderer}."
             samples.append(CameraSamples("Virtual arm", caption, tuple(images[rows])))
     return tuple(samples)

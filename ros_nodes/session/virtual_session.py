@@ -1,8 +1,7 @@
-"""A session on the virtual arm: every policy of a protocol, at the same places, through ROS 2 topics alone.
+"""A session over ROS 2: every policy of a protocol at the same places, on the virtual arm or a real one.
 
-The session starts the virtual arm, the safety gate and one policy node a bundle as processes of their own,
-in a ROS domain of its own; it does by topic and service what an operator does by hand, and writes each
-trial to the store before it starts the next.
+It starts one policy node per bundle, and for the virtual arm that and its safety gate too, in a ROS domain of their
+own; it works through topics and services alone, and writes each trial to the store before it starts the next.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
 from evaluation.session.protocol import PlannedPolicy, Protocol, Registration, Workspace
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
@@ -33,10 +32,10 @@ from ros_nodes import topics
 from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.session.child_processes import Children, Interruption
 from ros_nodes.session.homing import Homing
-from ros_nodes.session.operator_interface import Attendant, Nobody
+from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
 from ros_nodes.session.session_node import SessionError, SessionNode
-from ros_nodes.session.trial_runner import Mcap, Recording, TrialRunner
+from ros_nodes.session.trial_runner import Mcap, RecordingOptions, TrialRunner
 from sim.tasks import load_task
 from sim.tasks.reach import ABOVE, TOLERANCE, X_RANGE, Y_RANGE, Reach
 from sim.virtual_arm.hidden_reality import HiddenReality
@@ -47,7 +46,7 @@ Command = Sequence[str]
 Robot = Literal["virtual", "ros"]
 RENDERER_FILE = "renderer.txt"
 GOAL_HEIGHT = {"reach": CUBE / 2 + ABOVE}
-"""Height above the table [m] of the goal of tasks that the measured joints can judge on a real arm, by task."""
+"""Height above the table [m] of the goal, of tasks whose success follows from the measured joints of a real arm."""
 
 
 def _policy_command(node: str, bundle: Path) -> Command:
@@ -79,7 +78,7 @@ class Processes:
     policy: Callable[[str, Path], Command] = _policy_command
     """From the node's name and the bundle."""
     gate: Callable[[Path], Command] = _gate_command
-    """From any of the bundles: it takes the arm from it."""
+    """From any of the bundles, for its arm."""
     arm: Callable[[Path | None], Command] = _arm_command
     """From the file with the hidden reality, if any."""
     recorder: Callable[[Path, Mcap], Command] = _recorder_command
@@ -88,11 +87,11 @@ class Processes:
 
 @dataclass(frozen=True)
 class SessionResult:
-    """What came of a session."""
+    """Trials and recordings of a session."""
 
     trials: tuple[Trial, ...]
     renderer: str
-    """What drew the camera's pictures."""
+    """Renderer of the camera's images."""
     wall: float
     """Seconds for everything, start-up included."""
     seconds_per_trial: float
@@ -105,7 +104,7 @@ class SessionResult:
 
 
 def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str = "virtual") -> Protocol:
-    """Plan `trials` a policy where `reach` was trained, judged as there; equal seeds give equal places."""
+    """Plan `trials` a policy where `reach` was trained, with training's success criteria; places follow from `seed`."""
     policies = tuple(PlannedPolicy(policy, PolicyBundle.load(path).hash) for policy, path in bundles.items())
     return Protocol(
         name=name,
@@ -120,8 +119,8 @@ def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: st
     )
 
 
-Attend = Callable[[SessionNode, Conduct, CameraModel], Attendant]
-"""Makes the attendant, given the session's node, what is open, and the camera, whose pose is known."""
+MakeInterface = Callable[[SessionNode, TrialScheduler, CameraModel], OperatorInterface]
+"""Makes the operator interface of a session; the camera's pose is known."""
 
 
 def run_session(
@@ -131,9 +130,9 @@ def run_session(
     *,
     robot: Robot = "virtual",
     hidden: Path | None = None,
-    recording: Recording | None = None,
+    recording: RecordingOptions | None = None,
     processes: Processes | None = None,
-    attend: Attend | None = None,
+    make_interface: MakeInterface | None = None,
     camera_calibration: Path | None = None,
 ) -> SessionResult:
     """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
@@ -147,7 +146,7 @@ def run_session(
         hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
-        attend: who starts and judges the trials; nobody by default.
+        make_interface: makes what starts and judges the trials; `Unattended` by default.
         camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
 
     Raises:
@@ -157,7 +156,7 @@ def run_session(
     started = time.monotonic()
     plan = protocol.protocol if isinstance(protocol, Registration) else protocol
     plan.validate()
-    recording, processes = recording or Recording(), processes or Processes()
+    recording, processes = recording or RecordingOptions(), processes or Processes()
     loaded = _load(plan, bundles)
     calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
     if robot == "virtual":
@@ -170,7 +169,7 @@ def run_session(
         details = {"hidden": str(hidden or "")}
     folder = begin_session(out_dir, protocol, robot, details)
     with folder.store() as store:
-        if Conduct(plan, store).finished:
+        if TrialScheduler(plan, store).finished:
             return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
         Interruption() as interruption,
@@ -193,23 +192,23 @@ def run_session(
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
-        attendant: Attendant = Nobody()
+        operator: OperatorInterface = Unattended()
 
         def check() -> None:
             interruption.check()
             children.check()
-            attendant.serve()
+            operator.update()
 
         height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
         node = SessionNode(context, first.robot, check, goal_height=height)
         try:
-            conduct = Conduct(plan, store)
+            scheduler = TrialScheduler(plan, store)
             camera = node.wait_for_arm(calibrated=calibrated)
-            if attend is not None:
-                attendant = attend(node, conduct, _posed(camera, first))
+            if make_interface is not None:
+                operator = make_interface(node, scheduler, _posed(camera, first))
             homing = Homing(node, first.robot) if robot == "ros" else None
             bring_home = homing.bring_home if homing is not None else lambda: None
-            runner = TrialRunner(conduct, loaded, nodes, node, attendant, out_dir, recording, bring_home)
+            runner = TrialRunner(scheduler, loaded, nodes, node, operator, out_dir, recording, bring_home)
             if recording.images:
                 runner.record_images()
                 assert node.recorder is not None
@@ -219,10 +218,10 @@ def run_session(
             # Long enough for a first start, when every process compiles the kinematics at once
             node.ready_gate(timeout=60.0)
             node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
-            conduct.log("resumed" if conduct.resumed else "started", f"{robot}, pictures by {renderer}")
+            scheduler.log("resumed" if scheduler.resumed else "started", f"{robot}, pictures by {renderer}")
             runner.run()
-            conduct.log("finished")
-            attendant.finish("All trials are done. The report is being written.")
+            scheduler.log("finished")
+            operator.finish("All trials are done. The report is being written.")
             return _result(runner, store, plan, node, renderer, out_dir, time.monotonic() - started)
         finally:
             node.close()
@@ -284,7 +283,7 @@ def _check_virtual(bundles: Mapping[str, PolicyBundle]) -> None:
     for name, bundle in bundles.items():
         if len(bundle.cameras) > 1:
             raise SessionError(
-                f"policy '{name}' sees {', '.join(bundle.cameras)}, but the virtual arm has one camera; "
+                f"policy '{name}' needs the cameras {', '.join(bundle.cameras)}, but the virtual arm has one camera; "
                 "evaluate it with --robot sim"
             )
 
@@ -307,7 +306,7 @@ def _renderer_of(out_dir: Path) -> str:
 
 
 def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBundle]:
-    """Load every bundle, in the protocol's order, and see that it is the registered one."""
+    """Load every bundle, in the protocol's order, and check that it is the registered one."""
     names = [policy.name for policy in protocol.policies]
     if sorted(names) != sorted(bundles):
         raise SessionError(f"the protocol's policies are {sorted(names)}, the bundles given {sorted(bundles)}")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from robots.registry import load_robot
-from ros_nodes.view_collector import RestWatcher
+from ros_nodes.view_collector import RestDetector
 from tests.support.ros_bench import finish
 from tests.support.tiny_bundle import CAMERA
 
 PANDA = load_robot("franka_panda")
 
 
-def watched(poses: list[tuple[float, float]]) -> RestWatcher:
+def watched(poses: list[tuple[float, float]]) -> RestDetector:
     """A joint at 100 Hz that is at `poses` (t [s], q [rad]), and moves evenly in between."""
-    watcher = RestWatcher()
+    watcher = RestDetector()
     t, q = np.array(poses).T
     for now in np.arange(t[0], t[-1] + 1e-9, 0.01):
         watcher.add(float(now), np.array([np.interp(now, t, q)]))

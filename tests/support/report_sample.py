@@ -6,7 +6,7 @@ import numpy as np
 
 from evaluation.report.aggregates import aggregate
 from evaluation.report.data import CameraSamples, DataTable, DomainDifference, PolicyCard, ReportData
-from evaluation.report.failure_analysis import failure_slices
+from evaluation.report.failure_analysis import analyse_failures
 from evaluation.report.images import clip
 from evaluation.report.sim_to_real import compare_transfer
 from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
@@ -68,7 +68,7 @@ def full_report() -> ReportData:
         loop_period=0.05,
         registered={"plan": "4 policies × 40 trials", "registered": "2026-01-01"},
         deviations=("2 void and repeated: the cable caught.",),
-        slices=failure_slices(results),
+        failure_factors=analyse_failures(results),
         transfer=compare_transfer(simulated, real, rng),
         aggregates=aggregate([(sample_protocol(), results)], rng),
         clips=(clip(frames, 10.0, "Failure of baseline-0", "An arm that stops short"),),

@@ -14,7 +14,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from evaluation.operator_page.operator_state import Desk, DeskError, Question
+from evaluation.operator_page.operator_state import OperatorError, OperatorState, Question
 from evaluation.operator_page.overlay import draw_place
 from evaluation.operator_page.server import LARGEST_BODY, PageServer
 from evaluation.report.page import write_report
@@ -56,64 +56,64 @@ def call(server: PageServer, path: str, body: object = None, token: str | None =
 
 
 def test_an_answer_is_taken_once_and_only_for_its_question() -> None:
-    desk = Desk()
-    desk.ask(PREPARE)
-    key = desk.state("a")["key"]
-    with pytest.raises(DeskError, match="'success': expected start"):
-        desk.hand_in(key, "success")
-    desk.hand_in(key, "start")
-    with pytest.raises(DeskError, match="answered already: start"):
-        desk.hand_in(key, "start")
-    assert desk.state("a")["answers"] == []
-    desk.ask(replace(PREPARE, phase="judge"))
-    assert desk.reply() is None
-    with pytest.raises(DeskError, match="not at hand any more"):
-        desk.hand_in(key, "success")
-    judged = desk.state("b")
+    operator = OperatorState()
+    operator.ask(PREPARE)
+    key = operator.state("a")["key"]
+    with pytest.raises(OperatorError, match="'success': expected start"):
+        operator.hand_in(key, "success")
+    operator.hand_in(key, "start")
+    with pytest.raises(OperatorError, match="answered already: start"):
+        operator.hand_in(key, "start")
+    assert operator.state("a")["answers"] == []
+    operator.ask(replace(PREPARE, phase="verdict"))
+    assert operator.reply() is None
+    with pytest.raises(OperatorError, match="no longer the current question"):
+        operator.hand_in(key, "success")
+    judged = operator.state("b")
     assert judged["answers"] == ["success", "failure", "void"]
-    with pytest.raises(DeskError, match="2001 characters, at most 2000"):
-        desk.hand_in(judged["key"], "void", "n" * 2001)
-    desk.hand_in(judged["key"], "void", "  the cable caught  ")
-    assert (desk.reply().answer, desk.reply().note) == ("void", "the cable caught")
+    with pytest.raises(OperatorError, match="2001 characters, at most 2000"):
+        operator.hand_in(judged["key"], "void", "n" * 2001)
+    operator.hand_in(judged["key"], "void", "  the cable caught  ")
+    assert (operator.reply().answer, operator.reply().note) == ("void", "the cable caught")
 
 
 def test_stop_needs_no_key_and_is_taken_once() -> None:
-    desk = Desk()
-    desk.hand_in("", "stop")
-    assert desk.take_stop()
-    assert not desk.take_stop()
+    operator = OperatorState()
+    operator.hand_in("", "stop")
+    assert operator.take_stop()
+    assert not operator.take_stop()
 
 
 def test_an_operator_is_lost_when_the_last_page_falls_silent() -> None:
     clock = Clock()
-    desk = Desk(lost_after=5.0, clock=clock)
+    operator = OperatorState(lost_after=5.0, clock=clock)
     clock.now += 100
-    assert not desk.lost  # nobody has come yet
-    desk.state("a")
+    assert not operator.lost  # nobody has come yet
+    operator.state("a")
     clock.now += 3
-    desk.state("b")
+    operator.state("b")
     clock.now += 3
-    assert not desk.lost
-    assert desk.state("b")["pages"] == 1
+    assert not operator.lost
+    assert operator.state("b")["pages"] == 1
     clock.now += 5.1
-    assert desk.lost
-    desk.state("a")
-    assert not desk.lost
+    assert operator.lost
+    operator.state("a")
+    assert not operator.lost
 
 
 def test_the_server_wants_its_token_and_says_what_is_wrong() -> None:
-    desk = Desk()
-    desk.ask(PREPARE)
-    with PageServer(desk) as server:
+    operator = OperatorState()
+    operator.ask(PREPARE)
+    with PageServer(operator) as server:
         assert server.host == "127.0.0.1"
         for path in ("/state", "/camera.jpg", "/secret"):
             status, said = call(server, path, token="wrong")
             assert status == 403
             assert "open the address that the session printed" in said["error"]
         assert call(server, "/answer", {"key": "", "answer": "stop"}, token="")[0] == 403
-        assert not desk.take_stop()
+        assert not operator.take_stop()
         assert call(server, "/secret")[0] == 404
-        assert call(server, "/../desk.py")[0] == 404
+        assert call(server, "/../operator.py")[0] == 404
         assert call(server, "/camera.jpg")[0] == 404  # no picture yet
         status, state = call(server, "/state?client=a")
         assert (status, state["number"], state["total"], state["code"]) == (200, 12, 90, "B")
@@ -122,24 +122,24 @@ def test_the_server_wants_its_token_and_says_what_is_wrong() -> None:
         assert call(server, "/answer", data=b"x" * (LARGEST_BODY + 1))[0] == 413
         status, said = call(server, "/answer", {"key": "old", "answer": "start"})
         assert status == 409
-        assert "not at hand" in said["error"]
+        assert "no longer the current question" in said["error"]
         assert call(server, "/answer", {"key": state["key"], "answer": "start"}) == (200, {"taken": "start"})
-        assert desk.reply().answer == "start"
-        desk.show_frame(np.zeros((24, 32, 3), np.uint8))
+        assert operator.reply().answer == "start"
+        operator.show_frame(np.zeros((24, 32, 3), np.uint8))
         status, jpeg = call(server, "/camera.jpg")
         assert status == 200
         assert jpeg.startswith(b"\xff\xd8\xff")
-        with pytest.raises(DeskError, match=r"cannot listen on 127\.0\.0\.1"):
-            PageServer(desk, port=server.port)
-    with PageServer(desk) as another:
+        with pytest.raises(OperatorError, match=r"cannot listen on 127\.0\.0\.1"):
+            PageServer(operator, port=server.port)
+    with PageServer(operator) as another:
         assert another.token != server.token
 
 
 def test_one_of_many_clicks_at_once_is_taken() -> None:
-    desk = Desk()
-    desk.ask(PREPARE)
-    with PageServer(desk) as server:
-        key = desk.state("a")["key"]
+    operator = OperatorState()
+    operator.ask(PREPARE)
+    with PageServer(operator) as server:
+        key = operator.state("a")["key"]
         statuses: list[int] = []
         clicks = [
             threading.Thread(
@@ -186,22 +186,22 @@ def enabled(browser, *buttons: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_the_page_in_every_phase_and_size(tmp_path) -> None:
-    desk = Desk(lost_after=60.0)
+    operator = OperatorState(lost_after=60.0)
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    with PageServer(desk) as server, chromium(tmp_path / "profile") as browser:
+    with PageServer(operator) as server, chromium(tmp_path / "profile") as browser:
         browser.get(server.url)
         until(browser, lambda b: text(b, "link").startswith("connected"), "the link")
         phases = {
             "starting": Question(session="tuesday", total=90, text="The session starts."),
             "prepare": PREPARE,
             "running": replace(PREPARE, phase="running", text="The policy drives the arm."),
-            "judge": replace(PREPARE, phase="judge", attempt=1, text="How did it end?", problem="The page was lost."),
+            "judge": replace(PREPARE, phase="verdict", attempt=1, text="How did it end?", problem="The page was lost."),
             "finished": Question(phase="finished", session="tuesday", total=90, text="All trials are done."),
         }
-        desk.show_gate("ready", "")
+        operator.show_gate("ready", "")
         for phase, question in phases.items():
-            desk.ask(question)
-            desk.show_frame(draw_place(image, CAMERA.resized(240, 320), 0.5, 0.1))
+            operator.ask(question)
+            operator.show_frame(draw_place(image, CAMERA.resized(240, 320), 0.5, 0.1))
             until(browser, lambda b, p=phase: b.execute_script("return document.body.dataset.phase") == p, phase)
             for size, (width, height) in SIZES.items():
                 browser.set_window_size(width, height)
@@ -220,9 +220,9 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
-    desk = Desk(lost_after=60.0)
-    with PageServer(desk) as server, chromium(tmp_path / "profile") as browser:
-        desk.ask(PREPARE)
+    operator = OperatorState(lost_after=60.0)
+    with PageServer(operator) as server, chromium(tmp_path / "profile") as browser:
+        operator.ask(PREPARE)
         browser.get(server.url)
         until(browser, lambda b: enabled(b, "start"), "the start button")
         assert text(browser, "trial") == "Trial 12 of 90"
@@ -231,29 +231,29 @@ def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
         body = browser.find_element(By.TAG_NAME, "body")
         body.send_keys("1")  # no verdict is asked for yet
         body.send_keys(" ")
-        until(browser, lambda _: desk.reply() is not None, "the answer")
-        assert desk.reply().answer == "start"
+        until(browser, lambda _: operator.reply() is not None, "the answer")
+        assert operator.reply().answer == "start"
         until(browser, lambda b: enabled(b), "the button to be used up")
 
-        desk.ask(replace(PREPARE, phase="running"))
+        operator.ask(replace(PREPARE, phase="running"))
         until(browser, lambda b: float(text(b, "elapsed")) > 0.3, "the clock")
         body.send_keys(Keys.ESCAPE)
-        until(browser, lambda _: desk.take_stop(), "STOP by key")
+        until(browser, lambda _: operator.take_stop(), "STOP by key")
         browser.find_element(By.ID, "stop").click()
-        until(browser, lambda _: desk.take_stop(), "STOP by click")
+        until(browser, lambda _: operator.take_stop(), "STOP by click")
 
-        desk.ask(replace(PREPARE, phase="judge"))
+        operator.ask(replace(PREPARE, phase="verdict"))
         until(browser, lambda b: enabled(b, "success", "failure", "void"), "the verdict's buttons")
         note = browser.find_element(By.ID, "note")
         note.send_keys("3 cm short, 2 tries")  # digits in a note are no verdict
         time.sleep(0.3)
-        assert desk.reply() is None
+        assert operator.reply() is None
         browser.find_element(By.ID, "failure").click()
-        until(browser, lambda _: desk.reply() is not None, "the verdict")
-        assert (desk.reply().answer, desk.reply().note) == ("failure", "3 cm short, 2 tries")
+        until(browser, lambda _: operator.reply() is not None, "the verdict")
+        assert (operator.reply().answer, operator.reply().note) == ("failure", "3 cm short, 2 tries")
 
         # All of it can be reached by Tab, in the order of the page
-        desk.ask(replace(PREPARE, phase="judge"))
+        operator.ask(replace(PREPARE, phase="verdict"))
         until(browser, lambda b: enabled(b, "success", "failure", "void"), "the next verdict")
         reached = []
         browser.execute_script("document.activeElement.blur()")
@@ -262,25 +262,25 @@ def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
             reached.append(browser.switch_to.active_element.get_attribute("id"))
         assert {"success", "failure", "void", "note", "stop"} <= set(reached)
         browser.find_element(By.ID, "success").send_keys(Keys.ENTER)
-        until(browser, lambda _: desk.reply() is not None, "the verdict by Enter")
-        assert desk.reply().answer == "success"
+        until(browser, lambda _: operator.reply() is not None, "the verdict by Enter")
+        assert operator.reply().answer == "success"
 
 
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_two_pages_and_a_lost_session_are_shown(tmp_path) -> None:
-    desk = Desk(lost_after=60.0)
-    desk.ask(replace(PREPARE, phase="judge"))
+    operator = OperatorState(lost_after=60.0)
+    operator.ask(replace(PREPARE, phase="verdict"))
     with chromium(tmp_path / "profile") as browser:
-        with PageServer(desk) as server:
+        with PageServer(operator) as server:
             browser.get(server.url.replace(server.token, "wrong"))
             until(browser, lambda b: "the token is missing or wrong" in text(b, "link"), "the refusal")
             browser.get(server.url)
             until(browser, lambda b: enabled(b, "success", "failure", "void"), "the buttons")
-            desk.state("another tablet")
+            operator.state("another tablet")
             until(browser, lambda b: "pages open" in text(b, "link"), "the other page's mention")
             # The other tablet is faster
-            desk.hand_in(desk.state("another tablet")["key"], "success")
+            operator.hand_in(operator.state("another tablet")["key"], "success")
             until(browser, lambda b: enabled(b), "the buttons to go")
         until(browser, lambda b: text(b, "link") == "no connection to the session", "the lost connection")
         assert enabled(browser)

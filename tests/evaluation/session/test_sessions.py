@@ -20,7 +20,7 @@ import pytest
 from evaluation.report.session_report import deviations, read_session, write_session_report
 from evaluation.session.protocol import ProtocolError, load
 from evaluation.session.protocol_file import open_registered, read_protocol_file, register_file
-from evaluation.session.scheduler import AT_RESET, Conduct
+from evaluation.session.scheduler import AT_RESET, TrialScheduler
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial, TrialError
 from evaluation.simulation.pool import LocalTrial, Pool, PoolError, run_trials
@@ -213,19 +213,19 @@ def test_success_at_reset_is_tried_again_and_then_left_out(plan, tmp_path) -> No
     _, registration = register_file(plan)
     protocol = registration.protocol
     with begin_session(tmp_path / "out", registration, "sim").store() as store:
-        conduct = Conduct(protocol, store)
-        first = conduct.next()
+        scheduler = TrialScheduler(protocol, store)
+        first = scheduler.next()
         for attempt in range(2):
-            assert conduct.next() == first
-            assert conduct.attempt(first) == attempt
+            assert scheduler.next() == first
+            assert scheduler.attempt(first) == attempt
             void = {"void": True, "void_reason": f"{AT_RESET}: reached before it moved", "attempt": attempt}
-            conduct.record(made_up(protocol, first, True, **void))
-        while planned := conduct.next():
+            scheduler.record(made_up(protocol, first, True, **void))
+        while planned := scheduler.next():
             assert (planned.policy, planned.index) != (first.policy, first.index)
-            conduct.record(made_up(protocol, planned, planned.policy == "right"))
-        assert conduct.progress.excluded == 1
-        assert conduct.progress.counted == 7
-        assert conduct.progress.left == 0
+            scheduler.record(made_up(protocol, planned, planned.policy == "right"))
+        assert scheduler.progress.excluded == 1
+        assert scheduler.progress.counted == 7
+        assert scheduler.progress.left == 0
     session = read_session(tmp_path / "out")
     assert {r.policy: r.rate.trials for r in session.results}[first.policy] == 3
     (said,) = (text for text in deviations(session) if "before the policy moved" in text)
@@ -235,20 +235,20 @@ def test_success_at_reset_is_tried_again_and_then_left_out(plan, tmp_path) -> No
 def test_a_trial_is_recorded_once_and_only_if_planned(plan, tmp_path) -> None:
     _, registration = register_file(plan)
     with begin_session(tmp_path / "out", registration, "sim").store() as store:
-        conduct = Conduct(registration.protocol, store)
-        first = conduct.next()
+        scheduler = TrialScheduler(registration.protocol, store)
+        first = scheduler.next()
         trial = made_up(registration.protocol, first, True)
-        conduct.record(trial)
+        scheduler.record(trial)
         for again in (trial, replace(trial, success=False), replace(trial, attempt=1)):
             with pytest.raises(TrialError, match="already recorded"):
-                conduct.record(again)
+                scheduler.record(again)
         with pytest.raises(TrialError, match="not in the protocol 'bench'"):
-            conduct.record(replace(trial, index=99))
+            scheduler.record(replace(trial, index=99))
         with pytest.raises(TrialError, match="not in the protocol 'bench'"):
-            conduct.record(replace(trial, policy="stranger"))
+            scheduler.record(replace(trial, policy="stranger"))
         assert store.trials() == (trial,)
         # Who opens it anew finds the same state
-        assert Conduct(registration.protocol, store).next() == conduct.next() != first
+        assert TrialScheduler(registration.protocol, store).next() == scheduler.next() != first
 
 
 def test_a_folder_holds_one_session(plan, tmp_path) -> None:
@@ -267,16 +267,16 @@ def test_a_sequential_session_stops_when_the_test_decides(plan, tmp_path) -> Non
     _, registration = register_file(plan)
     protocol = registration.protocol
     with begin_session(tmp_path / "out", registration, "sim").store() as store:
-        conduct = Conduct(protocol, store)
-        while planned := conduct.next():
-            conduct.record(made_up(protocol, planned, planned.policy == "right"))
-        assert conduct.decision is not None
-        assert conduct.decision.better == "right"
-        decided, counted = conduct.decision.decided_at, conduct.progress.counted
+        scheduler = TrialScheduler(protocol, store)
+        while planned := scheduler.next():
+            scheduler.record(made_up(protocol, planned, planned.policy == "right"))
+        assert scheduler.decision is not None
+        assert scheduler.decision.better == "right"
+        decided, counted = scheduler.decision.decided_at, scheduler.progress.counted
         assert counted == 2 * decided < 80
         with pytest.raises(TrialError, match="has ended"):
-            conduct.record(made_up(protocol, protocol.schedule()[-1], True))
-        assert Conduct(protocol, store).decision == conduct.decision
+            scheduler.record(made_up(protocol, protocol.schedule()[-1], True))
+        assert TrialScheduler(protocol, store).decision == scheduler.decision
     session = read_session(tmp_path / "out")
     assert any("Stopped early, as registered" in text for text in deviations(session))
     assert not any("Not finished" in text for text in deviations(session))
@@ -287,7 +287,7 @@ def test_a_sequential_session_stops_when_the_test_decides(plan, tmp_path) -> Non
 RECORDER = """
 import os, sys
 from pathlib import Path
-from evaluation.session.scheduler import Conduct
+from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.protocol_file import open_registered
 from evaluation.session.session_folder import begin_session
 from tests.evaluation.session.test_sessions import made_up
@@ -296,10 +296,10 @@ for _ in sys.stdin:
     child = os.fork()
     if child == 0:
         with begin_session(Path(sys.argv[2]), registration, "sim").store() as store:
-            conduct = Conduct(registration.protocol, store)
+            scheduler = TrialScheduler(registration.protocol, store)
             os.write(1, b"ready %d\\n" % os.getpid())
-            while planned := conduct.next():
-                conduct.record(made_up(registration.protocol, planned, planned.index % 2 == 0))
+            while planned := scheduler.next():
+                scheduler.record(made_up(registration.protocol, planned, planned.index % 2 == 0))
                 os.write(1, f"{planned.policy} {planned.index}\\n".encode())
         os._exit(0)
     os.waitpid(child, 0)
@@ -376,9 +376,9 @@ def test_two_sessions_of_the_same_bundles_stand_side_by_side(plan, tmp_path) -> 
     protocol = registration.protocol
     for robot, wins in (("sim", ("right",)), ("virtual", ("right", "wrong"))):
         with begin_session(tmp_path / robot, registration, robot).store() as store:
-            conduct = Conduct(protocol, store)
-            while planned := conduct.next():
-                conduct.record(made_up(protocol, planned, planned.policy in wins and planned.index != 0))
+            scheduler = TrialScheduler(protocol, store)
+            while planned := scheduler.next():
+                scheduler.record(made_up(protocol, planned, planned.policy in wins and planned.index != 0))
     out = write_session_report([tmp_path / "virtual", tmp_path / "sim"], tmp_path / "both.html")
     html = out.read_text()
     assert "Simulation against the arm" in html
@@ -412,9 +412,9 @@ def test_plan_says_how_many_trials(capsys) -> None:
 def test_a_worker_that_dies_is_named_and_nothing_is_made_up(plan, tmp_path) -> None:
     _, registration = register_file(plan)
     with begin_session(tmp_path / "out", registration, "sim").store() as store, ProcessPoolExecutor(1) as executor:
-        conduct = Conduct(registration.protocol, store)
+        scheduler = TrialScheduler(registration.protocol, store)
         pool = Pool(1, lambda planned, attempt: LocalTrial(executor.submit(os._exit, 3)))
         with pytest.raises(PoolError, match=r"a worker died.*start again to go on"):
-            run_trials(conduct, pool)
-        assert conduct.progress.counted == 0
+            run_trials(scheduler, pool)
+        assert scheduler.progress.counted == 0
         assert store.trials() == ()

@@ -17,7 +17,6 @@ from adaptation.visual.adapt import adapt_bundle, candidate_methods, locate_goal
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
-from evaluation.simulation.simulated_trials import run_simulated
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train
 from policies.imitation.perception import StudentConfig
@@ -30,6 +29,7 @@ from sim.datasets.labelled_renders import sample_renders
 from sim.env import ArmEnv
 from sim.tasks import load_task
 from sim.tasks.state_samples import sample_approach
+from tests.support.simulated import run_simulated
 from tests.support.tiny_bundle import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[3]

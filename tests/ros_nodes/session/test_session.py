@@ -20,7 +20,7 @@ from ros_nodes import topics
 from ros_nodes.session.child_processes import ChildDied, Children
 from ros_nodes.session.ros_environment import free_domain
 from ros_nodes.session.session_node import SessionError
-from ros_nodes.session.trial_runner import Recording
+from ros_nodes.session.trial_runner import RecordingOptions
 from ros_nodes.session.virtual_session import Processes, reach_protocol, run_session
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
@@ -59,7 +59,7 @@ def processes_of(folder: Path) -> list[str]:
 
 def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, tmp_path) -> None:
     plan = protocol(bundles, 1)
-    result = run_session(plan, bundles, tmp_path, recording=Recording(images=True, image_stride=1, videos=1))
+    result = run_session(plan, bundles, tmp_path, recording=RecordingOptions(images=True, image_stride=1, videos=1))
     outcome = {(t.policy, t.index): t for t in result.trials}
     assert len(outcome) == 2
     right, wrong = outcome["right", 0], outcome["wrong", 0]

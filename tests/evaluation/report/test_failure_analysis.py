@@ -1,4 +1,4 @@
-"""Failure slices, aggregates over seeds and tasks, and planning, against closed forms, scipy and simulation."""
+"""Failure analysis, aggregates over seeds and tasks, and planning, against closed forms, scipy and simulation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from evaluation.report.aggregates import aggregate, improvement, interquartile_mean
-from evaluation.report.failure_analysis import failure_slices
+from evaluation.report.failure_analysis import analyse_failures
 from evaluation.report.sim_to_real import compare_transfer
 from evaluation.session.results import policy_results
 from evaluation.session.trials import Trial
@@ -24,11 +24,11 @@ def trials_of(values: np.ndarray, success: np.ndarray) -> list[Trial]:
     ]
 
 
-def test_the_guilty_parameter_is_found_among_twenty() -> None:
+def test_the_parameter_that_causes_failure_is_found_among_twenty() -> None:
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(60, 20))
     success = rng.random(60) < np.where(values[:, 7] > 0.6, 0.1, 0.95)
-    found = failure_slices(policy_results(trials_of(values, success)))
+    found = analyse_failures(policy_results(trials_of(values, success)))
     assert len(found) == 20
     assert found[0].factor == "p7"
     assert found[0].p_corrected < 1e-4
@@ -41,23 +41,23 @@ def test_the_guilty_parameter_is_found_among_twenty() -> None:
     assert found[0].p_value == pytest.approx(theirs.pvalue)
 
 
-def test_innocent_parameters_are_accused_at_most_at_the_level() -> None:
+def test_parameters_without_effect_are_significant_at_most_at_the_level() -> None:
     rng = np.random.default_rng(1)
-    accused = 0
+    significant = 0
     for _ in range(400):
         values, success = rng.uniform(size=(30, 6)), rng.random(30) < 0.6
-        found = failure_slices(policy_results(trials_of(values, success)))
-        accused += bool(found) and found[0].p_corrected < 0.05
+        found = analyse_failures(policy_results(trials_of(values, success)))
+        significant += bool(found) and found[0].p_corrected < 0.05
     # At 5 % it is 20 of 400; 40 has a chance of 2e-5
-    assert accused <= 40
+    assert significant <= 40
 
 
-def test_too_few_failures_accuse_nobody() -> None:
+def test_too_few_failures_are_not_tested() -> None:
     values = np.linspace(0, 1, 30)[:, None]
     success = np.ones(30, bool)
     success[-2:] = False
-    assert failure_slices(policy_results(trials_of(values, success))) == ()
-    assert failure_slices(policy_results(trials_of(np.ones((30, 1)), np.arange(30) % 2 == 0))) == ()
+    assert analyse_failures(policy_results(trials_of(values, success))) == ()
+    assert analyse_failures(policy_results(trials_of(np.ones((30, 1)), np.arange(30) % 2 == 0))) == ()
 
 
 def test_methods_are_aggregated_over_their_seeds() -> None:
