@@ -30,11 +30,12 @@ class Stages:
             self._tasks = {name: self._bars.add_task(name, total=1.0, text="", start=False) for name in self._turn}
 
     def __call__(self, stage: str, share: float, text: str) -> None:
-        """Show how far `stage` is."""
+        """Show how far `stage` is. Raises KeyError for a stage that was not named."""
+        reached = self._turn[stage]
         if self._bars is not None:
             task = self._tasks[stage]
             self._bars.start_task(task)
-            for earlier in (name for name, turn in self._turn.items() if turn < self._turn[stage]):
+            for earlier in (name for name, turn in self._turn.items() if turn < reached):
                 self._bars.update(self._tasks[earlier], completed=1.0)
                 self._bars.stop_task(self._tasks[earlier])
             self._bars.update(task, completed=share, text=text)

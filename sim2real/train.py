@@ -134,7 +134,7 @@ def _from_state(head: TrainHead) -> Training:
     from policies.imitation.state_run import STAGES, StateRunConfig, train_state
 
     recipe = state_recipe(head.task, head.robot)
-    return Training(StateRunConfig(tyro.MISSING, recipe=recipe), STAGES, train_state, print_judged)
+    return Training(StateRunConfig(tyro.MISSING, recipe=recipe), STAGES, train_state, print_evaluated)
 
 
 def _reinforcement(head: TrainHead) -> Training:
@@ -142,7 +142,7 @@ def _reinforcement(head: TrainHead) -> Training:
     from policies.reinforcement.run import STAGES, ReinforcementConfig, reinforce
 
     recipe = reinforcement_recipe(head.algorithm)
-    return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_judged)
+    return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_evaluated)
 
 
 def from_cameras(task: str, robot: str, observation: str) -> Training:
@@ -157,14 +157,13 @@ def from_cameras(task: str, robot: str, observation: str) -> Training:
         )
 
         recipe, student = action_head_recipe(task, robot), student_recipe(task, observation)
-        return Training(
-            ObjectTrainConfig(tyro.MISSING, recipe=recipe, student=student), STAGES, train_object, _print_seen
-        )
+        default = ObjectTrainConfig(tyro.MISSING, recipe=recipe, student=student)
+        return Training(default, STAGES, train_object, _print_evaluated_bundle)
+    from policies.imitation.camera_run import STAGES as CAMERA_STAGES
     from policies.imitation.camera_run import STUDENTS, TrainConfig
     from policies.imitation.camera_run import train as run
 
-    default = TrainConfig(tyro.MISSING, student=STUDENTS[observation])
-    return Training(default, ("teacher", "views", "student", "bundle"), run, print_bundle)
+    return Training(TrainConfig(tyro.MISSING, student=STUDENTS[observation]), CAMERA_STAGES, run, print_bundle)
 
 
 def _resume(arguments: Arguments, path: Path) -> int:
@@ -183,7 +182,7 @@ def _resume(arguments: Arguments, path: Path) -> int:
 
         with stages(ROUNDS) as progress:
             bundle = resume_state(path, progress)
-    print_judged(bundle, path)
+    print_evaluated(bundle, path)
     return 0
 
 
@@ -197,12 +196,12 @@ def print_bundle(bundle, out: Path) -> None:
     print(f"trained '{bundle.name}' for '{bundle.task}': {out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
 
 
-def _print_seen(bundle, out: Path) -> None:
+def _print_evaluated_bundle(bundle, out: Path) -> None:
     print_bundle(bundle, out)
     print(f"{_success(bundle)}")
 
 
-def print_judged(bundle, out: Path) -> None:
+def print_evaluated(bundle, out: Path) -> None:
     """Print the figures of a finished run from state."""
     metrics = bundle.provenance["metrics"]
     print(
@@ -213,7 +212,7 @@ def print_judged(bundle, out: Path) -> None:
 
 
 def _success(bundle) -> str:
-    found = bundle.provenance["metrics"]["judgement"]
+    found = bundle.provenance["metrics"]["evaluation"]
     return (
         f"success {found['success']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['episodes']} fresh "
         f"episodes ({found['randomise']}), held to the end"
@@ -252,5 +251,5 @@ def sweep(arguments: Arguments) -> int:
             spent = f"; {found['cpu_seconds']:.0f} s of processor time" if "cpu_seconds" in found else ""
             print(f"  {setting:32} median {found['median']:.3f}, {mean} of seeds {each}{spent}")
         else:
-            print(f"  {setting:32} {len(found['runs'])} runs; they were not judged: see their metrics.json")
+            print(f"  {setting:32} {len(found['runs'])} runs; they were not evaluated: see their metrics.json")
     return 0

@@ -17,7 +17,7 @@ from sim2real.train import (
     from_cameras,
     moves_object,
     print_bundle,
-    print_judged,
+    print_evaluated,
 )
 
 Source = Annotated[Path | None, tyro.conf.arg(name="from", metavar="BUNDLE")]
@@ -87,16 +87,20 @@ def transfer(arguments: Arguments) -> int:
         from policies.transfer.state_transfer import transfer as run
 
         default = TransferConfig(tyro.MISSING, recipe=_recipe(head))
-        training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_judged)
+        training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_evaluated)
     elif moves_object(head.task):
         training = from_cameras(head.task, head.robot, head.observation)
         offered = ObjectTransferHead(task=head.task, robot=head.robot, observation=head.observation, start=head.source)
     else:
+        from policies.imitation.camera_run import STAGES as CAMERA_STAGES
         from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
 
-        names = ("teacher", "views", "student", "bundle")
-        seen = CameraTransferConfig(tyro.MISSING)
-        training = Training(seen, names, lambda config, progress: transfer_camera(config, progress, keep), print_bundle)
+        training = Training(
+            CameraTransferConfig(tyro.MISSING),
+            CAMERA_STAGES,
+            lambda config, progress: transfer_camera(config, progress, keep),
+            print_bundle,
+        )
     config = arguments.parse(training.default, transfer.__doc__, offered)
     with stages(training.stages) as progress:
         bundle = training.run(config, progress)

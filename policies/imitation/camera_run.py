@@ -40,6 +40,7 @@ from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_rend
 from sim.env import ArmEnv
 from sim.tasks import Task, load_task
 
+STAGES = ("teacher", "renders", "student", "bundle")
 STUDENTS: dict[str, StudentConfig] = {
     "camera": StudentConfig(),
     "fixed_cameras": StudentConfig(

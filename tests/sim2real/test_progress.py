@@ -27,6 +27,13 @@ def test_what_comes_before_is_done_and_what_goes_on_beside_is_not(monkeypatch: p
     assert done() == {"views": 1.0, "student": 1.0, "rule": 1.0, "judge": 0.2}
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_stage_that_was_not_named_is_refused(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    with pytest.raises(KeyError, match="judge"):
+        Stages(("views", "student"))("judge", 0.5, "")
+
+
 def test_a_plain_line_is_read_back() -> None:
     assert read_plain_line(plain_line("rule", 0.25, "round 2 success 0.50")) == ("rule", 0.25, "round 2 success 0.50")
     assert read_plain_line("progress rule soon") is None
