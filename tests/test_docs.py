@@ -152,7 +152,7 @@ def reach_bundle(tmp_path_factory):
 
     recipe = replace(state_recipe("reach", "franka_panda"), envs=4, validation_episodes=2)
     out = tmp_path_factory.mktemp("trained") / "reach"
-    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, judge_episodes=4, workers=1), quiet)
+    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, evaluation_episodes=4, workers=1), quiet)
     return out / "best"
 
 

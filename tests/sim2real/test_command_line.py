@@ -26,7 +26,7 @@ LEAVES = [
     for part in (command.commands if isinstance(command, Group) else [None])
 ]
 ROS = {"virtual-arm", "policy-node", "safety-gate", "dry-run", "record", "play-camera", "play-motion", "collect-views"}
-TINY = ["--observation", "state", "--randomise", "nominal", "--workers", "1", "--judge-episodes", "2"]
+TINY = ["--observation", "state", "--randomise", "nominal", "--workers", "1", "--evaluation-episodes", "2"]
 TINY += ["--recipe.envs", "2", "--recipe.rounds", "1", "--recipe.round-steps", "20", "--recipe.hidden", "8"]
 TINY += ["--recipe.validation-episodes", "2", "--recipe.last-gradient-steps", "5", "--recipe.batch", "16"]
 
@@ -120,7 +120,7 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
     assert "(default: push)" in shown["push"]
     assert "--recipe.discount" in shown["sac"]
     assert "(default: sac)" in shown["sac"]
-    assert "--student.views" in shown["object"]
+    assert "--student.renders" in shown["object"]
     assert "--recipe.rounds INT" in shown["object"]
 
 
@@ -176,7 +176,7 @@ def test_a_run_from_a_file_is_the_same_again_from_what_it_saved(tmp_path: Path) 
     assert main(["train", *TINY, "--seed", "4", "--out", str(tmp_path / "a"), "--save-config", str(saved)]) == 0
     file = tmp_path / "run.toml"
     file.write_text(
-        'observation = "state"\nrandomise = "nominal"\nworkers = 1\njudge_episodes = 2\nseed = 3\n[recipe]\nenvs = 2\n'
+        'observation = "state"\nrandomise = "nominal"\nworkers = 1\nevaluation_episodes = 2\nseed = 3\n[recipe]\nenvs = 2\n'
         "rounds = 1\nround_steps = 20\nhidden = [8]\nvalidation_episodes = 2\nlast_gradient_steps = 5\nbatch = 16\n"
     )
     assert main(["train", "--config", str(file), "--seed", "4", "--out", str(tmp_path / "b")]) == 0

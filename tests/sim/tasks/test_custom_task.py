@@ -22,7 +22,7 @@ from sim2real.command_line import main
 FILE = Path(__file__).parents[3] / "docs" / "examples" / "my_task.py"
 TASK = f"{FILE}:MyTask"
 SMALL = (
-    "--workers 1 --randomise nominal --judge-episodes 4 --recipe.rounds 2 --recipe.envs 2 --recipe.round-steps 60 "
+    "--workers 1 --randomise nominal --evaluation-episodes 4 --recipe.rounds 2 --recipe.envs 2 --recipe.round-steps 60 "
     "--recipe.batch 128 --recipe.gradient-steps 60 --recipe.last-gradient-steps 200 --recipe.validation-episodes 2"
 )
 
