@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 
 from policies.cluster import connected
 from policies.training.progress import StageProgress
+from policies.training.run_folder import RunFolder, save_figure
 from policies.transfer.learning_curves import mean_interval
 
 STAGES = ("runs", "report")
@@ -122,9 +122,7 @@ def sweep(config: SweepConfig, arguments: Sequence[str], progress: StageProgress
     if failed:
         raise SweepError(f"{len(failed)} of {len(runs)} runs failed; the first: {failed[0]}; the same command goes on")
     report = {"arguments": list(arguments), "settings": [_summary(runs, setting) for setting in config.settings()]}
-    scratch = config.out / ".sweep.json.tmp"
-    scratch.write_text(json.dumps(report, indent=2) + "\n")
-    os.replace(scratch, config.out / "sweep.json")
+    RunFolder(config.out).write_json("sweep.json", report)
     _draw(runs, config, config.out / "sweep.png")
     progress("report", 1.0, str(config.out / "sweep.json"))
     return report
@@ -248,9 +246,7 @@ def _draw(runs: Sequence[Run], config: SweepConfig, path: Path) -> None:
     axes.set(xlabel="environment steps", ylabel="success in validation", ylim=(-0.02, 1.02))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
-    scratch = path.with_name(".sweep.tmp.png")
-    figure.savefig(scratch, dpi=120)
-    os.replace(scratch, path)
+    save_figure(figure, path)
 
 
 def _curve(folder: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -17,12 +17,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from policies.bundle import BundleError
 from policies.training.tracking import RUN_FILE, Tracker, open_tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SECOND = {"loss": "loss (smooth L1 to the expert)", "return": "mean return of an episode"}
 """Label of the curve's second panel, by column of the metrics."""
@@ -157,9 +161,14 @@ class RunFolder:
         column = "loss" if "loss" in rows[0] else "return"
         second.plot(steps, [row[column] for row in rows], marker="o")
         second.set(xlabel="environment steps", ylabel=SECOND[column])
-        scratch = self.path / ".curve.tmp.png"
-        figure.savefig(scratch, dpi=110)
-        os.replace(scratch, self.path / "curve.png")
+        save_figure(figure, self.path / "curve.png")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG at `path`, whole or not at all."""
+    scratch = path.with_name(f".{path.stem}.tmp.png")
+    figure.savefig(scratch, dpi=120)
+    os.replace(scratch, path)
 
 
 def refuse_existing(path: Path) -> None:

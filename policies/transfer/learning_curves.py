@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from policies.scoring.intervals import bootstrap_bounds, resample
+from policies.training.run_folder import save_figure
 
 FROM_SCRATCH = "scratch"
 LEAST_LEVEL = 0.1
@@ -135,9 +135,7 @@ def draw_curves(curves: Sequence[Curve], report: dict, path: Path, unit: str = "
         title=f"{source['task']} on {source['robot']} → {report['task']} on {report['robot']}",
     )
     axes.legend(title=f"mean, 95 % bootstrap over {len(curves[0].success)} seeds", fontsize=8)
-    scratch_file = path.with_name(f".{path.stem}.tmp.png")
-    figure.savefig(scratch_file, dpi=120)
-    os.replace(scratch_file, path)
+    save_figure(figure, path)
 
 
 def _finite(value: float) -> float | None:

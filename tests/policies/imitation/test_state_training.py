@@ -79,6 +79,11 @@ def test_a_run_never_writes_over_another_and_a_finished_one_does_not_go_on(run: 
         resume_state(run, QUIET)
     with pytest.raises(RunError, match="holds no run"):
         resume_state(run / "best", QUIET)
+    old = StateRunConfig(run).to_dict()
+    with pytest.raises(
+        ValueError, match=r"config.json: evaluation_episodes, judge_episodes: .*another version has begun"
+    ):
+        StateRunConfig.from_dict({{"evaluation_episodes": "judge_episodes"}.get(k, k): v for k, v in old.items()})
 
 
 @pytest.mark.parametrize(

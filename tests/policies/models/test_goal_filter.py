@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,9 @@ def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path
     assert bundle.check_parity() <= 1e-5
     np.testing.assert_array_equal(bundle.parity["begin"][:4], [True, False, True, False])
     restored = restore_student(bundle)
+    described = {key: value for key, value in bundle.network.items() if key != "refiners"}
+    with pytest.raises(BundleError, match="written by another version: its network is described without refiners"):
+        restore_student(replace(bundle, network=described))
     assert restored.filter is not None
     assert float(restored.filter.forgetting_factors) == pytest.approx(0.98)
     act = CameraPolicy(restored, bundle.observation.names)
