@@ -1,4 +1,4 @@
-"""From a torch network to a policy bundle, with parity checked before anything is written."""
+"""Export a torch network as a policy bundle; parity is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from robots.specs import ActionSpec, ObservationSpec
 
 @dataclass(frozen=True)
 class Contract:
-    """What a policy sees and commands, and on which robot."""
+    """Observation and action of a policy, and its robot."""
 
     task: str
     """Name of the task."""
     observation: ObservationSpec
-    """What goes in."""
+    """Observation."""
     action: ActionSpec
-    """What comes out."""
+    """Action."""
     robot: RobotModel
     """The arm."""
     cameras: dict[str, CameraModel]
@@ -45,12 +45,12 @@ def export_bundle(
     memory: Mapping[str, tuple[int, ...]] | None = None,
     begin: np.ndarray | None = None,
 ) -> PolicyBundle:
-    """Pack `network` with its contract and `observations` (N, …) by array name, recorded for parity.
+    """Export `network` with its contract and `observations` (N, …) by array name, recorded for parity.
 
-    The network takes the contract's arrays in order, with a leading batch, and returns actions. What it has `seen`
-    (N, …) by array name, if given, is what the control loop will hold its inputs against. A network with a `memory`
-    (shapes by name) takes that too, behind the arrays, and returns the actions and the next memory, in that order; the
-    observations are then those of whole episodes, which start where `begin` (N,) is True.
+    The network takes the contract's arrays in order, with a leading batch, and returns actions. Training observations
+    `seen` (N, …) by array name, if given, define the input ranges that the control loop checks. A network with a
+    `memory` (shapes by name) also takes that, after the arrays, and returns the actions and the next memory, in that
+    order; the observations are then those of whole episodes, which start where `begin` (N,) is True.
 
     Raises:
         BundleError: if the exported graph's actions differ from the network's.
@@ -63,7 +63,7 @@ def export_bundle(
     actions = []
     carried = fresh
     with torch.no_grad():
-        for i in range(len(inputs[0])):  # One at a time, as the robot does: batched kernels may round otherwise.
+        for i in range(len(inputs[0])):  # one at a time, as on the robot: batched kernels may round differently
             carried = fresh if begins[i] else carried
             found = network(*(array[i : i + 1] for array in inputs), *carried)
             action, *following = found if memory else (found,)

@@ -1,7 +1,7 @@
-"""Does the policy see what it was trained on? Ranges, and a Mahalanobis distance, of each input, recorded at export.
+"""Detect out-of-distribution inputs: ranges, and a Mahalanobis distance, of each input, recorded at export.
 
-A policy is a function that was fitted on some inputs; on others it says anything. The watch travels in the bundle's
-manifest, and the control loop refuses an observation that lies outside, with the input's name. Robot side: numpy only.
+A policy's actions are arbitrary on inputs unlike those of training. The ranges are part of the bundle's manifest, and
+the control loop refuses an observation outside them, naming the input. Robot side: numpy only.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import numpy as np
 from robots.specs import ObservationSpec, SpecError
 
 FEWEST = 32
-"""Observations from which ranges are taken; fewer say nothing about the rest."""
+"""Least number of observations for a range."""
 SLACK = 0.5
-"""How far outside the range seen an input may lie, in parts of that range: training does not see everything."""
+"""How far outside the recorded range an input may be, as a share of that range: recordings do not cover everything."""
 DISTANCE_SLACK = 2.0
-"""The same for the Mahalanobis distance: a multiple of the largest one seen."""
+"""The same for the Mahalanobis distance: a multiple of the largest recorded one."""
 FLOOR = 1e-3
-"""Smallest range that counts, in the array's own unit: what hardly moved in training may move a little."""
+"""Least width of a range, in the array's own unit."""
 LIGHT_SLACK = 40.0
-"""How much darker or lighter than all seen a picture may be, beyond the slack [grey levels]: real looks differ from
-trained ones, and adaptation is there for that. What is caught is a covered lens, a dead sensor, a lamp that is out."""
+"""How much darker or lighter than all recorded ones an image may be, beyond the slack [grey levels]: wide enough for
+the gap between rendered and real images, narrow enough to detect a covered lens, a dead sensor or a lamp that is out."""
 DETAIL_FACTOR = 3.0
-"""Contrast and sharpness may be this many times smaller than the least seen, or larger than the most."""
+"""Factor by which contrast and sharpness may be below the least recorded ones, or above the greatest."""
 STATISTICS = ("mean of red", "mean of green", "mean of blue", "contrast", "sharpness")
-"""What is watched of a picture, in grey levels: a covered lens, a dead sensor, night, defocus."""
+"""Statistics of an image that are checked [grey levels]: they show a covered lens, a dead sensor, night, defocus."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What one array held in training."""
+    """Range of one array in training."""
 
     low: tuple[float, ...]
     """Smallest value of each element, or of each of `STATISTICS`."""
     high: tuple[float, ...]
     """Largest."""
     mean: tuple[float, ...] = ()
-    """Mean of each element; empty where no distance is watched."""
+    """Mean of each element; empty where no distance is checked."""
     whiten: tuple[tuple[float, ...], ...] = ()
     """Matrix W with |W (x − mean)|² the squared Mahalanobis distance."""
     distance: float = 0.0
-    """Largest distance seen."""
+    """Largest recorded distance."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class InputWatch:
     """Ranges of a policy's inputs, by name."""
 
     ranges: Mapping[str, Range]
-    """By the observation array's name; those that are absent are not watched."""
+    """By the observation array's name; arrays that are absent are not checked."""
 
     @classmethod
     def record(cls, spec: ObservationSpec, observations: Mapping[str, np.ndarray]) -> InputWatch:
@@ -76,7 +76,7 @@ class InputWatch:
     def widened(self, pictures: Mapping[str, np.ndarray]) -> InputWatch:
         """Return this watch with the ranges of `pictures` (N, H, W, 3), by array name, widened to hold them as well.
 
-        What is not watched here stays unwatched: pictures alone do not say what training saw.
+        Arrays that are not checked stay unchecked: the images alone do not define the range of training.
         """
         ranges = dict(self.ranges)
         for name, images in pictures.items():
@@ -88,7 +88,7 @@ class InputWatch:
         return InputWatch(ranges)
 
     def reason(self, observation: Mapping[str, np.ndarray]) -> str:
-        """Return why `observation` is none that the policy knows; empty if it may be."""
+        """Return why `observation` is out of distribution; empty if it is not."""
         for name, seen in self.ranges.items():
             value = observation[name]
             picture = value.dtype == np.uint8 and value.ndim == 3
@@ -137,7 +137,7 @@ class InputWatch:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> InputWatch:
-        """Build from what `to_dict` returned."""
+        """Build from the result of `to_dict`."""
         return cls(
             {
                 name: Range(
@@ -153,7 +153,7 @@ class InputWatch:
 
 
 def picture_statistics(image: np.ndarray) -> np.ndarray:
-    """Compute `STATISTICS` (5,) [grey levels] of an RGB uint8 picture (height, width, 3), on every second pixel."""
+    """Compute `STATISTICS` (5,) [grey levels] of an RGB uint8 image (height, width, 3), on every second pixel."""
     small = image[::2, ::2].astype(np.float32)
     grey = small.mean(2)
     sharpness = np.abs(np.diff(grey, axis=1)).mean() if grey.shape[1] > 1 else 0.0
@@ -170,7 +170,7 @@ def _range(rows: np.ndarray, watch_distance: bool) -> Range:
     if not watch_distance or len(rows) < 4 * n or n < 2:
         return Range(tuple(low.tolist()), tuple(high.tolist()))
     mean = rows.mean(0)
-    # Directions in which training hardly varied get the floor's spread: else any noise there is infinitely far
+    # directions in which training hardly varied get the floor's spread: otherwise any noise there would be far out
     values, vectors = np.linalg.eigh(np.cov(rows.T))
     spread = np.sqrt(np.maximum(values, FLOOR**2) + (0.02 * (high - low).max()) ** 2)
     whiten = (vectors / spread).T

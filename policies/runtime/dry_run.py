@@ -1,4 +1,4 @@
-"""What a policy would have done, from a shadow run: a summary for the operator, and the file that says it was read.
+"""Summary of a policy's commands in shadow mode, and the file that records that the operator has read it.
 
 Robot side: numpy only, with the safety filter's own limits.
 """
@@ -18,31 +18,31 @@ from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyLimits
 
 FEWEST = 20
-"""Commands without which a dry run says nothing."""
+"""Least number of commands of a dry run."""
 OLD_FRAME = 0.06
-"""A frame's age beyond which a policy acts on the past [s]: trained are up to 0.1 s, with the action's delay."""
+"""Age of a frame from which on it is reported [s]: training has up to 0.1 s, with the action's delay."""
 NOTICED = 1e-3
-"""A command that brings two links nearer by less is not told [m]."""
+"""Least approach of two links by a command that is reported [m]."""
 NEAR = 0.05
-"""Room below which a link's approach is told [m]."""
+"""Distance of links below which their approach is reported [m]."""
 
 
 class DryRunError(ValueError):
-    """A dry run that says nothing, is not confirmed, or is of another bundle."""
+    """A dry run is too short, not confirmed, or of another bundle."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What was seen in shadow mode."""
+    """Summary of a run in shadow mode."""
 
     bundle: str
     """SHA-256 of the bundle."""
     arm: str
     """Name of the arm."""
     commands: int
-    """How many the policy gave."""
+    """Number of the policy's commands."""
     rate_hz: float
-    """How many a second."""
+    """Number per second."""
     state_age_p99: float
     """Age of the joint state [s]."""
     frame_age_p99: float
@@ -167,7 +167,7 @@ def check_confirmed(path: Path, bundle: PolicyBundle) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DryRunError(f"dry run '{path}': cannot be read ({error}); make one in shadow mode: {again}") from None
     if not operator:
-        raise DryRunError(f"dry run '{path}': nobody confirmed it; make another: {again}")
+        raise DryRunError(f"dry run '{path}': not confirmed; make another: {again}")
     if digest != bundle.hash:
         raise DryRunError(
             f"dry run '{path}' is of bundle {digest[:12]}, this one is {bundle.hash[:12]}; make one with it: {again}"

@@ -25,17 +25,17 @@ REST_SPEED = 0.2
 """Measured joint speed below which the arm counts as at rest, noise included [rad/s]."""
 
 MOST_REPLACED = 20
-"""Commands between two ticks that are looked at though a newer one came; a flood beyond that is not kept."""
+"""Commands between two ticks that are checked although a newer one has come; further ones are not kept."""
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """What the gate tells the world."""
+    """Published state of the gate."""
 
     state: str
     """`waiting`, `ready`, `moving`, `stopping` or `stopped`."""
     reason: str
-    """Why, in a sentence; empty where nothing is to be said."""
+    """The reason in a sentence, or empty."""
     counts: dict[str, int]
     """Interventions since the start, by reason."""
 
@@ -305,7 +305,7 @@ class SafetyGate:
         return self._advance(now)
 
     def _check_gripper(self, opening: float, now: float) -> None:
-        """Stop if the fingers cannot be sent to `opening` [m], or not be seen to go there."""
+        """Stop if the fingers cannot be commanded to `opening` [m], or their positions are not measured."""
         if self._gripper is None:
             self._filter.stop(
                 "command_invalid",

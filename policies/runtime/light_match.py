@@ -1,10 +1,9 @@
-"""Bring pictures back to the light that a policy was trained in, while it runs: slowly, bounded, and reversible.
+"""Match the brightness and contrast of images to those of training while the policy runs: slowly, bounded, reversible.
 
-    pictures ─▶ statistics of the last ones ─▶ how far outside training's ─▶ one grey-level curve a channel
+    images ─▶ statistics of the last ones ─▶ how far outside training's ─▶ one grey-level curve per channel
 
-Adaptation at test time at its simplest, and all of it that may happen beside a moving arm: no weight changes, and
-whatever is done is a table of 3 × 256 numbers. What lies within what training saw is left as it is. Robot side: numpy
-and OpenCV.
+Test-time adaptation that changes no weights: all it does is a table of 3 × 256 numbers. Images within the range of
+training are left unchanged. Robot side: numpy and OpenCV.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from robots.observation import RobotState
 from robots.specs import SpecError
 
 PICTURES = 40
-"""How many pictures' median statistics are matched: two seconds at 20 Hz; what passes through the picture is not."""
+"""Number of images whose median statistics are matched: two seconds at 20 Hz, so that passing objects do not count."""
 MOST_SHIFT = 50.0
-"""How far a channel's mean may be moved [grey levels]."""
+"""Greatest shift of a channel's mean [grey levels]."""
 MOST_GAIN = 1.6
-"""How many times contrast may grow or shrink."""
+"""Greatest factor on contrast, up or down."""
 JUMP = 25.0
-"""Grey levels that a channel's mean may differ from the last pictures' median; beyond, the curve is dropped at once."""
+"""Difference of a channel's mean from the last images' median above which the curve is reset at once [grey levels]."""
 GAIN = 1.0
-"""How far a curve may move from one picture to the next [grey levels]: no action jumps because of it."""
+"""Greatest change of a curve from one image to the next [grey levels], so that actions do not jump."""
 
 
 class LightMatch:
-    """The curve for one camera's pictures, from what it showed lately."""
+    """The curve for one camera's images, computed from its recent ones."""
 
     def __init__(self, seen: Range, pictures: int = PICTURES):
-        """Match to what was `seen` in training, as a bundle's `InputWatch` has it for an image, over `pictures`.
+        """Match to the range `seen` in training, of a bundle's `InputWatch`, over the last `pictures` images.
 
         Raises:
-            SpecError: if that is no image's range, or fewer than two pictures are asked for.
+            SpecError: if that is not the range of an image, or fewer than two images are given.
         """
         if len(seen.low) != 5:
             raise SpecError(f"light match: a range of {len(seen.low)} statistics, expected an image's five")
@@ -50,28 +49,28 @@ class LightMatch:
         self._identity = np.repeat(np.arange(256.0)[:, None], 3, axis=1)
         self._curve = self._identity
         self.counts: Counter[str] = Counter(matched=0, as_they_are=0, jumped=0)
-        """How many pictures were `matched`, left `as_they_are`, or `jumped`."""
+        """Number of images that were `matched`, left `as_they_are`, or `jumped`."""
 
     @property
     def watching(self) -> bool:
-        """Whether a picture was looked at since the last reset."""
+        """Whether an image was processed since the last reset."""
         return self._last is not None
 
     @property
     def moved(self) -> float:
-        """How far the curve is from doing nothing, at its farthest [grey levels]."""
+        """Greatest distance of the curve from the identity [grey levels]."""
         return float(np.abs(self._curve - self._identity).max())
 
     def reset(self) -> None:
-        """Do nothing again, and forget what was seen."""
+        """Return to the identity, and clear the statistics."""
         self._recent.clear()
         self._last, self._curve = None, self._identity
 
     def __call__(self, image: np.ndarray, stamp: float) -> np.ndarray:
-        """Return `image` (H, W, 3) uint8, taken at `stamp` [s], as it would look in training's light.
+        """Return `image` (H, W, 3) uint8, taken at `stamp` [s], matched to training's brightness and contrast.
 
-        It is returned itself while nothing is to be done. A picture that a loop faster than its camera shows again is
-        looked at once.
+        The image itself is returned while the curve is the identity. An image that is passed again, by a loop faster
+        than its camera, counts once.
         """
         if stamp != self._last:
             self._last = stamp
@@ -110,13 +109,13 @@ class LightMatch:
 
 
 class LightMatching:
-    """The curves of all of a policy's cameras, switched on and off while it runs."""
+    """The curves of all of a policy's cameras, which can be switched on and off while it runs."""
 
     def __init__(self, inputs: InputWatch, cameras: Sequence[str], on: bool = False):
-        """Match the pictures of `cameras` to what `inputs` has of them; nothing is done while not `on`.
+        """Match the images of `cameras` to their ranges in `inputs`, while `on`.
 
         Raises:
-            SpecError: if it is on, and nobody recorded what training saw.
+            SpecError: if it is on, and the bundle has no range of training.
         """
         ranges = {name: inputs.ranges.get(f"image_{name}") for name in cameras}
         self._matches = {name: LightMatch(seen) for name, seen in ranges.items() if seen is not None}
@@ -126,10 +125,10 @@ class LightMatching:
             self.switch(True)
 
     def switch(self, on: bool) -> None:
-        """Begin, or undo what is being done; the loop's next step does it, whichever thread asks.
+        """Switch matching on or off, from the loop's next step on; may be called from any thread.
 
         Raises:
-            SpecError: if nobody recorded what training saw of a camera, or there is no camera.
+            SpecError: if the bundle has no range of training for a camera, or there is no camera.
         """
         if on and (self._missing or not self._matches):
             what = f"camera '{self._missing[0]}'" if self._missing else "a policy without cameras"
@@ -137,12 +136,12 @@ class LightMatching:
         self.on = on
 
     def reset(self) -> None:
-        """Do nothing again, and forget what was seen; stays on if it is."""
+        """Return to the identity, and clear the statistics; stays on if it is."""
         for match in self._matches.values():
             match.reset()
 
     def __call__(self, observation: dict[str, np.ndarray], state: RobotState) -> dict[str, np.ndarray]:
-        """Return `observation` with the pictures of `state` brought into training's light."""
+        """Return `observation` with the images of `state` matched to training."""
         if not self.on:
             if any(match.watching for match in self._matches.values()):
                 self.reset()
@@ -153,7 +152,7 @@ class LightMatching:
         return observation
 
     def report(self) -> Mapping[str, int]:
-        """What has been done so far, for the node's diagnostics."""
+        """Return counts of processed images, for the node's diagnostics."""
         total: Counter[str] = Counter(light_match_on=int(self.on))
         for match in self._matches.values():
             total.update({f"light_match_{key}": count for key, count in match.counts.items()})

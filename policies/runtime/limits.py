@@ -261,7 +261,7 @@ DEFAULT_TIGHTENING = {
     "stall_error": 0.1,
     "state_timeout": 0.1,
 }
-"""What limits are tightened by unless told otherwise, as `SafetyLimits.tightened` takes it.
+"""Default arguments of `SafetyLimits.tightened`.
 
 Three quarters of the speed leave the arm's own controller room. Acceleration sets the lag: a setpoint that can
 always stop at the target trails it by v / 2a, 40 ms at 0.2 m/s and 70 ms at 0.4 m/s of a Panda's end effector. A fifth

@@ -27,7 +27,7 @@ from robots.specs import SpecError
 
 
 class RobotInterface(Protocol):
-    """An arm as the control loop sees it."""
+    """Interface of an arm to the control loop."""
 
     def read(self) -> RobotState | None:
         """Return the newest state, stamped on the loop's clock; None before the first."""
@@ -44,7 +44,7 @@ class RobotInterface(Protocol):
 
 
 class RefusalError(RuntimeError):
-    """The loop will not act on what it has; the message is the reason that is published."""
+    """The loop refuses to act on its inputs; the message is the published reason."""
 
     def __init__(self, reason: str, key: str = "refused"):
         """Say `reason` in a sentence; a policy node counts it under `key`, see docs/troubleshooting.md."""
@@ -54,7 +54,7 @@ class RefusalError(RuntimeError):
 
 @dataclass(frozen=True)
 class LoopLimits:
-    """When the loop refuses, and how gently it begins."""
+    """When the loop refuses to act, and how long it blends in."""
 
     state_age: float = 0.1
     """Greatest age of the joint state [s]."""
@@ -63,7 +63,7 @@ class LoopLimits:
     frame_age: float = 0.25
     """Greatest age of a camera's frame [s]."""
     check_inputs: bool = True
-    """Whether to refuse what the policy was not trained on, as far as its bundle says what that was."""
+    """Whether to refuse inputs unlike those of training, where the bundle has their ranges."""
     blend: float = 0.3
     """Time over which commands go from the present position to the policy's targets [s]."""
 
@@ -138,10 +138,10 @@ class ControlLoop:
         self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
         self.light = LightMatching(bundle.inputs, self._cameras)
-        """Brings pictures into training's light once it is switched on; off at first."""
+        """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver = ActionResolver(bundle.action, bundle.robot)
-        self._warm_up_resolver = ActionResolver(bundle.action, bundle.robot)  # so that the real one's target stays
+        self._warm_up_resolver = ActionResolver(bundle.action, bundle.robot)  # with its own target
         self._memory = bundle.fresh_memory()
         self._started: float | None = None
         self._last: float | None = None
@@ -213,9 +213,9 @@ class ControlLoop:
         self._resolver.resolve(np.zeros_like(action), state.q)
 
     def rectify(self, name: str, image: np.ndarray) -> np.ndarray | None:
-        """Make of a picture that has just come what the steps after it will need, while its pixels are in the caches.
+        """Rectify an image on arrival, while its pixels are in the caches.
 
-        None where that cannot be done: a step then says why.
+        None where that fails: the step then reports why.
         """
         with contextlib.suppress(SpecError):
             return self._builder.rectify(name, image)
@@ -256,7 +256,7 @@ class ControlLoop:
         """Act once on the newest state.
 
         Raises:
-            RefusalError: if the loop was not started, or will not act; the arm has then been told to stop.
+            RefusalError: if the loop was not started, or refuses to act; the arm has then been stopped.
         """
         if self._started is None:
             raise RefusalError("the control loop is not running; start it first", "not_running")
@@ -320,7 +320,7 @@ class ControlLoop:
         unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
         if unknown:
             raise RefusalError(unknown, "input_unknown")
-        return self.light(observation, state)  # only now: a covered lens must not be lit until it looks right
+        return self.light(observation, state)  # after the check: matching must not hide a covered lens
 
 
 def _smooth(s: float) -> float:

@@ -69,7 +69,7 @@ class Setpoint:
     reasons: tuple[str, ...]
     """Why this is not what was commanded: keys of `SafetyFilter.counts`; empty if nothing was changed."""
     opening: float | None = None
-    """Where the fingers are sent now [m]; None where nobody commands them."""
+    """Commanded opening of the fingers [m]; None where they are not commanded."""
     grip: float | None = None
     """Where they are to end [m]; None while they stay as they are."""
 
@@ -136,7 +136,7 @@ class SafetyFilter:
         return self._q is None or not (np.abs(self._v).max() > 1e-9 or np.abs(self._a).max() > 1e-6)
 
     def reset(self, q: np.ndarray) -> None:
-        """Start at rest at the measured positions `q` [rad], and forget the fault.
+        """Start at rest at the measured positions `q` [rad], and clear the fault.
 
         An arm that stands slightly outside its limits may be started; it can move inwards only.
 
@@ -242,7 +242,7 @@ class SafetyFilter:
         if tau is None:
             self._strained = None
             return
-        # NaN is what drivers say of a joint that measures none
+        # drivers publish NaN for a joint without a measurement
         excess = np.nan_to_num(np.abs(tau) - self._tau, nan=-np.inf, posinf=np.inf)
         worst = int(excess.argmax())
         if excess[worst] <= 0:

@@ -71,7 +71,7 @@ def test_only_a_confirmed_run_of_this_bundle_counts(tmp_path):
         check_confirmed(path, BUNDLE)
     run = summary(np.tile(HOME, (40, 1)))
     run.save(path, "")
-    with pytest.raises(DryRunError, match="nobody confirmed it"):
+    with pytest.raises(DryRunError, match="not confirmed"):
         check_confirmed(path, BUNDLE)
     run.save(path, "operator")
     check_confirmed(path, BUNDLE)
