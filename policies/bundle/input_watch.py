@@ -22,8 +22,8 @@ DISTANCE_SLACK = 2.0
 FLOOR = 1e-3
 """Least width of a range, in the array's own unit."""
 LIGHT_SLACK = 40.0
-"""How much darker or lighter than all recorded ones an image may be, beyond the slack [grey levels]: wide enough for
-the gap between rendered and real images, narrow enough to detect a covered lens, a dead sensor or a lamp that is out."""
+"""How much darker or lighter than all recorded ones an image may be, beyond the slack [grey levels]: more than the
+gap between rendered and real images, less than the effect of a covered lens, a dead sensor or a lamp that is out."""
 DETAIL_FACTOR = 3.0
 """Factor by which contrast and sharpness may be below the least recorded ones, or above the greatest."""
 STATISTICS = ("mean of red", "mean of green", "mean of blue", "contrast", "sharpness")

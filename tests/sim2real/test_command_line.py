@@ -176,7 +176,8 @@ def test_a_run_from_a_file_is_the_same_again_from_what_it_saved(tmp_path: Path) 
     assert main(["train", *TINY, "--seed", "4", "--out", str(tmp_path / "a"), "--save-config", str(saved)]) == 0
     file = tmp_path / "run.toml"
     file.write_text(
-        'observation = "state"\nrandomise = "nominal"\nworkers = 1\nevaluation_episodes = 2\nseed = 3\n[recipe]\nenvs = 2\n'
+        'observation = "state"\nrandomise = "nominal"\nworkers = 1\nevaluation_episodes = 2\nseed = 3\n'
+        "[recipe]\nenvs = 2\n"
         "rounds = 1\nround_steps = 20\nhidden = [8]\nvalidation_episodes = 2\nlast_gradient_steps = 5\nbatch = 16\n"
     )
     assert main(["train", "--config", str(file), "--seed", "4", "--out", str(tmp_path / "b")]) == 0
