@@ -26,7 +26,7 @@ from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
 from benchmarks.record import heading, origin, save
 from policies.bundle import PolicyBundle
-from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.perception import StudentConfig
 from policies.scoring.evaluator import EVALUATION_SEEDS
 from policies.scoring.mujoco import episodes_in_mujoco, evaluate_in_mujoco
@@ -151,7 +151,7 @@ def _train(setting: Setting, folder: Path, seed: int, student: StudentConfig) ->
         threads=1,
         student=student,
     )
-    train(config, lambda stage, share, text: None)
+    train_camera(config, lambda stage, share, text: None)
 
 
 def adapted_control(

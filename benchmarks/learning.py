@@ -41,7 +41,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from benchmarks.record import heading, need, origin, save
 from policies.bundle import PolicyBundle
-from policies.imitation.camera_run import STUDENTS, TrainConfig, train
+from policies.imitation.camera_run import STUDENTS, TrainConfig, train_camera
 from policies.imitation.object_run import ObjectTrainConfig, action_head_recipe, student_recipe, train_object
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, open_arms, train_state
@@ -50,7 +50,7 @@ from policies.models.restore import restore_student
 from policies.models.transfer_modes import MODES
 from policies.scoring.evaluator import FullLengthEnv, evaluate
 from policies.scoring.mujoco import evaluate_in_mujoco, runs_in_mujoco
-from policies.transfer.state_transfer import CompareConfig, compare_transfer
+from policies.transfer.state_transfer import CompareConfig, compare_state
 from sim.tasks import load_task
 
 GOALS: dict[str, tuple[str, float, float]] = {
@@ -130,7 +130,7 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
     if task == "reach":
         student = STUDENTS[sees]
         config = TrainConfig(folder, task, seed=seed, workers=CORES, observation=sees, threads=CORES, student=student)
-        bundle = train(config, clock)
+        bundle = train_camera(config, clock)
         minutes, cpu = clock.minutes, processor_seconds() - began
         make = FullLengthEnv(task, observation=sees)
         with open_arms(make, 20, CORES) as arms:
@@ -248,7 +248,7 @@ def transfers(pair: tuple[str, str], seeds: int, episodes: int, folder: Path, qu
         episodes=min(episodes, 100),
         recipe=recipe,
     )
-    return compare_transfer(config, lambda *_: None)
+    return compare_state(config, lambda *_: None)
 
 
 def tell(name: str, found: dict[str, list[float]]) -> dict[str, float]:

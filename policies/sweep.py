@@ -98,7 +98,7 @@ def label(setting: dict[str, str]) -> str:
     return "_".join(f"{name.rpartition('.')[2]}={value}" for name, value in setting.items()) or "default"
 
 
-def sweep(config: SweepConfig, arguments: Sequence[str], progress: StageProgress) -> dict:
+def run_sweep(config: SweepConfig, arguments: Sequence[str], progress: StageProgress) -> dict:
     """Run the sweep and write `sweep.json` and `sweep.png`; return the report.
 
     Raises:

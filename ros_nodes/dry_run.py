@@ -21,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.runtime.collision import CollisionModel
-from policies.runtime.dry_run import DryRun, DryRunError, summarise
+from policies.runtime.dry_run import DryRun, DryRunError, summarise_dry_run
 from policies.runtime.limits import Box, SafetyError, default_limits
 from robots.hulls import arm_hulls
 from robots.specs import SpecError
@@ -88,7 +88,7 @@ class ShadowObserver(Node):
         collision = CollisionModel(robot, hulls, boxes) if hulls else None
         q = np.array([row[0] for row in rows]).reshape(-1, len(robot.joint_names))
         commands = np.array([row[1] for row in rows]).reshape(-1, len(robot.joint_names))
-        return summarise(self.bundle, limits, collision, q, commands, latencies, time.monotonic() - began)
+        return summarise_dry_run(self.bundle, limits, collision, q, commands, latencies, time.monotonic() - began)
 
     def _on_state(self, message: JointState) -> None:
         try:

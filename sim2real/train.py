@@ -161,7 +161,7 @@ def from_cameras(task: str, robot: str, observation: str) -> Training:
         return Training(default, STAGES, train_object, _print_evaluated_bundle)
     from policies.imitation.camera_run import STAGES as CAMERA_STAGES
     from policies.imitation.camera_run import STUDENTS, TrainConfig
-    from policies.imitation.camera_run import train as run
+    from policies.imitation.camera_run import train_camera as run
 
     return Training(TrainConfig(tyro.MISSING, student=STUDENTS[observation]), CAMERA_STAGES, run, print_bundle)
 
@@ -235,7 +235,7 @@ def sweep(arguments: Arguments) -> int:
     """
     own, shared = arguments.split("--")
     from policies.sweep import STAGES, SweepConfig
-    from policies.sweep import sweep as run
+    from policies.sweep import run_sweep as run
 
     head, _ = own.peek(SweepHead())
     head = replace(head, train=tuple(shared) or head.train)

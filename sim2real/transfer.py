@@ -84,7 +84,7 @@ def transfer(arguments: Arguments) -> int:
     if not camera:
         from policies.imitation.state_run import STAGES
         from policies.transfer.state_transfer import TransferConfig
-        from policies.transfer.state_transfer import transfer as run
+        from policies.transfer.state_transfer import transfer_state as run
 
         default = TransferConfig(tyro.MISSING, recipe=_recipe(head))
         training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_evaluated)
@@ -117,7 +117,7 @@ def compare_transfer(arguments: Arguments) -> int:
     head = replace(head, task=head.task or ("reach" if camera else "stack"))
     if not camera:
         from policies.transfer.state_transfer import CompareConfig
-        from policies.transfer.state_transfer import compare_transfer as run
+        from policies.transfer.state_transfer import compare_state as run
 
         state = arguments.parse(CompareConfig(tyro.MISSING, tyro.MISSING, recipe=_recipe(head)), about, head)
         with stages(("runs",)) as progress:

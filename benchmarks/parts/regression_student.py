@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.parts.encoders import Tuning, make_encoder
 from policies.models.keypoint_student import WORKSPACE, ForwardKinematics, StatePolicy, as_network_image
-from policies.training.descent import Loss, descend, one_cycle
+from policies.training.descent import Loss, gradient_descent, one_cycle
 from policies.training.precision import fast
 from sim.datasets.labelled_renders import LabelledRenders
 
@@ -108,7 +108,7 @@ def fit_picture_student(
             features = student.encoder(as_network_image(images[rows]))
         return Loss((student.locate(features, q[rows]) - to_goal[rows]).norm(dim=1).mean())
 
-    descend(optimiser, one_cycle(learning_rate, steps), steps, loss)
+    gradient_descent(optimiser, one_cycle(learning_rate, steps), steps, loss)
     student.eval()
 
 

@@ -117,7 +117,7 @@ Initialisation = Callable[[CameraStudent, tuple[str, ...]], Restraint]
 """Called with a fresh student and its landmarks' names; changes it in place, and returns its restraint."""
 
 
-def train(
+def train_camera(
     config: TrainConfig, progress: StageProgress, start: Initialisation | None = None, origin: dict | None = None
 ) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.

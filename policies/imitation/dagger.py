@@ -22,7 +22,7 @@ from torch import Tensor
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import TRAINING_SEEDS, VALIDATION_SEEDS, Evaluation, FullLengthEnv, evaluate, near_goal
 from policies.scoring.wrappers import EXPERT
-from policies.training.descent import FREE, Loss, Restraint, cosine, descend
+from policies.training.descent import FREE, Loss, Restraint, cosine, gradient_descent
 from policies.training.progress import Progress
 from sim.tasks import load_task
 from sim.tasks.recipe import StateRecipe
@@ -100,7 +100,9 @@ class Dagger:
         if number == 0:
             self._begin()
         told = partial(report, 0.5, "fit")
-        loss = fit(network, self.optimiser, joined(self.parts), recipe, number, self._seed, told, self._restraint)
+        loss = fit_round(
+            network, self.optimiser, join_records(self.parts), recipe, number, self._seed, told, self._restraint
+        )
         if number + 1 < min(recipe.validate_from, recipe.rounds):
             return Round(loss, None)
         found = evaluate(as_policy(network), self._arms, self._make, recipe.validation_episodes, VALIDATION_SEEDS)
@@ -192,7 +194,7 @@ def collect(
     return {name: np.concatenate(parts) for name, parts in records.items()}
 
 
-def fit(
+def fit_round(
     network: StateNetwork,
     optimiser: torch.optim.Optimizer,
     records: Records,
@@ -216,7 +218,7 @@ def fit(
         return Loss(value, restraint.penalty(network, batch, round_), lambda: f"loss {float(value.detach()):.3f}")
 
     network.train()
-    recent = descend(optimiser, rates, steps, loss, progress, network, lambda share: scale)
+    recent = gradient_descent(optimiser, rates, steps, loss, progress, network, lambda share: scale)
     network.eval()
     return recent
 
@@ -232,7 +234,7 @@ def row_of(network: StateNetwork, records: Records) -> Tensor:
         return network.row(*(torch.from_numpy(records[name]) for name, _ in network.arrays))
 
 
-def joined(parts: Sequence[Records]) -> Records:
+def join_records(parts: Sequence[Records]) -> Records:
     """Put records together, in order."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

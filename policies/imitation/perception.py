@@ -20,7 +20,7 @@ from policies.models.crop_refiner import CropRefiner, corners, crops
 from policies.models.cross_view import CrossViewPrior
 from policies.models.keypoint_student import CameraStudent, KeypointEncoder, as_network_image
 from policies.models.object_student import ObjectStudent
-from policies.training.descent import FREE, Loss, Restraint, descend, one_cycle
+from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
 from policies.training.parallel import Check, one_thread, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
@@ -125,7 +125,7 @@ def fit_encoder(
         )
 
     rates = one_cycle(config.learning_rate, config.steps)
-    descend(optimiser, rates, config.steps, loss, progress, maps, restraint.rate_scale)
+    gradient_descent(optimiser, rates, config.steps, loss, progress, maps, restraint.rate_scale)
     maps.eval()
 
 
@@ -171,7 +171,7 @@ def fit_refiner(
 
         return Loss(refiner.loss(logits, wanted), text=text)
 
-    descend(optimiser, one_cycle(config.learning_rate, steps), steps, loss, progress)
+    gradient_descent(optimiser, one_cycle(config.learning_rate, steps), steps, loss, progress)
     refiner.eval()
 
 
@@ -217,7 +217,7 @@ def fit_geometry(
         return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
 
     with one_thread():
-        descend(optimiser, one_cycle(2e-3, config.geometry_steps), config.geometry_steps, loss, progress)
+        gradient_descent(optimiser, one_cycle(2e-3, config.geometry_steps), config.geometry_steps, loss, progress)
 
 
 def fit_student(

@@ -19,10 +19,10 @@ import torch
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.dagger import Dagger, Records, as_policy, joined, open_arms
+from policies.imitation.dagger import Dagger, Records, as_policy, join_records, open_arms
 from policies.imitation.expert_gain import tunable_task, tune_expert_gain
 from policies.imitation.recipes import state_recipe, warn_if_untuned
-from policies.models.state_export import Recording, export_state
+from policies.models.state_export import RecordedInputs, export_state
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv, evaluate, worker_seconds
 from policies.training.descent import FREE, Restraint
@@ -250,7 +250,7 @@ class StateRun:
             config.name or config.out.name,
             network,
             self._env,
-            Recording(parts[-1]),
+            RecordedInputs(parts[-1]),
             {
                 "config": config.to_dict(),
                 "parameter_space": config.space().to_dict(),
@@ -259,7 +259,7 @@ class StateRun:
                 **self._start.provenance,
                 **self._folder.read_json("provenance.json"),
             },
-            joined(parts),
+            join_records(parts),
         )
         path = config.out / folder
         shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json

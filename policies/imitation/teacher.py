@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from policies.models.keypoint_student import WORKSPACE, StatePolicy
 from policies.scoring.evaluator import VALIDATION_SEEDS, FullLengthEnv, evaluate
-from policies.training.descent import Loss, constant, descend
+from policies.training.descent import Loss, constant, gradient_descent
 from policies.training.progress import Progress
 from sim.env import ArmEnv
 
@@ -140,7 +140,7 @@ def _imitate(model: TD3, steps: int, seed: int) -> None:
         batch = model.replay_buffer.sample(model.batch_size)
         return Loss((model.actor(batch.observations) - batch.actions).abs().mean())
 
-    descend(optimiser, constant(1e-3), steps, loss)
+    gradient_descent(optimiser, constant(1e-3), steps, loss)
     model.actor_target.load_state_dict(model.actor.state_dict())
 
 

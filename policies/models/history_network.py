@@ -139,7 +139,7 @@ def restore_history_network(bundle: PolicyBundle) -> HistoryNetwork:
     return with_weights(network, bundle)
 
 
-def windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
+def history_windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:
     """Return the histories that a `HistoryNetwork` would have had in the trajectories of several arms.
 
     Args:

@@ -19,7 +19,7 @@ PARITY_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedInputs:
     """Recorded observations of a policy."""
 
     arrays: Mapping[str, np.ndarray]
@@ -27,19 +27,19 @@ class Recording:
     begin: np.ndarray | None = None
     """(N,) bool: where an episode begins; only needed for a policy with a memory."""
 
-    def some(self, count: int, with_memory: bool) -> Recording:
+    def some(self, count: int, with_memory: bool) -> RecordedInputs:
         """Return about `count` of them, evenly spread, or the first ones where the order matters."""
         total = len(next(iter(self.arrays.values())))
         rows = np.arange(min(count, total)) if with_memory else np.linspace(0, total - 1, min(count, total)).astype(int)
         begin = self.begin[rows] if with_memory and self.begin is not None else None
-        return Recording({name: array[rows] for name, array in self.arrays.items()}, begin)
+        return RecordedInputs({name: array[rows] for name, array in self.arrays.items()}, begin)
 
 
 def export_state(
     name: str,
     network: StateNetwork | RecurrentNetwork | HistoryNetwork,
     env: ArmEnv,
-    newest: Recording,
+    newest: RecordedInputs,
     provenance: dict,
     seen: Mapping[str, np.ndarray] | None = None,
 ) -> PolicyBundle:

@@ -32,7 +32,7 @@ Masks = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Kind:
+class NetworkKind:
     """What the modes need to know about a kind of network; time is that of `Restraint`."""
 
     is_feature: Callable[[str], bool]
@@ -47,7 +47,7 @@ class Kind:
     """Factor on `DISTIL` at a time."""
 
 
-def state_kind(network: StateNetwork) -> Kind:
+def state_kind(network: StateNetwork) -> NetworkKind:
     """Describe a state policy, whose features are all layers but the last; it thaws by a layer a round."""
     top = len(network.hidden)
 
@@ -55,7 +55,7 @@ def state_kind(network: StateNetwork) -> Kind:
         assert isinstance(learning, StateNetwork)
         return learning.body[:-1](learning.normalise(row))
 
-    return Kind(
+    return NetworkKind(
         is_feature=lambda name: not name.startswith(f"body.{2 * top}."),
         unfrozen=lambda name, round_: CARRIED_RATE if int(name.split(".")[1]) // 2 >= top - round_ else 0.0,
         thaw=0.0,
@@ -76,7 +76,7 @@ def _encoder_unfrozen(name: str, share: float) -> float:
     return 0.0 if name.startswith("features.") else 1.0
 
 
-ENCODER_KIND = Kind(
+ENCODER_KIND = NetworkKind(
     is_feature=lambda name: name.startswith("features."),
     unfrozen=_encoder_unfrozen,
     thaw=THAW,
@@ -85,22 +85,22 @@ ENCODER_KIND = Kind(
 )
 """A keypoint encoder, whose features are all layers below the heat maps."""
 
-Mode = Callable[[nn.Module, nn.Module, Masks, Kind], Restraint]
+Mode = Callable[[nn.Module, nn.Module, Masks, NetworkKind], Restraint]
 
 
-def _feature_extractor(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _feature_extractor(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Freeze the carried features; new columns and the last layer learn."""
     scale = {name: 1.0 - mask for name, mask in masks.items() if kind.is_feature(name)}
     return Restraint(lambda time: scale, lambda time: True)
 
 
-def _fine_tune(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _fine_tune(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Train everything, the carried elements at a third of the learning rate."""
     scale = {name: 1.0 - (1.0 - CARRIED_RATE) * mask for name, mask in masks.items()}
     return Restraint(lambda time: scale)
 
 
-def _gradual_unfreeze(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _gradual_unfreeze(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Begin with frozen features and train more of them as time goes on, the last layers first."""
 
     def scale(time: float) -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ def _gradual_unfreeze(network: nn.Module, fresh: nn.Module, masks: Masks, kind: 
     return Restraint(scale, lambda time: time < kind.thaw)
 
 
-def _l2_sp(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _l2_sp(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Train everything, with a penalty on the distance of carried elements from where they started."""
     start = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
 
@@ -121,7 +121,7 @@ def _l2_sp(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Re
     return Restraint(penalty=penalty)
 
 
-def _distil(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _distil(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Start from fresh weights, and at first also imitate the source's features (FitNets, ICLR 2015)."""
     reference = copy.deepcopy(network).eval().requires_grad_(False)
     network.load_state_dict(fresh.state_dict())
@@ -137,7 +137,7 @@ def _distil(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> R
     return Restraint(penalty=penalty)
 
 
-def _shrink_perturb(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Kind) -> Restraint:
+def _shrink_perturb(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
     """Go halfway back to fresh weights, then train everything freely.
 
     Warm-started networks may generalise worse than fresh ones (Ash & Adams, "On warm-starting neural network
@@ -167,7 +167,7 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"unknown transfer mode '{mode}'; known are {', '.join(MODES)}")
 
 
-def restrain(mode: str, network: nn.Module, fresh: nn.Module, surgery: Surgery, kind: Kind) -> Restraint:
+def restrain(mode: str, network: nn.Module, fresh: nn.Module, surgery: Surgery, kind: NetworkKind) -> Restraint:
     """Return the restraint that `mode` puts on the carried `network`.
 
     `distil` and `shrink-perturb` also change the network's weights, towards those of `fresh`.

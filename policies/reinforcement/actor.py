@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from policies.models.history_network import HistoryNetwork
 from policies.models.recurrent_network import RecurrentNetwork
-from policies.models.state_export import Recording
+from policies.models.state_export import RecordedInputs
 from policies.models.state_network import StateNetwork
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.columns import NamedColumns
@@ -56,14 +56,14 @@ class Actor:
         """Delete all recorded observations."""
         self._seen, self._begins = [], []
 
-    def records(self) -> Recording:
+    def records(self) -> RecordedInputs:
         """Return the recorded observations: arm after arm, each in temporal order."""
         count = len(self._seen[0][self._names[0]])
         begins = np.zeros((len(self._seen), count), bool)
         begins[self._begins] = True
         stacked = {name: np.stack([seen[name] for seen in self._seen]) for name in self._names}
         flat = {name: array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for name, array in stacked.items()}
-        return Recording(flat, begins.T.ravel())
+        return RecordedInputs(flat, begins.T.ravel())
 
 
 def make_actor(

@@ -24,7 +24,9 @@ def make_curriculum(recipe: ReinforcementRecipe, space: ParameterSpace, episode_
     return FixedCurriculum(space)
 
 
-def plan(curriculum: Curriculum, arms: Sb3ArmVectorEnv, steps: int, episode_steps: int, seed: list[int]) -> Plan:
+def plan_episodes(
+    curriculum: Curriculum, arms: Sb3ArmVectorEnv, steps: int, episode_steps: int, seed: list[int]
+) -> Plan:
     """Set the parameters of the episodes of `arms` in the next `steps` actions; return them."""
     if isinstance(curriculum, FixedCurriculum):
         return []
@@ -36,7 +38,7 @@ def plan(curriculum: Curriculum, arms: Sb3ArmVectorEnv, steps: int, episode_step
     return draws
 
 
-def report(curriculum: Curriculum, arms: Sb3ArmVectorEnv, draws: Plan) -> None:
+def report_outcomes(curriculum: Curriculum, arms: Sb3ArmVectorEnv, draws: Plan) -> None:
     """Report to the curriculum how the episodes of a plan have ended."""
     if draws:
         for own, outcomes in zip(draws, arms.env_method("outcomes")):

@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from policies.imitation.dagger import imitation_loss
 from policies.models.state_network import Arrays
 from policies.reinforcement.algorithms import Algorithm
-from policies.reinforcement.joined import joined
-from policies.training.descent import Loss, constant, descend
+from policies.reinforcement.joined import join_arrays
+from policies.training.descent import Loss, constant, gradient_descent
 
 JOINED = ""
 """Name of an observation that has been joined to one vector."""
@@ -178,7 +178,7 @@ def imitate(
     generator = torch.Generator().manual_seed(seed)
     observations = as_tensors(demonstrations.observation)
     if algorithm.joined:
-        observations = {JOINED: torch.from_numpy(joined(demonstrations.observation, arrays))}
+        observations = {JOINED: torch.from_numpy(join_arrays(demonstrations.observation, arrays))}
     labels = torch.from_numpy(demonstrations.expert)
     policy: Any = model.policy
     actor = policy.actor if hasattr(policy, "actor") else policy
@@ -192,14 +192,14 @@ def imitate(
         found = algorithm.deterministic(model, batch_of.get(JOINED, batch_of))
         return Loss(imitation_loss(found, labels[chosen]))
 
-    recent = descend(optimiser, constant(1e-3), steps, loss)
+    recent = gradient_descent(optimiser, constant(1e-3), steps, loss)
     policy.set_training_mode(False)
     if hasattr(policy, "actor_target"):
         policy.actor_target.load_state_dict(policy.actor.state_dict())
     return recent
 
 
-def fill(buffer: ReplayBuffer, demonstrations: Demonstrations, names: Sequence[str]) -> None:
+def fill_buffer(buffer: ReplayBuffer, demonstrations: Demonstrations, names: Sequence[str]) -> None:
     """Add `demonstrations` to `buffer`, a run of consecutive transitions for each of its environments.
 
     An incomplete last row is left out. The arrays `names` are joined where the buffer takes one vector.
@@ -213,8 +213,8 @@ def fill(buffer: ReplayBuffer, demonstrations: Demonstrations, names: Sequence[s
         seen = {name: array[row] for name, array in demonstrations.observation.items()}
         following = {name: array[row] for name, array in demonstrations.following.items()}
         buffer.add(
-            seen if by_name else joined(seen, names),  # type: ignore[arg-type]
-            following if by_name else joined(following, names),  # type: ignore[arg-type]
+            seen if by_name else join_arrays(seen, names),  # type: ignore[arg-type]
+            following if by_name else join_arrays(following, names),  # type: ignore[arg-type]
             demonstrations.action[row],
             demonstrations.reward[row],
             demonstrations.terminated[row] | cut,

@@ -7,10 +7,10 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import DictReplayBuffer
 
-from policies.models.history_network import MOVING, HistoryNetwork, windows
+from policies.models.history_network import MOVING, HistoryNetwork, history_windows
 from policies.reinforcement.actor import columns_of
 from policies.reinforcement.demonstrations import as_tensors
-from policies.training.descent import Loss, descend
+from policies.training.descent import Loss, gradient_descent
 
 HELD_OUT = 0.1
 """Share of transitions, the newest ones, that are held out to measure the inference."""
@@ -41,7 +41,7 @@ def fit_inference(
     begins = np.zeros((rows, buffer.n_envs), bool)
     begins[::segment] = True
     begins[1:] |= buffer.dones[: rows - 1].astype(bool)
-    history = torch.from_numpy(windows(moving, buffer.actions[:rows], begins, network.length)).flatten(0, 1)
+    history = torch.from_numpy(history_windows(moving, buffer.actions[:rows], begins, network.length)).flatten(0, 1)
     observations = {name: array[:rows].reshape(-1, *array.shape[2:]) for name, array in buffer.observations.items()}
     with torch.no_grad():
         latent = columns_of(model).latent(as_tensors(observations))
@@ -57,7 +57,7 @@ def fit_inference(
         chosen = torch.randint(kept, (BATCH,))
         return Loss((network.inferred(history[chosen]) - latent[chosen]).square().mean())
 
-    descend(optimiser, (RATE * (1 - step / steps) for step in range(steps)), steps, loss)
+    gradient_descent(optimiser, (RATE * (1 - step / steps) for step in range(steps)), steps, loss)
     with torch.no_grad():
         error = (network.inferred(history[kept:]) - latent[kept:]).square().mean()
         spread = (latent[kept:] - latent[:kept].mean(0)).square().mean()

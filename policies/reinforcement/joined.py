@@ -24,7 +24,7 @@ class Joined(VecEnvWrapper):
 
     def reset(self) -> VecEnvObs:
         """Reset all environments."""
-        return joined(self.venv.reset(), self._names)  # type: ignore[arg-type]
+        return join_arrays(self.venv.reset(), self._names)  # type: ignore[arg-type]
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for the step."""
@@ -32,11 +32,11 @@ class Joined(VecEnvWrapper):
         for info in infos:
             if "terminal_observation" in info:
                 last = {name: array[None] for name, array in info["terminal_observation"].items()}
-                info["terminal_observation"] = joined(last, self._names)[0]
-        return joined(observations, self._names), reward, done, infos  # type: ignore[arg-type]
+                info["terminal_observation"] = join_arrays(last, self._names)[0]
+        return join_arrays(observations, self._names), reward, done, infos  # type: ignore[arg-type]
 
 
-def joined(observations: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+def join_arrays(observations: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Join arrays (B, …) to one (B, n) float32."""
     rows = [observations[name].reshape(len(observations[name]), -1) for name in names]
     return np.concatenate(rows, axis=1).astype(np.float32)

@@ -23,7 +23,7 @@ from policies.reinforcement.demonstrations import (
     DemonstrationBuffer,
     Demonstrations,
     JoinedDemonstrationBuffer,
-    fill,
+    fill_buffer,
 )
 from policies.reinforcement.joined import Joined
 from policies.reinforcement.practice import Shapes
@@ -106,10 +106,10 @@ def keep_demonstrations(
     if isinstance(buffer, Demonstrated):
         make = DictReplayBuffer if isinstance(buffer, DictReplayBuffer) else ReplayBuffer
         kept = make(len(demonstrations), model.observation_space, model.action_space, "cpu")  # type: ignore[arg-type]
-        fill(kept, demonstrations, names)
+        fill_buffer(kept, demonstrations, names)
         buffer.demonstrations, buffer.share = kept, recipe.demonstration_share
     elif buffer is not None:
-        fill(buffer, demonstrations, names)
+        fill_buffer(buffer, demonstrations, names)
 
 
 def train_critic(model: BaseAlgorithm, steps: int, batch: int) -> None:

@@ -38,7 +38,7 @@ from policies.reinforcement.checkpoint import (
     seed_everything,
 )
 from policies.reinforcement.columns import prepare_columns, reveal
-from policies.reinforcement.curricula import make_curriculum, plan, report
+from policies.reinforcement.curricula import make_curriculum, plan_episodes, report_outcomes
 from policies.reinforcement.demonstrations import Demonstrations, as_tensors, collect_demonstrations, imitate
 from policies.reinforcement.inference import fit_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
@@ -219,12 +219,12 @@ class ReinforcementRun:
             first = int(np.random.SeedSequence([config.seed, 2, segment]).generate_state(1)[0])
             arms.seed(first % (TRAINING_SEEDS - recipe.envs))
             steps = recipe.segment // recipe.envs
-            draws = plan(curriculum, raw, steps, self._episode_steps, [config.seed, 5, segment])
+            draws = plan_episodes(curriculum, raw, steps, self._episode_steps, [config.seed, 5, segment])
             model._last_obs = None  # every arm is reset
             model.ep_info_buffer = None  # so that the return is this segment's
             reporter = _Reporter(partial(self._report, segment), recipe.segment)
             model.learn(recipe.segment, callback=reporter, reset_num_timesteps=False)
-            report(curriculum, raw, draws)
+            report_outcomes(curriculum, raw, draws)
             if buffer is not None:
                 end_episodes(buffer)
                 self._folder.save_round(segment, added_since(buffer, since))

@@ -89,7 +89,7 @@ class DryRun:
         path.write_text(json.dumps({"confirmed_by": operator, **asdict(self)}, indent=2) + "\n")
 
 
-def summarise(
+def summarise_dry_run(
     bundle: PolicyBundle,
     limits: SafetyLimits,
     collision: CollisionModel | None,

@@ -31,7 +31,7 @@ VALIDATION_SEEDS = 1_200_000_000
 TRAINING_SEEDS = 1_000_000_000
 """Training draws its seeds below this."""
 
-Act = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+BatchPolicy = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """A policy over many arms: arrays (B, …) by name to actions (B, a)."""
 
 
@@ -130,7 +130,7 @@ class Evaluation:
 
 
 def evaluate(
-    act: Act,
+    act: BatchPolicy,
     arms: gym.vector.VectorEnv,
     make: FullLengthEnv,
     episodes: int,

@@ -25,7 +25,7 @@ from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
 
-Act = Callable[[dict[str, np.ndarray]], np.ndarray]
+SinglePolicy = Callable[[dict[str, np.ndarray]], np.ndarray]
 """A policy: arrays by name to an action (a,)."""
 
 
@@ -39,7 +39,7 @@ def evaluate_in_mujoco(
     episodes: int,
     first_seed: int = EVALUATION_SEEDS,
     hidden: HiddenReality | None = None,
-    act: Act | None = None,
+    act: SinglePolicy | None = None,
 ) -> Evaluation:
     """Run `episodes` of `bundle` on the virtual arm; as strictly as `evaluate` does.
 
@@ -64,7 +64,7 @@ def episodes_in_mujoco(
     episodes: int,
     first_seed: int = EVALUATION_SEEDS,
     hidden: HiddenReality | None = None,
-    act: Act | None = None,
+    act: SinglePolicy | None = None,
     seconds: float | None = None,
     look_every: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +124,9 @@ class _Lab:
         if self.task.opening is not None:
             self._fingers = self.task.opening
 
-    def episode(self, act: Act, seed: int, seconds: float, look_every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def episode(
+        self, act: SinglePolicy, seed: int, seconds: float, look_every: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
         arm, spec = self._arm, self.bundle.action

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from policies.training.progress import Progress, silent
 
 AVERAGED = 100
-"""Last steps whose mean loss `descend` returns."""
+"""Last steps whose mean loss `gradient_descent` returns."""
 EVERY = 20
 """Steps between two reports of progress."""
 
@@ -48,7 +48,7 @@ class Loss:
     """Describes the step, for the report of progress."""
 
 
-def descend(
+def gradient_descent(
     optimiser: torch.optim.Optimizer,
     rates: Iterable[float],
     steps: int,

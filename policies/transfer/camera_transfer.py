@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import TrainConfig, train, untrained_student
+from policies.imitation.camera_run import TrainConfig, train_camera, untrained_student
 from policies.imitation.dagger import open_arms
 from policies.imitation.perception import StudentConfig, fit_student
 from policies.imitation.teacher import TeacherConfig
@@ -88,7 +88,7 @@ def transfer_camera(
     bundle = PolicyBundle.load(config.source)
     plain = TrainConfig(**{each.name: getattr(config, each.name) for each in fields(TrainConfig)})
     origin = {"transfer": {"parent": bundle.hash, "parent_name": bundle.name, "mode": config.mode}}
-    return train(plain, progress, start_from_bundle(bundle, config.mode, report), origin)
+    return train_camera(plain, progress, start_from_bundle(bundle, config.mode, report), origin)
 
 
 @dataclass(frozen=True)

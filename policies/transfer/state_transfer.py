@@ -106,7 +106,7 @@ def start_from(
     return Start(begin, {"transfer": parent})
 
 
-def transfer(config: TransferConfig, progress: StageProgress, report: Callable[[Surgery], None]) -> PolicyBundle:
+def transfer_state(config: TransferConfig, progress: StageProgress, report: Callable[[Surgery], None]) -> PolicyBundle:
     """Train a state policy from an earlier one in a new folder.
 
     Raises:
@@ -195,7 +195,7 @@ class CompareConfig:
         )
 
 
-def compare_transfer(config: CompareConfig, progress: StageProgress) -> dict:
+def compare_state(config: CompareConfig, progress: StageProgress) -> dict:
     """Run from scratch and every mode on every seed; write `transfer.json` and `transfer.png`; return the former.
 
     Every run of a seed has the same first round: the expert steers it. Runs that are complete are not run again.

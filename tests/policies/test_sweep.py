@@ -10,7 +10,7 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.cluster import ClusterError
-from policies.sweep import SweepConfig, SweepError, label, sweep
+from policies.sweep import SweepConfig, SweepError, label, run_sweep
 from sim2real.command_line import main
 
 QUIET = lambda *_: None  # noqa: E731
@@ -47,18 +47,18 @@ def test_a_sweep_goes_on_where_it_was_and_nothing_else_goes_on_in_its_folder(her
     run = here / "hidden=8" / "seed_7"
     before = (run / "config.json").stat().st_mtime_ns
     (run / "metrics.json").unlink()  # as if it had been killed before the end
-    sweep(SweepConfig(here, (7,), ("recipe.hidden=8,16",)), TINY, QUIET)
+    run_sweep(SweepConfig(here, (7,), ("recipe.hidden=8,16",)), TINY, QUIET)
     assert (run / "config.json").stat().st_mtime_ns == before  # resumed, not begun again
     assert (run / "metrics.json").is_file()
     with pytest.raises(SweepError, match="holds a sweep of"):
-        sweep(SweepConfig(here, (7,)), ["--task", "push"], QUIET)
+        run_sweep(SweepConfig(here, (7,)), ["--task", "push"], QUIET)
 
 
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_a_cluster_of_two_nodes_trains_the_same_policy(here: Path, tmp_path: Path, ray_cluster) -> None:
     config = SweepConfig(tmp_path / "there", (7,), ("recipe.hidden=8,16",), ray=ray_cluster.address)
-    sweep(config, TINY, QUIET)
+    run_sweep(config, TINY, QUIET)
     for setting in config.settings():
         ours, theirs = (
             PolicyBundle.load(out / label(setting) / "seed_7" / "last").weights for out in (here, tmp_path / "there")
@@ -71,7 +71,7 @@ def test_a_run_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(
         SweepError, match=r"1 of 1 runs failed; the first: .*seed_0: status 1: .*no recipe for task 'dance'"
     ):
-        sweep(SweepConfig(tmp_path / "out", (0,)), ["--observation", "state", "--task", "dance"], QUIET)
+        run_sweep(SweepConfig(tmp_path / "out", (0,)), ["--observation", "state", "--task", "dance"], QUIET)
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_a_run_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
 )
 def test_a_sweep_that_makes_no_sense_is_refused(change: dict, arguments: tuple, message: str, tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=message):
-        sweep(SweepConfig(tmp_path / "out", **change), arguments, QUIET)
+        run_sweep(SweepConfig(tmp_path / "out", **change), arguments, QUIET)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"Ray at '127\.0\.0\.1:1'"):
-        sweep(SweepConfig(tmp_path / "out", (0,), ray="127.0.0.1:1"), TINY, QUIET)
+        run_sweep(SweepConfig(tmp_path / "out", (0,), ray="127.0.0.1:1"), TINY, QUIET)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from policies.runtime.collision import CollisionModel
-from policies.runtime.dry_run import DryRunError, check_confirmed, summarise
+from policies.runtime.dry_run import DryRunError, check_confirmed, summarise_dry_run
 from policies.runtime.limits import Box, default_limits
 from robots.hulls import arm_hulls
 from robots.registry import load_robot
@@ -26,7 +26,7 @@ LATENCIES = np.tile([0.005, 0.03, 0.001, 0.0], (40, 1))
 def summary(commands: np.ndarray, latencies: np.ndarray = LATENCIES, workspace: Box | None = None):
     model = CollisionModel(PANDA, arm_hulls(PANDA), [Box((0.2, 0.25, 0.0), (0.8, 0.6, 0.9))])
     q = np.tile(HOME, (len(commands), 1))
-    return summarise(BUNDLE, default_limits(PANDA, 20.0, workspace), model, q, commands, latencies, 2.0)
+    return summarise_dry_run(BUNDLE, default_limits(PANDA, 20.0, workspace), model, q, commands, latencies, 2.0)
 
 
 def test_harmless_commands_are_summed_up_without_a_warning():

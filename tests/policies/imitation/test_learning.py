@@ -18,7 +18,7 @@ from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.perception import StudentConfig
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "small"
     teacher = TeacherConfig(demonstrations=30, trials=10)
     config = TrainConfig(out, randomise="nominal", threads=1, student=SMALL, teacher=teacher)
-    train(config, QUIET)
+    train_camera(config, QUIET)
     return out
 
 
@@ -109,7 +109,7 @@ def test_the_run_says_where_it_came_from(run: Path) -> None:
 @pytest.mark.slow
 def test_a_run_is_not_overwritten(run: Path) -> None:
     with pytest.raises(ValueError, match="exists already"):
-        train(TrainConfig(run), QUIET)
+        train_camera(TrainConfig(run), QUIET)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train
+from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train_camera
 from policies.imitation.perception import StudentConfig, fit_perception
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
@@ -81,7 +81,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
     out = tmp_path_factory.mktemp("runs") / "two"
     teacher = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
     config = TrainConfig(out, observation="fixed_cameras", workers=1, threads=1, student=TINY, teacher=teacher)
-    train(config, QUIET)
+    train_camera(config, QUIET)
     return PolicyBundle.load(out / "bundle")
 
 
@@ -126,7 +126,7 @@ def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
 )
 def test_what_makes_no_sense_is_refused(config: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        train(TrainConfig(tmp_path / "run", **config), QUIET)
+        train_camera(TrainConfig(tmp_path / "run", **config), QUIET)
     assert not (tmp_path / "run").exists()
 
 

@@ -23,9 +23,9 @@ from policies.transfer.learning_curves import Curve, compare_curves, steps_to
 from policies.transfer.state_transfer import (
     CompareConfig,
     TransferConfig,
-    compare_transfer,
+    compare_state,
     evaluate_unchanged,
-    transfer,
+    transfer_state,
 )
 from robots.specs import ActionSpec
 from sim.tasks.recipe import StateRecipe
@@ -284,7 +284,7 @@ def test_a_policy_is_carried_to_another_arm_and_says_where_it_came_from(source: 
         workers=1,
         source=source,
     )
-    bundle = transfer(config, QUIET, told.append)
+    bundle = transfer_state(config, QUIET, told.append)
     assert bundle.robot.name == "kuka_iiwa"
     assert bundle.provenance["transfer"]["parent"] == PolicyBundle.load(source).hash
     assert bundle.check_parity() <= 1e-5
@@ -300,7 +300,7 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_written(
 ) -> None:
     config = TransferConfig(tmp_path / "run", **{"recipe": TINY, "source": source, "workers": 1, **change})
     with pytest.raises(ValueError, match=message):
-        transfer(config, QUIET, QUIET)
+        transfer_state(config, QUIET, QUIET)
     assert not (tmp_path / "run").exists()
 
 
@@ -318,7 +318,7 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
         workers=1,
         recipe=replace(TINY, round_steps=10, gradient_steps=20),
     )
-    report = compare_transfer(config, QUIET)
+    report = compare_state(config, QUIET)
     carried, scratch = (np.array(report["methods"][method]["success"]) for method in ("fine-tune", "scratch"))
     assert carried.shape == scratch.shape == (2, 2)
     assert carried[:, 0].mean() >= scratch[:, 0].mean()  # the same task again: it can do it already
@@ -329,7 +329,7 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
     assert unchanged["low"] <= unchanged["success"] <= unchanged["high"]
     assert (tmp_path / "compared" / "transfer.png").stat().st_size > 1_000
     with pytest.raises(RunError, match="another recipe"):
-        compare_transfer(replace(config, episodes=5), QUIET)
-    again = compare_transfer(config, QUIET)  # every run is complete: nothing is run
+        compare_state(replace(config, episodes=5), QUIET)
+    again = compare_state(config, QUIET)  # every run is complete: nothing is run
     assert again["methods"] == report["methods"]
     assert json.loads((tmp_path / "compared" / "transfer.json").read_text())["level"] == report["level"]

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.models.history_network import HistoryNetwork, restore_history_network, windows
+from policies.models.history_network import HistoryNetwork, history_windows, restore_history_network
 from policies.models.recurrent_network import restore_recurrent_network
 from policies.models.state_network import restore_state_network
 from policies.reinforcement.actor import Actor, columns_of, copy_actor, make_actor
 from policies.reinforcement.algorithms import ALGORITHMS, load_algorithm
 from policies.reinforcement.columns import NamedColumns, prepare_columns
-from policies.reinforcement.curricula import make_curriculum, plan, report
+from policies.reinforcement.curricula import make_curriculum, plan_episodes, report_outcomes
 from policies.reinforcement.demonstrations import (
     DemonstrationError,
     Demonstrations,
@@ -26,7 +26,7 @@ from policies.reinforcement.demonstrations import (
     imitate,
 )
 from policies.reinforcement.inference import fit_inference
-from policies.reinforcement.joined import joined
+from policies.reinforcement.joined import join_arrays
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
 from policies.reinforcement.practice import PARAMETERS, PracticeEnv
 from policies.reinforcement.recipe import ReinforcementRecipe, reinforcement_recipe
@@ -83,7 +83,7 @@ def test_the_copied_actor_acts_as_the_model_does_without_exploring(name: str, ar
     actor.begin(3)
     for t in range(4):
         observation = {key: array[3 * t : 3 * t + 3] for key, array in shown.observation.items()}
-        given = joined(observation, NAMES) if algorithm.joined else observation
+        given = join_arrays(observation, NAMES) if algorithm.joined else observation
         theirs, states = model.predict(
             given,
             states,
@@ -188,16 +188,16 @@ def test_a_curriculum_decides_what_the_next_episodes_are(arms) -> None:
     wide = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("full")
     recipe = replace(TINY, curriculum="adr")
     curriculum = make_curriculum(recipe, wide, 10)
-    draws = plan(curriculum, arms, 40, 10, [1])
+    draws = plan_episodes(curriculum, arms, 40, 10, [1])
     assert [len(own) for own in draws] == [5, 5]
     arms.seed(1)
     arms.reset()
     told = [info["parameters"] for info in arms.reset_infos]
     for own, parameters in zip(draws, told):
         assert parameters["object_mass"] == pytest.approx(own[0].parameters["object_mass"])
-    report(curriculum, arms, draws)  # no episode has ended: nothing to report, nothing grows
+    report_outcomes(curriculum, arms, draws)  # no episode has ended: nothing to report, nothing grows
     assert curriculum.share == 0.0
-    assert plan(make_curriculum(TINY, space, 10), arms, 40, 10, [1]) == []
+    assert plan_episodes(make_curriculum(TINY, space, 10), arms, 40, 10, [1]) == []
     arms.env_method("plan", [])
 
 
@@ -257,7 +257,7 @@ def test_a_past_is_what_the_network_would_have_carried() -> None:
                 part[1] = 0.0
         actions.append(actor({"q": q[t], "dq": dq[t], "goal": goal[t]}))
         carried.append(actor._memory[0].numpy().copy())
-    found = windows(np.concatenate([q, dq], axis=2), np.stack(actions), begins, 3)
+    found = history_windows(np.concatenate([q, dq], axis=2), np.stack(actions), begins, 3)
     np.testing.assert_allclose(found, np.stack(carried), atol=1e-6)
     assert not found[5, 1, :2].any()  # nothing from before it started over
     with pytest.raises(ValueError, match="needs 'q', but sees goal"):

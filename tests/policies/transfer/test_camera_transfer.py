@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import TrainConfig, train
+from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
@@ -124,7 +124,7 @@ def test_views_are_drawn_by_the_camera_that_is_given() -> None:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "front"
-    train(TrainConfig(out, randomise="nominal", workers=1, threads=1, student=TINY, teacher=TEACHER), QUIET)
+    train_camera(TrainConfig(out, randomise="nominal", workers=1, threads=1, student=TINY, teacher=TEACHER), QUIET)
     return out / "bundle"
 
 
