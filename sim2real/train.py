@@ -171,17 +171,20 @@ def _resume(arguments: Arguments, path: Path) -> int:
         raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
     from policies.training.run_folder import RunFolder
 
-    if "algorithm" in RunFolder.open(path).read_json("config.json"):
+    config = RunFolder.open(path).read_json("config.json")
+    names: Sequence[str | tuple[str, ...]]
+    if "algorithm" in config:
         from policies.reinforcement.run import STAGES, resume_reinforcement
 
-        with stages(STAGES) as progress:
-            bundle = resume_reinforcement(path, progress)
+        names, resume = STAGES, resume_reinforcement
     else:
         from policies.imitation.state_run import STAGES as ROUNDS
         from policies.imitation.state_run import resume_state
+        from policies.transfer.state_transfer import resume_transfer
 
-        with stages(ROUNDS) as progress:
-            bundle = resume_state(path, progress)
+        names, resume = ROUNDS, resume_transfer if "source" in config else resume_state
+    with stages(names) as progress:
+        bundle = resume(path, progress)
     print_evaluated(bundle, path)
     return 0
 

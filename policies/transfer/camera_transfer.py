@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -84,11 +84,9 @@ def transfer_camera(
     Raises:
         ValueError: if the configuration or the source makes no sense; nothing has been written then.
     """
-    config.validate()
     bundle = PolicyBundle.load(config.source)
-    plain = TrainConfig(**{each.name: getattr(config, each.name) for each in fields(TrainConfig)})
     origin = {"transfer": {"parent": bundle.hash, "parent_name": bundle.name, "mode": config.mode}}
-    return train_camera(plain, progress, start_from_bundle(bundle, config.mode, report), origin)
+    return train_camera(config, progress, start_from_bundle(bundle, config.mode, report), origin)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,18 @@ class TransferConfig(StateRunConfig):
         """
         check_mode(self.mode)
         super().validate()
-        start_from(PolicyBundle.load(self.source), self, lambda surgery: None, now=names(self.now))
+        self.start()
+
+    def start(self, report: Callable[[Surgery], None] = lambda surgery: None) -> Start:
+        """Return what the run starts from; `report` is called with the surgery."""
+        return start_from(PolicyBundle.load(self.source), self, report, self.mode, names(self.now))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> TransferConfig:
+        """Build from the result of `to_dict`."""
+        config = super().from_dict(data)
+        assert isinstance(config, cls)
+        return replace(config, source=Path(config.source), now=tuple(config.now))
 
 
 def names(pairs: Sequence[str]) -> dict[str, str]:
@@ -112,10 +123,18 @@ def transfer_state(config: TransferConfig, progress: StageProgress, report: Call
     Raises:
         ValueError: if the configuration or the source makes no sense; nothing has been written then.
     """
-    config.validate()
-    start = start_from(PolicyBundle.load(config.source), config, report, config.mode, names(config.now))
-    plain = {name: getattr(config, name) for name in StateRunConfig.__dataclass_fields__}
-    return train_state(StateRunConfig(**plain), progress, start)
+    return train_state(config, progress, config.start(report))
+
+
+def resume_transfer(path: Path, progress: StageProgress) -> PolicyBundle:
+    """Go on with the transfer in `path` from its newest checkpoint, in the mode that it began with.
+
+    Raises:
+        RunError: if there is no unfinished run.
+    """
+    folder = RunFolder.open(path)
+    config = TransferConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    return StateRun(config, folder, config.start(), progress).finish()
 
 
 def evaluate_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Evaluation | None:

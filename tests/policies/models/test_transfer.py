@@ -29,6 +29,7 @@ from policies.transfer.state_transfer import (
 )
 from robots.specs import ActionSpec
 from sim.tasks.recipe import StateRecipe
+from sim2real.command_line import main
 from sim2real.transfer import comparison_table
 
 QUIET = lambda *_: None  # noqa: E731
@@ -289,6 +290,31 @@ def test_a_policy_is_carried_to_another_arm_and_says_where_it_came_from(source: 
     assert bundle.provenance["transfer"]["parent"] == PolicyBundle.load(source).hash
     assert bundle.check_parity() <= 1e-5
     assert "body.0.weight[q] 32×7" in [str(piece) for piece in told[0].new]
+
+
+@pytest.mark.slow
+def test_a_transfer_resumes_in_its_mode_and_runs_again_from_its_file(source: Path, tmp_path: Path) -> None:
+    def interrupt(stage: str, share: float, text: str = "") -> None:
+        if text.startswith("round 2"):
+            raise KeyboardInterrupt
+
+    recipe = replace(TINY, rounds=2)
+    whole = TransferConfig(
+        tmp_path / "whole", randomise="nominal", evaluation_episodes=4, recipe=recipe, workers=1, source=source,
+        mode="feature-extractor",
+    )  # fmt: skip
+    expected = transfer_state(whole, QUIET, QUIET)
+    with pytest.raises(KeyboardInterrupt):
+        transfer_state(replace(whole, out=tmp_path / "killed"), interrupt, QUIET)
+    assert main(["train", "--resume", str(tmp_path / "killed")]) == 0
+    again = ["--config", str(tmp_path / "whole" / "config.json"), "--out", str(tmp_path / "again")]
+    assert main(["transfer", *again]) == 0
+    for name in ("killed", "again"):
+        found = PolicyBundle.load(tmp_path / name / "best")
+        assert found.provenance["transfer"]["mode"] == "feature-extractor"
+        assert all((found.weights[key] == expected.weights[key]).all() for key in expected.weights)
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert TransferConfig.from_dict({**config, "out": str(whole.out), "name": ""}) == whole
 
 
 @pytest.mark.parametrize(
