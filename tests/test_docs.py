@@ -152,7 +152,7 @@ def reach_bundle(tmp_path_factory):
 
     recipe = replace(state_recipe("reach", "franka_panda"), envs=4, validation_episodes=2)
     out = tmp_path_factory.mktemp("trained") / "reach"
-    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, judge_episodes=4, workers=1), quiet)
+    train_state(StateRunConfig(out, randomise="mild", recipe=recipe, evaluation_episodes=4, workers=1), quiet)
     return out / "best"
 
 
@@ -285,7 +285,7 @@ def test_parameters_of_nodes_exist():
 
 def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    asked = {line.split()[1] for _, line in commands("make ", PAGES) if len(line.split()) > 1}
+    asked = {word for _, line in commands("make ", PAGES) for word in line.split()[1:] if "=" not in word}
     assert "demo" in asked
     assert asked <= targets
 
