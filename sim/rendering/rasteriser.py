@@ -287,7 +287,7 @@ def draw_shadow_map(geometry, placement, visible, texel, screen, cells, queue, s
 
 
 @njit(cache=True, nogil=True)
-def see(
+def find_visible(
     geometry,
     T_base_bodies,
     scales,

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sim.rendering.rasteriser import see
+from sim.rendering.rasteriser import find_visible
 from sim.rendering.static_background import find_changed
 
 _STEEPEST = 60.0
@@ -318,12 +318,12 @@ def draw(
     depth,
     seg,
 ):
-    """Draw a frame: `see` and `shade`, whose arguments these are, in one call; handing over forty arrays takes 7 us.
+    """Draw a frame: `find_visible` and `shade`, whose arguments these are, in one call; passing 40 arrays takes 7 us.
 
     Returns:
-        What `see` returns; if that is NaN, nothing was drawn.
+        What `find_visible` returns; if that is NaN, nothing was drawn.
     """
-    texel = see(
+    texel = find_visible(
         geometry,
         T_base_bodies,
         scales,

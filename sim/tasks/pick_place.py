@@ -42,7 +42,7 @@ PLACE_STATES = {"over": 0.25, "absent": 0.1, "way": 0.1, "held": 0.25, "placed":
 cube between the fingers, over the cube on the pad, anywhere."""
 
 
-class ExpertConfig(NamedTuple):
+class PlaceExpert(NamedTuple):
     """How an expert places."""
 
     release: tuple[float, float]
@@ -51,8 +51,8 @@ class ExpertConfig(NamedTuple):
     """The same two, beyond which it picks up again a cube that has been let go [m]."""
 
 
-EXACT = ExpertConfig(release=(0.02, 0.012), again=(0.02, 0.012))
-EASY = ExpertConfig(release=(0.01, 0.012), again=(0.03, 0.02))
+EXACT = PlaceExpert(release=(0.02, 0.012), again=(0.02, 0.012))
+EASY = PlaceExpert(release=(0.01, 0.012), again=(0.03, 0.02))
 """For estimated positions, as `policies.scoring.wrappers` makes them, and a measured `held`."""
 
 

@@ -27,7 +27,7 @@ PUSH_STATES = {"behind": 0.45, "absent": 0.1, "way": 0.3, "anywhere": 0.15}
 either, anywhere. Without `absent`, a policy learns to take the cube to be near the hand."""
 
 
-class ExpertConfig(NamedTuple):
+class PushExpert(NamedTuple):
     """How an expert pushes."""
 
     above: float
@@ -52,7 +52,7 @@ class ExpertConfig(NamedTuple):
     """Half of the cube's edge [m]; None for the true one."""
 
 
-EXACT = ExpertConfig(
+EXACT = PushExpert(
     above=0.012,
     drift=0.6,
     steering=1.5,
@@ -64,7 +64,7 @@ EXACT = ExpertConfig(
     rise=0.0,
     half=None,
 )
-EASY = ExpertConfig(
+EASY = PushExpert(
     above=0.03,
     drift=2.0,
     steering=1.0,

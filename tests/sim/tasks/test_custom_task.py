@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from evaluation.simulation.simulated_trials import run_simulated
 from policies.bundle import PolicyBundle
 from robots.registry import load_robot
 from robots.specs import SpecError
@@ -18,6 +17,7 @@ from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task
 from sim.vector.vector_env import ArmVectorEnv, EnvConfig
 from sim2real.command_line import main
+from tests.support.simulated import run_simulated
 
 FILE = Path(__file__).parents[3] / "docs" / "examples" / "my_task.py"
 TASK = f"{FILE}:MyTask"
