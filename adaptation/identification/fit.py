@@ -27,7 +27,7 @@ from adaptation.identification.objective import (
     gauss_newton,
 )
 from adaptation.identification.replay import Replay
-from policies.training.progress import Progress
+from policies.training.progress import Progress, silent
 from sim.randomization.parameters import ParameterSpace
 
 EXTRA, OUTLYING = 6, 1.4
@@ -128,7 +128,7 @@ def fit_servo(
     free = np.array([p.name not in fixed and p.distribution.kind != "constant" for p in space.params])
     used = np.any([w.log.joint_used for w in replay.windows], axis=0)
     objective = Objective(replay.at_step(config.search_step), space, free, used)
-    say = progress or (lambda share, text: None)
+    say = progress or silent
     if start is not None:
         kept = [np.clip(start[free], 0.0, 1.0)]
     else:

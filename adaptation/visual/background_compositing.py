@@ -17,6 +17,7 @@ import numpy as np
 from adaptation.visual.inputs import AdaptationInputs, Foregrounds
 from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.models.keypoint_student import KeypointEncoder
+from policies.training.progress import silent
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
@@ -97,4 +98,4 @@ def train_on_composites(
     composites = composite(foregrounds, background, rng)
     kept = foregrounds.renders[rng.permutation(renders)[: renders // 4]]
     config = StudentConfig(renders=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, LabelledRenders.joined([composites, kept]), config, inputs.seed, lambda share, text: None)
+    fit_encoder(encoder, LabelledRenders.joined([composites, kept]), config, inputs.seed, silent)

@@ -20,6 +20,7 @@ from adaptation.visual.self_calibration import Calibration, arm_landmarks, calib
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
 from policies.imitation.perception import StudentConfig, detect, fit_geometry
 from policies.models.keypoint_student import CameraStudent
+from policies.training.progress import silent
 from sim.datasets.labelled_renders import sample_geometry
 
 SOURCE_ONLY = "source-only"
@@ -55,7 +56,7 @@ def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, calibration
     seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
     joints = torch.from_numpy(q)
     to_goal = torch.from_numpy(goal) - student.kinematics(joints)
-    fit_geometry(student, seen, joints, to_goal, StudentConfig(), inputs.seed, lambda share, text: None)
+    fit_geometry(student, seen, joints, to_goal, StudentConfig(), inputs.seed, silent)
 
 
 def _source_only(student: CameraStudent, inputs: AdaptationInputs) -> dict:

@@ -12,6 +12,7 @@ from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.translation_networks import translate
 from policies.imitation.perception import StudentConfig, fit_encoder
 from policies.models.keypoint_student import KeypointEncoder
+from policies.training.progress import silent
 
 STEPS, BATCH = 200, 96
 PEAK = 1e-3
@@ -38,4 +39,4 @@ def train_on_style_transfer(
 
 def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: np.ndarray, steps: int) -> None:
     config = StudentConfig(renders=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, lambda share, text: None)
+    fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, silent)
