@@ -48,11 +48,11 @@ RECORDER = """
 import os, sys, time
 from pathlib import Path
 from evaluation.session.scheduler import TrialScheduler
-from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
+from evaluation.session.protocol import PlannedPolicy, Protocol, PlacementArea
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial
 policies = tuple(PlannedPolicy(name, digit * 64) for name, digit in (("a", "0"), ("b", "1"), ("c", "2")))
-plan = Protocol("kill", "reach", policies, 3_000, 0, Workspace(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
+plan = Protocol("kill", "reach", policies, 3_000, 0, PlacementArea(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
 bundles = {policy.name: policy.bundle for policy in policies}
 for _ in sys.stdin:
     child = os.fork()

@@ -43,7 +43,7 @@ class CameraRecording:
     """(N, n) joint positions at each frame [rad] where they were recorded."""
 
 
-def read_recording(source: Path) -> CameraRecording:
+def read_camera_recording(source: Path) -> CameraRecording:
     """Read a video, a folder of pictures, or a folder with a `frames.json` that holds K, files and joints.
 
     Raises:
@@ -103,7 +103,7 @@ class CameraPlayer(Node):
         super().__init__("camera_player")
         parameters = Parameters(self, PARAMETERS)
         bundle = PolicyBundle.load(parameters.text("bundle"))
-        recording = read_recording(Path(parameters.text("source")))
+        recording = read_camera_recording(Path(parameters.text("source")))
         name = next(iter(bundle.cameras), "camera")
         camera = assumed_camera(name, recording, parameters.number("fov_y"))
         self._recording, self._robot = recording, bundle.robot

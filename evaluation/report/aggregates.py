@@ -18,7 +18,7 @@ from scipy import stats
 
 from evaluation.session.protocol import Protocol
 from evaluation.session.results import PolicyResult
-from policies.scoring.intervals import Interval, bootstrap_bounds, resample
+from policies.scoring.intervals import Interval, bootstrap_bounds, resample_rows
 
 RESAMPLES = 2000
 Scores = Mapping[str, Sequence[tuple[int, int]]]
@@ -112,7 +112,7 @@ def _resampled(tasks: Scores, rng: np.random.Generator) -> dict[str, np.ndarray]
     drawn = {}
     for task, seeds in tasks.items():
         if len(seeds) > 1:
-            drawn[task] = resample(np.array([k / n for k, n in seeds]), rng)
+            drawn[task] = resample_rows(np.array([k / n for k, n in seeds]), rng)
         else:
             k, n = seeds[0]
             drawn[task] = np.array([rng.binomial(n, k / n) / n])

@@ -11,7 +11,7 @@ from evaluation.report.aggregates import Aggregates
 from evaluation.report.failure_analysis import FailureFactor
 from evaluation.report.images import Clip
 from evaluation.report.sim_to_real import Transfer
-from evaluation.session.results import PolicyResult, policy_results, summarise
+from evaluation.session.results import PolicyResult, policy_results, summarise_results
 from evaluation.session.trials import LatencySummary, Trial
 
 
@@ -121,7 +121,7 @@ class ReportData:
 
     def summary(self) -> dict[str, float | int | None]:
         """The figures that go to `summary.json`."""
-        return summarise(self.results, wall_time=self.wall_time, latency=self.loop_latency)
+        return summarise_results(self.results, wall_time=self.wall_time, latency=self.loop_latency)
 
     def label(self, policy: str) -> str:
         """Label of `policy` on the page."""

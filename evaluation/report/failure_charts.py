@@ -96,7 +96,7 @@ def regions(
     return chart(top + depth + 24, f"{label}: failures over the workspace", description, body, width)
 
 
-def scatter(rows: Sequence[tuple[str, SuccessRate, SuccessRate]]) -> str:
+def scatter_chart(rows: Sequence[tuple[str, SuccessRate, SuccessRate]]) -> str:
     """Real over simulated success, a cross of intervals each."""
     size, left, top = 420.0, 60.0, 16.0
 

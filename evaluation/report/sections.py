@@ -94,7 +94,7 @@ def transfer_section(data: ReportData, *_: object) -> str:
         row(name, [f"{m.estimate:.3f} ({m.low:.3f} to {m.high:.3f})".replace("-", "−"), says])
         for name, m, says in measures
     ]
-    chart = failure_charts.scatter([(data.label(r.policy), r.simulated, r.real) for r in found.rows])
+    chart = failure_charts.scatter_chart([(data.label(r.policy), r.simulated, r.real) for r in found.rows])
     caption = (
         f"Agreement over {a.policies} policies; the intervals say how far the figures could move by repeating the "
         "trials of these policies."

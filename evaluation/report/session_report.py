@@ -16,7 +16,7 @@ from evaluation.report.data import PolicyCard, ReportData
 from evaluation.report.failure_analysis import analyse_failures
 from evaluation.report.images import Clip
 from evaluation.report.page import ReportError, page
-from evaluation.report.sim_to_real import Transfer, compare_transfer
+from evaluation.report.sim_to_real import Transfer, compare_sim_to_real
 from evaluation.report.tables import latex, markdown
 from evaluation.report.video import load_clip
 from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary, write_whole
@@ -119,7 +119,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
         success_radius=plan.success_radius,
         workspace=(area.x_low, area.x_high, area.y_low, area.y_high) if not several else None,
         registered=_registered(subject),
-        deviations=tuple(text for s in [*subject, *beside] for text in deviations(s, len(given) > 1)),
+        deviations=tuple(text for s in [*subject, *beside] for text in protocol_deviations(s, len(given) > 1)),
         failure_factors=analyse_failures(results),
         transfer=_transfer(subject, beside, several),
         aggregates=aggregate([(s.folder.protocol, s.results) for s in subject], rng),
@@ -132,7 +132,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
     )
 
 
-def deviations(session: Session, several: bool = False) -> tuple[str, ...]:
+def protocol_deviations(session: Session, several: bool = False) -> tuple[str, ...]:
     """Sentences that say where a session departed from its plan."""
     plan, found = session.folder.protocol, []
     where = f"{plan.name} ({session.folder.robot}): " if several else ""
@@ -220,7 +220,7 @@ def _transfer(subject: Sequence[Session], beside: Sequence[Session], several: bo
                 simulated.setdefault(t.bundle, []).append(t.success)
     rates = {bundle: wilson(sum(outcomes), len(outcomes)) for bundle, outcomes in simulated.items()}
     real = {r.trials[0].bundle: (_named(s, r.policy, several), r.rate) for s in subject for r in s.results}
-    return compare_transfer(rates, real, np.random.default_rng(0))
+    return compare_sim_to_real(rates, real, np.random.default_rng(0))
 
 
 def _clips(session: Session, several: bool) -> list[tuple[tuple[bool, int], Clip]]:

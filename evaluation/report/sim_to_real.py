@@ -31,7 +31,7 @@ class Transfer:
     """Why there is no agreement to report."""
 
 
-def compare_transfer(
+def compare_sim_to_real(
     simulated: Mapping[str, SuccessRate], real: Mapping[str, tuple[str, SuccessRate]], rng: np.random.Generator
 ) -> Transfer | None:
     """Pair rates by the bundle's SHA-256; `real` also names the policy. None where no bundle is in both."""

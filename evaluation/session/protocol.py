@@ -42,7 +42,7 @@ class PlannedPolicy:
 
 
 @dataclass(frozen=True)
-class Workspace:
+class PlacementArea:
     """Rectangle in which the object may stand, in the base frame [m]."""
 
     x_low: float
@@ -77,7 +77,7 @@ class Protocol:
     """Per policy."""
     seed: int
     """Places, order, letters and trial seeds all follow from it."""
-    workspace: Workspace
+    workspace: PlacementArea
     success_radius: float
     """Distance to the goal that counts as reached [m]."""
     hold_time: float
@@ -198,7 +198,7 @@ class Registration:
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def register(protocol: Protocol, path: Path) -> Registration:
+def register_protocol(protocol: Protocol, path: Path) -> Registration:
     """Validate the plan, stamp it and write it to `path`, which must not exist yet."""
     protocol.validate()
     path = Path(path)
@@ -287,6 +287,6 @@ def _protocol(plan: object, path: Path) -> Protocol:
         )
     try:
         policies = tuple(PlannedPolicy(**policy) for policy in plan["policies"])
-        return Protocol(**{**plan, "policies": policies, "workspace": Workspace(**plan["workspace"])})
+        return Protocol(**{**plan, "policies": policies, "workspace": PlacementArea(**plan["workspace"])})
     except TypeError as error:
         raise ProtocolError(f"protocol '{path}': {error}; it was written by another release") from error

@@ -19,7 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from evaluation.session.protocol import PlannedPolicy, Protocol, ProtocolError, Registration, Workspace, load, register
+from evaluation.session.protocol import (
+    PlacementArea,
+    PlannedPolicy,
+    Protocol,
+    ProtocolError,
+    Registration,
+    load,
+    register_protocol,
+)
 from policies.bundle import BundleError, PolicyBundle
 from robots.specs import SpecError
 from sim.tasks import load_task
@@ -43,7 +51,7 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "alpha": (int, float),
 }
 _REQUIRED = ("name", "task", "trials", "policies")
-_WORKSPACE = tuple(field.name for field in fields(Workspace))
+_WORKSPACE = tuple(field.name for field in fields(PlacementArea))
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
             "timeout": task.time_limit,
             **plain,
             "policies": policies,
-            "workspace": _workspace(document.get("workspace"), Workspace(x_low, x_high, y_low, y_high), where),
+            "workspace": _workspace(document.get("workspace"), PlacementArea(x_low, x_high, y_low, y_high), where),
         }
     )
     protocol.validate()
@@ -117,7 +125,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
 def register_file(path: Path) -> tuple[ProtocolFile, Registration]:
     """Register the plan in `path`. Raises ProtocolError if it is registered already."""
     file = read_protocol_file(path)
-    return file, register(file.protocol, file.registration)
+    return file, register_protocol(file.protocol, file.registration)
 
 
 def open_registered(path: Path) -> tuple[ProtocolFile, Registration]:
@@ -185,7 +193,7 @@ def _policies(given: object, task: object, path: Path) -> tuple[tuple[PlannedPol
     return tuple(planned), bundles
 
 
-def _workspace(given: object, default: Workspace, where: str) -> Workspace:
+def _workspace(given: object, default: PlacementArea, where: str) -> PlacementArea:
     if given is None:
         return default
     if not isinstance(given, dict) or given.keys() != set(_WORKSPACE):
@@ -193,7 +201,7 @@ def _workspace(given: object, default: Workspace, where: str) -> Workspace:
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ProtocolError(f"{where}: [workspace] {name} is {value!r}, expected a number [m]")
-    return Workspace(**{name: float(value) for name, value in given.items()})
+    return PlacementArea(**{name: float(value) for name, value in given.items()})
 
 
 def _article(kind: str) -> str:

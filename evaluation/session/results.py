@@ -91,7 +91,7 @@ def compare_all(results: Sequence[PolicyResult]) -> tuple[PairedComparison, ...]
     return correct(comparisons)
 
 
-def summarise(
+def summarise_results(
     results: Sequence[PolicyResult],
     *,
     wall_time: float | None = None,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.session.protocol import Protocol, ProtocolError, Registration, load, register
+from evaluation.session.protocol import Protocol, ProtocolError, Registration, load, register_protocol
 from evaluation.session.results import write_whole
 from evaluation.session.trials import TrialError, TrialStore
 from policies.bundle.provenance import provenance
@@ -74,7 +74,7 @@ def begin_session(
         if (path / TRIALS).is_file():
             raise ProtocolError(f"session '{path}' has trials but no {REGISTRATION}; choose another folder")
         if isinstance(plan, Protocol):
-            register(plan, kept)
+            register_protocol(plan, kept)
         else:
             _copy(plan, kept)
     registration = load(kept, plan.sha256 if isinstance(plan, Registration) else None)

@@ -15,7 +15,7 @@ from rich.console import Console
 from evaluation.report.data import PolicyCard, ReportData
 from evaluation.report.page import write_report
 from evaluation.report.video import save_video
-from evaluation.session.protocol import PlannedPolicy, PlannedTrial, Protocol, Workspace
+from evaluation.session.protocol import PlacementArea, PlannedPolicy, PlannedTrial, Protocol
 from evaluation.session.results import results_table, write_summary
 from evaluation.session.scheduler import AT_RESET, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, begin_session
@@ -197,7 +197,7 @@ def simulation_protocol(bundles: Mapping[str, PolicyBundle], trials: int, seed: 
         policies=tuple(PlannedPolicy(policy, bundle.hash) for policy, bundle in bundles.items()),
         trials=trials,
         seed=seed,
-        workspace=Workspace(x_low, x_high, y_low, y_high),
+        workspace=PlacementArea(x_low, x_high, y_low, y_high),
         success_radius=task.success_radius or 0.03,
         hold_time=task.hold_time,
         timeout=task.time_limit,

@@ -60,7 +60,7 @@ def wilson_bounds(
     return np.where(k == 0, 0.0, centre - half), np.where(k == n, 1.0, centre + half)
 
 
-def resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def resample_rows(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw as many rows of `values` (n, …) as there are, with replacement."""
     return values[rng.integers(len(values), size=len(values))]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.scoring.intervals import bootstrap_bounds, resample
+from policies.scoring.intervals import bootstrap_bounds, resample_rows
 from policies.training.run_folder import save_figure
 
 FROM_SCRATCH = "scratch"
@@ -37,7 +37,7 @@ class Curve:
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over the first axis of (S, …) with the ends of its 95 % percentile bootstrap interval over seeds."""
     rng = np.random.default_rng(seed)
-    low, high = bootstrap_bounds(lambda: resample(values, rng).mean(axis=0), RESAMPLES)
+    low, high = bootstrap_bounds(lambda: resample_rows(values, rng).mean(axis=0), RESAMPLES)
     return values.mean(axis=0), low, high
 
 
@@ -106,8 +106,8 @@ def share_of_scratch(curve: Curve, scratch: Curve, level: float | None = None) -
     rng = np.random.default_rng(0)
 
     def draw() -> float:
-        ours = resample(curve.success, rng)
-        return ratio(ours, resample(scratch.success, rng))[2]
+        ours = resample_rows(curve.success, rng)
+        return ratio(ours, resample_rows(scratch.success, rng))[2]
 
     low, high = (float(bound) for bound in bootstrap_bounds(draw, RESAMPLES // 10, method="higher"))
     found = {"level": goal, "steps": needed, "share": share, "low": low, "high": high}

@@ -39,7 +39,7 @@ class ControllerError(SpecError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ControllerKind:
     """One kind of controller."""
 
     topic: str
@@ -175,24 +175,26 @@ def _joint_jog() -> type:
 
 _HOLDS = "holds the last position for ever, at rest: the arm stops hard where the gate fell silent"
 _COASTS = "goes on at the last velocity for ever: the supervisor sends zeros"
-CONTROLLERS: dict[str, Kind] = {
-    "joint_trajectory_controller": Kind(
+CONTROLLERS: dict[str, ControllerKind] = {
+    "joint_trajectory_controller": ControllerKind(
         topics.TRAJECTORY_COMMAND,
         lambda: JointTrajectory,
         _trajectory,
         "ends its trajectory of two periods and holds",
     ),
-    "forward_position_controller": Kind(topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS),
-    "joint_group_position_controller": Kind(
+    "forward_position_controller": ControllerKind(
+        topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS
+    ),
+    "joint_group_position_controller": ControllerKind(
         "/joint_group_position_controller/commands", lambda: Float64MultiArray, _positions, _HOLDS
     ),
-    "forward_velocity_controller": Kind(
+    "forward_velocity_controller": ControllerKind(
         "/forward_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
     ),
-    "joint_group_velocity_controller": Kind(
+    "joint_group_velocity_controller": ControllerKind(
         "/joint_group_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
     ),
-    "joint_group_effort_controller": Kind(
+    "joint_group_effort_controller": ControllerKind(
         "/joint_group_effort_controller/commands",
         lambda: Float64MultiArray,
         _nothing,
@@ -200,20 +202,20 @@ CONTROLLERS: dict[str, Kind] = {
         refused="a policy of joint targets has no torques, and a torque loop over DDS at 100 Hz is not safe; run "
         "joint_trajectory_controller on the effort interfaces instead, as franka_ros2 does",
     ),
-    "servo_twist": Kind(
+    "servo_twist": ControllerKind(
         "/servo_node/delta_twist_cmds",
         lambda: TwistStamped,
         _twist,
         "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
     ),
-    "servo_joint_jog": Kind(
+    "servo_joint_jog": ControllerKind(
         "/servo_node/delta_joint_cmds",
         _joint_jog,
         _jog,
         "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
     ),
-    "crisp_target_joint": Kind("/target_joint", lambda: JointState, _target_joint, _HOLDS),
-    "crisp_target_pose": Kind("/target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
+    "crisp_target_joint": ControllerKind("/target_joint", lambda: JointState, _target_joint, _HOLDS),
+    "crisp_target_pose": ControllerKind("/target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
 }
 """Controllers by the name that the gate's parameter `controller` takes."""
 
@@ -229,7 +231,7 @@ def doubles(node: Node, topic: str) -> tuple[str, ...]:
     return tuple(sorted(name for name, count in Counter(publishers(node, topic)).items() if count > 1))
 
 
-def find(name: str) -> Kind:
+def find(name: str) -> ControllerKind:
     """Return the kind of controller called `name`.
 
     Raises:
@@ -243,7 +245,7 @@ def find(name: str) -> Kind:
     return kind
 
 
-def _message_type(name: str, kind: Kind) -> type:
+def _message_type(name: str, kind: ControllerKind) -> type:
     try:
         return kind.message()
     except ImportError as error:

@@ -22,7 +22,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
-from evaluation.session.protocol import PlannedPolicy, Protocol, Registration, Workspace
+from evaluation.session.protocol import PlacementArea, PlannedPolicy, Protocol, Registration
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial, TrialStore
@@ -42,30 +42,30 @@ from sim.virtual_arm.hidden_reality import HiddenReality
 
 CUBE = 0.04
 """Edge of the nominal cube of `reach` [m]."""
-Command = Sequence[str]
+CommandLine = Sequence[str]
 Robot = Literal["virtual", "ros"]
 RENDERER_FILE = "renderer.txt"
 GOAL_HEIGHT = {"reach": CUBE / 2 + ABOVE}
 """Height above the table [m] of the goal, of tasks whose success follows from the measured joints of a real arm."""
 
 
-def _policy_command(node: str, bundle: Path) -> Command:
+def _policy_command(node: str, bundle: Path) -> CommandLine:
     return (
         *(sys.executable, "-m", "ros_nodes.policy_node", "--ros-args"),
         *("-r", f"policy_node:__node:={node}", "-p", f"bundle:={bundle}"),
     )
 
 
-def _gate_command(bundle: Path) -> Command:
+def _gate_command(bundle: Path) -> CommandLine:
     return (sys.executable, "-m", "ros_nodes.safety_gate", "--ros-args", "-p", f"bundle:={bundle}")
 
 
-def _arm_command(hidden: Path | None) -> Command:
+def _arm_command(hidden: Path | None) -> CommandLine:
     chosen = ("--ros-args", "-p", f"hidden:={hidden}") if hidden is not None else ()
     return (sys.executable, "-m", "ros_nodes.virtual_arm", *chosen)
 
 
-def _recorder_command(folder: Path, mcap: Mcap) -> Command:
+def _recorder_command(folder: Path, mcap: Mcap) -> CommandLine:
     left_out = ("-p", f"exclude:={topics.CAMERA_IMAGE}") if mcap == "signals" else ()
     stop = ("-p", "stop_arm:=true")
     return (sys.executable, "-m", "ros_nodes.recorder", "--ros-args", "-p", f"out:={folder}", *stop, *left_out)
@@ -75,13 +75,13 @@ def _recorder_command(folder: Path, mcap: Mcap) -> Command:
 class Processes:
     """How a session's processes are started."""
 
-    policy: Callable[[str, Path], Command] = _policy_command
+    policy: Callable[[str, Path], CommandLine] = _policy_command
     """From the node's name and the bundle."""
-    gate: Callable[[Path], Command] = _gate_command
+    gate: Callable[[Path], CommandLine] = _gate_command
     """From any of the bundles, for its arm."""
-    arm: Callable[[Path | None], Command] = _arm_command
+    arm: Callable[[Path | None], CommandLine] = _arm_command
     """From the file with the hidden reality, if any."""
-    recorder: Callable[[Path, Mcap], Command] = _recorder_command
+    recorder: Callable[[Path, Mcap], CommandLine] = _recorder_command
     """From the folder of the recording and what it holds."""
 
 
@@ -112,7 +112,7 @@ def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: st
         policies=policies,
         trials=trials,
         seed=seed,
-        workspace=Workspace(*X_RANGE, *Y_RANGE),
+        workspace=PlacementArea(*X_RANGE, *Y_RANGE),
         success_radius=TOLERANCE,
         hold_time=Reach.hold_time,
         timeout=Reach.time_limit,

@@ -8,8 +8,8 @@ from evaluation.report.aggregates import aggregate
 from evaluation.report.data import CameraSamples, DataTable, DomainDifference, PolicyCard, ReportData
 from evaluation.report.failure_analysis import analyse_failures
 from evaluation.report.images import clip
-from evaluation.report.sim_to_real import compare_transfer
-from evaluation.session.protocol import PlannedPolicy, Protocol, Workspace
+from evaluation.report.sim_to_real import compare_sim_to_real
+from evaluation.session.protocol import PlacementArea, PlannedPolicy, Protocol
 from evaluation.session.results import policy_results
 from evaluation.session.trials import LatencySummary, Trial
 from policies.scoring.intervals import wilson
@@ -48,7 +48,7 @@ def sample_trials(seed: int = 0, number: int = 40) -> tuple[Trial, ...]:
 def sample_protocol() -> Protocol:
     """The plan of those trials."""
     policies = tuple(PlannedPolicy(p, str(k) * 64, p.split("-")[0]) for k, p in enumerate(POLICIES))
-    return Protocol("sample", "reach", policies, 40, 0, Workspace(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
+    return Protocol("sample", "reach", policies, 40, 0, PlacementArea(0.4, 0.6, -0.2, 0.2), 0.03, 0.5, 3.0)
 
 
 def full_report() -> ReportData:
@@ -69,7 +69,7 @@ def full_report() -> ReportData:
         registered={"plan": "4 policies × 40 trials", "registered": "2026-01-01"},
         deviations=("2 void and repeated: the cable caught.",),
         failure_factors=analyse_failures(results),
-        transfer=compare_transfer(simulated, real, rng),
+        transfer=compare_sim_to_real(simulated, real, rng),
         aggregates=aggregate([(sample_protocol(), results)], rng),
         clips=(clip(frames, 10.0, "Failure of baseline-0", "An arm that stops short"),),
         camera=(CameraSamples("Simulation", "drawn", (frames[1],)), CameraSamples("Arm", "taken", (frames[2],))),

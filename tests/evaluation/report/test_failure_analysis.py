@@ -8,7 +8,7 @@ from scipy import stats
 
 from evaluation.report.aggregates import aggregate, improvement, interquartile_mean
 from evaluation.report.failure_analysis import analyse_failures
-from evaluation.report.sim_to_real import compare_transfer
+from evaluation.report.sim_to_real import compare_sim_to_real
 from evaluation.session.results import policy_results
 from evaluation.session.trials import Trial
 from evaluation.statistics.planning import plan_trials, power_unpaired, required_trials_unpaired
@@ -105,12 +105,12 @@ def test_transfer_pairs_the_same_bundles_only() -> None:
     rng = np.random.default_rng(0)
     simulated = {"a": wilson(9, 10), "b": wilson(5, 10), "c": wilson(1, 10)}
     real = {"a": ("A", wilson(8, 10)), "b": ("B", wilson(4, 10)), "x": ("X", wilson(9, 10))}
-    found = compare_transfer(simulated, real, rng)
+    found = compare_sim_to_real(simulated, real, rng)
     assert [row.policy for row in found.rows] == ["A", "B"]
     assert found.agreement.mmrv.estimate == 0.0
     assert found.agreement.pearson.estimate == pytest.approx(1.0)
-    assert compare_transfer({}, real, rng) is None
-    alone = compare_transfer({"a": wilson(9, 10)}, real, rng)
+    assert compare_sim_to_real({}, real, rng) is None
+    alone = compare_sim_to_real({"a": wilson(9, 10)}, real, rng)
     assert alone.agreement is None
     assert "no ranking" in alone.why_not
 

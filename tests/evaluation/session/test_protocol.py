@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from evaluation.session.protocol import (
+    PlacementArea,
     PlannedPolicy,
     Protocol,
     ProtocolError,
-    Workspace,
     canonical_json,
     load,
-    register,
+    register_protocol,
 )
 
 
@@ -24,7 +24,7 @@ def make_protocol(**changes) -> Protocol:
         policies=tuple(PlannedPolicy(name, digit * 64) for name, digit in (("a", "1"), ("b", "2"), ("c", "3"))),
         trials=30,
         seed=7,
-        workspace=Workspace(0.35, 0.65, -0.2, 0.2),
+        workspace=PlacementArea(0.35, 0.65, -0.2, 0.2),
         success_radius=0.03,
         hold_time=0.5,
         timeout=6.0,
@@ -33,7 +33,7 @@ def make_protocol(**changes) -> Protocol:
 
 
 def test_a_registered_protocol_comes_back(tmp_path):
-    registration = register(make_protocol(), tmp_path / "p.json")
+    registration = register_protocol(make_protocol(), tmp_path / "p.json")
     loaded = load(tmp_path / "p.json", registration.sha256)
     assert loaded == registration
     assert loaded.protocol.schedule() == make_protocol().schedule()
@@ -53,7 +53,7 @@ def edit(path, change) -> None:
 
 
 def test_reformatting_the_file_is_no_edit(tmp_path):
-    registration = register(make_protocol(), tmp_path / "p.json")
+    registration = register_protocol(make_protocol(), tmp_path / "p.json")
     edit(tmp_path / "p.json", lambda d: None)
     assert load(tmp_path / "p.json") == registration
 
@@ -71,7 +71,7 @@ def test_reformatting_the_file_is_no_edit(tmp_path):
 )
 def test_an_edited_field_is_named(tmp_path, field, value):
     path = tmp_path / "p.json"
-    register(make_protocol(), path)
+    register_protocol(make_protocol(), path)
     edit(path, lambda d: d["protocol"].update({field: value}))
     with pytest.raises(ProtocolError, match=f"edited after its registration: {field};"):
         load(path)
@@ -79,7 +79,7 @@ def test_an_edited_field_is_named(tmp_path, field, value):
 
 def test_every_edited_field_is_named(tmp_path):
     path = tmp_path / "p.json"
-    register(make_protocol(), path)
+    register_protocol(make_protocol(), path)
 
     def change(d):
         d["protocol"]["policies"][0]["bundle"] = "f" * 64
@@ -95,8 +95,8 @@ def test_every_edited_field_is_named(tmp_path):
 
 def test_an_edit_that_also_edits_a_hash_is_refused(tmp_path):
     path = tmp_path / "p.json"
-    register(make_protocol(), path)
-    other = register(make_protocol(trials=20), tmp_path / "other.json")
+    register_protocol(make_protocol(), path)
+    other = register_protocol(make_protocol(trials=20), tmp_path / "other.json")
     hashes = json.loads((tmp_path / "other.json").read_text())["fields"]
 
     def change(d):
@@ -110,17 +110,17 @@ def test_an_edit_that_also_edits_a_hash_is_refused(tmp_path):
 
 
 def test_another_plan_with_a_right_hash_is_refused(tmp_path):
-    first = register(make_protocol(), tmp_path / "p.json")
-    register(make_protocol(trials=20), tmp_path / "other.json")
+    first = register_protocol(make_protocol(), tmp_path / "p.json")
+    register_protocol(make_protocol(trials=20), tmp_path / "other.json")
     with pytest.raises(ProtocolError, match=f"expected {first.sha256}: it is another plan"):
         load(tmp_path / "other.json", first.sha256)
 
 
 def test_registering_twice_is_refused(tmp_path):
-    register(make_protocol(), tmp_path / "p.json")
+    register_protocol(make_protocol(), tmp_path / "p.json")
     before = (tmp_path / "p.json").read_text()
     with pytest.raises(ProtocolError, match="exists already"):
-        register(make_protocol(trials=5), tmp_path / "p.json")
+        register_protocol(make_protocol(trials=5), tmp_path / "p.json")
     assert (tmp_path / "p.json").read_text() == before
 
 
@@ -149,8 +149,8 @@ def test_a_file_that_is_no_protocol_is_refused(tmp_path, text, message):
         ({"task": ""}, "task is empty"),
         ({"trials": 0}, "trials is 0"),
         ({"seed": -1}, "seed is -1"),
-        ({"workspace": Workspace(0.6, 0.3, 0, 1)}, "low < high"),
-        ({"workspace": Workspace(0.3, math.inf, 0, 1)}, "finite bounds"),
+        ({"workspace": PlacementArea(0.6, 0.3, 0, 1)}, "low < high"),
+        ({"workspace": PlacementArea(0.3, math.inf, 0, 1)}, "finite bounds"),
         ({"success_radius": 0.0}, "success_radius is 0.0"),
         ({"timeout": math.inf}, "timeout is inf"),
         ({"hold_time": 6.0}, "less than the timeout"),
@@ -161,12 +161,12 @@ def test_a_file_that_is_no_protocol_is_refused(tmp_path, text, message):
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(tmp_path, changes, message):
     with pytest.raises(ProtocolError, match=message):
-        register(make_protocol(**changes), tmp_path / "p.json")
+        register_protocol(make_protocol(**changes), tmp_path / "p.json")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("trials", [1, 2, 3, 7, 30, 97])
-@pytest.mark.parametrize("workspace", [Workspace(0.35, 0.65, -0.2, 0.2), Workspace(0, 0.1, 0, 2)])
+@pytest.mark.parametrize("workspace", [PlacementArea(0.35, 0.65, -0.2, 0.2), PlacementArea(0, 0.1, 0, 2)])
 def test_places_are_stratified(trials, workspace):
     """Every cell of equal area holds exactly one place: recount them from the cells' definition."""
     protocol = make_protocol(trials=trials, workspace=workspace)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.report.session_report import deviations, read_session, write_session_report
+from evaluation.report.session_report import protocol_deviations, read_session, write_session_report
 from evaluation.session.protocol import ProtocolError, load
 from evaluation.session.protocol_file import open_registered, read_protocol_file, register_file
 from evaluation.session.scheduler import AT_RESET, TrialScheduler
@@ -228,7 +228,7 @@ def test_success_at_reset_is_tried_again_and_then_left_out(plan, tmp_path) -> No
         assert scheduler.progress.left == 0
     session = read_session(tmp_path / "out")
     assert {r.policy: r.rate.trials for r in session.results}[first.policy] == 3
-    (said,) = (text for text in deviations(session) if "before the policy moved" in text)
+    (said,) = (text for text in protocol_deviations(session) if "before the policy moved" in text)
     assert f"{first.policy} {first.index}" in said
 
 
@@ -278,8 +278,8 @@ def test_a_sequential_session_stops_when_the_test_decides(plan, tmp_path) -> Non
             scheduler.record(made_up(protocol, protocol.schedule()[-1], True))
         assert TrialScheduler(protocol, store).decision == scheduler.decision
     session = read_session(tmp_path / "out")
-    assert any("Stopped early, as registered" in text for text in deviations(session))
-    assert not any("Not finished" in text for text in deviations(session))
+    assert any("Stopped early, as registered" in text for text in protocol_deviations(session))
+    assert not any("Not finished" in text for text in protocol_deviations(session))
 
 
 # A session without its arm: what is killed is the process that conducts and records it. It is forked, so that a
@@ -367,7 +367,7 @@ def test_a_full_disk_is_named_and_the_session_goes_on_when_there_is_space(plan, 
     after = facts(out)
     assert after[: len(before)] == before
     assert len(after) == 8
-    assert any(text.startswith("Resumed") for text in deviations(read_session(out)))
+    assert any(text.startswith("Resumed") for text in protocol_deviations(read_session(out)))
 
 
 def test_two_sessions_of_the_same_bundles_stand_side_by_side(plan, tmp_path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.session.protocol import Workspace
+from evaluation.session.protocol import PlacementArea
 from evaluation.session.scheduler import AT_RESET
 from evaluation.simulation.simulated_trials import SimulatedArm, simulation_protocol
 from sim.tasks.cameras import FRONT, FRONT_NARROW
@@ -36,7 +36,7 @@ def test_an_object_that_starts_at_the_goal_is_detected():
     x, y, _ = bundle.robot.chain.pose(np.array(bundle.robot.home))[1]
     protocol = replace(
         simulation_protocol({"tiny": bundle}, 1, 0, "home"),
-        workspace=Workspace(x - 0.01, x + 0.01, y - 0.01, y + 0.01),
+        workspace=PlacementArea(x - 0.01, x + 0.01, y - 0.01, y + 0.01),
         success_radius=1.0,
     )
     trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from policies.scoring.intervals import bootstrap_bounds, resample, wilson, wilson_bounds
+from policies.scoring.intervals import bootstrap_bounds, resample_rows, wilson, wilson_bounds
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
@@ -70,7 +70,7 @@ def test_another_interval_would_be_noticed():
 
 def test_bootstrap_of_a_mean_is_near_the_normal_interval():
     values, rng = np.random.default_rng(0).normal(5, 2, 400), np.random.default_rng(1)
-    low, high = bootstrap_bounds(lambda: resample(values, rng).mean(), 2000)
+    low, high = bootstrap_bounds(lambda: resample_rows(values, rng).mean(), 2000)
     error = 1.96 * values.std(ddof=1) / 20
     assert low == pytest.approx(values.mean() - error, abs=0.03)
     assert high == pytest.approx(values.mean() + error, abs=0.03)
@@ -78,7 +78,7 @@ def test_bootstrap_of_a_mean_is_near_the_normal_interval():
 
 def test_bootstrap_is_scipys():
     values, rng = np.random.default_rng(0).exponential(size=40), np.random.default_rng(3)
-    ours = bootstrap_bounds(lambda: resample(values, rng).mean(), 500, confidence=0.9)
+    ours = bootstrap_bounds(lambda: resample_rows(values, rng).mean(), 500, confidence=0.9)
     theirs = stats.bootstrap(
         (values,),
         np.mean,
@@ -94,13 +94,13 @@ def test_bootstrap_is_scipys():
 def test_bootstrap_of_rows_keeps_them_whole():
     x, rng = np.linspace(0, 1, 30), np.random.default_rng(0)
     pairs = np.stack([x, 2 * x + 1], axis=1)
-    slope = bootstrap_bounds(lambda: np.polyfit(*resample(pairs, rng).T, 1)[0], 200)
+    slope = bootstrap_bounds(lambda: np.polyfit(*resample_rows(pairs, rng).T, 1)[0], 200)
     assert slope == pytest.approx((2.0, 2.0))
 
 
 def test_bootstrap_of_an_array_is_elementwise_and_of_equal_values_has_no_width():
     values, rng = np.array([[0.9, 0.0], [0.9, 1.0]] * 5), np.random.default_rng(0)
-    low, high = bootstrap_bounds(lambda: resample(values, rng).mean(axis=0), 200)
+    low, high = bootstrap_bounds(lambda: resample_rows(values, rng).mean(axis=0), 200)
     assert low[0] == high[0] == pytest.approx(0.9)
     assert low[1] < 0.5 < high[1]
 

@@ -22,7 +22,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from sensor_msgs.msg import JointState
 
-from evaluation.report.session_report import deviations, read_session
+from evaluation.report.session_report import protocol_deviations, read_session
 from evaluation.session.protocol_file import register_file
 from evaluation.session.scheduler import AT_RESET
 from evaluation.session.trials import Trial
@@ -262,7 +262,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
     for t in trials:
         assert t.automatic is not None
         assert t.void or t.success == t.automatic  # where the task can be judged, its measurement counts
-    texts = deviations(session)
+    texts = protocol_deviations(session)
     assert any("the task measured" in text and "the operator saw" in text for text in texts)
     assert any(text.startswith("Paused") and LOST in text for text in texts)
     assert any(text.startswith("Page back") for text in texts)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.session.protocol import Protocol, Workspace
+from evaluation.session.protocol import PlacementArea, Protocol
 from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.session.child_processes import ChildDied, Children
@@ -42,7 +42,7 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
 def protocol(bundles: dict[str, Path], trials: int) -> Protocol:
     x, y = PLACE
     plan = reach_protocol(bundles, trials, seed=1)
-    return replace(plan, workspace=Workspace(x - 0.002, x + 0.002, y - 0.002, y + 0.002), timeout=2.5)
+    return replace(plan, workspace=PlacementArea(x - 0.002, x + 0.002, y - 0.002, y + 0.002), timeout=2.5)
 
 
 def processes_of(folder: Path) -> list[str]:
@@ -162,7 +162,7 @@ def test_a_calibration_of_another_camera_is_refused_before_anything_starts(bundl
 def test_the_virtual_arm_refuses_a_policy_of_two_cameras_before_anything_starts(tmp_path) -> None:
     cameras = {"front": CAMERA, "side": replace(CAMERA, name="side")}
     two = {"two": replace(tiny_bundle(), cameras=cameras).save(tmp_path / "two")}
-    with pytest.raises(SessionError, match=r"policy 'two' sees front, side, .* evaluate it with --robot sim"):
+    with pytest.raises(SessionError, match=r"policy 'two' needs the cameras front, side, .* --robot sim"):
         run_session(reach_protocol(two, 1, 0), two, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
