@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from robots.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec
 from sim.randomization.parameters import Param, U
-from sim.scene import RigidBody, Shape
-from sim.tasks.cameras import FRONT
+from sim.scene import box
 from sim.tasks.motion import move
 from sim.tasks.task import Task, distance, material
 
@@ -13,25 +12,19 @@ from sim.tasks.task import Task, distance, material
 class MyTask(Task):
     """The goal is 3 cm above the cube's top; success is within 2 cm of it for 0.5 s."""
 
-    name = "hover"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (FRONT,)
     workspace = ((0.35, 0.65), (-0.2, 0.2), (0.05, 0.16))  # x, y, z of the end effector [m]
     time_limit = 3.0
-    hold_time = 0.5
     physics_hz = 120.0  # nothing is grasped; contacts need 240
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
     )
     observations = {"state": ("q", "dq", "ee_pos", "goal"), "camera": ("q", "image_front")}
-    privileged = (ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base"),)
 
     def bodies(self, parameters):
         edge = parameters["object_size"]
-        return (
-            RigidBody("object", (Shape("box", (edge, edge, edge)),), **material(parameters), colour=(0.9, 0.1, 0.1)),
-        )
+        return (box("object", (edge, edge, edge), **material(parameters), colour=(0.9, 0.1, 0.1)),)
 
     def reset(self, scene, parameters, rng):
         self._edge = parameters["object_size"]
@@ -43,9 +36,6 @@ class MyTask(Task):
 
     def achieved_goal(self, scene):
         return scene.ee_pos
-
-    def state(self, scene):
-        return {"goal": self.desired_goal(scene)}
 
     def is_success(self, achieved, desired):
         return distance(achieved, desired) < 0.02
