@@ -26,12 +26,12 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.record import heading, origin, save
 from robots.camera import CameraModel
-from robots.meshes import box, sphere
+from robots.meshes import cuboid, sphere
 from robots.visual_meshes import load_urdf_visuals
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Frame, Scene
+from sim.rendering.renderer import Frame, RenderedScene
 
 SEED = 0
 SIZES = (64, 84, 128)
@@ -62,8 +62,8 @@ class World:
         self.links = list(meshes)
         self.bodies = [
             *(Body(name, mesh, "arm") for name, mesh in meshes.items()),
-            Body("table", box((0.7, 1.0, 0.3)), colour=(0.72, 0.56, 0.4), casts_shadow=False),
-            Body("cube", box((0.05, 0.05, 0.05)), colour=(0.85, 0.15, 0.12)),
+            Body("table", cuboid((0.7, 1.0, 0.3)), colour=(0.72, 0.56, 0.4), casts_shadow=False),
+            Body("cube", cuboid((0.05, 0.05, 0.05)), colour=(0.85, 0.15, 0.12)),
             Body("ball", sphere(0.03), colour=(0.1, 0.35, 0.8)),
         ]
         joints = range(pybullet.getNumJoints(self.arm, physicsClientId=self.client))
@@ -133,7 +133,7 @@ def measure(repeats: int, seconds: float) -> dict[str, list[float]]:
     world = World()
     joints = [HOME + np.r_[rng.uniform(-0.4, 0.4, 7), np.zeros(4)] for _ in range(64)]
     poses = [world.pose(q) for q in joints]
-    scene = Scene(world.bodies, texture_pool(seed=SEED))
+    scene = RenderedScene(world.bodies, texture_pool(seed=SEED))
     ranges = AppearanceRanges(shadow=1.0)
     appearance: list[Appearance] = [sample_appearance(rng, scene, ranges) for _ in range(64)]
     rates: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from robots.meshes import MeshError, box, cylinder, sphere
+from robots.meshes import MeshError, cuboid, cylinder, sphere
 from robots.model import RobotModel
 from robots.urdf import UrdfError, UrdfGeometry, read_urdf
 from robots.visual_meshes import find_mesh
@@ -97,7 +97,7 @@ def reduced_hull(points: np.ndarray, most: int = MOST_POINTS, tolerance: float =
 def _points(shape: UrdfGeometry, urdf_path: Path) -> np.ndarray:
     if shape.kind == "box":
         x, y, z = shape.size
-        return box((x, y, z)).vertices.astype(np.float64)
+        return cuboid((x, y, z)).vertices.astype(np.float64)
     if shape.kind == "sphere":
         return sphere(shape.size[0], 8).vertices.astype(np.float64)
     if shape.kind in ("cylinder", "capsule"):

@@ -102,7 +102,7 @@ class Mesh:
         )
 
 
-def box(size: tuple[float, float, float]) -> Mesh:
+def cuboid(size: tuple[float, float, float]) -> Mesh:
     """Build a box of `size` (x, y, z) [m] about its centre."""
     signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
     quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))

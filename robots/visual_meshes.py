@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robots.meshes import Mesh, MeshError, box, cylinder, sphere
+from robots.meshes import Mesh, MeshError, cuboid, cylinder, sphere
 from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
 
 CACHE_VERSION = 9  # part of the cache key: raise it whenever the same files would give another mesh
@@ -152,7 +152,7 @@ def _geometry(
         return _load_mesh(files[shape.filename], triangles, effort, np.array(shape.size), colour)
     if shape.kind == "box":
         x, y, z = shape.size
-        mesh = box((x, y, z))
+        mesh = cuboid((x, y, z))
     elif shape.kind == "cylinder":
         radius, length = shape.size
         mesh = cylinder(radius, length)

@@ -46,20 +46,6 @@ LEARNING_SIDE = {"policies.bundle.export", "policies.bundle.weights"}
 SHARED_NAMES = {"main"}
 """Public names that several modules define for the same purpose."""
 
-TODAY: dict[str, set[str]] = {
-    "circles": set(),
-    "large folders": {"ros_nodes"},
-    "unreached": set(),
-    "names": set(
-        """
-        Act Command ExpertConfig Kind Operator Progress Range Recording Scene Snapshot Vector Window Workspace box
-        compare_transfer descend deviations direction fit joined pack read_recording report resample scatter split
-        summarise windows write_session_report
-        """.split()  # noqa: SIM905
-    ),
-}
-"""What breaks a rule and is being mended: must become empty."""
-
 
 def wrong_rooms(tree: SourceTree) -> list[str]:
     """Imports of a room from one that it may not import from."""
@@ -83,15 +69,10 @@ def wrong_engines(tree: SourceTree) -> list[str]:
     ]
 
 
-def circles(tree: SourceTree, but: set[str] = frozenset()) -> list[str]:
-    """A circle of modules, and a circle of what lies directly in a folder, for every folder; edges `but` left out."""
-
-    def found(edges: dict[str, set[str]]) -> list[str]:
-        kept = {one: {other for other in others if f"{one} -> {other}" not in but} for one, others in edges.items()}
-        return circle(kept)
-
+def circles(tree: SourceTree) -> list[str]:
+    """A circle of modules, and a circle of what lies directly in a folder, for every folder."""
     packages = [module for module in tree.product if tree.is_package(module)]
-    all_found = [found(tree.edges), *(found(tree.between_children(package)) for package in packages)]
+    all_found = [circle(tree.edges), *(circle(tree.between_children(package)) for package in packages)]
     return [" -> ".join(each) for each in all_found if each]
 
 
@@ -124,19 +105,19 @@ def test_each_engine_and_ros_has_one_room() -> None:
 
 
 def test_nothing_is_imported_in_a_circle() -> None:
-    assert circles(TREE, but=TODAY["circles"]) == []
+    assert circles(TREE) == []
 
 
 def test_folders_are_small() -> None:
-    assert set(large_folders(TREE)) <= TODAY["large folders"]
+    assert large_folders(TREE) == []
 
 
 def test_every_module_is_reached() -> None:
-    assert set(unreached(TREE)) <= TODAY["unreached"]
+    assert unreached(TREE) == []
 
 
 def test_no_name_is_used_for_two_things() -> None:
-    assert [line for line in shared_names(TREE) if line.split(":")[0] not in TODAY["names"]] == []
+    assert shared_names(TREE) == []
 
 
 @pytest.fixture
@@ -185,7 +166,6 @@ def test_a_circle_of_folders_is_found_where_no_modules_form_one(write) -> None:
     )
     (found,) = circles(tree)
     assert set(found.split(" -> ")) == {"sim.physics", "sim.rendering"}
-    assert circles(tree, but={"sim.physics -> sim.rendering"}) == []
 
 
 def test_a_circle_of_a_folder_and_a_module_beside_it_is_found(write) -> None:

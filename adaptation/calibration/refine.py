@@ -21,7 +21,7 @@ from robots.camera import CameraModel, as_matrix
 from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 
 FINE = 3
 """Samples a pixel of the rendered outline."""
@@ -102,7 +102,7 @@ class ArmOutline:
         self.robot = robot
         self._rows = np.array([robot.tree.links.index(link) for link in visuals])
         self._ignored = np.array([link in ignore for link in visuals])
-        self._scene = Scene([Body(link, mesh) for link, mesh in visuals.items()])
+        self._scene = RenderedScene([Body(link, mesh) for link, mesh in visuals.items()])
 
     def mask(self, q: np.ndarray, camera: CameraModel) -> np.ndarray:
         """Render the link of each pixel (H, W), -1 for none."""

@@ -23,7 +23,7 @@ from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
 
 MARGIN = 2
@@ -55,7 +55,7 @@ def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: fl
     assert robot.urdf_path is not None
     visuals = load_urdf_visuals(Path(robot.urdf_path), TRIANGLES)
     rows = np.array([robot.tree.links.index(link) for link in visuals])
-    scene = Scene([Body(link, mesh) for link, mesh in visuals.items()])
+    scene = RenderedScene([Body(link, mesh) for link, mesh in visuals.items()])
     kernel = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
     masks = []
     for each in q:

@@ -13,12 +13,12 @@ from scipy.spatial.transform import Rotation
 
 from adaptation.visual.self_calibration import perturbed
 from robots.camera import CameraModel
-from robots.meshes import box
+from robots.meshes import cuboid
 from robots.model import RobotModel
 from robots.visual_meshes import load_urdf_visuals
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
 
 ARM, TABLE, HELD = "arm", "table", "held"
@@ -74,12 +74,12 @@ class ArmScene:
         self._landmarks = [robot.tree.links.index(link) for link in seen]
         self._ee = robot.tree.links.index(robot.ee_link)
         bodies = [Body(link, mesh, ARM) for link, mesh in visuals.items()]
-        bodies.append(Body(TABLE, box((1.4, 1.4, 0.04)), colour=(0.5, 0.45, 0.4), casts_shadow=False))
-        bodies.append(Body(HELD, box((1.0, 1.0, 1.0)), colour=(0.9, 0.9, 0.9)))
+        bodies.append(Body(TABLE, cuboid((1.4, 1.4, 0.04)), colour=(0.5, 0.45, 0.4), casts_shadow=False))
+        bodies.append(Body(HELD, cuboid((1.0, 1.0, 1.0)), colour=(0.9, 0.9, 0.9)))
         self.arm = len(visuals)
         self._pool = _pool(photographs)
         self._photographs = len(self._pool) - PROCEDURAL
-        self._scene = Scene(bodies, self._pool)
+        self._scene = RenderedScene(bodies, self._pool)
 
     def draw(
         self, q: np.ndarray, rng: np.random.Generator, randomised: bool

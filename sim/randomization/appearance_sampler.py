@@ -11,7 +11,7 @@ import numpy as np
 
 from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.contrast import contrasting_colour
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -87,7 +87,7 @@ class AppearanceRanges:
             background_texture=share * self.background_texture,
         )
 
-    def validate(self, scene: Scene) -> None:
+    def validate(self, scene: RenderedScene) -> None:
         """Check every value against what it means and the groups of `scene`.
 
         Raises:
@@ -115,7 +115,7 @@ class AppearanceRanges:
 
 
 def sample_appearance(
-    rng: np.random.Generator, scene: Scene, ranges: AppearanceRanges, surfaces: Sequence[str] = ()
+    rng: np.random.Generator, scene: RenderedScene, ranges: AppearanceRanges, surfaces: Sequence[str] = ()
 ) -> Appearance:
     """Draw the appearance of one episode, from the nominal one and never from the last.
 
@@ -181,7 +181,7 @@ def sample_appearance(
     )
 
 
-def _tones(scene: Scene, group: int, colours: np.ndarray, textures: np.ndarray) -> np.ndarray:
+def _tones(scene: RenderedScene, group: int, colours: np.ndarray, textures: np.ndarray) -> np.ndarray:
     """Return the colours (M, 3) that a group has: one, or a darker and a lighter one where it is textured."""
     own = colours[np.flatnonzero(scene.group_of_body == group)[:1]]
     return own if textures[group] < 0 else own * scene.texture_tones[textures[group]]

@@ -1,9 +1,8 @@
-"""PyBullet's own renderers behind the interface of `sim.rendering.renderer.Scene`: the reference that ours is held
-against.
+"""PyBullet's own renderers behind the interface of `RenderedScene`: the reference for ours.
 
 TinyRenderer draws on the CPU, EGL on a GPU (or Mesa's llvmpipe, where there is none). Both draw the bodies of a
-`Scene` in their plain colours under the first light: no textures, highlights and further lights, and one sample a
-pixel. They are slower by two orders of magnitude, and see the same silhouettes and depths.
+`RenderedScene` in their plain colours under the first light: no textures, highlights and further lights, and one sample
+a pixel. They are slower by two orders of magnitude and give the same silhouettes and depths.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from robots.camera import CameraModel
 from robots.meshes import Mesh
 from sim.bullet import pybullet, quiet
 from sim.rendering.appearance import Appearance, RenderError
-from sim.rendering.renderer import Frame, Scene
+from sim.rendering.renderer import Frame, RenderedScene
 
 Renderer = Literal["numba", "tiny", "egl"]
 RENDERERS: tuple[Renderer, ...] = ("numba", "tiny", "egl")
@@ -34,7 +33,7 @@ TINY_SHIFT = 0.5
 class BulletRenderer:
     """Draws one scene in a physics client of its own."""
 
-    def __init__(self, scene: Scene, renderer: Renderer):
+    def __init__(self, scene: RenderedScene, renderer: Renderer):
         """Open the client, and EGL's plugin where that is the `renderer`.
 
         Raises:
@@ -73,7 +72,7 @@ class BulletRenderer:
         out: Frame | None = None,
         rows: tuple[int, int] | None = None,
     ) -> Frame:
-        """Draw one frame; arguments and result are those of `Scene.render`."""
+        """Draw one frame; arguments and result are those of `RenderedScene.render`."""
         numbers = np.full(1, -1, np.int16)
         for b, T in enumerate(T_base_bodies):
             body = self._body(b, tuple(scales[b].tolist()))
@@ -162,7 +161,7 @@ def _obj(mesh: Mesh) -> str:
     return "\n".join(("o body", *vertices, *normals, *faces, ""))
 
 
-def _own_colour(scene: Scene, b: int) -> np.ndarray:
+def _own_colour(scene: RenderedScene, b: int) -> np.ndarray:
     """Mean colour (3,) of a body's mesh: PyBullet's bodies have one colour."""
     return scene.bodies[b].mesh.colours.mean(axis=0)
 

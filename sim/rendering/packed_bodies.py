@@ -55,7 +55,7 @@ class Geometry(NamedTuple):
     """(B,) bool."""
 
 
-def pack(bodies: tuple[Body, ...]) -> Geometry:
+def pack_bodies(bodies: tuple[Body, ...]) -> Geometry:
     """Lay all meshes out in one set of arrays, with what can be computed once per triangle."""
     fine = [body.mesh for body in bodies]
     with_coarse = [b for b, mesh in enumerate(fine) if mesh.coarse is not None]

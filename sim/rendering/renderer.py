@@ -1,6 +1,6 @@
 """Render RGB, metric depth and segmentation of rigid bodies, fast enough to train on without a GPU.
 
-A `Scene` holds the meshes, `Appearance` the colours, textures and lights of one frame, `CameraModel` the
+A `RenderedScene` holds the meshes, `Appearance` the colours, textures and lights of one frame, `CameraModel` the
 camera. Images are the ideal ones of a rectified camera: lens distortion is not drawn.
 """
 
@@ -17,7 +17,7 @@ from robots.camera import CameraModel, Matrix
 from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.buffers import WORKSPACE
 from sim.rendering.contrast import tones
-from sim.rendering.packed_bodies import Body, pack
+from sim.rendering.packed_bodies import Body, pack_bodies
 from sim.rendering.placement import light_axes
 from sim.rendering.shading import draw
 from sim.rendering.static_background import NO_BACKGROUND, BackgroundBuffers, project_to_shadow_map
@@ -58,7 +58,7 @@ class StaticBackground:
     """Samples a side that it was drawn with."""
 
 
-class Scene:
+class RenderedScene:
     """Bodies prepared for rendering.
 
     Any number of threads and environments may draw the same scene; rendering releases the GIL, so that threads work
@@ -101,7 +101,7 @@ class Scene:
         """Names of the groups of bodies that share a colour and a texture."""
         self.group_of_body = np.array([self.groups.index(group) for group in groups])
         self.nominal_appearance = Appearance.nominal(np.array([body.colour for body in bodies], np.float32))
-        self._geometry = pack(self.bodies)
+        self._geometry = pack_bodies(self.bodies)
         self._unit_scales = np.ones((len(bodies), 3))
 
     @cached_property

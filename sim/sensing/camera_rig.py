@@ -22,7 +22,7 @@ from sim.randomization.appearance_sampler import AppearanceRanges, sample_appear
 from sim.randomization.clutter import CLOTH, Area, is_uncluttered, sample_clutter
 from sim.rendering.appearance import RenderError
 from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
-from sim.rendering.renderer import Frame, Scene, StaticBackground
+from sim.rendering.renderer import Frame, RenderedScene, StaticBackground
 from sim.scene import RigidBody, Shape
 from sim.sensing.distortion import distort, lens_map, pack_map
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
@@ -125,7 +125,7 @@ class CameraRig:
         self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])
         self._arm_moves = robot.tree.moves[self._links]
         self._ee = robot.tree.links.index(robot.ee_link)
-        self._scenes: dict[tuple, Scene] = {}
+        self._scenes: dict[tuple, RenderedScene] = {}
         self._bullet: dict[int, BulletRenderer] = {}
 
     def close(self) -> None:
@@ -314,7 +314,7 @@ class CameraRig:
         """Names of the bodies, by their number in segmentation images."""
         return self._scene.names
 
-    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
+    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> RenderedScene:
         key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
         if key not in self._scenes:
             scene = self._scene_cache.scene(bodies, cluttered)

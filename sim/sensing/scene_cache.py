@@ -18,7 +18,7 @@ from sim.physics.world import TABLE_SIZE
 from sim.randomization.appearance_sampler import texture_pool
 from sim.randomization.clutter import CLOTH, NAMES, SLOTS
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 from sim.scene import RigidBody
 
 ARM = "arm"
@@ -26,7 +26,7 @@ ARM = "arm"
 ARMS_KEPT = 16
 """Arms whose scenes a process keeps."""
 _UNIT = {
-    "box": lambda: meshes.box((1.0, 1.0, 1.0)),
+    "box": lambda: meshes.cuboid((1.0, 1.0, 1.0)),
     "cylinder": lambda: meshes.cylinder(1.0, 1.0),
     "sphere": lambda: meshes.sphere(1.0),
 }
@@ -45,7 +45,7 @@ class SceneCache:
         self.arm = tuple(Body(link, mesh, ARM) for link, mesh in load_urdf_visuals(urdf_path, triangles).items())
         """The arm's links, in the URDF's order."""
         self._textures = _textures(photographs)
-        self._scenes: dict[tuple, Scene] = {}
+        self._scenes: dict[tuple, RenderedScene] = {}
 
     @classmethod
     def of(cls, urdf_path: str | Path, triangles: int, photographs: Path | None = None) -> SceneCache:
@@ -54,16 +54,16 @@ class SceneCache:
         stamp = path.stat().st_mtime_ns if path.exists() else 0  # a missing one is reported where it is read
         return _scene_cache(path, stamp, triangles, photographs)
 
-    def scene(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
+    def scene(self, bodies: Sequence[RigidBody], cluttered: bool) -> RenderedScene:
         """Return the one scene of arm, table, floor, the shapes of `bodies`, and clutter if there is any."""
         key = cluttered, *((body.name, body.colour, *(shape.kind for shape in body.shapes)) for body in bodies)
         if key not in self._scenes:
             self._scenes[key] = self._build(bodies, cluttered)
         return self._scenes[key]
 
-    def _build(self, bodies: Sequence[RigidBody], cluttered: bool) -> Scene:
+    def _build(self, bodies: Sequence[RigidBody], cluttered: bool) -> RenderedScene:
         parts = [
-            Body("table", meshes.box(TABLE_SIZE), colour=(0.72, 0.66, 0.58), casts_shadow=False),
+            Body("table", meshes.cuboid(TABLE_SIZE), colour=(0.72, 0.66, 0.58), casts_shadow=False),
             Body("floor", meshes.plane((8.0, 8.0)), colour=(0.42, 0.43, 0.45), casts_shadow=False),
         ]
         for body in bodies:
@@ -75,7 +75,7 @@ class SceneCache:
                 Body(name, _UNIT[kind](), colour=(0.60, 0.60, 0.58), casts_shadow=name != CLOTH)
                 for name, kind in zip(NAMES, kinds)
             ]
-        return Scene([*self.arm, *parts], self._textures)
+        return RenderedScene([*self.arm, *parts], self._textures)
 
 
 @lru_cache(maxsize=ARMS_KEPT)

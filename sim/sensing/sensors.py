@@ -17,7 +17,7 @@ from sim.physics.world import World
 from sim.sensing.camera_rig import CameraRig
 
 
-class Snapshot(NamedTuple):
+class PastState(NamedTuple):
     """The true state of the world at one moment."""
 
     q: np.ndarray
@@ -33,7 +33,7 @@ class Snapshot(NamedTuple):
         """Return a body's origin (3,) [m] and orientation (4,) xyzw in the base frame."""
         return self.poses[name]
 
-    def towards(self, other: Snapshot, share: float) -> Snapshot:
+    def towards(self, other: PastState, share: float) -> PastState:
         """Return the state `share` (0 to 1) of the way to `other`."""
         poses = self.poses
         if poses:
@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
                 if position_2 is not position:  # otherwise it never moves
                     poses[name] = _between(position, quat, position_2, quat_2, share)
         q, dq = _both(self.q, self.dq, other.q, other.dq, share)
-        return Snapshot(q, dq, self.opening + share * (other.opening - self.opening), poses)
+        return PastState(q, dq, self.opening + share * (other.opening - self.opening), poses)
 
 
 @njit(cache=True)
@@ -66,7 +66,7 @@ class StateHistory:
         """Record the arm, and for delayed cameras also the `bodies`."""
         self._world = world
         self._bodies = bodies
-        self._past: deque[Snapshot] = deque(maxlen=2)
+        self._past: deque[PastState] = deque(maxlen=2)
         self._movers: list[str] = []
         self._still: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -84,14 +84,14 @@ class StateHistory:
         poses = self._still
         if self._bodies:
             poses = {**self._still, **{name: world.pose(name) for name in self._movers}}
-        self._past.append(Snapshot(world.q, world.dq, world.opening, poses))
+        self._past.append(PastState(world.q, world.dq, world.opening, poses))
 
-    def at(self, age: float) -> Snapshot:
+    def at(self, age: float) -> PastState:
         """Return the state as it was `age` action periods ago, interpolated; at most as old as the first one."""
         newer, older, part = self.around(age)
         return newer.towards(older, part) if part > 0 else newer
 
-    def around(self, age: float) -> tuple[Snapshot, Snapshot, float]:
+    def around(self, age: float) -> tuple[PastState, PastState, float]:
         """Return the states after and before the moment `age` action periods ago, and how far it is to the latter."""
         past = self._past
         whole = int(age)

@@ -14,9 +14,9 @@ import numpy as np
 
 from robots.kinematics import KinematicsError
 from robots.model import RobotModel
+from sim.scene import Extent
 
-Range = tuple[float, float]
-REACHABLE: tuple[Range, Range] = (0.3, 0.68), (-0.25, 0.25)
+REACHABLE: tuple[Extent, Extent] = (0.3, 0.68), (-0.25, 0.25)
 """x and y of hand positions drawn above the table [m]."""
 
 

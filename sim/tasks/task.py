@@ -17,7 +17,7 @@ from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
-from sim.scene import RigidBody, Shape, Vector, yaw_quat
+from sim.scene import Extent, RigidBody, Shape, Vector, yaw_quat
 from sim.tasks.cameras import FRONT
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.state_samples import StateSample, sample_approach
@@ -265,10 +265,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sqrt((d * d).sum(axis=-1))
 
 
-Range = tuple[float, float]
-
-
-def sample_xy(rng: np.random.Generator, x_range: Range, y_range: Range) -> tuple[float, float]:
+def sample_xy(rng: np.random.Generator, x_range: Extent, y_range: Extent) -> tuple[float, float]:
     """Draw a point (x, y) [m]; `rng.uniform` of single numbers takes ten times as long."""
     a, b = rng.random(2).tolist()
     return x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
@@ -281,8 +278,8 @@ def sample_turn(rng: np.random.Generator) -> np.ndarray:
 
 def sample_xy_apart(
     rng: np.random.Generator,
-    x_range: Range,
-    y_range: Range,
+    x_range: Extent,
+    y_range: Extent,
     gap: float,
     count: int,
     away_from: Sequence[tuple[float, float]] = (),

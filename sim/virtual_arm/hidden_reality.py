@@ -14,8 +14,6 @@ from pathlib import Path
 
 from robots.specs import SpecError
 
-Vector = tuple[float, ...]
-
 
 @dataclass(frozen=True)
 class LinkInertia:
@@ -23,9 +21,9 @@ class LinkInertia:
 
     mass: float
     """[kg]"""
-    com: Vector
+    com: tuple[float, ...]
     """Centre of mass [m]."""
-    inertia: Vector
+    inertia: tuple[float, ...]
     """xx, yy, zz, xy, xz, yz about the centre of mass [kg·m²]."""
 
 
@@ -73,23 +71,23 @@ class HiddenArm:
     """Links that weigh other than the URDF says."""
     tool_mass: float = 0.12
     """Cables and a bracket on the hand that are missing in the controller's load settings [kg]."""
-    kp: Vector = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
+    kp: tuple[float, ...] = (600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0)
     """Position gains [N·m/rad]: franka_ros's joint impedance controller, far softer than PyBullet's servo."""
-    kd: Vector = (30.0, 30.0, 30.0, 30.0, 10.0, 10.0, 5.0)
+    kd: tuple[float, ...] = (30.0, 30.0, 30.0, 30.0, 10.0, 10.0, 5.0)
     """Velocity gains [N·m·s/rad], from the same file."""
     gravity_compensation: float = 0.96
     """Share of gravity that the controller cancels: load settings are never exact. Sags by a few mrad."""
-    friction: Vector = (0.27, 0.44, 0.32, 0.64, 0.42, 0.15, 0.28)
+    friction: tuple[float, ...] = (0.27, 0.44, 0.32, 0.64, 0.42, 0.15, 0.28)
     """Coulomb friction [N·m]: half the sigmoid's span identified by Gaz et al. 2019."""
-    damping: Vector = (1.2, 1.2, 1.0, 1.0, 0.6, 0.5, 0.4)
+    damping: tuple[float, ...] = (1.2, 1.2, 1.0, 1.0, 0.6, 0.5, 0.4)
     """Viscous friction [N·m·s/rad]: of the size published for harmonic drives of this class."""
-    armature: Vector = (0.20, 0.20, 0.15, 0.15, 0.08, 0.08, 0.06)
+    armature: tuple[float, ...] = (0.20, 0.20, 0.15, 0.15, 0.08, 0.08, 0.06)
     """Rotor inertia seen through the gears [kg·m²]: absent from the URDF, present in every arm."""
     command_delay: float = 0.012
     """From a controller's command to torque [s]: an Ethernet round trip and two servo ticks."""
     encoder_noise: float = 0.0004
     """Standard deviation of a joint reading [rad]."""
-    encoder_offset: Vector = (0.003, -0.002, 0.001, 0.003, -0.002, 0.002, 0.004)
+    encoder_offset: tuple[float, ...] = (0.003, -0.002, 0.001, 0.003, -0.002, 0.002, 0.004)
     """Zero errors of the encoders [rad]: the arm is a few mrad from what they read."""
 
 
@@ -97,9 +95,9 @@ class HiddenArm:
 class HiddenCamera:
     """The camera as it is, against the nominal pose and lens that the policy was trained with."""
 
-    position_offset: Vector = (0.014, -0.011, 0.009)
+    position_offset: tuple[float, ...] = (0.014, -0.011, 0.009)
     """Added to the nominal position in base [m]: a tripod measured with a tape."""
-    rotation_offset_deg: Vector = (0.8, -0.7, 0.5)
+    rotation_offset_deg: tuple[float, ...] = (0.8, -0.7, 0.5)
     """Rotation about the camera's own x, y, z after the nominal pose [deg]: a residual of hand-eye calibration."""
     height: int = 240
     """[px]"""
@@ -113,11 +111,11 @@ class HiddenCamera:
     """[px] A lens is never centred on its chip."""
     cy: float = 117.2
     """[px]"""
-    distortion: Vector = (-0.062, 0.041, 0.0008, -0.0011, 0.0)
+    distortion: tuple[float, ...] = (-0.062, 0.041, 0.0008, -0.0011, 0.0)
     """Plumb-bob k1, k2, p1, p2, k3: barrel distortion of a mild wide-angle lens."""
     exposure: float = 1.06
     """Gain on linear brightness: the auto-exposure settled somewhat bright."""
-    white_balance: Vector = (1.05, 1.00, 0.93)
+    white_balance: tuple[float, ...] = (1.05, 1.00, 0.93)
     """Gains on R, G, B: warm light, half corrected."""
     gamma: float = 0.93
     """Exponent on brightness in [0, 1]: the camera's own tone curve, lifting the shadows."""
@@ -139,13 +137,13 @@ class HiddenCamera:
 class HiddenScene:
     """The room. Colours are RGB in [0, 1]."""
 
-    table_colour: Vector = (0.62, 0.53, 0.43)
+    table_colour: tuple[float, ...] = (0.62, 0.53, 0.43)
     """Birch ply; its grain is drawn by another procedure than training's textures."""
-    table_top: Vector = (1.50, 1.70)
+    table_top: tuple[float, ...] = (1.50, 1.70)
     """Size along x and y [m]; its edge is in the image, behind the arm."""
-    floor_colour: Vector = (0.40, 0.41, 0.43)
+    floor_colour: tuple[float, ...] = (0.40, 0.41, 0.43)
     """Grey tiles."""
-    wall_colour: Vector = (0.72, 0.74, 0.73)
+    wall_colour: tuple[float, ...] = (0.72, 0.74, 0.73)
     """Painted white, seen in shade."""
     object_size: float = 0.042
     """Edge of the cube [m]: printed 2 mm too large."""
@@ -153,7 +151,7 @@ class HiddenScene:
     """[kg] a hollow print."""
     object_friction: float = 0.45
     """Sliding friction against the table: plastic on varnished wood."""
-    object_colours: tuple[Vector, ...] = (
+    object_colours: tuple[tuple[float, ...], ...] = (
         (0.82, 0.10, 0.09),
         (0.08, 0.52, 0.20),
         (0.07, 0.25, 0.78),
@@ -165,15 +163,15 @@ class HiddenScene:
     """Light from everywhere."""
     key_light: float = 0.62
     """Ceiling panel, slightly in front of the arm; casts the shadow."""
-    key_direction: Vector = (-0.35, 0.30, -0.89)
+    key_direction: tuple[float, ...] = (-0.35, 0.30, -0.89)
     """Direction in which its light travels, base frame."""
     window_light: float = 0.22
     """Window on the arm's left, bluish."""
-    window_direction: Vector = (-0.25, -0.85, -0.46)
+    window_direction: tuple[float, ...] = (-0.25, -0.85, -0.46)
     """Direction in which its light travels, base frame."""
     lamp_light: float = 0.10
     """Desk lamp behind the camera, warm."""
-    lamp_direction: Vector = (-0.80, 0.10, -0.59)
+    lamp_direction: tuple[float, ...] = (-0.80, 0.10, -0.59)
     """Direction in which its light travels, base frame."""
     light_variation: float = 0.12
     """Largest relative change of all lights from trial to trial: clouds, people walking past."""

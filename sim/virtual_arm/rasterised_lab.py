@@ -11,10 +11,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from robots.meshes import Mesh, box, cylinder, sphere
+from robots.meshes import Mesh, cuboid, cylinder, sphere
 from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 from sim.virtual_arm.interface import Snapshot, VirtualArm
 from sim.virtual_arm.mujoco_gl import mujoco
 from sim.virtual_arm.mujoco_scene import HIDDEN_GROUP
@@ -46,7 +46,7 @@ class RasterRenderer:
             flat = model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX and model.geom_size[g, :2].min() > 0.5
             bodies.append(Body(name, _mesh(model, g), colour=(r, green, b), casts_shadow=not flat))
             self._textures.append((texture, _repeats_per_metre(model, g, material) if texture >= 0 else 1.0))
-        self._scene = Scene(bodies, pool)
+        self._scene = RenderedScene(bodies, pool)
         self._object = self._geoms.index(int(model.geom("object").id))
         self._appearance = self._nominal_appearance(arm)
         self.draw(arm.snapshot())  # the first image compiles the kernels
@@ -92,7 +92,7 @@ def _mesh(model: mujoco.MjModel, g: int) -> Mesh:
     """Return a geom's triangles in the geom's own frame."""
     if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_BOX:
         x, y, z = 2 * model.geom_size[g]
-        mesh = box((x, y, z))
+        mesh = cuboid((x, y, z))
         return replace(mesh, uv=mesh.uv + max(x, y, z) / 2)  # textures start at a corner, as MuJoCo's do
     if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_CYLINDER:
         radius, half, _ = model.geom_size[g]

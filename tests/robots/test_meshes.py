@@ -5,7 +5,7 @@ import numpy as np
 import pybullet_data
 import pytest
 
-from robots.meshes import Mesh, MeshError, box, cylinder, plane, sphere
+from robots.meshes import Mesh, MeshError, cuboid, cylinder, plane, sphere
 from robots.visual_meshes import find_mesh, load_urdf_visuals
 
 CUBE_OBJ = """
@@ -58,7 +58,7 @@ def volume(mesh: Mesh) -> float:
 @pytest.mark.parametrize(
     ("mesh", "expected", "tolerance"),
     [
-        (box((0.1, 0.2, 0.3)), 0.006, 1e-6),
+        (cuboid((0.1, 0.2, 0.3)), 0.006, 1e-6),
         (cylinder(0.1, 0.2, 64), np.pi * 0.01 * 0.2, 0.002),
         (sphere(0.1, 32), 4 / 3 * np.pi * 1e-3, 0.005),
     ],
@@ -68,7 +68,7 @@ def test_primitives_are_closed_and_wound_outwards(mesh, expected, tolerance):
 
 
 def test_normals_are_sharp_on_a_box_and_smooth_on_a_sphere():
-    cube = box((1, 1, 1))
+    cube = cuboid((1, 1, 1))
     assert np.allclose(np.abs(cube.normals).max(axis=-1), 1, atol=1e-6)
     ball = sphere(0.1, 24)
     radial = ball.vertices[ball.triangles] / 0.1
@@ -84,7 +84,7 @@ def test_surface_coordinates_are_metres():
 
 
 def test_a_mesh_refuses_what_does_not_fit():
-    good = box((1, 1, 1))
+    good = cuboid((1, 1, 1))
     with pytest.raises(MeshError, match="normals has shape"):
         Mesh(good.vertices, good.triangles, good.normals[:3], good.uv, good.colours)
     with pytest.raises(MeshError, match="indices run from 0 to 7"):

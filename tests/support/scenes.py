@@ -6,7 +6,7 @@ import numpy as np
 
 from robots.camera import CameraModel
 from sim.rendering.appearance import Appearance
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 
 
 def pose(x: float = 0, y: float = 0, z: float = 0, R: np.ndarray | None = None) -> np.ndarray:
@@ -33,7 +33,7 @@ def oblique(height: int = 120, width: int = 160, fov: float = 45) -> CameraModel
     return CameraModel.looking_at("front", (1.0, 0.6, 0.8), (0, 0, 0.1), height, width, fov)
 
 
-def lit(scene: Scene, direction=(0, 0, 1), ambient=0.2, key=0.6, **changes) -> Appearance:
+def lit(scene: RenderedScene, direction=(0, 0, 1), ambient=0.2, key=0.6, **changes) -> Appearance:
     """Appearance with one light of known direction."""
     base = {
         "light_directions": np.array([direction], np.float32),

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from robots.camera import as_matrix
-from robots.meshes import box, cylinder, plane, sphere
+from robots.meshes import cuboid, cylinder, plane, sphere
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Frame, Scene
+from sim.rendering.renderer import Frame, RenderedScene
 from tests.support.scenes import about_z, down, expected, lit, oblique, pose
 
 # --- appearance ---------------------------------------------------------------------------------------
 
 
 def test_lights_add_up_by_lamberts_law():
-    scene = Scene([Body("plane", plane((4, 4)), colour=(0.5, 1.0, 0.25))])
+    scene = RenderedScene([Body("plane", plane((4, 4)), colour=(0.5, 1.0, 0.25))])
     appearance = replace(
         scene.nominal_appearance,
         light_directions=np.array([[0, 0.6, 0.8], [0.6, 0, 0.8], [0, 0, -1]], np.float32),
@@ -32,7 +32,7 @@ def test_lights_add_up_by_lamberts_law():
 
 
 def test_highlights_are_where_the_mirror_direction_meets_the_eye():
-    scene = Scene([Body("plane", plane((4, 4)))])
+    scene = RenderedScene([Body("plane", plane((4, 4)))])
     appearance = lit(scene, (0, 0.6, 0.8), key=0.4, specular=np.array([0.3], np.float32))
     camera = down(200, 200, f=100)
     matt = replace(appearance, specular=np.zeros(1, np.float32))
@@ -48,7 +48,7 @@ def test_highlights_are_where_the_mirror_direction_meets_the_eye():
 def test_textures_are_perspective_correct():
     checker = np.zeros((1, 2, 2, 3), np.uint8)
     checker[0, 0, 0] = checker[0, 1, 1] = 255
-    scene = Scene([Body("floor", plane((3, 3)))], textures=checker)
+    scene = RenderedScene([Body("floor", plane((3, 3)))], textures=checker)
     appearance = lit(scene, ambient=1.0, key=0.0, textures=np.array([0]), texture_scales=np.array([2.0]))
     camera = oblique(240, 320)
     frame = scene.render(pose()[None], camera, appearance, shadow=False)
@@ -66,7 +66,7 @@ def test_textures_are_perspective_correct():
 
 
 def test_supersampling_averages_coverage():
-    scene = Scene([Body("square", plane((0.2, 0.2)))])
+    scene = RenderedScene([Body("square", plane((0.2, 0.2)))])
     appearance = lit(scene, ambient=1.0, key=0.0, background=np.zeros((2, 3), np.float32))
     # the left edge at column 39.75 - 0.5: of the samples at 39 ± 0.25, one half is covered
     camera = down(100, 100)
@@ -82,7 +82,7 @@ def test_supersampling_averages_coverage():
 
 
 def test_backgrounds():
-    scene = Scene([Body("dot", plane((0.01, 0.01)))], textures=texture_pool(6, 16))
+    scene = RenderedScene([Body("dot", plane((0.01, 0.01)))], textures=texture_pool(6, 16))
     camera = down(33, 40)
     appearance = replace(scene.nominal_appearance, background=np.array([[1.0, 0, 0], [0, 0, 1.0]], np.float32))
     frame = scene.render(pose(z=5)[None], camera, appearance)
@@ -98,7 +98,7 @@ def test_backgrounds():
 
 
 def test_hidden_bodies_neither_show_nor_cast_shadows():
-    scene = Scene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", box((0.2, 0.2, 0.2)))])
+    scene = RenderedScene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", cuboid((0.2, 0.2, 0.2)))])
     poses = np.stack([pose(), pose(z=0.1)])
     hidden = replace(scene.nominal_appearance, visible=np.array([True, False]))
     frame = scene.render(poses, oblique(), hidden)
@@ -113,8 +113,8 @@ def test_hidden_bodies_neither_show_nor_cast_shadows():
 @pytest.mark.parametrize("direction", [(0.0, 0.0, 1.0), (0.6, 0.0, 0.8), (0.3, -0.7, 0.65)])
 def test_a_cubes_shadow_falls_where_geometry_says_and_nowhere_else(size, direction):
     h = 0.1  # half the cube's edge
-    scene = Scene(
-        [Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", box((2 * h, 2 * h, 2 * h)))],
+    scene = RenderedScene(
+        [Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", cuboid((2 * h, 2 * h, 2 * h)))],
         shadow_size=size,
     )
     lift = 0.3
@@ -151,10 +151,10 @@ def test_a_cubes_shadow_falls_where_geometry_says_and_nowhere_else(size, directi
 
 @pytest.mark.parametrize("elevation", [20, 45, 75, 88])
 def test_steep_sides_have_no_acne(elevation):
-    scene = Scene(
+    scene = RenderedScene(
         [
             Body("floor", plane((4, 4)), casts_shadow=False),
-            Body("post", box((0.1, 0.1, 0.5))),
+            Body("post", cuboid((0.1, 0.1, 0.5))),
             Body("can", cylinder(0.06, 0.4, 48)),
         ]
     )
@@ -173,7 +173,9 @@ def test_steep_sides_have_no_acne(elevation):
 
 
 def test_a_shadow_falls_on_another_body_and_only_on_lit_surfaces():
-    scene = Scene([Body("table", box((1, 1, 0.4)), casts_shadow=False), Body("plate", box((0.4, 0.4, 0.02)))])
+    scene = RenderedScene(
+        [Body("table", cuboid((1, 1, 0.4)), casts_shadow=False), Body("plate", cuboid((0.4, 0.4, 0.02)))]
+    )
     poses = np.stack([pose(z=-0.2), pose(z=0.4)])
     appearance = lit(scene, (0, 0, 1), ambient=0.2, key=0.6)
     shaded = scene.render(poses, oblique(), appearance).rgb.astype(int)
@@ -185,7 +187,7 @@ def test_a_shadow_falls_on_another_body_and_only_on_lit_surfaces():
 
 
 def test_second_lights_cast_no_shadow_and_shadows_can_be_off():
-    scene = Scene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", box((0.2, 0.2, 0.2)))])
+    scene = RenderedScene([Body("floor", plane((4, 4)), casts_shadow=False), Body("cube", cuboid((0.2, 0.2, 0.2)))])
     poses = np.stack([pose(), pose(z=0.3)])
     first_dark = replace(
         scene.nominal_appearance,
@@ -204,11 +206,11 @@ def test_second_lights_cast_no_shadow_and_shadows_can_be_off():
 # --- use -----------------------------------------------------------------------------------------
 
 
-def busy_scene() -> tuple[Scene, np.ndarray]:
-    scene = Scene(
+def busy_scene() -> tuple[RenderedScene, np.ndarray]:
+    scene = RenderedScene(
         [
             Body("floor", plane((3, 3)), casts_shadow=False),
-            Body("cube", box((0.2, 0.2, 0.2)), colour=(0.9, 0.1, 0.1)),
+            Body("cube", cuboid((0.2, 0.2, 0.2)), colour=(0.9, 0.1, 0.1)),
             Body("ball", sphere(0.1), "round"),
             Body("can", cylinder(0.05, 0.2), "round"),
         ],
@@ -283,9 +285,9 @@ def test_bad_input_is_refused():
     with pytest.raises(RenderError, match="light_colours has shape"):
         replace(scene.nominal_appearance, light_colours=np.ones((1, 3)))
     with pytest.raises(RenderError, match="unique names"):
-        Scene([Body("a", plane((1, 1))), Body("a", plane((1, 1)))])
+        RenderedScene([Body("a", plane((1, 1))), Body("a", plane((1, 1)))])
     with pytest.raises(RenderError, match="power of two"):
-        Scene([Body("a", plane((1, 1)))], textures=np.zeros((1, 12, 12, 3), np.uint8))
+        RenderedScene([Body("a", plane((1, 1)))], textures=np.zeros((1, 12, 12, 3), np.uint8))
 
 
 def test_sampled_appearances_stay_within_their_ranges():

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from robots.camera import CameraModel, as_matrix
 from robots.visual_meshes import load_urdf_visuals
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 
 URDF = Path(pybullet_data.getDataPath()) / "franka_panda" / "panda.urdf"
 HEIGHT, WIDTH, FOV = 480, 640, 45.0
@@ -73,7 +73,7 @@ def test_silhouettes_and_depth_agree(arm, q, eye, target):
     camera = CameraModel.looking_at("front", eye, target, HEIGHT, WIDTH, FOV)
     K = np.array(camera.K)
     K[:2, 2] += 0.5, -0.5  # TinyRenderer samples pixel corners: half a pixel to the right and up
-    frame = Scene([Body(name, mesh) for name, mesh in meshes.items()]).render(
+    frame = RenderedScene([Body(name, mesh) for name, mesh in meshes.items()]).render(
         T_base_bodies, replace(camera, K=as_matrix(K)), shadow=False
     )
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from robots.camera import CameraModel
-from robots.meshes import box, plane, sphere
+from robots.meshes import cuboid, plane, sphere
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Scene
+from sim.rendering.renderer import RenderedScene
 from tests.support.scenes import about_z, down, expected, lit, oblique, pose
 
 
@@ -16,7 +16,7 @@ from tests.support.scenes import about_z, down, expected, lit, oblique, pose
 def test_a_cubes_silhouette_is_where_the_camera_projects_it(supersample):
     K = ((310.0, 0.0, 170.3), (0.0, 290.0, 110.8), (0.0, 0.0, 1.0))
     camera = replace(oblique(240, 320), K=K)
-    scene = Scene([Body("cube", box((0.3, 0.2, 0.25)))])
+    scene = RenderedScene([Body("cube", cuboid((0.3, 0.2, 0.25)))])
     T = pose(0.05, -0.03, 0.1, about_z(0.4))
     seen = scene.render(T[None], camera, supersample=supersample).segmentation == 0
     corners = np.array([[x, y, z] for x in (-0.15, 0.15) for y in (-0.1, 0.1) for z in (-0.125, 0.125)])
@@ -32,7 +32,7 @@ def test_a_cubes_silhouette_is_where_the_camera_projects_it(supersample):
 
 def test_an_edge_falls_on_the_projected_subpixel():
     # a square's edges at known pixel coordinates: pixel i is covered exactly if its centre i is inside
-    scene = Scene([Body("square", plane((0.205, 0.105)))])
+    scene = RenderedScene([Body("square", plane((0.205, 0.105)))])
     camera = down(50, 60)
     seen = scene.render(pose()[None], camera).segmentation == 0
     corners = camera.project(np.array([[-0.1025, 0.0525, 0], [0.1025, -0.0525, 0]]))
@@ -46,7 +46,7 @@ def test_skew_and_unequal_focal_lengths_are_those_of_the_camera_model():
     K = ((140.0, 9.0, 52.0), (0.0, 100.0, 40.0), (0.0, 0.0, 1.0))
     camera = replace(down(90, 110), K=K)
     balls = np.array([[0.2, 0.1, 0.0], [-0.2, 0.15, 0.1], [0.1, -0.2, 0.2]])
-    scene = Scene([Body(f"ball{i}", sphere(0.02)) for i in range(3)])
+    scene = RenderedScene([Body(f"ball{i}", sphere(0.02)) for i in range(3)])
     seg = scene.render(np.stack([pose(*p) for p in balls]), camera).segmentation
     for i, pixel in enumerate(camera.project(balls)):
         rows, columns = np.nonzero(seg == i)
@@ -55,7 +55,7 @@ def test_skew_and_unequal_focal_lengths_are_those_of_the_camera_model():
 
 @pytest.mark.parametrize("supersample", [1, 2])
 def test_depth_of_a_tilted_plane_is_exact(supersample):
-    scene = Scene([Body("plane", plane((4, 4)))])
+    scene = RenderedScene([Body("plane", plane((4, 4)))])
     camera = oblique()
     frame = scene.render(pose()[None], camera, supersample=supersample)
     rows, columns = np.nonzero(frame.segmentation == 0)
@@ -71,7 +71,7 @@ def test_depth_of_a_tilted_plane_is_exact(supersample):
 
 
 def test_depth_of_a_sphere():
-    scene = Scene([Body("ball", sphere(0.1, 64))])
+    scene = RenderedScene([Body("ball", sphere(0.1, 64))])
     frame = scene.render(pose(z=0.2)[None], down(201, 201, f=400.0))
     assert frame.depth[100, 100] == pytest.approx(0.7, abs=1e-3)
     rows, _columns = np.nonzero(frame.segmentation == 0)
@@ -80,10 +80,10 @@ def test_depth_of_a_sphere():
 
 
 def test_the_nearer_body_hides_the_farther_whatever_their_order():
-    small, large = Body("small", box((0.1, 0.1, 0.1))), Body("large", box((0.3, 0.3, 0.1)))
+    small, large = Body("small", cuboid((0.1, 0.1, 0.1))), Body("large", cuboid((0.3, 0.3, 0.1)))
     for order in ((0, 1), (1, 0)):
         bodies, poses = (small, large), (pose(z=0.3), pose(z=0.0))
-        scene = Scene([bodies[i] for i in order])
+        scene = RenderedScene([bodies[i] for i in order])
         frame = scene.render(np.stack([poses[i] for i in order]), down())
         assert frame.segmentation[50, 50] == scene.index("small")
         assert frame.segmentation[50, 62] == scene.index("large")
@@ -92,7 +92,7 @@ def test_the_nearer_body_hides_the_farther_whatever_their_order():
 
 
 def test_surfaces_show_from_outside_only():
-    scene = Scene([Body("plane", plane((1, 1))), Body("room", box((6, 6, 6)))])
+    scene = RenderedScene([Body("plane", plane((1, 1))), Body("room", cuboid((6, 6, 6)))])
     seg = scene.render(np.stack([pose(), pose()]), down()).segmentation
     assert (seg == 0).sum() == 100 * 100  # the camera is inside the room, whose walls face outwards
     flipped = pose(R=np.diag([1.0, -1.0, -1.0]))
@@ -101,7 +101,7 @@ def test_surfaces_show_from_outside_only():
 
 def test_triangles_that_cross_the_near_plane_are_clipped_not_dropped():
     # a floor of two triangles that reaches from behind the camera to far before it
-    scene = Scene([Body("floor", plane((20, 20)))])
+    scene = RenderedScene([Body("floor", plane((20, 20)))])
     camera = CameraModel.looking_at("low", (0, 0, 0.3), (1, 0, 0.3), 80, 100, 60)
     frame = scene.render(pose()[None], camera)
     horizon = camera.K[1][2]
@@ -115,14 +115,14 @@ def test_triangles_that_cross_the_near_plane_are_clipped_not_dropped():
 def test_neighbouring_triangles_leave_no_gaps():
     ball = Body("ball", sphere(0.3, 48))
     for i in range(5):
-        seg = Scene([ball]).render(pose(R=about_z(0.1 * i), x=0.003 * i)[None], down(90, 90)).segmentation
+        seg = RenderedScene([ball]).render(pose(R=about_z(0.1 * i), x=0.003 * i)[None], down(90, 90)).segmentation
         for row in seg:
             columns = np.nonzero(row == 0)[0]
             assert len(columns) == 0 or len(columns) == np.ptp(columns) + 1
 
 
 def test_scales_stretch_the_body_and_keep_its_shading_right():
-    scene = Scene([Body("box", box((0.1, 0.1, 0.1))), Body("ball", sphere(0.1, 32))])
+    scene = RenderedScene([Body("box", cuboid((0.1, 0.1, 0.1))), Body("ball", sphere(0.1, 32))])
     poses = np.stack([pose(-0.2), pose(0.2)])
     scales = np.array([[2.0, 1.0, 0.5], [1.0, 1.0, 0.25]])
     appearance = lit(scene, (0, 0.6, 0.8))

@@ -4,28 +4,28 @@ import numpy as np
 import pytest
 
 from robots.camera import CameraModel
-from robots.meshes import box, plane, sphere
+from robots.meshes import cuboid, plane, sphere
 from sim.env import ArmEnv
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import Frame, Scene
+from sim.rendering.renderer import Frame, RenderedScene
 from sim.sensing import camera_rig as camera_rig
 from sim.sensing.camera_rig import CameraRigConfig
 
 FLOOR, POST, BALL = range(3)
 
 
-def room() -> tuple[Scene, CameraModel, np.ndarray]:
+def room() -> tuple[RenderedScene, CameraModel, np.ndarray]:
     bodies = [
         Body("floor", plane((3.0, 3.0)), casts_shadow=False),
-        Body("post", box((0.1, 0.1, 0.3))),
+        Body("post", cuboid((0.1, 0.1, 0.3))),
         Body("ball", sphere(0.1)),
     ]
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[POST, :3, 3] = (0.2, 0.1, 0.15)
     camera = CameraModel.looking_at("front", (1.0, 0.6, 0.8), (0, 0, 0.1), 60, 80, 45.0)
-    return Scene(bodies, texture_pool(6)), camera, poses
+    return RenderedScene(bodies, texture_pool(6)), camera, poses
 
 
 @pytest.mark.parametrize("supersample", [1, 2])
