@@ -48,6 +48,7 @@ def test_masks_are_averaged_over_cells() -> None:
     np.testing.assert_allclose(averaged_mask(mask), [[0.5, 0], [0, 0]])
 
 
+@pytest.mark.slow
 def test_the_network_learns_to_see_the_arm(scene: ArmScene) -> None:
     rng = np.random.default_rng(0)
     views = stacked([scene.draw(HOME + rng.uniform(-0.4, 0.4, 7), rng, randomised=False) for _ in range(64)])

@@ -155,6 +155,7 @@ def test_every_solver_finds_a_known_mount(mount: str) -> None:
     assert (camera.T_base_camera is not None) == (mount == "base")
 
 
+@pytest.mark.slow
 def test_the_bundle_adjustment_beats_closed_solutions_of_an_imprecise_arm() -> None:
     errors: dict[str, list[float]] = {}
     for seed in range(6):
@@ -281,6 +282,7 @@ def test_recordings_that_show_no_arm_are_refused(outline: ArmOutline) -> None:
 # ---- the command
 
 
+@pytest.mark.slow
 def test_the_command_goes_from_pictures_to_a_mounted_camera(tmp_path: Path, chessboards: Path, capsys) -> None:
     lens = tmp_path / "lens.json"
     board = ["--rows", "6", "--columns", "9", "--square", "0.025"]

@@ -150,6 +150,7 @@ def test_what_a_bag_lacks_is_named(tmp_path: Path) -> None:
         read_bag(tmp_path / "text.mcap", TOPIC)
 
 
+@pytest.mark.slow
 def test_a_mount_is_found_from_a_recording_of_the_arms_rests(tmp_path: Path, capsys) -> None:
     X = rigid(np.array([0.1, -0.2, 0.3]), np.array([0.05, -0.03, 0.04]))
     rng = np.random.default_rng(0)

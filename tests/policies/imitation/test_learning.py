@@ -66,6 +66,7 @@ def test_map_coordinates_round_trip_and_cells_are_centred() -> None:
     np.testing.assert_allclose(encoder.to_pixels(encoder.locate(logits)[..., :2]), pixels, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_views_are_the_same_whatever_the_number_of_workers() -> None:
     space = parameter_space(load_task("reach"), PANDA).preset("full")
     one = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=1)
@@ -198,6 +199,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
         adapt_bundle(bundle, small, "auto", 0, QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -220,6 +222,7 @@ def test_the_command_line_refuses_in_one_line(arguments: list[str], message: str
     assert not (ROOT / "y").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "option"),
     [
