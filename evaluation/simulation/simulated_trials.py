@@ -86,9 +86,13 @@ class SimulatedArm:
         outcome.start(0.0)
         self.frames = []
         self._take_picture(env)
-        steps, ended, memory = 0, False, bundle.fresh_memory()
+        steps, ended, memory, stopped = 0, False, bundle.fresh_memory(), ""
         while not (outcome.over or ended):
-            seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
+            try:
+                seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
+            except SpecError as error:  # on a robot the policy node would have stopped the arm here
+                stopped = f"the policy left its specification: {error}"
+                break
             steps += 1
             look(steps * dt, bool(info["near"]))
             ended = ended or truncated
@@ -111,7 +115,7 @@ class SimulatedArm:
             void_reason=f"{AT_RESET}: the goal was reached before the policy moved" if at_reset else "",
             attempt=attempt,
             parameters=parameters,
-            stopped="the task was failed for good" if ended and not outcome.over else "",
+            stopped=stopped or ("the task was failed for good" if ended and not outcome.over else ""),
         )
 
     def _take_picture(self, env: ArmEnv) -> None:

@@ -13,6 +13,7 @@ from policies.bundle.input_watch import FEWEST
 from policies.models.history_network import HistoryNetwork
 from policies.models.recurrent_network import RecurrentNetwork
 from policies.models.state_network import StateNetwork
+from robots.specs import ObservationSpec
 from sim.env import ArmEnv
 
 PARITY_RECORDS = 1_000
@@ -33,6 +34,15 @@ class RecordedInputs:
         rows = np.arange(min(count, total)) if with_memory else np.linspace(0, total - 1, min(count, total)).astype(int)
         begin = self.begin[rows] if with_memory and self.begin is not None else None
         return RecordedInputs({name: array[rows] for name, array in self.arrays.items()}, begin)
+
+    def within(self, spec: ObservationSpec) -> RecordedInputs:
+        """Return those within `spec`: a policy that is hardly trained drives joints past their limits."""
+        kept = np.ones(len(next(iter(self.arrays.values()))), bool)
+        for array in spec.arrays:
+            values = self.arrays[array.name]
+            inside = (values >= array.low) & (values <= array.high)
+            kept &= inside.reshape(len(values), -1).all(1)
+        return RecordedInputs({name: values[kept] for name, values in self.arrays.items()})
 
 
 def export_state(
@@ -56,6 +66,8 @@ def export_state(
     names = env.observation_spec.names
     memory = {} if isinstance(network, StateNetwork) else network.memory
     parity = newest.some(PARITY_RECORDS, bool(memory))
+    if not memory:
+        parity = parity.within(env.observation_spec)
     watched = newest.arrays if seen is None else seen
     return export_bundle(
         name,

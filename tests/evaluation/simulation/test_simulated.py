@@ -42,3 +42,12 @@ def test_an_object_that_starts_at_the_goal_is_detected():
     trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
     assert trial.void
     assert trial.void_reason.startswith(AT_RESET)
+
+
+def test_a_policy_that_leaves_its_specification_has_failed_and_the_reason_is_kept():
+    """On a robot its node would stop the arm; here the session must go on."""
+    bundle = tiny_bundle(camera=None, poison=0.1)  # NaN as soon as the end effector's x is above 0.1 m
+    protocol = simulation_protocol({"tiny": bundle}, 1, 0, "poisoned")
+    trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
+    assert (trial.success, trial.void) == (False, False)
+    assert trial.stopped.startswith("the policy left its specification: action [nan nan nan]")
