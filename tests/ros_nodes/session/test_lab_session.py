@@ -210,7 +210,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
         if len(verdicts) < 3:  # the picture is live, not the empty frame of the start
             size = "return document.getElementById('camera').naturalWidth"
             until(browser, lambda b: b.execute_script(size) >= 320, "the camera's picture")
-        while phase(browser) != "judge":
+        while phase(browser) != "verdict":
             # Again where the machine stalled: such an attempt is void, and nobody is asked about it
             click(browser, "start")
             until(browser, lambda b: not b.find_element(By.ID, "start").is_enabled(), "the start to be taken")
@@ -218,7 +218,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
                 until(browser, lambda b: phase(b) == "running" or answerable(b), "the arm to move")
                 if phase(browser) == "running":
                     browser.find_element(By.ID, "stop").click()
-            until(browser, lambda b: phase(b) in ("judge", "prepare") and answerable(b), "the end of the trial")
+            until(browser, lambda b: phase(b) in ("verdict", "prepare") and answerable(b), "the end of the trial")
         if verdict == "void":
             browser.find_element(By.ID, "note").send_keys("the cable caught")
         click(browser, verdict)
@@ -335,7 +335,7 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
         if state["phase"] == "prepare":  # the machine stalled: void, and once more
             began_at.pop()
             continue
-        answer("judge", "success")
+        answer("verdict", "success")
     assert children["lab_session"].wait(timeout=90) == 0
     session = read_session(tmp_path / "out")
     assert session.folder.robot == "ros"
