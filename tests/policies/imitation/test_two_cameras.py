@@ -51,7 +51,7 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
 def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
         renders = draw_multiview_renders(env, 60, seed=3)
-    before, learned, beside = torch.get_num_threads(), [], []
+    before, learned, checks = torch.get_num_threads(), [], []
     try:
         for threads in (1, 2):
             torch.manual_seed(0)
@@ -60,14 +60,14 @@ def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
             torch.set_num_threads(threads)
             shares: list[float] = []
             fit_perception(
-                encoder, renders, TINY, 5, lambda share, text, told=shares: told.append(share), beside=beside.append
+                encoder, renders, TINY, 5, lambda share, text, told=shares: told.append(share), background=checks.append
             )
             assert not any(module.training for refiner in encoder.refiners for module in refiner.modules())
             assert shares == sorted(shares)
             learned.append(encoder.state_dict())
     finally:
         torch.set_num_threads(before)
-    assert len(beside) == 2  # what else there is to do was done, once each
+    assert len(checks) == 2  # what else there is to do was done, once each
     for name, value in learned[0].items():
         torch.testing.assert_close(learned[1][name], value, rtol=0, atol=0)
     for part in ("features.1", "heat", "refiners.0", "refiners.1"):  # all of it has learned

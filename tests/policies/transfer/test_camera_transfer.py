@@ -72,7 +72,7 @@ def test_crop_refiners_are_new() -> None:
     source, _ = encoders()
     target = KeypointEncoder(2, 84, 84, 8, refiners=1)
     surgery = carry_encoder(source, ("hand", "object"), target, ("object", "hand"))
-    assert [piece.name for piece in surgery.new] == ["refiner[object]", "geometry"]
+    assert [piece.name for piece in surgery.new] == ["crop_refiner[object]", "geometry"]
 
 
 def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
