@@ -102,6 +102,7 @@ for pair in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_two_fresh_processes_agree_images_included():
     pairs = [f"{task}:{robot}" for task, robot in PAIRS]
     command = [sys.executable, "-c", DIGEST, *pairs]
