@@ -49,7 +49,7 @@ from ros_nodes.parameters import Parameter, Parameters
 
 HEARTBEAT_HZ = 50.0
 GRAPH_HZ = 10.0
-"""Looks a second at who else publishes to the controller: a look takes 0.1 ms."""
+"""Checks a second for other publishers to the controller; one takes 0.1 ms."""
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
 
 

@@ -29,19 +29,19 @@ from ros_nodes.arm.controllers import CONTROLLERS, Output, find
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.session.shared_memory import free_leftovers
 
-LOOK_PERIOD = 0.2
-"""Between two looks at the processes [s]."""
+CHECK_PERIOD = 0.2
+"""Between two checks of the processes [s]."""
 GATE_SILENCE = 0.15
-"""A gate that is not heard for so long can brake no arm any more [s]."""
-HOLDS = 50
-"""So many times a second are zeros sent to a controller that would coast, from then on."""
+"""Silence after which the gate can brake no arm any more [s]."""
+BRAKE_HZ = 50
+"""Zeros a second that are then sent to a controller that would coast."""
 HANG = 2.0
-"""A process that does not answer for so long counts as dead [s]."""
+"""Silence after which a process counts as dead [s]."""
 
 
-LEAVE = 4.0
+LEAVE_TIMEOUT = 4.0
 """Longest wait for the gate's last word when everything is shut down [s]: launch follows SIGINT by SIGTERM after 5."""
-BRAKES = 0.2
+BRAKE_TIME = 0.2
 """How long zeros are sent before leaving [s]."""
 
 
@@ -83,7 +83,7 @@ class Supervisor(Node):
         self._get: Client = self.create_client(GetState, f"/{lifecycle}/get_state")
         self._coasting = self._output(parameters)
         if self._coasting is not None:
-            self.create_timer(1.0 / HOLDS, self._brake)
+            self.create_timer(1.0 / BRAKE_HZ, self._brake)
         self._braking = False
         self._stop: Client = self.create_client(Trigger, topics.GATE_STOP)
 
@@ -101,7 +101,7 @@ class Supervisor(Node):
             self._transition(Transition.TRANSITION_CONFIGURE, "configure")
             if self._activate:
                 self._transition(Transition.TRANSITION_ACTIVATE, "activate")
-        while not self._ended.wait(LOOK_PERIOD):
+        while not self._ended.wait(CHECK_PERIOD):
             silence = time.monotonic() - self._gate_beat
             if silence > HANG:
                 raise DeadProcessError(f"safety gate: silent for {silence:.1f} s; the process has died or hangs")
@@ -121,7 +121,9 @@ class Supervisor(Node):
                 f"parameter 'bundle' is empty; a '{controller}' goes on moving when the gate dies, and the "
                 "supervisor must know the arm to stop it"
             )
-        return Output(self, PolicyBundle.load(bundle).robot, controller, parameters.text("controller_topic"), 1 / HOLDS)
+        return Output(
+            self, PolicyBundle.load(bundle).robot, controller, parameters.text("controller_topic"), 1 / BRAKE_HZ
+        )
 
     def _brake(self) -> None:
         """Send zeros while the gate, heard before, is silent; it takes over again when it is back."""
@@ -142,11 +144,11 @@ class Supervisor(Node):
         """
         if self._coasting is None or not self._gate_heard:
             return
-        until = time.monotonic() + LEAVE
+        until = time.monotonic() + LEAVE_TIMEOUT
         while not self._braking and time.monotonic() < until:
             time.sleep(0.01)
         if self._braking:
-            time.sleep(BRAKES)
+            time.sleep(BRAKE_TIME)
 
     def stop_arm(self) -> None:
         """Ask the gate, if it lives, to stop the arm for good."""
@@ -180,16 +182,16 @@ class Supervisor(Node):
     def _on_gate_heartbeat(self, _message: UInt64) -> None:
         self._gate_beat, self._gate_heard = time.monotonic(), True
 
-    def _on_state(self, who: str, message: String) -> None:
+    def _on_state(self, source: str, message: String) -> None:
         try:
             report = json.loads(message.data)
             said = (str(report["state"]), str(report["reason"]))
         except (ValueError, TypeError, KeyError):
-            self.get_logger().warning(f"{who}: a state that is not one was dropped: {message.data[:80]!r}")
+            self.get_logger().warning(f"{source}: a state that is not one was dropped: {message.data[:80]!r}")
             return
-        if self._said.get(who) != said:
-            self._said[who] = said
-            self.get_logger().info(f"{who}: {said[0]}{': ' + said[1] if said[1] else ''}")
+        if self._said.get(source) != said:
+            self._said[source] = said
+            self.get_logger().info(f"{source}: {said[0]}{': ' + said[1] if said[1] else ''}")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@
             └───────── /joint_trajectory_controller/joint_trajectory, or                            │
                        /forward_position_controller/commands ◀──────────────────────────────────────┘
 
-What can move the arm: the controllers' topics (`ros_nodes.arm.controllers`) and nothing else; who may say what is in
+What can move the arm: the controllers' topics (`ros_nodes.arm.controllers`) and nothing else; access control is in
 `launch/security/policy.xml`. What may be remapped: everything.
 """
 
@@ -56,7 +56,7 @@ GATE_STATE = "/safety_gate/state"
 DIAGNOSTICS = "/diagnostics"
 """diagnostic_msgs/DiagnosticArray"""
 E_STOP = "/e_stop"
-"""std_msgs/Bool: true stops and latches. Publish it transient local, so that a gate that starts later hears it too, and
+"""std_msgs/Bool: true stops and latches. Publish it transient local, so that a gate that starts later receives it, and
 repeat it where the gate's `e_stop_timeout` is set: silence then counts as pressed"""
 GATE_STOP = "/safety_gate/stop"
 """std_srvs/Trigger: controlled stop, latched"""

@@ -11,9 +11,9 @@ TOLERANCE = 5e-3
 
 
 def check_description(urdf: str, robot: RobotModel, topic: str) -> None:
-    """See that the described arm has `robot`'s joints, and that none may do less than `robot` believes.
+    """Check that the described arm has `robot`'s joints, and that none of its limits is narrower than `robot`'s.
 
-    An arm whose limits are wider is well: bundle and gate keep to the narrower ones.
+    Wider limits are accepted: bundle and gate keep to the narrower ones.
 
     Raises:
         SpecError: naming the joint, what was read on `topic`, and what the bundle has.

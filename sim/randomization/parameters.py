@@ -93,7 +93,7 @@ class Param:
     group: Group
     """What kind of reality gap it stands for."""
     doc: str
-    """What it does, for those who tune it."""
+    """What it changes in the simulation."""
     at_least: float = -math.inf
     """Smallest value that makes sense."""
     at_most: float = math.inf
