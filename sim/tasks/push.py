@@ -77,7 +77,7 @@ EASY = PushExpert(
     half=0.024,
 )
 """For estimated positions that are 8 mm an axis off. From 8 cm over the cube two cameras locate it to 0.8 cm, from 5 to
-8 cm to 1.4, hence `rise`. See docs/training.md."""
+8 cm to 1.4, hence `rise`."""
 TOUCH = 0.005
 """Mean distance that a cube's turn adds to half its edge, between its middle and a finger [m]."""
 CLOSE_BY = 0.04
