@@ -70,7 +70,7 @@ def test_a_cluster_of_two_nodes_trains_the_same_policy(here: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(
-        SweepError, match=r"1 of 1 runs failed; the first: .*seed_0: status 1: .*no recipe for task 'dance'"
+        SweepError, match=r"1 of 1 runs failed; the first: .*seed_0: status 1: .*unknown task 'dance'; known are reach"
     ):
         run_sweep(SweepConfig(tmp_path / "out", (0,)), ["--observation", "state", "--task", "dance"], QUIET)
 
