@@ -195,7 +195,9 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
             "starting": Question(session="tuesday", total=90, text="The session starts."),
             "prepare": PREPARE,
             "running": replace(PREPARE, phase="running", text="The policy drives the arm."),
-            "judge": replace(PREPARE, phase="verdict", attempt=1, text="How did it end?", problem="The page was lost."),
+            "verdict": replace(
+                PREPARE, phase="verdict", attempt=1, text="How did it end?", problem="The page was lost."
+            ),
             "finished": Question(phase="finished", session="tuesday", total=90, text="All trials are done."),
         }
         operator.show_gate("ready", "")
