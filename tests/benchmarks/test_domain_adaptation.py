@@ -15,11 +15,8 @@ from benchmarks.domain_adaptation.features import (
     unit_rows,
 )
 from benchmarks.domain_adaptation.geodesic_flow import flow_features
-from benchmarks.domain_adaptation.transfer_components import components
-
-pytest.importorskip("skada", reason="pip install -e '.[bench]'")
-
 from benchmarks.domain_adaptation.methods import METHODS, transported
+from benchmarks.domain_adaptation.transfer_components import components
 
 
 def two_domains(seed: int, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
