@@ -23,7 +23,7 @@ ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.
 install: $(INSTALLED)
 
 $(INSTALLED): install.sh constraints.txt pyproject.toml setup.py setup.cfg
-	sh install.sh $(VENV) train,ros,ray,sbi,bench,dev $(PYTHON)
+	sh install.sh $(VENV) train,ros,ray,sbi,bench,docs,dev $(PYTHON)
 	@touch $@
 
 demo: install
@@ -64,7 +64,6 @@ define robot_side
 endef
 
 docs: install
-	$(BIN)/python $(PIP_INSTALL) '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 # The benchmarks that need no data sets, in their short form
