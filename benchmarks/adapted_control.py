@@ -50,7 +50,7 @@ class Setting:
     task: str
     robot: str
     camera: CameraModel | None
-    """None for the task's own."""
+    """None for the rig `front`."""
     hidden: HiddenReality
     heights: tuple[float, float] = (0.12, 0.35)
     """Range of the end effector's height while recording [m]."""
@@ -137,15 +137,16 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
 
 def _train(setting: Setting, folder: Path, seed: int, student: StudentConfig) -> None:
     """Train the setting's policy under `mild` into `folder`/policy."""
-    camera = folder / "camera.json" if setting.camera is not None else None
-    if camera is not None and setting.camera is not None:
-        camera.write_text(json.dumps(setting.camera.to_dict()))
+    cameras = "front"
+    if setting.camera is not None:
+        (folder / "camera.json").write_text(json.dumps(setting.camera.to_dict()))
+        cameras = str(folder / "camera.json")
     config = TrainConfig(
         folder / "policy",
         setting.task,
         setting.robot,
+        cameras,
         "mild",
-        camera=camera,
         seed=seed,
         workers=1,
         threads=1,

@@ -42,7 +42,7 @@ from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
-from sim.tasks import load_task
+from sim.tasks import fitted_task
 
 KEYPOINTS = "keypoints"
 HELD_OUT = 500
@@ -50,7 +50,7 @@ HELD_OUT = 500
 GEOMETRY_STEPS = 1_000
 PROBE_STEPS = 6
 """Steps by which the time of one is measured; the first two are left out."""
-TASK, ROBOT, SPACE = "reach", "franka_panda", "full"
+TASK, ROBOT, SPACE, RIG = "reach", "franka_panda", "full", "front"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Config:
 def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
     """Build the untrained student with encoder `name`."""
     torch.manual_seed(seed)
-    task, robot = load_task(TASK), load_robot(ROBOT)
+    robot = load_robot(ROBOT)
+    task = fitted_task(TASK, robot, RIG)
     if name == KEYPOINTS:
         return untrained_student(task, robot, copy.deepcopy(teacher), StudentConfig())
     camera = task.cameras[0]
@@ -135,14 +136,14 @@ def main(config: Config) -> None:
     """Measure every encoder and print the table."""
     torch.set_num_threads(1)
     teacher, _ = train_teacher(FullLengthEnv(TASK, ROBOT, SPACE), TeacherConfig(), 0, lambda *_: None)
-    env = ArmEnv(TASK, ROBOT, SPACE, "state")
-    views = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers)
+    env = ArmEnv(TASK, ROBOT, SPACE, "state", cameras=RIG)
+    (views,) = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers, cameras=RIG)
     env.close()
     described = origin(range(config.seeds))
     print(heading(described))
     print(f"{config.views} views under {SPACE}, {config.seconds:g} s of processor time each, {config.seeds} seeds")
     print(f"{'encoder':14} success [Wilson of the median]   goal cm   ms    parameters   steps   minutes", flush=True)
-    make = FullLengthEnv(TASK, ROBOT, SPACE, "camera")
+    make = FullLengthEnv(TASK, ROBOT, SPACE, "cameras", RIG)
     figures: dict[str, dict] = {}
     for name in config.encoders:
         steps = steps_within(lambda name=name: new(name, teacher, 0), name, views, config.seconds)  # type: ignore[misc]

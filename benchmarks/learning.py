@@ -41,7 +41,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from benchmarks.record import heading, need, origin, save
 from policies.bundle import PolicyBundle
-from policies.imitation.camera_run import STUDENTS, TrainConfig, train_camera
+from policies.imitation import camera_run
+from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.object_run import ObjectTrainConfig, action_head_recipe, student_recipe, train_object
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, open_arms, train_state
@@ -49,9 +50,10 @@ from policies.models.camera_policy import CameraPolicy
 from policies.models.restore import restore_student
 from policies.models.transfer_modes import MODES
 from policies.scoring.evaluator import FullLengthEnv, evaluate
-from policies.scoring.mujoco import evaluate_in_mujoco, runs_in_mujoco
+from policies.scoring.mujoco import evaluate_in_mujoco
 from policies.transfer.state_transfer import CompareConfig, compare_state
-from sim.tasks import load_task
+from robots.rig import RIGS
+from sim.tasks.task import CAMERAS
 
 GOALS: dict[str, tuple[str, float, float]] = {
     "reach_state": ("mild", 0.98, 1.0),
@@ -60,16 +62,16 @@ GOALS: dict[str, tuple[str, float, float]] = {
     "stack_state": ("full", 0.85, 15.0),
     "insert_state": ("full", 0.90, 15.0),
     "reach_clutter_state": ("full", 0.95, 15.0),
-    "reach_camera": ("full", 0.95, 6.0),
-    "reach_fixed_cameras": ("full", 0.95, 6.0),
-    "push_camera": ("full", 0.85, 30.0),
-    "pick_place_camera": ("full", 0.85, 30.0),
-    "push_fixed_cameras": ("full", 0.85, 30.0),
-    "pick_place_fixed_cameras": ("full", 0.85, 30.0),
+    "reach_front": ("full", 0.95, 6.0),
+    "reach_front_side": ("full", 0.95, 6.0),
+    "push_front": ("full", 0.85, 30.0),
+    "pick_place_front": ("full", 0.85, 30.0),
+    "push_front_side": ("full", 0.85, 30.0),
+    "pick_place_front_side": ("full", 0.85, 30.0),
 }
 """What varies, the success wanted and the minutes allowed, by task and what the policy sees."""
-SEEN = ("state", "camera", "fixed_cameras")
-"""What policies see: the ends of `GOALS`' names."""
+SEEN = ("state", "front", "front_side")
+"""What policies take, the state or a camera rig: the ends of `GOALS`' names."""
 CORES = min(2, len(os.sched_getaffinity(0)))
 """Processes and threads of a camera policy: those of the figures in the docs, or one under `taskset -c 0`."""
 TRANSFER = (("reach", "push"), ("push", "pick_place"), ("pick_place", "stack"))
@@ -124,15 +126,15 @@ def processor_seconds() -> float:
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
 
 
-def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) -> dict[str, float]:
-    """Train a policy that sees the observation `sees` into `folder`; return its figures."""
-    clock, began = Clock(), processor_seconds()
+def from_pictures(task: str, rig: str, seed: int, episodes: int, folder: Path) -> dict[str, float]:
+    """Train a policy that takes the images of `rig` into `folder`; return its figures."""
+    clock, began, cameras = Clock(), processor_seconds(), len(RIGS[rig])
     if task == "reach":
-        student = STUDENTS[sees]
-        config = TrainConfig(folder, task, seed=seed, workers=CORES, observation=sees, threads=CORES, student=student)
+        student = camera_run.student_recipe(cameras)
+        config = TrainConfig(folder, task, seed=seed, workers=CORES, cameras=rig, threads=CORES, student=student)
         bundle = train_camera(config, clock)
         minutes, cpu = clock.minutes, processor_seconds() - began
-        make = FullLengthEnv(task, observation=sees)
+        make = FullLengthEnv(task, observation=CAMERAS, cameras=rig)
         with open_arms(make, 20, CORES) as arms:
             act = CameraPolicy(restore_student(bundle), make.names())
             evaluation = evaluate(act, arms, make, episodes, begin=act.begin).to_dict()
@@ -142,11 +144,11 @@ def from_pictures(task: str, sees: str, seed: int, episodes: int, folder: Path) 
             task,
             seed=seed,
             workers=CORES,
-            observation=sees,
+            cameras=rig,
             threads=CORES,
             evaluation_episodes=episodes,
             recipe=action_head_recipe(task, "franka_panda"),
-            student=student_recipe(task, sees),
+            student=student_recipe(cameras),
         )
         evaluation = train_object(config, clock).provenance["metrics"]["evaluation"]
         minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge
@@ -336,7 +338,7 @@ def main() -> None:
             if turns:
                 figures |= tell_peer([60 * minutes for minutes in found["minutes"]], peers)
             task, sees = split(name)
-            if sees == "state" and runs_in_mujoco(load_task(task)):
+            if sees == "state":
                 there = in_mujoco(task, seeds, episodes, folder)
                 figures[f"{name}_mujoco"] = there
                 figures[f"{name}_mujoco_success"] = success = float(np.median(there["success"]))

@@ -90,8 +90,10 @@ def panda_gym(name: str, pixels: bool = False) -> VecEnv:
 
 
 def ours(task: str, camera_rig: CameraRigConfig | None = None) -> VecEnv:
-    observation = "state" if camera_rig is None else "camera"
-    return Sb3ArmVectorEnv(EnvConfig(task, observation=observation, camera_rig=camera_rig), ENVS, WORKERS)
+    observation = "state" if camera_rig is None else "cameras"
+    return Sb3ArmVectorEnv(
+        EnvConfig(task, observation=observation, cameras="front", camera_rig=camera_rig), ENVS, WORKERS
+    )
 
 
 VARIANTS: dict[str, Callable[[], VecEnv]] = {
@@ -162,8 +164,8 @@ def measure_turns(seconds: float) -> dict[str, float]:
         "panda-gym pick_place": lambda: make_panda_gym("PandaPickAndPlace-v3", False),
         "pick_place": EnvConfig("pick_place"),
         "panda-gym pixels": lambda: make_panda_gym("PandaPickAndPlace-v3", True),
-        "camera plain": EnvConfig("pick_place", observation="camera", camera_rig=PLAIN),
-        "camera shadow": EnvConfig("pick_place", observation="camera", camera_rig=SHADOW),
+        "camera plain": EnvConfig("pick_place", observation="cameras", cameras="front", camera_rig=PLAIN),
+        "camera shadow": EnvConfig("pick_place", observation="cameras", cameras="front", camera_rig=SHADOW),
     }
     rng = np.random.default_rng(SEED)
     # four of ours: as in a worker, what one leaves in the caches is not what the next one wants

@@ -42,6 +42,10 @@ class CameraModel:
     """4 × 4, maps camera coordinates to end-effector coordinates [m]; for a camera on the wrist."""
     encoding: str = field(default="rgb8")
     """Pixel format of the images as they arrive."""
+    position_error: float = 0.03
+    """Largest error of the pose's position along each axis [m]: a tape measure's by default. Training varies it so."""
+    rotation_error: float = 0.03
+    """Largest error of its rotation about each axis [rad]: 1.7° by default."""
 
     def __post_init__(self) -> None:
         if np.shape(self.K) != (3, 3):
@@ -53,8 +57,20 @@ class CameraModel:
                 f"camera '{self.name}': focal lengths {self.fx}, {self.fy} px must be positive; "
                 "is the camera calibrated?"
             )
+        if not (math.isfinite(self.position_error + self.rotation_error) and 0 <= self.position_error < 1):
+            raise SpecError(
+                f"camera '{self.name}': position_error {self.position_error} m and rotation_error "
+                f"{self.rotation_error} rad, expected small, positive numbers"
+            )
         if self.T_base_camera is not None and self.T_ee_camera is not None:
             raise SpecError(f"camera '{self.name}': give T_base_camera or T_ee_camera, not both")
+        for frame in ("T_base_camera", "T_ee_camera"):
+            T = getattr(self, frame)
+            if T is not None and not _is_pose(T):
+                raise SpecError(
+                    f"camera '{self.name}': {frame} is {T}, expected 4 × 4 numbers: a rotation matrix, a position [m] "
+                    "and a last row 0 0 0 1"
+                )
 
     @classmethod
     def looking_at(
@@ -221,16 +237,18 @@ class CameraModel:
             "T_base_camera": self.T_base_camera,
             "T_ee_camera": self.T_ee_camera,
             "encoding": self.encoding,
+            "position_error": self.position_error,
+            "rotation_error": self.rotation_error,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping) -> CameraModel:
-        """Build from what `to_dict` returned."""
+        """Build from what `to_dict` returned; distortion, poses, encoding and errors may be left out."""
         fields = dict(data)
         fields["K"] = as_matrix(data["K"])
-        fields["distortion"] = tuple(data["distortion"])
+        fields["distortion"] = tuple(data.get("distortion") or ())
         for key in ("T_base_camera", "T_ee_camera"):
-            fields[key] = None if data[key] is None else as_matrix(data[key])
+            fields[key] = None if data.get(key) is None else as_matrix(data[key])
         return cls(**fields)
 
     def _same_image_as(self, other: CameraModel) -> bool:
@@ -254,6 +272,14 @@ class CameraModel:
         xd = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
         yd = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
         return xd, yd
+
+
+def _is_pose(T: Matrix) -> bool:
+    pose = np.array(T, np.float64)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.allclose(pose[3], (0, 0, 0, 1)):
+        return False
+    R = pose[:3, :3]
+    return bool(np.allclose(R.T @ R, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0)
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.calibrated_cameras import check_size, displacement, read_calibrated
 from ros_nodes.arm.gated_arm import GatedArm, ShadowArm
-from ros_nodes.arm.inputs import ArmInputs, CameraTopics
+from ros_nodes.arm.inputs import ArmInputs
 from ros_nodes.arm.robot_description import check_description
 from ros_nodes.parameters import Parameter, Parameters
 
@@ -258,7 +258,7 @@ class PolicyNode(LifecycleNode):
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
         self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
-    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, CameraTopics]) -> None:
+    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, topics.CameraTopics]) -> None:
         wait = self._settings.number("wait")
         until = time.monotonic() + wait
         while True:
@@ -287,7 +287,7 @@ class PolicyNode(LifecycleNode):
                 return False
         return True
 
-    def _camera_topics(self, bundle: PolicyBundle) -> dict[str, CameraTopics]:
+    def _camera_topics(self, bundle: PolicyBundle) -> dict[str, topics.CameraTopics]:
         needed = [a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image]
         given: dict[str, str] = {}
         for pair in filter(None, self._settings.text("image_topics").split(",")):
@@ -298,16 +298,9 @@ class PolicyNode(LifecycleNode):
                     f"{', '.join(needed) or 'it has none'}"
                 )
             given[name] = topic
-        only = len(needed) == 1
-        found = {}
-        for name in needed:
-            if name in given:
-                found[name] = CameraTopics(given[name], f"{given[name].rpartition('/')[0]}/camera_info")
-            elif only:
-                found[name] = CameraTopics(topics.CAMERA_IMAGE, topics.CAMERA_INFO)
-            else:
-                found[name] = CameraTopics(f"/{name}/image_raw", f"/{name}/camera_info")
-        return found
+        found = topics.camera_topics(needed)
+        beside = {name: f"{topic.rpartition('/')[0]}/camera_info" for name, topic in given.items()}
+        return found | {name: topics.CameraTopics(topic, beside[name]) for name, topic in given.items()}
 
     def _run(self, loop: ControlLoop) -> None:
         process.prioritise_thread(ahead=1)

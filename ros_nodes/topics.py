@@ -11,6 +11,9 @@ What can move the arm: the controllers' topics (`ros_nodes.arm.controllers`) and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 # From the arm and its cameras
 JOINT_STATES = "/joint_states"
 """sensor_msgs/JointState"""
@@ -18,6 +21,25 @@ CAMERA_IMAGE = "/camera/image_raw"
 """sensor_msgs/Image, rgb8 or bgr8"""
 CAMERA_INFO = "/camera/camera_info"
 """sensor_msgs/CameraInfo"""
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """Topics of one camera."""
+
+    image: str
+    """sensor_msgs/Image"""
+    info: str
+    """sensor_msgs/CameraInfo"""
+
+
+def camera_topics(names: Sequence[str]) -> dict[str, CameraTopics]:
+    """Return the topics of cameras by name: `CAMERA_IMAGE` of the only one, `<name>/image_raw` of one of several."""
+    if len(names) == 1:
+        return {names[0]: CameraTopics(CAMERA_IMAGE, CAMERA_INFO)}
+    return {name: CameraTopics(f"/{name}/image_raw", f"/{name}/camera_info") for name in names}
+
+
 ROBOT_DESCRIPTION = "/robot_description"
 """std_msgs/String, the arm's URDF; latched, by robot_state_publisher"""
 
@@ -72,8 +94,9 @@ VIRTUAL_PLACE = "/virtual_arm/place"
 """std_msgs/Float64MultiArray [trial, x, y, seed]: put the arm at home, the object at (x, y) [m, base frame] and draw
 a new appearance from the seed"""
 VIRTUAL_TRUTH = "/virtual_arm/truth"
-"""std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z, achieved x, y, z]: ground truth [s, m, base frame],
-100 times a second; what should get to the goal is at `achieved`: the end effector, or the object. For the outcome of a
-trial, never for a policy"""
+"""std_msgs/Float64MultiArray [trial, t, ee x, y, z, goal x, y, z, achieved x, y, z, near, released, failed]: ground
+truth [s, m, base frame], 100 times a second; what should get to the goal is at `achieved`: the end effector, or the
+object; the last three are 1 or 0, see `sim.virtual_arm.interface.Judgement`. For the outcome of a trial, never for a
+policy"""
 VIRTUAL_FAULT = "/virtual_arm/fault"
 """std_msgs/String: name of a fault of `ros_nodes.virtual_arm.FAULTS` to show from now on; `none` ends it"""

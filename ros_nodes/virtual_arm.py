@@ -9,7 +9,6 @@ owns the OpenGL context; and the executor in `main`, which takes commands.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import math
@@ -17,6 +16,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +24,27 @@ import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.time import Time as RosTime
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
+from policies.bundle import BundleError, PolicyBundle
 from robots.camera import CameraModel
+from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.rig import RIGS, Rig
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
-from sim.tasks import TASKS, load_task
+from ros_nodes.virtual_cameras import run_cameras
+from sim.tasks import TASKS, fitted_task
+from sim.tasks.task import DEFAULT_RIG
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm
 from sim.virtual_arm.hidden_arms import hidden_reality
-from sim.virtual_arm.mujoco_camera import VirtualCamera, open_renderer
+from sim.virtual_arm.interface import Snapshot
+from sim.virtual_arm.mujoco_camera import VirtualCameras, open_renderer
 
 SERVO_PERIOD = 0.002
 """Seconds between two looks at the controller; physics runs in finer steps in between."""
@@ -66,13 +72,52 @@ CLOCK_JUMP_NS = 10**9
 
 
 PARAMETERS = (
-    Parameter("robot", "franka_panda", "name of the arm, or path of its arm file (.json)"),
+    Parameter("bundle", "", "policy bundle whose arm, task and cameras these are, where they are not given"),
+    Parameter("robot", "", "name of the arm, or path of its arm file (.json); empty: the bundle's, else franka_panda"),
     Parameter("engine", "mujoco", f"what moves it: {' or '.join(ENGINES)}"),
-    Parameter("task", "reach", f"whose things stand on its table: {', '.join(TASKS)}"),
+    Parameter("task", "", f"whose objects stand on its table: {', '.join(TASKS)}; empty: the bundle's, else reach"),
+    Parameter("cameras", "", f"rig: {', '.join(RIGS)}, or a .json file; empty: the bundle's, else front_side"),
     Parameter("hidden", "", "JSON file of a HiddenReality; what it leaves out, or all if empty, is the arm's default"),
     Parameter("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}"),
     Parameter("fault", "none", f"a fault to show: {', '.join(FAULTS)}"),
 )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stands in the virtual lab."""
+
+    robot: RobotModel
+    task: str
+    cameras: tuple[CameraModel, ...]
+
+
+def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
+    """Return arm, task and cameras: those given, where they are, else those of the bundle, else the defaults.
+
+    Raises:
+        SpecError: for an unknown one, or one that does not fit the bundle.
+        BundleError: if the bundle cannot be loaded.
+    """
+    policy = PolicyBundle.load(Path(bundle)) if bundle else None
+    model = load_robot(robot or (policy.robot.name if policy else "franka_panda"))
+    name = task or (policy.task if policy else "reach")
+    if policy is not None:
+        for what, here, there in (("robot", model.name, policy.robot.name), ("task", name, policy.task)):
+            if here != there:
+                raise SpecError(
+                    f"parameter '{what}' is '{here}', but bundle '{policy.name}' is for '{there}'; leave it out, or "
+                    "take another bundle"
+                )
+    rig = Rig(policy.name, tuple(policy.cameras.values())) if policy and policy.cameras and not cameras else None
+    shown = fitted_task(name, model, rig or cameras or DEFAULT_RIG).cameras
+    missing = [each for each in (policy.cameras if policy else ()) if each not in [camera.name for camera in shown]]
+    if policy is not None and missing:
+        raise SpecError(
+            f"parameter 'cameras': '{cameras}' has {', '.join(camera.name for camera in shown)}, but bundle "
+            f"'{policy.name}' needs {', '.join(policy.cameras)}"
+        )
+    return Setup(model, name, shown)
 
 
 class VirtualArmNode(Node):
@@ -86,16 +131,15 @@ class VirtualArmNode(Node):
         """
         super().__init__("virtual_arm")
         parameters = Parameters(self, PARAMETERS)
-        robot = load_robot(parameters.text("robot"))
+        setup = read_setup(*(parameters.text(name) for name in ("bundle", "robot", "task", "cameras")))
+        robot = setup.robot
         hidden, kind = parameters.text("hidden"), parameters.text("controller")
         self._fault = "none"
         self._set_fault(parameters.text("fault"))
         if kind not in CONTROLLERS:
             raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
         reality = hidden_reality(robot, Path(hidden) if hidden else None)
-        task = parameters.text("task")
-        camera = load_task(task).cameras[0]
-        self._arm = make_virtual_arm(parameters.text("engine"), robot, camera, reality, task)
+        self._arm = make_virtual_arm(parameters.text("engine"), robot, setup.cameras, reality, setup.task)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
         self._refused = 0
@@ -106,8 +150,6 @@ class VirtualArmNode(Node):
         self._joint_names = [self._arm.joint_names[i] for i in self._shuffled]
         self._joint_publisher = self.create_publisher(JointState, topics.JOINT_STATES, qos.EVENT)
         self._truth_publisher = self.create_publisher(Float64MultiArray, topics.VIRTUAL_TRUTH, qos.EVENT)
-        self._image_publisher = self.create_publisher(Image, topics.CAMERA_IMAGE, qos.EVENT)
-        self._info_publisher = self.create_publisher(CameraInfo, topics.CAMERA_INFO, qos.EVENT)
         home = np.array(robot.home)
         if kind == "joint_trajectory_controller":
             self._controller: TrajectoryController | ForwardController = TrajectoryController(robot.joint_names, home)
@@ -226,7 +268,9 @@ class VirtualArmNode(Node):
                 if tick % STATE_EVERY:
                     continue
                 reading = self._arm.read()
+                judged = self._arm.judge()
                 truth = [self._trial, self._arm.time, *self._arm.ee_pos, *self._arm.goal, *self._arm.achieved]
+                truth += [float(judged.near), float(judged.released), float(judged.failed)]
             self._truth_publisher.publish(Float64MultiArray(data=truth))
             joints = JointState(name=self._joint_names)
             joints.header.stamp = self._stamp()
@@ -251,40 +295,25 @@ class VirtualArmNode(Node):
             return
         self._arm.command(q, dq)
 
-    # The camera
+    # The cameras
 
     def _camera_loop(self) -> None:
-        camera = VirtualCamera(self._arm, open_renderer(self._arm))
+        cameras = VirtualCameras(self._arm, open_renderer(self._arm))
         if not self._servo_is_ahead:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CAMERA_NICE)
-        self.declare_parameter("renderer", camera.renderer.name)
-        self.get_logger().info(f"camera drawn by {camera.renderer.name}")
-        settings = self._arm.hidden.camera
-        rng = np.random.default_rng()
-        image, pixels = _image_message(self._arm.camera)
-        info = CameraInfo(**self._arm.camera.info_fields())
-        info.header.frame_id = image.header.frame_id
-        exposure = time.monotonic()
-        frame = 0
-        while not self._ended.is_set():
+        self.declare_parameter("renderer", cameras.renderer.name)
+        self.get_logger().info(f"cameras {', '.join(self._arm.cameras)} drawn by {cameras.renderer.name}")
+
+        def snapshot() -> tuple[Snapshot, Time]:
             with self._lock:
-                snapshot = self._arm.snapshot()
-            stamp = self._stamp()
-            if self._fault == "camera_black":
-                pixels[:] = 0
-            elif self._fault != "camera_freeze":
-                pixels[:] = camera.take(snapshot, rng)
-            delay = settings.delay + (DELAY_JUMP if self._fault == "delay_jump" else 0.0)
-            self._ended.wait(max(0.0, exposure + delay - time.monotonic()))
-            frame += 1
-            if not (self._fault == "camera_stop" or (self._fault == "camera_drop" and frame % 3)):
-                image.header.stamp = info.header.stamp = stamp
-                self._info_publisher.publish(info)
-                self._image_publisher.publish(image)
-            exposure = max(exposure + 1 / settings.rate_hz, time.monotonic() - 1 / settings.rate_hz)
-            self._ended.wait(max(0.0, exposure - time.monotonic()))
-        camera.renderer.close()
+                return self._arm.snapshot(), self._stamp()
+
+        def fault() -> tuple[str, float]:
+            return self._fault, DELAY_JUMP if self._fault == "delay_jump" else 0.0
+
+        run_cameras(self, self._arm, cameras, self._ended, snapshot, fault)
+        cameras.renderer.close()
 
     # Clocks
 
@@ -296,21 +325,12 @@ class VirtualArmNode(Node):
         return RosTime(nanoseconds=self.get_clock().now().nanoseconds + ahead).to_msg()
 
 
-def _image_message(camera: CameraModel) -> tuple[Image, np.ndarray]:
-    """Make a message whose pixels (height, width, 3) can be written in place: assigning would copy, slowly."""
-    data = array.array("B", bytes(camera.height * camera.width * 3))
-    message = Image(height=camera.height, width=camera.width, encoding="rgb8", step=camera.width * 3, data=data)
-    message.header.frame_id = f"camera_{camera.name}_optical_frame"
-    pixels = np.frombuffer(message.data, np.uint8).reshape(camera.height, camera.width, 3)
-    return message, pixels
-
-
 def main(args: list[str] | None = None) -> int:
     """Run until SIGINT or SIGTERM; return the exit status."""
     ended = process.start(args)
     try:
         node = VirtualArmNode(ended)
-    except SpecError as error:
+    except (SpecError, BundleError) as error:
         return process.fail("virtual_arm", str(error))
     executor = process.make_executor(node)
     gc.collect()

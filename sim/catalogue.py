@@ -135,16 +135,15 @@ LAG = "How much older its images are than the first camera's."
 
 
 def camera_params(camera: CameraModel) -> tuple[Param, ...]:
-    """Return what is uncertain about one camera after a careless calibration."""
+    """Return what is uncertain about one camera: its pose as the rig says, its lens after a careless calibration."""
     name = f"camera_{camera.name}"
+    shift, turn = camera.position_error, camera.rotation_error
     moves = (
-        # +U(-0.03, 0.03) m: tape-measure accuracy
-        Param(f"{name}_{axis}", 0.0, "+", U(-0.03, 0.03), "m", "camera", f"Shift along the base's {axis}.")
+        Param(f"{name}_{axis}", 0.0, "+", U(-shift, shift), "m", "camera", f"Shift along the base's {axis}.")
         for axis in "xyz"
     )
     turns = (
-        # +U(-0.03, 0.03) rad: 1.7°, 3 cm at a metre
-        Param(f"{name}_{axis}", 0.0, "+", U(-0.03, 0.03), "rad", "camera", f"Turn about the camera's {axis}.")
+        Param(f"{name}_{axis}", 0.0, "+", U(-turn, turn), "rad", "camera", f"Turn about the camera's {axis}.")
         for axis in ("pitch", "yaw", "roll")
     )
     return (

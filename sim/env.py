@@ -17,6 +17,7 @@ from robots.kinematics import KinematicsError
 from robots.model import RobotModel
 from robots.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
 from robots.registry import load_robot
+from robots.rig import Rig
 from robots.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
 from sim import episode_state
 from sim.catalogue import parameter_space
@@ -56,6 +57,7 @@ class ArmEnv(gym.Env, EzPickle):
         space: str | ParameterSpace = "full",
         observation: str | Sequence[str] = "state",
         *,
+        cameras: str | Rig | None = None,
         reward: RewardKind = "dense",
         actuator: str = "position",
         camera_rig: CameraRigConfig | None = None,
@@ -71,7 +73,9 @@ class ArmEnv(gym.Env, EzPickle):
             task: name in `TASKS`, or an instance that this environment then owns.
             robot: name in `ROBOTS`, or a model.
             space: a preset (`nominal`, `mild`, `full`) or a space.
-            observation: one of the task's named observations, or names of arrays.
+            observation: one of the task's named observations, `cameras`, or names of arrays.
+            cameras: the rig: a name in `robots.rig.RIGS`, a .json file, or cameras; None for the task's own, which is
+                `front_side` unless it says otherwise.
             reward: the sum of the task's named terms, or -1 until success.
             actuator: name in `ACTUATORS`.
             camera_rig: how images are rendered, for observations that have any.
@@ -93,6 +97,7 @@ class ArmEnv(gym.Env, EzPickle):
             robot,
             space,
             observation,
+            cameras=cameras,
             reward=reward,
             actuator=actuator,
             camera_rig=camera_rig,
@@ -106,7 +111,7 @@ class ArmEnv(gym.Env, EzPickle):
             raise SpecError(f"unknown render mode '{render_mode}'; known are None, {', '.join(RENDER_MODES)}")
         self.task = load_task(task) if isinstance(task, str) else task
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
-        self.task.fit(self.robot)
+        self.task.fit(self.robot, cameras)
         full = parameter_space(self.task, self.robot)
         self.parameter_space = full.preset(space) if isinstance(space, str) else space
         if actuator == "model" or "servo_delay" in self.parameter_space:  # an identified arm brings its servos along
@@ -134,7 +139,7 @@ class ArmEnv(gym.Env, EzPickle):
         self._is_success = self.task.is_strict_success if strict else self.task.is_success
         self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
         self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
-        self._cameras = {camera.name: camera for camera in self.task.cameras_for(observation)}
+        self._cameras = {camera.name: camera for camera in self.task.cameras}
         self._builder = ObservationBuilder(
             self.observation_spec,
             self.robot,
@@ -151,18 +156,18 @@ class ArmEnv(gym.Env, EzPickle):
         self._actuator = make_actuator(actuator, self.robot, self.world, int(ticks))
         self._disturbances = Disturbances(self.action_spec.rate_hz)
         names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
-        cameras = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
+        shown = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
         self._segmented = [n[1] for n in names if n[0] == "segmentation"]
         self._camera_rig: CameraRig | None = None
         self._camera_sensors: dict[str, CameraSensor] = {}
         area = self.task.workspace[:2]
-        if cameras:
-            seen = [each for each in self._cameras.values() if each.name in cameras]
+        if shown:
+            seen = [each for each in self._cameras.values() if each.name in shown]
             self._camera_rig = CameraRig(self.robot, seen, self.task.landmarks, camera_rig, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
-                name: CameraSensor(name, self._camera_rig, rate, name in measured) for name in dict.fromkeys(cameras)
+                name: CameraSensor(name, self._camera_rig, rate, name in measured) for name in dict.fromkeys(shown)
             }
         self._viewer: CameraRig | None = None
         self._window: Window | None = None
@@ -174,7 +179,7 @@ class ArmEnv(gym.Env, EzPickle):
         if render_mode == "human":
             self._window = Window(f"sim2real {self.task.name}, {self.robot.name}", self.action_spec.rate_hz)
         self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
-        self._history = StateHistory(self.world, bodies=bool(cameras))
+        self._history = StateHistory(self.world, bodies=bool(shown))
         self.action_space = self.action_spec.space()
         self.observation_space = self.observation_spec.space()
         self.parameters: dict[str, float] = {}
@@ -500,8 +505,6 @@ def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str])
     Raises:
         SpecError: for an unknown observation or array; lists the known ones.
     """
-    if isinstance(chosen, str) and chosen not in task.observations:
-        raise SpecError(f"task '{task.name}': unknown observation '{chosen}'; known are {', '.join(task.observations)}")
     known = {array.name: array for array in task.privileged}
     for camera in task.cameras:
         size = camera.height, camera.width
@@ -511,7 +514,7 @@ def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str])
         known[name] = ArraySpec(name, size, "int16", -1, np.iinfo(np.int16).max)
     for name in PROPRIOCEPTION:
         known[name] = joint_array(name, robot)
-    names = task.observations[chosen] if isinstance(chosen, str) else tuple(chosen)
+    names = task.arrays(chosen)
     for name in names:
         if name not in known:
             raise SpecError(f"task '{task.name}': unknown array '{name}'; known are {', '.join(known)}")

@@ -129,14 +129,15 @@ def gap(arguments: Arguments) -> int:
     from adaptation.gap.layers import layer_features
     from adaptation.gap.page import COVERED, gap_page, write_gap_page
     from adaptation.visual.adapt import target_channels_swapped
-    from adaptation.visual.inputs import AdaptationInputs
+    from adaptation.visual.inputs import AdaptationInputs, rig_of
     from adaptation.visual.methods import find_camera
+    from adaptation.visual.target import only_camera
     from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
     from policies.models.restore import restore_student
     from sim.catalogue import parameter_space
     from sim.datasets.labelled_renders import sample_renders
-    from sim.tasks import load_task
+    from sim.tasks import fitted_task
 
     bundle = PolicyBundle.load(config.bundle)
     seen_by = read_camera(config.camera) if config.camera is not None else None
@@ -147,9 +148,10 @@ def gap(arguments: Arguments) -> int:
         print("warning: the target's pictures look as if red and blue were swapped; are they RGB?")
     student = restore_student(bundle)
     encoder = student.encoder
-    space = parameter_space(load_task(bundle.task), bundle.robot).preset(config.randomise)
+    rig = rig_of(only_camera(bundle))
+    space = parameter_space(fitted_task(bundle.task, bundle.robot, rig), bundle.robot).preset(config.randomise)
     with stages(("simulated views",)) as progress:
-        views = sample_renders(
+        (views,) = sample_renders(
             bundle.task,
             bundle.robot.name,
             space,
@@ -157,6 +159,7 @@ def gap(arguments: Arguments) -> int:
             config.seed,
             config.workers,
             lambda share: progress("simulated views", share, ""),
+            cameras=rig,
         )
     here, there = layer_features(encoder, views.images), layer_features(encoder, target.images)
     layers, measured = layer_gaps(here, there), factors(views.images, target.images)

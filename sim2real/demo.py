@@ -105,6 +105,7 @@ def _train(config: DemoOptions, out: Path) -> float:
         options = {
             "--out": out / name,
             "--name": name,
+            "--cameras": "front",
             "--randomise": preset,
             "--seed": config.seed,
             "--workers": cores,

@@ -51,6 +51,12 @@ def _robots() -> str:
     return f"{{{','.join(ROBOTS)}}}|FILE.json"
 
 
+def _rigs() -> str:
+    from robots.rig import RIGS
+
+    return f"{{{','.join(RIGS)}}}|FILE.json"
+
+
 def _modes() -> str:
     from policies.models.transfer_modes import MODES
 
@@ -60,6 +66,7 @@ def _modes() -> str:
 CHOICES: dict[str, Callable[[], str]] = {
     "task": _tasks,
     "robot": _robots,
+    "cameras": _rigs,
     "randomise": lambda: f"{{{','.join(get_args(Preset))}}}|FILE.json",
     "mode": _modes,
 }

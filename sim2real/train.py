@@ -12,9 +12,7 @@ import tyro
 
 from sim2real.options import Arguments, FileOption, stages
 
-Observation = Annotated[str, tyro.conf.arg(metavar="{state,camera,fixed_cameras}")]
-IMITATED_FROM = ("state", "camera", "fixed_cameras")
-"""Observations that imitation learns from."""
+Observation = Annotated[str, tyro.conf.arg(metavar="{state,cameras}")]
 Algorithm = Literal["imitation", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
 GOAL_ALONE = frozenset({"q", "dq", "ee_pos", "goal"})
 """State of a task whose camera policy needs to locate nothing but the goal."""
@@ -29,8 +27,10 @@ class TrainHead(FileOption):
     robot: str = "franka_panda"
     """The arm: a name, or an arm file."""
     observation: Observation = ""
-    """What the policy receives; by default camera, with reinforcement learning state (or another of the task's
+    """What the policy receives; by default cameras, with reinforcement learning state (or another of the task's
     observations without images)."""
+    cameras: str = "front_side"
+    """The camera rig: its name, or the file of one of your own."""
     algorithm: Algorithm = "imitation"
     """imitation of the task's scripted expert, or reinforcement learning from state."""
     mlflow: str = ""
@@ -58,20 +58,20 @@ def train(arguments: Arguments) -> int:
     """Train a policy in randomised simulation, from state or from cameras.
 
     It imitates the task's scripted expert or, with --algorithm, is trained by reinforcement learning from state. The
-    defaults are those of the recipe for --task, --robot, --observation and --algorithm.
+    defaults are those of the recipe for --task, --robot, --observation, --cameras and --algorithm.
     """
     head, _ = arguments.peek(TrainHead())
     if head.resume is not None:
         return _resume(arguments, head.resume)
     imitation = head.algorithm == "imitation"
-    head = replace(head, observation=head.observation or ("camera" if imitation else "state"))
+    head = replace(head, observation=head.observation or ("cameras" if imitation else "state"))
     check_observation(head.task, head.observation, imitation)
     if not imitation:
         training = _reinforcement(head)
     elif head.observation == "state":
         training = _from_state(head)
     else:
-        training = from_cameras(head.task, head.robot, head.observation)
+        training = from_cameras(head.task, head.robot, head.cameras)
     config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
     if head.mlflow and not hasattr(config, "mlflow"):
         raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
@@ -103,23 +103,22 @@ def check_observation(task: str, observation: str, imitation: bool = True) -> No
         if observation not in known:
             raise ValueError(f"task '{task}' has no observation '{observation}'; known are {', '.join(known)}")
         return
-    if observation not in IMITATED_FROM:
-        raise ValueError(f"unknown observation '{observation}'; known are {', '.join(IMITATED_FROM)}")
-    if observation != "state" and not _visible(task, observation):
-        possible = ", ".join(name for name in TASKS if _visible(name, observation)) or "none"
+    if observation not in ("state", "cameras"):
+        raise ValueError(f"unknown observation '{observation}'; known are state, cameras")
+    if observation == "cameras" and not _visible(task):
+        possible = ", ".join(name for name in TASKS if _visible(name)) or "none"
         raise ValueError(
-            f"no policy from '{observation}' can be trained for task '{task}', which needs more of its state than "
-            f"cameras are taught to locate; choose --observation state, or one of the tasks {possible}"
+            f"no policy from cameras can be trained for task '{task}', which needs more of its state than cameras are "
+            f"taught to locate; choose --observation state, or one of the tasks {possible}"
         )
 
 
-def _visible(task: str, observation: str) -> bool:
-    """Whether all that `task` needs is located in the pictures of `observation`."""
+def _visible(task: str) -> bool:
+    """Whether all that `task` needs is located in images."""
     from sim.tasks import load_task
 
     found = load_task(task)
-    located = found.samples_states if found.moves_object else GOAL_ALONE.issuperset(found.observations["state"])
-    return observation in found.observations and located
+    return found.samples_states if found.moves_object else GOAL_ALONE.issuperset(found.observations["state"])
 
 
 def moves_object(task: str) -> bool:
@@ -145,8 +144,12 @@ def _reinforcement(head: TrainHead) -> Training:
     return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_evaluated)
 
 
-def from_cameras(task: str, robot: str, observation: str) -> Training:
-    """Return how a camera policy for `task` is trained."""
+def from_cameras(task: str, robot: str, cameras: str) -> Training:
+    """Return how a policy for `task` is trained from a rig of cameras."""
+    from robots.registry import load_robot
+    from robots.rig import load_rig
+
+    count = len(load_rig(cameras, load_robot(robot)).cameras)
     if moves_object(task):
         from policies.imitation.object_run import (
             STAGES,
@@ -156,14 +159,13 @@ def from_cameras(task: str, robot: str, observation: str) -> Training:
             train_object,
         )
 
-        recipe, student = action_head_recipe(task, robot), student_recipe(task, observation)
+        recipe, student = action_head_recipe(task, robot), student_recipe(count)
         default = ObjectTrainConfig(tyro.MISSING, recipe=recipe, student=student)
         return Training(default, STAGES, train_object, _print_evaluated_bundle)
-    from policies.imitation.camera_run import STAGES as CAMERA_STAGES
-    from policies.imitation.camera_run import STUDENTS, TrainConfig
-    from policies.imitation.camera_run import train_camera as run
+    from policies.imitation import camera_run
 
-    return Training(TrainConfig(tyro.MISSING, student=STUDENTS[observation]), CAMERA_STAGES, run, print_bundle)
+    alone = camera_run.TrainConfig(tyro.MISSING, student=camera_run.student_recipe(count))
+    return Training(alone, camera_run.STAGES, camera_run.train_camera, print_bundle)
 
 
 def _resume(arguments: Arguments, path: Path) -> int:

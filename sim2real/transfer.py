@@ -42,7 +42,9 @@ class TransferHead(CompareHead):
     task: str = "reach"
     """What to learn."""
     observation: Observation = ""
-    """What the policy receives; by default state, or camera if the bundle is a camera policy's."""
+    """What the policy receives; by default state, or cameras if the bundle is a camera policy's."""
+    cameras: str = "front_side"
+    """The camera rig: its name, or the file of one of your own."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,10 @@ class ObjectTransferHead(FileOption):
     """What to learn."""
     robot: str = "franka_panda"
     """The arm."""
-    observation: Observation = "camera"
+    observation: Observation = "cameras"
     """What the policy receives."""
+    cameras: str = "front_side"
+    """The camera rig: its name, or the file of one of your own."""
     start: Source = None
     """Bundle to start from, of a camera policy."""
 
@@ -65,12 +69,12 @@ Head = TypeVar("Head", bound=CompareHead)
 def transfer(arguments: Arguments) -> int:
     """Train a policy from an earlier one: for another task, arm or camera.
 
-    A policy from state starts one from state, a camera policy one with a camera; --mode says how what is carried over
+    A policy from state starts one from state, a camera policy one from cameras; --mode says how what is carried over
     is held.
     """
     head = _with_source(arguments, TransferHead())
     camera = _is_camera_policy(head.source, head.observation)
-    head = replace(head, observation=head.observation or ("camera" if camera else "state"))
+    head = replace(head, observation=head.observation or ("cameras" if camera else "state"))
     if (head.observation != "state") != camera:
         kind = "a camera policy" if camera else "a policy from state"
         raise ValueError(f"'{head.source}' is {kind}: none from '{head.observation}' can start from it")
@@ -89,8 +93,14 @@ def transfer(arguments: Arguments) -> int:
         default = TransferConfig(tyro.MISSING, recipe=_recipe(head))
         training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_evaluated)
     elif moves_object(head.task):
-        training = from_cameras(head.task, head.robot, head.observation)
-        offered = ObjectTransferHead(task=head.task, robot=head.robot, observation=head.observation, start=head.source)
+        training = from_cameras(head.task, head.robot, head.cameras)
+        offered = ObjectTransferHead(
+            task=head.task,
+            robot=head.robot,
+            observation=head.observation,
+            cameras=head.cameras,
+            start=head.source,
+        )
     else:
         from policies.imitation.camera_run import STAGES as CAMERA_STAGES
         from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
@@ -135,7 +145,7 @@ def compare_transfer(arguments: Arguments) -> int:
     else:
         from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 
-        check_observation(head.task, "camera")
+        check_observation(head.task, "cameras")
         seen = arguments.parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING), about, head)
         with stages(("runs",)) as progress:
             report = compare_camera(seen, progress)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from adaptation.visual.image_level import channels_swapped
-from adaptation.visual.inputs import AdaptationInputs
+from adaptation.visual.inputs import AdaptationInputs, rig_of
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.model_selection import (
     ActionAgreement,
@@ -206,7 +206,7 @@ def _choose(scores: Sequence[GoalConsistency | ActionAgreement]) -> int:
 def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: dict) -> PolicyBundle:
     rows = np.linspace(0, len(target) - 1, min(100, len(target))).astype(int)
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
-    contract = replace(camera_contract(bundle.task, bundle.robot.name), cameras=bundle.cameras, robot=bundle.robot)
+    contract = replace(camera_contract(bundle.task, bundle.robot.name, rig_of(only_camera(bundle))), robot=bundle.robot)
     adaptation = {"parent": bundle.hash, "method": chosen.method, "target": target.hash, "report": report}
     packed = export_bundle(
         f"{bundle.name}+{chosen.method}",

@@ -12,12 +12,14 @@ from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.rig import Rig
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import LabelledRenders, draw_renders, landmarks, task_with_camera
+from sim.datasets.labelled_renders import LabelledRenders, draw_renders, landmarks
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
-from sim.tasks import load_task
+from sim.tasks import fitted_task
 from sim.tasks.state_samples import sample_approach
+from sim.tasks.task import CAMERAS
 
 RENDERS = 1_500
 """Labelled renders that the methods share."""
@@ -59,7 +61,8 @@ class AdaptationInputs:
     @cached_property
     def full_space(self) -> ParameterSpace:
         """Every randomised parameter of the bundle's task."""
-        return parameter_space(load_task(self.bundle.task), self.robot).preset("full")
+        task = fitted_task(self.bundle.task, self.robot, rig_of(self.camera))
+        return parameter_space(task, self.robot).preset("full")
 
     @cached_property
     def source(self) -> LabelledRenders:
@@ -70,9 +73,10 @@ class AdaptationInputs:
             parent = parent["parent"]
             trained_on = parent.get("parameter_space")
         space = ParameterSpace.from_dict(trained_on) if trained_on else self.full_space
-        env = ArmEnv(task_with_camera(self.bundle.task, self.camera), self.robot, space, "camera")
+        env = ArmEnv(self.bundle.task, self.robot, space, CAMERAS, cameras=rig_of(self.camera))
         try:
-            return draw_renders(env, self.renders, self.seed)
+            (renders,) = draw_renders(env, self.renders, self.seed)
+            return renders
         finally:
             env.close()
 
@@ -82,9 +86,9 @@ class AdaptationInputs:
             *(p.narrowed(CAMERA_RANGE) for p in self.full_space.params if p.group == "camera"),
             *(p.narrowed(0.0) for p in self.full_space.params if p.name in ("clutter_count", "table_cloth")),
         )
-        task = task_with_camera(self.bundle.task, camera)
         names = ("q", f"image_{camera.name}", f"segmentation_{camera.name}")
-        env = ArmEnv(task, self.robot, self.full_space.with_params(*params), names)
+        space = self.full_space.with_params(*params)
+        env = ArmEnv(self.bundle.task, self.robot, space, names, cameras=rig_of(camera))
         rng = np.random.default_rng(self.seed)
         env.reset(seed=self.seed)
         rows, front, shade = [], [], []
@@ -104,3 +108,8 @@ class AdaptationInputs:
         images, *numbers = (np.stack(column) for column in zip(*rows))
         renders = LabelledRenders(images, *(column.astype(np.float32) for column in numbers))
         return Foregrounds(renders, np.stack(front), np.stack(shade))
+
+
+def rig_of(camera: CameraModel) -> Rig:
+    """Return the rig of one camera."""
+    return Rig(camera.name, (camera,))

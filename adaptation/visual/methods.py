@@ -15,7 +15,7 @@ from adaptation.visual.background_compositing import train_on_composites
 from adaptation.visual.contrastive_translation import TranslationConfig
 from adaptation.visual.feature_level import adapt_batch_norm, align_features
 from adaptation.visual.image_level import match_fourier, match_histogram
-from adaptation.visual.inputs import AdaptationInputs
+from adaptation.visual.inputs import AdaptationInputs, rig_of
 from adaptation.visual.self_calibration import Calibration, arm_landmarks, calibrate
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
 from policies.imitation.perception import StudentConfig, detect, fit_geometry
@@ -43,7 +43,8 @@ def find_camera(student: CameraStudent, inputs: AdaptationInputs) -> Calibration
 def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, calibration: Calibration) -> None:
     """Fit the student's geometry to cameras from the posterior of `calibration`."""
     rng = np.random.default_rng(inputs.seed)
-    q, points, goal = sample_geometry(inputs.bundle.task, inputs.robot, inputs.full_space, 8_000, inputs.seed)
+    rig = rig_of(inputs.camera)
+    q, points, goal = sample_geometry(inputs.bundle.task, inputs.robot, inputs.full_space, 8_000, inputs.seed, rig)
     pixels = np.empty((*points.shape[:2], 2))
     for rows in np.array_split(np.arange(len(q)), CAMERAS):
         camera = calibration.sample(inputs.camera, rng)

@@ -24,7 +24,6 @@ from policies.imitation.state_run import StateRunConfig, resume_state, train_sta
 from policies.scoring.intervals import wilson
 from policies.scoring.mujoco import episodes_in_mujoco
 from robots.registry import load_robot
-from sim.tasks.cameras import FRONT
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 
@@ -50,7 +49,7 @@ def record(seed: int, duration: float) -> JointLog:
     """What the virtual arm does under one excitation motion, as its encoders report it."""
     robot = load_robot(ROBOT)
     motion = find_excitation(robot, ExciteConfig(duration=duration, rate_hz=RATE_HZ, tries=10, seed=seed))
-    arm = MujocoArm(robot, FRONT, LATE)
+    arm = MujocoArm(robot, (), LATE)
     arm.place((0.5, 0.3), seed)
     n = len(robot.joint_names)
     q, dq = np.empty_like(motion.q), np.empty_like(motion.q)

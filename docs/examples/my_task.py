@@ -20,7 +20,7 @@ class MyTask(Task):
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the cube.", positive=True),
     )
-    observations = {"state": ("q", "dq", "ee_pos", "goal"), "camera": ("q", "image_front")}
+    observations = {"state": ("q", "dq", "ee_pos", "goal")}
 
     def bodies(self, parameters):
         edge = parameters["object_size"]

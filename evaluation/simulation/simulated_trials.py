@@ -23,6 +23,7 @@ from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
 from policies.training.progress import StageProgress
+from robots.rig import Rig
 from robots.specs import SpecError
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
@@ -56,9 +57,10 @@ class SimulatedArm:
         endless = {"time_limit": self._protocol.timeout + 1.0, "hold_time": self._protocol.timeout + 2.0}
         for name, value in endless.items():
             setattr(task, name, value)
-        task.use_cameras(self._bundle.cameras.values())
+        cameras = tuple(self._bundle.cameras.values())
+        rig = Rig(self._bundle.name, cameras) if cameras else None
         names, look = self._bundle.observation.names, "rgb_array" if self._film else None
-        env = ArmEnv(task, self._bundle.robot.name, self._space, names, render_mode=look)
+        env = ArmEnv(task, self._bundle.robot.name, self._space, names, cameras=rig, render_mode=look)
         try:
             return self._run(env, planned, attempt)
         finally:

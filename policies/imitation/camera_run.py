@@ -33,37 +33,35 @@ from policies.scoring.evaluator import FullLengthEnv
 from policies.training.descent import FREE, Restraint
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import RunConfig
-from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders, task_with_camera
+from robots.rig import Rig
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
 from sim.tasks import Task, load_task
+from sim.tasks.task import CAMERAS
 
 STAGES = ("teacher", "renders", "student", "bundle")
-STUDENTS: dict[str, StudentConfig] = {
-    "camera": StudentConfig(),
-    "fixed_cameras": StudentConfig(
-        steps=3_000,
-        batch=64,
-        object_weight=4.0,
-        refiner_steps=(4_600, 1_200),
-        forgetting_factors=(0.98,),
-        geometry_steps=4_000,
-    ),
-}
-"""How a student's perception is trained, by observation."""
+ONE_CAMERA = StudentConfig()
+SEVERAL_CAMERAS = StudentConfig(
+    steps=3_000,
+    batch=64,
+    object_weight=4.0,
+    refiner_steps=(4_600, 1_200),
+    forgetting_factors=(0.98,),
+    geometry_steps=4_000,
+)
+
+
+def student_recipe(cameras: int) -> StudentConfig:
+    """Return how a student's perception is trained for so many `cameras`; tuned on reach."""
+    return ONE_CAMERA if cameras == 1 else SEVERAL_CAMERAS
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
-    observation: str = "camera"
-    """What the policy observes: `camera`, or, where the task has them, two `fixed_cameras`."""
-    camera: Path | None = None
-    """Camera that replaces the task's own: a .json file as in a bundle's manifest, with K, size, distortion and
-    T_base_camera."""
     threads: int = 2
     """Threads of torch."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
@@ -83,8 +81,8 @@ class TrainConfig(RunConfig):
             raise ValueError(f"workers ({self.workers}) and threads ({self.threads}) must be at least 1")
         self.teacher.validate()
         self.student.validate()
-        task = load_task(self.task)
-        seen_cameras(task, self.observation)
+        task = self.fitted_task()
+        check_cameras(task)
         landmarks = len(task.landmarks) + len(load_robot(self.robot).landmarks)
         if len(self.student.refiner_steps) > landmarks:
             raise ValueError(
@@ -94,23 +92,7 @@ class TrainConfig(RunConfig):
             raise ValueError(
                 f"student: forgetting_factors are {self.student.forgetting_factors}, expected one for the goal, or none"
             )
-        if self.camera is not None and self.observation != "camera":
-            raise ValueError(f"--camera moves the one camera of 'camera', but observation is '{self.observation}'")
-        self.camera_model()
         self.space().validate()
-
-    def camera_model(self) -> CameraModel | None:
-        """Read the camera's file, if there is one.
-
-        Raises:
-            ValueError: if it is no camera.
-        """
-        if self.camera is None:
-            return None
-        try:
-            return CameraModel.from_dict(json.loads(self.camera.read_text()))
-        except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"camera '{self.camera}': no camera can be read from it: {error!r}") from None
 
 
 Initialisation = Callable[[CameraStudent, tuple[str, ...]], Restraint]
@@ -135,13 +117,12 @@ def train_camera(
     warn_if_untuned(config.task, config.robot)
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
-    space, robot, camera = config.space(), load_robot(config.robot), config.camera_model()
-    task = task_with_camera(config.task, camera)
+    space, robot, task = config.space(), load_robot(config.robot), config.fitted_task()
     torch.manual_seed(seeds[0])
 
     make = FullLengthEnv(config.task, config.robot, space)
     teacher, teacher_figures = train_teacher(make, config.teacher, seeds[1], stage(progress, "teacher"))
-    renders = sample_multiview_renders(
+    renders = sample_renders(
         config.task,
         config.robot,
         space,
@@ -149,11 +130,10 @@ def train_camera(
         seeds[2],
         config.workers,
         lambda share: progress("renders", share, ""),
-        camera,
-        config.observation,
+        cameras=config.cameras,
     )
     landmarks = (*task.landmarks, *robot.landmarks)
-    student = untrained_student(task, robot, teacher, config.student, config.observation)
+    student = untrained_student(task, robot, teacher, config.student)
     restraint = start(student, landmarks) if start is not None else FREE
     student_figures = fit_student(student, renders, config.student, seeds[3], stage(progress, "student"), restraint)
     progress("bundle", 0.0, "")
@@ -162,7 +142,7 @@ def train_camera(
         bundle = export_student(
             config.name or config.out.name,
             student,
-            camera_contract(config.task, config.robot, camera, config.observation),
+            camera_contract(config.task, config.robot, config.cameras),
             tuple(each[: config.student.held_out] for each in renders),
             {
                 "config": config.to_dict(),
@@ -178,52 +158,40 @@ def train_camera(
     return bundle
 
 
-def seen_cameras(task: Task, observation: str, measured: tuple[str, ...] = ("q",)) -> tuple[CameraModel, ...]:
-    """Return the cameras whose images a student of `observation` takes, in order.
-
-    Args:
-        task: with its cameras.
-        observation: one of the task's.
-        measured: arrays that the student may take before the images, the joints first.
+def check_cameras(task: Task) -> None:
+    """Check that a student can take the images of the cameras that `task` was fitted with.
 
     Raises:
-        ValueError: if the task has no such observation, or it holds anything else.
+        ValueError: if their sizes differ or are odd.
     """
-    names = task.observations.get(observation, ())
-    images = [name for name in names if name.startswith("image_")]
-    before = names[: len(names) - len(images)]
-    cameras = tuple(each for name in images for each in task.cameras_for(observation) if name == f"image_{each.name}")
-    sizes = {(each.height, each.width) for each in cameras}
-    fixed = all(each.T_base_camera is not None for each in cameras)
-    fits = before and before == measured[: len(before)]
-    if not fits or not len(cameras) == len(images) > 0 or len(sizes) > 1 or not fixed:
-        raise ValueError(
-            f"task '{task.name}' has no observation '{observation}' of joints and fixed cameras of one size to train a "
-            f"student on; its observations are {', '.join(task.observations)}"
-        )
-    return cameras
+    sizes = {(each.height, each.width) for each in task.cameras}
+    if len(sizes) > 1 or any(side % 2 for size in sizes for side in size):
+        listed = ", ".join(f"{each.name} {each.height} × {each.width}" for each in task.cameras)
+        raise ValueError(f"cameras are {listed} px; a student takes images of one size with even sides")
 
 
-def untrained_student(
-    task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig, observation: str = "camera"
-) -> CameraStudent:
-    """Build the student that takes `observation` of `task` and acts on `robot` by `teacher`."""
-    cameras = seen_cameras(task, observation)
+def cross_views(task: Task) -> int:
+    """Return for how many landmarks two cameras' maps are combined: what each implies of the other must be fixed."""
+    fixed = all(each.T_base_camera is not None for each in task.cameras)
+    return len(task.landmarks) if len(task.cameras) == 2 and fixed else 0
+
+
+def untrained_student(task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig) -> CameraStudent:
+    """Build the student of the cameras that `task` was fitted with, which acts on `robot` by `teacher`."""
+    cameras = task.cameras
     keypoints = len(task.landmarks) + len(robot.landmarks)
-    size = cameras[0].height, cameras[0].width
-    cross_view_priors = len(task.landmarks) if len(cameras) == 2 else 0
-    refiners = len(config.refiner_steps)
-    encoder = KeypointEncoder(keypoints, *size, config.channels, refiners=refiners, cross_view_priors=cross_view_priors)
+    size, refiners = (cameras[0].height, cameras[0].width), len(config.refiner_steps)
+    encoder = KeypointEncoder(keypoints, *size, config.channels, refiners=refiners, cross_view_priors=cross_views(task))
     kinematics = ForwardKinematics(robot.chain)
     return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.forgetting_factors)
 
 
-def camera_contract(task: str, robot: str, camera: CameraModel | None = None, observation: str = "camera") -> Contract:
-    """Describe observation and action of a camera policy for `task` on `robot`; `camera` replaces the task's own."""
-    env = ArmEnv(task_with_camera(task, camera), robot, "nominal", observation)
+def camera_contract(task: str, robot: str, cameras: str | Rig) -> Contract:
+    """Describe observation and action of a camera policy for `task` on `robot` with a rig."""
+    env = ArmEnv(task, robot, "nominal", CAMERAS, cameras=cameras)
     env.close()
-    cameras = {each.name: each for each in seen_cameras(env.task, observation)}
-    return Contract(task, env.observation_spec, env.action_spec, env.robot, cameras)
+    named = {each.name: each for each in env.task.cameras}
+    return Contract(task, env.observation_spec, env.action_spec, env.robot, named)
 
 
 def export_student(

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from policies.bundle import PolicyBundle
-from policies.bundle.export import Contract, export_bundle
+from policies.bundle.export import export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
 from policies.imitation.action_head import fit_action_head
-from policies.imitation.camera_run import saved_on_failure, seen_cameras, write_run
+from policies.imitation.camera_run import camera_contract, check_cameras, cross_views, saved_on_failure, write_run
 from policies.imitation.dagger import open_arms
 from policies.imitation.perception import StudentConfig, detect_all, fit_geometry, fit_perception
 from policies.imitation.recipes import state_recipe, warn_if_untuned
@@ -43,29 +43,30 @@ from policies.training.parallel import Check, one_thread
 from policies.training.progress import Progress, StageProgress, part, stage
 from policies.training.run_config import RunConfig
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import LabelledRenders, sample_multiview_renders
-from sim.env import ArmEnv
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks import TASKS, load_task
 from sim.tasks.recipe import StateRecipe
+from sim.tasks.task import CAMERAS
 
 STAGES = ("renders", ("student", "action_head"), "evaluate", "bundle")
-MEASURED = ("q", "opening")
-"""What a student takes beside images; the opening of the fingers only where they move."""
-
 ONE_CAMERA = StudentConfig(renders=30_000, steps=4_000, forgetting_factors=FORGETTING_FACTORS)
-TWO_CAMERAS = StudentConfig(batch=64, object_weight=4.0, geometry_steps=4_000, forgetting_factors=FORGETTING_FACTORS)
-STUDENTS = {
-    "camera": ONE_CAMERA,
-    "fixed_cameras": replace(
-        TWO_CAMERAS, renders=45_000, steps=10_000, channels=48, refiner_steps=(6_600, 6_600, 3_400)
-    ),
-}
-"""How perception is trained, by observation; tuned on pushing and placing, with refiners of object, goal and hand."""
+SEVERAL_CAMERAS = replace(
+    ONE_CAMERA,
+    renders=45_000,
+    steps=10_000,
+    batch=64,
+    channels=48,
+    object_weight=4.0,
+    geometry_steps=4_000,
+    refiner_steps=(6_600, 6_600, 3_400),
+)
 
 
-def student_recipe(task: str, observation: str) -> StudentConfig:
-    """Return how perception is trained for `task` and `observation`; the default is that of one camera."""
-    return STUDENTS.get(observation, ONE_CAMERA)
+def student_recipe(cameras: int) -> StudentConfig:
+    """Return how perception is trained for so many `cameras`; tuned on pushing and placing, with refiners of object,
+    goal and hand.
+    """
+    return ONE_CAMERA if cameras == 1 else SEVERAL_CAMERAS
 
 
 def action_head_recipe(task: str, robot: str) -> StateRecipe:
@@ -82,8 +83,6 @@ class ObjectTrainConfig(RunConfig):
 
     task: str = "push"
     """Task, which must move an object and sample states."""
-    observation: str = "camera"
-    """What the policy observes: `camera`, or two `fixed_cameras`, which resolve the distance from each other."""
     threads: int = 2
     """Threads of torch while perception is trained."""
     evaluation_episodes: int = 100
@@ -95,7 +94,7 @@ class ObjectTrainConfig(RunConfig):
     shrink-perturb."""
     recipe: StateRecipe = field(default_factory=lambda: action_head_recipe("push", "franka_panda"))
     """How the action_head is learned; tuned for each task and arm."""
-    student: StudentConfig = field(default_factory=lambda: student_recipe("push", "camera"))
+    student: StudentConfig = field(default_factory=lambda: student_recipe(2))
     """How perception is trained."""
 
     def validate(self) -> None:
@@ -109,13 +108,13 @@ class ObjectTrainConfig(RunConfig):
         for name in ("workers", "threads", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        task = load_task(self.task)
+        task = self.fitted_task()
         if not (task.moves_object and task.samples_states):
             known = ", ".join(name for name in TASKS if (each := load_task(name)).moves_object and each.samples_states)
             raise ValueError(f"task '{self.task}' has no sampler of states with an object; known are {known}")
         self.recipe.validate()
         self.student.validate()
-        seen_cameras(task, self.observation, MEASURED)
+        check_cameras(task)
         check_mode(self.mode)
         student = untrained(self)
         if self.start is not None:
@@ -124,7 +123,7 @@ class ObjectTrainConfig(RunConfig):
 
     def environment(self) -> FullLengthEnv:
         """Return what makes the environments of the evaluation."""
-        return FullLengthEnv(self.task, self.robot, self.space(), self.observation)
+        return FullLengthEnv(self.task, self.robot, self.space(), CAMERAS, self.cameras)
 
     def action_head_environment(self) -> FullLengthEnv:
         """Return what makes the environments that the action head is trained in, with perception noise.
@@ -147,7 +146,7 @@ def train_object(config: ObjectTrainConfig, progress: StageProgress) -> PolicyBu
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])
     space = config.space()
-    renders = sample_multiview_renders(
+    renders = sample_renders(
         config.task,
         config.robot,
         space,
@@ -155,7 +154,7 @@ def train_object(config: ObjectTrainConfig, progress: StageProgress) -> PolicyBu
         seeds[1],
         config.workers,
         lambda share: progress("renders", share, ""),
-        observation=config.observation,
+        cameras=config.cameras,
     )
     student = untrained(config)
     surgery, restraint = None, FREE
@@ -200,16 +199,16 @@ def train_object(config: ObjectTrainConfig, progress: StageProgress) -> PolicyBu
 
 def untrained(config: ObjectTrainConfig) -> ObjectStudent:
     """Build the student that `config` describes."""
-    task, robot = load_task(config.task), load_robot(config.robot)
-    gripper = robot.gripper if "opening" in task.observations[config.observation] else None
-    cameras = seen_cameras(task, config.observation, MEASURED)
+    task, robot = config.fitted_task(), load_robot(config.robot)
+    gripper = robot.gripper if "opening" in task.measured else None
+    cameras = task.cameras
     encoder = KeypointEncoder(
         len(task.landmarks) + len(robot.landmarks),
         cameras[0].height,
         cameras[0].width,
         config.student.channels,
         refiners=len(config.student.refiner_steps),
-        cross_view_priors=len(task.landmarks) if len(cameras) == 2 else 0,
+        cross_view_priors=cross_views(task),
     )
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
     shapes += [("opening", (1,))] if gripper else []
@@ -293,27 +292,19 @@ def _labels(student: ObjectStudent, renders: LabelledRenders) -> tuple[Tensor, T
 def _export(
     student: ObjectStudent, renders: tuple[LabelledRenders, ...], config: ObjectTrainConfig, metrics: dict
 ) -> PolicyBundle:
-    env = ArmEnv(config.task, config.robot, "nominal", config.observation)
-    env.close()
-    names = env.observation_spec.names
-    cameras = seen_cameras(env.task, config.observation, MEASURED)
+    contract = camera_contract(config.task, config.robot, config.cameras)
+    names, cameras = contract.observation.names, contract.cameras.values()
     images = {f"image_{camera.name}": each.images for camera, each in zip(cameras, renders)}
     arrays = {"q": renders[0].q, "opening": renders[0].opening, **images}
     records, begin = parity_records(student, {name: arrays[name] for name in names})
     count = len(renders[0])
     some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
     seen = {name: some.get(name, arrays[name]) for name in names} if count >= FEWEST else None
-    landmarks = [*env.task.landmarks, *env.robot.landmarks]
+    landmarks = [*load_task(config.task).landmarks, *contract.robot.landmarks]
     return export_bundle(
         config.name or config.out.name,
         student,
-        Contract(
-            config.task,
-            env.observation_spec,
-            env.action_spec,
-            env.robot,
-            {camera.name: camera for camera in cameras},
-        ),
+        contract,
         records,
         {"kind": OBJECT_STUDENT, "landmarks": landmarks, "action_head": student.action_head.architecture()},
         {

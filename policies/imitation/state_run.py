@@ -43,7 +43,7 @@ class StateRunConfig(RunConfig):
     """How a state policy is trained."""
 
     observation: str = "state"
-    """What the policy observes: `state` (this trainer), or `camera`."""
+    """What the policy observes: one of the task's observations without images."""
     evaluation_episodes: int = 200
     """Fresh episodes on which the finished policy is evaluated."""
     mlflow: str = ""

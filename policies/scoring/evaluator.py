@@ -16,11 +16,11 @@ import numpy as np
 from policies.models.filters.object_filter import HELD
 from policies.scoring.intervals import wilson
 from policies.scoring.wrappers import ExpertLabels, PerceptionNoise
-from robots.camera import CameraModel
-from sim.datasets.labelled_renders import task_with_camera
+from robots.registry import load_robot
+from robots.rig import Rig
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
-from sim.tasks import load_task
+from sim.tasks import fitted_task, load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import ArmVectorEnv
 
@@ -46,9 +46,9 @@ class FullLengthEnv:
     space: str | ParameterSpace = "full"
     """Preset or parameter space."""
     observation: str | tuple[str, ...] = "state"
-    """One of the task's named observations, or names of arrays."""
-    camera: CameraModel | None = None
-    """Camera that replaces the task's own."""
+    """One of the task's named observations, `cameras`, or names of arrays."""
+    cameras: str | Rig | None = None
+    """The rig, as `ArmEnv` takes it."""
     exact: bool = True
     """Whether the expert uses millimetres and turns, as `Task.exact` says; policies that imitate it must observe
     those."""
@@ -57,20 +57,18 @@ class FullLengthEnv:
 
     def arm(self) -> ArmEnv:
         """Make the environment without wrappers."""
-        task = task_with_camera(self.task, self.camera)
+        task = load_task(self.task)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
         if not self.exact:
             vars(task)["exact"] = False
         shown = self.observation
         if self.perception_noise and not isinstance(shown, str):
             shown = tuple(name for name in shown if name != HELD)  # which `PerceptionNoise` adds
-        return ArmEnv(task, self.robot, self.space, shown, strict=True)
+        return ArmEnv(task, self.robot, self.space, shown, cameras=self.cameras, strict=True)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the arrays that a policy observes."""
-        if isinstance(self.observation, str):
-            return tuple(load_task(self.task).observations[self.observation])
-        return self.observation
+        return fitted_task(self.task, load_robot(self.robot), self.cameras).arrays(self.observation)
 
     def __call__(self) -> gym.Env:
         """Make the environment, with the expert's action among its observations."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import PRESETS, ParameterSpace
-from sim.tasks import load_task
+from sim.tasks import Task, fitted_task
+from sim.tasks.task import DEFAULT_RIG
 from sim.tasks.task_file import task_file_record
 
 
@@ -23,6 +24,8 @@ class RunConfig:
     """Task: a name, or a file and its class as my_task.py:MyTask."""
     robot: str = "franka_panda"
     """The arm."""
+    cameras: str = DEFAULT_RIG
+    """The camera rig: front, front_side, front_wrist or wrist, or the path of a rig (.json)."""
     randomise: str = "full"
     """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
     name: str = ""
@@ -45,7 +48,11 @@ class RunConfig:
                 f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
                 "or the path of a .json parameter space"
             )
-        return parameter_space(load_task(self.task), load_robot(self.robot)).preset(self.randomise)
+        return parameter_space(self.fitted_task(), load_robot(self.robot)).preset(self.randomise)
+
+    def fitted_task(self) -> Task:
+        """Return the task, laid out for arm and cameras."""
+        return fitted_task(self.task, load_robot(self.robot), self.cameras)
 
     def task_file(self) -> dict:
         """Return `task_file`, path and SHA-256 of a task of one's own, for the run's provenance; else nothing."""

@@ -29,7 +29,8 @@ from policies.training.progress import StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import LabelledRenders, sample_renders, task_with_camera
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
+from sim.tasks.task import CAMERAS
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,6 @@ class CompareCameraConfig(CompareRendersConfig):
     The source's teacher acts in every run, so that only perception differs.
     """
 
-    camera: Path | None = None
-    """Camera that replaces the task's own (.json)."""
-
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown mode or a source that does not fit."""
         super().validate()
@@ -108,7 +106,7 @@ class CompareCameraConfig(CompareRendersConfig):
     def run(self) -> TrainConfig:
         """Return what all runs have in common."""
         return TrainConfig(
-            self.out / "run", self.task, self.robot, self.randomise, camera=self.camera, teacher=TeacherConfig()
+            self.out / "run", self.task, self.robot, self.cameras, self.randomise, teacher=TeacherConfig()
         )
 
 
@@ -124,30 +122,28 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
     torch.set_num_threads(1)
     run = config.run()
     bundle = PolicyBundle.load(config.source)
-    space, robot, camera = run.space(), load_robot(config.robot), run.camera_model()
-    task = task_with_camera(config.task, camera)
+    space, robot, task = run.space(), load_robot(config.robot), run.fitted_task()
     teacher = restore_student(bundle).teacher
     landmarks = (*task.landmarks, *robot.landmarks)
-    make = FullLengthEnv(config.task, config.robot, space, "camera", camera)
+    make = FullLengthEnv(config.task, config.robot, space, CAMERAS, config.cameras)
 
-    def draw(count: int, seed: int) -> LabelledRenders:
-        return sample_renders(config.task, config.robot, space, count, seed, config.workers, camera=camera)
+    def draw(count: int, seed: int) -> tuple[LabelledRenders, ...]:
+        return sample_renders(config.task, config.robot, space, count, seed, config.workers, cameras=config.cameras)
 
     # opened once: a world with a camera takes a second
     with open_arms(make, min(10, config.episodes), config.workers) as arms:
 
-        def learn(method: str, renders: LabelledRenders, seed: int) -> dict:
+        def learn(method: str, renders: tuple[LabelledRenders, ...], seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained_student(task, robot, copy.deepcopy(teacher), config.student)
             restraint = FREE
             if method != FROM_SCRATCH:
                 restraint = start_from_bundle(bundle, method, lambda surgery: None)(student, landmarks)
-            settings = replace(config.student, renders=len(renders), held_out=HELD_OUT)
-            figures = fit_student(student, (renders,), settings, seed, silent, restraint)
+            settings = replace(config.student, renders=len(renders[0]), held_out=HELD_OUT)
+            figures = fit_student(student, renders, settings, seed, silent, restraint)
             act = CameraPolicy(student, make.names())
             success = evaluate(act, arms, make, config.episodes, EVALUATION_SEEDS, act.begin).success
             return {**figures, "object_px": figures["keypoint_px"][0], "success": success}
 
         results = run_budgets(config.out, config.budgets, draw, learn, stage(progress, "runs"))
-    about = {**config.about(bundle), "camera": camera.to_dict() if camera else None}
-    return report_budgets(config.out, config.budgets, results, ("goal_cm", "object_px"), about)
+    return report_budgets(config.out, config.budgets, results, ("goal_cm", "object_px"), config.about(bundle))

@@ -69,6 +69,7 @@ class CompareObjectConfig(CompareRendersConfig):
             self.out / "run",
             self.task,
             self.robot,
+            self.cameras,
             randomise=self.randomise,
             workers=self.workers,
             threads=1,
@@ -94,20 +95,20 @@ def compare_object(config: CompareObjectConfig, progress: StageProgress) -> dict
     space, make = run.space(), run.environment()
     action_head = _shared_action_head(config, stage(progress, "action_head"))
 
-    def draw(count: int, seed: int) -> LabelledRenders:
-        return sample_renders(config.task, config.robot, space, count, seed, config.workers)
+    def draw(count: int, seed: int) -> tuple[LabelledRenders, ...]:
+        return sample_renders(config.task, config.robot, space, count, seed, config.workers, cameras=config.cameras)
 
     with open_arms(make, min(20, config.episodes), config.workers) as arms:
 
-        def learn(method: str, renders: LabelledRenders, seed: int) -> dict:
+        def learn(method: str, renders: tuple[LabelledRenders, ...], seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained(run)
             student.action_head = copy.deepcopy(action_head)
             restraint = FREE
             if method != FROM_SCRATCH:
                 _, restraint = carry_perception(bundle, student, config.run(method))
-            settings = replace(config.student, renders=len(renders), held_out=HELD_OUT)
-            figures = fit_object_student(student, (renders,), settings, seed, silent, restraint)
+            settings = replace(config.student, renders=len(renders[0]), held_out=HELD_OUT)
+            figures = fit_object_student(student, renders, settings, seed, silent, restraint)
             act = CameraPolicy(student, make.names())
             found = evaluate(act, arms, make, config.episodes, EVALUATION_SEEDS, act.begin)
             return {**{name: middle for name, (middle, _) in figures.items()}, "success": found.success}

@@ -19,6 +19,7 @@ from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
 from sim.datasets.labelled_renders import LabelledRenders
+from sim.tasks.task import DEFAULT_RIG
 
 HELD_OUT = 500
 """Labelled renders on which every run's errors are measured."""
@@ -36,6 +37,8 @@ class CompareRendersConfig:
     """What to learn."""
     robot: str = "franka_panda"
     """The arm."""
+    cameras: str = DEFAULT_RIG
+    """The camera rig: front, front_side, front_wrist or wrist, or the path of a rig (.json)."""
     randomise: str = "full"
     """What varies."""
     modes: tuple[str, ...] = tuple(MODES)
@@ -72,6 +75,7 @@ class CompareRendersConfig:
             "source": {"name": bundle.name, "task": bundle.task, "robot": bundle.robot.name, "hash": bundle.hash},
             "task": self.task,
             "robot": self.robot,
+            "cameras": self.cameras,
             "randomise": self.randomise,
             "episodes": self.episodes,
         }
@@ -96,8 +100,8 @@ class Budgets:
 def run_budgets(
     out: Path,
     budgets: Budgets,
-    draw: Callable[[int, int], LabelledRenders],
-    learn: Callable[[str, LabelledRenders, int], dict],
+    draw: Callable[[int, int], tuple[LabelledRenders, ...]],
+    learn: Callable[[str, tuple[LabelledRenders, ...], int], dict],
     progress: Progress,
 ) -> dict[str, dict]:
     """Run what has no result in `out` yet; return every run's figures by its name.
@@ -107,7 +111,7 @@ def run_budgets(
     Args:
         out: folder of the comparison.
         budgets: which runs.
-        draw: draws so many renders from a seed.
+        draw: draws so many renders of each camera from a seed.
         learn: learns by a method from renders, whose first `HELD_OUT` are held out, with a seed; returns figures, among
             them `success`.
         progress: called with the share that is done.
@@ -123,7 +127,7 @@ def run_budgets(
         pictures = draw(HELD_OUT + max(budgets.renders), seeds[0]) if missing else None
         for (method, count), key in runs.items():
             if key not in results and pictures is not None:
-                results[key] = learn(method, pictures[: HELD_OUT + count], seeds[1])
+                results[key] = learn(method, tuple(each[: HELD_OUT + count] for each in pictures), seeds[1])
                 folder.write_json("results.json", results)
             done += 1
             progress(done / total, f"{key}: success {results[key]['success']:.2f}")

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -29,16 +28,6 @@ HEARTBEAT_PERIOD = 0.02
 """Between two signs of life [s]."""
 
 
-@dataclass(frozen=True)
-class CameraTopics:
-    """Topics of one camera of the policy."""
-
-    image: str
-    """sensor_msgs/Image"""
-    info: str
-    """sensor_msgs/CameraInfo"""
-
-
 class ArmInputs:
     """Subscriptions on a node and in a thread of their own, so that the policy node does not delay them."""
 
@@ -47,7 +36,7 @@ class ArmInputs:
         owner: Node,
         robot: RobotModel,
         joint_states: str,
-        cameras: dict[str, CameraTopics],
+        cameras: dict[str, topics.CameraTopics],
         heartbeat: bool,
         calibrated: Mapping[str, CameraModel] | None = None,
         description: str = "",

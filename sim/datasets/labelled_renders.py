@@ -8,17 +8,17 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
 
-from robots.camera import CameraModel
 from robots.model import RobotModel
+from robots.rig import Rig
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
-from sim.tasks import Task, load_task
 from sim.tasks.state_samples import sample_approach
+from sim.tasks.task import CAMERAS
 
 CHUNK = 250
 """LabelledRenders that one call of a worker draws."""
@@ -63,23 +63,8 @@ def sample_renders(
     seed: int,
     workers: int = 2,
     progress: Callable[[float], None] = lambda share: None,
-    camera: CameraModel | None = None,
-) -> LabelledRenders:
-    """Draw renders of the one camera of `task`; see `sample_multiview_renders`."""
-    (views,) = sample_multiview_renders(task, robot, space, count, seed, workers, progress, camera)
-    return views
-
-
-def sample_multiview_renders(
-    task: str,
-    robot: str,
-    space: ParameterSpace,
-    count: int,
-    seed: int,
-    workers: int = 2,
-    progress: Callable[[float], None] = lambda share: None,
-    camera: CameraModel | None = None,
-    observation: str = "camera",
+    *,
+    cameras: str | Rig | None = None,
 ) -> tuple[LabelledRenders, ...]:
     """Draw `count` independent states of `task` under `space`; the same ones whatever the number of workers.
 
@@ -91,15 +76,14 @@ def sample_multiview_renders(
         seed: of everything random.
         workers: processes.
         progress: called with the share that is done.
-        camera: replaces the one camera of the observation `camera`; None for the task's.
-        observation: one of the task's, with at least one image.
+        cameras: the rig, as `ArmEnv` takes it.
 
     Returns:
-        LabelledRenders for each image of the observation, in order; row i of all is of the same moment.
+        Renders of each of the rig's cameras, in order; row i of all is of the same moment.
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
-    draw = partial(_draw_chunk, task, robot, space, camera, observation)
+    draw = partial(_draw_chunk, task, robot, space, cameras)
     parts: list[tuple[LabelledRenders, ...]] = [()] * chunks
     # spawn: a fork of a process that has used threads may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -110,13 +94,7 @@ def sample_multiview_renders(
     return tuple(LabelledRenders.joined(each)[:count] for each in zip(*parts))
 
 
-def draw_renders(env: ArmEnv, count: int, seed: int) -> LabelledRenders:
-    """Draw renders from one environment, whose observation has one image."""
-    (views,) = draw_multiview_renders(env, count, seed)
-    return views
-
-
-def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, ...]:
+def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, ...]:
     """Draw renders from one environment, of each image of its observation; row i of all shows the same state."""
     images = [array.name for array in env.observation_spec.arrays if array.is_image]
     rng = np.random.default_rng(seed)
@@ -140,10 +118,10 @@ def draw_multiview_renders(env: ArmEnv, count: int, seed: int) -> tuple[Labelled
 
 
 def sample_geometry(
-    task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int
+    task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int, cameras: str | Rig | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw labels without images: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
-    env = ArmEnv(task, robot, space, "state")
+    env = ArmEnv(task, robot, space, "state", cameras=cameras)
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
     rows = []
@@ -169,24 +147,14 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
 
 
-def task_with_camera(name: str, camera: CameraModel | None) -> Task:
-    """Load a task; `camera`, if not None, replaces the one camera of its observation `camera`."""
-    task = load_task(name)
-    if camera is None:
-        return task
-    (moved,) = (each.name for each in task.cameras if f"image_{each.name}" in task.observations["camera"])
-    task.use_cameras([replace(camera, name=moved)])
-    return task
-
-
 _ENVIRONMENTS: dict[tuple, ArmEnv] = {}
 """One environment a worker process, opened at its first chunk."""
 
 
 def _draw_chunk(
-    task: str, robot: str, space: ParameterSpace, camera: CameraModel | None, observation: str, seed: int
+    task: str, robot: str, space: ParameterSpace, cameras: str | Rig | None, seed: int
 ) -> tuple[LabelledRenders, ...]:
-    key = (task, robot, space.name, camera, observation)
+    key = (task, robot, space.name, cameras)
     if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = ArmEnv(task_with_camera(task, camera), robot, space, observation)
-    return draw_multiview_renders(_ENVIRONMENTS[key], CHUNK, seed)
+        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, CAMERAS, cameras=cameras)
+    return draw_renders(_ENVIRONMENTS[key], CHUNK, seed)

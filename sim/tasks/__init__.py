@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from robots.model import RobotModel
+from robots.rig import Rig
 from robots.specs import SpecError
 from sim.tasks.insert import Insert
 from sim.tasks.pick_place import PickPlace
@@ -14,7 +16,7 @@ from sim.tasks.stack import Stack
 from sim.tasks.task import Scene, Task
 from sim.tasks.task_file import is_task_file, load_task_file
 
-__all__ = ["TASKS", "Scene", "Task", "load_task"]
+__all__ = ["TASKS", "Scene", "Task", "fitted_task", "load_task"]
 
 TASKS: dict[str, Callable[[], Task]] = {
     "reach": Reach,
@@ -37,3 +39,10 @@ def load_task(name: str) -> Task:
     if name not in TASKS:
         raise SpecError(f"unknown task '{name}'; known are {', '.join(TASKS)}, or a file, as my_task.py:MyTask")
     return TASKS[name]()
+
+
+def fitted_task(name: str, robot: RobotModel, rig: str | Rig | None = None) -> Task:
+    """Load a task and lay it out for an arm and a rig, see `Task.fit`."""
+    task = load_task(name)
+    task.fit(robot, rig)
+    return task

@@ -10,7 +10,6 @@ import numpy as np
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, Shape, upright_to
-from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import GAIN, move
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import GOAL, Scene, Task, distance, material, sample_xy
@@ -38,7 +37,6 @@ class Insert(Task):
 
     name = "insert"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.016, 0.016, 0.016), rate_hz=25.0)
-    cameras = (FRONT, WRIST)
     workspace = (X_RANGE, Y_RANGE, (0.08, 0.2))
     time_limit = 8.0
     hold_time = 0.5
@@ -56,8 +54,6 @@ class Insert(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "object_pos", "tip", "goal"),
         "robot": ("q", "dq", "ee_pos"),
-        "camera": ("q", "image_front"),
-        "cameras": ("q", "image_front", "image_wrist"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

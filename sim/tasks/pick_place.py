@@ -11,7 +11,6 @@ from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape, yaw_quat
-from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
@@ -61,7 +60,6 @@ class PickPlace(Task):
 
     name = "pick_place"
     action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.032, 0.032, 0.032, 0.24, 1.0), rate_hz=25.0)
-    cameras = (FRONT_NARROW, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
     time_limit = 8.0
     hold_time = 0.5
@@ -85,10 +83,8 @@ class PickPlace(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "ee_yaw", "opening", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
-        "camera": ("q", "opening", "image_front"),
-        "cameras": ("q", "opening", "image_front", "image_wrist"),
-        "fixed_cameras": ("q", "opening", "image_front", "image_side"),
     }
+    measured: ClassVar = ("q", "opening")
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
         ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),

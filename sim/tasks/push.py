@@ -11,7 +11,6 @@ from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
-from sim.tasks.cameras import FRONT_NARROW, SIDE, WRIST
 from sim.tasks.motion import FINGER_SLANT, FINGERTIP, funnel, move, rise_first
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
@@ -92,7 +91,6 @@ class Push(Task):
 
     name = "push"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.032, 0.032, 0.032), rate_hz=25.0)
-    cameras = (FRONT_NARROW, WRIST, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.15))
     time_limit = 8.0
     hold_time = 0.5
@@ -112,9 +110,6 @@ class Push(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos"),
-        "camera": ("q", "image_front"),
-        "cameras": ("q", "image_front", "image_wrist"),
-        "fixed_cameras": ("q", "image_front", "image_side"),
     }
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),

@@ -10,7 +10,6 @@ import numpy as np
 from robots.specs import ActionSpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody
-from sim.tasks.cameras import FRONT, FRONT_NARROW, SIDE
 from sim.tasks.motion import move
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body, sample_turn, sample_xy
@@ -29,7 +28,6 @@ class Reach(Task):
 
     name = "reach"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (FRONT, SIDE)
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.16))
     time_limit = 3.0
     hold_time = 0.5
@@ -48,10 +46,7 @@ class Reach(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "goal"),
         "robot": ("q", "dq", "ee_pos"),
-        "camera": ("q", "image_front"),
-        "fixed_cameras": ("q", "image_front", "image_side"),
     }
-    camera_overrides: ClassVar = {"fixed_cameras": (FRONT_NARROW,)}
     recipes: ClassVar = dict.fromkeys(
         ("franka_panda", "kuka_iiwa", "xarm6"),
         # eight arms: opening a world takes 0.1 s, as long as sixty actions of one arm

@@ -10,7 +10,6 @@ import numpy as np
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
-from sim.tasks.cameras import FRONT
 from sim.tasks.motion import move
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import (
@@ -42,7 +41,6 @@ class ReachClutter(Task):
 
     name = "reach_clutter"
     action = ActionSpec("ee_delta", ("x", "y", "z"), (0.04, 0.04, 0.04), rate_hz=20.0)
-    cameras = (FRONT,)
     workspace = (X_RANGE, Y_RANGE, (0.1, 0.25))
     time_limit = 6.0
     hold_time = 0.5
@@ -60,7 +58,6 @@ class ReachClutter(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "goal", "posts"),
         "robot": ("q", "dq", "ee_pos"),
-        "camera": ("q", "image_front"),
     }
     privileged = (
         GOAL,

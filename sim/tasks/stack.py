@@ -10,7 +10,6 @@ import numpy as np
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
-from sim.tasks.cameras import FRONT, WRIST
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.task import Scene, Task, distance, material, sample_turn, sample_xy_apart
@@ -26,7 +25,6 @@ class Stack(Task):
 
     name = "stack"
     action = ActionSpec("ee_delta", ("x", "y", "z", "yaw", "gripper"), (0.032, 0.032, 0.032, 0.24, 1.0), rate_hz=25.0)
-    cameras = (FRONT, WRIST)
     workspace = (X_RANGE, Y_RANGE, (0.02, 0.2))
     time_limit = 8.0
     hold_time = 0.5
@@ -46,9 +44,8 @@ class Stack(Task):
     observations: ClassVar = {
         "state": ("q", "dq", "ee_pos", "ee_yaw", "opening", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
-        "camera": ("q", "opening", "image_front"),
-        "cameras": ("q", "opening", "image_front", "image_wrist"),
     }
+    measured: ClassVar = ("q", "opening")
     privileged = (
         ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
         ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),

@@ -8,23 +8,27 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, TypedDict
 
 import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
+from robots.rig import AREA, RIGS, Rig, load_rig
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
 from sim.scene import Extent, RigidBody, Shape, Vector, yaw_quat
-from sim.tasks.cameras import FRONT
 from sim.tasks.recipe import StateRecipe
 from sim.tasks.state_samples import StateSample, sample_approach
 
 GOAL = ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base")
 """The array of a goal that is a point."""
 
+CAMERAS = "cameras"
+"""The observation of every task that holds the images of the rig's cameras, after what is `measured`."""
+DEFAULT_RIG = "front_side"
+"""The rig where none is named."""
 STRICT = 0.025
 """Distance from the goal that still counts as success where success is judged strictly [m]."""
 
@@ -72,10 +76,8 @@ class Task(ABC):
     """Name in `TASKS`, on the command line and in manifests; of a task in a file, `load_task` sets `FILE.py:CLASS`."""
     action: ClassVar[ActionSpec]
     """What a policy commands."""
-    cameras: ClassVar[tuple[CameraModel, ...]] = (FRONT,)
-    """The cameras' nominal models."""
-    camera_overrides: ClassVar[Mapping[str, tuple[CameraModel, ...]]] = {}
-    """By observation, cameras that replace those of the same names."""
+    cameras: tuple[CameraModel, ...] = tuple(make(AREA) for make in RIGS[DEFAULT_RIG])
+    """What policies take of each camera's image; `fit` sets them to those of a rig."""
     time_limit: ClassVar[float]
     """Length of an episode [s], after which it is truncated."""
     hold_time: ClassVar[float] = 0.5
@@ -87,7 +89,9 @@ class Task(ABC):
     params: ClassVar[tuple[Param, ...]] = ()
     """Parameters that only this task has, or ranges of common ones that it narrows."""
     observations: ClassVar[Mapping[str, tuple[str, ...]]]
-    """Named sets of arrays that a policy can be given."""
+    """Named sets of arrays that a policy can be given, beside `CAMERAS`."""
+    measured: ClassVar[tuple[str, ...]] = ("q",)
+    """What a camera policy is given beside the images."""
     privileged: ClassVar[tuple[ArraySpec, ...]] = (GOAL,)
     """Arrays of `state` that only simulation has."""
     recipes: ClassVar[Mapping[str, StateRecipe]] = {}
@@ -128,11 +132,15 @@ class Task(ABC):
     expert_gain: float = 1.0
     """The factor that this instance's expert uses."""
 
-    def fit(self, robot: RobotModel) -> None:
-        """Lay the workspace out for `robot`, by its table area if it states one.
+    def fit(self, robot: RobotModel, rig: str | Rig | None = None) -> None:
+        """Lay the workspace out for `robot`, by its table area if it states one, and set up its cameras.
+
+        Args:
+            robot: the arm.
+            rig: its cameras: a named rig or file, see `load_rig`; None for those that the task has already.
 
         Raises:
-            SpecError: if the arm's home is inside the table.
+            SpecError: if the arm's home is inside the table, or there is no such rig.
         """
         height = float(robot.chain.pose(np.array(robot.home))[1][2])
         if height <= 0:
@@ -142,18 +150,23 @@ class Task(ABC):
             )
         if robot.table_area is not None:
             self.workspace = (*robot.table_area, self.workspace[2])
+        if rig is not None or (type(self).cameras is Task.cameras and "cameras" not in vars(self)):
+            self.cameras = load_rig(rig or DEFAULT_RIG, robot).cameras
 
-    def cameras_for(self, observation: str | Sequence[str]) -> tuple[CameraModel, ...]:
-        """Return the cameras of `observation`: the name of one of `observations`, or names of arrays."""
-        return self._with(self.camera_overrides.get(observation, ()) if isinstance(observation, str) else ())
+    def arrays(self, observation: str | Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the arrays of an observation: `CAMERAS`, one of `observations`, or such names.
 
-    def use_cameras(self, cameras: Iterable[CameraModel]) -> None:
-        """Replace this instance's cameras by those of `cameras` that have the same names."""
-        vars(self)["cameras"] = self._with(cameras)
-
-    def _with(self, cameras: Iterable[CameraModel]) -> tuple[CameraModel, ...]:
-        named = {each.name: each for each in cameras}
-        return tuple(named.get(each.name, each) for each in self.cameras)
+        Raises:
+            SpecError: for an unknown observation, with the known ones.
+        """
+        if not isinstance(observation, str):
+            return tuple(observation)
+        if observation == CAMERAS:
+            return (*self.measured, *(f"image_{camera.name}" for camera in self.cameras))
+        if observation not in self.observations:
+            known = ", ".join((*self.observations, CAMERAS))
+            raise SpecError(f"task '{self.name}': unknown observation '{observation}'; known are {known}")
+        return self.observations[observation]
 
     @abstractmethod
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:

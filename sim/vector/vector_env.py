@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from robots.model import RobotModel
+from robots.rig import Rig
 from sim.env import ArmEnv, RewardKind
 from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
@@ -32,7 +33,9 @@ class EnvConfig:
     space: str | ParameterSpace = "full"
     """Preset or parameter space."""
     observation: str | tuple[str, ...] = "state"
-    """One of the task's named observations, or names of arrays."""
+    """One of the task's named observations, `cameras`, or names of arrays."""
+    cameras: str | Rig | None = None
+    """The rig, as `ArmEnv` takes it."""
     reward: RewardKind = "dense"
     """Named terms, or -1 until success."""
     goal_conditioned: bool = False
@@ -59,6 +62,7 @@ class EnvConfig:
             self.robot,
             self.space,
             self.observation,
+            cameras=self.cameras,
             reward=self.reward,
             actuator=self.actuator,
             camera_rig=self.camera_rig,

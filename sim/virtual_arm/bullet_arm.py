@@ -8,6 +8,7 @@ PyBullet adds contacts.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,9 +19,17 @@ from sim.physics.servo_model import JOINT_TERMS, ServoArm, SteppedArm
 from sim.physics.world import GRAVITY, World
 from sim.virtual_arm.hidden_arms import with_true_inertia
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Snapshot, TrialAppearance, check_place, check_target
+from sim.virtual_arm.interface import (
+    VELOCITY_NOISE,
+    JointReading,
+    Judgement,
+    Snapshot,
+    TrialAppearance,
+    check_place,
+    check_target,
+)
 from sim.virtual_arm.mujoco_scene import build_scene
-from sim.virtual_arm.real_camera import pinhole_around, true_camera
+from sim.virtual_arm.real_camera import real_cameras
 from sim.virtual_arm.table import VirtualTable
 
 PHYSICS_HZ = 500.0
@@ -34,17 +43,20 @@ class BulletArm:
     """One arm at its table, advanced in ticks of 1 / `PHYSICS_HZ`."""
 
     def __init__(
-        self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None, task: str = "reach"
+        self,
+        robot: RobotModel,
+        cameras: Sequence[CameraModel],
+        hidden: HiddenReality | None = None,
+        task: str = "reach",
     ):
         """Build the world and put the arm at home; arguments and errors are `MujocoArm`'s."""
         self.robot = robot
         self.hidden = hidden or HiddenReality()
-        self.camera = true_camera(camera, self.hidden.camera)
-        """The camera as it really is; its pose is not for policies."""
-        self.drawn_camera = pinhole_around(self.camera)
-        """The centred, undistorted camera that renderers draw."""
+        self.cameras = real_cameras(cameras, self.hidden)
+        """The cameras as they really are, by name."""
+        drawn = [camera.drawn for camera in self.cameras.values()]
         self._table = VirtualTable(task, robot, self.hidden)
-        self.model = build_scene(robot, self.drawn_camera, self.hidden, self._table.bodies)
+        self.model = build_scene(robot, drawn, self.hidden, self._table.bodies)
         """What renderers draw; nothing moves it."""
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
@@ -78,13 +90,14 @@ class BulletArm:
         """Seconds since the arm was built; goes on through `place`."""
         return self._time
 
-    def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
+    def place(self, object_xy: tuple[float, float] | None, seed: int, opening: float | None = None) -> None:
         """Put the arm at home and at rest, the cube at `object_xy` [m, base frame], and draw a new appearance.
 
         Raises:
             SpecError: if the place is off the table.
         """
-        check_place(self.model, object_xy)
+        if object_xy is not None:
+            check_place(self.model, object_xy)
         self._rng = np.random.default_rng(seed)
         self.appearance = TrialAppearance.draw(self.hidden.scene, self._rng)
         gripper = self.robot.gripper
@@ -175,6 +188,10 @@ class BulletArm:
     def achieved(self) -> np.ndarray:
         """Where that is now (3,) [m, base frame]."""
         return self._table.achieved(self._world)
+
+    def judge(self) -> Judgement:
+        """Judge the scene as it is now by the task's own rules."""
+        return self._table.judge(self._world)
 
     def _drawn_pose(self, name: str) -> tuple[float, ...]:
         """Return a body's position and its quaternion, w first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -11,19 +11,19 @@ from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.interface import VirtualArm
 
 
-def _mujoco(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
+def _mujoco(robot: RobotModel, cameras: Sequence[CameraModel], hidden: HiddenReality, task: str) -> VirtualArm:
     from sim.virtual_arm.mujoco_arm import MujocoArm
 
-    return MujocoArm(robot, camera, hidden, task)
+    return MujocoArm(robot, cameras, hidden, task)
 
 
-def _pybullet(robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str) -> VirtualArm:
+def _pybullet(robot: RobotModel, cameras: Sequence[CameraModel], hidden: HiddenReality, task: str) -> VirtualArm:
     from sim.virtual_arm.bullet_arm import BulletArm  # needs PyBullet
 
-    return BulletArm(robot, camera, hidden, task)
+    return BulletArm(robot, cameras, hidden, task)
 
 
-ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality, str], VirtualArm]] = {
+ENGINES: dict[str, Callable[[RobotModel, Sequence[CameraModel], HiddenReality, str], VirtualArm]] = {
     "mujoco": _mujoco,
     "pybullet": _pybullet,
 }
@@ -31,13 +31,13 @@ ENGINES: dict[str, Callable[[RobotModel, CameraModel, HiddenReality, str], Virtu
 
 
 def make_virtual_arm(
-    engine: str, robot: RobotModel, camera: CameraModel, hidden: HiddenReality, task: str = "reach"
+    engine: str, robot: RobotModel, cameras: Sequence[CameraModel], hidden: HiddenReality, task: str = "reach"
 ) -> VirtualArm:
-    """Build the arm in the engine registered under `engine`, with the objects of `task` on its table.
+    """Build the arm in the engine registered under `engine`, before `cameras`, with the objects of `task` on its table.
 
     Raises:
         SpecError: for an unknown engine, with those that are known, or an arm that cannot be built.
     """
     if engine not in ENGINES:
         raise SpecError(f"unknown engine '{engine}'; known are {', '.join(ENGINES)}")
-    return ENGINES[engine](robot, camera, hidden, task)
+    return ENGINES[engine](robot, cameras, hidden, task)

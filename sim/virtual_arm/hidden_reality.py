@@ -14,6 +14,9 @@ from pathlib import Path
 
 from robots.specs import SpecError
 
+DRIVER_LAG = 0.005
+"""How much later each further camera of a rig delivers its images [s]: their drivers share a bus."""
+
 
 @dataclass(frozen=True)
 class LinkInertia:
@@ -184,6 +187,20 @@ class HiddenReality:
     arm: HiddenArm = field(default_factory=HiddenArm)
     camera: HiddenCamera = field(default_factory=HiddenCamera)
     scene: HiddenScene = field(default_factory=HiddenScene)
+
+    def camera_at(self, k: int) -> HiddenCamera:
+        """Return camera number `k` of the rig: as far off as the first, in other directions, and as late or later."""
+        first, sign = self.camera, (-1.0) ** k
+
+        def turned(errors: tuple[float, ...]) -> tuple[float, ...]:
+            return tuple(sign * errors[(i - k) % 3] for i in range(3))
+
+        return replace(
+            first,
+            position_offset=turned(first.position_offset),
+            rotation_offset_deg=turned(first.rotation_offset_deg),
+            delay=first.delay + k * DRIVER_LAG,
+        )
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""

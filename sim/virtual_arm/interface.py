@@ -6,16 +6,17 @@ is how bodies, contacts and motors are computed. MuJoCo is the one that training
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.specs import SpecError
 from sim.virtual_arm.hidden_reality import HiddenReality, HiddenScene
 from sim.virtual_arm.mujoco_gl import mujoco
+from sim.virtual_arm.real_camera import RealCamera
 
 VELOCITY_NOISE = 0.004
 """Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
@@ -64,15 +65,28 @@ class JointReading:
     """Motor torques [N·m], fingers [N]."""
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a task says of the scene at one moment."""
+
+    near: bool
+    """Whether what should get to the goal is there, by the task's own tolerance."""
+    released: bool
+    """Whether the arm has let go of it, where success needs that."""
+    failed: bool
+    """Whether something has ended the trial without success: by default, an object fell off the table."""
+
+
 class VirtualArm(Protocol):
     """What the virtual arm's node and its camera ask of an engine."""
 
     robot: RobotModel
     hidden: HiddenReality
-    camera: CameraModel
-    """The camera as it really is; its pose is not for policies."""
-    drawn_camera: CameraModel
-    """The centred, undistorted camera that renderers draw."""
+
+    @property
+    def cameras(self) -> Mapping[str, RealCamera]:
+        """The cameras as they really are, by name."""
+
     model: mujoco.MjModel
     """What renderers draw."""
     joint_names: tuple[str, ...]
@@ -94,8 +108,13 @@ class VirtualArm(Protocol):
     def achieved(self) -> np.ndarray:
         """Where that is now (3,) [m, base frame]."""
 
-    def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
+    def judge(self) -> Judgement:
+        """Judge the scene as it is now by the task's own rules."""
+
+    def place(self, object_xy: tuple[float, float] | None, seed: int, opening: float | None = None) -> None:
         """Put the arm at home and at rest, the object at `object_xy` [m, base frame]; draw a new appearance.
+
+        None: the object stands where the task draws it.
 
         Raises:
             SpecError: if the place is off the table, or leaves no room for what else the task needs.

@@ -8,17 +8,26 @@ inertias, joint friction, soft servos, imperfect gravity compensation, delays an
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import VELOCITY_NOISE, JointReading, Snapshot, TrialAppearance, check_place, check_target
+from sim.virtual_arm.interface import (
+    VELOCITY_NOISE,
+    JointReading,
+    Judgement,
+    Snapshot,
+    TrialAppearance,
+    check_place,
+    check_target,
+)
 from sim.virtual_arm.mujoco_gl import mujoco
 from sim.virtual_arm.mujoco_scene import TIMESTEP, build_scene
 from sim.virtual_arm.mujoco_view import MujocoScene
-from sim.virtual_arm.real_camera import pinhole_around, true_camera
+from sim.virtual_arm.real_camera import real_cameras
 from sim.virtual_arm.table import VirtualTable
 
 
@@ -26,13 +35,17 @@ class MujocoArm:
     """One arm at its table, advanced in steps of `TIMESTEP`."""
 
     def __init__(
-        self, robot: RobotModel, camera: CameraModel, hidden: HiddenReality | None = None, task: str = "reach"
+        self,
+        robot: RobotModel,
+        cameras: Sequence[CameraModel],
+        hidden: HiddenReality | None = None,
+        task: str = "reach",
     ):
         """Build the scene and put the arm at home.
 
         Args:
             robot: the arm; needs the URDF file with its meshes.
-            camera: the nominal camera, which the real one is off from by the hidden errors.
+            cameras: the nominal cameras, from which the real ones are off by the hidden errors.
             hidden: what is true; the default reality if None.
             task: whose objects stand on the table.
 
@@ -41,16 +54,15 @@ class MujocoArm:
         """
         self.robot = robot
         self.hidden = hidden or HiddenReality()
-        self.camera = true_camera(camera, self.hidden.camera)
-        """The camera as it really is; its pose is not for policies."""
-        self.drawn_camera = pinhole_around(self.camera)
-        """The centred, undistorted camera that renderers draw."""
+        self.cameras = real_cameras(cameras, self.hidden)
+        """The cameras as they really are, by name."""
+        drawn = [camera.drawn for camera in self.cameras.values()]
         self._table = VirtualTable(task, robot, self.hidden)
         self.task = self._table.task
         """As it was laid out for the present trial."""
         self.bodies = self._table.bodies
         """What stands on the table."""
-        self.model = build_scene(robot, self.drawn_camera, self.hidden, self.bodies)
+        self.model = build_scene(robot, drawn, self.hidden, self.bodies)
         self._data = mujoco.MjData(self.model)
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
@@ -81,15 +93,18 @@ class MujocoArm:
         """Seconds since the arm was built; goes on through `place`."""
         return self._data.time
 
-    def place(self, object_xy: tuple[float, float], seed: int, opening: float | None = None) -> None:
+    def place(self, object_xy: tuple[float, float] | None, seed: int, opening: float | None = None) -> None:
         """Put the arm at home and at rest, the object at `object_xy` [m, base frame], and draw a new appearance.
+
+        None: the object stands where the task draws it.
 
         The fingers stand, and stay, at `opening` [m], by default as the task has them.
 
         Raises:
             SpecError: if the place is off the table, or leaves no room for what else the task needs.
         """
-        check_place(self.model, object_xy)
+        if object_xy is not None:
+            check_place(self.model, object_xy)
         if opening is None:
             opening = self._table.opening
         self._rng = np.random.default_rng(seed)
@@ -174,3 +189,7 @@ class MujocoArm:
     def achieved(self) -> np.ndarray:
         """Where that is now (3,) [m, base frame]."""
         return self._table.achieved(self.scene)
+
+    def judge(self) -> Judgement:
+        """Judge the scene as it is now by the task's own rules."""
+        return self._table.judge(self.scene)

@@ -1,4 +1,4 @@
-"""The virtual arm's camera: a rendered image, distorted by the hidden lens and sensor."""
+"""The virtual arm's cameras: rendered images, distorted by the hidden lenses and sensors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sim.virtual_arm.real_camera import Lens
 
 
 class CameraRenderer(Protocol):
-    """Renders the scene from the arm's `drawn_camera`."""
+    """Renders the scene for the arm's cameras."""
 
     name: str
     """Which renderer drew a session's images: belongs in its report."""
 
-    def draw(self, snapshot: Snapshot) -> np.ndarray:
-        """Return RGB uint8, height × width × 3 of the drawn camera."""
+    def draw(self, snapshot: Snapshot, camera: str) -> np.ndarray:
+        """Return RGB uint8, height × width × 3 of the camera called `camera`, as it is drawn."""
         ...
 
     def close(self) -> None:
@@ -41,24 +41,25 @@ class MujocoRenderer:
         Raises:
             RendererUnavailable: if there is no EGL or OSMesa.
         """
-        self._camera = arm.drawn_camera
+        self._sizes = {name: (each.drawn.height, each.drawn.width) for name, each in arm.cameras.items()}
         self._model = copy.copy(arm.model)  # the appearance is written here while the arm steps the original
         self._data = mujoco.MjData(self._model)
         self._light = self._model.light_diffuse.copy()
         self._ambient = self._model.vis.headlight.ambient.copy()
         self._object = int(self._model.geom("object").id)
         try:
-            self._renderer = mujoco.Renderer(self._model, self._camera.height, self._camera.width)
+            self._renderers = {size: mujoco.Renderer(self._model, *size) for size in sorted(set(self._sizes.values()))}
         except Exception as error:  # each OpenGL platform raises its own kinds
             raise RendererUnavailable(
                 f"MuJoCo cannot open an OpenGL context with MUJOCO_GL={BACKEND} "
                 f"({type(error).__name__}: {error}); {INSTALL_HINT}"
             ) from None
         self.name = f"mujoco ({BACKEND})"
-        self.draw(arm.snapshot())  # the first image compiles shaders; later ones come in time
+        for camera in self._sizes:
+            self.draw(arm.snapshot(), camera)  # the first image compiles shaders; later ones come in time
 
-    def draw(self, snapshot: Snapshot) -> np.ndarray:
-        """Return RGB uint8, height × width × 3 of the drawn camera."""
+    def draw(self, snapshot: Snapshot, camera: str) -> np.ndarray:
+        """Return RGB uint8, height × width × 3 of the camera called `camera`, as it is drawn."""
         self._data.qpos[:] = snapshot.qpos
         self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
@@ -66,25 +67,27 @@ class MujocoRenderer:
         self._model.geom_rgba[self._object, :3] = snapshot.appearance.object_colour
         self._model.light_diffuse[:] = self._light * snapshot.appearance.light
         self._model.vis.headlight.ambient[:] = self._ambient * snapshot.appearance.light
-        self._renderer.update_scene(self._data, self._camera.name)
-        return self._renderer.render()
+        renderer = self._renderers[self._sizes[camera]]
+        renderer.update_scene(self._data, camera)
+        return renderer.render()
 
     def close(self) -> None:
-        """Free the OpenGL context."""
-        self._renderer.close()
+        """Free the OpenGL contexts."""
+        for renderer in self._renderers.values():
+            renderer.close()
 
 
-class VirtualCamera:
-    """Captures images of the arm as its real camera would."""
+class VirtualCameras:
+    """Captures images of the arm as its real cameras would."""
 
     def __init__(self, arm: VirtualArm, renderer: CameraRenderer):
         """Capture images of `arm`, drawn by `renderer`."""
         self.renderer = renderer
-        self._lens = Lens(arm.camera, arm.drawn_camera, arm.hidden.camera)
+        self._lenses = {name: Lens(camera) for name, camera in arm.cameras.items()}
 
-    def take(self, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
-        """Return the image (height, width, 3) RGB uint8 of `arm.camera`, distorted, exposed and noisy."""
-        return self._lens.take(self.renderer.draw(snapshot), rng)
+    def take(self, name: str, snapshot: Snapshot, rng: np.random.Generator) -> np.ndarray:
+        """Return the image (height, width, 3) RGB uint8 of camera `name`, distorted, exposed and noisy."""
+        return self._lenses[name].take(self.renderer.draw(snapshot, name), rng)
 
 
 def open_renderer(arm: VirtualArm) -> CameraRenderer:

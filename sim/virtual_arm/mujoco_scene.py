@@ -37,13 +37,13 @@ KINDS = {
 
 
 def build_scene(
-    robot: RobotModel, camera: CameraModel, hidden: HiddenReality, bodies: Sequence[RigidBody]
+    robot: RobotModel, cameras: Sequence[CameraModel], hidden: HiddenReality, bodies: Sequence[RigidBody]
 ) -> mujoco.MjModel:
     """Compile the model; the base frame is the world frame and the table's top lies at z = 0.
 
     Bodies and joints keep the URDF's names; what stands on the table is named as in `bodies`, with a free joint of that
-    name if it can move, as a `mocap` body if it cannot; position servos are named after their joints, the camera
-    (centred, undistorted) after itself.
+    name if it can move, as a `mocap` body if it cannot; position servos are named after their joints, the cameras
+    (centred, undistorted) after themselves.
 
     Raises:
         SpecError: if the robot has no URDF file with meshes, or the hidden values do not fit its joints.
@@ -64,7 +64,8 @@ def build_scene(
         _add_body(spec, each, hidden)
     _add_arm(spec, robot, hidden)
     _add_servos(spec, robot, hidden)
-    _add_camera(spec, camera)
+    for camera in cameras:
+        _add_camera(spec, camera, robot)
     return spec.compile()
 
 
@@ -245,15 +246,19 @@ def _add_servos(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -
         )
 
 
-def _add_camera(spec: mujoco.MjSpec, camera: CameraModel) -> None:
-    T = camera.pose()
-    spec.worldbody.add_camera(
+def _add_camera(spec: mujoco.MjSpec, camera: CameraModel, robot: RobotModel) -> None:
+    fixed = camera.T_base_camera is not None
+    T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
+    body = spec.worldbody if fixed else spec.body(robot.ee_link)
+    body.add_camera(
         name=camera.name,
         pos=T[:3, 3],
         quat=_quat(T[:3, :3] @ np.diag([1.0, -1.0, -1.0])),  # OpenGL's axes: y up, looking along -z
         fovy=math.degrees(2 * math.atan(camera.height / (2 * camera.fy))),
     )
-    spec.visual.global_.offwidth, spec.visual.global_.offheight = camera.width, camera.height
+    largest = spec.visual.global_
+    largest.offwidth = max(largest.offwidth, camera.width)
+    largest.offheight = max(largest.offheight, camera.height)
 
 
 def _add_inertia(body: mujoco.MjsBody, link: UrdfLink, hidden: HiddenReality) -> None:

@@ -30,7 +30,7 @@ class RasterRenderer:
 
     def __init__(self, arm: VirtualArm):
         """Copy the model's shapes, colours and textures into a scene."""
-        self._camera = arm.drawn_camera
+        self._cameras = {name: camera.drawn for name, camera in arm.cameras.items()}
         self._model = copy.copy(arm.model)
         self._data = mujoco.MjData(self._model)
         model = self._model
@@ -49,10 +49,11 @@ class RasterRenderer:
         self._scene = RenderedScene(bodies, pool)
         self._object = self._geoms.index(int(model.geom("object").id))
         self._appearance = self._nominal_appearance(arm)
-        self.draw(arm.snapshot())  # the first image compiles the kernels
+        for camera in self._cameras:
+            self.draw(arm.snapshot(), camera)  # the first image compiles the kernels
 
-    def draw(self, snapshot: Snapshot) -> np.ndarray:
-        """Return RGB uint8, height × width × 3 of the drawn camera."""
+    def draw(self, snapshot: Snapshot, camera: str) -> np.ndarray:
+        """Return RGB uint8, height × width × 3 of the camera called `camera`, as it is drawn."""
         self._data.qpos[:] = snapshot.qpos
         self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
@@ -68,7 +69,11 @@ class RasterRenderer:
             light_colours=self._appearance.light_colours * light,
             ambient=self._appearance.ambient * light,
         )
-        return self._scene.render(poses, self._camera, appearance, supersample=SUPERSAMPLE).rgb
+        T_base_ee = np.eye(4)
+        T_base_ee[:3, :3] = self._data.site("ee").xmat.reshape(3, 3)
+        T_base_ee[:3, 3] = self._data.site("ee").xpos
+        drawn = self._cameras[camera]
+        return self._scene.render(poses, drawn, appearance, supersample=SUPERSAMPLE, T_base_ee=T_base_ee).rgb
 
     def close(self) -> None:
         """Nothing to free."""

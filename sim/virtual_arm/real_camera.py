@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robots.camera import CameraModel, as_matrix
 from robots.rotations import rpy_matrix
-from sim.virtual_arm.hidden_reality import HiddenCamera
+from sim.virtual_arm.hidden_reality import HiddenCamera, HiddenReality
+
+COVERED = 0.95
+"""Share of the true camera's image, at most, that the nominal view takes: a lens with too long a focal length is
+changed for one that shows it."""
+
+
+@dataclass(frozen=True)
+class RealCamera:
+    """One camera of the virtual lab."""
+
+    model: CameraModel
+    """As it really is: what its CameraInfo says; its pose is not for policies."""
+    drawn: CameraModel
+    """The centred, undistorted camera in the same place that renderers draw."""
+    hidden: HiddenCamera
+    """Its errors, its sensor and its delay."""
+
+
+def real_cameras(nominal: Sequence[CameraModel], hidden: HiddenReality) -> dict[str, RealCamera]:
+    """Return the lab's cameras by name: the nominal ones with the errors of `hidden`."""
+    found = {}
+    for k, camera in enumerate(nominal):
+        errors = hidden.camera_at(k)
+        model = true_camera(camera, errors)
+        found[camera.name] = RealCamera(model, pinhole_around(model), errors)
+    return found
 
 
 def true_camera(nominal: CameraModel, hidden: HiddenCamera) -> CameraModel:
     """Return the true camera: the nominal one's name and pose, off by the hidden errors.
 
-    Its K and distortion are what a careful calibration finds, and what its CameraInfo says; its pose in the
-    base frame is hidden.
+    Its K and distortion are what a careful calibration finds, and what its CameraInfo says; its pose in the frame that
+    it is fixed to is hidden.
     """
-    T = nominal.pose()
+    fixed = nominal.T_base_camera is not None
+    T = np.array(nominal.T_base_camera if fixed else nominal.T_ee_camera)
     T[:3, 3] += hidden.position_offset
     T[:3, :3] = T[:3, :3] @ rpy_matrix(np.radians(hidden.rotation_offset_deg))
-    K = ((hidden.fx, 0.0, hidden.cx), (0.0, hidden.fy, hidden.cy), (0.0, 0.0, 1.0))
-    return CameraModel(
-        nominal.name,
-        hidden.height,
-        hidden.width,
-        K,
-        hidden.distortion,
-        T_base_camera=as_matrix(T),
+    x, y = _ideal_coordinates(replace(nominal, distortion=()))
+    room = (
+        COVERED * min(hidden.cx, hidden.width - 1 - hidden.cx),
+        COVERED * min(hidden.cy, hidden.height - 1 - hidden.cy),
     )
+    wider = min(1.0, room[0] / (hidden.fx * np.abs(x).max()), room[1] / (hidden.fy * np.abs(y).max()))
+    K = ((wider * hidden.fx, 0.0, hidden.cx), (0.0, wider * hidden.fy, hidden.cy), (0.0, 0.0, 1.0))
+    camera = CameraModel(nominal.name, hidden.height, hidden.width, K, hidden.distortion)
+    return replace(camera, T_base_camera=as_matrix(T)) if fixed else replace(camera, T_ee_camera=as_matrix(T))
 
 
 def pinhole_around(camera: CameraModel) -> CameraModel:
@@ -48,10 +76,11 @@ def pinhole_around(camera: CameraModel) -> CameraModel:
 class Lens:
     """Turns the rendered image into the camera's."""
 
-    def __init__(self, camera: CameraModel, drawn: CameraModel, hidden: HiddenCamera):
-        """Prepare for images of `drawn`, made by `pinhole_around(camera)`."""
+    def __init__(self, real: RealCamera):
+        """Prepare for images of the drawn camera."""
         import cv2
 
+        camera, drawn, hidden = real.model, real.drawn, real.hidden
         x, y = _ideal_coordinates(camera)
         map_x = (drawn.K[0][0] * x + drawn.K[0][2]).astype(np.float32)
         map_y = (drawn.K[1][1] * y + drawn.K[1][2]).astype(np.float32)

@@ -11,6 +11,7 @@ from sim.scene import RigidBody
 from sim.tasks import load_task
 from sim.tasks.task import Scene
 from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.virtual_arm.interface import Judgement
 
 CLEAR = 0.10
 """Least distance of what the operator places from everything else that a task puts on the table [m]."""
@@ -45,12 +46,15 @@ class VirtualTable:
         """Where the fingers stand when a trial begins [m]; None: wide open, and they stay so."""
         return self.task.opening
 
-    def lay(self, scene: Scene, xy: tuple[float, float], rng: np.random.Generator) -> None:
-        """Put what the operator places at `xy` [m, base frame], and draw where the rest stands.
+    def lay(self, scene: Scene, xy: tuple[float, float] | None, rng: np.random.Generator) -> None:
+        """Put what the operator places at `xy` [m, base frame], and draw where the rest stands; None: draw it all.
 
         Raises:
             SpecError: if the rest finds no room.
         """
+        if xy is None:
+            self.task.reset(scene, self._parameters, rng)
+            return
         placed, held = self.task.placed_body, "object" if self.task.held_at_start else ""
         others = [body.name for body in self.bodies if body.name not in (placed, held)]
         for _ in range(TRIES):
@@ -73,3 +77,9 @@ class VirtualTable:
     def achieved(self, scene: Scene) -> np.ndarray:
         """Where it is (3,) [m, base frame]."""
         return np.array(self.task.achieved_goal(scene))
+
+    def judge(self, scene: Scene) -> Judgement:
+        """Judge the scene as it is now by the task's own rules."""
+        task = self.task
+        near = bool(task.is_success(task.achieved_goal(scene), task.desired_goal(scene)))
+        return Judgement(near, task.is_released(scene), task.is_failure(scene))

@@ -1,0 +1,230 @@
+"""Camera rigs: any number of cameras, fixed or on the hand, by name or from a file.
+
+    {"cameras": [{"name": "front", "height": 480, "width": 640, "fov_y_deg": 42,
+                  "eye": [1.2, 0.0, 0.7], "target": [0.45, 0.0, 0.1]}, …]}
+
+A camera is described by `K` and `T_base_camera` (or `T_ee_camera`), as `sim2real calibrate` writes them, or in plain
+words by `fov_y_deg`, `eye` and `target`. A policy takes a small, ideal part of each image: `policy_view`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from robots.camera import CameraModel, as_matrix, look_at
+from robots.model import RobotModel
+from robots.specs import SpecError
+
+Extent = tuple[float, float]
+Area = tuple[Extent, Extent]
+"""Smallest and largest x and y on the table [m, base frame]."""
+
+AREA: Area = ((0.3, 0.7), (-0.3, 0.3))
+"""Where arms that state no `table_area` work: those that reach as far as a Panda."""
+VIEW = 84
+"""Height and width of a policy's images [px]; larger images are reduced to it, smaller ones are taken as they are."""
+HEIGHT = 0.25
+"""How far above the table a policy's view reaches, for an area of the size of `AREA` [m]."""
+MARGIN = 1.05
+"""Size of a policy's view over that of the work area in it."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The cameras of one cell, in the order in which a policy takes their images."""
+
+    name: str
+    """A name in `RIGS`, or the file's."""
+    cameras: tuple[CameraModel, ...]
+    """Nominal cameras, as calibrated or as planned."""
+
+    def __post_init__(self) -> None:
+        names = [camera.name for camera in self.cameras]
+        if not names:
+            raise SpecError(f"rig '{self.name}' has no camera, expected at least one")
+        if len(set(names)) != len(names):
+            raise SpecError(f"rig '{self.name}': cameras are {', '.join(names)}, expected names that differ")
+        for camera in self.cameras:
+            if camera.T_base_camera is None and camera.T_ee_camera is None:
+                raise SpecError(
+                    f"rig '{self.name}', camera '{camera.name}': neither T_base_camera nor T_ee_camera is given; "
+                    "calibrate it, or describe it by 'eye' and 'target'"
+                )
+
+    def policy_views(self, area: Area) -> Rig:
+        """Return the rig of what a policy takes of each image, see `policy_view`."""
+        return replace(self, cameras=tuple(policy_view(camera, area) for camera in self.cameras))
+
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return {"cameras": [camera.to_dict() for camera in self.cameras]}
+
+
+def front(area: Area) -> CameraModel:
+    """A camera opposite the arm: shows the table and the arm's lower half."""
+    return _looking("front", area, eye=(0.75, 0.0, 0.70), target=(-0.05, 0.0, 0.12), fov_y_deg=33)
+
+
+def side(area: Area) -> CameraModel:
+    """A camera on the arm's left: its optical axis crosses that of `front` at 70°, so that both measure distances."""
+    return _looking("side", area, eye=(-0.03, 0.85, 0.55), target=(-0.03, 0.0, 0.10), fov_y_deg=31)
+
+
+def wrist(area: Area) -> CameraModel:
+    """A camera on the hand, in front of the fingers, pointed at what is between them."""
+    z = np.array([-0.6, 0.0, 0.8])
+    x = np.array([0.0, 1.0, 0.0])
+    T_ee_camera = np.eye(4)
+    T_ee_camera[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
+    T_ee_camera[:3, 3] = _scale(area) * np.array([0.06, 0.0, -0.06])
+    return CameraModel("wrist", VIEW, VIEW, _pinhole(VIEW, VIEW, 70.0), T_ee_camera=as_matrix(T_ee_camera))
+
+
+RIGS: dict[str, tuple[Callable[[Area], CameraModel], ...]] = {
+    "front": (front,),
+    "front_side": (front, side),
+    "front_wrist": (front, wrist),
+    "wrist": (wrist,),
+}
+"""The named rigs, fitted to an arm's table area."""
+
+
+def load_rig(rig: str | Rig, robot: RobotModel) -> Rig:
+    """Return the cameras of a policy: a named rig fitted to the arm, or the views of a file's cameras.
+
+    Args:
+        rig: a name in `RIGS`, a .json file (several ones comma-separated), or a rig, which is returned as it is.
+        robot: the arm, whose table area the cameras are to show.
+
+    Raises:
+        SpecError: for an unknown name, with the known ones; for a file that holds no cameras, with the reason.
+    """
+    if isinstance(rig, Rig):
+        return rig
+    area = robot.table_area or AREA
+    if rig in RIGS:
+        return Rig(rig, tuple(make(area) for make in RIGS[rig]))
+    if not rig.endswith(".json"):
+        raise SpecError(f"unknown camera rig '{rig}'; known are {', '.join(RIGS)}, or name a rig's file (….json)")
+    cameras = [camera for file in rig.split(",") for camera in read_cameras(Path(file.strip()))]
+    return Rig(rig, tuple(cameras)).policy_views(area)
+
+
+def read_cameras(path: Path) -> tuple[CameraModel, ...]:
+    """Read the cameras of a rig's file, or the one of a file by `sim2real calibrate`, as they really are.
+
+    Raises:
+        SpecError: if the file cannot be read or describes no cameras, naming it and what is wrong.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise SpecError(f"rig '{path}' cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise SpecError(f"rig '{path}' is not JSON: {error}") from None
+    listed = data.get("cameras") if isinstance(data, dict) and "cameras" in data else [data]
+    if not isinstance(listed, list):
+        raise SpecError(f"rig '{path}': cameras is {type(listed).__name__}, expected a list of cameras")
+    return tuple(_camera(path, each) for each in listed)
+
+
+def policy_view(camera: CameraModel, area: Area) -> CameraModel:
+    """Return the ideal camera in the same place whose image, `VIEW` pixels square, shows the work area.
+
+    The node rectifies the camera's images to it. A camera on the hand is reduced to the largest square about its
+    centre; an ideal image that is small already is taken as it is.
+    """
+    if max(camera.height, camera.width) <= VIEW and not any(camera.distortion):
+        return camera
+    edges = _ideal_edges(camera)
+    if camera.T_base_camera is None:
+        shown = edges
+    else:
+        top = HEIGHT * _scale(area)
+        corners = np.array(list(itertools.product(*area, (0.0, top))))
+        pinhole = replace(camera, K=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), distortion=())
+        xy = pinhole.project(corners)
+        xy = xy[np.isfinite(xy).all(axis=1)]
+        shown = np.array([xy.min(axis=0), xy.max(axis=0)]) if len(xy) else edges
+    centre = np.clip(shown.mean(axis=0), edges[0], edges[1])
+    side_length = min(MARGIN * float((shown[1] - shown[0]).max()), float((edges[1] - edges[0]).min()))
+    centre = np.clip(centre, edges[0] + side_length / 2, edges[1] - side_length / 2)
+    f = VIEW / side_length
+    c = (VIEW - 1) / 2 - f * centre
+    K = ((f, 0.0, float(c[0])), (0.0, f, float(c[1])), (0.0, 0.0, 1.0))
+    return replace(camera, height=VIEW, width=VIEW, K=K, distortion=())
+
+
+def _ideal_edges(camera: CameraModel) -> np.ndarray:
+    """Return the smallest and largest undistorted x and y (2, 2), at depth 1, that all of an image's edges contain."""
+    import cv2
+
+    w, h = camera.width - 1, camera.height - 1
+    along = np.linspace(0.0, 1.0, 9)
+    K, distortion = np.array(camera.K), np.array([*camera.distortion, *[0.0] * (5 - len(camera.distortion))])
+
+    def ideal(points: np.ndarray) -> np.ndarray:
+        return cv2.undistortPoints(points.reshape(-1, 1, 2).astype(np.float64), K, distortion).reshape(-1, 2)
+
+    left, right = (ideal(np.stack([np.full(9, x), h * along], axis=1))[:, 0] for x in (0, w))
+    top, bottom = (ideal(np.stack([w * along, np.full(9, y)], axis=1))[:, 1] for y in (0, h))
+    return np.array([[left.max(), top.max()], [right.min(), bottom.min()]])
+
+
+_PLAIN = ("eye", "target", "fov_y_deg")
+
+
+def _camera(path: Path, data: object) -> CameraModel:
+    if not isinstance(data, Mapping):
+        raise SpecError(f"rig '{path}': a camera is {type(data).__name__}, expected an object with its name and size")
+    name = data.get("name", "?")
+    known = [field.name for field in fields(CameraModel)]
+    for key in data:
+        if key not in known and key not in _PLAIN:
+            raise SpecError(
+                f"rig '{path}', camera '{name}': unknown value '{key}'; known are {', '.join((*known, *_PLAIN))}"
+            )
+    for key in ("name", "height", "width"):
+        if key not in data:
+            raise SpecError(f"rig '{path}', camera '{name}': '{key}' is missing")
+    entries = {key: value for key, value in data.items() if key not in _PLAIN}
+    try:
+        if "K" not in data:
+            entries["K"] = _pinhole(int(data["height"]), int(data["width"]), float(data["fov_y_deg"]))
+        if "eye" in data:
+            eye, target = (np.array(data[key], np.float64).reshape(3) for key in ("eye", "target"))
+            entries["T_base_camera"] = look_at(eye, target).tolist()
+        return CameraModel.from_dict(entries)
+    except KeyError as error:
+        raise SpecError(
+            f"rig '{path}', camera '{name}': {error} is missing; give K or fov_y_deg, and T_base_camera, T_ee_camera "
+            "or eye and target"
+        ) from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SpecError(f"rig '{path}', camera '{name}': {error}") from None
+
+
+def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float], fov_y_deg: float) -> CameraModel:
+    """Place a camera by `eye` and `target` relative to the middle of an area of the size of `AREA` [m]."""
+    scale, (x, y) = _scale(area), (sum(ends) / 2 for ends in area)
+    at, to = ((x + scale * p[0], y + scale * p[1], scale * p[2]) for p in (eye, target))
+    return CameraModel.looking_at(name, at, to, VIEW, VIEW, fov_y_deg)
+
+
+def _scale(area: Area) -> float:
+    """Return the size of an area over that of `AREA`, by their diagonals."""
+    diagonals = [math.hypot(*(high - low for low, high in each)) for each in (area, AREA)]
+    return diagonals[0] / diagonals[1]
+
+
+def _pinhole(height: int, width: int, fov_y_deg: float) -> tuple[tuple[float, float, float], ...]:
+    """Return K of a centred camera with square pixels."""
+    f = 0.5 * height / math.tan(math.radians(fov_y_deg) / 2)
+    return ((f, 0.0, (width - 1) / 2), (0.0, f, (height - 1) / 2), (0.0, 0.0, 1.0))
