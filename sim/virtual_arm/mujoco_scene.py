@@ -28,7 +28,7 @@ HIDDEN_GROUP = 3
 """Group of the geoms that renderers leave out."""
 TABLE_THICKNESS = 0.04
 FLOOR_Z = -0.76
-WALL_X = -1.30
+WALL_X, WALL_Y = -1.30, 2.20
 KINDS = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
@@ -89,6 +89,9 @@ def _add_room(spec: mujoco.MjSpec, hidden: HiddenReality) -> None:
     )
     _add_box(world, "floor", (0, 0, FLOOR_Z - 0.05), (6, 6, 0.1), material="floor")
     _add_box(world, "wall", (WALL_X - 0.05, 0, 0.4), (0.1, 6, 2.4), material="wall")
+    for side in (-1, 1):  # behind what a camera beside the arm shows
+        _add_box(world, f"wall_{side}", (0.85, side * WALL_Y, 0.4), (4.4, 0.1, 2.4), material="wall")
+    _add_box(world, "wall_front", (WALL_X + 4.35, 0, 0.4), (0.1, 6, 2.4), material="wall")
     # Furniture of a lab, muted, outside the place where the cube may stand
     _add_box(world, "skirting", (WALL_X + 0.01, 0, FLOOR_Z + 0.06), (0.02, 6, 0.12), rgba=(0.30, 0.30, 0.31, 1))
     _add_box(world, "cabinet", (-0.95, 0.72, -0.36), (0.5, 0.55, 0.8), rgba=(0.55, 0.56, 0.57, 1))
