@@ -27,10 +27,10 @@ from adaptation.visual.target import TargetData, load_target
 from benchmarks.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
-from policies.imitation.perception import StudentConfig
 from policies.scoring.evaluator import EVALUATION_SEEDS
 from policies.scoring.mujoco import episodes_in_mujoco, evaluate_in_mujoco
 from robots.camera import CameraModel
+from sim.tasks.recipe import PerceptionRecipe
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 
 RECORDING_SEEDS = 5_000_000
@@ -104,7 +104,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     folder = out / f"{name}_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     trials, episodes = (20, 10) if quick else (TRIALS, 24)
-    student = StudentConfig(renders=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
+    student = PerceptionRecipe(renders=2_000 if quick else 4_000, steps=300 if quick else 600, held_out=500)
 
     def evaluated(bundle: PolicyBundle, which: str) -> dict:
         file = folder / f"{which}.json"
@@ -135,7 +135,7 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     return {"before": before, "after": after, "frames": len(target), **report}
 
 
-def _train(setting: Setting, folder: Path, seed: int, student: StudentConfig) -> None:
+def _train(setting: Setting, folder: Path, seed: int, student: PerceptionRecipe) -> None:
     """Train the setting's policy under `mild` into `folder`/policy."""
     cameras = "front"
     if setting.camera is not None:
@@ -150,7 +150,7 @@ def _train(setting: Setting, folder: Path, seed: int, student: StudentConfig) ->
         seed=seed,
         workers=1,
         threads=1,
-        student=student,
+        perception=student,
     )
     train_camera(config, lambda stage, share, text: None)
 

@@ -31,18 +31,19 @@ from benchmarks.parts.encoders import ENCODERS
 from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
 from benchmarks.record import heading, origin, save
 from policies.bundle.export import to_onnx
-from policies.imitation.camera_run import untrained_student
+from policies.imitation.action_head import fit_action_head
+from policies.imitation.camera_run import TrainConfig, untrained
 from policies.imitation.dagger import open_arms
-from policies.imitation.perception import StudentConfig, fit_student
-from policies.imitation.teacher import TeacherConfig, train_teacher
+from policies.imitation.perception import fit_student, perception_errors
 from policies.models.camera_policy import CameraPolicy
-from policies.models.keypoint_student import ForwardKinematics, StatePolicy
+from policies.models.keypoint_encoder import ForwardKinematics
+from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import FullLengthEnv, evaluate
 from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
-from sim.tasks import fitted_task
+from sim.tasks.recipe import PerceptionRecipe
 
 KEYPOINTS = "keypoints"
 HELD_OUT = 500
@@ -51,6 +52,7 @@ GEOMETRY_STEPS = 1_000
 PROBE_STEPS = 6
 """Steps by which the time of one is measured; the first two are left out."""
 TASK, ROBOT, SPACE, RIG = "reach", "franka_panda", "full", "front"
+CONFIG = TrainConfig(Path("unused"), TASK, ROBOT, RIG, SPACE, perception=PerceptionRecipe())
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,22 @@ class Config:
     """File for the figures."""
 
 
-def new(name: str, teacher: StatePolicy, seed: int) -> nn.Module:
+def new(name: str, head: StateNetwork, seed: int) -> nn.Module:
     """Build the untrained student with encoder `name`."""
     torch.manual_seed(seed)
-    robot = load_robot(ROBOT)
-    task = fitted_task(TASK, robot, RIG)
+    robot, camera = load_robot(ROBOT), CONFIG.fitted_task().cameras[0]
     if name == KEYPOINTS:
-        return untrained_student(task, robot, copy.deepcopy(teacher), StudentConfig())
-    camera = task.cameras[0]
+        student = untrained(CONFIG)
+        student.action_head = copy.deepcopy(head)
+        return student
     kinematics = ForwardKinematics(robot.chain)
-    return PictureStudent(name, camera.height, camera.width, kinematics, copy.deepcopy(teacher), len(robot.joint_names))
+    return PictureStudent(name, camera.height, camera.width, kinematics, copy.deepcopy(head), len(robot.joint_names))
 
 
 def fit(student: nn.Module, name: str, views: LabelledRenders, steps: int, seed: int) -> None:
     """Let it learn on `views` for `steps` gradient steps of its encoder."""
     if name == KEYPOINTS:
-        settings = StudentConfig(renders=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
+        settings = PerceptionRecipe(renders=len(views), steps=steps, held_out=HELD_OUT, geometry_steps=GEOMETRY_STEPS)
         fit_student(student, (views,), settings, seed, lambda *_: None)  # type: ignore[arg-type]
     else:
         fit_picture_student(student, views[HELD_OUT:], steps, seed)  # type: ignore[arg-type]
@@ -126,16 +128,16 @@ def milliseconds(student: nn.Module, views: LabelledRenders) -> float:
 def centimetres(student: nn.Module, name: str, views: LabelledRenders) -> float:
     """Median error of the goal on views that were held out [cm]."""
     if name == KEYPOINTS:
-        from policies.imitation.perception import student_errors
-
-        return student_errors(student, (views,))["goal_cm"]  # type: ignore[arg-type]
+        return perception_errors(student, (views,))["goal_cm"]  # type: ignore[arg-type]
     return 100 * float(np.median(goal_errors(student, views)))  # type: ignore[arg-type]
 
 
 def main(config: Config) -> None:
     """Measure every encoder and print the table."""
     torch.set_num_threads(1)
-    teacher, _ = train_teacher(FullLengthEnv(TASK, ROBOT, SPACE), TeacherConfig(), 0, lambda *_: None)
+    torch.manual_seed(0)
+    head = untrained(CONFIG).action_head
+    fit_action_head(head, CONFIG.action_head_environment(), CONFIG.recipe, config.workers, 0, lambda *_: None)
     env = ArmEnv(TASK, ROBOT, SPACE, "state", cameras=RIG)
     (views,) = sample_renders(TASK, ROBOT, env.parameter_space, config.views, 1, config.workers, cameras=RIG)
     env.close()
@@ -146,10 +148,10 @@ def main(config: Config) -> None:
     make = FullLengthEnv(TASK, ROBOT, SPACE, "cameras", RIG)
     figures: dict[str, dict] = {}
     for name in config.encoders:
-        steps = steps_within(lambda name=name: new(name, teacher, 0), name, views, config.seconds)  # type: ignore[misc]
+        steps = steps_within(lambda name=name: new(name, head, 0), name, views, config.seconds)  # type: ignore[misc]
         found: dict[str, list[float]] = {"success": [], "goal_cm": [], "minutes": []}
         for seed in range(config.seeds):
-            student, began = new(name, teacher, seed), time.process_time()
+            student, began = new(name, head, seed), time.process_time()
             fit(student, name, views, steps, seed)
             found["minutes"].append((time.process_time() - began) / 60)
             found["goal_cm"].append(centimetres(student, name, views[:HELD_OUT]))

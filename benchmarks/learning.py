@@ -41,19 +41,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from benchmarks.record import heading, need, origin, save
 from policies.bundle import PolicyBundle
-from policies.imitation import camera_run
 from policies.imitation.camera_run import TrainConfig, train_camera
-from policies.imitation.object_run import ObjectTrainConfig, action_head_recipe, student_recipe, train_object
-from policies.imitation.recipes import state_recipe
-from policies.imitation.state_run import StateRunConfig, open_arms, train_state
-from policies.models.camera_policy import CameraPolicy
-from policies.models.restore import restore_student
+from policies.imitation.recipes import action_head_recipe, perception_recipe, state_recipe
+from policies.imitation.state_run import StateRunConfig, train_state
 from policies.models.transfer_modes import MODES
-from policies.scoring.evaluator import FullLengthEnv, evaluate
 from policies.scoring.mujoco import evaluate_in_mujoco
 from policies.transfer.state_transfer import CompareConfig, compare_state
-from robots.rig import RIGS
-from sim.tasks.task import CAMERAS
 
 GOALS: dict[str, tuple[str, float, float]] = {
     "reach_state": ("mild", 0.98, 1.0),
@@ -128,30 +121,20 @@ def processor_seconds() -> float:
 
 def from_pictures(task: str, rig: str, seed: int, episodes: int, folder: Path) -> dict[str, float]:
     """Train a policy that takes the images of `rig` into `folder`; return its figures."""
-    clock, began, cameras = Clock(), processor_seconds(), len(RIGS[rig])
-    if task == "reach":
-        student = camera_run.student_recipe(cameras)
-        config = TrainConfig(folder, task, seed=seed, workers=CORES, cameras=rig, threads=CORES, student=student)
-        bundle = train_camera(config, clock)
-        minutes, cpu = clock.minutes, processor_seconds() - began
-        make = FullLengthEnv(task, observation=CAMERAS, cameras=rig)
-        with open_arms(make, 20, CORES) as arms:
-            act = CameraPolicy(restore_student(bundle), make.names())
-            evaluation = evaluate(act, arms, make, episodes, begin=act.begin).to_dict()
-    else:
-        config = ObjectTrainConfig(
-            folder,
-            task,
-            seed=seed,
-            workers=CORES,
-            cameras=rig,
-            threads=CORES,
-            evaluation_episodes=episodes,
-            recipe=action_head_recipe(task, "franka_panda"),
-            student=student_recipe(cameras),
-        )
-        evaluation = train_object(config, clock).provenance["metrics"]["evaluation"]
-        minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge
+    clock, began = Clock(), processor_seconds()
+    config = TrainConfig(
+        folder,
+        task,
+        cameras=rig,
+        seed=seed,
+        workers=CORES,
+        threads=CORES,
+        evaluation_episodes=episodes,
+        recipe=action_head_recipe(task, "franka_panda"),
+        perception=perception_recipe(task),
+    )
+    evaluation = train_camera(config, clock).provenance["metrics"]["evaluation"]
+    minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge
     found = {key: evaluation[key] for key in ("success", "low", "high", "touched")}
     return {**found, "minutes": minutes, "cpu_minutes": cpu / 60}
 

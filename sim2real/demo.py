@@ -24,7 +24,7 @@ from sim2real.progress import Stages, read_plain_line
 
 REFUSED = 3
 """Exit status of 'sim2real adapt' when no candidate wins."""
-STAGE_SHARES = {"teacher": (0.0, 0.1), "renders": (0.1, 0.4), "student": (0.4, 0.97), "bundle": (0.97, 1.0)}
+STAGE_SHARES = {"renders": (0.0, 0.3), "perception": (0.3, 0.9), "evaluate": (0.9, 0.98), "bundle": (0.98, 1.0)}
 """Where each stage of a training begins and ends on its one bar."""
 DESCRIPTIONS = {
     "nominal": "Trained in simulation without randomisation.",
@@ -110,8 +110,8 @@ def _train(config: DemoOptions, out: Path) -> float:
             "--seed": config.seed,
             "--workers": cores,
             "--threads": cores,
-            "--student.renders": views,
-            "--student.steps": steps,
+            "--perception.renders": views,
+            "--perception.steps": steps,
         }
         return ["train", *(str(word) for option in options.items() for word in option)]
 
@@ -203,20 +203,20 @@ def _training_table(out: Path) -> DataTable:
     rows = []
     for name in ("nominal", "randomised"):
         metrics = json.loads((out / name / "metrics.json").read_text())
-        student, teacher = metrics["student"], metrics["teacher"]["imitated"]
+        perception, evaluation = metrics["perception"], metrics["evaluation"]
         rows.append(
             (
                 name,
-                f"{100 * teacher['success']:.0f} %",
-                f"{student['keypoint_px'][0]:.2f} px",
-                f"{student['goal_cm']:.1f} cm",
-                f"{student['goal_cm_p90']:.1f} cm",
+                f"{100 * evaluation['success']:.0f} %",
+                f"{perception['keypoint_px'][0]:.2f} px",
+                f"{perception['goal_cm']:.1f} cm",
+                f"{perception['goal_cm_p90']:.1f} cm",
             )
         )
     return DataTable(
         "Training",
         "On views and episodes held out of each policy's own training distribution.",
-        ("policy", "teacher's success", "cube in the picture", "goal, median error", "goal, 90th percentile"),
+        ("policy", "success there", "cube in the image", "goal, median error", "goal, 90th percentile"),
         tuple(rows),
     )
 

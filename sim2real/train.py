@@ -14,8 +14,6 @@ from sim2real.options import Arguments, FileOption, stages
 
 Observation = Annotated[str, tyro.conf.arg(metavar="{state,cameras}")]
 Algorithm = Literal["imitation", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
-GOAL_ALONE = frozenset({"q", "dq", "ee_pos", "goal"})
-"""State of a task whose camera policy needs to locate nothing but the goal."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def train(arguments: Arguments) -> int:
     elif head.observation == "state":
         training = _from_state(head)
     else:
-        training = from_cameras(head.task, head.robot, head.cameras)
+        training = from_cameras(head.task, head.robot)
     config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
     if head.mlflow and not hasattr(config, "mlflow"):
         raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
@@ -96,36 +94,18 @@ def check_observation(task: str, observation: str, imitation: bool = True) -> No
     Raises:
         ValueError: with what is possible.
     """
-    from sim.tasks import TASKS, load_task
+    from sim.tasks import load_task
 
     known = load_task(task).observations
     if not imitation:
         if observation not in known:
             raise ValueError(f"task '{task}' has no observation '{observation}'; known are {', '.join(known)}")
-        return
-    if observation not in ("state", "cameras"):
+    elif observation == "cameras":
+        from policies.imitation.camera_run import check_locatable
+
+        check_locatable(load_task(task))
+    elif observation != "state":
         raise ValueError(f"unknown observation '{observation}'; known are state, cameras")
-    if observation == "cameras" and not _visible(task):
-        possible = ", ".join(name for name in TASKS if _visible(name)) or "none"
-        raise ValueError(
-            f"no policy from cameras can be trained for task '{task}', which needs more of its state than cameras are "
-            f"taught to locate; choose --observation state, or one of the tasks {possible}"
-        )
-
-
-def _visible(task: str) -> bool:
-    """Whether all that `task` needs is located in images."""
-    from sim.tasks import load_task
-
-    found = load_task(task)
-    return found.samples_states if found.moves_object else GOAL_ALONE.issuperset(found.observations["state"])
-
-
-def moves_object(task: str) -> bool:
-    """Whether a camera policy for `task` locates an object beside the goal."""
-    from sim.tasks import load_task
-
-    return load_task(task).moves_object
 
 
 def _from_state(head: TrainHead) -> Training:
@@ -144,28 +124,14 @@ def _reinforcement(head: TrainHead) -> Training:
     return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_evaluated)
 
 
-def from_cameras(task: str, robot: str, cameras: str) -> Training:
-    """Return how a policy for `task` is trained from a rig of cameras."""
-    from robots.registry import load_robot
-    from robots.rig import load_rig
+def from_cameras(task: str, robot: str) -> Training:
+    """Return how a camera policy for `task` is trained."""
+    from policies.imitation.camera_run import STAGES, TrainConfig, train_camera
+    from policies.imitation.recipes import action_head_recipe, perception_recipe
 
-    count = len(load_rig(cameras, load_robot(robot)).cameras)
-    if moves_object(task):
-        from policies.imitation.object_run import (
-            STAGES,
-            ObjectTrainConfig,
-            action_head_recipe,
-            student_recipe,
-            train_object,
-        )
-
-        recipe, student = action_head_recipe(task, robot), student_recipe(count)
-        default = ObjectTrainConfig(tyro.MISSING, recipe=recipe, student=student)
-        return Training(default, STAGES, train_object, _print_evaluated_bundle)
-    from policies.imitation import camera_run
-
-    alone = camera_run.TrainConfig(tyro.MISSING, student=camera_run.student_recipe(count))
-    return Training(alone, camera_run.STAGES, camera_run.train_camera, print_bundle)
+    recipe, perception = action_head_recipe(task, robot), perception_recipe(task)
+    default = TrainConfig(tyro.MISSING, recipe=recipe, perception=perception)
+    return Training(default, STAGES, train_camera, _print_evaluated_bundle)
 
 
 def _resume(arguments: Arguments, path: Path) -> int:

@@ -15,8 +15,6 @@ from sim2real.train import (
     Training,
     check_observation,
     from_cameras,
-    moves_object,
-    print_bundle,
     print_evaluated,
 )
 
@@ -48,10 +46,10 @@ class TransferHead(CompareHead):
 
 
 @dataclass(frozen=True)
-class ObjectTransferHead(FileOption):
+class CameraTransferHead(FileOption):
     """The same of a training whose encoder starts from the bundle's, and which is like any other in all else."""
 
-    task: str = "push"
+    task: str = "reach"
     """What to learn."""
     robot: str = "franka_panda"
     """The arm."""
@@ -84,7 +82,7 @@ def transfer(arguments: Arguments) -> int:
     def keep(surgery) -> None:
         carried.extend([*surgery.lines(), f"{surgery.share:.0%} of the weights were carried"])
 
-    offered: TransferHead | ObjectTransferHead = head
+    offered: TransferHead | CameraTransferHead = head
     if not camera:
         from policies.imitation.state_run import STAGES
         from policies.transfer.state_transfer import TransferConfig
@@ -92,24 +90,14 @@ def transfer(arguments: Arguments) -> int:
 
         default = TransferConfig(tyro.MISSING, recipe=_recipe(head))
         training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_evaluated)
-    elif moves_object(head.task):
-        training = from_cameras(head.task, head.robot, head.cameras)
-        offered = ObjectTransferHead(
+    else:
+        training = from_cameras(head.task, head.robot)
+        offered = CameraTransferHead(
             task=head.task,
             robot=head.robot,
             observation=head.observation,
             cameras=head.cameras,
             start=head.source,
-        )
-    else:
-        from policies.imitation.camera_run import STAGES as CAMERA_STAGES
-        from policies.transfer.camera_transfer import CameraTransferConfig, transfer_camera
-
-        training = Training(
-            CameraTransferConfig(tyro.MISSING),
-            CAMERA_STAGES,
-            lambda config, progress: transfer_camera(config, progress, keep),
-            print_bundle,
         )
     config = arguments.parse(training.default, transfer.__doc__, offered)
     with stages(training.stages) as progress:
@@ -133,21 +121,14 @@ def compare_transfer(arguments: Arguments) -> int:
         with stages(("runs",)) as progress:
             report = run(state, progress)
         out = state.out
-    elif moves_object(head.task):
-        from policies.imitation.object_run import action_head_recipe
-        from policies.transfer.object_transfer import CompareObjectConfig, compare_object
-
-        recipe = action_head_recipe(head.task, head.robot)
-        scene = arguments.parse(CompareObjectConfig(tyro.MISSING, tyro.MISSING, recipe=recipe), about, head)
-        with stages(("action_head", "runs")) as progress:
-            report = compare_object(scene, progress)
-        out = scene.out
     else:
+        from policies.imitation.recipes import action_head_recipe
         from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 
         check_observation(head.task, "cameras")
-        seen = arguments.parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING), about, head)
-        with stages(("runs",)) as progress:
+        recipe = action_head_recipe(head.task, head.robot)
+        seen = arguments.parse(CompareCameraConfig(tyro.MISSING, tyro.MISSING, recipe=recipe), about, head)
+        with stages(("action_head", "runs")) as progress:
             report = compare_camera(seen, progress)
         out = seen.out
     for line in comparison_table(report):
@@ -157,9 +138,9 @@ def compare_transfer(arguments: Arguments) -> int:
 
 
 def _with_source(arguments: Arguments, head: Head) -> Head:
-    """Read a head from file and command line; a file of a run that handles an object calls the source `start`."""
+    """Read a head from file and command line; a file of a camera run calls the source `start`."""
     head, _ = arguments.peek(head)
-    return replace(head, source=head.source or arguments.peek(ObjectTransferHead())[0].start or tyro.MISSING)
+    return replace(head, source=head.source or arguments.peek(CameraTransferHead())[0].start or tyro.MISSING)
 
 
 def _is_camera_policy(source: Path | None, observation: str) -> bool:

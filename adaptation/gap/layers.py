@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from policies.models.keypoint_student import KeypointEncoder, as_network_image
+from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 
 
 @torch.no_grad()

@@ -33,7 +33,9 @@ from policies.bundle.export import export_bundle
 from policies.bundle.provenance import provenance
 from policies.imitation.camera_run import camera_contract
 from policies.imitation.perception import detect
-from policies.models.keypoint_student import CameraStudent
+from policies.models.camera_policy import CameraPolicy
+from policies.models.camera_student import CameraStudent
+from policies.models.parity import parity_records
 from policies.models.restore import restore_student
 from policies.training.progress import Progress
 
@@ -184,7 +186,12 @@ def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
 def actions(student: CameraStudent, images: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Compute the student's actions (N, a) in [-1, 1] on pictures (N, H, W, 3) uint8 at `q` (N, n) [rad]."""
     parts = np.array_split(np.arange(len(q)), max(1, len(q) // 200))
-    return torch.cat([student(torch.from_numpy(q[rows]), torch.from_numpy(images[rows])) for rows in parts]).numpy()
+    act = CameraPolicy(student, ("q", "image"))
+    found = []
+    for rows in parts:
+        act.begin(len(rows))
+        found.append(act({"q": q[rows], "image": images[rows]}))
+    return np.concatenate(found)
 
 
 def _beats(scores: Sequence[GoalConsistency | ActionAgreement], i: int, other: int, tests: int) -> bool:
@@ -208,13 +215,16 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
     (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     contract = replace(camera_contract(bundle.task, bundle.robot.name, rig_of(only_camera(bundle))), robot=bundle.robot)
     adaptation = {"parent": bundle.hash, "method": chosen.method, "target": target.hash, "report": report}
+    records, begin = parity_records(chosen.student, {"q": target.q[rows], image: target.images[rows]})
     packed = export_bundle(
         f"{bundle.name}+{chosen.method}",
         chosen.student,
         contract,
-        {"q": target.q[rows], image: target.images[rows]},
+        records,
         bundle.network,
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
+        memory=chosen.student.memory,
+        begin=begin,
     )
     # the input checks of the parent, widened by the target's pictures
     return replace(packed, inputs=bundle.inputs.widened({image: target.images}))

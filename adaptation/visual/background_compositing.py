@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from adaptation.visual.inputs import AdaptationInputs, Foregrounds
-from policies.imitation.perception import StudentConfig, fit_encoder
-from policies.models.keypoint_student import KeypointEncoder
+from policies.imitation.perception import fit_encoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.progress import silent
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -25,6 +25,7 @@ from sim.datasets.labelled_renders import LabelledRenders
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
+from sim.tasks.recipe import PerceptionRecipe
 
 MARGIN = 2
 """Pixels round the rendered arm that are masked with it: the error that self-calibration leaves."""
@@ -97,5 +98,5 @@ def train_on_composites(
     rng = np.random.default_rng(inputs.seed)
     composites = composite(foregrounds, background, rng)
     kept = foregrounds.renders[rng.permutation(renders)[: renders // 4]]
-    config = StudentConfig(renders=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
+    config = PerceptionRecipe(renders=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
     fit_encoder(encoder, LabelledRenders.joined([composites, kept]), config, inputs.seed, silent)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adaptation.visual import losses
 from adaptation.visual.inputs import AdaptationInputs
-from policies.models.keypoint_student import KeypointEncoder, as_network_image
+from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.descent import one_cycle
 
 STEPS, BATCH = 150, 64

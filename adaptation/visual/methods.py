@@ -18,10 +18,11 @@ from adaptation.visual.image_level import match_fourier, match_histogram
 from adaptation.visual.inputs import AdaptationInputs, rig_of
 from adaptation.visual.self_calibration import Calibration, arm_landmarks, calibrate
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
-from policies.imitation.perception import StudentConfig, detect, fit_geometry
-from policies.models.keypoint_student import CameraStudent
+from policies.imitation.perception import detect, fit_geometry
+from policies.models.camera_student import CameraStudent
 from policies.training.progress import silent
 from sim.datasets.labelled_renders import sample_geometry
+from sim.tasks.recipe import PerceptionRecipe
 
 SOURCE_ONLY = "source-only"
 CAMERAS = 64
@@ -57,7 +58,7 @@ def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, calibration
     seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
     joints = torch.from_numpy(q)
     to_goal = torch.from_numpy(goal) - student.kinematics(joints)
-    fit_geometry(student, seen, joints, to_goal, StudentConfig(), inputs.seed, silent)
+    fit_geometry(student, seen, joints, to_goal, PerceptionRecipe(), inputs.seed, silent)
 
 
 def _source_only(student: CameraStudent, inputs: AdaptationInputs) -> dict:

@@ -10,9 +10,10 @@ import numpy as np
 from adaptation.visual.contrastive_translation import TranslationConfig, learn_contrastive
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.translation_networks import translate
-from policies.imitation.perception import StudentConfig, fit_encoder
-from policies.models.keypoint_student import KeypointEncoder
+from policies.imitation.perception import fit_encoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.progress import silent
+from sim.tasks.recipe import PerceptionRecipe
 
 STEPS, BATCH = 200, 96
 PEAK = 1e-3
@@ -38,5 +39,5 @@ def train_on_style_transfer(
 
 
 def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: np.ndarray, steps: int) -> None:
-    config = StudentConfig(renders=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
+    config = PerceptionRecipe(renders=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
     fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, silent)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adaptation.visual.feature_level import keypoint_loss
 from benchmarks.arm_pose.renders import ArmRenders
-from policies.models.keypoint_student import KeypointEncoder, as_network_image
+from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.descent import one_cycle
 from policies.training.precision import fast
 

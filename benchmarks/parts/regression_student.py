@@ -1,7 +1,7 @@
 """A camera student without keypoints: any encoder of `ENCODERS`, its features and the joints regressed to the goal.
 
     image ──▶ encoder ──▶ features ─┐
-                                    ├─▶ goal relative to the end effector ──▶ teacher ──▶ action
+                                    ├─▶ goal relative to the end effector ──▶ action head ──▶ action
     q ──▶ ForwardKinematics ────────┘
 
 It needs no labels but the goal, and stands in `benchmarks/encoders.py` beside `CameraStudent`, which has them all.
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.parts.encoders import Tuning, make_encoder
-from policies.models.keypoint_student import WORKSPACE, ForwardKinematics, StatePolicy, as_network_image
+from policies.models.keypoint_encoder import WORKSPACE, ForwardKinematics, as_network_image
+from policies.models.state_network import StateNetwork
 from policies.training.descent import Loss, gradient_descent, one_cycle
 from policies.training.precision import fast
 from sim.datasets.labelled_renders import LabelledRenders
@@ -30,7 +31,7 @@ class PictureStudent(nn.Module):
     memory: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
 
     def __init__(
-        self, encoder: str, height: int, width: int, kinematics: ForwardKinematics, teacher: StatePolicy, joints: int
+        self, encoder: str, height: int, width: int, kinematics: ForwardKinematics, head: StateNetwork, joints: int
     ):
         """Put the parts together.
 
@@ -39,7 +40,7 @@ class PictureStudent(nn.Module):
             height: of the pictures [px].
             width: of the pictures [px].
             kinematics: of the arm.
-            teacher: moves by goal minus end effector.
+            head: acts by `ee_pos` and `goal`.
             joints: number of the arm's joints.
 
         Raises:
@@ -48,7 +49,7 @@ class PictureStudent(nn.Module):
         super().__init__()
         self.encoder = make_encoder(encoder, height, width)
         self.kinematics = kinematics
-        self.teacher = teacher
+        self.action_head = head
         features = self.encoder.width
         assert isinstance(features, int)
         self.geometry = nn.Sequential(
@@ -57,9 +58,10 @@ class PictureStudent(nn.Module):
         self.register_buffer("q_centre", torch.zeros(joints))
         self.register_buffer("q_spread", torch.ones(joints))
 
-    def forward(self, q: Tensor, image: Tensor) -> Tensor:
+    def forward(self, q: Tensor, image: Tensor) -> tuple[Tensor]:
         """Map joint positions (B, n) [rad] and pictures (B, H, W, 3) uint8 to actions (B, a) in [-1, 1]."""
-        return self.teacher(self.locate(self.encoder(as_network_image(image)), q))
+        ee_pos = self.kinematics(q)
+        return (self.action_head(ee_pos, ee_pos + self.locate(self.encoder(as_network_image(image)), q)),)
 
     def locate(self, features: Tensor, q: Tensor) -> Tensor:
         """Turn features (B, F) and joint positions (B, n) [rad] into goal minus end effector (B, 3) [m]."""
@@ -79,7 +81,7 @@ def fit_picture_student(
     """Regress where the goal is on `views`, by its distance [m], in `steps` gradient steps of `batch` pictures.
 
     Args:
-        student: is trained in place, all but its teacher.
+        student: is trained in place, all but its action head.
         views: labelled pictures.
         steps: gradient steps.
         seed: of the order of the pictures.

@@ -1,16 +1,20 @@
-"""A training run of a camera policy for reach: teacher, labelled renders, student, bundle.
+"""A training run of a camera policy: renders, perception, action head, evaluation, bundle.
 
 config.json     the resolved configuration
 metrics.json    figures on renders and episodes that are not trained on
 bundle/         the policy
+
+Perception is trained on independent labelled renders, the action head by DAgger on positions with perception noise.
+Both are independent and are trained at the same time; DAgger with rendered images would take five times as long.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,39 +27,35 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.input_watch import FEWEST
 from policies.bundle.provenance import provenance
-from policies.imitation.perception import StudentConfig, fit_student
-from policies.imitation.recipes import warn_if_untuned
-from policies.imitation.teacher import TeacherConfig, train_teacher
-from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
+from policies.imitation.action_head import fit_action_head
+from policies.imitation.dagger import open_arms
+from policies.imitation.perception import fit_student
+from policies.imitation.recipes import action_head_recipe, perception_recipe, warn_if_untuned
+from policies.models.camera_policy import CameraPolicy
+from policies.models.camera_student import GOAL, OBJECT, CameraStudent
+from policies.models.filters.object_filter import HELD, default_factors
+from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.parity import parity_records
-from policies.models.restore import student_architecture
-from policies.scoring.evaluator import FullLengthEnv
+from policies.models.restore import restore_student, student_architecture
+from policies.models.state_network import StateNetwork
+from policies.models.surgery import Surgery, carry_encoder
+from policies.models.transfer_modes import ENCODER_KIND, check_mode, restrain
+from policies.scoring.evaluator import EVALUATION_SEEDS, Evaluation, FullLengthEnv, evaluate
 from policies.training.descent import FREE, Restraint
-from policies.training.progress import StageProgress, stage
+from policies.training.parallel import Check, one_thread
+from policies.training.progress import Progress, StageProgress, stage
 from policies.training.run_config import RunConfig
-from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
-from sim.tasks import Task, load_task
+from sim.tasks import TASKS, Task, load_task
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.task import CAMERAS
 
-STAGES = ("teacher", "renders", "student", "bundle")
-ONE_CAMERA = StudentConfig()
-SEVERAL_CAMERAS = StudentConfig(
-    steps=3_000,
-    batch=64,
-    object_weight=4.0,
-    refiner_steps=(4_600, 1_200),
-    forgetting_factors=(0.98,),
-    geometry_steps=4_000,
-)
-
-
-def student_recipe(cameras: int) -> StudentConfig:
-    """Return how a student's perception is trained for so many `cameras`; tuned on reach."""
-    return ONE_CAMERA if cameras == 1 else SEVERAL_CAMERAS
+STAGES = ("renders", ("perception", "action_head"), "evaluate", "bundle")
+GOAL_ALONE = frozenset({"q", "dq", "ee_pos", "goal"})
+"""State of a task whose policy needs to locate nothing but the goal."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,18 @@ class TrainConfig(RunConfig):
     """How a camera policy is trained."""
 
     threads: int = 2
-    """Threads of torch."""
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """The privileged teacher."""
-    student: StudentConfig = field(default_factory=StudentConfig)
-    """The camera student."""
+    """Threads of torch while perception is trained."""
+    evaluation_episodes: int = 100
+    """Fresh episodes with rendered images on which the finished policy is evaluated."""
+    start: Path | None = None
+    """Bundle of an earlier camera policy, of any task, arm and rig, whose encoder is carried over."""
+    mode: str = "fine-tune"
+    """How the carried weights are trained further: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
+    shrink-perturb."""
+    recipe: StateRecipe = field(default_factory=lambda: action_head_recipe("reach", "franka_panda"))
+    """How the action head is learned; tuned for each task and arm."""
+    perception: PerceptionRecipe = field(default_factory=lambda: perception_recipe("reach"))
+    """How perception is trained; tuned for each task."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -77,38 +84,41 @@ class TrainConfig(RunConfig):
         """
         if self.out.exists():
             raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it to train again")
-        if self.workers < 1 or self.threads < 1:
-            raise ValueError(f"workers ({self.workers}) and threads ({self.threads}) must be at least 1")
-        self.teacher.validate()
-        self.student.validate()
+        for name in ("workers", "threads", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         task = self.fitted_task()
+        check_locatable(task)
         check_cameras(task)
+        self.recipe.validate()
+        self.perception.validate()
         landmarks = len(task.landmarks) + len(load_robot(self.robot).landmarks)
-        if len(self.student.refiner_steps) > landmarks:
+        if len(self.perception.refiner_steps) > landmarks:
             raise ValueError(
-                f"student: refiner_steps are for {len(self.student.refiner_steps)} keypoints, there are {landmarks}"
+                f"perception: refiner_steps are for {len(self.perception.refiner_steps)} keypoints, there are "
+                f"{landmarks}"
             )
-        if len(self.student.forgetting_factors) > 1:
-            raise ValueError(
-                f"student: forgetting_factors are {self.student.forgetting_factors}, expected one for the goal, or none"
-            )
-        self.space().validate()
+        check_mode(self.mode)
+        student = untrained(self)
+        if self.start is not None:
+            carry_perception(PolicyBundle.load(self.start), student, self)
+        self.environment().arm().close()
+
+    def environment(self) -> FullLengthEnv:
+        """Return what makes the environments of the evaluation."""
+        return FullLengthEnv(self.task, self.robot, self.space(), CAMERAS, self.cameras)
+
+    def action_head_environment(self) -> FullLengthEnv:
+        """Return what makes the environments that the action head is trained in, with perception noise.
+
+        The expert does not turn the hand, because the student does not estimate an object's orientation.
+        """
+        arrays = tuple(name for name, _ in untrained(self).action_head.arrays)
+        return FullLengthEnv(self.task, self.robot, self.space(), arrays, exact=False, perception_noise=True)
 
 
-Initialisation = Callable[[CameraStudent, tuple[str, ...]], Restraint]
-"""Called with a fresh student and its landmarks' names; changes it in place, and returns its restraint."""
-
-
-def train_camera(
-    config: TrainConfig, progress: StageProgress, start: Initialisation | None = None, origin: dict | None = None
-) -> PolicyBundle:
+def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
     """Train a camera policy and write its run folder, whole or not at all.
-
-    Args:
-        config: how.
-        progress: called with the share of each stage that is done.
-        start: changes the fresh student, if it is not trained from scratch.
-        origin: entries of the manifest about that.
 
     Raises:
         ValueError: if the configuration makes no sense; nothing has been written then.
@@ -117,38 +127,63 @@ def train_camera(
     warn_if_untuned(config.task, config.robot)
     torch.set_num_threads(config.threads)
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
-    space, robot, task = config.space(), load_robot(config.robot), config.fitted_task()
     torch.manual_seed(seeds[0])
-
-    make = FullLengthEnv(config.task, config.robot, space)
-    teacher, teacher_figures = train_teacher(make, config.teacher, seeds[1], stage(progress, "teacher"))
+    space = config.space()
     renders = sample_renders(
         config.task,
         config.robot,
         space,
-        config.student.renders,
-        seeds[2],
+        config.perception.renders,
+        seeds[1],
         config.workers,
         lambda share: progress("renders", share, ""),
         cameras=config.cameras,
     )
-    landmarks = (*task.landmarks, *robot.landmarks)
-    student = untrained_student(task, robot, teacher, config.student)
-    restraint = start(student, landmarks) if start is not None else FREE
-    student_figures = fit_student(student, renders, config.student, seeds[3], stage(progress, "student"), restraint)
-    progress("bundle", 0.0, "")
-    metrics = {"teacher": teacher_figures, "student": student_figures, "landmarks": landmarks}
+    student = untrained(config)
+    surgery, restraint = None, FREE
+    if config.start is not None:
+        surgery, restraint = carry_perception(PolicyBundle.load(config.start), student, config)
+    head_figures = {}
+
+    def train_action_head(check: Check) -> None:
+        def report(share: float, text: str) -> None:
+            check()
+            progress("action_head", share, text)
+
+        make = config.action_head_environment()
+        with one_thread():
+            head_figures.update(
+                fit_action_head(student.action_head, make, config.recipe, config.workers, seeds[3], report)
+            )
+
+    errors = fit_student(
+        student,
+        renders,
+        config.perception,
+        seeds[2],
+        stage(progress, "perception"),
+        restraint,
+        train_action_head,
+    )
+    torch.set_num_threads(1)
+    found = evaluate_student(student, config, stage(progress, "evaluate"))
+    metrics = {
+        "perception": errors,
+        "action_head": head_figures,
+        "evaluation": found.to_dict(),
+        "carried": surgery.to_dict() if surgery else None,
+    }
     with saved_on_failure(student, config.out):
         bundle = export_student(
             config.name or config.out.name,
             student,
             camera_contract(config.task, config.robot, config.cameras),
-            tuple(each[: config.student.held_out] for each in renders),
+            tuple(each[: config.perception.held_out] for each in renders),
             {
                 "config": config.to_dict(),
                 "parameter_space": space.to_dict(),
                 "metrics": metrics,
-                **(origin or {}),
+                **({"transfer": {"parent": str(config.start), "mode": config.mode}} if config.start else {}),
                 **provenance(),
                 **config.task_file(),
             },
@@ -156,6 +191,53 @@ def train_camera(
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
+
+
+def untrained(config: TrainConfig) -> CameraStudent:
+    """Build the student that `config` describes."""
+    task, robot = config.fitted_task(), load_robot(config.robot)
+    gripper = robot.gripper if "opening" in task.measured else None
+    camera = task.cameras[0]
+    encoder = KeypointEncoder(
+        len(task.landmarks) + len(robot.landmarks),
+        camera.height,
+        camera.width,
+        config.perception.channels,
+        refiners=len(config.perception.refiner_steps),
+        cross_view_priors=cross_views(task),
+    )
+    shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
+    shapes += [("opening", (1,)), (HELD, (1,))] if gripper else []
+    shapes += [(name, (3,)) for name in ((OBJECT, GOAL) if task.moves_object else (GOAL,))]
+    return CameraStudent(
+        encoder,
+        ForwardKinematics(robot.chain),
+        StateNetwork(shapes, task.action.names, config.recipe.hidden),
+        len(robot.joint_names),
+        gripper,
+        config.perception.forgetting_factors or default_factors(task.moves_object),
+        cameras=len(task.cameras),
+        hold_steps=max(1, round(task.hold_time * task.action.rate_hz)),
+    )
+
+
+def check_locatable(task: Task) -> None:
+    """Check that all that the task's policy needs beside the joints can be located in images.
+
+    Raises:
+        ValueError: if it needs more, with the tasks that do not.
+    """
+    if not is_locatable(task):
+        known = ", ".join(name for name in TASKS if is_locatable(load_task(name)))
+        raise ValueError(
+            f"no policy from cameras can be trained for task '{task.name}', which needs more of its state than cameras "
+            f"are taught to locate; choose --observation state, or one of the tasks {known}"
+        )
+
+
+def is_locatable(task: Task) -> bool:
+    """Return whether a camera policy can locate all that the task is about: the goal, and an object that it samples."""
+    return task.samples_states if task.moves_object else GOAL_ALONE.issuperset(task.observations["state"])
 
 
 def check_cameras(task: Task) -> None:
@@ -167,7 +249,7 @@ def check_cameras(task: Task) -> None:
     sizes = {(each.height, each.width) for each in task.cameras}
     if len(sizes) > 1 or any(side % 2 for size in sizes for side in size):
         listed = ", ".join(f"{each.name} {each.height} × {each.width}" for each in task.cameras)
-        raise ValueError(f"cameras are {listed} px; a student takes images of one size with even sides")
+        raise ValueError(f"cameras are {listed} px; a policy takes images of one size with even sides")
 
 
 def cross_views(task: Task) -> int:
@@ -176,14 +258,31 @@ def cross_views(task: Task) -> int:
     return len(task.landmarks) if len(task.cameras) == 2 and fixed else 0
 
 
-def untrained_student(task: Task, robot: RobotModel, teacher: StatePolicy, config: StudentConfig) -> CameraStudent:
-    """Build the student of the cameras that `task` was fitted with, which acts on `robot` by `teacher`."""
-    cameras = task.cameras
-    keypoints = len(task.landmarks) + len(robot.landmarks)
-    size, refiners = (cameras[0].height, cameras[0].width), len(config.refiner_steps)
-    encoder = KeypointEncoder(keypoints, *size, config.channels, refiners=refiners, cross_view_priors=cross_views(task))
-    kinematics = ForwardKinematics(robot.chain)
-    return CameraStudent(encoder, kinematics, teacher, len(robot.joint_names), len(cameras), config.forgetting_factors)
+def carry_perception(source: PolicyBundle, student: CameraStudent, config: TrainConfig) -> tuple[Surgery, Restraint]:
+    """Carry the encoder of a camera policy into `student`, its heat maps by the names of their landmarks.
+
+    Returns:
+        What was carried, and the restraint of `config.mode`.
+
+    Raises:
+        BundleError: if the bundle holds no camera student, or one of another width.
+    """
+    ours = (*load_task(config.task).landmarks, *load_robot(config.robot).landmarks)
+    theirs = tuple(source.network.get("landmarks", ()))
+    fresh = copy.deepcopy(student.encoder)
+    surgery = carry_encoder(restore_student(source).encoder, theirs, student.encoder, ours)
+    return surgery, restrain(config.mode, student.encoder, fresh, surgery, ENCODER_KIND)
+
+
+def evaluate_student(student: CameraStudent, config: TrainConfig, progress: Progress) -> Evaluation:
+    """Evaluate the student on fresh episodes with rendered images."""
+    make = config.environment()
+    progress(0.0, "")
+    with open_arms(make, min(20, config.evaluation_episodes), config.workers) as arms:
+        act = CameraPolicy(student, make.names())
+        found = evaluate(act, arms, make, config.evaluation_episodes, EVALUATION_SEEDS, act.begin)
+    progress(1.0, f"success {found}")
+    return found
 
 
 def camera_contract(task: str, robot: str, cameras: str | Rig) -> Contract:
@@ -198,15 +297,16 @@ def export_student(
     name: str, student: CameraStudent, contract: Contract, renders: tuple[LabelledRenders, ...], provenance: dict
 ) -> PolicyBundle:
     """Export a student; parity records are taken from `renders`, of the same scenes for each camera."""
-    joints, *images = contract.observation.arrays  # in the order of the student's arguments
-    landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
-    every = {joints.name: renders[0].q, **{image.name: each.images for image, each in zip(images, renders)}}
-    records, begin = parity_records(student, every)
-    architecture = student_architecture(student, landmarks, *images[0].shape[:2])
-    count = len(renders[0])
-    seen = None
+    images = {f"image_{camera}": each.images for camera, each in zip(contract.cameras, renders)}
+    every = {"q": renders[0].q, "opening": renders[0].opening, **images}
+    arrays = {name: every[name] for name in contract.observation.names}
+    records, begin = parity_records(student, arrays)
+    count, seen = len(renders[0]), None
     if count >= FEWEST:
-        seen = {**every, **{image.name: every[image.name][:: max(1, count // 500)] for image in images}}
+        some = {name: pictures[:: max(1, count // 500)] for name, pictures in images.items()}
+        seen = {name: some.get(name, array) for name, array in arrays.items()}
+    landmarks = (*load_task(contract.task).landmarks, *contract.robot.landmarks)
+    architecture = student_architecture(student, landmarks, *contract.observation.arrays[-1].shape[:2])
     return export_bundle(name, student, contract, records, architecture, provenance, seen, student.memory, begin)
 
 

@@ -29,7 +29,9 @@ from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 
 Records = dict[str, np.ndarray]
-"""Labelled observations by array name, each (N, …), and the labels (N, a) under `expert`."""
+"""Labelled observations by array name, each (N, …), and the labels: `expert` (N, a), `near` (N, 1) bool."""
+NEAR = "near"
+"""Name of the records that say whether the task was achieved at that moment."""
 BEND = 0.05
 """Error at which the loss turns from square to absolute."""
 
@@ -163,16 +165,17 @@ def collect(
     rng = np.random.default_rng([seed, round_, 1])
     act = as_policy(network)
     names = [*(names or [name for name, _ in network.arrays]), EXPERT]
-    records: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    records: dict[str, list[np.ndarray]] = {name: [] for name in (*names, NEAR)}
     n, share = arms.num_envs, recipe.share_of_expert(round_)
     seen, _ = arms.reset(seed=int(rng.integers(TRAINING_SEEDS - n)))
-    held = np.zeros(n, int)
+    held, near = np.zeros(n, int), np.zeros(n, bool)
     disturbable = np.array([name != "gripper" for name in network.actions])  # else a grasped object would be dropped
     expert_acts, noise = _draw_actors(rng, recipe, share, seen[EXPERT].shape)
     close = np.zeros(n, bool)
     for step in range(recipe.round_steps):
         for name in names:
             records[name].append(seen[name])
+        records[NEAR].append(near[:, None])
         anew = rng.random(n) < 1.0 / recipe.spell
         fresh_acts, fresh_noise = _draw_actors(rng, recipe, share, noise.shape)
         expert_acts = np.where(anew, fresh_acts, expert_acts)
@@ -184,11 +187,12 @@ def collect(
             close = np.where(anew, rng.random(n) < closing, close)
             action = np.where(close[:, None] & ~disturbable, -1.0, action)
         seen, _, terminated, truncated, infos = arms.step(np.clip(action, -1.0, 1.0).astype(np.float32))
-        held = np.where(near_goal(infos, n) & ~(terminated | truncated), held + 1, 0)
+        near = near_goal(infos, n) & ~(terminated | truncated)
+        held = np.where(near, held + 1, 0)
         done = held >= hold_steps
         if done.any():
             seen, _ = arms.reset(options={"reset_mask": done})
-            held[done] = 0
+            held[done], near[done] = 0, False
         if step % 20 == 0:
             progress(step / recipe.round_steps, "")
     return {name: np.concatenate(parts) for name, parts in records.items()}
@@ -207,6 +211,7 @@ def fit_round(
     """Regress `network` on all `records` for the gradient steps of round `round_`; return its last losses' mean."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, round_, 2]).generate_state(1)[0]))
     row, labels = row_of(network, records), torch.from_numpy(records[EXPERT])
+    near = torch.from_numpy(records[NEAR]).float()
     steps, last = recipe.gradient_steps_of(round_), round_ == recipe.rounds - 1
     rates = (recipe.learning_rate * (cosine(step / steps) if last else 1.0) for step in range(steps))
     scale = restraint.rate_scale(round_)
@@ -215,7 +220,10 @@ def fit_round(
         chosen = torch.randint(len(row), (recipe.batch,), generator=generator)
         batch = row[chosen]
         value = imitation_loss(network.body(network.normalise(batch)), labels[chosen])
-        return Loss(value, restraint.penalty(network, batch, round_), lambda: f"loss {float(value.detach()):.3f}")
+        # of weights of its own: actions are learned as without it
+        judged = F.binary_cross_entropy_with_logits(network.success_logit(batch), near[chosen])
+        penalty = restraint.penalty(network, batch, round_)
+        return Loss(value, judged if penalty is None else judged + penalty, lambda: f"loss {float(value.detach()):.3f}")
 
     network.train()
     recent = gradient_descent(optimiser, rates, steps, loss, progress, network, lambda share: scale)

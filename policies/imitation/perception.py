@@ -7,7 +7,6 @@ is fast.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -16,78 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.crop_refiner import CropRefiner, corners, crops
 from policies.models.cross_view import CrossViewPrior
-from policies.models.keypoint_student import CameraStudent, KeypointEncoder, as_network_image
-from policies.models.object_student import ObjectStudent
+from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
 from policies.training.parallel import Check, one_thread, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
 from sim.datasets.labelled_renders import LabelledRenders
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """How the perception of a camera student is trained."""
-
-    renders: int = 20_000
-    """Number of independent labelled renders."""
-    steps: int = 2_500
-    """Gradient steps of the keypoint encoder."""
-    batch: int = 128
-    """Images per step."""
-    learning_rate: float = 3e-3
-    """Peak of the one-cycle schedule."""
-    channels: int = 32
-    """Width of the encoder."""
-    object_weight: float = 1.0
-    """Weight of the object to reach in the encoder's loss; the arm's landmarks have weight 1."""
-    refiner_steps: tuple[int, ...] = ()
-    """Gradient steps of the crop refiners of the first landmarks, in their order; each step takes half the time of an
-    encoder's. None by default."""
-    forgetting_factors: tuple[float, ...] = ()
-    """Forgetting factors of the goal filter, for the goal or, in tasks with an object, for object and goal. By default
-    positions are estimated from each image alone."""
-    geometry_steps: int = 2_000
-    """Gradient steps of the geometry; each takes a twentieth of the time of an encoder's."""
-    geometry_batch: int = 1_024
-    """Rows per step."""
-    held_out: int = 1_000
-    """Labelled renders that are never trained on, for the figures in the run's table."""
-
-    def validate(self) -> None:
-        """Raise ValueError for a field out of range."""
-        for name in (
-            "renders",
-            "steps",
-            "batch",
-            "learning_rate",
-            "channels",
-            "object_weight",
-            "geometry_steps",
-            "geometry_batch",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"student: {name} is {getattr(self, name)}, expected a positive number")
-        if any(steps < 1 for steps in self.refiner_steps):
-            raise ValueError(f"student: refiner_steps are {self.refiner_steps}, expected positive numbers, or none")
-        if not all(0 <= share <= 1 for share in self.forgetting_factors):
-            raise ValueError(
-                f"student: forgetting_factors are {self.forgetting_factors}, expected numbers from 0 to 1, or none"
-            )
-        if not 0 < self.held_out < self.renders:
-            raise ValueError(f"student: held_out is {self.held_out}, expected between 0 and renders ({self.renders})")
-
-
-NEAR = 0.05
-"""Distance to the goal below which errors count as near the goal [m]."""
+from sim.tasks.recipe import PerceptionRecipe
 
 
 def fit_encoder(
     encoder: KeypointEncoder,
     renders: LabelledRenders,
-    config: StudentConfig,
+    config: PerceptionRecipe,
     seed: int,
     progress: Progress,
     restraint: Restraint = FREE,
@@ -99,7 +42,7 @@ def fit_encoder(
     """
     generator = torch.Generator().manual_seed(seed)
     images = torch.from_numpy(renders.images)
-    target, seen = _labels(encoder, renders)
+    target, seen = _keypoints(encoder, renders)
     counts = torch.ones(target.shape[1])
     counts[0] = config.object_weight
     counts /= counts.mean()
@@ -133,7 +76,7 @@ def fit_encoder(
 def fit_cross_view_priors(encoder: KeypointEncoder, first: LabelledRenders, second: LabelledRenders) -> None:
     """Fit the encoder's cross-view priors to two cameras' renders of the same scenes."""
     cell = 2.0 / (encoder.map_size[1] - 1)
-    (ours, seen), (theirs, seen_by_second) = _labels(encoder, first), _labels(encoder, second)
+    (ours, seen), (theirs, seen_by_second) = _keypoints(encoder, first), _keypoints(encoder, second)
     for k, prior in enumerate(encoder.cross_view_priors):
         assert isinstance(prior, CrossViewPrior)
         both = (seen[:, k] * seen_by_second[:, k]) > 0
@@ -145,7 +88,7 @@ def fit_refiner(
     renders: LabelledRenders,
     point: int,
     steps: int,
-    config: StudentConfig,
+    config: PerceptionRecipe,
     seed: int,
     progress: Progress,
 ) -> None:
@@ -184,11 +127,11 @@ def draw_first_errors(count: int, generator: torch.Generator) -> Tensor:
 
 
 def fit_geometry(
-    student: CameraStudent | ObjectStudent,
+    student: CameraStudent,
     points: Tensor,
-    q: Tensor,
-    to_goal: Tensor,
-    config: StudentConfig,
+    measured: Tensor,
+    offsets: Tensor,
+    config: PerceptionRecipe,
     seed: int,
     progress: Progress,
 ) -> None:
@@ -197,21 +140,21 @@ def fit_geometry(
     Args:
         student: its `geometry` and its normaliser of q are changed in place.
         points: (N, cameras · K, 3) keypoints and spreads in map coordinates, as the encoder outputs them.
-        q: (N, n) joint positions [rad]; for a student with fingers followed by their opening [m].
-        to_goal: (N, 3) goal minus end effector [m]; for an `ObjectStudent` (N, 6), object and goal.
+        measured: (N, m) joint positions [rad]; for a student with fingers followed by their opening [m].
+        offsets: (N, 3 · P) the positions that the student estimates, each minus the end effector [m].
         config: steps, batch and learning rate.
         seed: of the order of the rows.
         progress: called with the share that is done.
     """
     generator = torch.Generator().manual_seed(seed)
-    student.q_centre.copy_(q.mean(0))
-    student.q_spread.copy_(q.std(0).clamp_min(1e-3))
+    student.q_centre.copy_(measured.mean(0))
+    student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
     optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
 
     def loss(step: int) -> Loss:
-        rows = torch.randint(len(q), (config.geometry_batch,), generator=generator)
-        offsets, stds = student.estimate(points[rows], q[rows])
-        error = (offsets - to_goal[rows]).unflatten(1, (-1, 3)).norm(dim=2)
+        rows = torch.randint(len(offsets), (config.geometry_batch,), generator=generator)
+        found, stds = student.estimate(points[rows], measured[rows])
+        error = (found - offsets[rows]).unflatten(1, (-1, 3)).norm(dim=2)
         # the second form is minimal where the std equals the expected error
         value = error.mean() if student.filter is None else (error / stds + stds.log()).mean()
         return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
@@ -223,30 +166,43 @@ def fit_geometry(
 def fit_student(
     student: CameraStudent,
     renders: tuple[LabelledRenders, ...],
-    config: StudentConfig,
+    config: PerceptionRecipe,
     seed: int,
     progress: Progress,
     restraint: Restraint = FREE,
+    background: Callable[[Check], None] = lambda check: None,
 ) -> dict:
-    """Train encoder and geometry on `renders`, of the same scenes for each camera.
+    """Train encoder and geometry on `renders`, of the same scenes for each camera; `background` as in `fit_perception`.
 
     Returns:
-        The figures of `student_errors` on the renders that were held out.
+        The figures of `perception_errors` on the renders that were held out.
     """
     held_out = tuple(each[: config.held_out] for each in renders)
     training = tuple(each[config.held_out :] for each in renders)
-    fit_perception(student.encoder, training, config, seed, part(progress, 0.0, 0.85), restraint)
+    fit_perception(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, background)
     points = detect_all(student.encoder, training)
-    q = torch.from_numpy(training[0].q)
-    to_goal = torch.from_numpy(training[0].goal) - student.kinematics(q)
-    fit_geometry(student, points, q, to_goal, config, seed + 1, part(progress, 0.85, 1.0))
-    return student_errors(student, held_out)
+    fit_geometry(student, points, *labels(student, training[0]), config, seed + 1, part(progress, 0.9, 1.0))
+    figures = perception_errors(student, held_out)
+    errors = ((name, figures[f"{name}_cm"], figures[f"{name}_cm_p90"]) for name in student.estimated)
+    progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, middle, most in errors))
+    return figures
+
+
+def labels(student: CameraStudent, renders: LabelledRenders) -> tuple[Tensor, Tensor]:
+    """Return what is measured (N, m), and the positions to estimate minus the end effector (N, 3 · P) [m]."""
+    q = torch.from_numpy(renders.q)
+    measured = torch.cat([q, torch.from_numpy(renders.opening)], dim=1) if student.fingers else q
+    ee_pos = student.kinematics(q)
+    # the object is the first of the landmarks
+    places = {OBJECT: renders.points[:, 0], GOAL: renders.goal}
+    offsets = [torch.from_numpy(places[name]) - ee_pos for name in student.estimated]
+    return measured, torch.cat(offsets, dim=1)
 
 
 def fit_perception(
     encoder: KeypointEncoder,
     renders: tuple[LabelledRenders, ...],
-    config: StudentConfig,
+    config: PerceptionRecipe,
     seed: int,
     progress: Progress,
     restraint: Restraint = FREE,
@@ -290,29 +246,23 @@ def fit_perception(
 
 
 @torch.no_grad()
-def student_errors(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> dict:
-    """Measure the student's errors on labelled renders `renders` of the same scenes for each camera.
+def perception_errors(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> dict:
+    """Measure the student's errors on labelled renders of the same scenes for each camera.
 
     Returns:
-        `keypoint_px` (median error of each keypoint, camera after camera; None if it is in no image), `goal_cm`,
-        `goal_cm_p90` and `goal_cm_p95` (error of the located goal), and `near_goal_cm` and `near_goal_cm_p95`, the
-        same where the end effector is within `NEAR` of the goal.
+        `keypoint_px` (median error of each keypoint, camera after camera; None if it is in no image), and for each
+        estimated position `<name>_cm`, `<name>_cm_p90` and `<name>_cm_p95`.
     """
     points = detect_all(student.encoder, renders)
-    q, goal = torch.from_numpy(renders[0].q), torch.from_numpy(renders[0].goal)
-    to_goal = goal - student.kinematics(q)
-    error = 100 * (student.locate(points, q) - to_goal).norm(dim=1)
-    near = error[to_goal.norm(dim=1) < NEAR]
-    target, seen = (torch.cat(each, dim=1) for each in zip(*(_labels(student.encoder, each) for each in renders)))
+    measured, offsets = labels(student, renders[0])
+    errors = 100 * (student.locate(points, measured) - offsets).unflatten(1, (-1, 3)).norm(dim=2)
+    target, seen = (torch.cat(each, dim=1) for each in zip(*(_keypoints(student.encoder, each) for each in renders)))
     pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
-    return {
-        "keypoint_px": [_median(pixels[seen[:, k] > 0, k]) for k in range(pixels.shape[1])],
-        "goal_cm": float(error.median()),
-        "goal_cm_p90": float(error.quantile(0.9)),
-        "goal_cm_p95": float(error.quantile(0.95)),
-        "near_goal_cm": _median(near),
-        "near_goal_cm_p95": float(near.quantile(0.95)) if len(near) else None,
-    }
+    figures: dict = {"keypoint_px": [_median(pixels[seen[:, k] > 0, k]) for k in range(pixels.shape[1])]}
+    for name, error in zip(student.estimated, errors.T):
+        figures |= {f"{name}_cm": float(error.median())}
+        figures |= {f"{name}_cm_p{share}": float(error.quantile(share / 100)) for share in (90, 95)}
+    return figures
 
 
 def _median(errors: Tensor) -> float | None:
@@ -339,7 +289,7 @@ def detect(encoder: KeypointEncoder, *images: np.ndarray, batch: int = 250) -> T
     return torch.cat(parts)
 
 
-def _labels(encoder: KeypointEncoder, renders: LabelledRenders) -> tuple[Tensor, Tensor]:
+def _keypoints(encoder: KeypointEncoder, renders: LabelledRenders) -> tuple[Tensor, Tensor]:
     """Return keypoints in map coordinates (N, K, 2) and whether each lies within the image (N, K), float."""
     target = encoder.from_pixels(torch.from_numpy(renders.pixels))
     seen = (target.abs() <= 1.02).all(-1)  # NaN compares false

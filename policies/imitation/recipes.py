@@ -1,11 +1,12 @@
-"""The recipes by which state policies are learned: each task states its own, tuned for the arms that it names."""
+"""The recipes by which policies are learned: each task states its own, tuned for the arms that it names."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from sim.tasks import load_task
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
 
 def state_recipe(task: str, robot: str) -> StateRecipe:
@@ -16,6 +17,23 @@ def state_recipe(task: str, robot: str) -> StateRecipe:
     """
     recipes = load_task(task).recipes
     return recipes.get(robot) or next(iter(recipes.values()), StateRecipe())
+
+
+def action_head_recipe(task: str, robot: str) -> StateRecipe:
+    """Return how the action head of a camera policy is trained: as a policy from state, with episodes that go on longer
+    after success, and with more validation episodes, in the last two rounds only, because success is lower.
+    """
+    recipe = state_recipe(task, robot)
+    return replace(recipe, linger=1.0, validate_from=max(1, recipe.rounds - 1), validation_episodes=96)
+
+
+def perception_recipe(task: str) -> PerceptionRecipe:
+    """Return how the perception of a camera policy for `task` is trained: as the task says, else the default.
+
+    Raises:
+        SpecError: for an unknown task.
+    """
+    return load_task(task).perception
 
 
 def is_tuned(task: str, robot: str) -> bool:
@@ -29,7 +47,7 @@ def warn_if_untuned(task: str, robot: str) -> None:
         tuned = ", ".join(load_task(task).recipes) or "no arm"
         logging.getLogger(__name__).warning(
             "task '%s' on '%s': the recipe is untuned (tuned for %s); if success is low, train longer by the options "
-            "of --recipe, --teacher or --student",
+            "of --recipe or --perception",
             task,
             robot,
             tuned,

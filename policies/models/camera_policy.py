@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.models.keypoint_student import CameraStudent
-from policies.models.object_student import ObjectStudent
+from policies.models.camera_student import CameraStudent
 
 
 class CameraPolicy:
     """Maps arrays (B, …) by name to actions (B, a); see `policies.scoring.evaluator.evaluate`."""
 
-    def __init__(self, student: CameraStudent | ObjectStudent, names: Sequence[str]):
+    def __init__(self, student: CameraStudent, names: Sequence[str]):
         """Use `student`, which takes the arrays `names` in this order."""
         self._student = student.eval()
         self._names = tuple(names)
@@ -29,11 +28,9 @@ class CameraPolicy:
     @torch.no_grad()
     def __call__(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Act on `observation`, of the same arms as before."""
-        arrays = (torch.from_numpy(observation[name]) for name in self._names)
-        if not self._shapes:
-            return self._student(*arrays).numpy()
         if not self._memory:
             self.begin(len(observation[self._names[0]]))
+        arrays = (torch.from_numpy(observation[name]) for name in self._names)
         action, *following = self._student(*arrays, *self._memory)
         self._memory = tuple(following)
         return action.numpy()

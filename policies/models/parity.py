@@ -9,32 +9,32 @@ import torch
 from torch import Tensor
 
 from policies.bundle import PARITY_TOLERANCE
-from policies.models.keypoint_student import CameraStudent
-from policies.models.object_student import ObjectStudent
+from policies.models.camera_student import CameraStudent
 
 RECORDS = 100
 """Number of parity records of a bundle."""
+PASSES = 2
+"""How often each input is given in a row."""
 
 
 def parity_records(
-    student: CameraStudent | ObjectStudent, arrays: Mapping[str, np.ndarray]
+    student: CameraStudent, arrays: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Choose parity records among independent `arrays` (N, …), in the order of the student's arguments.
 
-    A student with a memory gets each input twice, so that the second pass uses the memory. Unrelated inputs in one
+    The student gets each input twice, so that the second pass uses the memory. Unrelated inputs in one
     memory, which no episode has, would make the action depend on the rounding of their weights.
 
     Returns:
         The records, and where the memory is fresh, (count,) bool.
     """
-    passes = 2 if student.memory else 1
-    count = RECORDS // passes
-    rows = np.repeat(_steady(student, {name: array[: 2 * count] for name, array in arrays.items()})[:count], passes)
-    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % passes == 0
+    count = RECORDS // PASSES
+    rows = np.repeat(_steady(student, {name: array[: 2 * count] for name, array in arrays.items()})[:count], PASSES)
+    return {name: array[rows] for name, array in arrays.items()}, np.arange(len(rows)) % PASSES == 0
 
 
 @torch.no_grad()
-def _steady(student: CameraStudent | ObjectStudent, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _steady(student: CameraStudent, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Find the rows of `arrays` whose action does not depend on rounding; all rows where it always does.
 
     Torch rounds differently in a batch and alone. Where the fingers are about to close, that can change an action by
@@ -48,10 +48,8 @@ def _steady(student: CameraStudent | ObjectStudent, arrays: Mapping[str, np.ndar
     return np.flatnonzero(steady.numpy()) if steady.any() else np.arange(count)
 
 
-def _passes(student: CameraStudent | ObjectStudent, inputs: list[Tensor]) -> Tensor:
-    """Compute the actions (B, passes · a) of inputs, each given twice to a student with a memory."""
-    if not student.memory:
-        return student(*inputs)
+def _passes(student: CameraStudent, inputs: list[Tensor]) -> Tensor:
+    """Compute the actions (B, 2 · a) of inputs, each given twice."""
     memory = [torch.zeros(len(inputs[0]), *shape) for shape in student.memory.values()]
     first, *memory = student(*inputs, *memory)
     second, *_ = student(*inputs, *memory)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.weights import require_kind, with_weights
-from policies.models.keypoint_student import CameraStudent, ForwardKinematics, KeypointEncoder, StatePolicy
+from policies.models.camera_student import CameraStudent
+from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
+from policies.models.state_network import StateNetwork
 from robots.model import RobotModel
 
 CAMERA_STUDENT = "camera_student"
@@ -28,17 +28,18 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "width": width,
         "channels": student.encoder.heat.in_channels,
         "cameras": student.cameras,
+        "fingers": student.fingers,
         "refiners": len(student.encoder.refiners),
         "cross_view_priors": len(student.encoder.cross_view_priors),
-        "forgetting_factors": student.filter.forgetting_factors[0].tolist() if student.filter else [],
-        "teacher_hidden": [layer.out_features for layer in student.teacher.body if isinstance(layer, torch.nn.Linear)][
-            :-1
-        ],
+        "forgetting_factors": student.filter.forgetting_factors[0].tolist(),
+        "hold_steps": student.hold_steps,
+        "action_head": student.action_head.architecture(),
     }
 
 
-def new_student(architecture: dict, robot: RobotModel, actions: int) -> CameraStudent:
+def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
     """Build the untrained student that `architecture` describes."""
+    head = architecture["action_head"]
     return CameraStudent(
         KeypointEncoder(
             len(architecture["landmarks"]),
@@ -49,10 +50,12 @@ def new_student(architecture: dict, robot: RobotModel, actions: int) -> CameraSt
             cross_view_priors=architecture["cross_view_priors"],
         ),
         ForwardKinematics(robot.chain),
-        StatePolicy(3, actions, tuple(architecture["teacher_hidden"])),
+        StateNetwork([(name, tuple(shape)) for name, shape in head["arrays"]], head["actions"], head["hidden"]),
         len(robot.joint_names),
-        architecture["cameras"],
+        robot.gripper if architecture["fingers"] else None,
         architecture["forgetting_factors"],
+        cameras=architecture["cameras"],
+        hold_steps=architecture["hold_steps"],
     )
 
 
@@ -67,7 +70,6 @@ def restore_student(bundle: PolicyBundle) -> CameraStudent:
             f"bundle '{bundle.name}' has no weights.npz: it runs, but cannot be trained further; "
             "use the bundle that 'sim2real train' wrote"
         )
-    keys = ("landmarks", "height", "width", "channels", "cameras", "refiners", "cross_view_priors")
-    require_kind(bundle, CAMERA_STUDENT, keys=(*keys, "forgetting_factors", "teacher_hidden"))
-    student = new_student(bundle.network, bundle.robot, bundle.action.size)
-    return with_weights(student, bundle)
+    keys = ("landmarks", "height", "width", "channels", "cameras", "fingers", "refiners", "cross_view_priors")
+    require_kind(bundle, CAMERA_STUDENT, keys=(*keys, "forgetting_factors", "hold_steps", "action_head"))
+    return with_weights(new_student(bundle.network, bundle.robot), bundle)

@@ -29,6 +29,9 @@ SMALLEST_SPREAD = 1e-3
 MOST_SPREADS = 10.0
 """Where the normalised columns are cut off: further out is nothing that training saw."""
 
+JUDGE_WIDTH = 64
+"""Width of the hidden layer that predicts success."""
+
 Arrays = dict[str, Tensor]
 
 
@@ -104,6 +107,8 @@ class StateNetwork(nn.Module):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], len(self.actions)))
+        self.success = nn.Sequential(nn.Linear(columns, JUDGE_WIDTH), nn.ReLU(), nn.Linear(JUDGE_WIDTH, 1))
+        """Predicts whether the task has been achieved; independent of the actions."""
         self.register_buffer("centre", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
 
@@ -144,6 +149,10 @@ class StateNetwork(nn.Module):
         """Map features (B, columns), not normalised, to actions (B, a) in [-1, 1]."""
         action = self.body(self.normalise(row))
         return action.tanh() if self.squash == "tanh" else action.clamp(-1.0, 1.0)
+
+    def success_logit(self, row: Tensor) -> Tensor:
+        """Compute the logit (B, 1) of the probability that the task has been achieved, from features (B, columns)."""
+        return self.success(self.normalise(row))
 
     def architecture(self) -> dict:
         """Describe the network so that `restore_state_network` can build it again."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from policies.bundle import BundleError
-from policies.models.keypoint_student import KeypointEncoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.state_network import StateNetwork
 from robots.specs import ActionSpec
 
@@ -148,6 +148,7 @@ def operate(
             target.layers[-1].bias[row] = gain[name] * source.layers[-1].bias[other]
             masks[f"body.{last}.weight"][row] = masks[f"body.{last}.bias"][row] = 1.0
             carried += pieces
+        new.append(Piece("success", ()))
         left += [Piece(f"body.{last}.weight[{n}]", (1, source.hidden[-1])) for n in source.actions if n not in actions]
     return Surgery(tuple(carried), tuple(new), tuple(left), masks)
 

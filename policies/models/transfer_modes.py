@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from policies.models.keypoint_student import KeypointEncoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.state_network import StateNetwork
 from policies.models.surgery import Surgery
 from policies.training.descent import Restraint

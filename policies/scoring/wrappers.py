@@ -17,7 +17,7 @@ import torch
 
 from policies.models.filters.contact import outside_hand
 from policies.models.filters.goal_filter import REFERENCE_STD
-from policies.models.filters.object_filter import FORGETTING_FACTORS, HELD, ObjectFilter
+from policies.models.filters.object_filter import HELD, ObjectFilter, default_factors
 from sim.env import ArmEnv
 
 EXPERT = "expert"
@@ -85,7 +85,7 @@ class ExpertLabels(gym.ObservationWrapper):
 
 
 class PerceptionNoise(ExpertLabels):
-    """Adds to the positions of object and goal errors such as cameras make; the expert acts on the same positions.
+    """Adds to the positions of goal and object errors such as cameras make; the expert acts on the same positions.
 
     What imitates the expert thereby learns to act on wrong positions, and visits the states that these lead to. Where
     the fingers stay closed, the object is moved outside the hand, see `policies.models.filters.contact`; where they
@@ -96,7 +96,8 @@ class PerceptionNoise(ExpertLabels):
         super().__init__(arm)
         self._rng = np.random.default_rng(0)
         grips = "gripper" in arm.action_spec.names
-        self._filter = ObjectFilter(FORGETTING_FACTORS, arm.robot.gripper) if grips else None
+        self._moves_object = arm.task.moves_object
+        self._filter = ObjectFilter(default_factors(True), arm.robot.gripper) if grips else None
         self._noise = WHILE_GRASPING if self._filter else WHILE_PUSHING
         if self._filter:
             assert isinstance(self.observation_space, gym.spaces.Dict)
@@ -121,9 +122,14 @@ class PerceptionNoise(ExpertLabels):
 
     def observation(self, observation: dict) -> dict:
         """Return the observation with noisy positions, and the expert's action on these."""
-        self._delayed.append(observation["object_pos"])
         fresh = self._rng.normal(size=(2, 3))
         self._per_image = CORRELATION * self._per_image + np.sqrt(1.0 - CORRELATION**2) * fresh
+        if not self._moves_object:
+            errors = self._per_episode + self._per_image * self._noise.per_image
+            goal = (observation["goal"] + errors[1]).astype(np.float32)
+            expert = self._arm.task.expert_from(self._arm.world, goal, goal.astype(float))
+            return {**observation, "goal": goal, EXPERT: expert}
+        self._delayed.append(observation["object_pos"])
         above = observation["ee_pos"] - observation["object_pos"]
         occluded = np.hypot(above[0], above[1]) < OCCLUSION[0] and above[2] < OCCLUSION[1]
         errors = self._per_episode + self._per_image * (self._noise.occluded if occluded else self._noise.per_image)

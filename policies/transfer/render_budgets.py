@@ -1,6 +1,6 @@
 """Compare ways to train perception over budgets of labelled renders: the loop, the table and the curves.
 
-Training and evaluation are the caller's: `camera_transfer` for reach, `object_transfer` for tasks with an object.
+Training and evaluation are the caller's, `policies.transfer.camera_transfer`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.perception import StudentConfig
 from policies.models.transfer_modes import MODES, check_mode
 from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
 from sim.datasets.labelled_renders import LabelledRenders
+from sim.tasks.recipe import PerceptionRecipe
 from sim.tasks.task import DEFAULT_RIG
 
 HELD_OUT = 500
@@ -51,7 +51,9 @@ class CompareRendersConfig:
     """Fresh episodes on which every run is evaluated."""
     workers: int = 2
     """Processes that render and simulate."""
-    student: StudentConfig = field(default_factory=lambda: StudentConfig(steps=600, batch=64, geometry_steps=1_000))
+    perception: PerceptionRecipe = field(
+        default_factory=lambda: PerceptionRecipe(steps=600, batch=64, geometry_steps=1_000)
+    )
     """How every run trains its perception; `renders` and `held_out` are set by the budgets."""
 
     def validate(self) -> None:

@@ -12,7 +12,7 @@ from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape, yaw_quat
 from sim.tasks.motion import OPEN, carry, is_held, move, pick
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
 from sim.tasks.task import (
     GOAL,
@@ -95,6 +95,8 @@ class PickPlace(Task):
             rounds=6, round_steps=300, linger=0.5, gradient_steps=1_500, last_gradient_steps=6_000, batch=256
         )
     }
+
+    perception: ClassVar = LOCATED
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube, and a pad whose origin is the middle of its top."""

@@ -12,7 +12,7 @@ from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.motion import FINGER_SLANT, FINGERTIP, funnel, move, rise_first
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
 from sim.tasks.task import GOAL, Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
 
@@ -121,6 +121,8 @@ class Push(Task):
             rounds=12, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256
         )
     }
+
+    perception: ClassVar = LOCATED
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube, and a mark that nothing touches."""

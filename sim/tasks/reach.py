@@ -11,7 +11,7 @@ from robots.specs import ActionSpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody
 from sim.tasks.motion import move
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body, sample_turn, sample_xy
 
 X_RANGE = (0.35, 0.65)
@@ -59,6 +59,10 @@ class Reach(Task):
             batch=256,
             validation_episodes=8,
         ),
+    )
+
+    perception: ClassVar = PerceptionRecipe(
+        steps=3_000, batch=64, object_weight=4.0, refiner_steps=(4_600, 1_200), geometry_steps=4_000
     )
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:

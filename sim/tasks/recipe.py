@@ -1,4 +1,4 @@
-"""How a policy learns a task by imitation from state: the fields that each task file sets, every one an option."""
+"""How a policy learns a task by imitation: the fields that a task file sets, every one an option."""
 
 from __future__ import annotations
 
@@ -73,3 +73,70 @@ class StateRecipe:
 
 
 SHARES = ("expert_share", "disturbed_share")
+
+
+@dataclass(frozen=True)
+class PerceptionRecipe:
+    """How a camera policy learns to locate the task's and the arm's landmarks, and to turn pixels into metres."""
+
+    renders: int = 20_000
+    """Number of independent labelled renders."""
+    steps: int = 2_500
+    """Gradient steps of the keypoint encoder."""
+    batch: int = 128
+    """Images per step."""
+    learning_rate: float = 3e-3
+    """Peak of the one-cycle schedule."""
+    channels: int = 32
+    """Width of the encoder."""
+    object_weight: float = 1.0
+    """Weight of the object to reach in the encoder's loss; the arm's landmarks have weight 1."""
+    refiner_steps: tuple[int, ...] = ()
+    """Gradient steps of the crop refiners of the first landmarks, in their order; each step takes half the time of an
+    encoder's. None by default."""
+    forgetting_factors: tuple[float, ...] = ()
+    """Forgetting factors of the filter of the goal or, in tasks with an object, of object and goal; none for those of
+    `policies.models.filters.object_filter`."""
+    geometry_steps: int = 2_000
+    """Gradient steps of the geometry; each takes a twentieth of the time of an encoder's."""
+    geometry_batch: int = 1_024
+    """Rows per step."""
+    held_out: int = 1_000
+    """Labelled renders that are never trained on, for the figures in the run's table."""
+
+    def validate(self) -> None:
+        """Raise ValueError for a field out of range."""
+        for name in (
+            "renders",
+            "steps",
+            "batch",
+            "learning_rate",
+            "channels",
+            "object_weight",
+            "geometry_steps",
+            "geometry_batch",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"perception: {name} is {getattr(self, name)}, expected a positive number")
+        if any(steps < 1 for steps in self.refiner_steps):
+            raise ValueError(f"perception: refiner_steps are {self.refiner_steps}, expected positive numbers, or none")
+        if not all(0 <= share <= 1 for share in self.forgetting_factors):
+            raise ValueError(
+                f"perception: forgetting_factors are {self.forgetting_factors}, expected numbers from 0 to 1, or none"
+            )
+        if not 0 < self.held_out < self.renders:
+            raise ValueError(
+                f"perception: held_out is {self.held_out}, expected between 0 and renders ({self.renders})"
+            )
+
+
+LOCATED = PerceptionRecipe(
+    renders=45_000,
+    steps=10_000,
+    batch=64,
+    channels=48,
+    object_weight=4.0,
+    geometry_steps=4_000,
+    refiner_steps=(6_600, 6_600, 3_400),
+)
+"""For an object to handle and where it goes; tuned on pushing and placing, with refiners of object, goal and hand."""

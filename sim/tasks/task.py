@@ -9,7 +9,7 @@ import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol, TypedDict
+from typing import Any, ClassVar, Protocol, TypedDict
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from robots.rig import AREA, RIGS, Rig, load_rig
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
 from sim.scene import Extent, RigidBody, Shape, Vector, yaw_quat
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.state_samples import StateSample, sample_approach
 
 GOAL = ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base")
@@ -69,6 +69,22 @@ class Scene(Protocol):
         """Whether the arm touches a body."""
 
 
+class ShiftedScene:
+    """A scene in which some bodies seem to stand elsewhere; for experts that act on estimates."""
+
+    def __init__(self, scene: Scene, names: Sequence[str], shift: np.ndarray):
+        """Shift the bodies `names` of `scene` by `shift` (3,) [m]."""
+        self._scene, self._names, self._shift = scene, names, shift
+
+    def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `Scene.pose`."""
+        position, quat = self._scene.pose(name)
+        return (position + self._shift if name in self._names else position), quat
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scene, name)
+
+
 class Task(ABC):
     """One task. An instance belongs to one environment, and may keep what an episode needs."""
 
@@ -96,6 +112,9 @@ class Task(ABC):
     """Arrays of `state` that only simulation has."""
     recipes: ClassVar[Mapping[str, StateRecipe]] = {}
     """How a policy learns the task from state, by the arm that the recipe was tuned for."""
+
+    perception: ClassVar[PerceptionRecipe] = PerceptionRecipe()
+    """How a camera policy learns to locate what the task is about."""
 
     needs_gripper: ClassVar[bool] = False
     """Whether the arm must be able to grasp."""
@@ -224,10 +243,14 @@ class Task(ABC):
 
         Whether the object is `held` is measured at the fingers, or, if None, decided by where it is.
 
+        By default, for tasks that move no object, everything that is located stands as far off as the goal.
+
         Raises:
-            SpecError: if the task's expert takes no estimates.
+            SpecError: if the task moves an object and its expert takes no estimates.
         """
-        raise SpecError(f"the expert of task '{self.name}' needs the true state, and takes no estimated positions")
+        if self.moves_object:
+            raise SpecError(f"the expert of task '{self.name}' needs the true state, and takes no estimated positions")
+        return self.expert(ShiftedScene(scene, self.landmarks, goal - self.desired_goal(scene)))
 
     @property
     def samples_states(self) -> bool:

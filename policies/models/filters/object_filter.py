@@ -1,4 +1,4 @@
-"""Estimate where the object and its goal are from images and from the gripper's opening.
+"""Estimate where the goal, and an object if there is one, are from images and from the gripper's opening.
 
 position and std ──▶ gripper? ── yes ──▶ `Grasp`: a grasped object moves with the hand ──────┐
                               ── no ───▶ `contact`: the object is outside the closed hand ───┴──▶ `GoalFilter`
@@ -18,22 +18,33 @@ from robots.model import Gripper
 
 FORGETTING_FACTORS = (0.9, 0.995)
 """Of object and goal near the hand; chosen on recorded episodes of placing (object) and pushing (goal)."""
+GOAL_FORGETTING_FACTORS = (0.98,)
+"""Of a goal without an object to move; chosen on recorded episodes of reaching."""
 HELD = "held"
 """Name of the array that says whether the fingers have stopped on something."""
 
 
+def default_factors(moves_object: bool) -> tuple[float, ...]:
+    """Return the forgetting factors of object and goal, or of the goal alone."""
+    return FORGETTING_FACTORS if moves_object else GOAL_FORGETTING_FACTORS
+
+
 class ObjectFilter(nn.Module):
-    """Filters the positions of an object and its goal; it has no learned parameters."""
+    """Filters the positions of an object and its goal, or of a goal alone; it has no learned parameters."""
 
     def __init__(self, forgetting_factors: Sequence[float], gripper: Gripper | None):
-        """Filter by `forgetting_factors`, see `GoalFilter`; `gripper` is None where the fingers stay closed."""
+        """Filter by `forgetting_factors`, see `GoalFilter`: of object and goal, or of the goal.
+
+        `gripper` is None where the fingers do not move.
+        """
         super().__init__()
         self.positions = GoalFilter(forgetting_factors)
+        self.moves_object = len(forgetting_factors) > 1
         self.grasp = Grasp(gripper) if gripper else None
 
     @property
     def forgetting_factors(self) -> Tensor:
-        """Forgetting factors of object and goal (1, 2)."""
+        """Forgetting factors of the positions (1, P)."""
         return self.positions.forgetting_factors
 
     @property
@@ -49,14 +60,17 @@ class ObjectFilter(nn.Module):
         Args:
             ee_pos: (B, 3) end-effector position in the base frame [m].
             opening: (B, 1) of the fingers [m]; (B, 0) where they stay closed.
-            offsets: (B, 6) estimated positions of object and goal minus `ee_pos` [m].
-            stds: (B, 2) predicted standard deviation of their errors [m].
+            offsets: (B, 3 · P) estimated positions minus `ee_pos` [m].
+            stds: (B, P) predicted standard deviation of their errors [m].
             memory: of `memory`'s shapes.
 
         Returns:
-            Filtered positions of object and goal (B, 6) [m]; whether the fingers have stopped on something, as 0 or
+            Filtered positions (B, 3 · P) [m]; whether the fingers have stopped on something, as 0 or
             1 (B, 1), (B, 0) where they stay closed; and the next memory.
         """
+        if not self.moves_object:
+            found, *following = self.positions(ee_pos, offsets, stds, *memory)
+            return found, opening, tuple(following)
         if self.grasp is None:
             sums, weights = memory
             moved = torch.cat([outside_hand(ee_pos, ee_pos + offsets[:, :3]) - ee_pos, offsets[:, 3:]], dim=1)

@@ -1,17 +1,12 @@
-"""The networks of camera policies: a keypoint encoder, and a student that gives its teacher the located goal.
-
-    images ─▶ KeypointEncoder ──▶ pixel coordinates ─┐
-                                                     ├─▶ goal relative to the end effector ──▶ teacher ──▶ action
-    q ──▶ ForwardKinematics ──▶ end effector ────────┘
+"""The networks under a camera policy: keypoints in images, and the end effector from joint positions.
 
 The keypoints (object, end effector, arm) are labelled for free in simulation and learned from dense labels. The
-geometry that turns pixels into metres does not depend on colours, light or texture, which helps the student to
+geometry that turns their pixels into metres does not depend on colours, light or texture, which helps the policy to
 transfer to real images.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +14,7 @@ from torch import Tensor, nn
 
 from policies.models.crop_refiner import CropRefiner
 from policies.models.cross_view import CrossViewPrior
-from policies.models.filters.goal_filter import REFERENCE_STD, GoalFilter
+from policies.models.filters.goal_filter import REFERENCE_STD
 from robots.kinematics import KinematicChain
 
 
@@ -57,30 +52,6 @@ class ForwardKinematics(nn.Module):
             p = (R_joint[:, i] @ p[:, :, None])[:, :, 0] + slide[:, i : i + 1] * self.axes[i]
             p = p @ self.R_fixed[i].T + self.p_fixed[i]
         return p
-
-
-class StatePolicy(nn.Module):
-    """A multi-layer perceptron from the goal relative to the end effector to a normalised action.
-
-    `centre` and `spread` are the normaliser; they travel inside the graph.
-    """
-
-    centre: Tensor
-    spread: Tensor
-
-    def __init__(self, inputs: int, actions: int, hidden: tuple[int, ...] = (64, 64)):
-        super().__init__()
-        widths = (inputs, *hidden)
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], actions), nn.Tanh())
-        self.register_buffer("centre", torch.zeros(inputs))
-        self.register_buffer("spread", torch.ones(inputs))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (B, inputs) to actions (B, actions) in [-1, 1]."""
-        return self.body((features - self.centre) / self.spread)
 
 
 def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -188,87 +159,6 @@ class KeypointEncoder(nn.Module):
         """Turn map coordinates (…, 2) into pixels."""
         rows, columns = self.map_size
         return (points + 1.0) * torch.tensor([STRIDE * (columns - 1) / 2.0, STRIDE * (rows - 1) / 2.0])
-
-
-class CameraStudent(nn.Module):
-    """The policy for the robot: simultaneous RGB images and joint positions in, an action out.
-
-    All cameras share the encoder; only the geometry depends on the camera. With forgetting factors the goal is
-    filtered over the episode: the geometry then also predicts the std of its error.
-    """
-
-    q_centre: Tensor
-    q_spread: Tensor
-
-    def __init__(
-        self,
-        encoder: KeypointEncoder,
-        kinematics: ForwardKinematics,
-        teacher: StatePolicy,
-        joints: int,
-        cameras: int = 1,
-        forgetting_factors: Sequence[float] = (),
-    ):
-        """Put the parts together.
-
-        Args:
-            encoder: locates the task's and the arm's landmarks.
-            kinematics: of the arm.
-            teacher: moves by goal minus end effector.
-            joints: number of the arm's joints.
-            cameras: number of images.
-            forgetting_factors: of the goal's filter, see `GoalFilter`; none for an estimate from each image alone.
-
-        Raises:
-            ValueError: if there is more than one, for the goal.
-        """
-        super().__init__()
-        if len(forgetting_factors) > 1:
-            raise ValueError(f"forgetting factors are {tuple(forgetting_factors)}, expected one for the goal, or none")
-        self.encoder = encoder
-        self.kinematics = kinematics
-        self.teacher = teacher
-        self.cameras = cameras
-        self.filter = GoalFilter(forgetting_factors) if forgetting_factors else None
-        self.geometry = nn.Sequential(
-            nn.Linear(3 * encoder.heat.out_channels * cameras + joints + 3, 128),
-            nn.ReLU(),
-            nn.Linear(128, 128),
-            nn.ReLU(),
-            nn.Linear(128, 3 + len(forgetting_factors)),
-        )
-        self.register_buffer("q_centre", torch.zeros(joints))
-        self.register_buffer("q_spread", torch.ones(joints))
-
-    @property
-    def memory(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the state between two actions."""
-        return self.filter.memory if self.filter else {}
-
-    def forward(self, q: Tensor, *arrays: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Map joint positions (B, n) [rad] and images (B, H, W, 3) uint8, one per camera, to actions (B, a).
-
-        A memory follows the images, and the next one then follows the actions; without it an episode begins.
-        """
-        images, memory = arrays[: self.cameras], arrays[self.cameras :]
-        points = self.encoder(as_network_image(torch.cat(images)), self.cameras)
-        offset, std = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), q)
-        if not memory:
-            return self.teacher(offset)
-        assert self.filter is not None
-        ee_pos = self.kinematics(q)
-        goal, *following = self.filter(ee_pos, offset, std, *memory)
-        return self.teacher(goal - ee_pos), *following
-
-    def locate(self, points: Tensor, q: Tensor) -> Tensor:
-        """Turn keypoints (B, cameras · K, 3) and q (B, n) [rad] into goal minus end effector (B, 3) [m]."""
-        return self.estimate(points, q)[0]
-
-    def estimate(self, points: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        """As `locate`, and the predicted std of its error (B, 1) [m]; (B, 0) without a filter."""
-        joints = (q - self.q_centre) / self.q_spread
-        found = self.geometry(torch.cat([points.flatten(1), joints, self.kinematics(q)], dim=1))
-        return WORKSPACE * found[:, :3], as_std(found[:, 3:])
 
 
 STRIDE = 4
