@@ -25,6 +25,7 @@ from sim2real.nodes import (
     virtual_arm,
 )
 from sim2real.options import Arguments, UsageError
+from sim2real.rig import rig_check
 from sim2real.session import plan, register, report, run, status
 from sim2real.train import sweep, train
 from sim2real.transfer import compare_transfer, transfer
@@ -57,6 +58,7 @@ TREE: dict[str, dict[str, Command | Group]] = {
     "Learn": {
         "train": train,
         "sweep": sweep,
+        "rig": Group("Look at a camera rig.", {"check": rig_check}),
         "transfer": transfer,
         "compare-transfer": compare_transfer,
     },

@@ -1,0 +1,166 @@
+"""What a rig shows of a task, before anybody trains: how large its bodies are in the images, and how often hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from robots.rig import Rig
+from sim.env import ArmEnv
+from sim.tasks.task import Extent
+
+FEWEST_PIXELS = 4.0
+"""Side of a body's area in the image [px] below which it is too small: it covers one cell of the encoder's map."""
+LEAST_SEEN = 0.9
+"""Share of the scenes in which a body must be large enough in at least one camera."""
+DRAWN = 480
+"""Height of the images that are drawn [px]."""
+GRID, FRAME = (255, 214, 0), (20, 20, 20)
+
+
+@dataclass(frozen=True)
+class BodyCoverage:
+    """How one body of the task appears to one camera."""
+
+    body: str
+    side_px: float
+    """Median of the square root of its area where it is in the image [px]; 0 if it never is."""
+    seen: float
+    """Share of the scenes in which its side has at least `FEWEST_PIXELS`."""
+
+
+@dataclass(frozen=True)
+class CameraCoverage:
+    """What one camera shows."""
+
+    camera: CameraModel
+    bodies: tuple[BodyCoverage, ...]
+    image: np.ndarray
+    """RGB uint8: a scene at nominal appearance with the work area on it."""
+
+    @property
+    def pose_text(self) -> str:
+        """Where the camera stands, in plain words."""
+        return describe_pose(self.camera)
+
+
+@dataclass(frozen=True)
+class RigCoverage:
+    """What a rig shows of a task."""
+
+    cameras: tuple[CameraCoverage, ...]
+    seen: dict[str, float]
+    """Share of the scenes in which some camera shows a body large enough, by the body's name."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What a policy could not locate, one line a body; empty where all can be."""
+        return [
+            f"'{body}' is at least {FEWEST_PIXELS:g} px large in only {100 * share:.0f} % of the scenes (wanted "
+            f"{100 * LEAST_SEEN:.0f} %): move a camera nearer, take a longer lens, or add a camera"
+            for body, share in self.seen.items()
+            if share < LEAST_SEEN
+        ]
+
+
+def inspect_rig(task: str, robot: str | RobotModel, rig: str | Rig, scenes: int, seed: int) -> RigCoverage:
+    """Draw `scenes` of a task under full randomisation, the arm on its way, and measure what the rig shows of them.
+
+    Raises:
+        SpecError: for an unknown task, arm or rig, or ones that do not fit together.
+    """
+    probe = ArmEnv(task, robot, "nominal", "state", cameras=rig)
+    probe.close()
+    names = [camera.name for camera in probe.task.cameras]
+    arrays = [f"{what}_{name}" for name in names for what in ("image", "segmentation")]
+    env = ArmEnv(task, robot, "full", ("q", *arrays), cameras=rig)
+    bodies = probe.task.landmarks
+    sides = np.zeros((scenes, len(names), len(bodies)))
+    rng = np.random.default_rng(seed)
+    try:
+        for k in range(scenes):
+            env.begin(seed=seed if k == 0 else None)
+            samples = env.task.samples_states
+            state = env.task.sample_state(env.world, env.robot, env.parameters, rng) if samples else None
+            shown = env.place_arm(state.q, state.opening) if state else env.place_arm(np.array(env.robot.home))
+            for c, name in enumerate(names):
+                for b, body in enumerate(bodies):
+                    numbers = [i for i, each in enumerate(env.segmentation_names) if each.split("/")[0] == body]
+                    sides[k, c, b] = np.sqrt(np.isin(shown[f"segmentation_{name}"], numbers).sum())
+        area = env.task.workspace[:2]
+    finally:
+        env.close()
+    pictures = _nominal_images(task, robot, rig, names)
+    large = sides >= FEWEST_PIXELS
+    cameras = []
+    for c, camera in enumerate(probe.task.cameras):
+        rows = tuple(
+            BodyCoverage(body, _median(sides[:, c, b]), float(large[:, c, b].mean())) for b, body in enumerate(bodies)
+        )
+        cameras.append(CameraCoverage(camera, rows, draw_area(pictures[camera.name], camera, area)))
+    return RigCoverage(tuple(cameras), dict(zip(bodies, large.any(axis=1).mean(axis=0).tolist())))
+
+
+def describe_pose(camera: CameraModel) -> str:
+    """Describe in plain words where a camera stands and what it looks at; metres and degrees."""
+    height_deg = 2 * np.degrees(np.arctan(camera.height / (2 * camera.fy)))
+    lens = f"{camera.width} × {camera.height} px, {height_deg:.0f}° high"
+    if camera.T_base_camera is None:
+        x, y, z = np.array(camera.T_ee_camera)[:3, 3]
+        return f"on the hand, ({x:+.2f}, {y:+.2f}, {z:+.2f}) m from the end effector; {lens}"
+    T = camera.pose()
+    x, y, z = T[:3, 3]
+    sideways = f"{abs(y):.2f} m to the {'left' if y >= 0 else 'right'}"
+    place = f"{abs(x):.2f} m {'in front' if x >= 0 else 'behind'}, {sideways}, {z:.2f} m up"
+    if T[2, 2] < -0.05:  # it looks down: where its axis meets the table
+        target = T[:3, 3] - T[:3, 2] * z / T[2, 2]
+        return f"{place}, looking at ({target[0]:.2f}, {target[1]:.2f}, 0) m; {lens}"
+    return f"{place}, looking along ({T[0, 2]:.2f}, {T[1, 2]:.2f}, {T[2, 2]:.2f}); {lens}"
+
+
+def draw_area(image: np.ndarray, camera: CameraModel, area: Sequence[Extent]) -> np.ndarray:
+    """Return `image` enlarged, with the outline of the work area on the table [m] if the camera is fixed."""
+    scale = max(1, round(DRAWN / image.shape[0]))
+    shown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    if camera.T_base_camera is None:
+        return shown
+    (x0, x1), (y0, y1) = area
+    corners = np.array([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]], np.float64)
+    edges = np.concatenate([np.linspace(a, b, 16) for a, b in zip(corners, np.roll(corners, -1, axis=0))])
+    pixels = camera.project(edges)
+    if np.isfinite(pixels).all():
+        points = np.round(((pixels + 0.5) * scale - 0.5) * 16).clip(-(2**20), 2**20).astype(np.int32)
+        for colour, width in ((FRAME, 5), (GRID, 2)):
+            cv2.polylines(shown, [points], True, colour, width, cv2.LINE_AA, 4)
+    return shown
+
+
+def side_by_side(coverage: RigCoverage) -> np.ndarray:
+    """Put the cameras' images beside each other, each with its name."""
+    tiles = []
+    for each in coverage.cameras:
+        tile = each.image.copy()
+        cv2.putText(tile, each.camera.name, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 1.0, FRAME, 5, cv2.LINE_AA)
+        cv2.putText(tile, each.camera.name, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2, cv2.LINE_AA)
+        tiles.append(tile)
+    height = min(tile.shape[0] for tile in tiles)
+    return np.hstack([cv2.resize(tile, (round(tile.shape[1] * height / tile.shape[0]), height)) for tile in tiles])
+
+
+def _nominal_images(task: str, robot: str | RobotModel, rig: str | Rig, names: Sequence[str]) -> dict[str, np.ndarray]:
+    env = ArmEnv(task, robot, "nominal", [f"image_{name}" for name in names], cameras=rig)
+    try:
+        shown, _ = env.reset(seed=0)
+        return {name: shown[f"image_{name}"] for name in names}
+    finally:
+        env.close()
+
+
+def _median(sides: np.ndarray) -> float:
+    found = sides[sides > 0]
+    return float(np.median(found)) if len(found) else 0.0

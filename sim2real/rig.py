@@ -1,0 +1,64 @@
+"""Sub-command that shows what a camera rig makes of a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim2real.options import Arguments
+
+
+@dataclass(frozen=True)
+class RigOptions:
+    """Which rig is checked, for which task."""
+
+    cameras: str = "front_side"
+    """The camera rig: its name, or the file of one of your own."""
+    task: str = "reach"
+    """The task."""
+    robot: str = "franka_panda"
+    """The arm."""
+    bundle: Path | None = None
+    """A policy bundle, whose rig, task and arm are checked in place of the three above."""
+    out: Path = Path("rig.png")
+    """Image of what each camera shows, with the work area on it."""
+    scenes: int = 100
+    """Randomised scenes in which sizes are measured."""
+    seed: int = 0
+    """Of the scenes."""
+
+
+def rig_check(arguments: Arguments) -> int:
+    """Draw what each camera of a rig would show of a task, and say what is too small or out of sight to train on.
+
+    The exit status is 1 if something is.
+    """
+    config = arguments.parse(RigOptions, rig_check.__doc__)
+    if config.scenes < 1:
+        raise ValueError(f"scenes is {config.scenes}, expected at least 1")
+    import cv2
+
+    from robots.rig import Rig
+    from sim.sensing.rig_inspection import inspect_rig, side_by_side
+
+    task, robot, rig = config.task, config.robot, config.cameras
+    if config.bundle is not None:
+        from policies.bundle import PolicyBundle
+
+        policy = PolicyBundle.load(config.bundle)
+        if not policy.cameras:
+            raise ValueError(f"bundle '{policy.name}' takes no images: it has no rig to check")
+        found = Rig(policy.name, tuple(policy.cameras.values()))
+        coverage = inspect_rig(policy.task, policy.robot.name, found, config.scenes, config.seed)
+    else:
+        coverage = inspect_rig(task, robot, rig, config.scenes, config.seed)
+    for each in coverage.cameras:
+        print(f"{each.camera.name}: {each.pose_text}")
+        for body in each.bodies:
+            print(f"    {body.body:10} {body.side_px:4.1f} px large, in {100 * body.seen:3.0f} % of the scenes")
+    if not cv2.imwrite(str(config.out), side_by_side(coverage)[..., ::-1]):
+        raise ValueError(f"'{config.out}' cannot be written; is it an image's name in a folder that exists?")
+    print(config.out)
+    for problem in coverage.problems:
+        print(f"problem: {problem}")
+    return 1 if coverage.problems else 0
