@@ -91,6 +91,8 @@ class SimulatedArm:
         steps, ended, memory, stopped = 0, False, bundle.fresh_memory(), ""
         while not (outcome.over or ended):
             try:
+                if unusual := bundle.inputs.reason(seen):
+                    raise SpecError(unusual)
                 seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
             except SpecError as error:  # on a robot the policy node would have stopped the arm here
                 stopped = f"the policy left its specification: {error}"

@@ -2,7 +2,8 @@
 
 Nothing is shared with the training simulation but the URDF's kinematics: other contacts, soft servos, friction,
 encoder errors, a delay; for camera policies, another renderer and lens distortion. The policy is evaluated
-alone, one action a period, without the control loop and its safety gate; `sim2real evaluate` includes both.
+alone, one action a period, without the control loop and its safety gate; `sim2real evaluate` includes both. An episode
+that the policy node would have stopped, because an input is unlike those of training, has failed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from robots.action import ActionResolver
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
 from robots.registry import load_robot
 from sim.tasks import load_task
+from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from sim.virtual_arm.mujoco_camera import VirtualCameras, open_renderer
@@ -65,10 +67,10 @@ def episodes_in_mujoco(
     """
     if episodes < 1:
         raise ValueError(f"evaluate: {episodes} episodes, expected at least 1")
-    lab = _Lab(bundle, hidden or HiddenReality())
+    lab = _Lab(bundle, hidden)
     try:
         lasting = lab.task.time_limit if seconds is None else seconds
-        each = [lab.episode(act or bundle.act, first_seed + k, lasting, look_every) for k in range(episodes)]
+        each = [lab.episode(act, first_seed + k, lasting, look_every) for k in range(episodes)]
         return np.array([away for away, _ in each]), np.array([near for _, near in each])
     finally:
         lab.close()
@@ -77,11 +79,11 @@ def episodes_in_mujoco(
 class _Lab:
     """The virtual arm with the sensors of a bundle, at its task."""
 
-    def __init__(self, bundle: PolicyBundle, hidden: HiddenReality):
+    def __init__(self, bundle: PolicyBundle, hidden: HiddenReality | None):
         self.bundle = bundle
         robot = load_robot(bundle.robot.name)
         self.robot = robot
-        self._arm = MujocoArm(robot, tuple(bundle.cameras.values()), hidden, bundle.task)
+        self._arm = MujocoArm(robot, tuple(bundle.cameras.values()), hidden or hidden_reality(robot), bundle.task)
         self.task = self._arm.task
         self._camera_view: VirtualCameras | None = None
         incoming = {name: camera.model for name, camera in self._arm.cameras.items()}
@@ -98,7 +100,7 @@ class _Lab:
         self._resolver = ActionResolver(bundle.action, robot)
 
     def episode(
-        self, act: SinglePolicy, seed: int, seconds: float, look_every: int = 1
+        self, act: SinglePolicy | None, seed: int, seconds: float, look_every: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run one episode; return distance to the goal [m] and success after each action, (steps,) each."""
         rng = np.random.default_rng(seed)
@@ -107,10 +109,13 @@ class _Lab:
         self._resolver.reset(self._state(rng).q)
         steps = round(seconds * spec.rate_hz)
         away, near, failed = np.zeros(steps), np.zeros(steps, bool), False
+        memory = self.bundle.fresh_memory()
         for k in range(steps):
             state = self._state(rng, look=k % look_every == 0)
             seen = self._builder.build(state, task.state(arm.scene))
-            arm.command(self._resolver.resolve(act(seen), state.q))
+            failed = failed or bool(self.bundle.inputs.reason(seen))  # the policy node would have stopped the arm
+            action = self.bundle.act(seen, memory) if act is None else act(seen)
+            arm.command(self._resolver.resolve(action, state.q))
             if self._resolver.opening is not None:
                 arm.grip(self._resolver.opening)
             arm.advance(spec.dt)
