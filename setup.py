@@ -12,6 +12,7 @@ setup(
     python_requires=">=3.10,<3.14",  # colcon reads this text, and fails on pyproject.toml's
     packages=[
         "robots",
+        "robots.host",
         "sim",
         "sim.datasets",
         "sim.physics",

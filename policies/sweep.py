@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from policies.cluster import connected
 from policies.training.progress import StageProgress
 from policies.training.run_folder import RunFolder, save_figure
 from policies.transfer.learning_curves import mean_interval
+from robots.host.locks import FolderLock
+from robots.host.processes import tied
+from robots.host.writing import write_json
 
 STAGES = ("runs", "report")
 RESERVED = ("--seed", "--out", "--resume", "--name")
@@ -111,6 +115,11 @@ def run_sweep(config: SweepConfig, arguments: Sequence[str], progress: StageProg
         for seed in config.seeds
     ]
     _remember(config.out, list(arguments))
+    with FolderLock(config.out):
+        return _run_missing(config, runs, arguments, progress)
+
+
+def _run_missing(config: SweepConfig, runs: Sequence[Run], arguments: Sequence[str], progress: StageProgress) -> dict:
     waiting = [run for run in runs if not (run.folder / "metrics.json").is_file()]
     failed: list[str] = []
     progress("runs", 1.0 - len(waiting) / len(runs), "")
@@ -141,7 +150,7 @@ def _remember(out: Path, arguments: list[str]) -> None:
         raise SweepError(f"'{out}' exists already and holds no sweep; choose another --out")
     else:
         out.mkdir(parents=True)
-        path.write_text(json.dumps(arguments) + "\n")
+        write_json(path, arguments)
 
 
 def _finished(config: SweepConfig, runs: Sequence[Run], shared: Sequence[str]) -> Iterator[tuple[Run, str]]:
@@ -188,9 +197,8 @@ def _train(arguments: list[str], folder: Path) -> str:
     words = ["--resume", str(folder)] if begun else [*arguments, "--out", str(folder)]
     log = folder.with_name(f"{folder.name}.log")
     with log.open("a") as file:
-        ended = subprocess.run(
-            [sys.executable, "-m", "sim2real", "train", *words], stdout=file, stderr=subprocess.STDOUT
-        )
+        command = tied([sys.executable, "-m", "sim2real", "train", *words], signal.SIGTERM)
+        ended = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if ended.returncode == 0:
         return ""
     lines = [line for line in log.read_text().splitlines() if line.strip()]

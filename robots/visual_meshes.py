@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from robots.host.writing import write_arrays
 from robots.meshes import Mesh, MeshError, cuboid, cylinder, sphere
 from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
 
@@ -271,7 +271,7 @@ _FIELDS = ("vertices", "triangles", "normals", "uv", "colours")
 
 
 def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
-    """Write beside and rename: a reader sees the whole file or none. A read-only cache is no error."""
+    """Write the cache; a read-only one is no error."""
     arrays = {
         f"{level}:{field}:{name}": getattr(mesh, field)
         for name, fine in meshes.items()
@@ -280,9 +280,7 @@ def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, **arrays)
-        os.replace(file.name, path)
+        write_arrays(path, arrays, compress=False)
     except OSError:
         return
 

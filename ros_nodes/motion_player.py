@@ -25,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policies.runtime.deadlines import Pacer
 from policies.runtime.loop import RefusalError
+from robots.host.writing import write_arrays
 from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.specs import SpecError
@@ -221,7 +222,7 @@ class MotionPlayer(Node):
             arrays["tau"] = np.array(taus)
         path = Path(self._record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **arrays)
+        write_arrays(path, arrays)
         return f"{path}: {len(self._commands)} commands, {len(self._states)} joint states"
 
     def _on_state(self, message: JointState) -> None:
@@ -254,7 +255,7 @@ def main(args: list[str] | None = None) -> int:
         with process.spinning(node):
             print(node.play(ended.is_set))
         return 0
-    except RefusalError as error:
+    except (RefusalError, OSError) as error:  # OSError: the recording finds no room
         return process.fail("motion_player", str(error))
     finally:
         node.close()

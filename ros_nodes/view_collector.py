@@ -8,7 +8,6 @@ Move the arm from pose to pose and let it rest for half a second at each; the no
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from pathlib import Path
@@ -19,6 +18,7 @@ import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
+from robots.host.writing import write_bytes, write_json
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
@@ -160,12 +160,11 @@ class ViewCollector(Node):
     def _keep(self, t: float, picture: np.ndarray, q: np.ndarray) -> None:
         self._out.mkdir(parents=True, exist_ok=True)
         file = f"view_{len(self._frames):03d}.png"
-        cv2.imwrite(str(self._out / file), np.ascontiguousarray(picture[..., ::-1]))
+        _, encoded = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+        write_bytes(self._out / file, encoded.tobytes())
         self._frames.append({"file": file, "q": q.tolist(), "t": t})
         content = {"joint_names": list(self._names), "K": self._K, "frames": self._frames}
-        draft = self._out / ".frames.json.draft"
-        draft.write_text(json.dumps(content, indent=1) + "\n")
-        draft.replace(self._out / "frames.json")  # whole or not at all, whenever the node is ended
+        write_json(self._out / "frames.json", content, indent=1)
         self.get_logger().info(f"view {len(self._frames)} of {self._count:g}")
 
 
@@ -180,6 +179,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         while not ended.is_set() and not node.done and rclpy.ok(context=executor.context):
             executor.spin_once(timeout_sec=0.05)
+    except OSError as error:  # a view finds no room
+        return process.fail("view_collector", str(error))
     finally:
         rclpy.try_shutdown()
     return process.fail("view_collector", node.failure) if node.failure else 0

@@ -39,13 +39,13 @@ class AdaptOptions:
 def adapt(arguments: Arguments) -> int:
     """Adapt a camera policy to what the real camera sees, from unlabelled frames."""
     config = arguments.parse(AdaptOptions, adapt.__doc__)
-    import json
 
     from adaptation.calibration.recordings import read_camera
     from adaptation.visual.adapt import adapt_bundle as run
     from adaptation.visual.methods import SOURCE_ONLY
     from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
+    from robots.host.writing import write_json
 
     if config.out.exists():
         raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
@@ -66,7 +66,7 @@ def adapt(arguments: Arguments) -> int:
     if outcome.report["skipped"]:
         print(f"not tried within the time (--budget): {', '.join(outcome.report['skipped'])}")
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    config.out.with_name(f"{config.out.name}.report.json").write_text(json.dumps(outcome.report, indent=2) + "\n")
+    write_json(config.out.with_name(f"{config.out.name}.report.json"), outcome.report)
     if outcome.method == SOURCE_ONLY:
         judged, fewest = outcome.report["selection_trials"], outcome.report["fewest_selection_trials"]
         if judged < fewest:

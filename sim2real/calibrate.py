@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,8 +228,10 @@ def _refuse_existing(path: Path) -> None:
 
 
 def _write(path: Path, camera) -> int:
+    from robots.host.writing import write_json
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(camera.to_dict(), indent=2) + "\n")
+    write_json(path, camera.to_dict())
     print(f"camera '{camera.name}': {path}")
     return 0
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from robots.host.writing import write_json
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -51,7 +53,7 @@ def write_config(path: Path, options: Any, leave_out: Collection[str] = ()) -> N
         raise ConfigFileError(f"options are written as JSON; '{path}' should end in .json")
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {name: value for name, value in asdict(options).items() if name not in leave_out}
-    path.write_text(json.dumps(kept, indent=2, default=str) + "\n")
+    write_json(path, kept, default=str)
 
 
 def fill(options: T, data: Mapping[str, Any], where: str, prefix: str = "", *, partly: bool = False) -> T:

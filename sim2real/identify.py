@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -62,6 +61,7 @@ def identify(arguments: Arguments) -> int:
     from adaptation.identification.pipeline import IdentifyConfig, base_space
     from adaptation.identification.pipeline import identify_arm as run
     from adaptation.identification.report import identification_page
+    from robots.host.writing import write_json, write_text
     from robots.registry import load_robot
 
     budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
@@ -89,8 +89,8 @@ def identify(arguments: Arguments) -> int:
     config.out.parent.mkdir(parents=True, exist_ok=True)
     found.posterior.space(base, f"identified:{robot.name}").to_json(config.out)
     figures = found.figures()
-    config.out.with_suffix(".report.json").write_text(json.dumps(figures, indent=1) + "\n")
-    config.out.with_suffix(".html").write_text(identification_page(found))
+    write_json(config.out.with_suffix(".report.json"), figures, indent=1)
+    write_text(config.out.with_suffix(".html"), identification_page(found))
     known = sum(figures["known"].values())
     print(
         f"held-out motions {', '.join(found.evaluated_on)}: {1e3 * figures['rmse_before']:.1f} mrad before, "

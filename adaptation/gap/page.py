@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from adaptation.gap.image_gap import Factor, LayerGap
+from robots.host.writing import write_text
 
 STYLE = """
 :root{--ink:#18212d;--soft:#5a6675;--line:#dfe4ec;--card:#f6f8fb;--sim:#3a78c9;--real:#d9771a;
@@ -106,11 +107,9 @@ def gap_page(
 
 
 def write_gap_page(path: Path, page: str) -> None:
-    """Write the page, whole or not at all."""
+    """Write the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(page)
-    draft.replace(path)
+    write_text(path, page)
 
 
 def _card(factor: Factor) -> str:

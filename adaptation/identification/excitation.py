@@ -17,6 +17,7 @@ from adaptation.identification.inertial import Motion, arm_model, friction_direc
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box
 from policies.training.progress import Progress
+from robots.host.writing import write_arrays
 from robots.hulls import arm_hulls
 from robots.model import RobotModel
 
@@ -97,7 +98,8 @@ class Excitation:
 
     def save(self, path: Path) -> None:
         """Write an npz file with t, q and joint_names."""
-        np.savez_compressed(path, t=self.t, q=self.q, joint_names=np.array(self.joint_names), robot=self.robot)
+        arrays = {"t": self.t, "q": self.q, "joint_names": np.array(self.joint_names), "robot": self.robot}
+        write_arrays(path, arrays)
 
 
 def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress | None = None) -> Excitation:

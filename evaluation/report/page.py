@@ -18,8 +18,9 @@ from evaluation.report.images import data_uri, png
 from evaluation.report.markup import dot, key, legend, p_text, panel, percent, row, span, table
 from evaluation.report.sections import aggregates_section, failure_section, registration_section, transfer_section
 from evaluation.report.stylesheet import CSS
-from evaluation.session.results import PolicyResult, compare_all, write_whole
+from evaluation.session.results import PolicyResult, compare_all
 from evaluation.statistics.comparison import PairedComparison
+from robots.host.writing import write_text
 
 
 class ReportError(ValueError):
@@ -31,7 +32,7 @@ def write_report(path: Path, data: ReportData) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise ReportError(f"report '{path}': its folder does not exist; create it first")
-    write_whole(path, page(data))
+    write_text(path, page(data))
 
 
 def page(data: ReportData) -> str:

@@ -19,11 +19,12 @@ from evaluation.report.page import ReportError, page
 from evaluation.report.sim_to_real import Transfer, compare_sim_to_real
 from evaluation.report.tables import latex, markdown
 from evaluation.report.video import load_clip
-from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary, write_whole
+from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary
 from evaluation.session.scheduler import AT_RESET, SessionProgress, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, open_session
 from evaluation.session.trials import Event, Trial
 from policies.scoring.intervals import wilson
+from robots.host.writing import write_text
 
 CLIPS = 6
 """Videos in a report, which is one file."""
@@ -87,9 +88,9 @@ def write_session_report(paths: Sequence[Path], out: Path) -> Path:
     data = _data(on_arm or simulated, simulated if on_arm else [], sessions)
     if not out.parent.is_dir():
         raise ReportError(f"report '{out}': its folder does not exist; create it first")
-    write_whole(out, page(data))
-    write_whole(out.with_suffix(".md"), markdown(data))
-    write_whole(out.with_suffix(".tex"), latex(data))
+    write_text(out, page(data))
+    write_text(out.with_suffix(".md"), markdown(data))
+    write_text(out.with_suffix(".tex"), latex(data))
     write_summary(out.with_name("summary.json"), data.summary())
     return out
 

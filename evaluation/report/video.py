@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.report.images import Clip, clip
+from robots.host.writing import write_arrays
 
 CLIP_RATE_HZ = 10.0
 LONGEST_CLIP = 8.0
@@ -17,7 +18,7 @@ LONGEST_CLIP = 8.0
 def save_video(frames: Sequence[np.ndarray], stamps: Sequence[float], path: Path) -> Path:
     """Write raw `frames` (T, height, width, 3) uint8 and their `stamps` (T,) [s from the first] as .npz."""
     times = np.array(stamps) - (stamps[0] if len(stamps) else 0.0)
-    np.savez_compressed(path, frames=np.array(frames, np.uint8), stamps=times)
+    write_arrays(path, {"frames": np.array(frames, np.uint8), "stamps": times})
     return path
 
 

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from evaluation.session.results import write_whole
+from robots.host.writing import write_text
 
 Order = Literal["interleaved", "randomised"]
 StopRule = Literal["fixed", "sequential"]
@@ -208,7 +208,7 @@ def register_protocol(protocol: Protocol, path: Path) -> Registration:
         raise ProtocolError(f"protocol '{path}': its folder does not exist; create it first")
     content = _content(protocol, datetime.now(timezone.utc).isoformat(timespec="seconds"))
     registration = Registration(protocol, str(content["registered_at"]), _hash(content))
-    write_whole(path, registration.text())
+    write_text(path, registration.text())
     return registration
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from rich.table import Table
 from evaluation.session.trials import LatencySummary, Trial, TrialError
 from evaluation.statistics.comparison import PairedComparison, compare_paired, correct
 from policies.scoring.intervals import SuccessRate, wilson
+from robots.host.writing import write_json
 
 
 @dataclass(frozen=True)
@@ -114,18 +113,8 @@ def summarise_results(
 
 
 def write_summary(path: Path, summary: Mapping[str, float | int | None]) -> None:
-    """Write the summary as JSON; a reader gets the old file or the new one, never half of it."""
-    write_whole(path, json.dumps(summary, indent=2) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` beside `path` and move it there in one step."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write the summary as JSON."""
+    write_json(path, summary)
 
 
 def results_table(results: Sequence[PolicyResult], title: str = "") -> Table:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.session.protocol import Protocol, ProtocolError, Registration, load, register_protocol
-from evaluation.session.results import write_whole
 from evaluation.session.trials import TrialError, TrialStore
 from policies.bundle.provenance import provenance
+from robots.host.writing import write_json, write_text
 
 REGISTRATION, ABOUT, TRIALS = "protocol.json", "session.json", "trials.sqlite"
 _VIDEO = re.compile(r"video_(?P<policy>.+)_(?P<index>\d+)\.npz")
@@ -85,7 +85,7 @@ def begin_session(
     about_path = path / ABOUT
     if not about_path.is_file():
         about = {"robot": robot, **(details or {}), **provenance()}
-        write_whole(about_path, json.dumps(about, indent=2) + "\n")
+        write_json(about_path, about)
     about = _read_about(about_path)
     for key, value in {"robot": robot, **(details or {})}.items():
         if about.get(key) != value:
@@ -106,7 +106,7 @@ def open_session(path: Path) -> SessionFolder:
 
 
 def _copy(registration: Registration, path: Path) -> None:
-    write_whole(path, registration.text())
+    write_text(path, registration.text())
 
 
 def _read_about(path: Path) -> dict[str, object]:

@@ -25,6 +25,7 @@ from evaluation.session.trials import Trial
 from evaluation.simulation.simulated_trials import SimulatedArm
 from policies.bundle import PolicyBundle
 from policies.cluster import ClusterError, connected
+from robots.host.processes import end_with_pool
 
 AHEAD = 4
 """Trials per worker that run or wait to be recorded: enough to keep it busy, few to discard."""
@@ -176,6 +177,7 @@ _worker: Worker | None = None
 
 def _begin_worker(worker: Worker) -> None:
     global _worker
+    end_with_pool()
     _worker = worker
 
 

@@ -14,6 +14,7 @@ from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.trials import Trial
 from evaluation.simulation.pool import local_pool, ray_pool, run_trials
 from evaluation.simulation.simulated_trials import film_failures
+from robots.host.locks import FolderLock
 
 
 def run_simulated_session(
@@ -37,11 +38,12 @@ def run_simulated_session(
         videos: failures a policy that are filmed, and one success; 0 films nothing.
 
     Raises:
+        LockedError: if another process carries the session out.
         ProtocolError, TrialError, PoolError: trials recorded by then are kept, and the same call goes on.
     """
     protocol = registration.protocol
     folder = begin_session(out, registration, "sim", {"space": space})
-    with closing(folder.store()) as store:
+    with FolderLock(out), closing(folder.store()) as store:
         scheduler = TrialScheduler(protocol, store)
         if not scheduler.finished:
             scheduler.log("resumed" if scheduler.resumed else "started", f"simulation, randomised: {space}")

@@ -23,6 +23,7 @@ from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
 from policies.training.progress import StageProgress
+from robots.host.locks import FolderLock
 from robots.rig import Rig
 from robots.specs import SpecError
 from sim.env import ArmEnv
@@ -166,7 +167,7 @@ def evaluate_in_simulation(
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
     protocol = simulation_protocol(loaded, trials, seed, f"simulation {space} {seed}")
     folder = begin_session(out, protocol, "sim", {"space": space})
-    with folder.store() as store:
+    with FolderLock(out), folder.store() as store:
         scheduler = TrialScheduler(protocol, store)
         for name, bundle in loaded.items():
             arm = SimulatedArm(bundle, protocol, space)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +25,7 @@ import numpy as np
 
 from policies.bundle.input_watch import InputWatch
 from robots.camera import CameraModel
+from robots.host.writing import whole_file, whole_folder
 from robots.model import RobotModel
 from robots.specs import ActionSpec, ObservationSpec, SpecError
 
@@ -146,28 +145,21 @@ class PolicyBundle:
 
         Raises:
             BundleError: if something is there already.
+            WriteError: if the disk is full or the place cannot be written.
         """
         path = Path(path)
         if path.exists():
             raise BundleError(f"'{path}' exists already; choose another path or remove it")
         path.parent.mkdir(parents=True, exist_ok=True)
         files = {"manifest.json": self._manifest_bytes, **self._payload}
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            if path.suffix == ".zip":
-                with zipfile.ZipFile(scratch, "w", zipfile.ZIP_DEFLATED) as archive:
-                    for name, content in files.items():
-                        archive.writestr(name, content)
-            else:
-                scratch.mkdir()
+        if path.suffix == ".zip":
+            with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name, content in files.items():
-                    (scratch / name).write_bytes(content)
-            scratch.rename(path)
-        finally:
-            if scratch.is_dir():
-                shutil.rmtree(scratch)
-            else:
-                scratch.unlink(missing_ok=True)
+                    archive.writestr(name, content)
+        else:
+            with whole_folder(path) as folder:
+                for name, content in files.items():
+                    (folder / name).write_bytes(content)
         return path
 
     @classmethod

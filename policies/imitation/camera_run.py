@@ -11,12 +11,10 @@ Both are independent and are trained at the same time; DAgger with rendered imag
 from __future__ import annotations
 
 import copy
-import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +43,7 @@ from policies.training.descent import FREE, Restraint
 from policies.training.parallel import Check, one_thread
 from policies.training.progress import Progress, StageProgress, stage
 from policies.training.run_config import RunConfig
+from robots.host.writing import whole_folder, write_json, write_with
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
@@ -321,7 +320,7 @@ def saved_on_failure(network: nn.Module, folder: Path) -> Iterator[None]:
         yield
     except BundleError as error:
         kept = folder.with_name(f"{folder.name}.weights.pt")
-        torch.save(network.state_dict(), kept)
+        write_with(kept, partial(torch.save, network.state_dict()))
         raise BundleError(f"{error}; no bundle was written, but the weights are kept in '{kept}'") from error
 
 
@@ -333,11 +332,8 @@ def write_run(folder: Path, bundle: PolicyBundle, documents: dict[str, object]) 
     """
     if folder.exists():
         raise BundleError(f"'{folder}' exists already; choose another folder, or remove it")
-    scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder) as scratch:
         bundle.save(scratch / "bundle")
         for name, content in documents.items():
-            (scratch / name).write_text(json.dumps(content, indent=2) + "\n")
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            write_json(scratch / name, content)

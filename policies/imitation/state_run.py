@@ -108,7 +108,8 @@ def train_state(config: StateRunConfig, progress: StageProgress, start: Start = 
     warn_if_untuned(config.task, config.robot)
     about = {**provenance(), **config.task_file()}
     folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
-    return StateRun(config, folder, start, progress).finish()
+    with folder.lock():
+        return StateRun(config, folder, start, progress).finish()
 
 
 def resume_state(path: Path, progress: StageProgress, start: Start = SCRATCH) -> PolicyBundle:
@@ -116,10 +117,12 @@ def resume_state(path: Path, progress: StageProgress, start: Start = SCRATCH) ->
 
     Raises:
         RunError: if there is no unfinished run.
+        LockedError: if another process carries it out.
     """
     folder = RunFolder.open(path)
     config = StateRunConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
-    return StateRun(config, folder, start, progress).finish()
+    with folder.lock():
+        return StateRun(config, folder, start, progress).finish()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from policies.models.state_network import Arrays
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.joined import join_arrays
 from policies.training.descent import Loss, constant, gradient_descent
+from robots.host.writing import write_arrays
 
 JOINED = ""
 """Name of an observation that has been joined to one vector."""
@@ -56,7 +57,7 @@ class Demonstrations:
         arrays = {f"observation.{name}": array for name, array in self.observation.items()}
         arrays |= {f"next.{name}": array for name, array in self.following.items()}
         arrays |= {name: getattr(self, name) for name in SCALARS}
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path | str, names: Sequence[str], actions: int) -> Demonstrations:

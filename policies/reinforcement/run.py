@@ -141,7 +141,8 @@ def reinforce(config: ReinforcementConfig, progress: StageProgress) -> PolicyBun
     config.validate()
     about = {**provenance(), **config.task_file()}
     folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
-    return ReinforcementRun(config, folder, progress).finish()
+    with folder.lock():
+        return ReinforcementRun(config, folder, progress).finish()
 
 
 def resume_reinforcement(path: Path, progress: StageProgress) -> PolicyBundle:
@@ -149,10 +150,12 @@ def resume_reinforcement(path: Path, progress: StageProgress) -> PolicyBundle:
 
     Raises:
         RunError: if there is no unfinished run.
+        LockedError: if another process carries it out.
     """
     folder = RunFolder.open(path)
     config = ReinforcementConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
-    return ReinforcementRun(config, folder, progress).finish()
+    with folder.lock():
+        return ReinforcementRun(config, folder, progress).finish()
 
 
 class ReinforcementRun:
@@ -321,9 +324,7 @@ class ReinforcementRun:
             )
         else:
             return None
-        scratch = kept.with_name(".demonstrations.tmp.npz")
-        shown.save(scratch)
-        scratch.rename(kept)
+        shown.save(kept)
         return shown
 
     def _prepare(self, model: BaseAlgorithm, raw: Sb3ArmVectorEnv, shown: Demonstrations | None) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from policies.bundle import PolicyBundle
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyLimits
+from robots.host.writing import write_json
 
 FEWEST = 20
 """Least number of commands of a dry run."""
@@ -86,7 +87,7 @@ class DryRun:
 
     def save(self, path: Path, operator: str) -> None:
         """Write the confirmed summary."""
-        path.write_text(json.dumps({"confirmed_by": operator, **asdict(self)}, indent=2) + "\n")
+        write_json(path, {"confirmed_by": operator, **asdict(self)})
 
 
 def summarise_dry_run(

@@ -12,10 +12,11 @@ metrics.json     the evaluation on fresh seeds; its presence means that the run 
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ import torch
 
 from policies.bundle import BundleError
 from policies.training.tracking import RUN_FILE, Tracker, open_tracker
+from robots.host.locks import FolderLock
+from robots.host.writing import write_arrays, write_json, write_text, write_with
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +48,14 @@ class RunFolder:
     tracker: Tracker | None = None
     """Logs the figures to a server, if the configuration names one."""
 
+    def lock(self) -> FolderLock:
+        """Keep other processes from going on with the run inside a `with` block.
+
+        Raises:
+            LockedError: if one does; it is named.
+        """
+        return FolderLock(self.path)
+
     @classmethod
     def create(cls, path: Path, documents: Mapping[str, object]) -> RunFolder:
         """Make the folder with its JSON `documents`.
@@ -59,7 +70,7 @@ class RunFolder:
         (path / "checkpoint").mkdir()
         folder = cls(path, tracker)
         if tracker is not None:
-            _replace(path / RUN_FILE, tracker.run.encode())
+            write_text(path / RUN_FILE, tracker.run)
         for name, content in documents.items():
             folder.write_json(name, content)
         return folder
@@ -96,14 +107,11 @@ class RunFolder:
 
     def write_json(self, name: str, content: object) -> None:
         """Write a document."""
-        _replace(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(self.path / name, content)
 
     def save_round(self, round_: int, records: Mapping[str, np.ndarray]) -> None:
         """Save the records of a round."""
-        path = self.path / "checkpoint" / f"round_{round_:03}.npz"
-        scratch = path.with_name(f".{path.stem}.tmp.npz")
-        np.savez(scratch, **dict(records))  # type: ignore[arg-type]
-        os.replace(scratch, path)
+        write_arrays(self.path / "checkpoint" / f"round_{round_:03}.npz", records, compress=False)
 
     def load_rounds(self, count: int) -> list[dict[str, np.ndarray]]:
         """Read the records of the first `count` rounds."""
@@ -115,10 +123,7 @@ class RunFolder:
 
     def save_state(self, state: dict) -> None:
         """Replace the newest state, from which the run resumes."""
-        path = self.path / "checkpoint" / "state.pt"
-        scratch = path.with_name(".state.tmp")
-        torch.save(state, scratch)
-        os.replace(scratch, path)
+        write_with(self.path / "checkpoint" / "state.pt", partial(torch.save, state))
 
     def load_state(self) -> dict | None:
         """Read the newest state; None before the first one. Nothing but tensors and plain types is unpickled."""
@@ -131,10 +136,9 @@ class RunFolder:
         `purge_from` hides later points of a killed run in TensorBoard.
         """
         lines = [list(rows[0]), *([format(value, ".6g") for value in row.values()] for row in rows)]
-        scratch = self.path / ".metrics.csv.tmp"
-        with scratch.open("w", newline="") as file:
-            csv.writer(file).writerows(lines)
-        os.replace(scratch, self.path / "metrics.csv")
+        table = io.StringIO(newline="")
+        csv.writer(table).writerows(lines)
+        write_text(self.path / "metrics.csv", table.getvalue())
         self._draw(rows)
         from torch.utils.tensorboard import SummaryWriter
 
@@ -165,10 +169,8 @@ class RunFolder:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG at `path`, whole or not at all."""
-    scratch = path.with_name(f".{path.stem}.tmp.png")
-    figure.savefig(scratch, dpi=120)
-    os.replace(scratch, path)
+    """Write a figure as a PNG at `path`."""
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def refuse_existing(path: Path) -> None:
@@ -183,9 +185,3 @@ def _tracker(path: Path, config: object) -> Tracker | None:
     if not isinstance(config, Mapping):
         return None
     return open_tracker(str(config.get("mlflow", "")), path.name, path, config)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_bytes(content)
-    os.replace(scratch, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 
@@ -24,6 +25,7 @@ from policies.training.descent import FREE
 from policies.training.progress import Progress, StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
+from robots.host.writing import write_with
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks.recipe import StateRecipe
 
@@ -113,7 +115,5 @@ def _shared_action_head(config: CompareCameraConfig, progress: Progress) -> Stat
         return action_head
     fit_action_head(action_head, run.action_head_environment(), run.recipe, run.workers, ACTION_HEAD_SEED, progress)
     config.out.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(".tmp")
-    torch.save(action_head.state_dict(), scratch)
-    scratch.replace(file)
+    write_with(file, partial(torch.save, action_head.state_dict()))
     return action_head

@@ -118,9 +118,19 @@ def run_budgets(
             them `success`.
         progress: called with the share that is done.
     """
-    out.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(out)
-    results: dict[str, dict] = folder.read_json("results.json") if (out / "results.json").is_file() else {}
+    with folder.lock():
+        return _run_missing(folder, budgets, draw, learn, progress)
+
+
+def _run_missing(
+    folder: RunFolder,
+    budgets: Budgets,
+    draw: Callable[[int, int], LabelledRenders],
+    learn: Callable[[str, LabelledRenders, int], dict],
+    progress: Progress,
+) -> dict[str, dict]:
+    results: dict[str, dict] = folder.read_json("results.json") if folder.has("results.json") else {}
     total, done = len(budgets.methods) * budgets.seeds * len(budgets.renders), 0
     for seed in range(budgets.seeds):
         seeds = np.random.SeedSequence([seed, 11]).generate_state(2).tolist()

@@ -131,10 +131,12 @@ def resume_transfer(path: Path, progress: StageProgress) -> PolicyBundle:
 
     Raises:
         RunError: if there is no unfinished run.
+        LockedError: if another process carries it out.
     """
     folder = RunFolder.open(path)
     config = TransferConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
-    return StateRun(config, folder, config.start(), progress).finish()
+    with folder.lock():
+        return StateRun(config, folder, config.start(), progress).finish()
 
 
 def evaluate_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Evaluation | None:
@@ -237,7 +239,9 @@ def compare_state(config: CompareConfig, progress: StageProgress) -> dict:
             def report(stage: str, share: float, text: str, part: int = part, mode: str = mode, seed: int = run.seed):
                 progress("runs", (part + share) / (len(methods) * config.seeds), f"{mode}, seed {seed}: {text}")
 
-            rows.append(StateRun(run, RunFolder.open(run.out), start, report).learn().rows)
+            folder = RunFolder.open(run.out)
+            with folder.lock():
+                rows.append(StateRun(run, folder, start, report).learn().rows)
         steps = np.array([row["env_steps"] for row in rows[0]])
         success = np.array([[row["success"] for row in each] for each in rows])
         cpu = np.array([[row["cpu_seconds"] for row in each] for each in rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from mcap.summary import Summary
 from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, TypesysError, get_typestore
 
+from robots.host.writing import write_json
 from ros_nodes.recording.repair import RecordingError, repair
 
 CHUNK_BYTES = 4 << 20
@@ -246,7 +246,7 @@ def _summary(path: Path) -> Summary:
 
 
 def write_metadata(folder: Path, summary: Summary) -> None:
-    """Write metadata.yaml, version 9, whole or not at all."""
+    """Write metadata.yaml, version 9."""
     name = f"{folder.name}_0.mcap"
     found = summary.statistics or Statistics(0, 0, {}, 0, 0, 0, 0, 0, 0)
     start = {"nanoseconds_since_epoch": found.message_start_time}
@@ -278,6 +278,4 @@ def write_metadata(folder: Path, summary: Summary) -> None:
         "custom_data": None,
         "ros_distro": "kilted",
     }
-    scratch = folder / ".metadata.yaml"
-    scratch.write_text(json.dumps({"rosbag2_bagfile_information": information}, indent=1))  # JSON is YAML
-    scratch.replace(folder / "metadata.yaml")
+    write_json(folder / "metadata.yaml", {"rosbag2_bagfile_information": information}, indent=1)  # JSON is YAML

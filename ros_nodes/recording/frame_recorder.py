@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from robots.camera import CameraModel
+from robots.host.writing import write_arrays
 
 
 class FrameRecorder:
@@ -48,5 +49,5 @@ class FrameRecorder:
         """Write `images` (N, height, width, 3) uint8, `q` (N, n) float32 and `trial` (N,) int64 as .npz."""
         camera = self._policy_camera
         images = np.array(self._images, np.uint8).reshape(-1, camera.height, camera.width, 3)
-        np.savez_compressed(path, images=images, q=np.array(self._q, np.float32), trial=np.array(self._trials, int))
+        write_arrays(path, {"images": images, "q": np.array(self._q, np.float32), "trial": np.array(self._trials, int)})
         return path

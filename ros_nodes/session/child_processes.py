@@ -10,21 +10,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# prctl(PR_SET_PDEATHSIG, SIGTERM), then become the command; the setting survives execve. The parent may have died
-# before the call: then it is another process's child by now.
-_TIED = (
-    "import ctypes, os, sys\n"
-    "ctypes.CDLL(None, use_errno=True).prctl(1, 15)\n"
-    "if os.getppid() != int(sys.argv[1]): sys.exit(1)\n"
-    "os.execvp(sys.argv[2], sys.argv[2:])\n"
-)
+from robots.host.processes import tied
 
 
 class ChildDied(RuntimeError):
@@ -57,7 +49,7 @@ class Children:
         log = self._log_dir / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", _TIED, str(os.getpid()), *command],
+                tied(command, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

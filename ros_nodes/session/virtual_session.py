@@ -28,6 +28,8 @@ from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial, TrialStore
 from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
+from robots.host.locks import FolderLock
+from robots.host.writing import write_arrays, write_text
 from ros_nodes import topics
 from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.session.child_processes import Children, Interruption
@@ -151,6 +153,7 @@ def run_session(
 
     Raises:
         ProtocolError, BundleError, SpecError: before anything is started.
+        LockedError: if another process carries the session out.
         ChildDied, SessionError: if a process ends or stays silent; trials done by then are kept.
     """
     started = time.monotonic()
@@ -172,6 +175,7 @@ def run_session(
         if TrialScheduler(plan, store).finished:
             return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
+        FolderLock(out_dir),
         Interruption() as interruption,
         folder.store() as store,
         _domain(robot) as domain,
@@ -214,7 +218,7 @@ def run_session(
                 assert node.recorder is not None
                 node.recorder.calibrate(camera)
             renderer = node.renderer() if robot == "virtual" else "the camera"
-            (out_dir / RENDERER_FILE).write_text(renderer + "\n")
+            write_text(out_dir / RENDERER_FILE, renderer + "\n")
             # Long enough for a first start, when every process compiles the kinematics at once
             node.ready_gate(timeout=60.0)
             node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
@@ -242,7 +246,8 @@ def _result(
     if runner.latencies:
         latencies = out_dir / "latency.npz"
         policies, indexes, rows = zip(*runner.latencies)
-        np.savez_compressed(latencies, policy=np.array(policies), index=np.array(indexes), latency=np.array(rows))
+        arrays = {"policy": np.array(policies), "index": np.array(indexes), "latency": np.array(rows)}
+        write_arrays(latencies, arrays)
     return SessionResult(
         store.trials(plan.name),
         renderer,

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from robots.host.processes import end_with_pool
 from robots.model import RobotModel
 from robots.rig import Rig
 from sim.env import ArmEnv
@@ -86,7 +87,7 @@ def sample_renders(
     draw = partial(_draw_chunk, task, robot, space, cameras)
     parts: list[tuple[LabelledRenders, ...]] = [()] * chunks
     # spawn: a fork of a process that has used threads may hang
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_pool) as pool:
         futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
         for done, future in enumerate(as_completed(futures), start=1):
             parts[futures[future]] = future.result()

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from robots.compiled import njit
+from robots.host.writing import write_json
 
 Kind = Literal["constant", "uniform", "loguniform", "normal", "choice"]
 Operator = Literal["=", "*", "+"]
@@ -291,7 +292,7 @@ class ParameterSpace:
 
     def to_json(self, path: Path | str) -> None:
         """Write the space to a file."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        write_json(path, self.to_dict(), indent=1)
 
     @classmethod
     def from_json(cls, path: Path | str) -> ParameterSpace:

@@ -27,6 +27,7 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 
+from robots.host.processes import end_with_pool
 from robots.specs import SpecError
 from sim.vector.shared_arrays import SINGLE, Layout, lay_out
 
@@ -240,6 +241,7 @@ class WorkerPool:
 
 def _work(pipe: Connection, memory, layout: Layout, rows: range, job: bytes, same_step: bool) -> None:
     """Serve one pipe until it closes: the main function of a worker process."""
+    end_with_pool()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C: its end closes the pipe
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _use_batch_scheduling()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from robots.host.writing import write_json
 from robots.specs import SpecError
 
 DRIVER_LAG = 0.005
@@ -208,7 +209,7 @@ class HiddenReality:
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        write_json(path, self.to_dict(), indent=1)
 
     @classmethod
     def from_dict(cls, data: Mapping, default: HiddenReality | None = None) -> HiddenReality:

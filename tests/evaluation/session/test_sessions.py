@@ -26,6 +26,7 @@ from evaluation.session.trials import Trial, TrialError
 from evaluation.simulation.pool import LocalTrial, Pool, PoolError, run_trials
 from evaluation.simulation.simulated_session import run_simulated_session
 from policies.bundle import BundleError
+from robots.host.locks import FolderLock
 from sim2real.command_line import main
 from tests.support.tiny_bundle import tiny_bundle
 
@@ -418,3 +419,14 @@ def test_a_worker_that_dies_is_named_and_nothing_is_made_up(plan, tmp_path) -> N
             run_trials(scheduler, pool)
         assert scheduler.progress.counted == 0
         assert store.trials() == ()
+
+
+def test_a_session_has_one_process_at_a_time(plan, tmp_path, capsys) -> None:
+    register_file(plan)
+    out = tmp_path / "out"
+    with FolderLock(out):
+        assert main(["session", "run", str(plan), "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert f"'{out}' is in use by process {os.getpid()}; wait until that has ended" in said
+    assert said.count("\n") == 1
+    assert not (out / "trials.sqlite").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,8 @@ from policies.imitation.recipes import is_tuned, state_recipe, warn_if_untuned
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
 from policies.scoring.evaluator import FullLengthEnv, evaluate
-from policies.training.run_folder import RunError
+from policies.training.run_folder import RunError, RunFolder
+from robots.host.locks import LockedError
 from sim.tasks import TASKS, load_task
 from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
@@ -195,6 +197,14 @@ def test_the_command_refuses_in_one_line(
     assert main(["train", *given]) == 1
     assert message.format(out=tmp_path) in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_has_one_process_at_a_time(tmp_path: Path) -> None:
+    config = StateRunConfig(tmp_path / "run", recipe=TINY)
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict()})
+    with folder.lock(), pytest.raises(LockedError, match=f"run' is in use by process {os.getpid()}; wait until"):
+        resume_state(config.out, QUIET)
+    assert not list((config.out / "checkpoint").iterdir())
 
 
 @pytest.mark.slow
