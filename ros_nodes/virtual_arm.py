@@ -36,9 +36,9 @@ from robots.rig import RIGS, Rig
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
+from ros_nodes.arm.virtual_cameras import run_cameras
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
-from ros_nodes.virtual_cameras import run_cameras
 from sim.tasks import TASKS, fitted_task
 from sim.tasks.task import DEFAULT_RIG
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Extent = tuple[float, float]
 Vector = Sequence[float] | np.ndarray
 ShapeKind = Literal["box", "cylinder", "sphere"]
 

@@ -39,7 +39,7 @@ def rig_check(arguments: Arguments) -> int:
     import cv2
 
     from robots.rig import Rig
-    from sim.sensing.rig_inspection import inspect_rig, side_by_side
+    from sim.datasets.rig_inspection import inspect_rig, join_images
 
     task, robot, rig = config.task, config.robot, config.cameras
     if config.bundle is not None:
@@ -56,7 +56,7 @@ def rig_check(arguments: Arguments) -> int:
         print(f"{each.camera.name}: {each.pose_text}")
         for body in each.bodies:
             print(f"    {body.body:10} {body.side_px:4.1f} px large, in {100 * body.seen:3.0f} % of the scenes")
-    if not cv2.imwrite(str(config.out), side_by_side(coverage)[..., ::-1]):
+    if not cv2.imwrite(str(config.out), join_images(coverage)[..., ::-1]):
         raise ValueError(f"'{config.out}' cannot be written; is it an image's name in a folder that exists?")
     print(config.out)
     for problem in coverage.problems:

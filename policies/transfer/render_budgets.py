@@ -126,8 +126,8 @@ def run_budgets(
 def _run_missing(
     folder: RunFolder,
     budgets: Budgets,
-    draw: Callable[[int, int], LabelledRenders],
-    learn: Callable[[str, LabelledRenders, int], dict],
+    draw: Callable[[int, int], tuple[LabelledRenders, ...]],
+    learn: Callable[[str, tuple[LabelledRenders, ...], int], dict],
     progress: Progress,
 ) -> dict[str, dict]:
     results: dict[str, dict] = folder.read_json("results.json") if folder.has("results.json") else {}

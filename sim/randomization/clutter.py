@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robots.rig import Area
 from robots.rotations import rotation_about
 from sim.scene import Shape, ShapeKind, half_height
 
@@ -29,8 +30,6 @@ BASE = 0.18
 """Radius about the arm's foot that stays free [m]."""
 
 UP = np.array([0.0, 0.0, 1.0])
-
-Area = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)

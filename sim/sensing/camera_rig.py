@@ -17,9 +17,10 @@ import numpy as np
 from robots.camera import CameraModel, as_matrix
 from robots.compiled import njit
 from robots.model import RobotModel
+from robots.rig import Area
 from sim.physics.world import TABLE_CENTRE, TABLE_SIZE
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance
-from sim.randomization.clutter import CLOTH, Area, is_uncluttered, sample_clutter
+from sim.randomization.clutter import CLOTH, is_uncluttered, sample_clutter
 from sim.rendering.appearance import RenderError
 from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
 from sim.rendering.renderer import Frame, RenderedScene, StaticBackground

@@ -14,7 +14,7 @@ import numpy as np
 
 from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from sim.scene import Extent
+from robots.rig import Extent
 
 REACHABLE: tuple[Extent, Extent] = (0.3, 0.68), (-0.25, 0.25)
 """x and y of hand positions drawn above the table [m]."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.rig import AREA, RIGS, Rig, load_rig
+from robots.rig import AREA, RIGS, Extent, Rig, load_rig
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
-from sim.scene import Extent, RigidBody, Shape, Vector, yaw_quat
+from sim.scene import RigidBody, Shape, Vector, yaw_quat
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.state_samples import StateSample, sample_approach
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.rig import Rig
+from robots.rig import Extent, Rig
 from sim.env import ArmEnv
-from sim.tasks.task import Extent
 
 FEWEST_PIXELS = 4.0
 """Side of a body's area in the image [px] below which it is too small: it covers one cell of the encoder's map."""
@@ -140,7 +139,7 @@ def draw_area(image: np.ndarray, camera: CameraModel, area: Sequence[Extent]) ->
     return shown
 
 
-def side_by_side(coverage: RigCoverage) -> np.ndarray:
+def join_images(coverage: RigCoverage) -> np.ndarray:
     """Put the cameras' images beside each other, each with its name."""
     tiles = []
     for each in coverage.cameras:
