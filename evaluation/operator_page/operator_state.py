@@ -10,21 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-Phase = Literal["starting", "prepare", "running", "verdict", "finished"]
-Answer = Literal["start", "success", "failure", "void"]
+Phase = Literal["starting", "homing", "placing", "ready", "running", "verdict", "stopped", "paused", "done"]
+Answer = Literal["clear", "home", "placed", "start", "success", "failure", "void", "resume"]
 
-ANSWERS: dict[Phase, tuple[Answer, ...]] = {
-    "starting": (),
-    "prepare": ("start",),
-    "running": (),
-    "verdict": ("success", "failure", "void"),
-    "finished": (),
-}
+MOVING: tuple[Answer, ...] = ("clear", "home", "placed", "start", "resume")
+"""Answers after which the arm may move, at once or next: taken only while a page polls."""
 LOST_AFTER = 5.0
 """Longest silence of all pages before the operator counts as absent [s]; a page polls four times a second."""
 LONGEST_NOTE = 2000
@@ -54,7 +49,9 @@ class Question:
     text: str = ""
     """Instruction to the operator, or the session's result."""
     problem: str = ""
-    """Why the session waits; empty while it does not."""
+    """Why the arm was stopped or the session waits; empty while all is well."""
+    answers: tuple[Answer, ...] = ()
+    """Those that are taken now."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,6 @@ class OperatorState:
         with self._lock:
             return bool(self._watching())
 
-    def show_problem(self, problem: str) -> None:
-        """Set the reason why the session waits; empty clears it."""
-        with self._lock:
-            self._question = replace(self._question, problem=problem)
-
     def show_gate(self, state: str, reason: str) -> None:
         """Set the safety gate's state and reason."""
         with self._lock:
@@ -159,7 +151,7 @@ class OperatorState:
                 "text": q.text,
                 "problem": q.problem,
                 "elapsed": round(now - self._asked_at, 2),
-                "answers": list(ANSWERS[q.phase]) if self._reply is None else [],
+                "answers": list(q.answers) if self._reply is None else [],
                 "answered": self._reply.answer if self._reply else "",
                 "gate": dict(self._gate),
                 "frame": self._frame_number,
@@ -180,10 +172,12 @@ class OperatorState:
                 raise OperatorError("this is no longer the current question; the page shows the one that is")
             if self._reply is not None:
                 raise OperatorError(f"this was answered already: {self._reply.answer}")
-            known = ANSWERS[self._question.phase]
+            known = self._question.answers
             chosen = next((each for each in known if each == answer), None)
             if chosen is None:
                 raise OperatorError(f"answer '{answer}': expected {', '.join(known) or 'none now'}")
+            if chosen in MOVING and not self._watching():
+                raise OperatorError(f"answer '{answer}': no page is open, and the arm moves under a person's eyes only")
             if len(note) > LONGEST_NOTE:
                 raise OperatorError(f"the note has {len(note)} characters, at most {LONGEST_NOTE}; shorten it")
             self._reply = Reply(chosen, note.strip())

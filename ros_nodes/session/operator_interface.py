@@ -1,38 +1,64 @@
-"""Operator interface of a session: none, or the operator's page."""
+"""Operator interface of a session: none, or the operator's page.
+
+The session asks before every motion; with an operator, each motion needs an answer that names it, and a stop that the
+gate has latched is cleared by an answer to the question that shows its reason.
+"""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol as Interface
 
 import numpy as np
 
-from evaluation.operator_page.operator_state import OperatorState, Question, Reply
+from evaluation.operator_page.operator_state import Answer, OperatorState, Phase, Question, Reply
 from evaluation.operator_page.overlay import draw_place
 from evaluation.session.protocol import PlannedTrial
 from evaluation.session.scheduler import TrialScheduler
 from robots.camera import CameraModel
-from ros_nodes.session.session_node import SessionNode
+from ros_nodes.session.session_node import SessionError, SessionNode
 
 FRAME_PERIOD = 0.1
 """Between two images for the page [s]."""
+STOP_PERIOD = 0.1
+"""Between two requests to stop, until the gate reports that it does [s]."""
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Without an operator: how long each pause in a row lasts [s]; the next one ends the session."""
 PRESSED, LOST = "the operator pressed STOP", "the operator's page was lost"
-PREPARE = {
-    "virtual": "The virtual arm has put the object to its place. Start when you are ready.",
-    "ros": "Put the object where the ring is and step back. The arm is at home. Start when nobody is in reach of it.",
-}
+MOVING: tuple[Phase, ...] = ("homing", "running")
+"""Phases in which the loss of the page stops the arm."""
 
 
 class OperatorInterface(Interface):
-    """Starts and judges the trials of a session."""
+    """Clears stops, starts and judges the trials of a session."""
 
     def update(self) -> None:
         """Called again and again while the session waits."""
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
-        """Return when the trial may start; `void_reason` is that of its last attempt, if there was one."""
+    def take_up(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
+        """The next trial is `planned`; `void_reason` is that of its last attempt, if there was one."""
+
+    def clear_stop(self, reason: str) -> None:
+        """Return when a person has read the `reason` of the gate's latched stop and wants it cleared."""
+
+    def pause(self, reason: str) -> None:
+        """Return when the session may go on after a failure of the machinery.
+
+        Raises:
+            SessionError: with `reason`, if nobody can tell.
+        """
+
+    def move_home(self) -> bool:
+        """Return True when the arm may move home, False if it was stopped meanwhile."""
+
+    def placing(self) -> None:
+        """The object is being placed."""
+
+    def prepare(self) -> bool:
+        """Return True when the object is placed and the trial may start, False if the arm was stopped meanwhile."""
 
     def begin(self, timeout: float) -> None:
         """The trial runs now, for at most `timeout` [s]."""
@@ -45,19 +71,47 @@ class OperatorInterface(Interface):
 
     @property
     def stopped(self) -> str:
-        """Why the operator stopped the current trial; empty otherwise."""
+        """Why the operator stopped the arm, until the stop is cleared; empty otherwise."""
 
 
 class Unattended:
-    """No operator: every trial starts at once, and the task's own measurement decides."""
+    """No operator, for the virtual arm alone: its stops hurt nobody, and the task's own measurement decides."""
 
     stopped = ""
+
+    def __init__(self, sleep: Callable[[float], None]):
+        """Prepare; `sleep` processes messages for so many seconds."""
+        self._sleep = sleep
+        self._pauses = 0
 
     def update(self) -> None:
         """Nothing to do."""
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
+    def take_up(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
+        """Begin to count pauses anew with a new trial."""
+        if not attempt:
+            self._pauses = 0
+
+    def clear_stop(self, reason: str) -> None:
+        """Clear at once."""
+
+    def pause(self, reason: str) -> None:
+        """Wait a little, longer each time in a row."""
+        if self._pauses == len(PAUSES):
+            raise SessionError(f"{reason}; it did so {self._pauses + 1} times in a row: the same command goes on")
+        self._sleep(PAUSES[self._pauses])
+        self._pauses += 1
+
+    def move_home(self) -> bool:
+        """Allow it."""
+        return True
+
+    def placing(self) -> None:
+        """Nothing to show."""
+
+    def prepare(self) -> bool:
         """Start at once."""
+        return True
 
     def begin(self, timeout: float) -> None:
         """Nothing to show."""
@@ -77,89 +131,115 @@ class PageInterface:
         """Serve the session of `scheduler` on `robot`, `virtual` or `ros`."""
         self._state, self._node, self._scheduler = state, node, scheduler
         self._blank = Question(session=scheduler.protocol.name, total=scheduler.progress.planned)
-        self._robot = robot
+        self._places_by_hand = robot == "ros"
         self._question = self._blank
+        self._once_more = ""
         self._camera: CameraModel | None = None
-        self._next_frame = 0.0
+        self._next_frame = self._next_stop = 0.0
         self._lost = False
         self.stopped = ""
         node.keep_frame = True
-        state.ask(replace(self._blank, text="The session starts."))
+        self._ask("starting", "The session starts.")
 
     def set_camera(self, camera: CameraModel) -> None:
         """Draw the object's place into the images of `camera`, whose pose is known."""
         self._camera = camera
 
     def update(self) -> None:
-        """Pass on STOP, notice a lost page, show gate and camera."""
-        if self._state.take_stop():
-            self._stop(PRESSED)
+        """Pass on STOP until the gate stops, notice a lost page, show gate and camera."""
+        now = time.monotonic()
+        why = PRESSED if self._state.take_stop() else ""
         lost = self._state.lost
+        if lost and self._question.phase in MOVING and not self._question.answers:
+            why = why or LOST
+        fresh = bool(why) and not self.stopped
+        self.stopped = self.stopped or why
+        if self.stopped and self._node.gate.state not in ("stopping", "stopped") and now >= self._next_stop:
+            self._next_stop = now + STOP_PERIOD
+            self._node.request_stop()
+        trial = f"trial {self._question.number}, {self._question.phase}"
+        if fresh:
+            self._scheduler.log("stopped", f"{trial}: {self.stopped}")
         if lost != self._lost:
             self._lost = lost
-            trial = f"trial {self._question.number}, {self._question.phase}"
             self._scheduler.log("paused" if lost else "page back", f"{LOST} ({trial})" if lost else trial)
-            self._state.show_problem("The page was lost: the session waits." if lost else "")
-        if lost and self._question.phase == "running":
-            self._stop(LOST)
         self._state.show_gate(self._node.gate.state, self._node.gate.reason)
-        now = time.monotonic()
         if now >= self._next_frame and self._node.frame is not None:
             self._next_frame = now + FRAME_PERIOD
             self._state.show_frame(self._overlaid(self._node.frame))
 
-    def prepare(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
-        """Ask for the object at its place, and wait for "start"."""
-        once_more = f"Once more: the last attempt was void ({void_reason}). " if void_reason else ""
-        self._question = replace(
-            self._blank,
-            phase="prepare",
-            number=number,
-            attempt=attempt,
-            code=planned.code,
-            x=planned.initial["x"],
-            y=planned.initial["y"],
-            text=once_more + PREPARE[self._robot],
-        )
-        self._ask()
-        self._answer()
+    def take_up(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
+        """Set what the page shows of the trial."""
+        self._once_more = f"Once more: the last attempt was void ({void_reason}). " if void_reason else ""
+        x, y = planned.initial["x"], planned.initial["y"]
+        self._question = replace(self._blank, number=number, attempt=attempt, code=planned.code, x=x, y=y)
+
+    def clear_stop(self, reason: str) -> None:
+        """Show why the arm was stopped, and wait for "clear"."""
+        text = "Look at the arm. Clear the stop when its reason is gone and nobody is in reach; nothing moves yet."
+        self._answer("stopped", text, "clear", problem=reason, whatever_the_gate=True)
+        self._scheduler.log("stop cleared", f"trial {self._question.number}: {reason}")
         self.stopped = ""
+
+    def pause(self, reason: str) -> None:
+        """Show what failed, and wait for "resume"."""
+        self._scheduler.log("paused", f"trial {self._question.number}: {reason}")
+        text = "The session pauses. Resume when the fault is mended."
+        self._answer("paused", text, "resume", problem=reason, whatever_the_gate=True)
+        self._scheduler.log("resumed", f"trial {self._question.number}")
+
+    def move_home(self) -> bool:
+        """Wait for "home", then show that the arm moves."""
+        text = "The arm is not at home. Move it home when nobody is in reach of it."
+        if self._answer("homing", text, "home") is None:
+            return False
+        self._ask("homing", "The arm moves home, slowly. Keep a hand at STOP.")
+        return True
+
+    def placing(self) -> None:
+        """Show where the object belongs."""
+        self._ask("placing", "The virtual arm puts the object to its place.")
+
+    def prepare(self) -> bool:
+        """Wait for "placed" where the object is placed by hand, then for "start"."""
+        if self._places_by_hand:
+            text = self._once_more + "Put the object where the ring is, and step back out of the arm's reach."
+            if self._answer("placing", text, "placed") is None:
+                return False
+        text = self._once_more + "Start when nobody is in reach of the arm."
+        return self._answer("ready", text, "start") is not None
 
     def begin(self, timeout: float) -> None:
         """Show that the arm moves."""
-        text = "The policy drives the arm. Keep a hand at STOP."
-        self._question = replace(self._question, phase="running", timeout=timeout, text=text)
-        self._ask()
+        self._question = replace(self._question, timeout=timeout)
+        self._ask("running", "The policy drives the arm. Keep a hand at STOP.")
 
     def verdict(self) -> Reply | None:
         """Ask for a verdict and wait for it. The task's measurement is not shown, as it would bias the operator."""
         text = "How did it end? Void repeats the trial: say in the note why."
-        self._question = replace(self._question, phase="verdict", text=text)
-        self._ask()
-        return self._answer()
+        return self._answer("verdict", text, "success", "failure", "void", whatever_the_gate=True)
 
     def finish(self, text: str) -> None:
         """Show that it is over, and give an open page time to do so."""
-        self._question = replace(self._blank, phase="finished", text=text)
-        self._ask()
+        self._question = self._blank
+        self._ask("done", text)
         self._node.wait(lambda: self._state.shown or not self._state.watched, 30.0, "the page to show the end")
 
-    def _ask(self) -> None:
+    def _ask(self, phase: Phase, text: str, *answers: Answer, problem: str = "") -> None:
+        self._question = replace(self._question, phase=phase, text=text, answers=answers, problem=problem)
         self._state.ask(self._question)
-        if self._lost:
-            self._state.show_problem("The page was lost: the session waits.")
 
-    def _answer(self) -> Reply:
-        self._node.wait(lambda: self._state.reply() is not None, math.inf, "the operator's answer")
-        reply = self._state.reply()
-        assert reply is not None
-        return reply
+    def _answer(
+        self, phase: Phase, text: str, *answers: Answer, problem: str = "", whatever_the_gate: bool = False
+    ) -> Reply | None:
+        """Ask, and return the answer; None as soon as the arm is stopped, unless `whatever_the_gate` does."""
+        self._ask(phase, text, *answers, problem=problem)
 
-    def _stop(self, why: str) -> None:
-        if not self.stopped:
-            self.stopped = why
-            self._scheduler.log("stopped", f"trial {self._question.number}, {self._question.phase}: {why}")
-        self._node.request_stop()
+        def stopped() -> bool:
+            return not whatever_the_gate and (bool(self.stopped) or self._node.gate.state == "stopped")
+
+        self._node.wait(lambda: self._state.reply() is not None or stopped(), math.inf, "the operator's answer")
+        return None if stopped() else self._state.reply()
 
     def _overlaid(self, frame: np.ndarray) -> np.ndarray:
         if self._camera is None or not self._question.number:

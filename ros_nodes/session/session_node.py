@@ -203,19 +203,33 @@ class SessionNode(Node):
         # Frames in transit still show the former trial, and a policy would act on them
         self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
 
-    def ready_gate(self, timeout: float = 5.0) -> None:
-        """Wait until the gate is ready, resetting a latched stop."""
-        at_rest = ("ready", "waiting", "stopped")
-        self.wait(lambda: self.gate.state in at_rest, timeout, f"the safety gate on {topics.GATE_STATE}; see its log")
-        if self.gate.state == "stopped":
-            answer = self._answers([self._reset_gate], Trigger.Request(), SERVICE_TIMEOUT)[0]
-            if not answer.success:
-                raise SessionError(f"the safety gate cannot be reset: {answer.message}")
-        self.wait(lambda: self.gate.state == "ready", timeout, "the safety gate to be ready; see its log")
+    def gate_at_rest(self, timeout: float = 5.0) -> None:
+        """Wait until the gate is ready, or has latched a stop and the arm rests.
+
+        Raises:
+            SessionError: after `timeout` [s], with what the gate waits for.
+        """
+        try:
+            self.wait(lambda: self.gate.state in ("ready", "stopped"), timeout, "the safety gate")
+        except SessionError:
+            said = f"{self.gate.state}: {self.gate.reason}" if self.gate.state else f"not heard on {topics.GATE_STATE}"
+            raise SessionError(f"safety gate: {said}; see its log") from None
+
+    def clear_stop(self) -> str:
+        """Release the gate's latched stop, as a person has asked for; return why the gate refuses, or nothing.
+
+        Raises:
+            SessionError: if the gate does not answer.
+        """
+        answer = self._answers([self._reset_gate], Trigger.Request(), SERVICE_TIMEOUT)[0]
+        if not answer.success:
+            return str(answer.message)
+        self.wait(lambda: self.gate.state != "stopped", SERVICE_TIMEOUT, "the safety gate to leave its stop")
+        return ""
 
     def request_stop(self) -> None:
         """Ask the gate for a controlled stop, now and without waiting for its answer."""
-        if self.gate.state in ("ready", "moving", "waiting") and self._stop_gate.service_is_ready():
+        if self._stop_gate.service_is_ready():
             self._stop_gate.call_async(Trigger.Request())
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from evaluation.session.trials import LatencySummary, Trial
 from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.recording.frame_recorder import FrameRecorder
+from ros_nodes.session.homing import Homing
 from ros_nodes.session.operator_interface import LOST, OperatorInterface
 from ros_nodes.session.session_node import SessionError, SessionNode
 
@@ -67,7 +68,7 @@ class TrialRunner:
         operator: OperatorInterface,
         out_dir: Path,
         recording: RecordingOptions,
-        bring_home: Callable[[], None] = lambda: None,
+        homing: Homing | None = None,
     ):
         """Prepare to run.
 
@@ -79,12 +80,12 @@ class TrialRunner:
             operator: starts and judges the trials.
             out_dir: gets the videos.
             recording: which.
-            bring_home: called before each trial; brings a real arm home.
+            homing: brings a real arm home before each trial; None where placing the object does.
         """
         self._scheduler, self._bundles, self._nodes = scheduler, bundles, nodes
         self._protocol: Protocol = scheduler.protocol
         self._node, self._operator, self._out_dir, self._recording = node, operator, out_dir, recording
-        self._bring_home = bring_home
+        self._homing = homing
         self._filmed: Counter[tuple[str, bool]] = Counter()
         self._again = ""
         self.walls: list[float] = []
@@ -108,7 +109,9 @@ class TrialRunner:
             while planned := self._scheduler.next():
                 begun = time.monotonic()
                 number, attempt = self._scheduler.number(planned), self._scheduler.attempt(planned)
-                trial = self._try(number, planned, attempt)
+                self._operator.take_up(planned, number, attempt, self._again if attempt else "")
+                self._prepare(number, planned)
+                trial = self._try(planned, attempt)
                 self._scheduler.record(trial)
                 self._again = trial.void_reason
                 self.walls.append(time.monotonic() - begun)
@@ -116,15 +119,44 @@ class TrialRunner:
                 said = f"trial {number} ({planned.code}): {outcome}"
                 progress.update(bar, description=said, completed=self._scheduler.progress.counted)
 
-    def _try(self, number: int, planned: PlannedTrial, attempt: int) -> Trial:
+    def _prepare(self, number: int, planned: PlannedTrial) -> None:
+        """Return when a person has started the trial: no stop is latched, the arm is at home, the object placed."""
+        while True:
+            try:
+                if self._is_prepared(number, planned):
+                    return
+            except SessionError as error:
+                self._operator.pause(str(error))
+
+    def _is_prepared(self, number: int, planned: PlannedTrial) -> bool:
+        """Take the next step; return whether it was the last. Whatever stops the arm begins anew with the stop."""
+        node, operator, homing = self._node, self._operator, self._homing
+        if operator.stopped:
+            node.wait(lambda: node.gate.state == "stopped", 5.0, "the safety gate to stop; see its log")
+        node.gate_at_rest()
+        if node.gate.state == "stopped":
+            self._clear_stop()
+        elif homing is not None and not homing.at_home:
+            if operator.move_home():
+                homing.go(lambda: bool(operator.stopped))
+        else:
+            operator.placing()
+            # The seed of the appearance is the place's: every policy gets the same light and the same cube
+            node.place(number, planned.initial["x"], planned.initial["y"], planned.seed % 2**31)
+            # The arm may have been moved while its operator placed the object
+            return operator.prepare() and node.gate.state == "ready" and (homing is None or homing.at_home)
+        return False
+
+    def _clear_stop(self) -> None:
+        stopped, gate = self._operator.stopped, self._node.gate.reason
+        self._operator.clear_stop(f"{stopped}; safety gate: {gate}" if stopped else gate)
+        refused = self._node.clear_stop()
+        if refused:
+            raise SessionError(f"the safety gate stays stopped: {refused}")
+
+    def _try(self, planned: PlannedTrial, attempt: int) -> Trial:
         node, protocol = self._node, self._protocol
         outcome = TrialOutcome(protocol.success_radius, protocol.hold_time, protocol.timeout)
-        x, y = planned.initial["x"], planned.initial["y"]
-        self._bring_home()
-        # The seed of the appearance is the place's: every policy gets the same light and the same cube
-        node.place(number, x, y, planned.seed % 2**31)
-        self._operator.prepare(planned, number, attempt, self._again if attempt else "")
-        node.ready_gate()
         counts = dict(node.gate.counts)
         node.latencies.clear()
         first = planned.index < self._recording.videos
@@ -138,7 +170,8 @@ class TrialRunner:
         note = ""
         self._operator.begin(protocol.timeout)
         try:
-            node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
+            if not self._ended():
+                node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
             node.wait(lambda: outcome.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
             node.wait(lambda: outcome.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
         except SessionError as error:

@@ -148,7 +148,7 @@ def run_session(
         hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
-        make_interface: makes what starts and judges the trials; `Unattended` by default.
+        make_interface: makes what starts and judges the trials; for the virtual arm `Unattended` by default.
         camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
 
     Raises:
@@ -164,6 +164,8 @@ def run_session(
     calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
     if robot == "virtual":
         _check_virtual(loaded)
+    elif make_interface is None:
+        raise SessionError("a real arm needs an operator, who clears its stops and starts it; run it with --page")
     out_dir.mkdir(parents=True, exist_ok=True)
     details = {}
     if robot == "virtual":
@@ -196,12 +198,13 @@ def run_session(
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
-        operator: OperatorInterface = Unattended()
+        operator: OperatorInterface | None = None
 
         def check() -> None:
             interruption.check()
             children.check()
-            operator.update()
+            if operator is not None:
+                operator.update()
 
         height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
         node = SessionNode(context, first.robot, check, goal_height=height)
@@ -210,9 +213,10 @@ def run_session(
             camera = node.wait_for_arm(calibrated=calibrated)
             if make_interface is not None:
                 operator = make_interface(node, scheduler, _posed(camera, first))
+            else:
+                operator = Unattended(node.spin)
             homing = Homing(node, first.robot) if robot == "ros" else None
-            bring_home = homing.bring_home if homing is not None else lambda: None
-            runner = TrialRunner(scheduler, loaded, nodes, node, operator, out_dir, recording, bring_home)
+            runner = TrialRunner(scheduler, loaded, nodes, node, operator, out_dir, recording, homing)
             if recording.images:
                 runner.record_images()
                 assert node.recorder is not None
@@ -220,7 +224,7 @@ def run_session(
             renderer = node.renderer() if robot == "virtual" else "the camera"
             write_text(out_dir / RENDERER_FILE, renderer + "\n")
             # Long enough for a first start, when every process compiles the kinematics at once
-            node.ready_gate(timeout=60.0)
+            node.gate_at_rest(timeout=60.0)
             node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
             scheduler.log("resumed" if scheduler.resumed else "started", f"{robot}, pictures by {renderer}")
             runner.run()

@@ -6,7 +6,12 @@ const CAMERA_MS = 150;
 const PATIENCE_MS = 4000;
 const TOKEN = new URLSearchParams(location.search).get("token") || "";
 const CLIENT = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(16).padStart(2, "0")).join("");
-const ANSWERS = { start: " ", success: "1", failure: "2", void: "3" };
+// Keys of the answers; what clears a stop or moves the arm home has none
+const ANSWERS = { clear: "", resume: "", home: "", placed: "", start: " ", success: "1", failure: "2", void: "3" };
+const SHOWN = {
+  homing: ["home"], placing: ["placed"], ready: ["start"], verdict: ["success", "failure", "void"],
+  stopped: ["clear"], paused: ["resume"],
+};
 const at = (id) => document.getElementById(id);
 let shown = { key: "", phase: "", answers: [] };
 let picture = 0;
@@ -33,10 +38,10 @@ function show(state) {
   shown = state;
   say("session", `Session ${state.session}`);
   const again = state.attempt ? `, attempt ${state.attempt + 1}` : "";
-  const title = state.phase === "finished" ? "Session finished" : "Waiting for the session";
+  const title = state.phase === "done" ? "Session finished" : "Waiting for the session";
   say("trial", state.number ? `Trial ${state.number} of ${state.total}${again}` : title);
   at("progress").max = Math.max(1, state.total);
-  at("progress").value = state.phase === "finished" ? state.total : Math.max(0, state.number - 1);
+  at("progress").value = state.phase === "done" ? state.total : Math.max(0, state.number - 1);
   say("policy", state.code ? `Policy ${state.code}` : "");
   say("text", state.text);
   say("problem", state.problem);
@@ -45,13 +50,16 @@ function show(state) {
   const running = state.phase === "running";
   say("elapsed", running ? state.elapsed.toFixed(1) : "0.0");
   say("limit", running ? `of at most ${state.timeout.toFixed(1)} s` : "");
-  for (const id of Object.keys(ANSWERS)) at(id).disabled = !state.answers.includes(id);
+  for (const id of Object.keys(ANSWERS)) {
+    at(id).disabled = !state.answers.includes(id);
+    at(id).hidden = !(SHOWN[state.phase] || []).includes(id);
+  }
   const good = ["ready", "moving"].includes(state.gate.state);
   const bad = ["stopped", "stopping"].includes(state.gate.state);
   badge("gate", `gate: ${state.gate.state}${state.gate.reason ? `, ${state.gate.reason}` : ""}`, good ? "good" : bad ? "bad" : "");
   const others = state.pages > 1 ? `, ${state.pages} pages open` : "";
   badge("link", `connected${others}`, "good");
-  if (state.key !== before.key && state.phase === "prepare") at("note").value = "";
+  if (state.key !== before.key && state.phase === "running") at("note").value = "";
   at("camera").alt = state.number
     ? `Live camera; a ring marks where the object belongs, x ${state.x.toFixed(3)} m, y ${state.y.toFixed(3)} m`
     : "Live camera";
@@ -113,7 +121,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   if (["TEXTAREA", "BUTTON"].includes(document.activeElement.tagName) && (event.key === " " || document.activeElement.id === "note")) return;
-  const id = Object.keys(ANSWERS).find((each) => ANSWERS[each] === event.key);
+  const id = Object.keys(ANSWERS).find((each) => ANSWERS[each] && ANSWERS[each] === event.key);
   if (id && !at(id).disabled) {
     event.preventDefault();
     hand_in(id);

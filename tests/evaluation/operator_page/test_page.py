@@ -21,8 +21,9 @@ from evaluation.report.page import write_report
 from tests.support.browser import accessibility_findings, chromium, prefer, until
 from tests.support.tiny_bundle import CAMERA
 
-PREPARE = Question(
-    phase="prepare",
+READY = Question(
+    phase="ready",
+    answers=("start",),
     session="tuesday",
     number=12,
     total=90,
@@ -32,6 +33,7 @@ PREPARE = Question(
     timeout=3.0,
     text="Put the object where the ring is and step back.",
 )
+VERDICT = replace(READY, phase="verdict", answers=("success", "failure", "void"))
 
 
 class Clock:
@@ -57,7 +59,7 @@ def call(server: PageServer, path: str, body: object = None, token: str | None =
 
 def test_an_answer_is_taken_once_and_only_for_its_question() -> None:
     operator = OperatorState()
-    operator.ask(PREPARE)
+    operator.ask(READY)
     key = operator.state("a")["key"]
     with pytest.raises(OperatorError, match="'success': expected start"):
         operator.hand_in(key, "success")
@@ -65,7 +67,7 @@ def test_an_answer_is_taken_once_and_only_for_its_question() -> None:
     with pytest.raises(OperatorError, match="answered already: start"):
         operator.hand_in(key, "start")
     assert operator.state("a")["answers"] == []
-    operator.ask(replace(PREPARE, phase="verdict"))
+    operator.ask(VERDICT)
     assert operator.reply() is None
     with pytest.raises(OperatorError, match="no longer the current question"):
         operator.hand_in(key, "success")
@@ -75,6 +77,20 @@ def test_an_answer_is_taken_once_and_only_for_its_question() -> None:
         operator.hand_in(judged["key"], "void", "n" * 2001)
     operator.hand_in(judged["key"], "void", "  the cable caught  ")
     assert (operator.reply().answer, operator.reply().note) == ("void", "the cable caught")
+
+
+def test_an_answer_that_lets_the_arm_move_needs_an_open_page() -> None:
+    clock = Clock()
+    operator = OperatorState(lost_after=5.0, clock=clock)
+    for phase, answer in (("stopped", "clear"), ("homing", "home"), ("ready", "start"), ("paused", "resume")):
+        operator.ask(replace(READY, phase=phase, answers=(answer,)))
+        key = operator.state("a")["key"]
+        clock.now += 5.1
+        with pytest.raises(OperatorError, match=f"'{answer}': no page is open"):
+            operator.hand_in(key, answer)
+        operator.state("a")
+        operator.hand_in(key, answer)
+        assert operator.reply().answer == answer
 
 
 def test_stop_needs_no_key_and_is_taken_once() -> None:
@@ -103,7 +119,7 @@ def test_an_operator_is_lost_when_the_last_page_falls_silent() -> None:
 
 def test_the_server_wants_its_token_and_says_what_is_wrong() -> None:
     operator = OperatorState()
-    operator.ask(PREPARE)
+    operator.ask(READY)
     with PageServer(operator) as server:
         assert server.host == "127.0.0.1"
         for path in ("/state", "/camera.jpg", "/secret"):
@@ -137,7 +153,7 @@ def test_the_server_wants_its_token_and_says_what_is_wrong() -> None:
 
 def test_one_of_many_clicks_at_once_is_taken() -> None:
     operator = OperatorState()
-    operator.ask(PREPARE)
+    operator.ask(READY)
     with PageServer(operator) as server:
         key = operator.state("a")["key"]
         statuses: list[int] = []
@@ -179,7 +195,7 @@ def text(browser, element: str) -> str:
 
 
 def enabled(browser, *buttons: str) -> bool:
-    names = ("start", "success", "failure", "void")
+    names = ("clear", "resume", "home", "placed", "start", "success", "failure", "void")
     return [n for n in names if browser.find_element(By.ID, n).is_enabled()] == list(buttons)
 
 
@@ -193,18 +209,21 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
         until(browser, lambda b: text(b, "link").startswith("connected"), "the link")
         phases = {
             "starting": Question(session="tuesday", total=90, text="The session starts."),
-            "prepare": PREPARE,
-            "running": replace(PREPARE, phase="running", text="The policy drives the arm."),
-            "verdict": replace(
-                PREPARE, phase="verdict", attempt=1, text="How did it end?", problem="The page was lost."
-            ),
-            "finished": Question(phase="finished", session="tuesday", total=90, text="All trials are done."),
+            "stopped": replace(READY, phase="stopped", answers=("clear",), problem="joint 'panda_joint4' is blocked"),
+            "paused": replace(READY, phase="paused", answers=("resume",), problem="camera 'front': no frame for 3 s"),
+            "homing": replace(READY, phase="homing", answers=("home",), text="The arm is not at home."),
+            "placing": replace(READY, phase="placing", answers=("placed",)),
+            "ready": READY,
+            "running": replace(READY, phase="running", answers=(), text="The policy drives the arm."),
+            "verdict": replace(VERDICT, attempt=1, text="How did it end?", problem="The page was lost."),
+            "done": Question(phase="done", session="tuesday", total=90, text="All trials are done."),
         }
         operator.show_gate("ready", "")
         for phase, question in phases.items():
             operator.ask(question)
             operator.show_frame(draw_place(image, CAMERA.resized(240, 320), 0.5, 0.1))
             until(browser, lambda b, p=phase: b.execute_script("return document.body.dataset.phase") == p, phase)
+            until(browser, lambda b, q=question: enabled(b, *q.answers), f"the answers of {phase}")
             for size, (width, height) in SIZES.items():
                 browser.set_window_size(width, height)
                 assert accessibility_findings(browser) == [], (phase, size)
@@ -224,7 +243,7 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
 def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
     operator = OperatorState(lost_after=60.0)
     with PageServer(operator) as server, chromium(tmp_path / "profile") as browser:
-        operator.ask(PREPARE)
+        operator.ask(READY)
         browser.get(server.url)
         until(browser, lambda b: enabled(b, "start"), "the start button")
         assert text(browser, "trial") == "Trial 12 of 90"
@@ -237,14 +256,14 @@ def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
         assert operator.reply().answer == "start"
         until(browser, lambda b: enabled(b), "the button to be used up")
 
-        operator.ask(replace(PREPARE, phase="running"))
+        operator.ask(replace(READY, phase="running", answers=()))
         until(browser, lambda b: float(text(b, "elapsed")) > 0.3, "the clock")
         body.send_keys(Keys.ESCAPE)
         until(browser, lambda _: operator.take_stop(), "STOP by key")
         browser.find_element(By.ID, "stop").click()
         until(browser, lambda _: operator.take_stop(), "STOP by click")
 
-        operator.ask(replace(PREPARE, phase="verdict"))
+        operator.ask(VERDICT)
         until(browser, lambda b: enabled(b, "success", "failure", "void"), "the verdict's buttons")
         note = browser.find_element(By.ID, "note")
         note.send_keys("3 cm short, 2 tries")  # digits in a note are no verdict
@@ -255,7 +274,7 @@ def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
         assert (operator.reply().answer, operator.reply().note) == ("failure", "3 cm short, 2 tries")
 
         # All of it can be reached by Tab, in the order of the page
-        operator.ask(replace(PREPARE, phase="verdict"))
+        operator.ask(VERDICT)
         until(browser, lambda b: enabled(b, "success", "failure", "void"), "the next verdict")
         reached = []
         browser.execute_script("document.activeElement.blur()")
@@ -272,7 +291,7 @@ def test_an_operator_works_by_keyboard_and_by_click(tmp_path) -> None:
 @pytest.mark.real_time
 def test_two_pages_and_a_lost_session_are_shown(tmp_path) -> None:
     operator = OperatorState(lost_after=60.0)
-    operator.ask(replace(PREPARE, phase="verdict"))
+    operator.ask(VERDICT)
     with chromium(tmp_path / "profile") as browser:
         with PageServer(operator) as server:
             browser.get(server.url.replace(server.token, "wrong"))

@@ -183,8 +183,19 @@ def phase(browser) -> str:
     return browser.execute_script("return document.body.dataset.phase || ''")
 
 
-def answerable(browser) -> bool:
-    return any(browser.find_element(By.ID, name).is_enabled() for name in ("start", "success"))
+def ready(browser) -> bool:
+    """Whether the session waits for the operator before a trial, be it to clear a stop or to resume."""
+    return any(browser.find_element(By.ID, name).is_enabled() for name in ("start", "clear", "resume"))
+
+
+def next_trial(browser) -> None:
+    """Clear what was stopped, resume what was paused, until the next trial may start."""
+    while True:
+        until(browser, ready, "the next trial")
+        if phase(browser) == "ready":
+            return
+        browser.find_element(By.ID, {"stopped": "clear", "paused": "resume"}[phase(browser)]).click()
+        until(browser, lambda b: not ready(b), "the answer to be taken")
 
 
 def judged(session) -> list[Trial]:
@@ -205,20 +216,21 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
     codes: set[str] = set()
 
     def trial(browser, verdict: str, *, stop: bool = False) -> None:
-        until(browser, lambda b: b.find_element(By.ID, "start").is_enabled(), "the next trial")
+        next_trial(browser)
         codes.add(browser.find_element(By.ID, "policy").text.removeprefix("Policy "))
         if len(verdicts) < 3:  # the picture is live, not the empty frame of the start
             size = "return document.getElementById('camera').naturalWidth"
             until(browser, lambda b: b.execute_script(size) >= 320, "the camera's picture")
         while phase(browser) != "verdict":
             # Again where the machine stalled: such an attempt is void, and nobody is asked about it
+            next_trial(browser)
             click(browser, "start")
             until(browser, lambda b: not b.find_element(By.ID, "start").is_enabled(), "the start to be taken")
             if stop:
-                until(browser, lambda b: phase(b) == "running" or answerable(b), "the arm to move")
+                until(browser, lambda b: phase(b) in ("running", "verdict") or ready(b), "the arm to move")
                 if phase(browser) == "running":
                     browser.find_element(By.ID, "stop").click()
-            until(browser, lambda b: phase(b) in ("verdict", "prepare") and answerable(b), "the end of the trial")
+            until(browser, lambda b: phase(b) == "verdict" or ready(b), "the end of the trial")
         if verdict == "void":
             browser.find_element(By.ID, "note").send_keys("the cable caught")
         click(browser, verdict)
@@ -231,7 +243,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
             trial(browser, "success")
             trial(browser, "void")
             trial(browser, "failure", stop=True)
-            until(browser, lambda b: b.find_element(By.ID, "start").is_enabled(), "the next trial")
+            next_trial(browser)
             number = browser.find_element(By.ID, "trial").text
         # The browser is gone. Nothing happens without it, and nothing is lost.
         deadline = time.monotonic() + 60
@@ -242,11 +254,11 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
         assert page.process.poll() is None
         with chromium(tmp_path / "second") as browser:
             browser.get(url)
-            until(browser, lambda b: b.find_element(By.ID, "start").is_enabled(), "the session to go on")
+            next_trial(browser)
             assert browser.find_element(By.ID, "trial").text == number
-            while phase(browser) != "finished":
+            while phase(browser) != "done":
                 trial(browser, "failure" if len(verdicts) % 2 else "success")
-                until(browser, lambda b: answerable(b) or phase(b) == "finished", "the next trial or the end")
+                until(browser, lambda b: ready(b) or phase(b) == "done", "the next trial or the end")
         assert page.end() == 0, "".join(page.said)
     assert codes <= CODES
     assert len(codes) == 3
@@ -329,10 +341,14 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
         request(url, "/answer", {"key": state["key"], "answer": chosen, "note": "as seen"})
 
     while len(began_at) < 2:
-        answer("prepare", "start")
+        while (state := request(url, "/state?client=test"))["phase"] != "ready":
+            if state["answers"]:  # home, placed, and where the machine stalled, clear or resume
+                answer(state["phase"], state["answers"][0])
+            time.sleep(0.1)
+        answer("ready", "start")
         while (state := request(url, "/state?client=test"))["phase"] == "running" or not state["answers"]:
             time.sleep(0.1)
-        if state["phase"] == "prepare":  # the machine stalled: void, and once more
+        if state["phase"] != "verdict":  # the machine stalled: void, and once more
             began_at.pop()
             continue
         answer("verdict", "success")

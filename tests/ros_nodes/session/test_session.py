@@ -143,6 +143,12 @@ def test_a_dead_process_ends_the_session_with_its_last_words(bundles, tmp_path) 
     assert not processes_of(tmp_path)
 
 
+def test_a_real_arm_is_refused_without_an_operator(bundles, tmp_path) -> None:
+    with pytest.raises(SessionError, match="a real arm needs an operator, who clears its stops"):
+        run_session(protocol(bundles, 1), bundles, tmp_path / "out", robot="ros")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_bundle_than_the_registered_one_is_refused(bundles, tmp_path) -> None:
     swapped = {"right": bundles["wrong"], "wrong": bundles["wrong"]}
     with pytest.raises(SessionError, match=r"policy 'right': .* register a new protocol"):
