@@ -54,6 +54,8 @@ LARGEST_CATCH_UP = 0.05
 """Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
 CAMERA_NICE = 5
 """The camera's thread yields to the servo loop where cores are scarce and real-time priority is not allowed."""
+BARE_RIG = "front"
+"""What shows the arm to people where the policy takes no images."""
 CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
 FAULTS = {
     "none": "all works",
@@ -110,7 +112,8 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
                     "take another bundle"
                 )
     rig = Rig(policy.name, tuple(policy.cameras.values())) if policy and policy.cameras and not cameras else None
-    shown = fitted_task(name, model, rig or cameras or DEFAULT_RIG).cameras
+    fallback = BARE_RIG if policy else DEFAULT_RIG
+    shown = fitted_task(name, model, rig or cameras or fallback).cameras
     missing = [each for each in (policy.cameras if policy else ()) if each not in [camera.name for camera in shown]]
     if policy is not None and missing:
         raise SpecError(

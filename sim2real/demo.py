@@ -9,16 +9,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evaluation.report.data import DataTable
+from evaluation.session.protocol import Protocol
+from evaluation.session.task_protocol import task_protocol
 from policies.bundle import PolicyBundle
 from ros_nodes.session.child_processes import Child, ChildDied, Children, Interruption
 from ros_nodes.session.trial_runner import RecordingOptions
 from ros_nodes.session.virtual_report import ReportNotes, write_virtual_report
-from ros_nodes.session.virtual_session import reach_protocol, run_session
+from ros_nodes.session.virtual_session import run_session
 from sim2real.demo_options import DemoOptions
 from sim2real.progress import Stages, read_plain_line
 
@@ -53,7 +55,7 @@ def run_demo(config: DemoOptions) -> int:
     print("collecting unlabelled frames on the virtual arm")
     randomised = {"randomised": bundles["randomised"]}
     # Another seed than the trials': what is adapted to is not what is measured on
-    collecting = reach_protocol(randomised, config.collect, config.seed + 1, name="collect")
+    collecting = _protocol(randomised, config.collect, config.seed + 1, "collect")
     collected = run_session(
         collecting, randomised, out / "collect", hidden=config.hidden, recording=RecordingOptions(images=True)
     )
@@ -67,7 +69,7 @@ def run_demo(config: DemoOptions) -> int:
 
     started = time.monotonic()
     print("trials of all policies, at the same places, in blinded order")
-    protocol = reach_protocol(bundles, config.trials, config.seed, name="demo")
+    protocol = _protocol(bundles, config.trials, config.seed, "demo")
     result = run_session(protocol, bundles, out / "trials", hidden=config.hidden, recording=RecordingOptions(videos=1))
     result = replace(result, images=collected.images)
     minutes["trials"] = _minutes(started)
@@ -91,6 +93,10 @@ def _free_folder(wanted: Path) -> Path:
         folder = wanted.with_name(f"{wanted.name}-{number}")
         number += 1
     return folder
+
+
+def _protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str) -> Protocol:
+    return task_protocol({policy: PolicyBundle.load(path) for policy, path in bundles.items()}, trials, seed, name)
 
 
 def _minutes(started: float) -> float:

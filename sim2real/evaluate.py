@@ -28,6 +28,8 @@ class EvaluateOptions:
     """Of places and order."""
     randomise: Preset = "full"
     """With sim: what varies."""
+    strict: bool = False
+    """Trials last to their time limit, and success must hold then, within 2.5 cm."""
     hidden: Path | None = None
     """With virtual: JSON of another hidden reality than the default one."""
     record_images: bool = False
@@ -46,17 +48,22 @@ def evaluate(arguments: Arguments) -> int:
     if len(set(names)) != len(names):
         raise ValueError(f"bundles have the names {names}; policies that are compared need names of their own")
     paths = dict(zip(names, loaded))
+    from evaluation.session.task_protocol import task_protocol
+
     if config.robot == "sim":
         from evaluation.simulation.simulated_trials import evaluate_in_simulation
 
         with stages(tuple(names)) as progress:
-            evaluate_in_simulation(paths, config.randomise, config.trials, config.seed, config.out, progress)
+            evaluate_in_simulation(
+                paths, config.randomise, config.trials, config.seed, config.out, progress, config.strict
+            )
     else:
         from ros_nodes.session.trial_runner import RecordingOptions
         from ros_nodes.session.virtual_report import write_virtual_report
-        from ros_nodes.session.virtual_session import reach_protocol, run_session
+        from ros_nodes.session.virtual_session import run_session
 
-        protocol = reach_protocol(paths, config.trials, config.seed)
+        policies = dict(zip(names, loaded.values()))
+        protocol = task_protocol(policies, config.trials, config.seed, "virtual", config.strict)
         recording = RecordingOptions(images=config.record_images, videos=1)
         result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
         write_virtual_report(config.out, protocol, result, paths, config.hidden)

@@ -92,6 +92,8 @@ class Protocol:
     """`fixed` runs every trial; `sequential` may stop after any complete place, by `compare_sequentially`."""
     alpha: float = 0.05
     """Level of the tests."""
+    to_the_end: bool = False
+    """Whether every trial lasts to its timeout and success must hold then; otherwise a trial ends with success."""
 
     def validate(self) -> None:
         """Raise ProtocolError naming the first field that cannot be carried out."""

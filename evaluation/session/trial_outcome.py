@@ -6,14 +6,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evaluation.session.protocol import Protocol
+
 
 @dataclass
 class TrialOutcome:
-    """Success: within `radius` of the goal for `hold_time` without a break, before `timeout`. SI units."""
+    """Success: within `radius` of the goal for `hold_time` without a break, before `timeout`. SI units.
+
+    Where it must last `to_the_end`, the break-free time is that before the timeout.
+    """
 
     radius: float
     hold_time: float
     timeout: float
+    to_the_end: bool = False
     started: float | None = None
     """Time of the policy's first command [s, the samples' clock]; earlier samples do not count."""
     at_goal_from_start: bool = False
@@ -29,6 +35,11 @@ class TrialOutcome:
     time_to_success: float | None = None
     """From the first command until the hold was complete [s]."""
     _entered: float | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, protocol: Protocol) -> TrialOutcome:
+        """Begin a trial of `protocol`."""
+        return cls(protocol.success_radius, protocol.hold_time, protocol.timeout, protocol.to_the_end)
 
     def start(self, t: float) -> None:
         """Set the time of the policy's first command [s]; later calls change nothing."""
@@ -54,7 +65,10 @@ class TrialOutcome:
             self.hold = max(self.hold, t - self._entered)
         else:
             self._entered = None
-        if self._entered is not None and t - self._entered >= self.hold_time - 1e-9:
-            self.success, self.over, self.time_to_success = True, True, self.duration
-        elif self.duration >= self.timeout:
-            self.over = True
+        lasted = self._entered is not None and t - self._entered >= self.hold_time - 1e-9
+        self.over = self.duration >= self.timeout or (lasted and not self.to_the_end)
+        self.success = lasted and self.over
+        if lasted and self.time_to_success is None:
+            self.time_to_success = self.duration
+        elif not lasted:
+            self.time_to_success = None

@@ -15,10 +15,11 @@ from rich.console import Console
 from evaluation.report.data import PolicyCard, ReportData
 from evaluation.report.page import write_report
 from evaluation.report.video import save_video
-from evaluation.session.protocol import PlacementArea, PlannedPolicy, PlannedTrial, Protocol
+from evaluation.session.protocol import PlannedTrial, Protocol
 from evaluation.session.results import results_table, write_summary
 from evaluation.session.scheduler import AT_RESET, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, begin_session
+from evaluation.session.task_protocol import task_protocol
 from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
@@ -76,7 +77,7 @@ class SimulatedArm:
         parameters = info["parameters"]
         x, y = env.world.pose(body)[0][:2]
         own_rule = protocol.success_radius == task.success_radius
-        outcome = TrialOutcome(protocol.success_radius, protocol.hold_time, protocol.timeout)
+        outcome = TrialOutcome.of(protocol)
 
         def look(t: float, near: bool | None) -> None:
             achieved, desired = task.achieved_goal(env.world), task.desired_goal(env.world)
@@ -159,13 +160,14 @@ def evaluate_in_simulation(
     seed: int,
     out: Path,
     progress: StageProgress,
+    strict: bool = False,
 ) -> ReportData:
     """Try every bundle and write `trials.sqlite`, `report.html` and `summary.json` into `out`.
 
     Trials that the store holds already are not run again.
     """
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
-    protocol = simulation_protocol(loaded, trials, seed, f"simulation {space} {seed}")
+    protocol = task_protocol(loaded, trials, seed, f"simulation {space} {seed}", strict)
     folder = begin_session(out, protocol, "sim", {"space": space})
     with FolderLock(out), folder.store() as store:
         scheduler = TrialScheduler(protocol, store)
@@ -191,23 +193,3 @@ def evaluate_in_simulation(
     write_summary(out / "summary.json", data.summary())
     Console().print(results_table(data.results, data.title))
     return data
-
-
-def simulation_protocol(bundles: Mapping[str, PolicyBundle], trials: int, seed: int, name: str) -> Protocol:
-    """Plan `trials` a policy over the whole workspace of the bundles' task, with training's success criteria."""
-    tasks = sorted({bundle.task for bundle in bundles.values()})
-    if len(tasks) > 1:
-        raise SpecError(f"bundles are for the tasks {', '.join(tasks)}; one session is one task")
-    task = load_task(tasks[0])
-    (x_low, x_high), (y_low, y_high) = task.workspace[:2]
-    return Protocol(
-        name=name,
-        task=tasks[0],
-        policies=tuple(PlannedPolicy(policy, bundle.hash) for policy, bundle in bundles.items()),
-        trials=trials,
-        seed=seed,
-        workspace=PlacementArea(x_low, x_high, y_low, y_high),
-        success_radius=task.success_radius or 0.03,
-        hold_time=task.hold_time,
-        timeout=task.time_limit,
-    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,13 +55,19 @@ class SessionNode(Node):
     """Everything is done in the calling thread: each method spins until what it waits for has come."""
 
     def __init__(
-        self, context: Context, robot: RobotModel, check: Callable[[], None], goal_height: float | None = None
+        self,
+        context: Context,
+        robot: RobotModel,
+        cameras: Sequence[str],
+        check: Callable[[], None],
+        goal_height: float | None = None,
     ):
         """Connect.
 
         Args:
             context: an initialised rclpy context.
             robot: gives the joints' order.
+            cameras: names of the arm's cameras; the first one is shown and filmed.
             check: called while waiting; raises when the session must end, e.g. because a process died.
             goal_height: height of the goal above the table [m], for a real arm: the truth is then computed from the
                 measured joints and the protocol's place; NaN where that gives no success. None with the virtual arm,
@@ -74,7 +81,9 @@ class SessionNode(Node):
         self._executor = process.make_executor(self)
         self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
-        self.create_subscription(CameraInfo, topics.CAMERA_INFO, self._on_info, qos.EVENT)
+        self._cameras = topics.camera_topics(list(cameras))
+        for name, camera in self._cameras.items():
+            self.create_subscription(CameraInfo, camera.info, functools.partial(self._on_info, name), qos.EVENT)
         self._joint_subscription: Subscription | None = self._subscribe_joints()
         self.create_subscription(JointTrajectory, topics.POLICY_COMMAND, self._on_command, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, qos.EVENT)
@@ -84,15 +93,16 @@ class SessionNode(Node):
         self._stop_gate: Client = self.create_client(Trigger, topics.GATE_STOP)
         self._lifecycle: dict[str, Client] = {}
         self._truth: np.ndarray | None = None
-        self._exposed = 0  # stamp of the newest frame [ns]
-        self._last_info: CameraInfo | None = None
+        self._infos: dict[str, CameraInfo] = {}  # the newest of each camera
         self._q = np.array(robot.home)
         self._order: np.ndarray | None = None
-        self._image_subscription: Subscription | None = None
+        self._image_subscriptions: list[Subscription] = []
         self.gate = GateStatus()
         self.policy_reason = ""
         """Reason that a policy last gave for a refusal or stop; the caller clears it."""
         self.outcome: TrialOutcome | None = None
+        self.by_task = False
+        """Whether the task's own tolerance decides on success, not the outcome's radius."""
         self.latencies: list[list[float]] = []
         self.recorder: FrameRecorder | None = None
         self.video: list[tuple[float, np.ndarray]] | None = None
@@ -126,22 +136,25 @@ class SessionNode(Node):
             self._executor.spin_once(timeout_sec=left)
             self._check()
 
-    def wait_for_arm(self, timeout: float = 30.0, calibrated: CameraModel | None = None) -> CameraModel:
-        """Wait until the arm's joints, truth and camera are there; return the camera as its CameraInfo says.
+    def wait_for_arm(
+        self, timeout: float = 30.0, calibrated: Mapping[str, CameraModel] | None = None
+    ) -> dict[str, CameraModel]:
+        """Wait until the arm's joints, truth and cameras are there; return the cameras as their CameraInfo says.
 
-        A `calibrated` camera is returned as it is, and no CameraInfo waited for.
+        A `calibrated` camera is returned as it is, and its CameraInfo not waited for.
         """
         if self._goal_height is None:
             self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
         self.wait(
             lambda: self._order is not None, timeout, f"the joints of '{self._robot.name}' on {topics.JOINT_STATES}"
         )
-        if calibrated is not None:
-            return calibrated
-        self.wait(lambda: self._last_info is not None, timeout, f"{topics.CAMERA_INFO}; see the virtual arm's log")
-        info = self._last_info
-        assert info is not None
-        return camera_model(info, "front")
+        found = dict(calibrated or {})
+        for name, camera in self._cameras.items():
+            if name not in found:
+                known = functools.partial(self._infos.__contains__, name)
+                self.wait(known, timeout, f"{camera.info}; see the virtual arm's log")
+                found[name] = camera_model(self._infos[name], name)
+        return found
 
     def renderer(self) -> str:
         """Return the name of the virtual arm's renderer."""
@@ -201,7 +214,7 @@ class SessionNode(Node):
         self.wait(shown, SERVICE_TIMEOUT, f"trial {trial} on {topics.VIRTUAL_TRUTH}; was the place refused?")
         placed = self.get_clock().now().nanoseconds
         # Frames in transit still show the former trial, and a policy would act on them
-        self.wait(lambda: self._exposed > placed, SERVICE_TIMEOUT, "a camera frame of the new scene")
+        self.wait(lambda: self._all_exposed_after(placed), SERVICE_TIMEOUT, "a camera frame of the new scene")
 
     def gate_at_rest(self, timeout: float = 5.0) -> None:
         """Wait until the gate is ready, or has latched a stop and the arm rests.
@@ -245,12 +258,17 @@ class SessionNode(Node):
 
     def watch_camera(self, wanted: bool) -> None:
         """Subscribe to images and joints only while they are needed: an image costs a millisecond."""
-        if wanted and self._image_subscription is None:
+        if wanted and not self._image_subscriptions:
             self._joint_subscription = self._joint_subscription or self._subscribe_joints()
-            self._image_subscription = self.create_subscription(Image, topics.CAMERA_IMAGE, self._on_image, qos.EVENT)
-        elif not wanted and self._image_subscription is not None:
-            self.destroy_subscription(self._image_subscription)
-            self._image_subscription = None
+            shown = list(self._cameras.items())[: None if self.recorder is not None else 1]
+            self._image_subscriptions = [
+                self.create_subscription(Image, camera.image, functools.partial(self._on_image, name), qos.EVENT)
+                for name, camera in shown
+            ]
+        elif not wanted:
+            for subscription in self._image_subscriptions:
+                self.destroy_subscription(subscription)
+            self._image_subscriptions = []
         if not wanted and self._goal_height is None and self._joint_subscription is not None:
             self.destroy_subscription(self._joint_subscription)
             self._joint_subscription = None
@@ -278,14 +296,22 @@ class SessionNode(Node):
         self._truth = truth
         if self.outcome is None:
             return
-        if np.isnan(truth[5:8]).any():
+        goal, achieved = truth[5:8], truth[8:11]
+        if np.isnan(goal).any():
             self.outcome.add(truth[1], None, False)
-        else:
-            self.outcome.add_positions(truth[1], truth[2:5], truth[5:8])
+            return
+        distance = float(np.linalg.norm(achieved - goal))
+        near, released, failed = truth[11:14] > 0.5
+        there = near if self.by_task else distance < self.outcome.radius
+        self.outcome.add(truth[1], distance, bool(there and released and not failed))
 
-    def _on_info(self, message: CameraInfo) -> None:
-        self._last_info = message
-        self._exposed = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+    def _on_info(self, camera: str, message: CameraInfo) -> None:
+        self._infos[camera] = message
+
+    def _all_exposed_after(self, stamp: int) -> bool:
+        """Whether the newest frame of every camera was exposed after `stamp` [ns]."""
+        stamps = [info.header.stamp for info in self._infos.values()]
+        return len(stamps) == len(self._cameras) and all(s.sec * 10**9 + s.nanosec > stamp for s in stamps)
 
     def _on_joints(self, message: JointState) -> None:
         if self._order is None:
@@ -293,7 +319,8 @@ class SessionNode(Node):
         self._q = np.array(message.position)[self._order]
         if self._goal_height is not None:
             ee = self._robot.chain.pose(self._q)[1]
-            self._take_truth(np.array([self._trial, seconds(message.header.stamp), *ee, *self._goal]))
+            stamp = seconds(message.header.stamp)
+            self._take_truth(np.array([self._trial, stamp, *ee, *self._goal, *ee, 0.0, 1.0, 0.0]))
 
     def _on_command(self, message: JointTrajectory) -> None:
         if self.outcome is not None and self._truth is not None and message.points:
@@ -310,15 +337,16 @@ class SessionNode(Node):
         reason = json.loads(message.data)["reason"]
         self.policy_reason = reason or self.policy_reason
 
-    def _on_image(self, message: Image) -> None:
-        image = rgb(message, "camera")
-        if self.keep_frame:
+    def _on_image(self, camera: str, message: Image) -> None:
+        image = rgb(message, camera)
+        first = camera == next(iter(self._cameras))
+        if self.keep_frame and first:
             self.frame = image
         if self._truth is None:
             return
         if self.recorder is not None:
             self.recorder.add(image, self._q, int(self._truth[0]))
-        if self.video is not None:
+        if self.video is not None and first:
             stamp = seconds(message.header.stamp)
             if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:
                 self.video.append((stamp, image.copy()))

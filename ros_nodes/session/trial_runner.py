@@ -156,7 +156,7 @@ class TrialRunner:
 
     def _try(self, planned: PlannedTrial, attempt: int) -> Trial:
         node, protocol = self._node, self._protocol
-        outcome = TrialOutcome(protocol.success_radius, protocol.hold_time, protocol.timeout)
+        outcome = TrialOutcome.of(protocol)
         counts = dict(node.gate.counts)
         node.latencies.clear()
         first = planned.index < self._recording.videos

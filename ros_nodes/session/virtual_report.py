@@ -18,11 +18,12 @@ from evaluation.session.results import results_table, write_summary
 from evaluation.session.trials import LatencySummary
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from robots.registry import load_robot
+from robots.rig import Rig
 from ros_nodes.session.virtual_session import SessionResult
 from sim.catalogue import parameter_space
-from sim.tasks import load_task
-from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.tasks import fitted_task
+from sim.virtual_arm.hidden_arms import hidden_reality
+from sim.virtual_arm.hidden_reality import PANDA_INERTIA, HiddenReality
 
 COMPUTE = 2
 """Column of `latency.npz` that holds the time from observation to command."""
@@ -54,7 +55,7 @@ def write_virtual_report(
     notes = notes or ReportNotes()
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
     first = next(iter(loaded.values()))
-    reality = HiddenReality.load(hidden) if hidden else HiddenReality()
+    reality = hidden_reality(first.robot, hidden)
     area = protocol.workspace
     system = provenance()
     descriptions = notes.descriptions or {}
@@ -64,9 +65,9 @@ def write_virtual_report(
         policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
         setting=(
             f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 through "
-            f"the safety gate. Success: the end effector within {100 * protocol.success_radius:.0f} cm of the goal for "
-            f"{protocol.hold_time:g} s, within {protocol.timeout:g} s. Every policy met the same {protocol.trials} "
-            "places, in randomised order."
+            f"the safety gate. Success: what should get to the goal is within {100 * protocol.success_radius:.3g} cm of it, "
+            f"let go where the task needs that, for {protocol.hold_time:g} s, {_when(protocol)}. Every policy met the "
+            f"same {protocol.trials} places, in randomised order."
         ),
         date=system["date"],
         success_radius=protocol.success_radius,
@@ -75,7 +76,7 @@ def write_virtual_report(
         loop_period=first.action.dt,
         clips=_clips(result.videos),
         camera=_camera_samples(loaded, result),
-        differences=differences(reality, first.task, first.robot.name),
+        differences=differences(reality, first),
         tables=tuple(notes.tables),
         wall_time=notes.wall_time if notes.wall_time is not None else result.wall,
         made={
@@ -106,11 +107,19 @@ def loop_latency(path: Path | None, period: float) -> LatencySummary | None:
     return LatencySummary.of(compute.tolist(), deadline=period) if len(compute) else None
 
 
-def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDifference, ...]:
+def _when(protocol: Protocol) -> str:
+    if protocol.to_the_end:
+        return f"at the end of {protocol.timeout:g} s"
+    return f"within {protocol.timeout:g} s"
+
+
+def differences(reality: HiddenReality, bundle: PolicyBundle) -> tuple[DomainDifference, ...]:
     """List the virtual arm's properties against the ranges of full randomisation, which are the catalogue's."""
     arm, camera, scene = reality.arm, reality.camera, reality.scene
-    space = parameter_space(load_task(task), load_robot(robot))
-    name = load_task(task).cameras[0].name
+    cameras = tuple(bundle.cameras.values())
+    task = fitted_task(bundle.task, bundle.robot, Rig(bundle.name, cameras) if cameras else None)
+    space, name = parameter_space(task, bundle.robot), task.cameras[0].name
+    measured = "identified on a real Panda (Gaz et al. 2019)" if arm.inertia == PANDA_INERTIA else "a few percent off"
 
     def within(parameter: str, scale: float = 1.0) -> str:
         low, high = space[parameter].range
@@ -120,7 +129,7 @@ def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDi
         ("physics engine", "PyBullet", "MuJoCo"),
         ("renderer", "numba rasteriser", "MuJoCo's OpenGL renderer, or the rasteriser with looks of its own"),
         ("joint servo", "position constraint", f"impedance, {min(arm.kp):g} to {max(arm.kp):g} N·m/rad"),
-        ("link masses", f"URDF × {within('arm_mass_scale')}", "identified on a real Panda (Gaz et al. 2019)"),
+        ("link masses", f"URDF × {within('arm_mass_scale')}", measured),
         (
             "joint friction",
             f"viscous {within('joint_damping')} N·m·s/rad, Coulomb {within('joint_friction', 100)} % of the limits",
@@ -145,8 +154,8 @@ def differences(reality: HiddenReality, task: str, robot: str) -> tuple[DomainDi
         ("lights", "1 to 3 directional", "ceiling panel, window and desk lamp"),
         ("table", "procedural textures", "birch ply with a grain of its own"),
         (
-            "cube",
-            f"{within('object_size', 100)} cm, any hue",
+            "object",
+            f"{within('object_size', 100)} cm, any hue" if "object_size" in space.names else "any hue",
             f"{100 * scene.object_size:g} cm, {len(scene.object_colours)} filament colours",
         ),
         (

@@ -22,7 +22,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
-from evaluation.session.protocol import PlacementArea, PlannedPolicy, Protocol, Registration
+from evaluation.session.protocol import Protocol, Registration
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import begin_session
 from evaluation.session.trials import Trial, TrialStore
@@ -30,6 +30,7 @@ from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
 from robots.host.locks import FolderLock
 from robots.host.writing import write_arrays, write_text
+from robots.rig import load_rig
 from ros_nodes import topics
 from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.session.child_processes import Children, Interruption
@@ -38,9 +39,10 @@ from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
 from ros_nodes.session.session_node import SessionError, SessionNode
 from ros_nodes.session.trial_runner import Mcap, RecordingOptions, TrialRunner
+from ros_nodes.virtual_arm import BARE_RIG
 from sim.tasks import load_task
-from sim.tasks.reach import ABOVE, TOLERANCE, X_RANGE, Y_RANGE, Reach
-from sim.virtual_arm.hidden_reality import HiddenReality
+from sim.tasks.reach import ABOVE
+from sim.virtual_arm.hidden_arms import hidden_reality
 
 CUBE = 0.04
 """Edge of the nominal cube of `reach` [m]."""
@@ -62,9 +64,9 @@ def _gate_command(bundle: Path) -> CommandLine:
     return (sys.executable, "-m", "ros_nodes.safety_gate", "--ros-args", "-p", f"bundle:={bundle}")
 
 
-def _arm_command(hidden: Path | None) -> CommandLine:
-    chosen = ("--ros-args", "-p", f"hidden:={hidden}") if hidden is not None else ()
-    return (sys.executable, "-m", "ros_nodes.virtual_arm", *chosen)
+def _arm_command(bundle: Path, hidden: Path | None) -> CommandLine:
+    chosen = ("-p", f"hidden:={hidden}") if hidden is not None else ()
+    return (sys.executable, "-m", "ros_nodes.virtual_arm", "--ros-args", "-p", f"bundle:={bundle}", *chosen)
 
 
 def _recorder_command(folder: Path, mcap: Mcap) -> CommandLine:
@@ -81,8 +83,8 @@ class Processes:
     """From the node's name and the bundle."""
     gate: Callable[[Path], CommandLine] = _gate_command
     """From any of the bundles, for its arm."""
-    arm: Callable[[Path | None], CommandLine] = _arm_command
-    """From the file with the hidden reality, if any."""
+    arm: Callable[[Path, Path | None], CommandLine] = _arm_command
+    """From any of the bundles, for arm, task and cameras, and the file with the hidden reality, if any."""
     recorder: Callable[[Path, Mcap], CommandLine] = _recorder_command
     """From the folder of the recording and what it holds."""
 
@@ -103,22 +105,6 @@ class SessionResult:
     """By `<policy>_<index>`."""
     latencies: Path | None = None
     """`latency.npz`: `policy` (N,) str, `index` (N,), `latency` (N, 5) [s] as on `topics.POLICY_LATENCY`."""
-
-
-def reach_protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str = "virtual") -> Protocol:
-    """Plan `trials` a policy where `reach` was trained, with training's success criteria; places follow from `seed`."""
-    policies = tuple(PlannedPolicy(policy, PolicyBundle.load(path).hash) for policy, path in bundles.items())
-    return Protocol(
-        name=name,
-        task="reach",
-        policies=policies,
-        trials=trials,
-        seed=seed,
-        workspace=PlacementArea(*X_RANGE, *Y_RANGE),
-        success_radius=TOLERANCE,
-        hold_time=Reach.hold_time,
-        timeout=Reach.time_limit,
-    )
 
 
 MakeInterface = Callable[[SessionNode, TrialScheduler, CameraModel], OperatorInterface]
@@ -161,15 +147,14 @@ def run_session(
     plan.validate()
     recording, processes = recording or RecordingOptions(), processes or Processes()
     loaded = _load(plan, bundles)
-    calibrated = _calibrated(camera_calibration, next(iter(loaded.values())))
-    if robot == "virtual":
-        _check_virtual(loaded)
-    elif make_interface is None:
+    cameras = _cameras(loaded)
+    calibrated = read_calibrated(str(camera_calibration), list(cameras)) if camera_calibration is not None else {}
+    if robot != "virtual" and make_interface is None:
         raise SessionError("a real arm needs an operator, who clears its stops and starts it; run it with --page")
     out_dir.mkdir(parents=True, exist_ok=True)
     details = {}
     if robot == "virtual":
-        reality = HiddenReality.load(hidden) if hidden is not None else HiddenReality()
+        reality = hidden_reality(next(iter(loaded.values())).robot, hidden)
         reality.save(out_dir / "hidden_reality.json")
         details = {"hidden": str(hidden or "")}
     folder = begin_session(out_dir, protocol, robot, details)
@@ -185,12 +170,12 @@ def run_session(
     ):
         any_bundle = next(iter(bundles.values()))
         if robot == "virtual":
-            children.start("virtual_arm", processes.arm(hidden))
+            children.start("virtual_arm", processes.arm(any_bundle, hidden))
             children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node_name in nodes.items():
             command = processes.policy(node_name, bundles[policy])
-            if calibrated is not None:
+            if camera_calibration is not None:
                 command = (*command, "-p", f"camera_calibration:={camera_calibration}")
             children.start(node_name, command, layer=2)
         if recording.mcap != "none":
@@ -207,12 +192,14 @@ def run_session(
                 operator.update()
 
         height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
-        node = SessionNode(context, first.robot, check, goal_height=height)
+        node = SessionNode(context, first.robot, list(cameras), check, goal_height=height)
+        node.by_task = _by_task(plan, first)
         try:
             scheduler = TrialScheduler(plan, store)
-            camera = node.wait_for_arm(calibrated=calibrated)
+            real = node.wait_for_arm(calibrated=calibrated)
+            main = next(iter(cameras))
             if make_interface is not None:
-                operator = make_interface(node, scheduler, _posed(camera, first))
+                operator = make_interface(node, scheduler, with_pose(real[main], cameras[main]))
             else:
                 operator = Unattended(node.spin)
             homing = Homing(node, first.robot) if robot == "ros" else None
@@ -220,7 +207,7 @@ def run_session(
             if recording.images:
                 runner.record_images()
                 assert node.recorder is not None
-                node.recorder.calibrate(camera)
+                node.recorder.calibrate(real[main])
             renderer = node.renderer() if robot == "virtual" else "the camera"
             write_text(out_dir / RENDERER_FILE, renderer + "\n")
             # Long enough for a first start, when every process compiles the kinematics at once
@@ -284,29 +271,30 @@ def _environment(robot: Robot, domain: int, out_dir: Path) -> dict[str, str]:
     return isolated(domain, out_dir / "logs") if robot == "virtual" else {**os.environ, "PYTHONUNBUFFERED": "1"}
 
 
-def _nominal(bundle: PolicyBundle) -> CameraModel:
-    return next(iter(bundle.cameras.values()), None) or next(iter(load_task(bundle.task).cameras))
+def _cameras(bundles: Mapping[str, PolicyBundle]) -> dict[str, CameraModel]:
+    """Return the cameras of the bundles' rig; the one that shows the arm where no policy takes images.
 
-
-def _check_virtual(bundles: Mapping[str, PolicyBundle]) -> None:
-    for name, bundle in bundles.items():
-        if len(bundle.cameras) > 1:
+    Raises:
+        SessionError: if two policies need different rigs: they cannot stand before one arm at a time.
+    """
+    rigs = {name: bundle.cameras for name, bundle in bundles.items() if bundle.cameras}
+    (first, rig), *others = rigs.items() or [("", {})]
+    for name, other in others:
+        if other != rig:
             raise SessionError(
-                f"policy '{name}' needs the cameras {', '.join(bundle.cameras)}, but the virtual arm has one camera; "
-                "evaluate it with --robot sim"
+                f"policies '{first}' and '{name}' were trained with different camera rigs; evaluate each in a session "
+                "of its own, or with --robot sim"
             )
+    if rig:
+        return rig
+    bundle = next(iter(bundles.values()))
+    return {camera.name: camera for camera in load_rig(BARE_RIG, bundle.robot).cameras}
 
 
-def _posed(camera: CameraModel, bundle: PolicyBundle) -> CameraModel:
-    """The camera where it was calibrated to stand, or else where the bundle or the task says."""
-    return with_pose(camera, _nominal(bundle))
-
-
-def _calibrated(path: Path | None, bundle: PolicyBundle) -> CameraModel | None:
-    if path is None:
-        return None
-    name = _nominal(bundle).name
-    return read_calibrated(str(path), [name])[name]
+def _by_task(plan: Protocol, bundle: PolicyBundle) -> bool:
+    """Whether the task's own tolerance decides: where the plan has the same, or the task's is not one distance."""
+    own = load_task(bundle.task).success_radius
+    return own is None or plan.success_radius == own
 
 
 def _renderer_of(out_dir: Path) -> str:
