@@ -162,6 +162,23 @@ def policy_view(camera: CameraModel, area: Area) -> CameraModel:
     return replace(camera, height=VIEW, width=VIEW, K=K, distortion=())
 
 
+def describe_camera(camera: CameraModel) -> str:
+    """Describe in plain words where a camera stands and what it looks at; metres and degrees."""
+    height_deg = 2 * np.degrees(np.arctan(camera.height / (2 * camera.fy)))
+    lens = f"{camera.width} × {camera.height} px, {height_deg:.0f}° high"
+    if camera.T_base_camera is None:
+        x, y, z = np.array(camera.T_ee_camera)[:3, 3]
+        return f"on the hand, ({x:+.2f}, {y:+.2f}, {z:+.2f}) m from the end effector; {lens}"
+    T = camera.pose()
+    x, y, z = T[:3, 3]
+    sideways = f"{abs(y):.2f} m to the {'left' if y >= 0 else 'right'}"
+    place = f"{abs(x):.2f} m {'in front' if x >= 0 else 'behind'}, {sideways}, {z:.2f} m up"
+    if T[2, 2] < -0.05:  # it looks down: where its axis meets the table
+        target = T[:3, 3] - T[:3, 2] * z / T[2, 2]
+        return f"{place}, looking at ({target[0]:.2f}, {target[1]:.2f}, 0) m; {lens}"
+    return f"{place}, looking along ({T[0, 2]:.2f}, {T[1, 2]:.2f}, {T[2, 2]:.2f}); {lens}"
+
+
 def _ideal_edges(camera: CameraModel) -> np.ndarray:
     """Return the smallest and largest undistorted x and y (2, 2), at depth 1, that all of an image's edges contain."""
     import cv2

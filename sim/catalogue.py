@@ -156,6 +156,33 @@ def camera_params(camera: CameraModel) -> tuple[Param, ...]:
     )
 
 
+def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
+    """Describe what a lab must set up for `task`, as plain JSON types.
+
+    Returns:
+        `table_height` [m] and `area`, smallest and largest x and y on the table [m, base frame]; `bodies`: kind and size
+        [m] of their shapes at nominal parameters, by name; `sizes`: nominal value and range in `space` of the task's
+        own lengths [m].
+    """
+    nominal = parameter_space(task, robot).nominal()
+    own = [param.name for param in task.params if param.unit == "m"]
+    return {
+        "table_height": nominal["table_height"],
+        "area": [list(ends) for ends in task.workspace[:2]],
+        "bodies": {
+            body.name: [{"kind": shape.kind, "size": list(shape.size)} for shape in body.shapes]
+            for body in task.bodies(nominal)
+        },
+        "sizes": {
+            name: {
+                "nominal": nominal[name],
+                "range": list(space[name].range if name in space else (nominal[name],) * 2),
+            }
+            for name in own
+        },
+    }
+
+
 def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
     """Return everything that varies for `task` on `robot`, at the ranges of `full`."""
     encoder_bias = (

@@ -46,6 +46,7 @@ from policies.training.run_config import RunConfig
 from robots.host.writing import whole_folder, write_json, write_with
 from robots.registry import load_robot
 from robots.rig import Rig
+from sim.catalogue import describe_cell
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
 from sim.tasks import TASKS, Task, load_task
@@ -182,6 +183,7 @@ def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
                 "config": config.to_dict(),
                 "parameter_space": space.to_dict(),
                 "metrics": metrics,
+                "cell": describe_cell(config.fitted_task(), load_robot(config.robot), space),
                 **({"transfer": {"parent": str(config.start), "mode": config.mode}} if config.start else {}),
                 **provenance(),
                 **config.task_file(),

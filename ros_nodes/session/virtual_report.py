@@ -65,7 +65,8 @@ def write_virtual_report(
         policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
         setting=(
             f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 through "
-            f"the safety gate. Success: what should get to the goal is within {100 * protocol.success_radius:.3g} cm of it, "
+            "the safety gate. Success: what should get to the goal is within "
+            f"{100 * protocol.success_radius:.3g} cm of it, "
             f"let go where the task needs that, for {protocol.hold_time:g} s, {_when(protocol)}. Every policy met the "
             f"same {protocol.trials} places, in randomised order."
         ),

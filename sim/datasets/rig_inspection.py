@@ -10,7 +10,7 @@ import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.rig import Extent, Rig
+from robots.rig import Extent, Rig, describe_camera
 from sim.env import ArmEnv
 
 FEWEST_PIXELS = 4.0
@@ -45,7 +45,7 @@ class CameraCoverage:
     @property
     def pose_text(self) -> str:
         """Where the camera stands, in plain words."""
-        return describe_pose(self.camera)
+        return describe_camera(self.camera)
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,6 @@ def inspect_rig(task: str, robot: str | RobotModel, rig: str | Rig, scenes: int,
         )
         cameras.append(CameraCoverage(camera, rows, draw_area(pictures[camera.name], camera, area)))
     return RigCoverage(tuple(cameras), dict(zip(bodies, large.any(axis=1).mean(axis=0).tolist())))
-
-
-def describe_pose(camera: CameraModel) -> str:
-    """Describe in plain words where a camera stands and what it looks at; metres and degrees."""
-    height_deg = 2 * np.degrees(np.arctan(camera.height / (2 * camera.fy)))
-    lens = f"{camera.width} × {camera.height} px, {height_deg:.0f}° high"
-    if camera.T_base_camera is None:
-        x, y, z = np.array(camera.T_ee_camera)[:3, 3]
-        return f"on the hand, ({x:+.2f}, {y:+.2f}, {z:+.2f}) m from the end effector; {lens}"
-    T = camera.pose()
-    x, y, z = T[:3, 3]
-    sideways = f"{abs(y):.2f} m to the {'left' if y >= 0 else 'right'}"
-    place = f"{abs(x):.2f} m {'in front' if x >= 0 else 'behind'}, {sideways}, {z:.2f} m up"
-    if T[2, 2] < -0.05:  # it looks down: where its axis meets the table
-        target = T[:3, 3] - T[:3, 2] * z / T[2, 2]
-        return f"{place}, looking at ({target[0]:.2f}, {target[1]:.2f}, 0) m; {lens}"
-    return f"{place}, looking along ({T[0, 2]:.2f}, {T[1, 2]:.2f}, {T[2, 2]:.2f}); {lens}"
 
 
 def draw_area(image: np.ndarray, camera: CameraModel, area: Sequence[Extent]) -> np.ndarray:

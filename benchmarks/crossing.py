@@ -1,0 +1,154 @@
+"""How much of the simulated success survives: camera policies from PyBullet alone, on the virtual arm over ROS 2.
+
+    python benchmarks/crossing.py [--only TASKS] [--seeds N] [--trials N] [--cameras RIG] [--bundles DIR] [--json FILE]
+
+Each policy is trained in randomised simulation and evaluated there, then drives the virtual arm (MuJoCo, the default
+hidden reality, another renderer and lens) through the policy node and the safety gate. Both measures are strict: within
+2.5 cm of the goal and held to the end of the trial. A stop of the gate or of the input monitor fails the trial.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import tyro
+
+from benchmarks.record import heading, origin, save
+from evaluation.session.task_protocol import task_protocol
+from policies.bundle import PolicyBundle
+from policies.imitation.camera_run import TrainConfig, train_camera
+from policies.imitation.recipes import action_head_recipe, perception_recipe
+from policies.scoring.intervals import wilson
+from policies.training.progress import StageProgress
+from robots.registry import load_robot
+from ros_nodes.session.virtual_session import run_session
+
+TASKS = ("reach", "pick_place", "push")
+"""Tasks that camera policies are trained for."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is measured."""
+
+    only: tuple[str, ...] = TASKS
+    """Tasks."""
+    seeds: int = 3
+    """Policies of each task, with seeds from 0."""
+    trials: int = 100
+    """Trials of each policy on the virtual arm, and episodes in the training simulator."""
+    cameras: str = "front_side"
+    """Camera rig, as `sim2real train` takes it."""
+    robot: str = "franka_panda"
+    """Arm, as `sim2real train` takes it."""
+    bundles: Path | None = None
+    """Folder of trained policies, TASK_SEED/bundle, which are not trained again; new ones are kept there."""
+    json: Path | None = None
+    """File for the figures."""
+
+
+class Clock:
+    """Measures the minutes of a training without its evaluation."""
+
+    def __init__(self) -> None:
+        self._began, self._evaluating, self._left_out = time.perf_counter(), 0.0, 0.0
+
+    def __call__(self, stage: str, share: float, text: str) -> None:
+        """As `policies.training.progress.StageProgress`."""
+        if stage == "evaluate" and share == 0.0:
+            self._evaluating = time.perf_counter()
+        elif stage == "evaluate" and share == 1.0:
+            self._left_out += time.perf_counter() - self._evaluating
+
+    @property
+    def minutes(self) -> float:
+        """Wall minutes so far."""
+        return (time.perf_counter() - self._began - self._left_out) / 60
+
+
+def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, float | None]:
+    """Train a policy in `out`, unless it is there; return its bundle, and the minutes it took where it was trained."""
+    if (out / "bundle").is_dir():
+        return out / "bundle", None
+    config = TrainConfig(
+        out,
+        task,
+        arguments.robot,
+        arguments.cameras,
+        name=out.name,
+        seed=seed,
+        evaluation_episodes=arguments.trials,
+        recipe=action_head_recipe(task, arguments.robot),
+        perception=perception_recipe(task),
+    )
+    clock = Clock()
+    progress: StageProgress = clock
+    train_camera(config, progress)
+    return out / "bundle", clock.minutes
+
+
+def cross(bundle: Path, trials: int, seed: int, out: Path) -> tuple[int, Counter[str]]:
+    """Run `trials` on the virtual arm over ROS 2; return the successes, and how often each reason stopped a trial."""
+    policy = PolicyBundle.load(bundle)
+    protocol = task_protocol({policy.name: policy}, trials, seed, f"crossing {policy.name}", strict=True)
+    result = run_session(protocol, {policy.name: bundle}, out)
+    counted = [trial for trial in result.trials if not trial.void]
+    reasons = Counter(trial.stopped.split(";")[0] or "not at the goal" for trial in counted if not trial.success)
+    return sum(trial.success for trial in counted), reasons
+
+
+def main(arguments: Arguments) -> None:
+    """Train, evaluate and print the table."""
+    load_robot(arguments.robot)
+    described = origin(range(arguments.seeds))
+    print(heading(described))
+    print(f"{arguments.robot}, {arguments.cameras}, {arguments.trials} trials each, strict", flush=True)
+    figures: dict[str, object] = {}
+    kept = nullcontext(arguments.bundles) if arguments.bundles else tempfile.TemporaryDirectory()
+    with kept as folder, tempfile.TemporaryDirectory() as scratch:
+        assert folder is not None
+        for task in arguments.only:
+            simulated, crossed, minutes = [], [], []
+            for seed in range(arguments.seeds):
+                name = f"{task}_{seed}"
+                bundle, took = train(arguments, task, seed, Path(folder) / name)
+                minutes += [took] if took is not None else []
+                evaluation = PolicyBundle.load(bundle).provenance["metrics"]["evaluation"]
+                simulated.append(evaluation["success"])
+                successes, reasons = cross(bundle, arguments.trials, seed, Path(scratch) / name)
+                rate = wilson(successes, arguments.trials)
+                crossed.append(rate.estimate)
+                low, high = evaluation["low"], evaluation["high"]
+                print(
+                    f"{name}: simulator {evaluation['success']:.3f} [{low:.3f}, {high:.3f}], "
+                    f"over ROS 2 {rate.estimate:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+                    + (f", {took:.1f} min" if took is not None else "")
+                    + "".join(f"; {count} × {reason}" for reason, count in reasons.most_common(3)),
+                    flush=True,
+                )
+            middle = wilson(round(float(np.median(crossed)) * arguments.trials), arguments.trials)
+            print(
+                f"{task}: median over ROS 2 {middle.estimate:.3f} [{middle.low:.3f}, {middle.high:.3f}], a drop of "
+                f"{np.median(simulated) - middle.estimate:+.3f}",
+                flush=True,
+            )
+            figures |= {
+                f"{task}_ros": middle.estimate,
+                f"{task}_ros_seeds": crossed,
+                f"{task}_sim": float(np.median(simulated)),
+                f"{task}_minutes": float(np.median(minutes)) if minutes else None,
+            }
+    save(arguments.json, described, figures)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))
