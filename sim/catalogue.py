@@ -160,9 +160,9 @@ def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
     """Describe what a lab must set up for `task`, as plain JSON types.
 
     Returns:
-        `table_height` [m] and `area`, smallest and largest x and y on the table [m, base frame]; `bodies`: kind and size
-        [m] of their shapes at nominal parameters, by name; `sizes`: nominal value and range in `space` of the task's
-        own lengths [m].
+        `table_height` [m]; `area`, smallest and largest x and y on the table [m, base frame]; `bodies`, kind and size [m]
+        of their shapes at nominal parameters, by name; `sizes`, nominal value and range in `space` of the task's own
+        lengths [m].
     """
     nominal = parameter_space(task, robot).nominal()
     own = [param.name for param in task.params if param.unit == "m"]
