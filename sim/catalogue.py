@@ -160,7 +160,7 @@ def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
     """Describe what a lab must set up for `task`, as plain JSON types.
 
     Returns:
-        `table_height` [m]; `area`, smallest and largest x and y on the table [m, base frame]; `bodies`, kind and size [m]
+        `table_height` [m]; `area`, smallest and largest x and y [m, base frame]; `bodies`, kind and size [m]
         of their shapes at nominal parameters, by name; `sizes`, nominal value and range in `space` of the task's own
         lengths [m].
     """
