@@ -51,3 +51,15 @@ def test_nothing_counts_before_the_first_command() -> None:
     assert not outcome.over
     assert outcome.at_goal_from_start
     assert outcome.hold == 0.0
+
+
+@pytest.mark.parametrize(("distances", "success"), [({0.0: 0.02}, True), ({0.0: 0.02, 2.7: 0.05}, False)])
+def test_success_to_the_end_is_decided_at_the_timeout(distances: dict[float, float], success: bool) -> None:
+    outcome = TrialOutcome(0.03, 0.5, 3.0, to_the_end=True)
+    watch(outcome, distances, until=2.95)
+    assert not outcome.over
+    watch(outcome, {0.0: 0.02} if success else {0.0: 0.05}, until=0.0)
+    at = np.array([0.02 if success else 0.05, 0.0, 0.0])
+    outcome.add_positions(3.0, GOAL + at, GOAL)
+    assert outcome.over
+    assert outcome.success == success
