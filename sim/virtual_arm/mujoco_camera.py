@@ -54,6 +54,10 @@ class MujocoRenderer:
                 f"MuJoCo cannot open an OpenGL context with MUJOCO_GL={BACKEND} "
                 f"({type(error).__name__}: {error}); {INSTALL_HINT}"
             ) from None
+        for renderer in self._renderers.values():
+            # Nothing here reflects, and no sky is in sight: the passes for them take a third of the time
+            for absent in (mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_SKYBOX):
+                renderer.scene.flags[absent] = 0
         self.name = f"mujoco ({BACKEND})"
         for camera in self._sizes:
             self.draw(arm.snapshot(), camera)  # the first image compiles shaders; later ones come in time
