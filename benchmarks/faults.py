@@ -181,8 +181,7 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
         assert recorder is not None
         recorder.kill()
         recorder.wait()
-        repair_bag(recording)
-        with Reader(recording) as reader:
+        with Reader(repair_bag(recording).folder) as reader:
             heard = [raw for c, _, raw in reader.messages() if c.topic == "/numbers"]
         last = int(np.frombuffer(heard[-1][-8:], np.float64)[0]) if heard else -1
         loss = (sent[-1] - sent[last]) if last >= 0 else sent[-1] - sent[0]

@@ -245,15 +245,19 @@ def _plain(value) -> object:
 
 
 def report_repair(folder: Path) -> int:
-    """Repair a recording and print its contents; return the exit status."""
+    """Repair a recording, beside it, and print what is left; return the exit status."""
     try:
-        summary = repair_bag(folder)
+        repaired = repair_bag(folder)
     except (RecordingError, OSError) as error:
         return process.fail("recorder", str(error))
-    found = summary.statistics
+    found = repaired.summary.statistics
     assert found is not None
     seconds = 1e-9 * (found.message_end_time - found.message_start_time)
-    print(f"{folder}: {found.message_count} messages on {found.channel_count} topics, {seconds:.1f} s")
+    print(f"{repaired.folder}: {found.message_count} messages on {found.channel_count} topics, {seconds:.1f} s")
+    if repaired.folder == folder:
+        print("it is whole; nothing was written")
+    else:
+        print(f"{repaired.skipped} damaged bytes left out; {folder} is as it was")
     return 0
 
 

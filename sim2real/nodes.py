@@ -40,11 +40,12 @@ class RecordHead(FileOption):
     """Options of the command that the node does not have."""
 
     repair: Path | None = None
-    """Folder of a recording that was killed, to make readable instead of recording; takes no other option."""
+    """Folder of a recording that was killed or is damaged: what is whole is written to FOLDER_repaired, instead of
+    recording; takes no other option."""
 
 
 def record(arguments: Arguments) -> int:
-    """Record a session into MCAP, or repair a recording that was killed."""
+    """Record a session into MCAP, or repair a recording that was killed or is damaged."""
     from ros_nodes import recorder as node
 
     head, others = arguments.peek(RecordHead())

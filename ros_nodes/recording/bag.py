@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from mcap.reader import make_reader
 from mcap.records import Statistics
@@ -15,8 +15,8 @@ from mcap.summary import Summary
 from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, TypesysError, get_typestore
 
-from robots.host.writing import write_json
-from ros_nodes.recording.repair import RecordingError, repair
+from robots.host.writing import whole_folder, write_json
+from ros_nodes.recording.repair import RecordingError, finish, scanned
 
 CHUNK_BYTES = 4 << 20
 """A chunk this full ends, also between two flushes."""
@@ -154,7 +154,7 @@ class Bag:
         self.flush()
         try:
             self._reserve.write_bytes(bytes(RESERVE_BYTES))
-            write_metadata(folder, Summary())
+            write_metadata(folder, Summary(), self._file.path.name)
         except OSError as error:
             raise RecordingError(f"recording {folder}: {error.strerror}; make room first") from None
 
@@ -218,24 +218,47 @@ class Bag:
             except RecordingError as error:
                 self._failed, lost = True, error
         self._file.close()
-        write_metadata(self.folder, repair(self._file.path) if self._failed else _summary(self._file.path))
+        summary = finish(self._file.path) if self._failed else _summary(self._file.path)
+        write_metadata(self.folder, summary, self._file.path.name)
         if lost is not None:
             raise lost
 
 
-def repair_bag(folder: Path) -> Summary:
-    """Make a recording that was killed, or met a full disk, readable; return what it holds.
+class RepairedBag(NamedTuple):
+    """A recording that can be read."""
+
+    folder: Path
+    """The repaired one, or the original if that is whole."""
+    summary: Summary
+    """What it holds."""
+    skipped: int
+    """Bytes of the original that are damaged, and left out."""
+
+
+def repair_bag(folder: Path) -> RepairedBag:
+    """Write what is whole of a recording that was killed, met a full disk or is damaged to `<folder>_repaired`.
+
+    The original stays as it is; one that is whole gets no copy.
 
     Raises:
-        RecordingError: if there is no recording, or nothing was recorded.
+        RecordingError: if there is no recording, nothing of it is whole, or `<folder>_repaired` exists.
+        WriteError: if the repaired one finds no room.
     """
     files = sorted(folder.glob("*.mcap"))
     if not files:
         raise RecordingError(f"recording {folder}: holds no .mcap file; give the folder that the recorder made")
-    summary = repair(files[0])
-    (folder / ".reserve").unlink(missing_ok=True)
-    write_metadata(folder, summary)
-    return summary
+    out = folder.with_name(f"{folder.resolve().name}_repaired")
+    if out.exists():
+        raise RecordingError(f"recording {folder}: '{out}' exists already; use that, or remove it")
+    with scanned(files[0]) as scan:
+        if scan.complete and (folder / "metadata.yaml").is_file():
+            return RepairedBag(folder, scan.summary, 0)
+        with whole_folder(out) as scratch:
+            name = f"{out.name}_0.mcap"
+            with (scratch / name).open("wb") as file:
+                scan.write(file)
+            write_metadata(scratch, scan.summary, name)
+        return RepairedBag(out, scan.summary, scan.skipped)
 
 
 def _summary(path: Path) -> Summary:
@@ -245,9 +268,8 @@ def _summary(path: Path) -> Summary:
     return summary
 
 
-def write_metadata(folder: Path, summary: Summary) -> None:
-    """Write metadata.yaml, version 9."""
-    name = f"{folder.name}_0.mcap"
+def write_metadata(folder: Path, summary: Summary, name: str) -> None:
+    """Write metadata.yaml, version 9, of the recording in the file `name`."""
     found = summary.statistics or Statistics(0, 0, {}, 0, 0, 0, 0, 0, 0)
     start = {"nanoseconds_since_epoch": found.message_start_time}
     duration = {"nanoseconds": found.message_end_time - found.message_start_time}

@@ -89,8 +89,9 @@ def test_killed_recorder_loses_less_than_a_second(ros, tmp_path):
         text=True,
     )
     assert repaired.returncode == 0, repaired.stderr
+    assert "bag_repaired: " in repaired.stdout
     assert "messages on 1 topics" in repaired.stdout
-    with Reader(tmp_path / "bag") as reader:
+    with Reader(tmp_path / "bag_repaired") as reader:
         numbers = [np.frombuffer(raw[-8:], np.float64)[0] for _, _, raw in reader.messages()]
     np.testing.assert_array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers)))
     assert killed - sent[int(numbers[-1])] < 1.0
@@ -123,7 +124,7 @@ def test_full_disk_stops_the_arm_and_keeps_the_rest(ros, tiny_bundle_path, tmp_p
     assert "File too large" in said
     with Reader(tmp_path / "bag") as reader:
         assert sum(1 for _ in reader.messages()) > 20
-    assert repair_bag(tmp_path / "bag").statistics.message_count > 20
+    assert repair_bag(tmp_path / "bag").summary.statistics.message_count > 20
 
 
 def test_bad_parameters_end_the_recorder_in_one_line(ros, tmp_path):

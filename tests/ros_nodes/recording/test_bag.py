@@ -17,7 +17,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from ros_nodes.recording.bag import AppendFile, Bag, message_definition, repair_bag
-from ros_nodes.recording.repair import RecordingError, repair
+from ros_nodes.recording.repair import RecordingError
 
 STORE = get_typestore(Stores.ROS2_KILTED)
 STRING = "std_msgs/msg/String"
@@ -83,60 +83,108 @@ def test_definition_of_a_sourced_package(tmp_path, monkeypatch):
     assert "MSG: lab_msgs/Tool\nstring name" in text
 
 
+def repaired(path: Path, content: bytes) -> tuple[Path, int, bytes]:
+    """Repair a recording of this content; return the readable file, the bytes left out, and its content."""
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(path.with_name(f"{path.name}_repaired"), ignore_errors=True)
+    path.mkdir()
+    file = path / f"{path.name}_0.mcap"
+    file.write_bytes(content)
+    (path / "metadata.yaml").write_text("{}")
+    found = repair_bag(path)
+    assert file.read_bytes() == content, "the original has changed"
+    assert {each.name for each in path.iterdir()} == {file.name, "metadata.yaml"}
+    (made,) = found.folder.glob("*.mcap")
+    assert (found.folder == path) == (made == file)
+    return made, found.skipped, made.read_bytes()
+
+
+def numbers(file: Path, **options) -> list[int]:
+    """The numbers in the messages of a file, as the library reads them with all checks."""
+    with file.open("rb") as stream:
+        messages = make_reader(stream, validate_crcs=True).iter_messages(**options)
+        return [int(m.data[4:-1].split()[-1]) for _, _, m in messages]
+
+
 def test_file_cut_anywhere_is_repaired(tmp_path):
-    """Whatever was flushed and lies before the cut is kept, in order; an intact file stays as it is."""
+    """Whatever was flushed and lies before the cut is kept, in order; an intact file gets no copy."""
     bag = record(tmp_path / "whole")
     bag.close()
     whole = (bag.folder / "whole_0.mcap").read_bytes()
     rng = np.random.default_rng(0)
-    cuts = sorted({*rng.integers(40, len(whole), 60).tolist(), len(whole) - 1, len(whole) - 9})
+    cuts = sorted({*rng.integers(40, len(whole), 40).tolist(), len(whole) - 1, len(whole) - 9})
     last = -1
     for cut in cuts:
-        folder = tmp_path / "cut"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        (folder / "cut_0.mcap").write_bytes(whole[:cut])
-        found = repair_bag(folder).statistics
-        kept = read(folder) if found.message_count else []
-        assert len(kept) == found.message_count
-        assert kept == [f"message {i}" for i in range(len(kept))]
+        file, _, _ = repaired(tmp_path / "cut", whole[:cut])
+        kept = numbers(file)
+        if kept:
+            assert read(file.parent) == [f"message {i}" for i in kept]
+        assert kept == list(range(len(kept)))
         assert len(kept) >= last
         last = len(kept)
-        with (folder / "cut_0.mcap").open("rb") as stream:
-            assert len(list(make_reader(stream, validate_crcs=True).iter_messages())) == len(kept)
     assert last == 60
-    before = (bag.folder / "whole_0.mcap").read_bytes()
-    repair_bag(bag.folder)
-    assert (bag.folder / "whole_0.mcap").read_bytes() == before
+    found = repair_bag(bag.folder)
+    assert (found.folder, found.skipped, found.summary.statistics.message_count) == (bag.folder, 0, 60)
+    assert not (tmp_path / "whole_repaired").exists()
 
 
-def test_cut_recording_loses_its_last_chunk_only(tmp_path):
-    """The chunks before the cut are kept, and nothing else is."""
-    bag = Bag(tmp_path / "whole")
+def chunked(folder: Path) -> tuple[bytes, list[tuple[int, int]]]:
+    """A recording of four chunks of three messages on two topics, and where the chunks are."""
+    bag = Bag(folder)
     for i in range(12):
         bag.write(bag.add_topic(f"/t{i % 2}", STRING), 10**9 + i, words(f"message {i}"))
         if i % 3 == 2:
             bag.flush()
     bag.close()
-    whole = (bag.folder / "whole_0.mcap").read_bytes()
+    whole = (folder / f"{folder.name}_0.mcap").read_bytes()
     chunks = make_reader(io.BytesIO(whole)).get_summary().chunk_indexes
-    ends = [chunk.chunk_start_offset + chunk.chunk_length for chunk in chunks]
-    assert (len(ends), bag.messages) == (4, 12)
-    path = tmp_path / "cut.mcap"
-    for cut in range(60, len(whole), 3):
+    assert (len(chunks), bag.messages) == (4, 12)
+    return whole, [(chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length) for chunk in chunks]
+
+
+def test_cut_recording_loses_its_last_chunk_only(tmp_path):
+    """The chunks before the cut are kept, and nothing else is."""
+    whole, chunks = chunked(tmp_path / "whole")
+    for cut in range(60, len(whole), 17):
         content = whole[:cut] + bytes(20 * (cut % 2))  # zeros: what a file system may append at a power loss
-        path.write_bytes(content)
-        kept = 3 * sum(content[:end] == whole[:end] for end in ends)
-        assert repair(path).statistics.message_count == kept
-        again = path.read_bytes()
-        assert (repair(path).statistics.message_count, path.read_bytes()) == (kept, again)  # it is complete now
-        with path.open("rb") as stream:
-            names = [m.data[8:-1].decode() for _, _, m in make_reader(stream, validate_crcs=True).iter_messages()]
-        assert names == [f"message {i}" for i in range(kept)]
+        file, _, again = repaired(tmp_path / "cut", content)
+        kept = 3 * sum(content[:end] == whole[:end] for _, end in chunks)
+        assert numbers(file) == list(range(kept))
+        assert repaired(tmp_path / "again", again)[:2] == (tmp_path / "again" / "again_0.mcap", 0)  # it is whole now
         if kept:
-            with path.open("rb") as stream:
-                odd = [m for *_, m in make_reader(stream).iter_messages(topics=["/t1"])]
-            assert len(odd) == kept // 2
+            assert numbers(file, topics=["/t1"]) == list(range(1, kept, 2))
+
+
+def test_a_flipped_bit_loses_one_chunk_at_most(tmp_path):
+    """Wherever it is, in lengths and declarations too; the original stays."""
+    whole, chunks = chunked(tmp_path / "whole")
+    rng = np.random.default_rng(1)
+    for at in rng.permutation(np.arange(8, len(whole) - 8))[:150]:
+        content = bytearray(whole)
+        content[at] ^= 1 << int(rng.integers(8))
+        file, skipped, _ = repaired(tmp_path / "flipped", bytes(content))
+        hit = [k for k, (start, end) in enumerate(chunks) if start <= at < end]
+        kept = numbers(file)
+        assert set(range(12)) - set(kept) <= {3 * k + i for k in hit for i in range(3)}, f"byte {at}"
+        assert (skipped > 0) or not hit
+
+
+def test_one_bit_of_a_thousand_messages(tmp_path):
+    bag = Bag(tmp_path / "long")
+    channel = bag.add_topic("/t", STRING)
+    for i in range(1000):
+        bag.write(channel, 10**9 + i, words(f"message {i}"))
+        if i % 10 == 9:
+            bag.flush()
+    bag.close()
+    content = bytearray((bag.folder / "long_0.mcap").read_bytes())
+    content[content.index(b"message 150")] ^= 1
+    file, skipped, _ = repaired(tmp_path / "bit", bytes(content))
+    assert numbers(file) == [i for i in range(1000) if not 150 <= i < 160]
+    assert 0 < skipped < 2000
+    assert len(read(file.parent)) == 990
+    with pytest.raises(RecordingError, match="bit_repaired' exists already; use that, or remove it"):
+        repair_bag(tmp_path / "bit")
 
 
 @pytest.mark.parametrize("compression", list(CompressionType))
@@ -151,26 +199,11 @@ def test_recording_of_another_program_is_repaired(tmp_path, compression):
             writer.add_message(channel, 10**9 + i, rng.bytes(10_000), 10**9 + i)
         writer.finish()
     whole = path.read_bytes()
-    intact = repair(path).statistics.message_count
-    assert (intact, path.read_bytes() == whole) == (100, True)
-    path.write_bytes(whole[: int(0.8 * len(whole))])
-    found = repair(path).statistics.message_count
-    assert 0 < found < 100
-    with path.open("rb") as stream:
-        assert len(list(make_reader(stream, validate_crcs=True).iter_messages(topics=["/t"]))) == found
-
-
-def test_damage_in_the_middle_keeps_what_is_before_it(tmp_path):
-    bag = record(tmp_path / "bad")
-    bag.close()
-    path = bag.folder / "bad_0.mcap"
-    content = bytearray(path.read_bytes())
-    at = content.index(b"message 30")
-    content[at + 8] ^= 0xFF  # a flipped byte that only the checksum sees
-    path.write_bytes(content)
-    repair(path)
-    kept = len(list(make_reader(path.open("rb"), validate_crcs=True).iter_messages()))
-    assert 28 <= kept <= 60
+    file, skipped, _ = repaired(tmp_path / "whole", whole)
+    assert (file, skipped) == (tmp_path / "whole" / "whole_0.mcap", 0)
+    file, _, _ = repaired(tmp_path / "cut", whole[: int(0.8 * len(whole))])
+    with file.open("rb") as stream:
+        assert 50 < len(list(make_reader(stream, validate_crcs=True).iter_messages(topics=["/t"]))) < 100
 
 
 def test_full_disk_is_named_and_the_rest_is_kept(tmp_path):
@@ -221,9 +254,11 @@ def test_existing_recording_is_never_overwritten(tmp_path):
 
 
 def test_what_is_no_recording_is_refused(tmp_path):
-    (tmp_path / "x.mcap").write_bytes(b"something else entirely")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "x_0.mcap").write_bytes(b"something else entirely")
     with pytest.raises(RecordingError, match="not an MCAP file"):
-        repair(tmp_path / "x.mcap")
+        repair_bag(tmp_path / "x")
+    assert not (tmp_path / "x_repaired").exists()
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordingError, match=r"holds no \.mcap file"):
         repair_bag(tmp_path / "empty")
