@@ -26,6 +26,8 @@ from policies.runtime.limits import Box, SafetyError, default_limits
 from robots.hulls import arm_hulls
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
+from ros_nodes.arm import joint_names
+from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import JointStateReader, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.safety_gate import keep_out_boxes
@@ -35,6 +37,7 @@ PARAMETERS = (
     Parameter("out", "", "file to keep the confirmed summary in; the policy node's `dry_run`"),
     Parameter("seconds", 10.0, "how long to watch [s]"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    *joint_names.PARAMETERS,
     Parameter("workspace_low", [0.0, 0.0, 0.0], "as the gate's [m]"),
     Parameter("workspace_high", [0.0, 0.0, 0.0], "as the gate's [m]"),
     Parameter("keep_out", "", "as the gate's"),
@@ -55,7 +58,7 @@ class ShadowObserver(Node):
         if not parameters.text("bundle") or not parameters.text("out"):
             raise SpecError("parameters 'bundle' and 'out': give the bundle's path and the file to write")
         self.bundle = PolicyBundle.load(parameters.text("bundle"))
-        self._reader = JointStateReader(self.bundle.robot)
+        self._reader = JointStateReader(self.bundle.robot, ours=JointNames.of(parameters, self.bundle.robot).ours)
         self._q: np.ndarray | None = None
         self._rows: list[tuple[np.ndarray, np.ndarray]] = []
         self._latencies: list[list[float]] = []
@@ -111,7 +114,7 @@ def main(args: list[str] | None = None, ask: Callable[[str], str] = input) -> in
         rclpy.try_shutdown()
         return process.fail("dry_run", str(error))
     try:
-        print(f"watching {topics.POLICY_SHADOW}; nothing moves", flush=True)
+        print(f"watching {node.resolve_topic_name(topics.POLICY_SHADOW)}; nothing moves", flush=True)
         with process.spinning(node):
             summary = node.watch(ended)
         print(summary.text(), flush=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,27 @@ LITTLE_ENDIAN = 1
 """CDR_LE of the OMG's DDS-RTPS 2.5, table 10.3, in the second byte; 0 is CDR_BE."""
 
 
+REPORT_FIELDS = {"state": str, "reason": str, "bundle": str, "hash": str, "counts": dict}
+"""Types of the fields of the JSON that state topics carry."""
+
+
 class StampError(ValueError):
     """A sample's stamp is empty, in the future or long past."""
+
+
+def read_report(text: str, *fields: str) -> dict:
+    """Parse the JSON of a state topic; anybody can publish any text there.
+
+    Raises:
+        SpecError: unless it is an object that has `fields`, each of its type in `REPORT_FIELDS`.
+    """
+    try:
+        report = json.loads(text)
+    except (ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict) or not all(isinstance(report.get(f), REPORT_FIELDS[f]) for f in fields):
+        raise SpecError(f"{text[:60]!r} is no JSON object with {', '.join(fields)}; who else publishes on this topic?")
+    return report
 
 
 def seconds(stamp: Time) -> float:
@@ -159,9 +179,15 @@ def camera_model(message: CameraInfo, name: str) -> CameraModel:
 class JointStateReader:
     """Turns one arm's JointState messages into states in the model's joint order."""
 
-    def __init__(self, robot: RobotModel, torque: bool = True):
-        """Prepare for `robot`; unless its efforts are `torque` [N·m], they are left out."""
-        self._robot, self._torque = robot, torque
+    def __init__(self, robot: RobotModel, torque: bool = True, ours: Callable[[list[str]], list[str]] = list):
+        """Prepare for `robot`.
+
+        Args:
+            robot: the arm.
+            torque: whether its efforts are torques [N·m]; otherwise they are left out.
+            ours: returns our joint names for the driver's.
+        """
+        self._robot, self._torque, self._ours = robot, torque, ours
         self._names: list[str] = []
         self._order = np.zeros(0, int)
         self._last: RobotState | None = None
@@ -173,7 +199,7 @@ class JointStateReader:
             SpecError: if a joint of the arm is missing, or positions are.
         """
         if message.name != self._names:
-            self._order = self._robot.order(message.name)
+            self._order = self._robot.order(self._ours(message.name))
             self._names = list(message.name)
         q = self._pick(message.position)
         if q is None:

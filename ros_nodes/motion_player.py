@@ -30,8 +30,10 @@ from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import process, topics
+from ros_nodes.arm import joint_names
 from ros_nodes.arm.gated_arm import GatedArm
 from ros_nodes.arm.inputs import ArmInputs
+from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import JointStateReader
 from ros_nodes.parameters import Parameter, Parameters
 
@@ -40,6 +42,7 @@ PARAMETERS = (
     Parameter("robot", "", "the arm: a registered name, or its description file"),
     Parameter("record", "", "where commands and joint states are written (.npz); nowhere if empty"),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    *joint_names.PARAMETERS,
     Parameter("timeout", 10.0, "longest wait for arm and gate at the start [s]"),
 )
 APPROACH = 0.3
@@ -129,14 +132,15 @@ class MotionPlayer(Node):
         if self._record and Path(self._record).exists():
             raise SpecError(f"recording '{self._record}' exists already; give a new --record")
         self._timeout = parameters.number("timeout")
-        self._reader = JointStateReader(self.robot)
+        self._names = JointNames.of(parameters, self.robot)
+        self._reader = JointStateReader(self.robot, ours=self._names.ours)
         self._commands: list[tuple[float, np.ndarray]] = []
         self._states: list[tuple[float, np.ndarray, np.ndarray]] = []
         states = parameters.text("joint_states")
         self.create_subscription(JointState, states, self._on_state, EVERY)
         self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, EVERY)
         self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, EVERY)
-        self._inputs = ArmInputs(self, self.robot, states, {}, heartbeat=True)
+        self._inputs = ArmInputs(self, self.robot, states, {}, heartbeat=True, names=self._names)
         self._arm = GatedArm(self, self._inputs, self.robot, self.motion.dt)
 
     def play(self, stop_wanted: Callable[[], bool]) -> str:
@@ -235,7 +239,7 @@ class MotionPlayer(Node):
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         if message.points:
-            order = [list(message.joint_names).index(joint) for joint in self.robot.joint_names]
+            order = self.robot.order(self._names.ours(message.joint_names))
             self._commands.append((time.monotonic(), np.array(message.points[-1].positions)[order]))
 
     def _on_forward(self, message: Float64MultiArray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -17,7 +17,8 @@ class Parameter:
     """One parameter of a node."""
 
     name: str
-    default: str | bool | float | Sequence[float]
+    default: str | bool | float | Sequence[float] | Mapping[str, str]
+    """Gives the type, too; a mapping's entries are parameters of their own: `name.key`."""
     description: str
     """What it means, unit included."""
     low: float = -math.inf
@@ -30,7 +31,7 @@ class Parameter:
         if isinstance(self.default, bool):
             if not isinstance(value, bool):
                 raise self._error(value, "true or false")
-        elif isinstance(self.default, str):
+        elif isinstance(self.default, (str, Mapping)):
             if not isinstance(value, str):
                 raise self._error(value, "text; in YAML and on the command line put it in quotes")
         elif isinstance(self.default, (int, float)):
@@ -61,7 +62,10 @@ def help_text(command: str, about: str, parameters: Sequence[Parameter]) -> str:
 
 
 class Parameters:
-    """Parameters of one node, checked when the node starts. `-p rate:=100` is a number as much as `100.0` is."""
+    """Parameters of one node, checked when the node starts. `-p rate:=100` is a number as much as `100.0` is.
+
+    A value for a parameter that the node does not have is an error: a misspelt limit must not leave the default.
+    """
 
     def __init__(self, node: Node, parameters: Sequence[Parameter], read_only: bool = True):
         """Declare `parameters` on `node`.
@@ -73,10 +77,11 @@ class Parameters:
                 and sees to it that a value set in between is either applied or refused; see `checked`.
 
         Raises:
-            SpecError: for a value of the wrong type or out of its range.
+            SpecError: for a value of the wrong type or out of its range, or of an unknown parameter.
         """
         self._node = node
         self._known = {parameter.name: parameter for parameter in parameters}
+        given = node._parameter_overrides  # of the command line and files; rclpy has no public way to list them
         for parameter in parameters:
             # an integer may stand for a float, which ROS's static typing refuses: `check` is the type's check
             descriptor = ParameterDescriptor(
@@ -84,13 +89,23 @@ class Parameters:
             )
             if math.isfinite(parameter.low) and math.isfinite(parameter.high):
                 descriptor.additional_constraints = f"within [{parameter.low:g}, {parameter.high:g}]"
-            node.declare_parameter(parameter.name, parameter.default, descriptor)
-            parameter.check(self._value(parameter.name))
+            names = [parameter.name]
+            if isinstance(parameter.default, Mapping):
+                names = [name for name in given if name.startswith(f"{parameter.name}.")]
+            for name in names:
+                node.declare_parameter(name, "" if "." in name else parameter.default, descriptor)
+                parameter.check(self._value(name))
+        for name in given:
+            if not node.has_parameter(name) and not name.startswith("qos_overrides."):
+                raise SpecError(
+                    f"parameter '{name}': {node.get_name()} has none of this name; it has {', '.join(self._known)}"
+                )
 
     def checked(self, name: str, value: object) -> None:
         """Raise `SpecError` unless `value` can be that of the parameter `name`; other nodes' names pass."""
-        if name in self._known:
-            self._known[name].check(value)
+        known = self._known.get(name.partition(".")[0])
+        if known is not None:
+            known.check(value)
 
     def text(self, name: str) -> str:
         """Return a string's present value."""
@@ -108,6 +123,10 @@ class Parameters:
         """Return x, y, z."""
         x, y, z = (float(v) for v in self._value(name))  # type: ignore[attr-defined]
         return x, y, z
+
+    def mapping(self, name: str) -> dict[str, str]:
+        """Return the entries of a mapping."""
+        return {key: str(entry.value) for key, entry in self._node.get_parameters_by_prefix(name).items()}
 
     def _value(self, name: str) -> object:
         return self._node.get_parameter(name).value

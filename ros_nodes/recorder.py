@@ -26,6 +26,7 @@ from std_srvs.srv import Trigger
 
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
+from ros_nodes.messages import read_report
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.recording.bag import Bag, repair_bag
 from ros_nodes.recording.repair import RecordingError
@@ -61,8 +62,10 @@ class Recorder(Node):
         if not out:
             raise SpecError("parameter 'out' is empty; give the folder of the new recording: -p out:=<folder>")
         wanted = _names(parameters.text("topics"))
-        self._wanted = None if wanted == {"all"} else wanted
-        self._excluded = {*_names(parameters.text("exclude")), *EXCLUDED, topics.RECORDER_STATE}
+        self._wanted = None if wanted == {"all"} else set(map(self.resolve_topic_name, wanted))
+        excluded = (*_names(parameters.text("exclude")), *EXCLUDED, topics.RECORDER_STATE)
+        self._excluded = set(map(self.resolve_topic_name, excluded))
+        self._policy_state = self.resolve_topic_name(topics.POLICY_STATE)
         self._stop_arm = parameters.flag("stop_arm")
         self._bag = Bag(Path(out))
         self._lock = threading.Lock()  # guards the bag
@@ -129,7 +132,7 @@ class Recorder(Node):
         with self._lock:
             channel = self._bag.add_topic(topic, kind)
         self._topics[topic] = kind
-        take = partial(self._take, channel, topic == topics.POLICY_STATE)
+        take = partial(self._take, channel, topic == self._policy_state)
         self.create_subscription(message, topic, take, profile, raw=True)
 
     def _take(self, channel: int, names_the_bundle: bool, data: bytes) -> None:
@@ -145,7 +148,11 @@ class Recorder(Node):
             self._note_bundle(data)
 
     def _note_bundle(self, data: bytes) -> None:
-        report = json.loads(deserialize_message(data, String).data)
+        try:
+            report = read_report(deserialize_message(data, String).data, "bundle", "hash")
+        except SpecError as error:
+            self.get_logger().warning(f"policy's state: recorded, not read: {error}", throttle_duration_sec=1.0)
+            return
         if report["hash"] and report["hash"] != self._bundle:
             self._bundle = report["hash"]
             self._add_metadata("bundle", {"name": report["bundle"], "sha256": report["hash"]})

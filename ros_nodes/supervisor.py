@@ -9,7 +9,6 @@ process is gone; the launch files then end the others, the gate last words first
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from policies.bundle import BundleError, PolicyBundle
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.controllers import CONTROLLERS, Output, find
+from ros_nodes.messages import read_report
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.session.shared_memory import free_leftovers
 
@@ -79,8 +79,8 @@ class Supervisor(Node):
         self.create_subscription(String, topics.GATE_STATE, lambda m: self._on_state("safety gate", m), qos.LATCHED)
         self.create_subscription(String, topics.POLICY_STATE, lambda m: self._on_state(self._name, m), qos.LATCHED)
         lifecycle = self._name or "policy_node"
-        self._change: Client = self.create_client(ChangeState, f"/{lifecycle}/change_state")
-        self._get: Client = self.create_client(GetState, f"/{lifecycle}/get_state")
+        self._change: Client = self.create_client(ChangeState, f"{lifecycle}/change_state")
+        self._get: Client = self.create_client(GetState, f"{lifecycle}/get_state")
         self._coasting = self._output(parameters)
         if self._coasting is not None:
             self.create_timer(1.0 / BRAKE_HZ, self._brake)
@@ -93,7 +93,8 @@ class Supervisor(Node):
         Raises:
             DeadProcessError: when a process is gone or refuses to start.
         """
-        self._await(lambda: self._gate_heard, self._wait_s, f"safety gate: not heard on {topics.GATE_HEARTBEAT}")
+        heartbeat = self.resolve_topic_name(topics.GATE_HEARTBEAT)
+        self._await(lambda: self._gate_heard, self._wait_s, f"safety gate: not heard on {heartbeat}")
         if self._name:
             self._await(
                 self._change.service_is_ready, self._wait_s, f"{self._name}: no service '{self._change.srv_name}'"
@@ -184,11 +185,11 @@ class Supervisor(Node):
 
     def _on_state(self, source: str, message: String) -> None:
         try:
-            report = json.loads(message.data)
-            said = (str(report["state"]), str(report["reason"]))
-        except (ValueError, TypeError, KeyError):
-            self.get_logger().warning(f"{source}: a state that is not one was dropped: {message.data[:80]!r}")
+            report = read_report(message.data, "state", "reason")
+        except SpecError as error:
+            self.get_logger().warning(f"{source}'s state: dropped: {error}", throttle_duration_sec=1.0)
             return
+        said = (report["state"], report["reason"])
         if self._said.get(source) != said:
             self._said[source] = said
             self.get_logger().info(f"{source}: {said[0]}{': ' + said[1] if said[1] else ''}")

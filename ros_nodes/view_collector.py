@@ -22,6 +22,8 @@ from robots.host.writing import write_bytes, write_json
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
+from ros_nodes.arm import joint_names
+from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import rgb, seconds
 from ros_nodes.parameters import Parameter, Parameters
 
@@ -40,6 +42,7 @@ PARAMETERS = (
     Parameter("info", topics.CAMERA_INFO, "topic of the camera's CameraInfo; K is kept if it comes"),
     Parameter("robot", "franka_panda", "the arm, whose order of joints is kept: a name, or an arm file (.json)"),
     Parameter("joints", topics.JOINT_STATES, "topic of the arm's joint states"),
+    *joint_names.PARAMETERS,
     Parameter("count", 12.0, "views after which the node ends"),
     Parameter("moving", False, "true: a picture every half second, for 'calibrate refine', in place of one a rest"),
 )
@@ -101,7 +104,9 @@ class ViewCollector(Node):
         self._out = Path(out)
         self._topics = {name: parameters.text(name) for name in ("image", "joints")}
         self._last = dict.fromkeys(self._topics, time.monotonic())
-        self._watcher, self._names = RestDetector(), load_robot(parameters.text("robot")).joint_names
+        robot = load_robot(parameters.text("robot"))
+        self._watcher, self._names = RestDetector(), robot.joint_names
+        self._ours = JointNames.of(parameters, robot).ours
         self._frames: list[dict] = []
         self._K: list[list[float]] | None = None
         self._pending: deque[tuple[float, np.ndarray]] = deque(maxlen=64)
@@ -117,7 +122,7 @@ class ViewCollector(Node):
         return len(self._frames) >= self._count or bool(self.failure)
 
     def _on_joints(self, message: JointState) -> None:
-        named = dict(zip(message.name, message.position))
+        named = dict(zip(self._ours(message.name), message.position))
         if not any(name in named for name in self._names):
             return  # another device's
         self._last["joints"] = time.monotonic()

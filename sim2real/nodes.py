@@ -93,7 +93,12 @@ def _start(
     chosen = own.parse(default, f"{about} What stands behind --ros-args is passed on to ROS.", head)
     given = {each.name: getattr(chosen, each.name) for each in fields(chosen)}
     changed = {name: value for name, value in given.items() if value != getattr(default, name)}
-    words = [word for name, value in changed.items() for word in ("-p", f"{name}:={_yaml(value)}")]
+    entries: dict[str, object] = {}
+    for name, value in changed.items():
+        entries |= (
+            {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    words = [word for name, value in entries.items() for word in ("-p", f"{name}:={_yaml(value)}")]
     return run(["--ros-args", *words, *ros])
 
 
@@ -103,8 +108,11 @@ def _options(parameters: Sequence) -> Any:
     for each in parameters:
         many = isinstance(each.default, (list, tuple))
         default = tuple(each.default) if many else each.default
-        kind = tuple[(float,) * len(default)] if many else type(default)  # type: ignore[misc]
-        made.append((each.name, Annotated[kind, tyro.conf.arg(help=each.description)], field(default=default)))
+        kind: Any = tuple[(float,) * len(default)] if many else type(default)  # type: ignore[misc]
+        value = field(default=default)
+        if kind is dict:
+            kind, value = dict[str, str], field(default_factory=dict)
+        made.append((each.name, Annotated[kind, tyro.conf.arg(help=each.description)], value))
     return make_dataclass("NodeOptions", made, frozen=True)
 
 

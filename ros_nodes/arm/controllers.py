@@ -24,6 +24,7 @@ from policies.runtime.safety_filter import Setpoint
 from robots.model import RobotModel
 from robots.specs import SpecError
 from ros_nodes import qos, topics
+from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import trajectory
 
 CORRECTION = 2.0
@@ -59,14 +60,18 @@ class ControllerKind:
 class Output:
     """Publishes setpoints to one controller. Only the safety gate has one."""
 
-    def __init__(self, node: Node, robot: RobotModel, kind: str, topic: str, dt: float):
-        """Prepare for setpoints `dt` [s] apart; an empty `topic` is the kind's own.
+    def __init__(
+        self, node: Node, robot: RobotModel, kind: str, topic: str, dt: float, names: JointNames | None = None
+    ):
+        """Prepare for setpoints `dt` [s] apart; an empty `topic` is the kind's own. `names` are the driver's.
 
         Raises:
             ControllerError: for an unknown or refused kind, or one whose message type is not installed.
         """
         self.kind = find(kind)
         self.robot, self.dt = robot, dt
+        names = names or JointNames(robot.base_link)
+        self.joint_names, self.base_frame = names.theirs(robot.joint_names), names.base_frame
         self.topic = topic or self.kind.topic
         self.dq_limit = np.array(robot.limits.dq)
         self._node = node
@@ -116,7 +121,7 @@ class Output:
 
 
 def _trajectory(output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> JointTrajectory:
-    return trajectory(output.robot.joint_names, setpoint.q, PERIODS * output.dt)
+    return trajectory(output.joint_names, setpoint.q, PERIODS * output.dt)
 
 
 def _positions(_output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> Float64MultiArray:
@@ -132,7 +137,7 @@ def _twist(output: Output, setpoint: Setpoint, measured: np.ndarray | None) -> T
     q = setpoint.q if measured is None else measured
     v = output.robot.chain.jacobian(q) @ output.velocity(setpoint, measured)
     message = TwistStamped()
-    message.header.frame_id, message.header.stamp = output.robot.base_link, output.stamp()
+    message.header.frame_id, message.header.stamp = output.base_frame, output.stamp()
     message.twist.linear.x, message.twist.linear.y, message.twist.linear.z = v[:3].tolist()
     message.twist.angular.x, message.twist.angular.y, message.twist.angular.z = v[3:].tolist()
     return message
@@ -140,15 +145,15 @@ def _twist(output: Output, setpoint: Setpoint, measured: np.ndarray | None) -> T
 
 def _jog(output: Output, setpoint: Setpoint, measured: np.ndarray | None):
     message = _joint_jog()()
-    message.header.frame_id, message.header.stamp = output.robot.base_link, output.stamp()
-    message.joint_names = list(output.robot.joint_names)
+    message.header.frame_id, message.header.stamp = output.base_frame, output.stamp()
+    message.joint_names = list(output.joint_names)
     message.velocities = output.velocity(setpoint, measured).tolist()
     message.duration = output.dt
     return message
 
 
 def _target_joint(output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> JointState:
-    message = JointState(name=list(output.robot.joint_names), position=setpoint.q.tolist())
+    message = JointState(name=list(output.joint_names), position=setpoint.q.tolist())
     message.header.stamp = output.stamp()
     return message
 
@@ -156,7 +161,7 @@ def _target_joint(output: Output, setpoint: Setpoint, _measured: np.ndarray | No
 def _target_pose(output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> PoseStamped:
     R, p = output.robot.chain.pose(setpoint.q)
     message = PoseStamped()
-    message.header.frame_id, message.header.stamp = output.robot.base_link, output.stamp()
+    message.header.frame_id, message.header.stamp = output.base_frame, output.stamp()
     place, turn = message.pose.position, message.pose.orientation
     place.x, place.y, place.z = p.tolist()
     turn.x, turn.y, turn.z, turn.w = Rotation.from_matrix(R).as_quat().tolist()
@@ -186,16 +191,16 @@ CONTROLLERS: dict[str, ControllerKind] = {
         topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS
     ),
     "joint_group_position_controller": ControllerKind(
-        "/joint_group_position_controller/commands", lambda: Float64MultiArray, _positions, _HOLDS
+        "joint_group_position_controller/commands", lambda: Float64MultiArray, _positions, _HOLDS
     ),
     "forward_velocity_controller": ControllerKind(
-        "/forward_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
+        "forward_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
     ),
     "joint_group_velocity_controller": ControllerKind(
-        "/joint_group_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
+        "joint_group_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
     ),
     "joint_group_effort_controller": ControllerKind(
-        "/joint_group_effort_controller/commands",
+        "joint_group_effort_controller/commands",
         lambda: Float64MultiArray,
         _nothing,
         "goes on with the last torque for ever",
@@ -203,19 +208,19 @@ CONTROLLERS: dict[str, ControllerKind] = {
         "joint_trajectory_controller on the effort interfaces instead, as franka_ros2 does",
     ),
     "servo_twist": ControllerKind(
-        "/servo_node/delta_twist_cmds",
+        "servo_node/delta_twist_cmds",
         lambda: TwistStamped,
         _twist,
         "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
     ),
     "servo_joint_jog": ControllerKind(
-        "/servo_node/delta_joint_cmds",
+        "servo_node/delta_joint_cmds",
         _joint_jog,
         _jog,
         "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
     ),
-    "crisp_target_joint": ControllerKind("/target_joint", lambda: JointState, _target_joint, _HOLDS),
-    "crisp_target_pose": ControllerKind("/target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
+    "crisp_target_joint": ControllerKind("target_joint", lambda: JointState, _target_joint, _HOLDS),
+    "crisp_target_pose": ControllerKind("target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
 }
 """Controllers by the name that the gate's parameter `controller` takes."""
 

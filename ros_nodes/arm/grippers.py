@@ -7,7 +7,7 @@ falls silent: the gripper keeps its object.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from robots.model import Gripper, RobotModel
 from ros_nodes import qos, topics
 from ros_nodes.arm.controllers import PERIODS, ControllerError
+from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import trajectory
 
 WORTH_A_GOAL = 0.002
@@ -109,8 +110,12 @@ class GripperKind:
     """Whether it takes goals."""
 
 
-def gripper_output(node: Node, robot: RobotModel, name: str, topic: str, dt: float) -> GripperOutput:
+def gripper_output(
+    node: Node, robot: RobotModel, name: str, topic: str, dt: float, names: JointNames | None = None
+) -> GripperOutput:
     """Connect to the gripper controller called `name`, for setpoints `dt` [s] apart; an empty `topic` is its own.
+
+    `names` are the driver's.
 
     Raises:
         ControllerError: if there is none of that name, or its package is not installed.
@@ -119,6 +124,8 @@ def gripper_output(node: Node, robot: RobotModel, name: str, topic: str, dt: flo
     if kind is None:
         raise ControllerError(f"parameter 'gripper': '{name}', expected one of {', '.join(GRIPPERS)}")
     assert gripper is not None
+    if names is not None:
+        gripper = replace(gripper, joint_names=names.theirs(gripper.joint_names))
     try:
         interface = kind.interface()
     except ImportError:
@@ -172,13 +179,13 @@ def _parallel_gripper_command_type() -> type:
 GRIPPERS: dict[str, GripperKind] = {
     "gripper_position_controller": GripperKind(topics.GRIPPER_COMMAND, lambda: Float64MultiArray, _positions),
     "gripper_trajectory_controller": GripperKind(
-        "/gripper_trajectory_controller/joint_trajectory", lambda: JointTrajectory, _trajectory
+        "gripper_trajectory_controller/joint_trajectory", lambda: JointTrajectory, _trajectory
     ),
     "gripper_action_controller": GripperKind(
-        "/gripper_action_controller/gripper_cmd", _gripper_command_type, _gripper_command, action=True
+        "gripper_action_controller/gripper_cmd", _gripper_command_type, _gripper_command, action=True
     ),
     "parallel_gripper_action_controller": GripperKind(
-        "/parallel_gripper_action_controller/gripper_cmd",
+        "parallel_gripper_action_controller/gripper_cmd",
         _parallel_gripper_command_type,
         _parallel_gripper_command,
         action=True,

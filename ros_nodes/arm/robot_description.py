@@ -5,15 +5,16 @@ from __future__ import annotations
 from robots.model import RobotModel
 from robots.specs import SpecError
 from robots.urdf import MOVING, UrdfError, read_urdf
+from ros_nodes.arm.joint_names import JointNames
 
 TOLERANCE = 5e-3
 """How much a limit may differ: descriptions are rounded to two decimals [rad, rad/s]."""
 
 
-def check_description(urdf: str, robot: RobotModel, topic: str) -> None:
+def check_description(urdf: str, robot: RobotModel, topic: str, names: JointNames | None = None) -> None:
     """Check that the described arm has `robot`'s joints, and that none of its limits is narrower than `robot`'s.
 
-    Wider limits are accepted: bundle and gate keep to the narrower ones.
+    Wider limits are accepted: bundle and gate keep to the narrower ones. `names` are the driver's.
 
     Raises:
         SpecError: naming the joint, what was read on `topic`, and what the bundle has.
@@ -23,13 +24,15 @@ def check_description(urdf: str, robot: RobotModel, topic: str) -> None:
     except UrdfError as error:
         raise SpecError(f"{topic}: not a URDF ({error}); which node publishes it?") from None
     limits = robot.limits
-    for name, low, high, speed in zip(robot.joint_names, limits.q_low, limits.q_high, limits.dq):
+    theirs = robot.joint_names if names is None else names.theirs(robot.joint_names)
+    for name, low, high, speed in zip(theirs, limits.q_low, limits.q_high, limits.dq):
         joint = joints.get(name)
         if joint is None:
             known = ", ".join(name for name, joint in joints.items() if joint.kind in MOVING)
             raise SpecError(
                 f"{topic}: the arm has no joint '{name}', which the bundle's robot '{robot.name}' has; described are "
-                f"{known or 'no joints that move'}. Is this the arm of the bundle, and has its driver a prefix?"
+                f"{known or 'no joints that move'}. Is this the arm? If "
+                "its driver has names of its own, set joint_prefix or joint_names"
             )
         if joint.kind not in MOVING:
             raise SpecError(f"{topic}: joint '{name}' is {joint.kind}, in the bundle's robot it moves")

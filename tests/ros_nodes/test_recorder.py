@@ -58,7 +58,7 @@ def test_session_is_recorded_with_bundle_parameters_and_pictures(ros, tiny_bundl
         topics.POLICY_STATE,
         topics.GATE_STATE,
     ):
-        assert counts.get(topic, 0) > 0, f"{topic} in {counts}"
+        assert counts.get(f"/{topic}", 0) > 0, f"{topic} in {counts}"
     with (tmp_path / "bag" / "bag_0.mcap").open("rb") as stream:
         metadata = [(record.name, record.metadata) for record in make_reader(stream).iter_metadata()]
     bundles = [values for name, values in metadata if name == "bundle"]

@@ -37,9 +37,14 @@ CAMERA_HZ = 30.0
 class FakeArm(Node):
     """An arm that goes where its controllers are told, at once, with a camera; faults are attributes to set."""
 
-    def __init__(self, robot: RobotModel, camera: CameraModel | None, context: Context):
-        super().__init__("fake_arm", context=context)
+    def __init__(
+        self, robot: RobotModel, camera: CameraModel | None, context: Context, namespace: str = "", prefix: str = ""
+    ):
+        super().__init__("fake_arm", context=context, namespace=namespace)
         self.robot, self.camera = robot, camera
+        fingers = robot.gripper.joint_names if robot.gripper is not None else ()
+        self.names = {name: prefix + name for name in (*robot.joint_names, *fingers)}
+        """The driver's name of each joint."""
         self.q = np.array(robot.home)
         self.received: list[tuple[float, np.ndarray]] = []
         """Every command that reached a controller: when [s], joint positions [rad]."""
@@ -68,7 +73,7 @@ class FakeArm(Node):
         return rclpy.time.Time(nanoseconds=now).to_msg()
 
     def _publish_joints(self) -> None:
-        message = JointState(name=self.joint_names)
+        message = JointState(name=[self.names.get(name, name) for name in self.joint_names])
         message.header.stamp = self._stamp()
         order = [self.robot.joint_names.index(name) for name in self.joint_names if name in self.robot.joint_names]
         message.position = (self.q[order] + self.poison).tolist()
@@ -85,7 +90,7 @@ class FakeArm(Node):
             self._images.publish(self._image)
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
-        assert tuple(message.joint_names) == self.robot.joint_names
+        assert tuple(message.joint_names) == tuple(map(self.names.get, self.robot.joint_names))
         self._take(message.points[-1].positions)
 
     def _on_forward(self, message: Float64MultiArray) -> None:
@@ -106,11 +111,11 @@ def image_message(height: int, width: int, encoding: str = "rgb8") -> tuple[Imag
 class RosBench:
     """One test's ROS world. Use as a context manager: it ends every process it started."""
 
-    def __init__(self, environment: dict[str, str]):
-        self.environment = environment
+    def __init__(self, environment: dict[str, str], namespace: str = ""):
+        self.environment, self.namespace = environment, namespace
         self.context = Context()
         rclpy.init(context=self.context, domain_id=int(environment["ROS_DOMAIN_ID"]))
-        self.observer = Node("observer", context=self.context)
+        self.observer = Node("observer", context=self.context, namespace=namespace)
         self.processes: list[subprocess.Popen] = []
         self.seen: dict[str, list] = {}
         self._ended = threading.Event()
@@ -146,8 +151,14 @@ class RosBench:
         thread.start()
         self._threads.append(thread)
 
-    def arm(self, robot: RobotModel, camera: CameraModel | None = None, kind: type[FakeArm] = FakeArm) -> FakeArm:
-        arm = kind(robot, camera, self.context)
+    def arm(
+        self,
+        robot: RobotModel,
+        camera: CameraModel | None = None,
+        kind: type[FakeArm] = FakeArm,
+        prefix: str = "",
+    ) -> FakeArm:
+        arm = kind(robot, camera, self.context, self.namespace, prefix)
         self._spin(arm)
         return arm
 
@@ -207,7 +218,7 @@ class RosBench:
 
     def change_state(self, transition: int, node: str = "policy_node") -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self._call(ChangeState, f"/{node}/change_state", request).success
+        return self._call(ChangeState, f"{node}/change_state", request).success
 
     def _call(self, kind: type, service: str, request):
         client = self.observer.create_client(kind, service)

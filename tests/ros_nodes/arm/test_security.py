@@ -15,8 +15,8 @@ from tests.support.launch_stand_in import ROOT
 from tests.support.tiny_bundle import CAMERA
 
 POLICY = ROOT / "launch" / "security" / "policy.xml"
-GRIPPER_TOPICS = {kind.topic for kind in GRIPPERS.values() if not kind.action}
-CONTROLLER_TOPICS = {kind.topic for kind in CONTROLLERS.values()} | GRIPPER_TOPICS
+GRIPPER_TOPICS = {f"/{kind.topic}" for kind in GRIPPERS.values() if not kind.action}
+CONTROLLER_TOPICS = {f"/{kind.topic}" for kind in CONTROLLERS.values()} | GRIPPER_TOPICS
 OUTSIDE = {"/parameter_events", "/rosout"}
 
 
@@ -36,12 +36,12 @@ def test_only_the_gate_may_command_the_arm():
     for profile in ElementTree.parse(POLICY).getroot().iter("profile"):
         node = str(profile.get("node"))
         commands = allowed(node, "topics", "publish") & CONTROLLER_TOPICS
-        actions = {kind.topic for kind in GRIPPERS.values() if kind.action} if node == "safety_gate" else set()
+        actions = {f"/{kind.topic}" for kind in GRIPPERS.values() if kind.action} if node == "safety_gate" else set()
         assert allowed(node, "actions", "call") == actions
         if node == "supervisor":
-            assert commands == {kind.topic for kind in CONTROLLERS.values() if kind.coasts}
+            assert commands == {f"/{kind.topic}" for kind in CONTROLLERS.values() if kind.coasts}
         elif node == "safety_gate":
-            assert commands == {kind.topic for kind in CONTROLLERS.values() if not kind.refused} | GRIPPER_TOPICS
+            assert commands == {f"/{k.topic}" for k in CONTROLLERS.values() if not k.refused} | GRIPPER_TOPICS
         else:
             assert commands == set(), node
         assert not any("*" in name for name in allowed(node, "topics", "publish"))
@@ -49,7 +49,8 @@ def test_only_the_gate_may_command_the_arm():
 
 def test_every_name_is_one_of_the_project():
     """A topic that was renamed in topics.py must not live on in the policy."""
-    known = {value for name, value in vars(topics).items() if name.isupper()} | CONTROLLER_TOPICS | OUTSIDE
+    own = {value for name, value in vars(topics).items() if name.isupper() and isinstance(value, str)}
+    known = {f"/{name.lstrip('/')}" for name in own} | CONTROLLER_TOPICS | OUTSIDE
     root = ElementTree.parse(POLICY).getroot()
     names = {element.text for element in root.iter("topic")}
     assert names - known == {"/*", "/policy_node/transition_event"}
