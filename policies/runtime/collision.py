@@ -9,12 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
-import coal
 import numpy as np
-import pinocchio
 
 from policies.runtime.limits import Box, SafetyError
+from policies.runtime.native_libraries import coal_and_pinocchio
 from robots.model import RobotModel
 from robots.urdf import without_geometry
 
@@ -73,8 +73,11 @@ class CollisionModel:
             keep_out_margin: distance kept from the boxes [m].
 
         Raises:
-            SafetyError: if there are no hulls, a margin is not positive, or links of the hulls are not the arm's.
+            SafetyError: if there are no hulls, a margin is not positive, or links of the hulls are not the arm's, or
+                pinocchio or coal cannot be imported.
         """
+        coal, pinocchio = coal_and_pinocchio()
+        self._pinocchio = pinocchio
         for name, margin in (("self_margin", self_margin), ("keep_out_margin", keep_out_margin)):
             if not 0 < margin <= 0.5:
                 raise SafetyError(f"limit '{name}': {margin} m, expected within (0, 0.5]")
@@ -86,14 +89,14 @@ class CollisionModel:
             )
         for link, points in hulls.items():
             _check_hull(robot.name, link, points)
-        self._model, self._placing = _pinocchio_model(robot)
+        self._model, self._placing = _pinocchio_model(pinocchio, robot)
         self._data = self._model.createData()
         self._n = len(robot.joint_names)
         self._geometry = pinocchio.GeometryModel()
         names: list[str] = []
         for link, points in hulls.items():
             frame = self._model.frames[self._model.getFrameId(link)]
-            shape = coal.Convex.convexHull(_vectors(points), False, "Qt")
+            shape = coal.Convex.convexHull(_vectors(coal, points), False, "Qt")
             self._geometry.addGeometryObject(
                 pinocchio.GeometryObject(link, frame.parentJoint, frame.parentJoint, frame.placement, shape)
             )
@@ -130,7 +133,7 @@ class CollisionModel:
 
     def distances(self, q: np.ndarray) -> np.ndarray:
         """Compute the distance of every pair [m] at `q` (n,) [rad]; negative in contact."""
-        pinocchio.computeDistances(self._model, self._data, self._geometry, self._distances, self._placing(q))
+        self._pinocchio.computeDistances(self._model, self._data, self._geometry, self._distances, self._placing(q))
         return np.array([result.min_distance for result in self._results])
 
     def nearest(self, q: np.ndarray) -> Approach | None:
@@ -187,9 +190,11 @@ class CollisionModel:
         return np.einsum("mpn,pn->mp", turned, self._weights[pairs])
 
     def _look(self, q: np.ndarray, pairs: np.ndarray) -> None:
-        pinocchio.updateGeometryPlacements(self._model, self._data, self._geometry, self._distances, self._placing(q))
+        self._pinocchio.updateGeometryPlacements(
+            self._model, self._data, self._geometry, self._distances, self._placing(q)
+        )
         for pair in pairs:
-            result = pinocchio.computeDistance(self._geometry, self._distances, int(pair))
+            result = self._pinocchio.computeDistance(self._geometry, self._distances, int(pair))
             self._seen[pair] = result.min_distance
         self._seen_at[pairs] = q
 
@@ -205,7 +210,7 @@ class CollisionModel:
         self._results = self._distances.distanceResults
 
 
-def _pinocchio_model(robot: RobotModel):
+def _pinocchio_model(pinocchio: ModuleType, robot: RobotModel):
     """Return the arm with its fingers open, and what puts joint positions (n,) into the model's order."""
     whole = pinocchio.buildModelFromXML(without_geometry(robot.urdf_xml))
     moving = set(robot.joint_names)
@@ -233,7 +238,7 @@ def _pinocchio_model(robot: RobotModel):
     return model, placing
 
 
-def _vectors(points: np.ndarray) -> coal.StdVec_Vec3s:
+def _vectors(coal: ModuleType, points: np.ndarray):
     vectors = coal.StdVec_Vec3s()
     vectors.extend(list(np.asarray(points, np.float64)))
     return vectors
