@@ -7,7 +7,7 @@ Robot side: numpy only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,18 @@ class CameraFrame:
 
 
 @dataclass(frozen=True)
+class PoseEstimate:
+    """Pose of the goal or an object, as an estimator outside the policy found it."""
+
+    stamp: float
+    """Time of the measurement [s]."""
+    position: np.ndarray
+    """(3,) [m], base frame."""
+    quat: np.ndarray
+    """(4,) xyzw, base frame, w at least 0."""
+
+
+@dataclass(frozen=True)
 class RobotState:
     """The newest measured state of an arm and the newest frames of its cameras."""
 
@@ -51,6 +63,8 @@ class RobotState:
     """Mean finger position [m], where there is a gripper."""
     opening_stamp: float | None = None
     """Time of that measurement [s]; None where it came with the joints'."""
+    poses: Mapping[str, PoseEstimate] = field(default_factory=dict)
+    """The newest pose of `goal` and `object`, where an estimator measures them."""
 
     def ee_pose(self, robot: RobotModel) -> tuple[np.ndarray, np.ndarray]:
         """Compute the end effector's rotation (3, 3) and position (3,) [m] in the base frame, once."""
@@ -70,6 +84,12 @@ PROPRIOCEPTION: dict[str, Source] = {
     "opening": lambda state, robot: opening(state, robot),
 }
 """Arrays that a real robot can fill from its joints, by name."""
+ESTIMATED: dict[str, tuple[str, Callable[[PoseEstimate], np.ndarray]]] = {
+    "goal": ("goal", lambda pose: pose.position),
+    "object_pos": ("object", lambda pose: pose.position),
+    "object_quat": ("object", lambda pose: pose.quat),
+}
+"""Arrays that a real robot can fill from the pose estimates of a `RobotState`, by name: which pose, and what of it."""
 
 
 def ee_yaw(R_base_ee: np.ndarray, robot: RobotModel) -> np.ndarray:
@@ -116,6 +136,21 @@ def joint_array(name: str, robot: RobotModel) -> ArraySpec:
     return specs[name]
 
 
+def needed_poses(spec: ObservationSpec) -> tuple[str, ...]:
+    """Return the pose estimates that a robot needs for `spec`, each once."""
+    return tuple(dict.fromkeys(ESTIMATED[name][0] for name in spec.names if name in ESTIMATED))
+
+
+def _estimated(name: str, part: Callable[[PoseEstimate], np.ndarray]) -> Source:
+    def source(state: RobotState, robot: RobotModel) -> np.ndarray:
+        pose = state.poses.get(name)
+        if pose is None:
+            raise SpecError(f"pose '{name}': none yet")
+        return part(pose)
+
+    return source
+
+
 class ObservationBuilder:
     """Builds observations of one spec for one robot."""
 
@@ -126,6 +161,7 @@ class ObservationBuilder:
         cameras: Mapping[str, CameraModel],
         incoming: Mapping[str, CameraModel] | None = None,
         privileged: tuple[str, ...] = (),
+        poses: Collection[str] = (),
     ):
         """Prepare the sources of every array of `spec`.
 
@@ -135,6 +171,7 @@ class ObservationBuilder:
             cameras: the cameras that the policy was trained with, by name.
             incoming: the real cameras by name, where they differ; their frames are rectified.
             privileged: arrays that exist only in simulation, passed to `build`.
+            poses: the poses that an estimator measures, of `RobotState.poses`.
 
         Raises:
             SpecError: if an array has no source, or a real camera does not cover the policy's field of view.
@@ -150,10 +187,19 @@ class ObservationBuilder:
                 self._sources[array.name] = self._image_source(array, cameras, incoming or {})
             elif array.name.startswith("depth_"):
                 self._sources[array.name] = self._depth_source(array, cameras, incoming or {})
-            elif array.name not in privileged:
+            elif array.name in privileged:
+                continue
+            elif array.name in ESTIMATED and ESTIMATED[array.name][0] in poses:
+                self._sources[array.name] = _estimated(*ESTIMATED[array.name])
+            elif array.name in ESTIMATED:
+                raise SpecError(
+                    f"observation: '{array.name}' is measured by a pose estimator alone; give its topic, "
+                    f"{ESTIMATED[array.name][0]}:=<topic>, or deploy a policy that observes images"
+                )
+            else:
                 raise SpecError(
                     f"observation: '{array.name}' cannot be measured on a robot; known are "
-                    f"{', '.join(PROPRIOCEPTION)}, image_<camera> and depth_<camera>. "
+                    f"{', '.join((*PROPRIOCEPTION, *ESTIMATED))}, image_<camera> and depth_<camera>. "
                     "Is this a teacher's bundle? Deploy the student's"
                 )
         self._parts = [(a.name, np.dtype(a.dtype), self._sources.get(a.name)) for a in spec.arrays]

@@ -28,61 +28,24 @@ from std_msgs.msg import Float64MultiArray, String
 from policies.bundle import BundleError, PolicyBundle
 from policies.runtime.deadlines import Pacer, WarmUp
 from policies.runtime.dry_run import DryRunError, check_confirmed
-from policies.runtime.loop import ControlLoop, LoopLimits, LoopStep, RefusalError
+from policies.runtime.loop import ControlLoop, LoopStep, RefusalError
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.calibrated_cameras import check_size, displacement, read_calibrated
 from ros_nodes.arm.gated_arm import GatedArm, ShadowArm
 from ros_nodes.arm.inputs import ArmInputs
+from ros_nodes.arm.joint_names import JointNames
+from ros_nodes.arm.markers import Markers
+from ros_nodes.arm.policy_parameters import PARAMETERS, camera_topics, loop_limits
+from ros_nodes.arm.pose_inputs import TF, PoseInputs, pose_sources
 from ros_nodes.arm.robot_description import check_description
-from ros_nodes.parameters import Parameter, Parameters
+from ros_nodes.parameters import Parameters
 
 FIRST_BEATS = 0.05
 """The gate drops commands of a policy that it has not heard alive [s]."""
 AWAKE = WarmUp.MARGIN
 """The loop does not sleep for so long before each of its deadlines [s]: what was warmed up stays in the caches."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-PARAMETERS = (
-    Parameter("bundle", "", "path of the policy bundle, a folder or a zip"),
-    Parameter("shadow", False, "publish what would be sent, move nothing"),
-    Parameter("dry_run", "", "file of a dry run that the operator confirmed; given, no other bundle moves the arm"),
-    Parameter("autostart", False, "configure and activate at once; exit if that fails"),
-    Parameter("state_age", 0.1, "greatest age of the joint state [s]"),
-    Parameter("gripper_age", 0.25, "greatest age of the finger positions, for policies with a gripper [s]"),
-    Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
-    Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
-    Parameter(
-        "match_light",
-        False,
-        "bring pictures whose light lies outside what training saw back to it, slowly and within bounds; may be set "
-        "while the policy runs, and false undoes it at once",
-    ),
-    Parameter("blend", 0.3, "time from the present position to full commands [s]"),
-    Parameter(
-        "warm_up", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
-    ),
-    Parameter(
-        "stay_awake", True, "while active, keep the processor out of its sleep states, where the system allows it"
-    ),
-    Parameter("wait", 5.0, "how long to wait for the arm, its cameras and the gate [s]"),
-    Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
-    Parameter("gripper_states", "", "topic of the fingers' joint states, where they are not among the joint states"),
-    Parameter("image_topics", "", "camera=topic, comma-separated; camera_info is looked for beside each"),
-    Parameter(
-        "camera_calibration",
-        "",
-        "camera=file, comma-separated, as 'sim2real calibrate' wrote them: taken instead of CameraInfo; for a policy "
-        "with one camera the file alone will do",
-    ),
-    Parameter(
-        "robot_description",
-        topics.ROBOT_DESCRIPTION,
-        "topic of the arm's URDF, whose joints and limits must be those of the bundle's arm; empty: not compared",
-    ),
-    Parameter("description_wait", 0.5, "how long to wait for a URDF that nobody is seen to publish [s]; none is well"),
-)
 SETTINGS = {parameter.name for parameter in PARAMETERS}
 
 
@@ -98,6 +61,7 @@ class PolicyNode(LifecycleNode):
         """Why the node is not doing what it was asked to do; empty while all is well."""
         self._state_publisher = self.create_publisher(String, topics.POLICY_STATE, qos.LATCHED)
         self._latency = self.create_publisher(Float64MultiArray, topics.POLICY_LATENCY, qos.EVENT)
+        self._markers: Markers | None = None
         self._inputs: ArmInputs | None = None
         self._arm: GatedArm | ShadowArm | None = None
         self._loop: ControlLoop | None = None
@@ -112,6 +76,7 @@ class PolicyNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._set)
         self.create_timer(0.02, self._watch)
         self.create_timer(1.0, self._publish_diagnostics)
+        self.create_timer(0.1, self._show_poses)
         self._announce("unconfigured")
 
     @property
@@ -208,22 +173,20 @@ class PolicyNode(LifecycleNode):
         path = self._settings.text("bundle")
         if not path:
             raise SpecError("parameter 'bundle' is empty; give the path of a policy bundle: -p bundle:=<path>")
-        number = self._settings.number
-        limits = LoopLimits(
-            number("state_age"),
-            number("gripper_age"),
-            number("frame_age"),
-            self._settings.flag("check_inputs"),
-            number("blend"),
-        )
+        limits = loop_limits(self._settings)
         bundle = PolicyBundle.load(path)
         bundle.check_parity()
-        cameras = self._camera_topics(bundle)
+        cameras = {
+            name: CameraTopics(self.resolve_topic_name(each.image), self.resolve_topic_name(each.info))
+            for name, each in camera_topics(self._settings, bundle).items()
+        }
+        names, sources = JointNames.of(self._settings, bundle.robot), pose_sources(self._settings, bundle)
         shadow = self._settings.flag("shadow")
         dry_run = self._settings.text("dry_run")
         if dry_run and not shadow:
             check_confirmed(Path(dry_run), bundle)
         setting, description = self._settings.text("camera_calibration"), self._settings.text("robot_description")
+        description = self.resolve_topic_name(description) if description else ""
         calibrated = read_calibrated(setting, list(cameras))
         began = time.monotonic()
         self._inputs = inputs = ArmInputs(
@@ -235,8 +198,12 @@ class PolicyNode(LifecycleNode):
             calibrated=calibrated,
             description=description,
             gripper_states=self._settings.text("gripper_states"),
+            names=names,
+            make_poses=lambda node, reject: PoseInputs(node, self, sources, self._settings, names.base_frame, reject),
         )
-        self._await_arm(inputs, cameras)
+        self._await_arm(inputs, cameras, sources)
+        if sources and self._markers is None:
+            self._markers = Markers(self, topics.POLICY_MARKERS, names.base_frame)
         state = inputs.newest()
         assert state is not None
         for name, camera in inputs.infos.items():
@@ -246,10 +213,10 @@ class PolicyNode(LifecycleNode):
             if moved:
                 self.get_logger().warning(moved)
         if description and self._described(inputs, description, began):
-            check_description(inputs.description, bundle.robot, description)
+            check_description(inputs.description, bundle.robot, description, names)
         arm = (ShadowArm if shadow else GatedArm)(self, inputs, bundle.robot, bundle.action.dt)
         self._arm = arm
-        self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos)
+        self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos, poses=sources)
         self._loop.light.switch(self._settings.flag("match_light"))
         self._loop.warm_up()
         inputs.rectify = self._loop.rectify
@@ -258,25 +225,32 @@ class PolicyNode(LifecycleNode):
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
         self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
-    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, topics.CameraTopics]) -> None:
+    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, topics.CameraTopics], poses: dict[str, str]) -> None:
         wait = self._settings.number("wait")
         until = time.monotonic() + wait
         while True:
-            missing = ""
+            missing = key = ""
             state = inputs.newest()
             if state is None:
-                topic = self._settings.text("joint_states")
+                topic, key = self.resolve_topic_name(self._settings.text("joint_states")), "state_missing"
                 missing = f"joint state: none with the arm's joints within {wait:g} s on {topic}"
+            for name, source in poses.items():
+                if state is not None and name not in state.poses:
+                    where = source if source.startswith(TF) else self.resolve_topic_name(source)
+                    missing, key = f"pose '{name}': none within {wait:g} s on {where}", "pose_missing"
             for name, camera in cameras.items():
                 if name not in inputs.infos:
                     missing = f"camera '{name}': no usable CameraInfo within {wait:g} s on {camera.info}"
                 elif state is not None and name not in state.frames:
                     missing = f"camera '{name}': no frame within {wait:g} s on {camera.image}"
+                else:
+                    continue
+                key = "camera_missing"
             if not missing:
                 return
             if time.monotonic() > until or self._ended.wait(0.01):
                 hint = inputs.last_rejection or "is the driver running, and on this topic?"
-                raise RefusalError(f"{missing}; {hint}", "camera_missing" if "camera" in missing else "state_missing")
+                raise RefusalError(f"{missing}; {hint}", key)
 
     def _described(self, inputs: ArmInputs, topic: str, began: float) -> bool:
         """Wait for the arm's URDF, longer if somebody publishes it; return whether it came."""
@@ -286,21 +260,6 @@ class PolicyNode(LifecycleNode):
                 self.get_logger().info(f"no arm described on {topic}: the joints' names alone are compared")
                 return False
         return True
-
-    def _camera_topics(self, bundle: PolicyBundle) -> dict[str, topics.CameraTopics]:
-        needed = [a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image]
-        given: dict[str, str] = {}
-        for pair in filter(None, self._settings.text("image_topics").split(",")):
-            name, _, topic = pair.strip().partition("=")
-            if name not in needed or not topic:
-                raise SpecError(
-                    f"parameter 'image_topics': '{pair}', expected <camera>=<topic> with a camera of the bundle: "
-                    f"{', '.join(needed) or 'it has none'}"
-                )
-            given[name] = topic
-        found = topics.camera_topics(needed)
-        beside = {name: f"{topic.rpartition('/')[0]}/camera_info" for name, topic in given.items()}
-        return found | {name: topics.CameraTopics(topic, beside[name]) for name, topic in given.items()}
 
     def _run(self, loop: ControlLoop) -> None:
         process.prioritise_thread(ahead=1)
@@ -330,6 +289,10 @@ class PolicyNode(LifecycleNode):
         sent = loop.warm_up_step()
         if sent is not None and self._arm is not None:
             self._arm.warm_up(*sent)
+
+    def _show_poses(self) -> None:
+        if self._markers is not None and self._inputs is not None:
+            self._markers.show_poses(self._inputs.poses)
 
     def _watch(self) -> None:
         if self._failure:
@@ -374,7 +337,7 @@ class PolicyNode(LifecycleNode):
         counts = self._counts + (self._inputs.rejected if self._inputs is not None else Counter())
         light = self._loop.light.report() if self._loop is not None else {}
         status = DiagnosticStatus(
-            name="policy_node",
+            name=self.get_fully_qualified_name().lstrip("/"),
             hardware_id=self._bundle.name if self._bundle is not None else "",
             level=DiagnosticStatus.ERROR if self.reason else DiagnosticStatus.OK,
             message=f"{self._state}: {self.reason}" if self.reason else self._state,

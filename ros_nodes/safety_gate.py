@@ -42,8 +42,11 @@ from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
+from ros_nodes.arm import joint_names
 from ros_nodes.arm.controllers import CONTROLLERS, Output, doubles, find
 from ros_nodes.arm.grippers import GRIPPERS, GripperOutput, gripper_output
+from ros_nodes.arm.joint_names import JointNames
+from ros_nodes.arm.markers import Markers
 from ros_nodes.messages import JointStateReader, StampError, finger_opening, local_stamp, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
 
@@ -76,6 +79,7 @@ PARAMETERS = (
     ),
     Parameter("rate", 100.0, "setpoints a second", 20.0, 1000.0),
     Parameter("joint_states", topics.JOINT_STATES, "topic of the joint states"),
+    *joint_names.PARAMETERS,
     Parameter(
         "e_stop_timeout",
         0.0,
@@ -171,9 +175,10 @@ class SafetyGateNode(Node):
                 self.robot, self.dt, parameters.number("gripper_speed"), parameters.number("gripper_timeout")
             )
         collision = self._collision(bundle or robot_name)
+        limits = self._limits(policy_hz)
         self.gate = SafetyGate(
             self.robot,
-            self._limits(policy_hz),
+            limits,
             self.dt,
             heartbeat_timeout,
             collision,
@@ -183,14 +188,17 @@ class SafetyGateNode(Node):
         torque = parameters.flag("effort_is_torque")
         if not torque:
             self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
-        self._reader = JointStateReader(self.robot, torque)
+        self._names = JointNames.of(parameters, self.robot)
+        self._reader = JointStateReader(self.robot, torque, self._names.ours)
         self._measured: np.ndarray | None = None
         self._arrived: float | None = None
-        self._controller = Output(self, self.robot, controller, parameters.text("controller_topic"), self.dt)
+        self._controller = Output(
+            self, self.robot, controller, parameters.text("controller_topic"), self.dt, self._names
+        )
         self._gripper: GripperOutput | None = None
         if grips:
             kind, topic = parameters.text("gripper"), parameters.text("gripper_topic")
-            self._gripper = gripper_output(self, self.robot, kind, topic, self.dt)
+            self._gripper = gripper_output(self, self.robot, kind, topic, self.dt, self._names)
         self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
         self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
@@ -208,6 +216,8 @@ class SafetyGateNode(Node):
         self.create_service(Trigger, topics.GATE_RESET, self._on_reset)
         self.create_timer(1.0, self._publish_diagnostics)
         self.create_timer(0.1, self._publish_state)
+        self._markers = Markers(self, topics.GATE_MARKERS, self._names.base_frame)
+        self._markers.show_boxes(limits.workspace, keep_out_boxes(parameters.text("keep_out")))
         self._published: GateReport | None = None
         self._missed = 0
 
@@ -267,7 +277,7 @@ class SafetyGateNode(Node):
     def _on_fingers(self, message: JointState) -> None:
         if self._gripper is None:
             return
-        opening = finger_opening(message.name, message.position, self.robot)
+        opening = finger_opening(self._names.ours(message.name), message.position, self.robot)
         with contextlib.suppress(StampError):  # counted as the joints' own
             if opening is not None:
                 self.gate.on_opening(opening, local_stamp(message.header.stamp, self._ros_clock, "fingers"))
@@ -308,7 +318,7 @@ class SafetyGateNode(Node):
     def _publish_diagnostics(self) -> None:
         report = self.gate.report
         status = DiagnosticStatus(
-            name="safety_gate",
+            name=self.get_fully_qualified_name().lstrip("/"),
             hardware_id=self.robot.name,
             level=LEVELS.get(report.state, DiagnosticStatus.OK),
             message=f"{report.state}: {report.reason}" if report.reason else report.state,

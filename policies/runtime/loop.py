@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,7 @@ from policies.runtime.light_match import LightMatching
 from policies.runtime.safety_filter import Command, SafetyFilter
 from robots.action import ActionResolver
 from robots.camera import CameraModel
-from robots.observation import ObservationBuilder, RobotState
+from robots.observation import ObservationBuilder, RobotState, needed_poses
 from robots.specs import SpecError
 
 
@@ -62,13 +62,15 @@ class LoopLimits:
     """Greatest age of the finger positions [s], for policies with a gripper."""
     frame_age: float = 0.25
     """Greatest age of a camera's frame [s]."""
+    pose_age: float = 0.25
+    """Greatest age of a pose estimate [s], for policies that observe one."""
     check_inputs: bool = True
     """Whether to refuse inputs unlike those of training, where the bundle has their ranges."""
     blend: float = 0.3
     """Time over which commands go from the present position to the policy's targets [s]."""
 
     def __post_init__(self) -> None:
-        for name in ("state_age", "gripper_age", "frame_age"):
+        for name in ("state_age", "gripper_age", "frame_age", "pose_age"):
             if not 0 < getattr(self, name) <= 1.0:
                 raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
         if not 0 <= self.blend <= 10.0:
@@ -114,6 +116,7 @@ class ControlLoop:
         *,
         safety: SafetyFilter | None,
         incoming: Mapping[str, CameraModel] | None = None,
+        poses: Collection[str] = (),
         clock: Clock = time.monotonic,
     ):
         """Prepare; nothing is sent before `start`.
@@ -125,17 +128,19 @@ class ControlLoop:
             safety: limits the commands here, at the policy's rate. None only where a safety gate of its own,
                 a separate process, stands behind `robot.send`.
             incoming: the cameras as they really are, where they differ from the bundle's.
+            poses: the pose estimates that the robot's states hold.
             clock: [s]; states are stamped on it.
 
         Raises:
-            SpecError: if the arm's cameras cannot show what the policy expects.
+            SpecError: if the arm's cameras cannot show what the policy expects, or nothing measures an array.
         """
         self.bundle = bundle
         self.limits = limits
         self._robot = robot
         self._safety = safety
         self._clock = clock
-        self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming)
+        self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming, poses=poses)
+        self._poses = needed_poses(bundle.observation)
         self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
         self.light = LightMatching(bundle.inputs, self._cameras)
         """Matches images to the brightness of training once it is switched on; off at first."""
@@ -186,7 +191,21 @@ class ControlLoop:
                     "is the camera driver running?",
                     "camera_stale",
                 )
+        for name in self._poses:
+            self._check_pose(name, state, now)
         return state
+
+    def _check_pose(self, name: str, state: RobotState, now: float) -> None:
+        pose = state.poses.get(name)
+        if pose is None:
+            raise RefusalError(f"pose '{name}': none received; is its estimator running?", "pose_missing")
+        age = now - pose.stamp
+        if not age <= self.limits.pose_age:
+            raise RefusalError(
+                f"pose '{name}': {age:.3f} s old (limit {self.limits.pose_age:.3f} s); is its estimator running, and "
+                "does it see the object?",
+                "pose_stale",
+            )
 
     def _check_fingers(self, state: RobotState, now: float) -> None:
         if state.opening is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import threading
 import time
 from collections import Counter
@@ -19,10 +18,21 @@ from std_msgs.msg import String, UInt64
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.observation import CameraFrame, RobotState
+from robots.observation import CameraFrame, PoseEstimate, RobotState
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import JointStateReader, RawImage, StampError, camera_model, finger_opening, local_stamp, rgb
+from ros_nodes.arm.joint_names import JointNames
+from ros_nodes.arm.pose_inputs import PoseInputs
+from ros_nodes.messages import (
+    JointStateReader,
+    RawImage,
+    StampError,
+    camera_model,
+    finger_opening,
+    local_stamp,
+    read_report,
+    rgb,
+)
 
 HEARTBEAT_PERIOD = 0.02
 """Between two signs of life [s]."""
@@ -41,6 +51,8 @@ class ArmInputs:
         calibrated: Mapping[str, CameraModel] | None = None,
         description: str = "",
         gripper_states: str = "",
+        names: JointNames | None = None,
+        make_poses: Callable[[Node, Callable[[str, str], None]], PoseInputs] | None = None,
     ):
         """Subscribe and start the thread.
 
@@ -53,6 +65,8 @@ class ArmInputs:
             calibrated: cameras that are known already, by name: their CameraInfo is not asked for.
             description: topic of the arm's URDF; empty for none.
             gripper_states: topic of the fingers' joint states; empty for those of the arm.
+            names: the driver's joint names; None for the arm's own.
+            make_poses: makes the pose inputs, on this node, with what counts dropped poses; None for no poses.
         """
         # Global arguments would rename this node to what `--remap __node:=…` names its owner
         self._node = Node(
@@ -64,7 +78,9 @@ class ArmInputs:
         )
         self._clock = owner.get_clock()
         self._robot = robot
-        self._reader = JointStateReader(robot)
+        self._names = names or JointNames(robot.base_link)
+        self._first_joint = self._names.theirs(robot.joint_names)[0]
+        self._reader = JointStateReader(robot, ours=self._names.ours)
         self._fingers: tuple[float, float] | None = None  # opening [m], stamp
         self.alive = False
         """Whether the policy is active: another node's heartbeat must not stand in for a dead one's."""
@@ -106,6 +122,13 @@ class ArmInputs:
             if name in self.infos:
                 continue
             subscribe(CameraInfo, camera.info, lambda m, name=name: self._on_info(name, m), qos.NEWEST)
+        self._poses: PoseInputs | None = None
+        if make_poses is not None:
+            try:
+                self._poses = make_poses(self._node, self._reject)
+            except SpecError:
+                self._node.destroy_node()
+                raise
         self._heartbeat: Publisher | None = None
         if heartbeat:
             topic = owner.resolve_topic_name(topics.POLICY_HEARTBEAT)
@@ -133,7 +156,12 @@ class ArmInputs:
             frames[name] = frame
         state, self.joint_stamp = held
         opening, opening_stamp = self._fingers or (None, None)
-        return RobotState(state.stamp, state.q, state.dq, frames, state.tau, opening, opening_stamp)
+        return RobotState(state.stamp, state.q, state.dq, frames, state.tau, opening, opening_stamp, self.poses)
+
+    @property
+    def poses(self) -> dict[str, PoseEstimate]:
+        """The newest pose estimates, by name."""
+        return self._poses.newest() if self._poses is not None else {}
 
     def gate_silence(self) -> float:
         """Return the time since the gate's last heartbeat [s]."""
@@ -149,7 +177,7 @@ class ArmInputs:
     def _on_state(self, message: JointState) -> None:
         try:
             stamp = local_stamp(message.header.stamp, self._clock, "joint state")
-            if self._take_fingers(message, stamp) and self._robot.joint_names[0] not in message.name:
+            if self._take_fingers(message, stamp) and self._first_joint not in message.name:
                 return  # a gripper's driver, on the arm's topic
             state = self._reader.read(message, stamp)
         except (StampError, SpecError) as error:
@@ -170,7 +198,7 @@ class ArmInputs:
             self._reject("joint_state", f"gripper's joint state: {', '.join(message.name)}, expected the finger joints")
 
     def _take_fingers(self, message: JointState, stamp: float) -> bool:
-        opening = finger_opening(message.name, message.position, self._robot)
+        opening = finger_opening(self._names.ours(message.name), message.position, self._robot)
         if opening is not None and (self._fingers is None or stamp > self._fingers[1]):
             self._fingers = (opening, stamp)
         return opening is not None
@@ -226,7 +254,11 @@ class ArmInputs:
         self._gate_beat = time.monotonic()
 
     def _on_gate_state(self, message: String) -> None:
-        report = json.loads(message.data)
+        try:
+            report = read_report(message.data, "state", "reason")
+        except SpecError as error:
+            self._reject("gate_state", f"safety gate's state: {error}")
+            return
         self.gate_state, self.gate_reason = report["state"], report["reason"]
 
     def _reject(self, key: str, reason: str) -> None:

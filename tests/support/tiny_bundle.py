@@ -31,14 +31,18 @@ def tiny_bundle(
     rate_hz: float = 20.0,
     poison: float = 0.0,
     light: float = 0.0,
+    estimated: tuple[str, ...] = (),
 ) -> PolicyBundle:
     """Build a policy that drives the end effector to `goal` [m]: action = clip(gain · (goal − ee_pos) / scale · dt).
 
     With `poison` the action is NaN as soon as the end effector's x is above it; every grey level that a picture has in
-    the mean adds `light` to the action.
+    the mean adds `light` to the action. It also observes the `estimated` arrays; a `goal` among
+    them is where it is driven to.
     """
     robot = robot or load_robot("franka_panda")
     arrays = [joint_array("q", robot), joint_array("ee_pos", robot)]
+    sizes = {"goal": 3, "object_pos": 3, "object_quat": 4}
+    arrays += [ArraySpec(name, (sizes[name],), low=-2.0, high=2.0, frame="base") for name in estimated]
     if camera is not None:
         arrays.append(ArraySpec.image(f"image_{camera.name}", camera.height, camera.width))
     spec = ObservationSpec(tuple(arrays))
@@ -50,6 +54,7 @@ def tiny_bundle(
     for _ in range(3):
         q = np.array(robot.home) + rng.uniform(-0.1, 0.1, len(robot.home))
         observation = {"q": q.astype(np.float32), "ee_pos": robot.chain.pose(q)[1].astype(np.float32)}
+        observation |= {name: rng.uniform(-1, 1, sizes[name]).astype(np.float32) for name in estimated}
         for array in spec.arrays:
             if array.is_image:
                 observation[array.name] = rng.integers(0, 255, array.shape, np.uint8)
@@ -64,16 +69,16 @@ def _graph(spec: ObservationSpec, goal: np.ndarray, gain: float, poison: float, 
     kinds = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
     inputs = [helper.make_tensor_value_info(a.name, kinds[a.dtype], [1, *a.shape]) for a in spec.arrays]
     limits = {"low": -1.0, "high": 1.0}
-    constants = {"goal": goal, "gain": gain, **limits, "nothing": 0.0, "light": light, "poison": poison}
+    constants = {"fixed": goal, "gain": gain, **limits, "nothing": 0.0, "light": light, "poison": poison}
     initializers = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
     nodes = [
-        helper.make_node("Sub", ["goal", "ee_pos"], ["error"]),
+        helper.make_node("Sub", ["goal" if "goal" in spec.names else "fixed", "ee_pos"], ["error"]),
         helper.make_node("Mul", ["error", "gain"], ["wish"]),
         helper.make_node("Clip", ["wish", "low", "high"], ["clipped"]),
     ]
     total = "clipped"
     for array in spec.arrays:  # every input takes part in the graph, most without changing the action
-        if array.name == "ee_pos":
+        if array.name in ("ee_pos", "goal"):
             continue
         nodes += [
             helper.make_node("Cast", [array.name], [f"{array.name}_f"], to=TensorProto.FLOAT),
