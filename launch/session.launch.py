@@ -6,31 +6,17 @@ The arm's driver and its camera are running already. The session starts one poli
 """
 
 from launch import LaunchDescription
-from launch.substitutions import LaunchConfiguration
 
-from ros_nodes.launching import argument, fixed, given, node, shared, wide_shared_memory
+from ros_nodes.launching import ARM_ARGUMENTS, SESSION_ARGUMENTS, describe
 
 
 def generate_launch_description():
     """Declare the arguments and start gate and session; when one of them ends, so does the other."""
-    preset = shared("presets", LaunchConfiguration("preset"))
     return LaunchDescription(
-        [
-            argument("protocol"),
-            argument("bundle"),
-            argument("out", ""),
-            argument("controller", "joint_trajectory_controller"),
-            argument("camera_calibration", ""),
-            argument("host", "127.0.0.1"),
-            argument("port", "8642"),
-            argument("preset", "any.yaml"),
-            argument("params_file", shared("config", "robot.yaml")),
-            wide_shared_memory(),
-            node("safety_gate", given("bundle", "controller"), preset),
-            node("supervisor", given("bundle", "controller") | {"policy_node": fixed("")}, preset),
-            node(
-                "lab_session",
-                given("protocol", "out", "camera_calibration", "host") | given("port", kind=int),
-            ),
-        ]
+        describe(
+            ("safety_gate", "supervisor", "lab_session"),
+            {**ARM_ARGUMENTS, **SESSION_ARGUMENTS},
+            "robot.yaml",
+            {"supervisor": {"policy_node": ""}},
+        )
     )

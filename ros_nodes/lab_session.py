@@ -23,12 +23,13 @@ from evaluation.session.protocol import ProtocolError, Registration
 from evaluation.session.protocol_file import open_registered
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.trials import TrialError
-from policies.bundle import BundleError
+from policies.bundle import BundleError, PolicyBundle
 from robots.camera import CameraModel
 from robots.specs import SpecError
 from ros_nodes import process
 from ros_nodes.parameters import Parameter, Parameters
 from ros_nodes.session.child_processes import ChildDied
+from ros_nodes.session.connection import Connection
 from ros_nodes.session.operator_interface import OperatorInterface, PageInterface
 from ros_nodes.session.session_node import SessionError, SessionNode
 from ros_nodes.session.trial_runner import Mcap, RecordingOptions
@@ -39,7 +40,8 @@ PARAMETERS = (
     Parameter("out", "", "folder of the session; empty: <protocol>-ros beside the protocol"),
     Parameter("host", "127.0.0.1", "where the operator's page listens; 0.0.0.0 lets a tablet in the network in"),
     Parameter("camera_calibration", "", "file that 'sim2real calibrate' wrote; empty: the camera's own CameraInfo"),
-    Parameter("port", 8642, "port of the operator's page; 0 takes a free one"),
+    Parameter("port", 8642, "port of the operator's page; 0 takes a free one", 0, 65535),
+    Parameter("policy_parameters", "", "file of the policy nodes' parameters: topics, ages, names"),
 )
 
 
@@ -60,6 +62,8 @@ class LabOptions:
     """What is recorded."""
     camera_calibration: Path | None = None
     """As `sim2real calibrate` wrote it, instead of the camera's own CameraInfo."""
+    connection: Connection | None = None
+    """Where a real arm is, if not at the usual topics."""
 
 
 def run_lab_session(
@@ -95,6 +99,7 @@ def run_lab_session(
             processes=processes,
             make_interface=make_interface,
             camera_calibration=options.camera_calibration,
+            connection=options.connection,
         )
 
 
@@ -102,11 +107,12 @@ def main(args: list[str] | None = None) -> int:
     """Run the session that the parameters name, on the arm that is there; return the exit status."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("lab_session")
-    parameters = Parameters(node, PARAMETERS)
-    protocol, out, host, calibration = (
-        parameters.text(name) for name in ("protocol", "out", "host", "camera_calibration")
-    )
+    namespace = node.get_namespace()
     try:
+        parameters = Parameters(node, PARAMETERS)
+        protocol, out, host, calibration, policy = (
+            parameters.text(name) for name in ("protocol", "out", "host", "camera_calibration", "policy_parameters")
+        )
         port = int(parameters.number("port"))
         if not protocol:
             raise SpecError("parameter 'protocol' is empty; give the path of a registered protocol")
@@ -119,8 +125,14 @@ def main(args: list[str] | None = None) -> int:
     folder = Path(out) if out else path.with_name(f"{path.stem}-ros")
     try:
         file, registration = open_registered(path)
+        connection = Connection.read(policy, namespace, PolicyBundle.load(next(iter(file.bundles.values()))))
         options = LabOptions(
-            "ros", page=True, host=host, port=port, camera_calibration=Path(calibration) if calibration else None
+            "ros",
+            page=True,
+            host=host,
+            port=port,
+            camera_calibration=Path(calibration) if calibration else None,
+            connection=connection,
         )
         run_lab_session(registration, file.bundles, folder, options)
         print_session(folder)

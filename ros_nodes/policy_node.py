@@ -177,7 +177,7 @@ class PolicyNode(LifecycleNode):
         bundle = PolicyBundle.load(path)
         bundle.check_parity()
         cameras = {
-            name: CameraTopics(self.resolve_topic_name(each.image), self.resolve_topic_name(each.info))
+            name: topics.CameraTopics(self.resolve_topic_name(each.image), self.resolve_topic_name(each.info))
             for name, each in camera_topics(self._settings, bundle).items()
         }
         names, sources = JointNames.of(self._settings, bundle.robot), pose_sources(self._settings, bundle)

@@ -33,8 +33,21 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
 }
 """Distributions of another name than their module's."""
-ROS_ONLY = {"control_msgs", "launch", "launch_ros"}
+ROS_ONLY = {"control_msgs", "launch", "launch_ros", "tf2_ros", "yaml"}
 """Modules that come with a ROS installation alone; package.xml declares them."""
+ROSDEP = {
+    "tf2_ros": "tf2_ros_py",
+    "yaml": "python3-yaml",
+    "numpy": "python3-numpy",
+    "scipy": "python3-scipy",
+    "opencv-python-headless": "python3-opencv",
+    "onnxruntime": "python3-onnxruntime-pip",
+    "rich": "python3-rich",
+    "rosbags": "python3-rosbags-pip",
+}
+"""rosdep's keys, as of ros/rosdistro's rosdep/python.yaml, of modules and distributions that it calls otherwise."""
+NO_KEY = {"pin", "coal", "ruckig", "mcap", "zstandard", "tyro", "tomli"}
+"""Distributions of the base install that rosdep does not know."""
 INDIRECT = {
     "onnx": "torch.onnx writes with it",
     "onnxscript": "torch.onnx writes with it",
@@ -116,7 +129,11 @@ def test_nothing_is_declared_twice() -> None:
 def test_ros_packages_are_declared_for_ros_too() -> None:
     ament = {element.text for element in ElementTree.parse(ROOT / "package.xml").iter("exec_depend")}
     wheels = {name.removeprefix("ros-").replace("-", "_") for name in declared("ros") if name.startswith("ros-")}
-    assert wheels - {"rmw_fastrtps_cpp"} | ROS_ONLY == ament
+    needed = wheels - {"rmw_fastrtps_cpp"} | ROS_ONLY | declared() - NO_KEY
+    assert {ROSDEP.get(name, name) for name in needed} == ament
+    comments = "".join(re.findall(r"<!--.*?-->", (ROOT / "package.xml").read_text(), re.S))
+    assert declared() > NO_KEY
+    assert {name for name in NO_KEY if not re.search(rf"\b{name}\b", comments)} == set()
     jazzy = {name.replace("ros-jazzy-", "ros-") for name in declared("jazzy")}
     assert jazzy == declared("ros")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +23,11 @@ from trajectory_msgs.msg import JointTrajectory
 from evaluation.session.trial_outcome import TrialOutcome
 from robots.camera import CameraModel
 from robots.model import RobotModel
+from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import camera_model, rgb, seconds
+from ros_nodes.messages import camera_model, read_report, rgb, seconds
 from ros_nodes.recording.frame_recorder import FrameRecorder
+from ros_nodes.session.connection import Connection
 
 Request = ChangeState.Request | GetParameters.Request | Trigger.Request
 NAMES = {
@@ -61,6 +62,7 @@ class SessionNode(Node):
         cameras: Sequence[str],
         check: Callable[[], None],
         goal_height: float | None = None,
+        connection: Connection | None = None,
     ):
         """Connect.
 
@@ -72,8 +74,10 @@ class SessionNode(Node):
             goal_height: height of the goal above the table [m], for a real arm: the truth is then computed from the
                 measured joints and the protocol's place; NaN where that gives no success. None with the virtual arm,
                 which publishes the truth.
+            connection: names of the arm's topics; the usual ones by default.
         """
-        super().__init__("session", context=context)
+        self._connection = connection or Connection()
+        super().__init__("session", context=context, namespace=self._connection.namespace)
         self._robot = robot
         self._check = check
         self._goal_height = goal_height
@@ -81,7 +85,8 @@ class SessionNode(Node):
         self._executor = process.make_executor(self)
         self._place = self.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, qos.EVENT)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_TRUTH, self._on_truth, qos.EVENT)
-        self._cameras = topics.camera_topics(list(cameras))
+        usual = topics.camera_topics(list(cameras))
+        self._cameras = {name: self._connection.cameras.get(name, usual[name]) for name in usual}
         for name, camera in self._cameras.items():
             self.create_subscription(CameraInfo, camera.info, functools.partial(self._on_info, name), qos.EVENT)
         self._joint_subscription: Subscription | None = self._subscribe_joints()
@@ -96,6 +101,7 @@ class SessionNode(Node):
         self._infos: dict[str, CameraInfo] = {}  # the newest of each camera
         self._q = np.array(robot.home)
         self._order: np.ndarray | None = None
+        self._names: list[str] = []  # that `_order` is for
         self._image_subscriptions: list[Subscription] = []
         self.gate = GateStatus()
         self.policy_reason = ""
@@ -146,19 +152,21 @@ class SessionNode(Node):
         if self._goal_height is None:
             self.wait(lambda: self._truth is not None, timeout, f"{topics.VIRTUAL_TRUTH}; is the virtual arm running?")
         self.wait(
-            lambda: self._order is not None, timeout, f"the joints of '{self._robot.name}' on {topics.JOINT_STATES}"
+            lambda: self._order is not None,
+            timeout,
+            f"the joints of '{self._robot.name}' on {self._connection.joint_states}",
         )
         found = dict(calibrated or {})
         for name, camera in self._cameras.items():
             if name not in found:
                 known = functools.partial(self._infos.__contains__, name)
-                self.wait(known, timeout, f"{camera.info}; see the virtual arm's log")
+                self.wait(known, timeout, f"{camera.info}; is the camera running?")
                 found[name] = camera_model(self._infos[name], name)
         return found
 
     def renderer(self) -> str:
         """Return the name of the virtual arm's renderer."""
-        client: Client = self.create_client(GetParameters, "/virtual_arm/get_parameters")
+        client: Client = self.create_client(GetParameters, "virtual_arm/get_parameters")
         answer = self._answers([client], GetParameters.Request(names=["renderer"]), SERVICE_TIMEOUT)[0]
         self.destroy_client(client)
         return answer.values[0].string_value
@@ -173,7 +181,7 @@ class SessionNode(Node):
         """
         for node in nodes:
             if node not in self._lifecycle:
-                self._lifecycle[node] = self.create_client(ChangeState, f"/{node}/change_state")
+                self._lifecycle[node] = self.create_client(ChangeState, f"{node}/change_state")
         request = ChangeState.Request(transition=Transition(id=transition))
         answers = self._answers([self._lifecycle[node] for node in nodes], request, timeout)
         for node, answer in zip(nodes, answers):
@@ -281,7 +289,7 @@ class SessionNode(Node):
     # What comes in
 
     def _subscribe_joints(self) -> Subscription:
-        return self.create_subscription(JointState, topics.JOINT_STATES, self._on_joints, qos.NEWEST)
+        return self.create_subscription(JointState, self._connection.joint_states, self._on_joints, qos.NEWEST)
 
     @property
     def time(self) -> float:
@@ -314,8 +322,14 @@ class SessionNode(Node):
         return len(stamps) == len(self._cameras) and all(s.sec * 10**9 + s.nanosec > stamp for s in stamps)
 
     def _on_joints(self, message: JointState) -> None:
-        if self._order is None:
-            self._order = self._robot.order(message.name)
+        if message.name != self._names:
+            try:
+                self._order = self._robot.order(self._connection.ours(message.name))
+            except SpecError:
+                return  # another device's
+            self._names = list(message.name)
+        if len(message.position) != len(message.name):
+            return
         self._q = np.array(message.position)[self._order]
         if self._goal_height is not None:
             ee = self._robot.chain.pose(self._q)[1]
@@ -330,15 +344,29 @@ class SessionNode(Node):
         self.latencies.append(list(message.data))
 
     def _on_gate(self, message: String) -> None:
-        said = json.loads(message.data)
-        self.gate = GateStatus(said["state"], said["reason"], dict(said["counts"]))
+        report = self._report(topics.GATE_STATE, message, "state", "reason", "counts")
+        if report is not None:
+            self.gate = GateStatus(report["state"], report["reason"], report["counts"])
 
     def _on_policy(self, message: String) -> None:
-        reason = json.loads(message.data)["reason"]
-        self.policy_reason = reason or self.policy_reason
+        report = self._report(topics.POLICY_STATE, message, "reason")
+        if report is not None:
+            self.policy_reason = report["reason"] or self.policy_reason
+
+    def _report(self, topic: str, message: String, *fields: str) -> dict | None:
+        """Parse a state; one that is none is dropped, and logged."""
+        try:
+            return read_report(message.data, *fields)
+        except SpecError as error:
+            self.get_logger().warning(f"{topic}: dropped: {error}", throttle_duration_sec=1.0)
+            return None
 
     def _on_image(self, camera: str, message: Image) -> None:
-        image = rgb(message, camera)
+        try:
+            image = rgb(message, camera)
+        except SpecError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
+            return
         first = camera == next(iter(self._cameras))
         if self.keep_frame and first:
             self.frame = image

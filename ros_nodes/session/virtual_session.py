@@ -34,6 +34,7 @@ from robots.rig import load_rig
 from ros_nodes import topics
 from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.session.child_processes import Children, Interruption
+from ros_nodes.session.connection import Connection
 from ros_nodes.session.homing import Homing
 from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
@@ -122,6 +123,7 @@ def run_session(
     processes: Processes | None = None,
     make_interface: MakeInterface | None = None,
     camera_calibration: Path | None = None,
+    connection: Connection | None = None,
 ) -> SessionResult:
     """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
 
@@ -136,6 +138,7 @@ def run_session(
         processes: how to start them; the project's own nodes by default.
         make_interface: makes what starts and judges the trials; for the virtual arm `Unattended` by default.
         camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
+        connection: names of a real arm's topics, and its policy nodes' parameters; the usual ones by default.
 
     Raises:
         ProtocolError, BundleError, SpecError: before anything is started.
@@ -146,6 +149,7 @@ def run_session(
     plan = protocol.protocol if isinstance(protocol, Registration) else protocol
     plan.validate()
     recording, processes = recording or RecordingOptions(), processes or Processes()
+    connection = connection or Connection()
     loaded = _load(plan, bundles)
     cameras = _cameras(loaded)
     calibrated = read_calibrated(str(camera_calibration), list(cameras)) if camera_calibration is not None else {}
@@ -174,12 +178,13 @@ def run_session(
             children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node_name in nodes.items():
-            command = processes.policy(node_name, bundles[policy])
+            command = connection.policy_command(processes.policy(node_name, bundles[policy]))
             if camera_calibration is not None:
                 command = (*command, "-p", f"camera_calibration:={camera_calibration}")
             children.start(node_name, command, layer=2)
         if recording.mcap != "none":
-            children.start("recorder", processes.recorder(_next_recording(out_dir), recording.mcap), layer=1)
+            recorder = processes.recorder(_next_recording(out_dir), recording.mcap)
+            children.start("recorder", (*recorder, *connection.ros_arguments), layer=1)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))
@@ -192,7 +197,7 @@ def run_session(
                 operator.update()
 
         height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
-        node = SessionNode(context, first.robot, list(cameras), check, goal_height=height)
+        node = SessionNode(context, first.robot, list(cameras), check, goal_height=height, connection=connection)
         node.by_task = _by_task(plan, first)
         try:
             scheduler = TrialScheduler(plan, store)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import runpy
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -37,7 +36,7 @@ class DeclareLaunchArgument:
 @dataclass
 class SetEnvironmentVariable:
     name: str
-    value: object
+    value: str
 
 
 @dataclass
@@ -46,24 +45,23 @@ class Shutdown:
 
 
 @dataclass
-class LaunchConfiguration:
-    name: str
+class OpaqueFunction:
+    function: Callable[[Context], list]
 
 
 @dataclass
-class PathJoinSubstitution:
-    parts: list
+class Context:
+    launch_configurations: dict[str, str]
 
 
 @dataclass
 class FindPackageShare:
     package: str
 
-
-@dataclass
-class ParameterValue:
-    value: object
-    value_type: type
+    def perform(self, context: Context) -> str:
+        """config/ and presets/ lie beside the launch files here, as they do in share/ when installed."""
+        assert self.package == "sim2real_arms"
+        return str(ROOT / "launch")
 
 
 @dataclass
@@ -71,8 +69,9 @@ class Node:
     package: str
     executable: str
     name: str
+    parameters: list[str]
+    namespace: str | None = None
     output: str = "log"
-    parameters: list = field(default_factory=list)
     on_exit: object = None
 
 
@@ -84,7 +83,7 @@ class Command:
     arguments: tuple[str, ...]
     """What follows the executable."""
     parameters: dict
-    """Parameters given in the file itself, after its parameter files."""
+    """Parameters in its file."""
     ends_the_launch: bool
     """Whether the launch is shut down when this process ends by itself."""
 
@@ -114,74 +113,54 @@ def evaluate(path: Path, arguments: Mapping[str, str]) -> Launch:
     for name, argument in declared.items():
         if not argument.description:
             raise LaunchError(f"argument '{name}' has no description")
-        if name in arguments:
-            values[name] = arguments[name]
-        elif argument.default_value is None:
+        if name not in arguments and argument.default_value is None:
             raise LaunchError(f"argument '{name}' is required: {argument.description}")
-        else:
-            values[name] = _perform(argument.default_value, values)
+        values[name] = arguments[name] if name in arguments else str(argument.default_value)
     environment: dict[str, str] = {}
     commands = []
-    for entity in description.entities:
+    for entity in _expanded(description.entities, Context(values)):
         if isinstance(entity, SetEnvironmentVariable):
-            environment[entity.name] = _perform(entity.value, values)
+            environment[entity.name] = entity.value
         elif isinstance(entity, Node):
-            commands.append(_command(entity, values))
+            commands.append(_command(entity))
         elif not isinstance(entity, DeclareLaunchArgument):
             raise LaunchError(f"{type(entity).__name__} is not among what the stand-in knows")
     return Launch(tuple(commands), environment, declared)
 
 
-def _command(node: Node, values: Mapping[str, str]) -> Command:
+def _expanded(entities: list, context: Context) -> list:
+    found = []
+    for entity in entities:
+        if isinstance(entity, OpaqueFunction):
+            try:
+                found += entity.function(context)
+            except ValueError as error:
+                raise LaunchError(str(error)) from None
+        else:
+            found.append(entity)
+    return found
+
+
+def _command(node: Node) -> Command:
     assert node.package == "sim2real_arms"
     arguments = ["--ros-args", "-r", f"__node:={node.name}"]
-    parameters: dict = {}
-    for given in node.parameters:
-        if isinstance(given, dict):
-            for name, value in given.items():
-                assert isinstance(value, ParameterValue), f"give '{name}' a type: ParameterValue(…, value_type=…)"
-                text = _perform(value.value, values)
-                parameters[name] = _typed(text, value.value_type)
-                arguments += ["-p", f"{name}:={json.dumps(parameters[name])}"]
-        else:
-            arguments += ["--params-file", _perform(given, values)]
+    if node.namespace:
+        arguments += ["-r", f"__ns:=/{node.namespace}"]
+    (file,) = node.parameters
+    parameters = json.loads(Path(file).read_text())["/**"]["ros__parameters"]
+    arguments += ["--params-file", file]
     ended = node.on_exit(SimpleNamespace(process_name=node.name), SimpleNamespace(is_shutdown=False))
     assert node.on_exit(SimpleNamespace(process_name=node.name), SimpleNamespace(is_shutdown=True)) is None
     return Command(node.executable, tuple(arguments), parameters, any(isinstance(e, Shutdown) for e in ended))
-
-
-def _typed(text: str, kind: type) -> object:
-    if kind is bool:
-        if text not in ("true", "false"):
-            raise LaunchError(f"'{text}' is not a bool")
-        return text == "true"
-    return kind(text)
-
-
-def _perform(value: object, values: Mapping[str, str]) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, LaunchConfiguration):
-        return values[value.name]
-    if isinstance(value, PathJoinSubstitution):
-        return os.path.join(*(_perform(part, values) for part in value.parts))
-    if isinstance(value, FindPackageShare):
-        assert value.package == "sim2real_arms"
-        return str(
-            ROOT / "launch"
-        )  # config/ and presets/ lie beside the launch files here, as it does in share/ when installed
-    raise LaunchError(f"{type(value).__name__} is not among what the stand-in knows")
 
 
 @contextlib.contextmanager
 def _modules() -> Iterator[None]:
     contents = {
         "launch": [LaunchDescription],
-        "launch.actions": [DeclareLaunchArgument, SetEnvironmentVariable, Shutdown],
-        "launch.substitutions": [LaunchConfiguration, PathJoinSubstitution],
+        "launch.actions": [DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown],
         "launch_ros": [],
         "launch_ros.actions": [Node],
-        "launch_ros.parameter_descriptions": [ParameterValue],
         "launch_ros.substitutions": [FindPackageShare],
     }
     own = "ros_nodes.launching"  # imports these, and must not keep them

@@ -21,7 +21,7 @@ def test_an_expert_without_an_object_goes_to_the_estimated_goal() -> None:
         assert np.abs(task.expert_from(scene, ee_pos, ee_pos)).max() < 1e-6  # the hand seems to be at the goal
         there = task.expert_from(scene, task.desired_goal(scene), task.desired_goal(scene))
         np.testing.assert_allclose(there, task.expert(scene), atol=1e-6)
-        aside = task.expert_from(scene, ee_pos, ee_pos + (0.0, 0.01, 0.0))
+        aside = task.expert_from(scene, ee_pos, ee_pos + np.array([0.0, 0.01, 0.0]))
         assert aside[1] > 0
         assert np.abs(aside[[0, 2]]).max() < 1e-6
         np.testing.assert_array_equal(scene.pose("object")[0], env.world.pose("object")[0])  # nothing has moved
