@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.statistics.agreement import Agreement, measure_agreement
+from evaluation.statistics.agreement import MIN_RANKED, Agreement, measure_agreement
 from policies.scoring.intervals import SuccessRate
 
 
@@ -32,19 +32,31 @@ class Transfer:
 
 
 def compare_sim_to_real(
-    simulated: Mapping[str, SuccessRate], real: Mapping[str, tuple[str, SuccessRate]], rng: np.random.Generator
+    simulated: Mapping[str, SuccessRate],
+    real: Mapping[str, tuple[str, SuccessRate]],
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
 ) -> Transfer | None:
-    """Pair rates by the bundle's SHA-256; `real` also names the policy. None where no bundle is in both."""
+    """Pair rates by the bundle's SHA-256; `real` also names the policy. None where no bundle is in both.
+
+    `confidence` is that of the intervals of the agreement.
+    """
     rows = tuple(
         TransferRow(name, simulated[bundle], rate) for bundle, (name, rate) in real.items() if bundle in simulated
     )
     if not rows:
         return None
-    if len(rows) < 2:
-        return Transfer(rows, None, "One policy has no ranking.")
+    if len(rows) < MIN_RANKED:
+        number = {1: "One policy was", 2: "Two policies were"}[len(rows)]
+        return Transfer(
+            rows,
+            None,
+            f"{number} tried in both. A correlation needs at least {MIN_RANKED}: between two it is always 1 or −1.",
+        )
     sim, arm = (np.array([getattr(row, side).estimate for row in rows]) for side in ("simulated", "real"))
     if np.ptp(sim) == 0 or np.ptp(arm) == 0:
         side = "in simulation" if np.ptp(sim) == 0 else "on the arm"
         return Transfer(rows, None, f"All policies have the same success rate {side}: there is no ranking to predict.")
     trials = tuple(np.array([getattr(row, side).trials for row in rows]) for side in ("simulated", "real"))
-    return Transfer(rows, measure_agreement(sim, arm, rng, trials=(trials[0], trials[1])))
+    return Transfer(rows, measure_agreement(sim, arm, rng, trials=(trials[0], trials[1]), confidence=confidence))

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from evaluation.session.results import Inference
 from robots.host.writing import write_text
 
 Order = Literal["interleaved", "randomised"]
@@ -132,6 +133,11 @@ class Protocol:
             raise ProtocolError(
                 f"stop is 'sequential' with {len(self.policies)} policies, expected two; use 'fixed' for more"
             )
+
+    @property
+    def inference(self) -> Inference:
+        """What the plan fixes of the statistics."""
+        return Inference(self.alpha, self.stop == "sequential")
 
     def initial_conditions(self) -> tuple[dict[str, float], ...]:
         """Where the object stands in each trial: stratified over the workspace, in random order.

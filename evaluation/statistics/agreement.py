@@ -12,6 +12,9 @@ from scipy import stats
 from policies.scoring.intervals import Interval, bootstrap_bounds
 
 MIN_POLICIES = 5
+"""Fewest that are resampled."""
+MIN_RANKED = 3
+"""Fewest of which a correlation says anything: between two points it is always 1 or −1."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,16 @@ def mean_maximum_rank_violation(simulated: npt.ArrayLike, real: npt.ArrayLike) -
 
 
 def pearson(simulated: npt.ArrayLike, real: npt.ArrayLike) -> float:
-    """Pearson's correlation. Raises ValueError when either side is constant, where it is undefined."""
+    """Pearson's correlation. Raises ValueError for two policies, and when either side is constant."""
     sim, arm = _paired(simulated, real)
-    _refuse_constant(sim, arm)
+    _refuse_uncorrelated(sim, arm)
     return float(stats.pearsonr(sim, arm).statistic)
 
 
 def spearman(simulated: npt.ArrayLike, real: npt.ArrayLike) -> float:
     """Spearman's rank correlation, ties sharing their rank. Raises ValueError as `pearson` does."""
     sim, arm = _paired(simulated, real)
-    _refuse_constant(sim, arm)
+    _refuse_uncorrelated(sim, arm)
     return float(stats.spearmanr(sim, arm).statistic)
 
 
@@ -77,6 +80,7 @@ def measure_agreement(
         resamples: number of bootstrap draws.
     """
     sim, arm = _paired(simulated, real)
+    _refuse_uncorrelated(sim, arm)
     if trials is None and len(sim) < MIN_POLICIES:
         raise ValueError(
             f"{len(sim)} policies, expected at least {MIN_POLICIES} to resample them; give `trials` for the "
@@ -108,7 +112,6 @@ def _resample(
                 raise ValueError(f"trials {counts}: expected at least one behind every rate")
             drawn.append(rng.beta(n * rates + 0.5, n * (1 - rates) + 0.5))
         return drawn[0], drawn[1]
-    _refuse_constant(sim, arm)
     while True:
         chosen = rng.integers(len(sim), size=len(sim))
         if np.ptp(sim[chosen]) > 0 and np.ptp(arm[chosen]) > 0:
@@ -134,7 +137,12 @@ def _paired(simulated: npt.ArrayLike, real: npt.ArrayLike) -> tuple[np.ndarray, 
     return sim, arm
 
 
-def _refuse_constant(sim: np.ndarray, arm: np.ndarray) -> None:
+def _refuse_uncorrelated(sim: np.ndarray, arm: np.ndarray) -> None:
+    if len(sim) < MIN_RANKED:
+        raise ValueError(
+            f"{len(sim)} policies: a correlation of two is always 1 or -1, expected at least {MIN_RANKED}; report the "
+            f"rates themselves"
+        )
     for name, rates in (("simulated", sim), ("real", arm)):
         if np.ptp(rates) == 0:
             raise ValueError(

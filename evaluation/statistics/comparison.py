@@ -1,17 +1,20 @@
-"""Paired comparison of success: exact test, correction for several comparisons, power and trials needed.
+"""Paired comparison of success: the plan's test, correction for several comparisons, power and trials needed.
 
-The distributions are scipy's.
+A difference is significant exactly where its interval leaves zero out: both have the level that Holm's method tests
+the comparison at. The distributions are scipy's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from evaluation.statistics.confidence_sequences import difference_sequence
+from evaluation.statistics.sequential import compare_sequentially
 from policies.scoring.intervals import Interval, wilson
 
 MAX_PLANNED_TRIALS = 20_000
@@ -29,11 +32,23 @@ class PairedComparison:
     only_b: int
     neither: int
     difference: Interval
-    """Success rate of `a` minus that of `b`, with Newcombe's interval."""
+    """Success rate of `a` minus that of `b`. Newcombe's interval, which the exact test may widen or cut at zero, or the
+    anytime-valid one. Its confidence is that of the level at which the comparison is tested."""
     p_value: float
-    """McNemar's exact two-sided test."""
+    """McNemar's exact two-sided test, or the sequential one."""
     p_corrected: float
     """The same after Holm's correction over all comparisons made together; equal to `p_value` before it."""
+    alpha: float
+    """Level of the plan, over all comparisons."""
+    sequential: bool
+    """Whether test and interval are valid at any stopping time."""
+    outcomes: tuple[int, ...]
+    """Of each pair in order: +1 only `a` succeeded, −1 only `b`, 0 both ended alike."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the test, corrected where it was, shows a difference at the plan's level."""
+        return self.p_corrected <= self.alpha
 
     @property
     def pairs(self) -> int:
@@ -60,9 +75,19 @@ def compare_paired(
     successes_a: npt.ArrayLike,
     successes_b: npt.ArrayLike,
     *,
-    confidence: float = 0.95,
+    alpha: float = 0.05,
+    sequential: bool = False,
 ) -> PairedComparison:
-    """Compare two policies on the same initial conditions, element i of each being the same condition."""
+    """Compare two policies on the same initial conditions, element i of each being the same condition.
+
+    Args:
+        a: name of the first policy.
+        b: name of the second.
+        successes_a: outcomes of the first, in the order in which the pairs were tried.
+        successes_b: outcomes of the second.
+        alpha: level of the test, and one minus the confidence of the interval.
+        sequential: whether the number of pairs depends on their outcomes; else it was fixed beforehand.
+    """
     x, y = np.asarray(successes_a, dtype=bool), np.asarray(successes_b, dtype=bool)
     if x.shape != y.shape or x.ndim != 1 or len(x) == 0:
         raise ValueError(
@@ -71,9 +96,11 @@ def compare_paired(
         )
     both, neither = int((x & y).sum()), int((~x & ~y).sum())
     only_a, only_b = int((x & ~y).sum()), int((~x & y).sum())
-    p_value = mcnemar_exact(only_a, only_b)
-    difference = _newcombe_paired(both, only_a, only_b, neither, confidence)
-    return PairedComparison(a, b, both, only_a, only_b, neither, difference, p_value, p_value)
+    p = compare_sequentially(a, b, x, y, alpha=alpha).p_value if sequential else mcnemar_exact(only_a, only_b)
+    outcomes = tuple((x.astype(int) - y).tolist())
+    unknown = Interval(np.nan, np.nan, np.nan)
+    found = PairedComparison(a, b, both, only_a, only_b, neither, unknown, p, p, alpha, sequential, outcomes)
+    return replace(found, difference=_difference(found, alpha))
 
 
 def holm(p_values: npt.ArrayLike) -> np.ndarray:
@@ -93,14 +120,44 @@ def holm(p_values: npt.ArrayLike) -> np.ndarray:
 
 
 def correct(comparisons: Sequence[PairedComparison]) -> tuple[PairedComparison, ...]:
-    """The comparisons with `p_corrected` filled in by Holm's method over all of them."""
+    """The comparisons with `p_corrected` and `difference` adjusted by Holm's method over all of them.
+
+    Each interval gets the level at which Holm's method tests its comparison: α / m for the smallest p-value of m,
+    α / (m − 1) for the next, and that of the first one kept for all that follow it (Serlin, "Confidence intervals and
+    the scientific method: a case for Holm on the range", J. Exp. Educ. 1993). So an interval holds zero exactly where
+    its test shows no difference; that all intervals cover at once is not claimed.
+    """
     if not comparisons:
         return ()
     corrected = holm([c.p_value for c in comparisons])
-    return tuple(
-        PairedComparison(c.a, c.b, c.both, c.only_a, c.only_b, c.neither, c.difference, c.p_value, float(p))
-        for c, p in zip(comparisons, corrected)
-    )
+    order = np.argsort([c.p_value for c in comparisons], kind="stable")
+    adjusted = list(comparisons)
+    for rank, i in enumerate(order):
+        c = replace(comparisons[i], p_corrected=float(corrected[i]))
+        # Where it is not significant, the first of those before it that is not, or itself, fixes the level
+        failed = (k for k in range(rank) if comparisons[order[k]].p_value * (len(order) - k) > c.alpha)
+        step = rank if c.significant else next(failed, rank)
+        adjusted[i] = replace(c, difference=_difference(c, c.alpha / (len(order) - step)))
+    return tuple(adjusted)
+
+
+def _difference(c: PairedComparison, level: float) -> Interval:
+    """Interval of the difference at `level` that leaves zero out exactly where the comparison is significant.
+
+    Newcombe's interval and McNemar's exact test may disagree at zero. The test, mostly the more cautious, decides: the
+    interval is extended to zero, or ends there. For a difference of zero it covers as the exact test does, for any
+    other as Newcombe's, less the probability that the exact test decides for the wrong side.
+    """
+    if c.sequential:
+        found = difference_sequence(c.outcomes, level)
+    else:
+        found = _newcombe_paired(c.both, c.only_a, c.only_b, c.neither, 1 - level)
+    if not c.significant:
+        return replace(found, low=min(found.low, 0.0), high=max(found.high, 0.0))
+    nearest = float(np.spacing(0.0))  # of an interval that is open at zero
+    if c.only_a > c.only_b:
+        return replace(found, low=max(found.low, nearest))
+    return replace(found, high=min(found.high, -nearest))
 
 
 def power_paired(rate_a: float, rate_b: float, trials: int, *, alpha: float = 0.05) -> float:

@@ -19,6 +19,12 @@ from scipy import special
 PRIOR = 0.5
 
 
+def refuse_level(alpha: float) -> None:
+    """Raise ValueError unless `alpha` is a level between 0 and 1."""
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}, expected a probability between 0 and 1, e.g. 0.05")
+
+
 @dataclass(frozen=True)
 class SequentialComparison:
     """Result of comparing two policies after every pair of trials."""
@@ -68,8 +74,7 @@ def compare_sequentially(
     x, y = np.asarray(successes_a, dtype=bool), np.asarray(successes_b, dtype=bool)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"'{a}' has {x.shape} trials and '{b}' has {y.shape}; compare complete pairs only")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}, expected a probability between 0 and 1, e.g. 0.05")
+    refuse_level(alpha)
     only_a, only_b = np.cumsum(x & ~y), np.cumsum(y & ~x)
     if len(x) == 0:
         return SequentialComparison(a, b, 0, 0, 0, 1.0, 1.0, None, None)

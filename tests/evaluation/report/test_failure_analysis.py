@@ -107,12 +107,16 @@ def test_transfer_pairs_the_same_bundles_only() -> None:
     real = {"a": ("A", wilson(8, 10)), "b": ("B", wilson(4, 10)), "x": ("X", wilson(9, 10))}
     found = compare_sim_to_real(simulated, real, rng)
     assert [row.policy for row in found.rows] == ["A", "B"]
-    assert found.agreement.mmrv.estimate == 0.0
-    assert found.agreement.pearson.estimate == pytest.approx(1.0)
+    assert found.agreement is None  # two points correlate by themselves
+    assert found.why_not.startswith("Two policies were tried in both. A correlation needs at least 3")
+    three = compare_sim_to_real(simulated, {**real, "c": ("C", wilson(1, 10))}, rng, confidence=0.9)
+    assert three.agreement.mmrv.estimate == 0.0
+    assert three.agreement.spearman.estimate == pytest.approx(1.0)
+    assert three.agreement.spearman.confidence == 0.9
     assert compare_sim_to_real({}, real, rng) is None
     alone = compare_sim_to_real({"a": wilson(9, 10)}, real, rng)
     assert alone.agreement is None
-    assert "no ranking" in alone.why_not
+    assert alone.why_not.startswith("One policy was tried in both")
 
 
 def test_unpaired_power_is_that_of_barnards_test() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation.statistics.comparison import (
+    PairedComparison,
     compare_paired,
     correct,
     holm,
@@ -11,6 +12,7 @@ from evaluation.statistics.comparison import (
     power_paired,
     required_trials,
 )
+from evaluation.statistics.sequential import compare_sequentially
 
 
 def test_mcnemar_by_hand():
@@ -76,6 +78,68 @@ def test_correct_fills_in_the_family():
     tie = compare_paired("a", "c", a, a)
     assert [c.p_corrected for c in correct([pair, tie])] == pytest.approx([2 * pair.p_value, 1.0])
     assert correct([]) == ()
+
+
+def holds_zero(c: PairedComparison) -> bool:
+    return c.difference.low <= 0 <= c.difference.high
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.1, 0.05, 0.01, 0.002])
+def test_no_test_is_significant_beside_an_interval_that_holds_zero(alpha: float):
+    for n in (5, 11, 20, 60):
+        for discordant in range(n + 1):
+            for only_a in range(discordant + 1):
+                a = [1] * only_a + [0] * (n - only_a)
+                b = [0] * only_a + [1] * (discordant - only_a) + [0] * (n - discordant)
+                c = compare_paired("a", "b", a, b, alpha=alpha)
+                assert c.difference.confidence == pytest.approx(1 - alpha)
+                assert c.significant != holds_zero(c), (n, only_a, discordant)
+                assert c.difference.low <= c.difference.estimate <= c.difference.high
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_intervals_agree_with_holms_tests(sequential: bool):
+    rng = np.random.default_rng(5)
+    seen = set()
+    for _ in range(10 if sequential else 40):
+        family = []
+        for _ in range(int(rng.integers(1, 6))):
+            n, p, q = int(rng.integers(5, 60)), rng.uniform(0.5, 1), rng.uniform(0.1, 0.9)
+            x, y = rng.random(n) < p, rng.random(n) < q
+            family.append(compare_paired("a", "b", x, y, alpha=0.05, sequential=sequential))
+        corrected = correct(family)
+        adjusted = holm([c.p_value for c in family])
+        for c, p in zip(corrected, adjusted):
+            assert c.p_corrected == p
+            assert c.significant == (p <= 0.05)
+            assert c.significant != holds_zero(c)
+            seen.add((c.significant, round(0.05 / (1 - c.difference.confidence))))
+        smallest = min(corrected, key=lambda c: c.p_value)
+        assert 1 - smallest.difference.confidence == pytest.approx(0.05 / len(family))
+    assert {(True, 1), (False, 1), (True, 2)} <= seen
+
+
+def test_a_step_of_holm_that_failed_fixes_the_level_of_all_that_follow():
+    strong, weak = ([1] * 12, [0] * 12), ([1, 1, 1, 0, 1], [0, 0, 0, 0, 1])
+    first, *others = correct([compare_paired("a", "b", *pair) for pair in (strong, weak, weak)])
+    assert first.significant
+    assert first.difference.confidence == pytest.approx(1 - 0.05 / 3)
+    for c in others:
+        assert not c.significant
+        assert c.difference.confidence == pytest.approx(1 - 0.05 / 2)
+
+
+def test_a_false_alarm_in_the_family_is_as_rare_as_the_plan_says():
+    """Three equal policies, compared pairwise and stopped when anything is shown."""
+    rng, wrong, fixed = np.random.default_rng(6), 0, 0
+    for _ in range(800):
+        outcomes = rng.random((3, 60)) < 0.7
+        pairs = [(outcomes[i], outcomes[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+        fixed += min(holm([mcnemar_exact(int((x & ~y).sum()), int((y & ~x).sum())) for x, y in pairs])) <= 0.2
+        # The running evidence: as if stopped at the worst moment
+        wrong += min(holm([compare_sequentially("a", "b", x, y).p_value for x, y in pairs])) <= 0.2
+    assert 0 < fixed / 800 <= 0.2
+    assert 0 < wrong / 800 <= 0.2
 
 
 def test_power_is_what_simulation_finds():

@@ -63,9 +63,13 @@ def test_more_trials_narrow_the_interval():
         ([0.1, 0.2], [0.1, 0.2, 0.3], "one of each"),
         ([10, 90], [0.1, 0.9], "simulated rates .* not per cent"),
         ([0.1, 0.9], [0.1, float("nan")], "real rates"),
-        ([0.5, 0.5], [0.1, 0.9], "simulated rates are all 0.5"),
+        ([0.5, 0.5, 0.5], [0.1, 0.5, 0.9], "simulated rates are all 0.5"),
+        ([0.2, 0.5], [0.1, 0.9], "2 policies: a correlation of two is always 1 or -1, expected at least 3"),
     ],
 )
 def test_rates_that_have_no_correlation_are_refused(simulated, real, message):
+    for measure in (pearson, spearman):
+        with pytest.raises(ValueError, match=message):
+            measure(simulated, real)
     with pytest.raises(ValueError, match=message):
-        pearson(simulated, real)
+        measure_agreement(simulated, real, np.random.default_rng(0), trials=(9, 9))
