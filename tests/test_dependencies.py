@@ -22,7 +22,6 @@ TREE = SourceTree(ROOT)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 DISTRIBUTIONS = {
-    "PIL": "pillow",
     "collada": "pycollada",
     "cv2": "opencv-python-headless",
     "mlflow": "mlflow-skinny",

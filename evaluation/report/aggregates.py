@@ -69,16 +69,19 @@ def aggregate(
     several = [len(tasks) > 1 or any(len(runs) > 1 for runs in tasks.values()) for tasks in scores.values()]
     if not any(several):
         return None
-    methods_found = tuple(_score(method, tasks, rng) for method, tasks in scores.items())
+    confidence = 1 - min(protocol.alpha for protocol, _ in sessions)
+    methods_found = tuple(_score(method, tasks, rng, confidence) for method, tasks in scores.items())
     pairs = [
-        Improvement(a, b, improvement(scores[a], scores[b], rng))
+        Improvement(a, b, improvement(scores[a], scores[b], rng, confidence=confidence))
         for a, b in combinations(scores, 2)
         if scores[a].keys() & scores[b].keys()
     ]
     return Aggregates(methods_found, tuple(pairs))
 
 
-def improvement(a: Scores, b: Scores, rng: np.random.Generator, resamples: int = RESAMPLES) -> Interval:
+def improvement(
+    a: Scores, b: Scores, rng: np.random.Generator, resamples: int = RESAMPLES, confidence: float = 0.95
+) -> Interval:
     """P(run of `a` > run of `b`), a tie counting one half, averaged over the tasks that both have."""
     tasks = sorted(a.keys() & b.keys())
     if not tasks:
@@ -88,8 +91,10 @@ def improvement(a: Scores, b: Scores, rng: np.random.Generator, resamples: int =
         wins = [(x[t][:, None] > y[t]).mean() + 0.5 * (x[t][:, None] == y[t]).mean() for t in tasks]
         return float(np.mean(wins))
 
-    low, high = bootstrap_bounds(lambda: probability(_resampled(a, rng), _resampled(b, rng)), resamples)
-    return Interval(probability(_rates(a), _rates(b)), float(low), float(high))
+    low, high = bootstrap_bounds(
+        lambda: probability(_resampled(a, rng), _resampled(b, rng)), resamples, confidence=confidence
+    )
+    return Interval(probability(_rates(a), _rates(b)), float(low), float(high), confidence)
 
 
 def interquartile_mean(scores: npt.ArrayLike) -> float:
@@ -97,9 +102,11 @@ def interquartile_mean(scores: npt.ArrayLike) -> float:
     return float(stats.trim_mean(np.ravel(scores), 0.25))
 
 
-def _score(method: str, tasks: Scores, rng: np.random.Generator) -> MethodScore:
-    low, high = bootstrap_bounds(lambda: interquartile_mean(_flat(_resampled(tasks, rng))), RESAMPLES)
-    iqm = Interval(interquartile_mean(_flat(_rates(tasks))), float(low), float(high))
+def _score(method: str, tasks: Scores, rng: np.random.Generator, confidence: float) -> MethodScore:
+    low, high = bootstrap_bounds(
+        lambda: interquartile_mean(_flat(_resampled(tasks, rng))), RESAMPLES, confidence=confidence
+    )
+    iqm = Interval(interquartile_mean(_flat(_rates(tasks))), float(low), float(high), confidence)
     runs = sum(len(seeds) for seeds in tasks.values())
     return MethodScore(method, runs, len(tasks), iqm, all(len(seeds) > 1 for seeds in tasks.values()))
 

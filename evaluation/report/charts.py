@@ -55,7 +55,7 @@ def forest(rows: Sequence[tuple[str, SuccessRate]]) -> str:
     said = "; ".join(
         f"{label}: {100 * r.estimate:.0f} %, {100 * r.low:.0f} to {100 * r.high:.0f} %" for label, r in rows
     )
-    return chart(bottom + 28, "Success rate per policy with its 95 % interval", said, body)
+    return chart(bottom + 28, "Success rate per policy with its interval", said, body)
 
 
 def distances(rows: Sequence[tuple[str, np.ndarray, np.ndarray]], radius: float | None) -> str:

@@ -11,7 +11,7 @@ from evaluation.report.aggregates import Aggregates
 from evaluation.report.failure_analysis import FailureFactor
 from evaluation.report.images import Clip
 from evaluation.report.sim_to_real import Transfer
-from evaluation.session.results import PolicyResult, policy_results, summarise_results
+from evaluation.session.results import Inference, PolicyResult, policy_results, summarise_results
 from evaluation.session.trials import LatencySummary, Trial
 
 
@@ -25,6 +25,8 @@ class PolicyCard:
     """For the reader, e.g. `randomised`."""
     description: str = ""
     """One line: how it was trained."""
+    inference: Inference = field(default_factory=Inference)
+    """What the plan of its session fixes of the statistics."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class ReportData:
     """Simulated success beside that on the arm."""
     aggregates: Aggregates | None = None
     """Over training seeds and tasks."""
+    second_verdicts: Mapping[tuple[str, int], bool] = field(default_factory=dict)
+    """The second rater's, by policy and index."""
     clips: tuple[Clip, ...] = ()
     camera: tuple[CameraSamples, ...] = ()
     """Both domains, shown side by side."""
@@ -109,7 +113,13 @@ class ReportData:
     @property
     def results(self) -> tuple[PolicyResult, ...]:
         """One result per policy, in the order of `policies`."""
-        return policy_results(self.trials, [card.name for card in self.policies])
+        inference = {card.name: card.inference for card in self.policies}
+        return policy_results(self.trials, list(inference), inference)
+
+    @property
+    def alpha(self) -> float:
+        """Level of what concerns all policies; the strictest plan's where they differ."""
+        return min((card.inference.alpha for card in self.policies), default=Inference().alpha)
 
     @property
     def loop_latency(self) -> LatencySummary | None:

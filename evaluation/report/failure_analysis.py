@@ -48,7 +48,7 @@ class FailureFactor:
 
 def analyse_failures(results: Sequence[PolicyResult]) -> tuple[FailureFactor, ...]:
     """Test every recorded factor of every policy; smallest p-value first."""
-    found = [_test(result.policy, name, result.trials) for result in results for name in _factors(result.trials)]
+    found = [_test(result, name) for result in results for name in _factors(result.trials)]
     tested = [f for f in found if f is not None]
     if not tested:
         return ()
@@ -67,8 +67,9 @@ def _factors(trials: Sequence[Trial]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _test(policy: str, factor: str, trials: Sequence[Trial]) -> FailureFactor | None:
-    rows = [(t.initial.get(factor, t.parameters.get(factor)), not t.success) for t in trials]
+def _test(result: PolicyResult, factor: str) -> FailureFactor | None:
+    policy, confidence = result.policy, result.inference.confidence
+    rows = [(t.initial.get(factor, t.parameters.get(factor)), not t.success) for t in result.trials]
     known = [(float(value), failed) for value, failed in rows if value is not None and np.isfinite(value)]
     values, failed = np.array([v for v, _ in known]), np.array([f for _, f in known], dtype=bool)
     if failed.sum() < MIN_OF_EACH or (~failed).sum() < MIN_OF_EACH or np.ptp(values) == 0:
@@ -77,6 +78,6 @@ def _test(policy: str, factor: str, trials: Sequence[Trial]) -> FailureFactor | 
     auc = float(test.statistic) / (int(failed.sum()) * int((~failed).sum()))
     order = np.argsort(values, kind="stable")
     third = max(1, len(order) // 3)
-    low, high = (wilson(int(failed[part].sum()), len(part)) for part in (order[:third], order[-third:]))
+    low, high = (wilson(int(failed[part].sum()), len(part), confidence) for part in (order[:third], order[-third:]))
     p = float(test.pvalue)
     return FailureFactor(policy, factor, auc, p, p, low, high, tuple(values.tolist()), tuple(failed.tolist()))

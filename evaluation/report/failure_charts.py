@@ -78,14 +78,14 @@ def regions(
         for c in range(CELLS):
             here = (row_of == r) & (column_of == c)
             n, k = int(here.sum()), int((here & failed).sum())
-            share = k / n if n else 0.0
             u, v = left + c * cell_w, top + r * cell_h
-            body.append(
-                f'<rect class="table" x="{u:.1f}" y="{v:.1f}" width="{cell_w:.1f}" height="{cell_h:.1f}"/>'
-                f'<rect class="heat" x="{u:.1f}" y="{v:.1f}" width="{cell_w:.1f}" height="{cell_h:.1f}" '
-                f'fill-opacity="{0.55 * share:.2f}"/>'
-            )
-            body.append(text(u + cell_w / 2, v + cell_h / 2 + 5, f"{k} / {n}" if n else "–", "strong"))
+            box = f'x="{u:.1f}" y="{v:.1f}" width="{cell_w:.1f}" height="{cell_h:.1f}"'
+            if n == 0:
+                body.append(f'<rect class="empty" {box}/>')
+                body.append(text(u + cell_w / 2, v + cell_h / 2 + 5, "no trial", "tick"))
+                continue
+            body.append(f'<rect class="table" {box}/><rect class="heat" {box} fill-opacity="{0.55 * k / n:.2f}"/>')
+            body.append(text(u + cell_w / 2, v + cell_h / 2 + 5, f"{k} / {n}", "strong"))
             if k:
                 said.append(f"{('far', 'middle', 'near')[r]} {('left', 'centre', 'right')[c]} {k} of {n}")
     for x in (x_low, (x_low + x_high) / 2, x_high):

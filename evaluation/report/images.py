@@ -1,4 +1,4 @@
-"""Frames as PNG and GIF, embedded into the page as data URIs."""
+"""Frames as PNG and MP4, embedded into the page as data URIs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -17,20 +18,25 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Clip:
-    """A GIF with caption and alternative text."""
+    """A video with caption and alternative text."""
 
     caption: str
     """Shown below it."""
     alt: str
     """Alternative text, for screen readers."""
-    gif: bytes
+    mp4: bytes
+    """Empty where there was no encoder."""
     still: bytes
-    """PNG, shown where the system asks for reduced motion."""
+    """PNG, shown until the video plays, or in its place."""
 
 
 def clip(frames: Sequence[np.ndarray], rate_hz: float, caption: str, alt: str, *, scale: int = 1) -> Clip:
-    """Make a clip of RGB uint8 frames (height, width, 3); the last frame is its still."""
-    return Clip(caption, alt, gif(frames, rate_hz, scale=scale), png(_enlarge(frames[-1], scale)))
+    """Make a clip of RGB uint8 frames (height, width, 3). The last one is its still, and without PyAV all there is."""
+    try:
+        video = mp4(frames, rate_hz, scale=scale)
+    except ImportError:
+        video, caption = b"", f"{caption} (the last frame; a video needs PyAV: pip install av)"
+    return Clip(caption, alt, video, png(_enlarge(frames[-1], scale)))
 
 
 def png(image: np.ndarray) -> bytes:
@@ -41,47 +47,45 @@ def png(image: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-def gif(
-    frames: Sequence[np.ndarray],
-    rate_hz: float,
-    *,
-    scale: int = 1,
-    hold_last: float = 0.8,
-) -> bytes:
-    """Encode RGB uint8 frames (height, width, 3) as an endless GIF, `scale` times larger.
+def mp4(frames: Sequence[np.ndarray], rate_hz: float, *, scale: int = 1) -> bytes:
+    """Encode RGB uint8 frames (height, width, 3) as H.264 in MP4, `scale` times larger, which every browser plays.
 
-    GIF counts time in hundredths of a second and browsers slow down anything below two of them, so above
-    50 Hz frames are skipped to keep the true speed. The last frame stays for `hold_last` [s].
+    H.264's usual chroma format wants even sides: an odd one is extended by its last row or column.
+
+    Raises:
+        PictureError: for frames that make no video.
+        ImportError: without PyAV.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise PictureError("a GIF needs Pillow, which is not installed: pip install pillow") from error
+    import av
+
     if not frames or not rate_hz > 0:
         raise PictureError(f"{len(frames)} frames at {rate_hz} Hz, expected at least one and a rate above 0")
     shapes = {frame.shape for frame in frames}
     if len(shapes) > 1:
-        raise PictureError(f"frames of different shapes {sorted(shapes)}; a GIF has one size")
-    stride = max(1, int(np.ceil(0.02 * rate_hz - 1e-9)))
-    chosen = [*frames[:-1:stride], frames[-1]]
-    enlarged = [_enlarge(f, scale) for f in chosen]
-    # One palette for the whole clip: a palette per frame flickers and is larger.
-    strip = np.concatenate(enlarged[:: max(1, len(enlarged) // 8)], axis=0)
-    palette = Image.fromarray(strip).quantize(255, dither=Image.Dither.NONE)
-    images = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in enlarged]
-    delay = max(20, 10 * round(100 * stride / rate_hz))
-    durations = [delay] * (len(images) - 1) + [max(delay, int(1000 * hold_last))]
+        raise PictureError(f"frames of different shapes {sorted(shapes)}; a video has one size")
+    enlarged = [_enlarge(frame, scale) for frame in frames]
+    height, width = enlarged[0].shape[:2]
     buffer = io.BytesIO()
-    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate_hz).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        for image in enlarged:
+            even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")))
+        container.mux(stream.encode())
     return buffer.getvalue()
 
 
 def data_uri(content: bytes) -> str:
-    """The picture inside its own address. Knows PNG, GIF and JPEG by their first bytes."""
-    for start, kind in ((b"\x89PNG", "png"), (b"GIF8", "gif"), (b"\xff\xd8\xff", "jpeg")):
-        if content.startswith(start):
-            return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-    raise PictureError(f"picture starts with {content[:4]!r}, expected PNG, GIF or JPEG")
+    """The picture or video inside its own address. Knows PNG, JPEG and MP4 by their first bytes."""
+    for at, start, kind in (
+        (0, b"\x89PNG", "image/png"),
+        (0, b"\xff\xd8\xff", "image/jpeg"),
+        (4, b"ftyp", "video/mp4"),
+    ):
+        if content[at:].startswith(start):
+            return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    raise PictureError(f"picture starts with {content[:8]!r}, expected PNG, JPEG or MP4")
 
 
 def _enlarge(image: np.ndarray, scale: int) -> np.ndarray:

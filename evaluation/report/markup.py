@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from evaluation.report import charts as svg
+from evaluation.session.results import PolicyResult
+from evaluation.statistics.comparison import PairedComparison
 
 
 def row(head: str, cells: Sequence[str], *, numeric: bool = True) -> str:
@@ -58,9 +60,37 @@ def span(low: float, high: float) -> str:
     return f"{100 * low:.0f}–{100 * high:.0f} %"
 
 
+def points(c: PairedComparison) -> tuple[str, str]:
+    """A difference in percentage points, and its interval; one that leaves zero out never reads as if it held it."""
+
+    def text(value: float) -> str:
+        shown = f"{100 * value:+.1f}".replace("-", "−")
+        if float(f"{100 * value:.1f}") != 0:
+            return shown
+        return ("above 0" if value > 0 else "below 0") if c.significant else "0.0"
+
+    d = c.difference
+    return text(d.estimate), f"{text(d.low)} to {text(d.high)}"
+
+
 def p_text(value: float) -> str:
     """A p-value as text."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval_kind(results: Sequence[PolicyResult]) -> str:
+    """Name of the intervals of the success rates."""
+    return _kind(results, "Wilson", "anytime-valid")
+
+
+def test_kind(results: Sequence[PolicyResult]) -> str:
+    """Name of the test of the paired comparisons."""
+    return _kind(results, "McNemar’s exact test", "the sequential test")
+
+
+def _kind(results: Sequence[PolicyResult], fixed: str, sequential: str) -> str:
+    kinds = dict.fromkeys(sequential if r.inference.sequential else fixed for r in results)
+    return " or ".join(kinds)
 
 
 def dot(text: str) -> str:

@@ -14,11 +14,26 @@ import numpy as np
 
 from evaluation.report import charts as svg
 from evaluation.report.data import ReportData
+from evaluation.report.drift import drift_section
 from evaluation.report.images import data_uri, png
-from evaluation.report.markup import dot, key, legend, p_text, panel, percent, row, span, table
+from evaluation.report.markup import (
+    dot,
+    interval_kind,
+    key,
+    legend,
+    p_text,
+    panel,
+    percent,
+    points,
+    row,
+    span,
+    table,
+    test_kind,
+)
 from evaluation.report.sections import aggregates_section, failure_section, registration_section, transfer_section
 from evaluation.report.stylesheet import CSS
-from evaluation.session.results import PolicyResult, compare_all
+from evaluation.report.trial_sections import raters_section, trials_section
+from evaluation.session.results import PolicyResult, compare_all, level_text
 from evaluation.statistics.comparison import PairedComparison
 from robots.host.writing import write_text
 
@@ -65,8 +80,8 @@ def page(data: ReportData) -> str:
         f'<p class="headline">{escape(headline)}</p>{setting}{_cards(data, results)}'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>'
         f'<main id="main">{body}</main>'
-        "<footer>Rates are shares of the trials that count; intervals are Wilson’s at 95 %. This page loads "
-        "nothing from the network.</footer></div></body></html>\n"
+        f"<footer>Rates are shares of the trials that count; their intervals are {interval_kind(results)} ones at "
+        f"{level_text(results[0].rate)}. This page loads nothing from the network.</footer></div></body></html>\n"
     )
 
 
@@ -76,17 +91,28 @@ def headline_of(data: ReportData, results: Sequence[PolicyResult], comparisons: 
     rate = best.rate
     text = (
         f"The policy “{data.label(best.policy)}” succeeded in {rate.successes} of {rate.trials} trials "
-        f"({percent(rate.estimate)}, 95 % interval {span(rate.low, rate.high)})."
+        f"({percent(rate.estimate)}, {_valid(best)}{level_text(rate)} interval {span(rate.low, rate.high)})."
     )
     worst = min(results, key=lambda r: r.rate.estimate)
     pair = next((c for c in comparisons if (c.a, c.b) == (best.policy, worst.policy)), None)
     if pair is not None and worst.rate.estimate < rate.estimate:
-        verdict = "" if pair.p_corrected < 0.05 else "; so few trials do not prove the difference"
+        apart, within = points(pair)
+        verdict = "" if pair.significant else ": these trials do not show a difference"
         text += (
             f" “{data.label(worst.policy)}” succeeded in {worst.rate.successes} of {worst.rate.trials} "
-            f"from the same starting points ({percent(worst.rate.estimate)}){verdict}."
+            f"from the same starting points ({percent(worst.rate.estimate)}). The difference is {apart} points "
+            f"({_valid(best)}{level_text(pair.difference)} interval {within}; {_valid(best)}p "
+            f"{_equals(pair.p_corrected)}){verdict}."
         )
     return text
+
+
+def _valid(result: PolicyResult) -> str:
+    return "anytime-valid " if result.inference.sequential else ""
+
+
+def _equals(p: float) -> str:
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
 
 
 _Section = Callable[[ReportData, Sequence[PolicyResult], Sequence[PairedComparison]], str]
@@ -104,36 +130,51 @@ def _success(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pair
             str(r.voided),
         ]
         rows.append(row(f"{key(i)}{escape(data.label(r.policy))}", cells))
-    columns = ("Policy", "Successes", "Rate", "Wilson 95 % interval", "Median time to success", "Void trials")
+    tried = {r.policy for r in results}
+    for card in data.policies:
+        if card.name not in tried:
+            void = sum(t.policy == card.name for t in data.trials)
+            rows.append(row(escape(card.label), ["no trial counts", "–", "–", "–", str(void)]))
+    level = level_text(results[0].rate)
+    interval = f"{interval_kind(results)} {level} interval".capitalize()
+    columns = ("Policy", "Successes", "Rate", interval, "Median time to success", "Void trials")
     caption = "Success per policy. Void trials are recorded and left out of every figure."
+    if any(r.inference.sequential for r in results):
+        caption += " The plan let the results decide when to stop: anytime-valid intervals hold whenever that is."
     chart = svg.forest([(data.label(r.policy), r.rate) for r in results])
-    return panel("Chart of success", chart, "Each line spans the 95 % interval.") + table(columns, rows, caption)
+    return panel("Chart of success", chart, f"Each line spans the {level} interval.") + table(columns, rows, caption)
 
 
-def _paired(data: ReportData, _: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]) -> str:
+def _paired(data: ReportData, results: Sequence[PolicyResult], comparisons: Sequence[PairedComparison]) -> str:
     rows = []
     for c in comparisons:
-        d = c.difference
+        apart, within = points(c)
         cells = [
             str(c.pairs),
             str(c.only_a),
             str(c.only_b),
-            f"{100 * d.estimate:+.0f} points ({100 * d.low:+.0f} to {100 * d.high:+.0f})".replace("-", "−"),
+            f"{apart} points",
+            f"{within} ({level_text(c.difference)})",
             p_text(c.p_value),
             p_text(c.p_corrected),
-            "a difference" if c.p_corrected < 0.05 else "none shown",
+            f"{'a difference' if c.significant else 'none shown'} at {100 * c.alpha:.4g} %",
         ]
         pair = f"{escape(data.label(c.a))} <small>against</small> {escape(data.label(c.b))}"
         rows.append(row(pair, cells))
     if not rows:
         return ""
-    columns = ("Pair", "Pairs", "Only first", "Only second", "Difference (95 %)", "p", "p, Holm", "At 5 %")
+    columns = ("Pair", "Pairs", "Only first", "Only second", "Difference", "Interval", "p", "p, Holm", "Shown")
+    intervals = {
+        False: "Newcombe’s, extended to zero where the exact test, the more cautious, does not exclude it",
+        True: "the anytime-valid ones of the same bets",
+    }
+    used = "; ".join(intervals[s] for s in sorted({c.sequential for c in comparisons}))
     return table(
         columns,
         rows,
-        "Every policy was tried from the same starting points, so trials are compared in pairs: McNemar’s "
-        "exact test on those where only one succeeded, corrected for the number of pairs by Holm’s method; "
-        "the difference has Newcombe’s interval.",
+        f"Every policy was tried from the same starting points, so trials are compared in pairs: {test_kind(results)} "
+        "on those where only one succeeded, corrected for the number of comparisons by Holm’s method. Each interval "
+        f"has the level at which that method tests its pair, and holds zero exactly where none is shown: {used}.",
     )
 
 
@@ -180,9 +221,16 @@ def _workspace(data: ReportData, results: Sequence[PolicyResult], _: Sequence[Pa
 def _clips(data: ReportData, *_: object) -> str:
     figures = []
     for clip in data.clips:
-        still = f'<source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(clip.still)}">'
-        image = f'<picture>{still}<img src="{data_uri(clip.gif)}" alt="{escape(clip.alt)}"></picture>'
-        figures.append(f"<figure>{image}<figcaption>{escape(clip.caption)}</figcaption></figure>")
+        still = data_uri(clip.still)
+        if clip.mp4:
+            # Plays on request only: no motion that nobody asked for
+            shown = (
+                f'<video controls muted loop playsinline preload="metadata" poster="{still}" '
+                f'aria-label="{escape(clip.alt)}" src="{data_uri(clip.mp4)}"></video>'
+            )
+        else:
+            shown = f'<img src="{still}" alt="{escape(clip.alt)}">'
+        figures.append(f"<figure>{shown}<figcaption>{escape(clip.caption)}</figcaption></figure>")
     return f'<div class="row clips clip">{"".join(figures)}</div>' if figures else ""
 
 
@@ -270,6 +318,8 @@ _SECTIONS: tuple[tuple[str, _Section], ...] = (
     ("Simulation against the arm", transfer_section),
     ("What falls short", _shortcomings),
     ("Registered and deviated", registration_section),
+    ("Agreement of raters", raters_section),
+    ("Success over time", drift_section),
     ("Trials to see", _clips),
     ("Where it fails", failure_section),
     ("What the cameras saw", _camera),
@@ -279,6 +329,7 @@ _SECTIONS: tuple[tuple[str, _Section], ...] = (
     ("Safety interventions", _interventions),
     ("Training and target", _differences),
     ("Further figures", _tables),
+    ("Every trial", trials_section),
     ("How it was made", _made),
 )
 
@@ -292,7 +343,7 @@ def _cards(data: ReportData, results: Sequence[PolicyResult]) -> str:
             f'<li class="card c{i % svg.COLOURS}"><p class="name">{escape(data.label(r.policy))}</p>'
             f'<p class="big">{percent(r.rate.estimate)}</p><div class="meter" aria-hidden="true">'
             f'<i style="left:{low:.1f}%;right:{100 - high:.1f}%"></i><b style="left:{share:.1f}%"></b></div>'
-            f'<p class="small">{r.rate.successes} of {r.rate.trials} trials, 95 %: '
+            f'<p class="small">{r.rate.successes} of {r.rate.trials} trials, {level_text(r.rate)}: '
             f"{span(r.rate.low, r.rate.high)}</p>"
             f'<p class="small">{escape(descriptions.get(r.policy, ""))}</p></li>'
         )

@@ -42,7 +42,8 @@ def aggregates_section(data: ReportData, *_: object) -> str:
         )
         for m in found.methods
     ]
-    columns = ("Method", "Runs", "Tasks", "Interquartile mean of success (95 %)", "Resampled")
+    level = f"{100 - 100 * data.alpha:.4g} %"
+    columns = ("Method", "Runs", "Tasks", f"Interquartile mean of success ({level})", "Resampled")
     caption = (
         "The middle half of the runs’ success rates, with a stratified bootstrap interval (Agarwal et al. 2021). "
         "Where a task has one seed only, its trials are resampled, and the interval says nothing of other seeds."
@@ -56,7 +57,7 @@ def aggregates_section(data: ReportData, *_: object) -> str:
         caption = (
             "Probability that a run of the first method beats a run of the second on the same task; ties count half."
         )
-        parts.append(table(("Pair", "Probability of improvement (95 %)"), rows, caption))
+        parts.append(table(("Pair", f"Probability of improvement ({level})"), rows, caption))
     return "".join(parts)
 
 
@@ -75,11 +76,12 @@ def transfer_section(data: ReportData, *_: object) -> str:
         )
         for r in found.rows
     ]
+    level = f"{100 - 100 * data.alpha:.4g} %"
     parts = [
         table(
             ("Policy", "In simulation", "On the arm", "Difference"),
             rows,
-            "Success of the same bundles in simulation and on the arm, with Wilson 95 % intervals.",
+            f"Success of the same bundles in simulation and on the arm, with {level} intervals.",
         )
     ]
     if found.agreement is None:
@@ -99,9 +101,9 @@ def transfer_section(data: ReportData, *_: object) -> str:
         f"Agreement over {a.policies} policies; the intervals say how far the figures could move by repeating the "
         "trials of these policies."
     )
-    note = "Each cross spans both 95 % intervals; on the diagonal simulation predicts the arm."
+    note = f"Each cross spans both {level} intervals; on the diagonal simulation predicts the arm."
     return "".join([*parts, panel("Chart of simulated against real success", chart, note)]) + table(
-        ("Measure", "Value (95 %)", "Meaning"), rows, caption
+        ("Measure", f"Value ({level})", "Meaning"), rows, caption
     )
 
 
@@ -109,7 +111,7 @@ def failure_section(data: ReportData, *_: object) -> str:
     """Which factors are associated with failure, as a table and as charts."""
     if not data.failure_factors:
         return ""
-    significant = [s for s in data.failure_factors if s.p_corrected < 0.05]
+    significant = [s for s in data.failure_factors if s.p_corrected <= data.alpha]
     rows = []
     for s in data.failure_factors[:SHOWN_FACTORS]:
         rows.append(
@@ -120,23 +122,29 @@ def failure_section(data: ReportData, *_: object) -> str:
                     *(f"{100 * r.estimate:.0f} % ({span(r.low, r.high)})" for r in (s.low_third, s.high_third)),
                     p_text(s.p_value),
                     p_text(s.p_corrected),
-                    f"fails when {s.direction}" if s.p_corrected < 0.05 else "not shown",
+                    f"fails when {s.direction}" if s.p_corrected <= data.alpha else "not shown",
                 ],
             )
         )
-    columns = ("Factor", "AUC", "Failures, lowest third", "Failures, highest third", "p", "p, Holm", "At 5 %")
+    level = f"{100 * data.alpha:.4g} %"
+    columns = ("Factor", "AUC", "Failures, lowest third", "Failures, highest third", "p", "p, Holm", f"At {level}")
     more = len(data.failure_factors) - len(rows)
     caption = (
         "Does a parameter or an initial condition predict failure? AUC is the probability that a failure has a larger "
         "value than a success (0.5: it says nothing); Mann–Whitney test, corrected by Holm’s method over all "
         f"{len(data.failure_factors)} combinations of factor and policy that could be tested"
         + (f"; {more} with larger p-values are not listed." if more > 0 else ".")
+        + (
+            " The test takes the number of trials as fixed."
+            if any(c.inference.sequential for c in data.policies)
+            else ""
+        )
     )
     names = ", ".join(f"{s.factor} ({data.label(s.policy)})" for s in significant)
     lead = (
         f"Failure goes with: {names}."
         if significant
-        else "No factor predicts failure beyond chance at 5 % after the correction."
+        else f"No factor predicts failure beyond chance at {level} after the correction."
     )
     charts = "".join(
         panel(

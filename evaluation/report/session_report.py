@@ -52,7 +52,7 @@ def read_session(path: Path) -> Session:
         progress = TrialScheduler(folder.protocol, store).progress
         trials, events = store.trials(folder.protocol.name), store.events()
     names = [policy.name for policy in folder.protocol.policies]
-    return Session(folder, trials, events, progress, policy_results(trials, names))
+    return Session(folder, trials, events, progress, policy_results(trials, names, folder.protocol.inference))
 
 
 def print_session(path: Path) -> None:
@@ -104,12 +104,12 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
             trials.append(replace(t, policy=_named(s, t.policy, several), index=t.index + APART * number))
         for policy in s.folder.protocol.policies:
             name = _named(s, policy.name, several)
-            cards.append(PolicyCard(name, name, policy.method))
+            cards.append(PolicyCard(name, name, policy.method, s.folder.protocol.inference))
         clips += _clips(s, several)
     first = subject[0].folder
     plan, area = first.protocol, first.protocol.workspace
-    names = [card.name for card in cards]
-    results = policy_results(trials, names)
+    inference = {card.name: card.inference for card in cards}
+    results = policy_results(trials, list(inference), inference)
     rng = np.random.default_rng(0)
     return ReportData(
         title=f"Session {plan.name}" if not several else f"{len(subject)} sessions",
@@ -219,9 +219,10 @@ def _transfer(subject: Sequence[Session], beside: Sequence[Session], several: bo
         for result in s.results:
             for t in result.trials:
                 simulated.setdefault(t.bundle, []).append(t.success)
-    rates = {bundle: wilson(sum(outcomes), len(outcomes)) for bundle, outcomes in simulated.items()}
+    confidence = min((s.folder.protocol.inference for s in subject), key=lambda i: i.alpha).confidence
+    rates = {bundle: wilson(sum(outcomes), len(outcomes), confidence) for bundle, outcomes in simulated.items()}
     real = {r.trials[0].bundle: (_named(s, r.policy, several), r.rate) for s in subject for r in s.results}
-    return compare_sim_to_real(rates, real, np.random.default_rng(0))
+    return compare_sim_to_real(rates, real, np.random.default_rng(0), confidence=confidence)
 
 
 def _clips(session: Session, several: bool) -> list[tuple[tuple[bool, int], Clip]]:

@@ -54,12 +54,13 @@ tbody th{font-weight:600}tbody tr:last-child>*{border-bottom:0}
 .maps{grid-template-columns:repeat(auto-fit,minmax(250px,1fr))}
 .domains{grid-template-columns:repeat(auto-fit,minmax(320px,1fr))}
 .frames{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px}
-.frames img,.clip img{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--line)}
+.frames img,.clip img,.clip video{width:100%;height:auto;display:block;border-radius:8px;border:1px solid var(--line)}
 .frames img,.pixels img{image-rendering:pixelated}
 .clips{grid-template-columns:repeat(auto-fit,minmax(250px,420px))}
 .legend{display:flex;flex-wrap:wrap;gap:4px 22px;color:var(--soft);font-size:.92rem;margin:0 0 12px;padding:0;
 list-style:none}
 .legend svg{display:inline-block;width:14px;height:14px;vertical-align:-2px;margin-right:6px}
+details>summary{cursor:pointer;font-weight:600;padding:6px 0}
 dl{display:grid;grid-template-columns:minmax(110px,180px) 1fr;gap:8px 18px;margin:0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 code,pre{font:.88rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
@@ -82,6 +83,7 @@ svg .median{stroke:var(--c,var(--ink));stroke-width:2.5;stroke-linecap:round}
 svg .curve{fill:none;stroke:var(--c);stroke-width:1.6;opacity:.7}svg .heat{fill:var(--bad)}
 svg .limit{stroke:var(--bad);stroke-width:1.6;stroke-dasharray:5 4}
 svg .bar{fill:var(--c1);rx:1.5px}
+svg .empty{fill:none;stroke:var(--line);stroke-dasharray:3 3}
 svg .table{fill:var(--wash);stroke:var(--line)}
 @media print{body{background:#fff}.panel,.card{break-inside:avoid}nav{display:none}}
 """

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluation.report.data import ReportData
-from evaluation.report.markup import p_text
-from evaluation.session.results import compare_all
+from evaluation.report.markup import interval_kind, p_text, points, test_kind
+from evaluation.session.results import compare_all, level_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -51,31 +51,34 @@ def tables(data: ReportData) -> tuple[PlainTable, ...]:
         )
         for r in results
     )
+    level = level_text(results[0].rate) if results else ""
     found = [
         PlainTable(
-            "Success, with Wilson 95 % intervals", ("Policy", "Successes", "%", "95 % interval", "Void"), success
+            f"Success, with {interval_kind(results)} {level} intervals",
+            ("Policy", "Successes", "%", f"{level} interval", "Void"),
+            success,
         )
     ]
     compared = tuple(
         (
             f"{data.label(c.a)} vs {data.label(c.b)}",
             str(c.pairs),
-            f"{100 * c.difference.estimate:+.1f}".replace("-", "−"),
-            f"{100 * c.difference.low:+.1f} to {100 * c.difference.high:+.1f}".replace("-", "−"),
+            *points(c),
+            level_text(c.difference),
             p_text(c.p_value),
             p_text(c.p_corrected),
         )
         for c in compare_all(results)
     )
     if compared:
-        columns = ("Pair", "Pairs", "Difference", "95 % interval", "p", "p (Holm)")
-        found.append(PlainTable("Paired comparisons, McNemar's exact test, percentage points", columns, compared))
+        columns = ("Pair", "Pairs", "Difference", "Interval", "Level", "p", "p (Holm)")
+        found.append(PlainTable(f"Paired comparisons, {test_kind(results)}, percentage points", columns, compared))
     if data.aggregates is not None:
         methods = tuple(
             (m.method, str(m.runs), str(m.tasks), f"{100 * m.iqm.estimate:.1f}", _percent(m.iqm.low, m.iqm.high))
             for m in data.aggregates.methods
         )
-        heads = ("Method", "Runs", "Tasks", "IQM", "95 % interval")
+        heads = ("Method", "Runs", "Tasks", "IQM", f"{level} interval")
         found.append(PlainTable("Interquartile mean of success over seeds and tasks", heads, methods))
     if data.transfer is not None:
         rows = tuple(

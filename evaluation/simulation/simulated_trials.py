@@ -185,7 +185,7 @@ def evaluate_in_simulation(
     data = ReportData(
         title="Evaluation in simulation",
         trials=recorded,
-        policies=tuple(PolicyCard(name, name) for name in bundles),
+        policies=tuple(PolicyCard(name, name, inference=protocol.inference) for name in bundles),
         setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}.",
         success_radius=protocol.success_radius,
     )

@@ -62,7 +62,7 @@ def write_virtual_report(
     data = ReportData(
         title=notes.title,
         trials=result.trials,
-        policies=tuple(PolicyCard(name, name, descriptions.get(name, "")) for name in bundles),
+        policies=tuple(PolicyCard(name, name, descriptions.get(name, ""), protocol.inference) for name in bundles),
         setting=(
             f"Task {protocol.task} on the virtual arm: MuJoCo physics, its own camera, driven over ROS 2 through "
             "the safety gate. Success: what should get to the goal is within "

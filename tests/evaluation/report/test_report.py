@@ -1,14 +1,17 @@
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import av
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
+from scipy import stats
 
 from evaluation.report.charts import COLOURS
 from evaluation.report.data import (
@@ -18,11 +21,17 @@ from evaluation.report.data import (
     PolicyCard,
     ReportData,
 )
-from evaluation.report.images import PictureError, clip, data_uri, gif, png
+from evaluation.report.drift import measure_drift
+from evaluation.report.failure_charts import regions
+from evaluation.report.images import PictureError, clip, data_uri, mp4, png
+from evaluation.report.markup import points
 from evaluation.report.page import ReportError, page, write_report
 from evaluation.report.stylesheet import CSS
-from evaluation.session.results import compare_all, policy_results, results_table, write_summary
+from evaluation.report.tables import latex, markdown
+from evaluation.session.results import Inference, compare_all, policy_results, results_table, write_summary
 from evaluation.session.trials import LatencySummary, Trial, TrialError
+from evaluation.statistics.confidence_sequences import rate_sequence
+from evaluation.statistics.sequential import compare_sequentially
 
 
 def make_trial(policy: str, index: int, success: bool, **changes) -> Trial:
@@ -105,7 +114,7 @@ def test_page_is_well_formed_self_contained_and_accessible():
     text = page(make_data())
     outline = Outline(text)
     for attribute in re.findall(r'(?:src|srcset|href)="([^"]*)"', text):
-        assert attribute.startswith(("data:image/", "#"))
+        assert attribute.startswith(("data:image/", "data:video/mp4", "#"))
     assert "url(" not in text
     assert "@import" not in text
     assert "<script" not in text
@@ -114,6 +123,10 @@ def test_page_is_well_formed_self_contained_and_accessible():
     assert all(image["alt"] for image in outline.all("img"))
     assert len(outline.all("caption")) == len(outline.all("table")) > 4
     assert all("scope" in head for head in outline.all("th"))
+    (video,) = outline.all("video")
+    assert video["aria-label"] == "An arm above a cube"
+    assert "controls" in video
+    assert "autoplay" not in video  # no motion that nobody asked for
     ids = [attributes["id"] for _, attributes in outline.found if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in outline.found:
@@ -128,10 +141,118 @@ def test_page_is_well_formed_self_contained_and_accessible():
 def test_page_tells_the_result():
     text = page(make_data())
     assert "“randomised” succeeded in 9 of 10 trials (90 %, 95 % interval 60–98 %)" in text
-    assert "“fixed” succeeded in 2 of 10 from the same starting points (20 %)" in text
+    assert (
+        "“fixed” succeeded in 2 of 10 from the same starting points (20 %). The difference is +70.0 points "
+        "(95 % interval +26.6 to +86.5; p = 0.016)." in text
+    )
     for section in ("Paired comparison", "What the cameras saw", "Loop latency", "What falls short"):
         assert f">{section}</h2>" in text
     assert text.index("randomised") < text.index("fixed")  # the order of `policies`
+
+
+def planned(inference: Inference, trials: tuple[Trial, ...]) -> ReportData:
+    cards = tuple(PolicyCard(name, name, inference=inference) for name in ("random", "plain"))
+    return ReportData(title="Planned", trials=trials, policies=cards)
+
+
+def test_the_report_uses_the_level_of_the_plan():
+    """Seven pairs apart of ten: p = 0.016, shown at 5 % and not at 1 %."""
+    data = planned(Inference(alpha=0.01), make_trials())
+    text = page(data)
+    assert "(90 %, 99 % interval 49–99 %)" in text
+    assert ": these trials do not show a difference" in text
+    assert "none shown at 1 %" in text
+    assert "95 %" not in text
+    assert data.summary()["success_random_low"] == pytest.approx(0.49277, abs=1e-5)
+    for exported in (markdown(data), latex(data)):
+        assert "99" in exported
+        assert "95" not in exported
+
+
+def test_a_sequential_plan_has_anytime_valid_figures_as_its_headline():
+    pairs = [(i, i % 6 != 5, i % 6 == 0) for i in range(30)]
+    trials = tuple(make_trial(name, i, ok) for i, a, b in pairs for name, ok in (("random", a), ("plain", b)))
+    data = planned(Inference(alpha=0.1, sequential=True), trials)
+    (found,) = compare_all(data.results)
+    test = compare_sequentially("random", "plain", [a for _, a, _ in pairs], [b for _, _, b in pairs], alpha=0.1)
+    assert found.p_value == test.p_value < 0.1
+    assert found.difference.low > 0
+    rate = rate_sequence([a for _, a, _ in pairs], 0.1)
+    assert (data.results[0].rate.low, data.results[0].rate.high) == (rate.low, rate.high)
+    text = page(data)
+    assert f"(83 %, anytime-valid 90 % interval {100 * rate.low:.0f}–{100 * rate.high:.0f} %)" in text
+    assert f"anytime-valid p {'&lt; 0.001' if test.p_value < 0.001 else f'= {test.p_value:.3f}'})" in text
+    assert "Wilson" not in text
+    assert "McNemar" not in text
+    assert "sequential test" in markdown(data)
+
+
+def test_no_row_calls_a_difference_significant_beside_an_interval_that_reads_as_zero():
+    for only_a in range(4, 30):
+        trials = [make_trial("random", i, i < only_a + 20) for i in range(200)]
+        trials += [make_trial("plain", i, 20 <= i - only_a < 40) for i in range(200)]
+        (found,) = compare_all(planned(Inference(), tuple(trials)).results)
+        low, high = points(found)[1].split(" to ")
+        crosses = low.startswith(("−", "0")) and high.startswith(("+", "0"))
+        assert crosses == (not found.significant), (only_a, low, high)
+
+
+def test_every_trial_has_its_row_and_what_was_not_measured_is_empty():
+    void = make_trial("plain", 10, False, void=True, void_reason="the cable caught", final_distance=None)
+    text = page(replace(make_data(), trials=(*make_trials(), void)))
+    section = text[text.index('id="every-trial"') :]
+    assert "All 21 trials, 1 of them void" in section
+    rows = re.findall(r"<tr><th scope=\"row\">(\d+)</th>(.*?)</tr>", section)
+    assert [int(number) for number, _ in rows] == list(range(1, 22))
+    cells = re.findall(r"<td>(.*?)</td>", rows[-1][1])
+    assert cells == ["fixed", "10 (0.50, 0.10)", "1", "void", "", "", "", "", "", "the cable caught"]
+
+
+def test_raters_are_compared_as_far_as_two_judged():
+    judged = [replace(t, automatic=t.success, operator=t.success != (t.index == 3)) for t in make_trials()]
+    data = replace(make_data(), trials=tuple(judged), second_verdicts={("plain", 0): True, ("plain", 3): False})
+    section = page(data)
+    section = section[section.index('id="agreement-of-raters"') :]
+    rows = {
+        head: re.findall(r"<td[^>]*>(.*?)</td>", cells)
+        for head, cells in re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", section)
+    }
+    assert rows["task’s measurement, operator"][:3] == ["20", "2", "10 % (3–30 %)"]
+    assert rows["task’s measurement, operator"][5].startswith("0.80 (")
+    assert rows["operator, second rater"][:2] == ["2", "1"]
+    assert ">Agreement of raters</h2>" not in page(make_data())
+
+
+def test_a_drift_of_success_is_found_and_a_steady_rate_is_not():
+    falling = [make_trial("random", i, i < 22) for i in range(40)]
+    steady = [make_trial("plain", i, i % 3 > 0) for i in range(40)]
+    trials = [t for pair in zip(falling, steady) for t in pair]
+    data = replace(make_data(), trials=tuple(trials))
+    drifts = measure_drift(data.trials, data.results)
+    by_policy = {d.policy: d for d in drifts}
+    theirs = stats.mannwhitneyu(np.arange(1, 45, 2), np.arange(45, 81, 2)).pvalue
+    assert by_policy["random"].p_value == pytest.approx(theirs)
+    assert by_policy["random"].p_corrected == pytest.approx(2 * theirs)
+    assert by_policy["plain"].p_value > 0.5
+    assert [p.estimate for p in by_policy["random"].parts] == [1.0, 1.0, 6 / 8, 0.0, 0.0]
+    text = page(data)
+    assert ">Success over time</h2>" in text
+    assert text.count("a drift</td>") == 1
+    assert text.count("success over time</title>") == 2
+    assert ">Success over time</h2>" not in page(replace(data, trials=tuple(trials[:8])))
+
+
+def test_an_empty_region_looks_empty():
+    placed = [make_trial("random", i, i > 4, initial={"x": 0.40, "y": 0.0}) for i in range(12)]
+    drawn = regions("random", [(0.4, 0.0)] * 12, [t.success for t in placed], (0.4, 0.6, -0.1, 0.1), 0)
+    assert drawn.count('class="empty"') == drawn.count("no trial") == 8
+    assert drawn.count('class="heat"') == 1
+    assert "5 / 12" in drawn
+
+
+def test_a_policy_without_a_trial_that_counts_is_named():
+    text = page(replace(make_data(), policies=(*make_data().policies, PolicyCard("late", "late"))))
+    assert re.search(r"late</th><td class=\"n\">no trial counts</td><td class=\"n\">–</td>", text)
 
 
 def test_text_is_escaped():
@@ -243,32 +364,44 @@ def test_colours_have_enough_contrast_in_light_and_dark():
                 assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
 
 
-def test_gif_plays_at_true_speed():
-    frames = [np.full((6, 9, 3), 20 * i, np.uint8) for i in range(10)]
-    image = Image.open(io.BytesIO(gif(frames, 20, scale=2, hold_last=1.0)))
-    assert image.size == (18, 12)
-    assert image.n_frames == 10
-    durations = []
-    for i in range(image.n_frames):
-        image.seek(i)
-        durations.append(image.info["duration"])
-    assert durations == [50] * 9 + [1000]
+def decoded(content: bytes) -> tuple[list[np.ndarray], float, str]:
+    """Frames of an MP4, its length [s] and its codec."""
+    with av.open(io.BytesIO(content)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return frames, float(stream.duration * stream.time_base), f"{stream.codec.name} {stream.pix_fmt}"
 
 
-def test_fast_gif_skips_frames_and_keeps_its_length():
-    frames = [np.full((4, 4, 3), i, np.uint8) for i in range(0, 200)]
-    image = Image.open(io.BytesIO(gif(frames, 100, hold_last=0.02)))
-    total = 0
-    for i in range(image.n_frames):
-        image.seek(i)
-        total += image.info["duration"]
-    assert total == pytest.approx(2000, abs=40)
+def test_a_video_shows_its_frames_at_true_speed():
+    frames = [np.full((48, 64, 3), (20 * i, 255 - 20 * i, 90), np.uint8) for i in range(10)]
+    shown, length, codec = decoded(mp4(frames, 20.0, scale=2))
+    assert codec == "h264 yuv420p"  # what every browser plays
+    assert length == pytest.approx(10 / 20)
+    assert [frame.shape for frame in shown] == [(96, 128, 3)] * 10
+    for frame, truth in zip(shown, frames):
+        np.testing.assert_allclose(frame.mean(axis=(0, 1)), truth[0, 0], atol=12)
+
+
+def test_a_video_of_odd_sides_is_extended_by_a_pixel():
+    shown, _, _ = decoded(mp4([np.full((33, 45, 3), 128, np.uint8)] * 3, 10.0))
+    assert shown[0].shape == (34, 46, 3)
+    np.testing.assert_allclose(shown[0], 128, atol=6)
+
+
+def test_without_an_encoder_the_last_frame_is_shown_and_the_remedy_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)  # as where PyAV is not installed
+    made = clip([np.zeros((8, 8, 3), np.uint8)], 10, "It reaches.", "An arm")
+    assert made.mp4 == b""
+    assert made.caption == "It reaches. (the last frame; a video needs PyAV: pip install av)"
+    text = page(replace(make_data(), clips=(made,)))
+    assert "<video" not in text
+    assert f'src="{data_uri(made.still)}" alt="An arm"' in text
 
 
 def test_png_keeps_rgb_order():
     image = np.zeros((2, 2, 3), np.uint8)
     image[..., 0] = 200
-    assert Image.open(io.BytesIO(png(image))).convert("RGB").getpixel((0, 0)) == (200, 0, 0)
+    assert cv2.imdecode(np.frombuffer(png(image), np.uint8), cv2.IMREAD_COLOR)[0, 0].tolist() == [0, 0, 200]
 
 
 @pytest.mark.parametrize(
@@ -282,9 +415,9 @@ def test_png_keeps_rgb_order():
 )
 def test_wrong_frames_are_refused(frames, message):
     with pytest.raises(PictureError, match=message):
-        gif(frames, 10)
+        mp4(frames, 10)
 
 
 def test_unknown_picture_format_is_refused():
-    with pytest.raises(PictureError, match="expected PNG, GIF or JPEG"):
+    with pytest.raises(PictureError, match="expected PNG, JPEG or MP4"):
         data_uri(b"<svg onload=x>")
