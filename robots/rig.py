@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,14 +27,14 @@ Extent = tuple[float, float]
 Area = tuple[Extent, Extent]
 """Smallest and largest x and y on the table [m, base frame]."""
 
-AREA: Area = ((0.3, 0.7), (-0.3, 0.3))
-"""Where arms that state no `table_area` work: those that reach as far as a Panda."""
+AREA: Area = ((0.35, 0.65), (-0.2, 0.2))
+"""Where arms that state no `table_area` work: those that reach as far as a Panda. Named rigs are planned for it."""
 VIEW = 84
 """Height and width of a policy's images [px]; larger images are reduced to it, smaller ones are taken as they are."""
 HEIGHT = 0.25
 """How far above the table a policy's view reaches, for an area of the size of `AREA` [m]."""
-MARGIN = 1.05
-"""Size of a policy's view over that of the work area in it."""
+MARGIN = 1.25
+"""Size of a policy's view over that of the work area in it: its camera stands elsewhere by a calibration's error."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Rig:
         if len(set(names)) != len(names):
             raise SpecError(f"rig '{self.name}': cameras are {', '.join(names)}, expected names that differ")
         for camera in self.cameras:
+            if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", camera.name):
+                raise SpecError(
+                    f"rig '{self.name}': a camera is called '{camera.name}', expected letters, digits and _, as its "
+                    "topics have the name too"
+                )
             if camera.T_base_camera is None and camera.T_ee_camera is None:
                 raise SpecError(
                     f"rig '{self.name}', camera '{camera.name}': neither T_base_camera nor T_ee_camera is given; "
@@ -140,9 +146,10 @@ def policy_view(camera: CameraModel, area: Area) -> CameraModel:
 
     The node rectifies the camera's images to it. A camera on the hand is reduced to the largest square about its
     centre; an ideal image that is small already is taken as it is.
+
+    Raises:
+        SpecError: if a fixed camera's image shows nothing of the area.
     """
-    if max(camera.height, camera.width) <= VIEW and not any(camera.distortion):
-        return camera
     edges = _ideal_edges(camera)
     if camera.T_base_camera is None:
         shown = edges
@@ -152,7 +159,15 @@ def policy_view(camera: CameraModel, area: Area) -> CameraModel:
         pinhole = replace(camera, K=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), distortion=())
         xy = pinhole.project(corners)
         xy = xy[np.isfinite(xy).all(axis=1)]
-        shown = np.array([xy.min(axis=0), xy.max(axis=0)]) if len(xy) else edges
+        shown = np.array([xy.min(axis=0), xy.max(axis=0)]) if len(xy) else np.full((2, 2), np.nan)
+        if not (np.maximum(shown[0], edges[0]) < np.minimum(shown[1], edges[1])).all():
+            (x, y), at = area, np.round(camera.fixed_pose[:3, 3], 3)
+            raise SpecError(
+                f"camera '{camera.name}' at {at} m shows nothing of the work area, x from {x[0]} to {x[1]} and y from "
+                f"{y[0]} to {y[1]} m in the base frame; check its pose"
+            )
+    if max(camera.height, camera.width) <= VIEW and not any(camera.distortion):
+        return camera
     centre = np.clip(shown.mean(axis=0), edges[0], edges[1])
     side_length = min(MARGIN * float((shown[1] - shown[0]).max()), float((edges[1] - edges[0]).min()))
     centre = np.clip(centre, edges[0] + side_length / 2, edges[1] - side_length / 2)
@@ -196,6 +211,7 @@ def _ideal_edges(camera: CameraModel) -> np.ndarray:
 
 
 _PLAIN = ("eye", "target", "fov_y_deg")
+_KINDS = {str: "a name", int: "a number of pixels"}
 
 
 def _camera(path: Path, data: object) -> CameraModel:
@@ -208,15 +224,24 @@ def _camera(path: Path, data: object) -> CameraModel:
             raise SpecError(
                 f"rig '{path}', camera '{name}': unknown value '{key}'; known are {', '.join((*known, *_PLAIN))}"
             )
-    for key in ("name", "height", "width"):
-        if key not in data:
-            raise SpecError(f"rig '{path}', camera '{name}': '{key}' is missing")
+    for key, kind in (("name", str), ("height", int), ("width", int)):
+        if not isinstance(data.get(key), kind):
+            given = f"is {data[key]!r}" if key in data else "is missing"
+            raise SpecError(f"rig '{path}', camera '{name}': '{key}' {given}, expected {_KINDS[kind]}")
+    for plain, exact in (("fov_y_deg", "K"), ("eye", "T_base_camera"), ("eye", "T_ee_camera")):
+        if plain in data and exact in data:
+            raise SpecError(f"rig '{path}', camera '{name}': give '{plain}' or '{exact}', not both")
     entries = {key: value for key, value in data.items() if key not in _PLAIN}
     try:
         if "K" not in data:
-            entries["K"] = _pinhole(int(data["height"]), int(data["width"]), float(data["fov_y_deg"]))
-        if "eye" in data:
-            eye, target = (np.array(data[key], np.float64).reshape(3) for key in ("eye", "target"))
+            fov = data["fov_y_deg"]
+            if not (isinstance(fov, (int, float)) and 0 < fov < 180):
+                raise SpecError(f"fov_y_deg is {fov!r}, expected an angle between 0 and 180 degrees")
+            entries["K"] = _pinhole(data["height"], data["width"], fov)
+        if "eye" in data or "target" in data:
+            eye, target = _point(data, "eye"), _point(data, "target")
+            if not np.linalg.norm(target - eye) > 0:
+                raise SpecError(f"eye and target are in the same place, {data['eye']}")
             entries["T_base_camera"] = look_at(eye, target).tolist()
         return CameraModel.from_dict(entries)
     except KeyError as error:
@@ -225,20 +250,30 @@ def _camera(path: Path, data: object) -> CameraModel:
             "or eye and target"
         ) from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise SpecError(f"rig '{path}', camera '{name}': {error}") from None
+        reason = str(error).removeprefix(f"camera '{name}': ")
+        raise SpecError(f"rig '{path}', camera '{name}': {reason}") from None
+
+
+def _point(data: Mapping, key: str) -> np.ndarray:
+    """Return the point (3,) called `key` [m]."""
+    point = np.array(data[key])
+    if point.shape != (3,) or point.dtype.kind not in "if" or not np.isfinite(point).all():
+        raise SpecError(f"{key} is {data[key]}, expected x, y and z [m]")
+    return point.astype(np.float64)
 
 
 def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float], fov_y_deg: float) -> CameraModel:
     """Place a camera by `eye` and `target` relative to the middle of an area of the size of `AREA` [m]."""
     scale, (x, y) = _scale(area), (sum(ends) / 2 for ends in area)
     at, to = ((x + scale * p[0], y + scale * p[1], scale * p[2]) for p in (eye, target))
-    return CameraModel.looking_at(name, at, to, VIEW, VIEW, fov_y_deg)
+    camera = CameraModel.looking_at(name, at, to, VIEW, VIEW, fov_y_deg)
+    return replace(camera, position_error=min(1.0, scale) * camera.position_error)  # a shorter way is measured better
 
 
 def _scale(area: Area) -> float:
-    """Return the size of an area over that of `AREA`, by their diagonals."""
-    diagonals = [math.hypot(*(high - low for low, high in each)) for each in (area, AREA)]
-    return diagonals[0] / diagonals[1]
+    """Return by how much `AREA` has to grow to be as long and as wide as an area."""
+    own, planned = ([high - low for low, high in each] for each in (area, AREA))
+    return max(a / b for a, b in zip(own, planned))
 
 
 def _pinhole(height: int, width: int, fov_y_deg: float) -> tuple[tuple[float, float, float], ...]:
