@@ -116,7 +116,7 @@ def _try(fault: Fault, ros: RosBench, bundle: Path, folder: Path, recording: Pat
     arm: FakeArm | Setpoints
     virtual_arm = recorder = supervisor = None
     if fault.beside == "virtual_arm":
-        arm, virtual_arm = Setpoints(ros), ros.start("virtual_arm")
+        arm, virtual_arm = Setpoints(ros), ros.start("virtual_arm", bundle=bundle)
     else:
         arm = ros.arm(PANDA, CAMERA)
     numbers = ros.observer.create_publisher(Float64MultiArray, "/numbers", 100)

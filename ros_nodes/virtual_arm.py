@@ -112,13 +112,11 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
                     "take another bundle"
                 )
     rig = Rig(policy.name, tuple(policy.cameras.values())) if policy and policy.cameras and not cameras else None
-    fallback = BARE_RIG if policy else DEFAULT_RIG
-    shown = fitted_task(name, model, rig or cameras or fallback).cameras
-    missing = [each for each in (policy.cameras if policy else ()) if each not in [camera.name for camera in shown]]
-    if policy is not None and missing:
+    shown = fitted_task(name, model, rig or cameras or (BARE_RIG if policy else DEFAULT_RIG)).cameras
+    if policy is not None and policy.cameras and {camera.name for camera in shown} != set(policy.cameras):
         raise SpecError(
             f"parameter 'cameras': '{cameras}' has {', '.join(camera.name for camera in shown)}, but bundle "
-            f"'{policy.name}' needs {', '.join(policy.cameras)}"
+            f"'{policy.name}' takes {', '.join(policy.cameras)}; leave it out"
         )
     return Setup(model, name, shown)
 

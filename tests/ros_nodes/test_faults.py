@@ -35,7 +35,7 @@ def lab(ros_environment, tmp_path_factory):
         truth = ros.listen(Float64MultiArray, topics.VIRTUAL_TRUTH)
         place = ros.observer.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, 5)
         fault = ros.observer.create_publisher(String, topics.VIRTUAL_FAULT, 5)
-        ros.start("virtual_arm")
+        ros.start("virtual_arm", bundle=path)
         ros.start("safety_gate", bundle=path)
         ros.start("policy_node", bundle=path, wait=20.0, frame_age=FRAME_AGE)
         assert ros.change_state(Transition.TRANSITION_CONFIGURE)

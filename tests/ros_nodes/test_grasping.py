@@ -32,7 +32,7 @@ def test_a_grasped_cube_is_lifted_and_kept_when_the_policy_dies(ros: RosBench, t
     joints = ros.listen(JointState, topics.JOINT_STATES, 50)
     sent = ros.listen(Float64MultiArray, topics.GRIPPER_COMMAND, 1000)
     place = ros.observer.create_publisher(Float64MultiArray, topics.VIRTUAL_PLACE, 10)
-    ros.start("virtual_arm", task="pick_place")
+    ros.start("virtual_arm", bundle=tmp_path / "grasp")
     ros.gate(bundle)
     place.publish(Float64MultiArray(data=[1.0, *CUBE, 5.0]))
     ros.wait(lambda: truth and truth[-1].data[0] == 1, "the cube")

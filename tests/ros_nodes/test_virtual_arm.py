@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from trajectory_msgs.msg import JointTrajectory
 
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.rig import load_rig
 from ros_nodes import topics
 from ros_nodes.messages import camera_model, rgb, seconds, trajectory
-from sim.tasks.reach import ABOVE, Reach
+from sim.tasks.reach import ABOVE
 from sim.virtual_arm.hidden_reality import HiddenReality
 from tests.support.ros_bench import RosBench, finish, interrupt
+from tests.support.tiny_bundle import tiny_bundle
 
 pytestmark = pytest.mark.ros
 PANDA = load_robot("franka_panda")
@@ -38,7 +41,8 @@ class Beside:
         self.forward = publish(Float64MultiArray, topics.FORWARD_COMMAND, 10)
         self.place_topic = publish(Float64MultiArray, topics.VIRTUAL_PLACE, 10)
         self.fault_topic = publish(String, topics.VIRTUAL_FAULT, 10)
-        self.process = bench.start("virtual_arm", **parameters)
+        rig = {} if "bundle" in parameters else {"cameras": "front"}
+        self.process = bench.start("virtual_arm", **rig, **parameters)
         commands = self.forward if "controller" in parameters else self.trajectory
         heard = (commands, self.place_topic, self.fault_topic)
         bench.wait(lambda: self.joints and self.truth and self.images, "the virtual arm", timeout=30)
@@ -82,10 +86,55 @@ def test_publishes_what_a_robot_does_at_its_rates(ros: RosBench) -> None:
     assert np.quantile(np.abs(periods - 0.01), 0.9) < 0.004  # loosely: other processes share these cores
     assert {seconds(m.header.stamp) for m in images[1:-1]} <= {seconds(m.header.stamp) for m in infos}
     camera = camera_model(infos[0], "front")
-    picture = camera.rectifier(Reach.cameras[0])(rgb(images[-1], "front"))
+    (view,) = load_rig("front", PANDA).cameras
+    picture = camera.rectifier(view)(rgb(images[-1], "front"))
     assert picture.shape == (84, 84, 3)
     assert any(camera.distortion)
     assert picture.std() > 20
+
+
+def test_two_cameras_publish_side_by_side(ros: RosBench) -> None:
+    """Two named topics, each at its own camera's rate and time; joint states come as regularly as with one."""
+    joints = ros.listen(JointState, topics.JOINT_STATES, 50)
+    named = topics.camera_topics(["front", "side"])
+    assert [each.image for each in named.values()] == ["/front/image_raw", "/side/image_raw"]
+    images = {name: ros.listen(Image, each.image, 50) for name, each in named.items()}
+    infos = {name: ros.listen(CameraInfo, each.info, 50) for name, each in named.items()}
+    alone = ros.listen(Image, topics.CAMERA_IMAGE, 50)
+    ros.start("virtual_arm", cameras="front_side")
+    ros.wait(lambda: joints and all(images.values()), "both cameras")
+    time.sleep(0.5)
+    for messages in (joints, *images.values(), *infos.values()):
+        messages.clear()
+    time.sleep(3.0)
+    taken, told, states = ({k: list(v) for k, v in each.items()} for each in (images, infos, {"q": joints}))
+    rate = HiddenReality().camera.rate_hz
+    cameras = {}
+    for name, view in zip(("front", "side"), load_rig("front_side", PANDA).cameras):
+        assert 0.85 * 3 * rate <= len(taken[name]) <= 1.05 * 3 * rate
+        assert taken[name][0].header.frame_id == f"camera_{name}_optical_frame"
+        assert {seconds(m.header.stamp) for m in taken[name][1:-1]} <= {seconds(m.header.stamp) for m in told[name]}
+        cameras[name] = camera_model(told[name][0], name)
+        assert cameras[name].rectifier(view)(rgb(taken[name][-1], name)).std() > 20
+    assert np.abs(rgb(taken["front"][-1], "front").astype(int) - rgb(taken["side"][-1], "side")).mean() > 10
+    stamps = [{seconds(m.header.stamp) for m in taken[name]} for name in taken]
+    assert not stamps[0] & stamps[1]  # free-running cameras expose at different times
+    periods = np.diff([seconds(message.header.stamp) for message in states["q"]])
+    assert np.quantile(np.abs(periods - 0.01), 0.9) < 0.004
+    assert not alone
+
+
+def test_a_bundle_says_what_arm_task_and_cameras_there_are(ros: RosBench, tmp_path: Path) -> None:
+    """Its one camera is published under the one name; what is given beside the bundle may only agree with it."""
+    bundle = tiny_bundle()
+    path = bundle.save(tmp_path / "tiny")
+    arm = Beside(ros, bundle=path)
+    info = camera_model(arm.infos[-1], "front")
+    assert info.rectifier(bundle.cameras["front"])(rgb(arm.images[-1], "front")).std() > 20
+    assert arm.images[-1].header.frame_id == "camera_front_optical_frame"
+    status, said = interrupt(arm.process)
+    assert status == 0, said
+    assert "cameras front drawn by" in said
 
 
 def test_another_arm_in_another_engine(ros: RosBench) -> None:
@@ -229,10 +278,34 @@ def test_ends_cleanly_on_a_signal(ros: RosBench, number: signal.Signals) -> None
         ({"controller": "pid"}, "parameter 'controller' is 'pid'; known are joint_trajectory_controller"),
         ({"fault": "fire"}, "unknown fault 'fire'; known are none, camera_freeze"),
         ({"hidden": "nowhere.json"}, "hidden reality 'nowhere.json' cannot be read"),
+        ({"cameras": "ceiling"}, "unknown camera rig 'ceiling'; known are front, front_side, front_wrist, wrist"),
+        ({"cameras": "nowhere.json"}, "rig 'nowhere.json' cannot be read"),
+        ({"bundle": "nowhere"}, "bundle 'nowhere' does not exist"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(ros: RosBench, parameters: dict, message: str) -> None:
     status, said = finish(ros.start("virtual_arm", **parameters))
+    assert status == 1
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"robot": "kuka_iiwa"}, "parameter 'robot' is 'kuka_iiwa', but bundle 'tiny' is for 'franka_panda'; leave it"),
+        (
+            {"task": "push"},
+            "parameter 'task' is 'push', but bundle 'tiny' is for 'reach'; leave it out, or",
+        ),
+        ({"cameras": "wrist"}, "parameter 'cameras': 'wrist' has wrist, but bundle 'tiny' takes front; leave it out"),
+        ({"cameras": "front_side"}, "'front_side' has front, side, but bundle 'tiny' takes front; leave it out"),
+    ],
+)
+def test_what_does_not_fit_the_bundle_is_refused_in_one_line(
+    ros: RosBench, parameters: dict, message: str, tiny_bundle_path: Path
+) -> None:
+    status, said = finish(ros.start("virtual_arm", bundle=tiny_bundle_path, **parameters))
     assert status == 1
     assert message in said
     assert len(said.strip().splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,19 +115,29 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
             assert option in shown[name]
         for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6", "{nominal,mild,full}|FILE.json"):
             assert choice in shown[name]
-    assert "--teacher.trials" in shown["camera"]
+    assert "--perception.steps" in shown["camera"]
     assert "--recipe.rounds INT" in shown["state"]
     assert shown["state"] != shown["push"]
     assert "(default: push)" in shown["push"]
     assert "--recipe.discount" in shown["sac"]
     assert "(default: sac)" in shown["sac"]
-    assert "--student.renders" in shown["object"]
+    assert "--perception.renders" in shown["object"]
     assert "--recipe.rounds INT" in shown["object"]
+
+
+def test_an_arm_without_landmarks_is_offered_refiners_of_what_the_task_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for task, count in (("reach", 1), ("push", 2)):
+        assert main(["train", "--task", task, "--robot", "xarm6", "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.replace("│", "").split())
+        (steps,) = re.findall(r"--perception\.refiner-steps .*?\(default: ([\d ]+)\)", shown)
+        assert len(steps.split()) == count
 
 
 def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     own = f"{ROOT / 'docs' / 'examples' / 'my_task.py'}:MyTask"
-    for words in (["--task", own], ["--task", "push", "--robot", "xarm6"], ["--task", own, "--observation", "camera"]):
+    for words in (["--task", own], ["--task", "push", "--robot", "xarm6"], ["--task", own, "--observation", "cameras"]):
         assert main(["train", "--observation", "state", *words, "--help"]) == 0
         shown = " ".join(capsys.readouterr().out.split())
         assert f"The recipe is untuned for task '{words[1]}'" in shown
@@ -139,11 +150,13 @@ def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: p
     ("words", "said"),
     [
         (["--task", "insert"], "choose --observation state, or one of the tasks reach, push, pick_place"),
-        (["--task", "stack", "--observation", "camera"], "needs more of its state than cameras are taught to locate"),
-        (["--task", "reach_clutter", "--observation", "fixed_cameras"], "one of the tasks reach, push, pick_place"),
-        (["--task", "push", "--observation", "cameras"], "known are state, camera, fixed_cameras"),
-        (["--algorithm", "sac", "--observation", "sonar"], "no observation 'sonar'; known are state, robot, camera"),
-        (["--algorithm", "sac", "--observation", "camera"], "takes vectors, but 'image_front' is a picture"),
+        (["--task", "stack", "--observation", "cameras"], "needs more of its state than cameras are taught to locate"),
+        (["--task", "reach_clutter", "--observation", "cameras"], "one of the tasks reach, push, pick_place"),
+        (["--task", "push", "--observation", "camera"], "unknown observation 'camera'; known are state, cameras"),
+        (["--algorithm", "sac", "--observation", "sonar"], "no observation 'sonar'; known are state, robot"),
+        (["--algorithm", "sac", "--observation", "cameras"], "no observation 'cameras'; known are state, robot"),
+        (["--cameras", "eyes"], "unknown camera rig 'eyes'; known are front, front_side, front_wrist, wrist"),
+        (["--task", "push", "--cameras", "absent.json"], "rig 'absent.json' cannot be read"),
         (["--observation", "state", "--task", "pick_place", "--robot", "xarm6"], "needs a gripper, but robot 'xarm6'"),
         (["--task", "pick_place", "--robot", "xarm6"], "needs a gripper, but robot 'xarm6' has none"),
         (["--task", "absent.py:MyTask"], "absent.py"),

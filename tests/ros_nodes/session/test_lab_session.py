@@ -30,13 +30,12 @@ from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.session.operator_interface import LOST, PRESSED
 from ros_nodes.session.trial_runner import STALE
-from sim.tasks.reach import Reach
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.real_camera import true_camera
 from sim2real.command_line import main
 from tests.support.browser import chromium, until
 from tests.support.launch_stand_in import evaluate
-from tests.support.tiny_bundle import tiny_bundle
+from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[3]
@@ -291,7 +290,7 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
     (tmp_path / "right").symlink_to(bundles / "right")
     register_file(plan)
     calibration = tmp_path / "front.json"
-    calibration.write_text(json.dumps(true_camera(Reach.cameras[0], HiddenReality().camera).to_dict()))
+    calibration.write_text(json.dumps(true_camera(CAMERA, HiddenReality().camera).to_dict()))
     launch = evaluate(
         ROOT / "launch" / "session.launch.py",
         {
@@ -305,7 +304,10 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
         },
     )
     environment = {**ros.environment, **launch.environment, "PYTHONUNBUFFERED": "1"}
-    commands = {"virtual_arm": ("--ros-args",), **{c.executable: c.arguments for c in launch.commands}}
+    commands = {
+        "virtual_arm": ("--ros-args", "-p", f"bundle:={bundles / 'right'}"),
+        **{c.executable: c.arguments for c in launch.commands},
+    }
     children = {}
     for executable, arguments in commands.items():
         children[executable] = subprocess.Popen(
