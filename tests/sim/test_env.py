@@ -87,7 +87,7 @@ import sys
 from sim.env import ArmEnv
 for pair in sys.argv[1:]:
     task, robot = pair.split(":")
-    env, digest = ArmEnv(task, robot, observation="camera"), hashlib.sha256()
+    env, digest = ArmEnv(task, robot, observation="cameras"), hashlib.sha256()
     for seed in range(2):
         observation, info = env.reset(seed=seed)
         for _ in range(10):
@@ -201,10 +201,11 @@ def test_reward_terms_add_up():
         (lambda: ArmEnv("fly"), SpecError, "unknown task 'fly'; known are reach"),
         (lambda: ArmEnv("reach", "r2d2"), SpecError, "unknown robot 'r2d2'; known are franka_panda"),
         (lambda: ArmEnv("reach", space="wild"), ParameterError, "known are nominal, mild, full"),
-        (lambda: ArmEnv("reach", observation="smell"), SpecError, "known are state"),
+        (lambda: ArmEnv("reach", observation="smell"), SpecError, "known are state, robot, cameras"),
+        (lambda: ArmEnv("reach", cameras="eyes"), SpecError, "unknown camera rig 'eyes'; known are front, front_side"),
         (lambda: ArmEnv("reach", reward="none"), SpecError, "known are dense, sparse"),
         (lambda: ArmEnv("reach", physics_hz=130.0), SpecError, "no multiple"),
-        (lambda: GoalConditioned(ArmEnv("reach", observation="camera")), SpecError, "is an image"),
+        (lambda: GoalConditioned(ArmEnv("reach", observation="cameras")), SpecError, "is an image"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_loaded(make, error, message):
@@ -235,7 +236,7 @@ def test_what_does_not_fit_together_is_refused(task, robot, message):
 
 def test_any_arrays_can_be_observed():
     names = ("q", "image_front", "depth_front", "segmentation_front", "image_wrist", "object_pos")
-    env = ArmEnv("pick_place", observation=names)
+    env = ArmEnv("pick_place", observation=names, cameras="front_wrist")
     observation, _ = env.reset(seed=0)
     env.observation_spec.validate(observation)
     assert tuple(observation) == names
@@ -310,7 +311,7 @@ def test_near_means_within_two_and_a_half_centimetres_where_the_environment_is_s
 
 
 def test_shade_is_the_share_of_light_that_a_shadow_leaves() -> None:
-    with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "cameras", cameras="front")) as env:
         env.reset(seed=0)
         shade = env.shade("front")
         up = np.array([[0.35, 0.45, 0.85], [-0.5, -0.6, 0.5]])  # towards the nominal lights

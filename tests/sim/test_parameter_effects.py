@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from robots.registry import load_robot
+from robots.rig import RIGS
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
-from sim.tasks import TASKS, load_task
+from sim.tasks import TASKS, fitted_task, load_task
 
 ARM = load_robot("franka_panda")
 MOTION, OBJECT, MEASURED, PICTURE = "motion", "object", "measured", "picture"
@@ -72,7 +73,7 @@ def grasp(parameters, task="pick_place"):
 
 def two_cameras(parameters):
     """What the wrist camera sees, and what the first one does."""
-    e = ArmEnv("pick_place", ARM, "nominal", observation=("q", "image_front", "image_wrist"))
+    e = ArmEnv("pick_place", ARM, "nominal", observation=("q", "image_front", "image_wrist"), cameras="front_wrist")
     e.reset(seed=1, options={"parameters": parameters})
     seen = [e.step(0.4 * np.array([np.sin(k / 2), np.cos(k / 3), 0.2, 0.0, 0.0]))[0] for k in range(6)]
     e.close()
@@ -226,7 +227,12 @@ def family(name):
 
 
 def test_no_parameter_is_forgotten():
-    names = {family(name) for task in TASKS for name in parameter_space(load_task(task), ARM).names}
+    names = {
+        family(name)
+        for task in TASKS
+        for rig in RIGS
+        for name in parameter_space(fitted_task(task, ARM, rig), ARM).names
+    }
     assert names == set(EFFECTS)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from evaluation.session.protocol import PlacementArea
 from evaluation.session.scheduler import AT_RESET
 from evaluation.simulation.simulated_trials import SimulatedArm, simulation_protocol
-from sim.tasks.cameras import FRONT, FRONT_NARROW
-from tests.support.tiny_bundle import tiny_bundle
+from robots.camera import CameraModel
+from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 
 def seen_by(camera):
@@ -23,10 +23,11 @@ def seen_by(camera):
 
 
 def test_a_trial_is_seen_by_the_camera_that_the_policy_was_trained_for():
-    small = FRONT.resized(42, 42)
-    wide, narrow, again, little = (seen_by(camera) for camera in (FRONT, FRONT_NARROW, FRONT, small))
-    assert np.array_equal(wide, again)
-    assert not np.array_equal(wide, narrow)
+    small = CAMERA.resized(42, 42)
+    aside = CameraModel.looking_at("left", (0.45, 0.9, 0.6), (0.45, 0.0, 0.10), 84, 84, 42.0)
+    one, other, again, little = (seen_by(camera) for camera in (CAMERA, aside, CAMERA, small))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
     assert little.shape == (42, 42, 3)
 
 

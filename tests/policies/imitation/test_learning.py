@@ -27,7 +27,7 @@ from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import sample_renders
 from sim.env import ArmEnv
-from sim.tasks import load_task
+from sim.tasks import fitted_task
 from sim.tasks.state_samples import sample_approach
 from tests.support.simulated import run_simulated
 from tests.support.tiny_bundle import tiny_bundle
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A camera policy without randomisation, which is learned in seconds."""
     out = tmp_path_factory.mktemp("runs") / "small"
     teacher = TeacherConfig(demonstrations=30, trials=10)
-    config = TrainConfig(out, randomise="nominal", threads=1, student=SMALL, teacher=teacher)
+    config = TrainConfig(out, cameras="front", randomise="nominal", threads=1, student=SMALL, teacher=teacher)
     train_camera(config, QUIET)
     return out
 
@@ -68,9 +68,9 @@ def test_map_coordinates_round_trip_and_cells_are_centred() -> None:
 
 @pytest.mark.slow
 def test_views_are_the_same_whatever_the_number_of_workers() -> None:
-    space = parameter_space(load_task("reach"), PANDA).preset("full")
-    one = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=1)
-    two = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=2)
+    space = parameter_space(fitted_task("reach", PANDA, "front"), PANDA).preset("full")
+    (one,) = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=1, cameras="front")
+    (two,) = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=2, cameras="front")
     assert len(one) == 300
     np.testing.assert_array_equal(one.images, two.images)
     np.testing.assert_array_equal(one.pixels, two.pixels)
@@ -127,8 +127,8 @@ def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
 @pytest.fixture(scope="module")
 def still_target() -> TargetData:
     """Frames of the domain that the small policy was trained in: nothing to adapt to."""
-    space = parameter_space(load_task("reach"), PANDA).preset("nominal")
-    renders = sample_renders("reach", "franka_panda", space, 120, seed=77)
+    space = parameter_space(fitted_task("reach", PANDA, "front"), PANDA).preset("nominal")
+    (renders,) = sample_renders("reach", "franka_panda", space, 120, seed=77, cameras="front")
     return TargetData(renders.images, renders.q, np.repeat(np.arange(12), 10))
 
 
@@ -175,7 +175,7 @@ def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
 
 def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tuple[TargetData, np.ndarray]:
     """Frames of an arm that moves about while the goal of each trial stands still, and the goals (N, 3) [m]."""
-    env = ArmEnv("reach", "franka_panda", "nominal", "camera")
+    env = ArmEnv("reach", "franka_panda", "nominal", "cameras", cameras="front")
     rng = np.random.default_rng(3)
     rows = []
     for trial in range(trials):

@@ -30,10 +30,11 @@ from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import FullLengthEnv
 from policies.scoring.wrappers import EXPERT
 from policies.transfer.object_transfer import CompareObjectConfig, compare_object
+from robots.camera import CameraModel
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
-from sim.tasks import load_task
+from sim.tasks import fitted_task
 from sim.tasks.recipe import StateRecipe
 
 PANDA = load_robot("franka_panda")
@@ -54,9 +55,9 @@ TINY = StateRecipe(
 
 @pytest.mark.parametrize("task", SAMPLED)
 def test_labelled_renders_cover_the_task_and_have_true_labels(task: str) -> None:
-    with closing(ArmEnv(task, "franka_panda", "nominal", "camera")) as env:
-        renders = draw_renders(env, 120, seed=3)
-        again = draw_renders(env, 5, seed=3)
+    with closing(ArmEnv(task, "franka_panda", "nominal", "cameras", cameras="front")) as env:
+        (renders,) = draw_renders(env, 120, seed=3)
+        (again,) = draw_renders(env, 5, seed=3)
         spot = env.camera("front").project(renders.points[0].astype(float), np.eye(4))
     np.testing.assert_array_equal(renders.images[:5], again.images)
     np.testing.assert_allclose(renders.pixels[0], spot, atol=1e-3)  # the label is the object's position in the image
@@ -102,10 +103,10 @@ def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
     assert (labels[:, -1] == 1.0).all()  # the expert opens them
 
 
-@pytest.mark.parametrize("observation", ["camera", "fixed_cameras"])
+@pytest.mark.parametrize("cameras", ["front", "front_side", "front_wrist"])
 @pytest.mark.parametrize("task", SAMPLED)
-def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, observation: str) -> None:
-    config = ObjectTrainConfig(Path("unused"), task=task, observation=observation, recipe=TINY)
+def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, cameras: str) -> None:
+    config = ObjectTrainConfig(Path("unused"), task=task, cameras=cameras, recipe=TINY)
     torch.manual_seed(0)
     student = untrained(config).eval()
     rng = np.random.default_rng(1)
@@ -134,7 +135,7 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
     config = ObjectTrainConfig(
         tmp_path / "push",
         randomise="nominal",
-        observation="fixed_cameras",
+        cameras="front_side",
         workers=1,
         evaluation_episodes=1,
         recipe=TINY,
@@ -166,16 +167,18 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a camera policy for reach, eight channels wide."""
     torch.manual_seed(1)
-    student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8))
-    with closing(ArmEnv("reach", "franka_panda", "nominal", "camera")) as env:
+    student = untrained_student(
+        fitted_task("reach", PANDA, "front"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8)
+    )
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "cameras", cameras="front")) as env:
         renders = draw_renders(env, 4, seed=0)
-    bundle = export_student("seer", student, camera_contract("reach", "franka_panda"), (renders,), {})
+    bundle = export_student("seer", student, camera_contract("reach", "franka_panda", "front"), renders, {})
     return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
 
 
 def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
     small = StudentConfig(channels=8)
-    config = ObjectTrainConfig(tmp_path / "a", task="push", start=seer, recipe=TINY, student=small)
+    config = ObjectTrainConfig(tmp_path / "a", task="push", cameras="front", start=seer, recipe=TINY, student=small)
     config.validate()
     student, bundle = untrained(config), PolicyBundle.load(seer)
     source = restore_student(bundle)
@@ -199,6 +202,7 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
     config = CompareObjectConfig(
         tmp_path / "compared",
         seer,
+        cameras="front",
         randomise="nominal",
         modes=("feature-extractor",),
         seeds=1,
@@ -221,8 +225,12 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
 def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no sampler of states with an object; known are push, pick_place$"):
         ObjectTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
-    with pytest.raises(ValueError, match="no observation 'cameras' of joints and fixed cameras of one size"):
-        ObjectTrainConfig(tmp_path / "a", observation="cameras").validate()  # one is on the wrist
+    sizes = [
+        CameraModel.looking_at(f"c{side}", (1.2, 0.0, 0.7), (0.5, 0.0, 0.1), side, side, 45.0) for side in (84, 80)
+    ]
+    (tmp_path / "rig.json").write_text(json.dumps({"cameras": [each.to_dict() for each in sizes]}))
+    with pytest.raises(ValueError, match="cameras are c84 84 × 84, c80 80 × 80 px; a student takes images of one size"):
+        ObjectTrainConfig(tmp_path / "a", cameras=str(tmp_path / "rig.json")).validate()
     with pytest.raises(ValueError, match="evaluation_episodes is 0, expected at least 1"):
         ObjectTrainConfig(tmp_path / "a", evaluation_episodes=0).validate()
     assert not (tmp_path / "a").exists()

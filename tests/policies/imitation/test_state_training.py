@@ -181,12 +181,12 @@ def test_the_judge_wants_success_to_last_and_says_the_same_whatever_the_number_o
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--observation", "smell"], "known are state, camera, fixed_cameras"),
+        (["--observation", "smell"], "known are state, cameras"),
         (["--observation=state", "--task", "juggle"], "unknown task 'juggle'; known are reach, push"),
         (["--observation=state", "--task", "stack", "--robot", "xarm6", "--out", "{out}/run"], "needs a gripper"),
         (["--resume", "{out}"], "holds no run"),
         (["--resume", "{out}", "--seed", "1"], "nothing else"),
-        (["--observation", "camera", "--task", "pick_place"], "'{out}' exists already"),
+        (["--observation", "cameras", "--task", "pick_place"], "'{out}' exists already"),
     ],
 )
 def test_the_command_refuses_in_one_line(

@@ -11,18 +11,21 @@ import torch
 
 from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.target import TargetData, TargetError
-from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import STUDENTS, TrainConfig, seen_cameras, train_camera
+from policies.bundle import PolicyBundle
+from policies.imitation.camera_run import TrainConfig, check_cameras, student_recipe, train_camera
 from policies.imitation.perception import StudentConfig, fit_perception
 from policies.imitation.teacher import TeacherConfig
 from policies.models.keypoint_student import KeypointEncoder
 from policies.models.restore import restore_student
 from policies.scoring.mujoco import evaluate_in_mujoco
-from sim.datasets.labelled_renders import draw_multiview_renders
+from robots.registry import load_robot
+from robots.rig import RIGS, Rig, load_rig
+from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
-from sim.tasks import load_task
-from sim.tasks.cameras import FRONT_NARROW, SIDE
+from sim.tasks import fitted_task
 
+PANDA = load_robot("franka_panda")
+FRONT, SIDE = load_rig("front_side", PANDA).cameras
 QUIET = lambda *_: None  # noqa: E731
 TINY = StudentConfig(
     renders=250, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
@@ -30,9 +33,9 @@ TINY = StudentConfig(
 
 
 def test_views_of_two_cameras_are_of_the_same_moments() -> None:
-    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
-        front, side = draw_multiview_renders(env, 3, seed=3)
-        front_again, _ = draw_multiview_renders(env, 3, seed=3)
+    with closing(ArmEnv("reach", "franka_panda", "full", "cameras")) as env:
+        front, side = draw_renders(env, 3, seed=3)
+        front_again, _ = draw_renders(env, 3, seed=3)
         # the last moment is still the environment's
         pixels = [env.camera(name).project(front.points[-1]) for name in ("front", "side")]
         moment = env.world.q
@@ -43,14 +46,14 @@ def test_views_of_two_cameras_are_of_the_same_moments() -> None:
         np.testing.assert_array_equal(renders.goal, front.goal)
     assert np.abs(front.q[-1] - moment).max() < 0.05  # as measured
     assert np.abs(front.images.astype(int) - side.images).mean() > 5
-    eye = np.array([load_task("reach").cameras[i].pose()[:3, 3] for i in (0, 1)]) - front.points[:, 0].mean(0)
+    eye = np.array([camera.pose()[:3, 3] for camera in (FRONT, SIDE)]) - front.points[:, 0].mean(0)
     crossing = np.degrees(np.arccos(eye[0] @ eye[1] / np.linalg.norm(eye, axis=1).prod()))
     assert 50 < crossing < 110  # or else nothing is triangulated
 
 
 def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
-    with closing(ArmEnv("reach", "franka_panda", "full", "fixed_cameras")) as env:
-        renders = draw_multiview_renders(env, 60, seed=3)
+    with closing(ArmEnv("reach", "franka_panda", "full", "cameras")) as env:
+        renders = draw_renders(env, 60, seed=3)
     before, learned, checks = torch.get_num_threads(), [], []
     try:
         for threads in (1, 2):
@@ -80,15 +83,17 @@ def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
     out = tmp_path_factory.mktemp("runs") / "two"
     teacher = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
-    config = TrainConfig(out, observation="fixed_cameras", workers=1, threads=1, student=TINY, teacher=teacher)
+    config = TrainConfig(out, cameras="front_side", workers=1, threads=1, student=TINY, teacher=teacher)
     train_camera(config, QUIET)
     return PolicyBundle.load(out / "bundle")
 
 
 @pytest.mark.slow
 def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> None:
-    assert bundle.cameras == {"front": FRONT_NARROW, "side": SIDE}
+    assert bundle.cameras == {"front": FRONT, "side": SIDE}
     assert bundle.check_parity() <= 1e-5
+    found = evaluate_in_mujoco(bundle, 1)  # in images of both cameras of the virtual lab
+    assert (found.episodes, found.randomise) == (1, "MuJoCo")
     arrays = [torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in bundle.observation.names]
     student = restore_student(bundle)
     with torch.no_grad():
@@ -101,21 +106,17 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
 
 
 @pytest.mark.slow
-def test_what_has_one_camera_refuses_it(bundle: PolicyBundle) -> None:
+def test_adaptation_refuses_it(bundle: PolicyBundle) -> None:
     target = TargetData(np.zeros((30, 84, 84, 3), np.uint8), np.zeros((30, 7), np.float32), np.arange(30) // 5)
     with pytest.raises(TargetError, match="sees front, side; only a policy of one camera"):
         adapt_bundle(bundle, target, "auto", 0, QUIET)
-    with pytest.raises(BundleError, match="MuJoCo's lab has one camera"):
-        evaluate_in_mujoco(bundle, 1)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"observation": "cameras", "task": "push"}, "no observation 'cameras' of joints and fixed cameras"),
-        ({"observation": "eyes"}, "no observation 'eyes' .*; its observations are state, robot, camera, fixed_cameras"),
-        ({"observation": "state"}, "no observation 'state' of joints and fixed cameras"),
-        ({"observation": "fixed_cameras", "camera": Path("side.json")}, "--camera moves the one camera of 'camera'"),
+        ({"cameras": "eyes"}, "unknown camera rig 'eyes'; known are front, front_side, front_wrist, wrist"),
+        ({"cameras": "absent.json"}, "rig 'absent.json' cannot be read"),
         (
             {"student": StudentConfig(refiner_steps=(20, 0))},
             r"refiner_steps are \(20, 0\), expected positive",
@@ -130,7 +131,16 @@ def test_what_makes_no_sense_is_refused(config: dict, message: str, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_every_recipe_is_of_what_reach_shows() -> None:
-    for observation, student in STUDENTS.items():
-        student.validate()
-        assert seen_cameras(load_task("reach"), observation)
+@pytest.mark.parametrize("rig", RIGS)
+def test_every_rig_has_a_recipe_and_its_images_fit_a_student(rig: str) -> None:
+    task = fitted_task("reach", PANDA, rig)
+    student_recipe(len(task.cameras)).validate()
+    check_cameras(task)
+
+
+def test_cameras_of_several_sizes_or_odd_ones_are_refused() -> None:
+    small, odd = FRONT.resized(42, 42), FRONT.resized(63, 63)
+    for cameras in ((small, SIDE), (odd,)):
+        task = fitted_task("reach", PANDA, Rig("mixed", cameras))
+        with pytest.raises(ValueError, match=r"cameras are front .* px; a student takes images of one size with even"):
+            check_cameras(task)

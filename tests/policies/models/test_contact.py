@@ -65,7 +65,7 @@ def test_a_student_moves_the_object_outside_the_hand_where_estimates_lag() -> No
     config = ObjectTrainConfig(
         Path("unused"),
         "push",
-        observation="fixed_cameras",
+        cameras="front_side",
         student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     believed, true = push(untrained(config).eval(), 20)

@@ -25,9 +25,9 @@ from policies.models.filters.goal_filter import GoalFilter
 from policies.models.keypoint_student import CameraStudent, StatePolicy
 from policies.models.restore import restore_student
 from robots.registry import load_robot
-from sim.datasets.labelled_renders import draw_multiview_renders
+from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
-from sim.tasks import load_task
+from sim.tasks import fitted_task
 
 PANDA = load_robot("franka_panda")
 SMALL = StudentConfig(channels=8, forgetting_factors=(0.98,))
@@ -71,7 +71,7 @@ def test_old_estimates_are_forgotten() -> None:
 
 def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
     torch.manual_seed(0)
-    student = untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), SMALL)
+    student = untrained_student(fitted_task("reach", PANDA, "front"), PANDA, StatePolicy(3, 3), SMALL)
     generator = torch.Generator().manual_seed(1)
     q = torch.tensor([PANDA.home]) + 0.1 * torch.randn(6_000, 7, generator=generator)
     points = torch.zeros(6_000, student.encoder.heat.out_channels, 3)
@@ -92,13 +92,13 @@ def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
 @pytest.fixture(scope="module")
 def student() -> CameraStudent:
     torch.manual_seed(2)
-    return untrained_student(load_task("reach"), PANDA, StatePolicy(3, 3), SMALL, "fixed_cameras").eval()
+    return untrained_student(fitted_task("reach", PANDA, "front_side"), PANDA, StatePolicy(3, 3), SMALL).eval()
 
 
 def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path: Path) -> None:
-    with closing(ArmEnv("reach", "franka_panda", "nominal", "fixed_cameras")) as env:
-        renders = draw_multiview_renders(env, 25, seed=0)
-    contract = camera_contract("reach", "franka_panda", observation="fixed_cameras")
+    with closing(ArmEnv("reach", "franka_panda", "nominal", "cameras")) as env:
+        renders = draw_renders(env, 25, seed=0)
+    contract = camera_contract("reach", "franka_panda", "front_side")
     export_student("keen", student, contract, renders, {}).save(tmp_path / "keen")
     bundle = PolicyBundle.load(tmp_path / "keen")
     assert bundle.memory == {"places": (3,), "weights": (1,)}

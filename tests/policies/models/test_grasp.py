@@ -78,7 +78,7 @@ def test_a_student_moves_a_grasped_object_with_the_hand_where_estimates_lag() ->
     config = ObjectTrainConfig(
         Path("unused"),
         "pick_place",
-        observation="fixed_cameras",
+        cameras="front_side",
         student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     student = untrained(config).eval()
@@ -87,5 +87,5 @@ def test_a_student_moves_a_grasped_object_with_the_hand_where_estimates_lag() ->
     assert lift(student, [0.04] * 4)[2] < -0.1
     assert (
         "hand_before"
-        not in untrained(ObjectTrainConfig(Path("unused"), observation="fixed_cameras", student=config.student)).memory
+        not in untrained(ObjectTrainConfig(Path("unused"), cameras="front_side", student=config.student)).memory
     )  # nobody grasps in pushing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,11 @@ from policies.transfer.camera_transfer import (
     transfer_camera,
 )
 from robots.camera import CameraModel
+from robots.registry import load_robot
+from robots.rig import Rig
+from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
+from sim.tasks import fitted_task
 
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
@@ -109,13 +114,11 @@ def test_an_unknown_mode_lists_the_known() -> None:
 
 
 def test_views_are_drawn_by_the_camera_that_is_given() -> None:
-    from robots.registry import load_robot
-    from sim.catalogue import parameter_space
-    from sim.tasks import load_task
-
-    space = parameter_space(load_task("reach"), load_robot("franka_panda")).preset("nominal")
-    own = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1)
-    side = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, camera=SIDE)
+    robot = load_robot("franka_panda")
+    space = parameter_space(fitted_task("reach", robot, "front"), robot).preset("nominal")
+    (own,) = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, cameras="front")
+    rig = Rig("own", (replace(SIDE, name="front"),))
+    (side,) = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, cameras=rig)
     np.testing.assert_array_equal(own.points, side.points)  # the same scenes
     np.testing.assert_allclose(side.pixels[0], SIDE.project(side.points[0]), atol=1e-3)
     assert np.abs(own.images.astype(int) - side.images).mean() > 5
@@ -124,7 +127,8 @@ def test_views_are_drawn_by_the_camera_that_is_given() -> None:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "front"
-    train_camera(TrainConfig(out, randomise="nominal", workers=1, threads=1, student=TINY, teacher=TEACHER), QUIET)
+    settings = {"randomise": "nominal", "workers": 1, "threads": 1, "student": TINY, "teacher": TEACHER}
+    train_camera(TrainConfig(out, cameras="front", **settings), QUIET)
     return out / "bundle"
 
 
@@ -142,7 +146,7 @@ def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
     told = []
     config = CameraTransferConfig(
         tmp_path / "side",
-        camera=camera_file,
+        cameras=str(camera_file),
         randomise="nominal",
         workers=1,
         threads=1,
@@ -151,7 +155,7 @@ def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
         source=source,
     )
     bundle = transfer_camera(config, QUIET, told.append)
-    np.testing.assert_allclose(bundle.cameras["front"].T_base_camera, SIDE.T_base_camera)
+    np.testing.assert_allclose(bundle.cameras["side"].T_base_camera, SIDE.T_base_camera)
     assert bundle.provenance["transfer"]["parent"] == PolicyBundle.load(source).hash
     assert "heat.weight[object]" in {piece.name for piece in told[0].carried}
     assert bundle.check_parity() <= 1e-5
@@ -160,8 +164,8 @@ def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
 def test_a_file_that_is_no_camera_is_refused(source: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "camera.json"
     wrong.write_text("{}")
-    config = CameraTransferConfig(tmp_path / "run", camera=wrong, student=TINY, source=source)
-    with pytest.raises(ValueError, match="no camera can be read"):
+    config = CameraTransferConfig(tmp_path / "run", cameras=str(wrong), student=TINY, source=source)
+    with pytest.raises(ValueError, match=r"rig '.*camera.json', camera '\?': 'name' is missing"):
         transfer_camera(config, QUIET, QUIET)
     assert not (tmp_path / "run").exists()
 
@@ -171,7 +175,7 @@ def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Pa
     config = CompareCameraConfig(
         tmp_path / "compared",
         source,
-        camera=camera_file,
+        cameras=str(camera_file),
         randomise="nominal",
         modes=("feature-extractor",),
         seeds=1,

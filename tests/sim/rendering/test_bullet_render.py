@@ -66,4 +66,4 @@ def test_silhouettes_and_depths_are_ours_body_by_body(ours, renderer):
 
 def test_an_unknown_renderer_is_refused():
     with pytest.raises(RenderError, match="unknown renderer 'povray'; known are numba, tiny, egl"):
-        ArmEnv("reach", observation="camera", camera_rig=CameraRigConfig(renderer="povray"))
+        ArmEnv("reach", observation="cameras", camera_rig=CameraRigConfig(renderer="povray"))

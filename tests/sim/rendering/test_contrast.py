@@ -39,7 +39,7 @@ def test_little_spread_strays_little_whatever_lies_behind() -> None:
 
 @pytest.mark.parametrize("task", ["reach", "push", "pick_place"])
 def test_under_full_things_and_marks_stand_out(task: str) -> None:
-    with closing(ArmEnv(task, space="full", observation="camera")) as env:
+    with closing(ArmEnv(task, space="full", observation="cameras", cameras="front")) as env:
         nearest = []
         for seed in range(60):
             env.reset(seed=seed)

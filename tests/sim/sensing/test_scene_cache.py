@@ -23,7 +23,7 @@ def pictures(env, seed, steps=3):
 
 
 def make(task="push"):
-    return ArmEnv(task, observation="camera", camera_rig=CONFIG)
+    return ArmEnv(task, observation="cameras", cameras="front", camera_rig=CONFIG)
 
 
 def test_environments_share_meshes_and_not_what_they_draw():
@@ -68,4 +68,6 @@ def test_another_shape_or_clutter_is_another_scene():
 
 def test_photographs_that_are_missing_are_named(tmp_path):
     with pytest.raises(Exception, match="nowhere"):
-        ArmEnv("push", observation="camera", camera_rig=CameraRigConfig(photographs=tmp_path / "nowhere"))
+        ArmEnv(
+            "push", observation="cameras", cameras="front", camera_rig=CameraRigConfig(photographs=tmp_path / "nowhere")
+        )

@@ -74,8 +74,8 @@ def test_it_equals_stable_baselines_own_vector_environment():
 
 
 def test_images_and_goals_travel_through_shared_memory():
-    ours = ArmVectorEnv(EnvConfig(observation="camera"), 2, 2)
-    alone = EnvConfig(observation="camera")()
+    ours = ArmVectorEnv(EnvConfig(observation="cameras", cameras="front"), 2, 2)
+    alone = EnvConfig(observation="cameras", cameras="front")()
     observation, _ = ours.reset(seed=0)
     assert observation["image_front"].shape == (2, 84, 84, 3)
     assert np.array_equal(observation["image_front"][1], alone.reset(seed=1)[0]["image_front"])

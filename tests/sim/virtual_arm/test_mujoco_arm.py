@@ -9,23 +9,24 @@ import pytest
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.rig import load_rig
 from robots.specs import SpecError
-from sim.tasks.reach import Reach
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenCamera, HiddenReality, HiddenScene
 from sim.virtual_arm.mujoco_arm import MujocoArm
-from sim.virtual_arm.mujoco_camera import CameraRenderer, MujocoRenderer, RendererUnavailable, VirtualCamera
+from sim.virtual_arm.mujoco_camera import CameraRenderer, MujocoRenderer, RendererUnavailable, VirtualCameras
 from sim.virtual_arm.mujoco_scene import TIMESTEP
 from sim.virtual_arm.rasterised_lab import RasterRenderer
-from sim.virtual_arm.real_camera import Lens, pinhole_around
+from sim.virtual_arm.real_camera import Lens, RealCamera, pinhole_around
 
-NOMINAL = Reach.cameras[0]
 PANDA = load_robot("franka_panda")
+RIG = load_rig("front", PANDA).cameras
+(NOMINAL,) = RIG
 HOME = np.array(PANDA.home)
 
 
 @pytest.fixture(scope="module")
 def arm() -> MujocoArm:
-    return MujocoArm(PANDA, NOMINAL)
+    return MujocoArm(PANDA, RIG)
 
 
 @pytest.fixture(scope="module", params=[MujocoRenderer, RasterRenderer])
@@ -37,7 +38,7 @@ def renderer(arm: MujocoArm, request: pytest.FixtureRequest) -> CameraRenderer:
 
 
 def with_arm(**values) -> MujocoArm:
-    return MujocoArm(PANDA, NOMINAL, HiddenReality(arm=replace(HiddenArm(), **values)))
+    return MujocoArm(PANDA, RIG, HiddenReality(arm=replace(HiddenArm(), **values)))
 
 
 def test_kinematics_are_the_urdfs(arm: MujocoArm) -> None:
@@ -64,7 +65,7 @@ def test_perfect_compensation_does_not_sag_and_none_drops_the_arm() -> None:
 
 
 def test_default_sag_is_a_few_milliradians() -> None:
-    arm = MujocoArm(PANDA, NOMINAL)
+    arm = MujocoArm(PANDA, RIG)
     arm.command(HOME)
     arm.advance(2.0)
     error = np.abs(arm.read().q[:7] - HOME).max()
@@ -72,7 +73,7 @@ def test_default_sag_is_a_few_milliradians() -> None:
 
 
 def test_tracks_a_smooth_motion_within_two_centiradians() -> None:
-    arm = MujocoArm(PANDA, NOMINAL)
+    arm = MujocoArm(PANDA, RIG)
     amplitude, rate = np.array([0.4, 0.3, 0.3, -0.3, 0.3, 0.3, 0.3]), np.pi
     worst = 0.0
     for k in range(1000):
@@ -97,7 +98,7 @@ def test_a_command_acts_after_the_hidden_delay(delay: float) -> None:
 
 
 def test_torques_stay_within_the_motors_limits() -> None:
-    arm = MujocoArm(PANDA, NOMINAL)
+    arm = MujocoArm(PANDA, RIG)
     arm.command(HOME + np.array([2.0, 0.5, 2.0, 1.0, 2.0, 1.0, 2.0]))
     for _ in range(200):
         arm.advance(TIMESTEP)
@@ -106,7 +107,7 @@ def test_torques_stay_within_the_motors_limits() -> None:
 
 def test_the_same_seed_gives_the_same_trajectory() -> None:
     def run() -> list[np.ndarray]:
-        arm = MujocoArm(PANDA, NOMINAL)
+        arm = MujocoArm(PANDA, RIG)
         arm.place((0.4, 0.1), seed=5)
         out = []
         for k in range(100):
@@ -120,7 +121,7 @@ def test_the_same_seed_gives_the_same_trajectory() -> None:
 
 
 def test_place_forgets_the_past(arm: MujocoArm) -> None:
-    fresh = MujocoArm(PANDA, NOMINAL)
+    fresh = MujocoArm(PANDA, RIG)
     arm.command(HOME + 0.3)
     arm.advance(0.7)
     for each in (arm, fresh):
@@ -131,7 +132,7 @@ def test_place_forgets_the_past(arm: MujocoArm) -> None:
 
 
 def test_the_arm_stops_at_the_table() -> None:
-    arm = MujocoArm(PANDA, NOMINAL)
+    arm = MujocoArm(PANDA, RIG)
     q = PANDA.chain.inverse(HOME, np.array([0.5, 0.15, -0.05]), PANDA.R_home)
     arm.command(q)
     arm.advance(2.0)
@@ -143,24 +144,24 @@ def test_the_cube_is_where_the_camera_model_projects_it(
     arm: MujocoArm, renderer: CameraRenderer, xy: tuple[float, float]
 ) -> None:
     arm.place(xy, seed=3)
-    image = VirtualCamera(arm, renderer).take(arm.snapshot(), np.random.default_rng(0))
+    image = VirtualCameras(arm, renderer).take("front", arm.snapshot(), np.random.default_rng(0))
     saturation = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1]
     rows, columns = np.nonzero(saturation > 190)
     seen = np.array([columns.mean(), rows.mean()])
     # The outline's middle is not the centre's projection, but within a pixel of it for so small a cube
-    assert seen == pytest.approx(arm.camera.project(arm.object_pos[None])[0], abs=1.0)
+    assert seen == pytest.approx(arm.cameras["front"].model.project(arm.object_pos[None])[0], abs=1.0)
 
 
 def test_the_policys_view_lies_inside_the_cameras(arm: MujocoArm, renderer: CameraRenderer) -> None:
-    image = VirtualCamera(arm, renderer).take(arm.snapshot(), np.random.default_rng(0))
-    rectified = arm.camera.rectifier(NOMINAL)(image)
+    image = VirtualCameras(arm, renderer).take("front", arm.snapshot(), np.random.default_rng(0))
+    rectified = arm.cameras["front"].model.rectifier(NOMINAL)(image)
     assert rectified.shape == (84, 84, 3)
     assert 60 < rectified.mean() < 200
 
 
 def test_a_camera_repeats_a_picture_but_for_its_noise(arm: MujocoArm, renderer: CameraRenderer) -> None:
-    camera = VirtualCamera(arm, renderer)
-    a, b, c = (camera.take(arm.snapshot(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    cameras = VirtualCameras(arm, renderer)
+    a, b, c = (cameras.take("front", arm.snapshot(), np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(a, b)
     noise = np.std(a.astype(float) - c) / np.sqrt(2)
     assert 1.0 < noise < 2.5
@@ -175,7 +176,7 @@ def test_lens_without_faults_changes_nothing() -> None:
     drawn = pinhole_around(camera)
     picture = np.random.default_rng(0).integers(0, 255, (drawn.height, drawn.width, 3), np.uint8)
     margin_y, margin_x = (drawn.height - 240) // 2, (drawn.width - 320) // 2
-    image = Lens(camera, drawn, plain).take(picture, np.random.default_rng(0))
+    image = Lens(RealCamera(camera, drawn, plain)).take(picture, np.random.default_rng(0))
     np.testing.assert_array_equal(image, picture[margin_y : margin_y + 240, margin_x : margin_x + 320])
 
 
@@ -198,4 +199,4 @@ def test_bad_input_is_refused(arm: MujocoArm, tmp_path) -> None:
         arm.command(np.full(7, np.nan))
     from_bundle = RobotModel.from_dict(PANDA.to_dict(), PANDA.urdf_xml)
     with pytest.raises(SpecError, match="needs the URDF file"):
-        MujocoArm(from_bundle, NOMINAL)
+        MujocoArm(from_bundle, RIG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from functools import cache
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from robots.registry import load_robot
+from robots.rig import load_rig
 from robots.specs import SpecError
-from sim.tasks.cameras import FRONT
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.interface import VirtualArm
-from sim.virtual_arm.mujoco_camera import VirtualCamera
+from sim.virtual_arm.mujoco_camera import MujocoRenderer, RendererUnavailable, VirtualCameras
 from sim.virtual_arm.rasterised_lab import RasterRenderer
 
 ARMS = ("franka_panda", "kuka_iiwa", "xarm6")
@@ -24,7 +25,7 @@ ARMS = ("franka_panda", "kuka_iiwa", "xarm6")
 @cache
 def arm(name: str, engine: str) -> VirtualArm:
     robot = load_robot(name)
-    return make_virtual_arm(engine, robot, FRONT, hidden_reality(robot))
+    return make_virtual_arm(engine, robot, load_rig("front", robot).cameras, hidden_reality(robot))
 
 
 @pytest.fixture(params=ENGINES)
@@ -109,10 +110,63 @@ def test_a_pushed_cube_moves(panda: VirtualArm) -> None:
 def test_the_picture_shows_the_cube_where_it_is(engine: str) -> None:
     which = arm("franka_panda", engine)
     which.place((0.55, 0.12), seed=3)
-    image = VirtualCamera(which, RasterRenderer(which)).take(which.snapshot(), np.random.default_rng(0))
+    image = VirtualCameras(which, RasterRenderer(which)).take("front", which.snapshot(), np.random.default_rng(0))
     rows, columns = np.nonzero(cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1] > 190)
     cube = which.goal - [0.0, 0.0, 0.10]
-    assert [columns.mean(), rows.mean()] == pytest.approx(which.camera.project(cube[None])[0], abs=1.0)
+    assert [columns.mean(), rows.mean()] == pytest.approx(which.cameras["front"].model.project(cube[None])[0], abs=1.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("renderer", [MujocoRenderer, RasterRenderer])
+def test_a_camera_on_the_hand_shows_the_cube_where_it_is_from_there(renderer: type, engine: str) -> None:
+    robot = load_robot("franka_panda")
+    which = make_virtual_arm(engine, robot, load_rig("front_wrist", robot).cameras, hidden_reality(robot))
+    try:
+        cameras = VirtualCameras(which, renderer(which))
+    except RendererUnavailable:  # no OpenGL here: the other one stands in for it, as it does in a session
+        cameras = VirtualCameras(which, RasterRenderer(which))
+    wrist = which.cameras["wrist"].model
+    seen = []
+    for xy, aside, above in (((0.45, 0.05), 0.03, 0.20), ((0.55, -0.05), -0.03, 0.16)):
+        which.place(xy, seed=3)
+        q = robot.chain.inverse(np.array(robot.home), np.array([xy[0] + 0.06, xy[1] + aside, above]), robot.R_home)
+        which.command(q)
+        which.advance(2.0)
+        reading = which.read()
+        T_base_ee = np.eye(4)
+        true_q = reading.q[:7] - np.array(which.hidden.arm.encoder_offset)
+        T_base_ee[:3, :3], T_base_ee[:3, 3] = robot.chain.pose(true_q)
+        assert which.ee_pos == pytest.approx(T_base_ee[:3, 3], abs=2e-3)
+        image = cameras.take("wrist", which.snapshot(), np.random.default_rng(0))
+        rows, columns = np.nonzero(cv2.cvtColor(image, cv2.COLOR_RGB2HSV)[..., 1] > 190)
+        cube = which.goal - [0.0, 0.0, 0.10]
+        assert [columns.mean(), rows.mean()] == pytest.approx(wrist.project(cube[None], T_base_ee)[0], abs=2.0)
+        seen.append([columns.mean(), rows.mean()])
+    assert np.linalg.norm(np.subtract(*seen)) > 10  # it moved in the image with the hand
+
+
+def test_every_camera_has_errors_of_its_own() -> None:
+    robot = load_robot("franka_panda")
+    rig = (*load_rig("front_wrist", robot).cameras, load_rig("front_side", robot).cameras[1])
+    which = make_virtual_arm("mujoco", robot, rig, hidden_reality(robot))
+    assert list(which.cameras) == ["front", "wrist", "side"]
+    shifts, turns, delays = [], [], []
+    for camera in rig:
+        real = which.cameras[camera.name]
+        planned = np.array(camera.T_base_camera or camera.T_ee_camera)
+        true = np.array(real.model.T_base_camera or real.model.T_ee_camera)
+        assert (real.model.T_ee_camera is None) is (camera.T_ee_camera is None)
+        shifts.append(true[:3, 3] - planned[:3, 3])
+        turns.append(cv2.Rodrigues(planned[:3, :3].T @ true[:3, :3])[0].ravel())
+        delays.append(real.hidden.delay)
+        real.model.rectifier(camera)  # what the policy takes lies inside
+    offset = np.array(which.hidden.camera.position_offset)
+    assert shifts[0] == pytest.approx(offset)
+    for errors in (shifts, turns):
+        for one, other in itertools.combinations(errors, 2):
+            assert np.linalg.norm(one) == pytest.approx(np.linalg.norm(other), rel=0.02)  # as far off
+            assert np.linalg.norm(one - other) > 0.5 * np.linalg.norm(one)  # elsewhere
+    assert delays == sorted(set(delays))  # each later than the one before
 
 
 def test_bad_input_is_refused(panda: VirtualArm, tmp_path) -> None:
@@ -121,7 +175,7 @@ def test_bad_input_is_refused(panda: VirtualArm, tmp_path) -> None:
     with pytest.raises(SpecError, match="7 finite values"):
         panda.command(np.full(7, np.nan))
     with pytest.raises(SpecError, match="unknown engine 'drake'; known are mujoco, pybullet"):
-        make_virtual_arm("drake", panda.robot, FRONT, panda.hidden)
+        make_virtual_arm("drake", panda.robot, (), panda.hidden)
 
 
 def test_a_file_changes_what_it_names_and_nothing_else(tmp_path) -> None:
@@ -136,4 +190,4 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path) -> None:
     path.write_text(json.dumps({"arm": {"kp": [1.0]}}))
     for engine in ENGINES:
         with pytest.raises(SpecError, match=r"arm\.kp has 1 values, 'xarm6' has 6 joints"):
-            make_virtual_arm(engine, robot, FRONT, hidden_reality(robot, path))
+            make_virtual_arm(engine, robot, (), hidden_reality(robot, path))

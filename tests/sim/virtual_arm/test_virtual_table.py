@@ -7,9 +7,9 @@ import pytest
 
 from robots.action import ActionResolver
 from robots.registry import load_robot
+from robots.rig import load_rig
 from robots.specs import SpecError
 from sim.tasks import TASKS, load_task
-from sim.tasks.cameras import FRONT
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import HiddenScene
@@ -18,10 +18,11 @@ from sim.virtual_arm.rasterised_lab import RasterRenderer
 from sim.virtual_arm.table import CLEAR
 
 PANDA = load_robot("franka_panda")
+RIG = load_rig("front", PANDA).cameras
 
 
 def build(task: str, engine: str) -> VirtualArm:
-    return make_virtual_arm(engine, PANDA, FRONT, hidden_reality(PANDA), task)
+    return make_virtual_arm(engine, PANDA, RIG, hidden_reality(PANDA), task)
 
 
 def scene_of(arm: VirtualArm):
@@ -49,7 +50,7 @@ def test_scene_stands_where_it_is_put_and_stays(task: str, engine: str) -> None:
         assert arm.goal == pytest.approx(goal, abs=2e-3)
         if "reach" not in task:
             assert not load_task(task).is_success(arm.achieved, arm.goal)
-    drawn = RasterRenderer(arm).draw(arm.snapshot())
+    drawn = RasterRenderer(arm).draw(arm.snapshot(), "front")
     assert drawn.std() > 20
 
 
@@ -81,6 +82,6 @@ def test_what_the_object_weighs_and_measures_is_hidden_reality(monkeypatch) -> N
 def test_what_cannot_be_is_refused() -> None:
     kuka = load_robot("kuka_iiwa")
     with pytest.raises(SpecError, match="task 'stack' needs a gripper, but robot 'kuka_iiwa' has none"):
-        make_virtual_arm("mujoco", kuka, FRONT, hidden_reality(kuka), "stack")
+        make_virtual_arm("mujoco", kuka, (), hidden_reality(kuka), "stack")
     with pytest.raises(SpecError, match="unknown task 'juggle'; known are reach, push"):
         build("juggle", "pybullet")
