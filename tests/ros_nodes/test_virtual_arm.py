@@ -164,6 +164,7 @@ def test_place_moves_the_cube_and_the_arm_home(ros: RosBench) -> None:
     arm.place(7, 0.4, -0.15)
     half = HiddenReality().scene.object_size / 2
     assert arm.truth[-1].data[5:8] == pytest.approx([0.4, -0.15, half + ABOVE], abs=1e-3)
+    assert arm.truth[-1].data[11:].tolist() == [0.0, 1.0, 0.0]  # not near, nothing held, nothing failed
     assert arm.arrives(HOME, within=0.02, timeout=0.5)
     time.sleep(0.3)
     assert np.abs(arm.q - HOME).max() < 0.02, "a command from before the place must be forgotten"

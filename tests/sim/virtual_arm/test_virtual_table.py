@@ -13,7 +13,7 @@ from sim.tasks import TASKS, load_task
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import HiddenScene
-from sim.virtual_arm.interface import VirtualArm
+from sim.virtual_arm.interface import Judgement, VirtualArm
 from sim.virtual_arm.rasterised_lab import RasterRenderer
 from sim.virtual_arm.table import CLEAR
 
@@ -70,6 +70,34 @@ def test_an_expert_pushes_the_cube_to_its_mark(engine: str) -> None:
             break
     assert away > 0.09
     assert task.is_success(arm.achieved, arm.goal)
+    assert arm.judge() == Judgement(near=True, released=True, failed=False)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_draws_its_scene_itself_where_no_place_is_given(task: str, engine: str) -> None:
+    arm = build(task, engine)
+    scene, bodies = scene_of(arm), [body.name for body in arm._table.bodies]  # type: ignore[attr-defined]
+    laid = []
+    for seed in (1, 2, 1):
+        arm.place(None, seed)
+        laid.append(np.array([scene.pose(name)[0] for name in bodies]))
+        goal = arm.goal
+        assert all(low <= at <= high for at, (low, high) in zip(goal[:2], load_task(task).workspace[:2]))
+        judged = arm.judge()
+        assert not judged.near
+        assert not judged.failed
+    np.testing.assert_allclose(laid[0], laid[2], atol=1e-9)
+    assert np.abs(laid[0] - laid[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_fell_off_the_table_has_failed(engine: str) -> None:
+    arm = build("push", engine)
+    arm.place((0.5, 0.1), 5)
+    assert not arm.judge().failed
+    scene_of(arm).place("object", (0.5, 0.1, -0.4))
+    assert arm.judge().failed
 
 
 def test_what_the_object_weighs_and_measures_is_hidden_reality(monkeypatch) -> None:
