@@ -88,7 +88,7 @@ def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, 
         seed=seed,
         evaluation_episodes=arguments.trials,
         recipe=action_head_recipe(task, arguments.robot),
-        perception=perception_recipe(task),
+        perception=perception_recipe(task, arguments.robot),
     )
     clock = Clock()
     progress: StageProgress = clock

@@ -131,7 +131,7 @@ def from_pictures(task: str, rig: str, seed: int, episodes: int, folder: Path) -
         threads=CORES,
         evaluation_episodes=episodes,
         recipe=action_head_recipe(task, "franka_panda"),
-        perception=perception_recipe(task),
+        perception=perception_recipe(task, "franka_panda"),
     )
     evaluation = train_camera(config, clock).provenance["metrics"]["evaluation"]
     minutes, cpu = clock.minutes, processor_seconds() - began  # the processor's with the judge

@@ -129,7 +129,7 @@ def from_cameras(task: str, robot: str) -> Training:
     from policies.imitation.camera_run import STAGES, TrainConfig, train_camera
     from policies.imitation.recipes import action_head_recipe, perception_recipe
 
-    recipe, perception = action_head_recipe(task, robot), perception_recipe(task)
+    recipe, perception = action_head_recipe(task, robot), perception_recipe(task, robot)
     default = TrainConfig(tyro.MISSING, recipe=recipe, perception=perception)
     return Training(default, STAGES, train_camera, _print_evaluated_bundle)
 

@@ -73,7 +73,7 @@ class TrainConfig(RunConfig):
     shrink-perturb."""
     recipe: StateRecipe = field(default_factory=lambda: action_head_recipe("reach", "franka_panda"))
     """How the action head is learned; tuned for each task and arm."""
-    perception: PerceptionRecipe = field(default_factory=lambda: perception_recipe("reach"))
+    perception: PerceptionRecipe = field(default_factory=lambda: perception_recipe("reach", "franka_panda"))
     """How perception is trained; tuned for each task."""
 
     def validate(self) -> None:

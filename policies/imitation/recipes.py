@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+from robots.registry import load_robot
 from sim.tasks import load_task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
@@ -27,13 +28,17 @@ def action_head_recipe(task: str, robot: str) -> StateRecipe:
     return replace(recipe, linger=1.0, validate_from=max(1, recipe.rounds - 1), validation_episodes=96)
 
 
-def perception_recipe(task: str) -> PerceptionRecipe:
+def perception_recipe(task: str, robot: str) -> PerceptionRecipe:
     """Return how the perception of a camera policy for `task` is trained: as the task says, else the default.
+
+    An arm without landmarks leaves fewer keypoints, each of which has one crop refiner at most.
 
     Raises:
         SpecError: for an unknown task.
     """
-    return load_task(task).perception
+    found = load_task(task)
+    keypoints = len(found.landmarks) + len(load_robot(robot).landmarks)
+    return replace(found.perception, refiner_steps=found.perception.refiner_steps[:keypoints])
 
 
 def is_tuned(task: str, robot: str) -> bool:
