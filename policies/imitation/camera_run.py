@@ -184,7 +184,7 @@ def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
                 "parameter_space": space.to_dict(),
                 "metrics": metrics,
                 "cell": describe_cell(config.fitted_task(), load_robot(config.robot), space),
-                **({"transfer": {"parent": str(config.start), "mode": config.mode}} if config.start else {}),
+                **_origin(config),
                 **provenance(),
                 **config.task_file(),
             },
@@ -192,6 +192,14 @@ def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
     write_run(config.out, bundle, {"config.json": config.to_dict(), "metrics.json": metrics})
     progress("bundle", 1.0, str(config.out / "bundle"))
     return bundle
+
+
+def _origin(config: TrainConfig) -> dict:
+    """Return the manifest's entry about the bundle whose encoder was carried over, if there is one."""
+    if config.start is None:
+        return {}
+    bundle = PolicyBundle.load(config.start)
+    return {"transfer": {"parent": bundle.hash, "parent_name": bundle.name, "mode": config.mode}}
 
 
 def untrained(config: TrainConfig) -> CameraStudent:

@@ -208,7 +208,7 @@ def carry_encoder(
     if source.heat.in_channels != target.heat.in_channels:
         raise BundleError(
             f"transfer: the source's encoder is {source.heat.in_channels} channels wide, the new one "
-            f"{target.heat.in_channels}; give --student.channels {source.heat.in_channels}"
+            f"{target.heat.in_channels}; give --perception.channels {source.heat.in_channels}"
         )
     masks = {name: torch.zeros_like(parameter) for name, parameter in target.named_parameters()}
     target.features.load_state_dict(source.features.state_dict())

@@ -8,7 +8,8 @@ import numpy as np
 
 from evaluation.session.protocol import PlacementArea
 from evaluation.session.scheduler import AT_RESET
-from evaluation.simulation.simulated_trials import SimulatedArm, simulation_protocol
+from evaluation.session.task_protocol import task_protocol
+from evaluation.simulation.simulated_trials import SimulatedArm
 from robots.camera import CameraModel
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
@@ -16,7 +17,7 @@ from tests.support.tiny_bundle import CAMERA, tiny_bundle
 def seen_by(camera):
     """The first picture of a trial whose policy was trained for `camera`, as it is filmed."""
     bundle = tiny_bundle(camera=camera)
-    protocol = replace(simulation_protocol({"tiny": bundle}, 1, 0, "cameras"), timeout=0.2)
+    protocol = replace(task_protocol({"tiny": bundle}, 1, 0, "cameras"), timeout=0.2)
     arm = SimulatedArm(bundle, protocol, "nominal", film=True)
     arm.run(protocol.schedule()[0])
     return arm.frames[0]
@@ -36,7 +37,7 @@ def test_an_object_that_starts_at_the_goal_is_detected():
     bundle = tiny_bundle(camera=None)
     x, y, _ = bundle.robot.chain.pose(np.array(bundle.robot.home))[1]
     protocol = replace(
-        simulation_protocol({"tiny": bundle}, 1, 0, "home"),
+        task_protocol({"tiny": bundle}, 1, 0, "home"),
         workspace=PlacementArea(x - 0.01, x + 0.01, y - 0.01, y + 0.01),
         success_radius=1.0,
     )
@@ -48,7 +49,7 @@ def test_an_object_that_starts_at_the_goal_is_detected():
 def test_a_policy_that_leaves_its_specification_has_failed_and_the_reason_is_kept():
     """On a robot its node would stop the arm; here the session must go on."""
     bundle = tiny_bundle(camera=None, poison=0.1)  # NaN as soon as the end effector's x is above 0.1 m
-    protocol = simulation_protocol({"tiny": bundle}, 1, 0, "poisoned")
+    protocol = task_protocol({"tiny": bundle}, 1, 0, "poisoned")
     trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
     assert (trial.success, trial.void) == (False, False)
     assert trial.stopped.startswith("the policy left its specification: action [nan nan nan]")

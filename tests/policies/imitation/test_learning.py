@@ -19,15 +19,15 @@ from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
-from policies.imitation.perception import StudentConfig
-from policies.imitation.teacher import TeacherConfig
-from policies.models.keypoint_student import ForwardKinematics, KeypointEncoder
+from policies.models.camera_policy import CameraPolicy
+from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.restore import restore_student
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import sample_renders
 from sim.env import ArmEnv
 from sim.tasks import fitted_task
+from sim.tasks.recipe import PerceptionRecipe
 from sim.tasks.state_samples import sample_approach
 from tests.support.simulated import run_simulated
 from tests.support.tiny_bundle import tiny_bundle
@@ -35,15 +35,14 @@ from tests.support.tiny_bundle import tiny_bundle
 ROOT = Path(__file__).resolve().parents[3]
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
-SMALL = StudentConfig(renders=3_000, steps=500, held_out=300, geometry_steps=1_000)
+SMALL = PerceptionRecipe(renders=3_000, steps=500, held_out=300, geometry_steps=1_000)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A camera policy without randomisation, which is learned in seconds."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    teacher = TeacherConfig(demonstrations=30, trials=10)
-    config = TrainConfig(out, cameras="front", randomise="nominal", threads=1, student=SMALL, teacher=teacher)
+    config = TrainConfig(out, cameras="front", randomise="nominal", threads=1, perception=SMALL, evaluation_episodes=20)
     train_camera(config, QUIET)
     return out
 
@@ -100,7 +99,7 @@ def blinded(bundle: PolicyBundle) -> PolicyBundle:
 def test_the_run_says_where_it_came_from(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["randomise"] == "nominal"
-    assert config["student"]["renders"] == 3_000
+    assert config["perception"]["renders"] == 3_000
     provenance = PolicyBundle.load(run / "bundle").provenance
     assert provenance["config"] == config
     assert provenance["versions"]["torch"] == torch.__version__
@@ -117,9 +116,12 @@ def test_a_run_is_not_overwritten(run: Path) -> None:
 def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
     bundle = PolicyBundle.load(run / "bundle")
     student = restore_student(bundle)
-    q, image = (torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in ("q", "image_front"))
-    with torch.no_grad():
-        np.testing.assert_allclose(student(q, image), bundle.parity["action"][:5], atol=1e-5)
+    act, fresh = CameraPolicy(student, ("q", "image_front")), bundle.parity["begin"]
+    for i in range(6):
+        if fresh[i]:
+            act.begin(1)
+        action = act({name: bundle.parity[f"observation.{name}"][i : i + 1] for name in ("q", "image_front")})
+        np.testing.assert_allclose(action[0], bundle.parity["action"][i], atol=1e-5)
     with pytest.raises(BundleError, match="no weights"):
         restore_student(tiny_bundle())
 

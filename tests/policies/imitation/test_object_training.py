@@ -12,30 +12,28 @@ import pytest
 import torch
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import camera_contract, export_student, untrained_student
-from policies.imitation.dagger import collect, open_arms, row_of
-from policies.imitation.object_run import (
-    ObjectTrainConfig,
-    action_head_recipe,
+from policies.imitation.camera_run import (
+    TrainConfig,
+    camera_contract,
     carry_perception,
-    train_object,
+    export_student,
+    train_camera,
     untrained,
 )
-from policies.imitation.perception import StudentConfig
-from policies.imitation.recipes import state_recipe
+from policies.imitation.dagger import collect, open_arms, row_of
+from policies.imitation.recipes import action_head_recipe, state_recipe
+from policies.models.filters.contact import outside_hand
 from policies.models.filters.object_filter import HELD
-from policies.models.keypoint_student import StatePolicy
 from policies.models.restore import restore_student
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import FullLengthEnv
 from policies.scoring.wrappers import EXPERT
-from policies.transfer.object_transfer import CompareObjectConfig, compare_object
+from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 from robots.camera import CameraModel
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
-from sim.tasks import fitted_task
-from sim.tasks.recipe import StateRecipe
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
@@ -106,20 +104,20 @@ def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
 @pytest.mark.parametrize("cameras", ["front", "front_side", "front_wrist"])
 @pytest.mark.parametrize("task", SAMPLED)
 def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, cameras: str) -> None:
-    config = ObjectTrainConfig(Path("unused"), task=task, cameras=cameras, recipe=TINY)
+    config = TrainConfig(Path("unused"), task=task, cameras=cameras, recipe=TINY)
     torch.manual_seed(0)
     student = untrained(config).eval()
     rng = np.random.default_rng(1)
     q = torch.from_numpy((np.array(PANDA.home) + rng.normal(0, 0.1, (5, 7))).astype(np.float32))
     opening = torch.full((5, 1), 0.03)
     ways = torch.from_numpy(rng.normal(0, 0.1, (5, 6)).astype(np.float32))
-    student.estimate = lambda points, measured: (ways, ways[:, :0])  # type: ignore[method-assign]
+    student.estimate = lambda points, measured: (ways, torch.full((5, 2), 0.01))  # type: ignore[method-assign]
     ee_pos = student.kinematics(q)
     records = {
         "ee_pos": ee_pos.numpy(),
         "opening": opening.numpy(),
         "held": np.zeros((5, 1), np.float32),
-        "object_pos": (ee_pos + ways[:, :3]).numpy(),
+        "object_pos": (outside_hand(ee_pos, ee_pos + ways[:, :3]) if task == "push" else ee_pos + ways[:, :3]).numpy(),
         "goal": (ee_pos + ways[:, 3:]).numpy(),
     }
     image = torch.zeros(5, 84, 84, 3, dtype=torch.uint8)
@@ -127,19 +125,22 @@ def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, camera
     inputs += (image,) * student.cameras
     with torch.no_grad():
         head = student.action_head
-        np.testing.assert_allclose(student(*inputs), head.act(row_of(head, records)), atol=1e-6)
+        memory = [torch.zeros(5, *shape) for shape in student.memory.values()]
+        found, *_ = student(*inputs, *memory)
+        np.testing.assert_allclose(found, head.act(row_of(head, records)), atol=1e-5)
 
 
 @pytest.mark.slow
 def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
-    config = ObjectTrainConfig(
+    config = TrainConfig(
         tmp_path / "push",
+        "push",
         randomise="nominal",
         cameras="front_side",
         workers=1,
         evaluation_episodes=1,
         recipe=TINY,
-        student=StudentConfig(
+        perception=PerceptionRecipe(
             renders=200,
             steps=20,
             refiner_steps=(5, 5),
@@ -149,27 +150,25 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
             forgetting_factors=(0.7, 0.98),
         ),
     )
-    train_object(config, QUIET)
+    train_camera(config, QUIET)
     bundle = PolicyBundle.load(tmp_path / "push" / "bundle")
     assert bundle.check_parity() <= 1e-5
     assert bundle.observation.names == ("q", "image_front", "image_side")
-    assert bundle.memory == {"places": (6,), "weights": (2,)}
+    assert bundle.memory == {"completion": (1,), "places": (6,), "weights": (2,)}
     assert list(bundle.cameras) == ["front", "side"]
     metrics = json.loads((tmp_path / "push" / "metrics.json").read_text())
     assert metrics["evaluation"]["episodes"] == 1
     assert len(metrics["action_head"]["validation"]) == 1
-    assert len(metrics["perception"]["object_pos_cm"]) == 2
+    assert metrics["perception"]["object_pos_cm"] > 0
     with pytest.raises(ValueError, match="exists already"):
-        train_object(config, QUIET)
+        train_camera(config, QUIET)
 
 
 @pytest.fixture(scope="module")
 def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a camera policy for reach, eight channels wide."""
     torch.manual_seed(1)
-    student = untrained_student(
-        fitted_task("reach", PANDA, "front"), PANDA, StatePolicy(3, 3), StudentConfig(channels=8)
-    )
+    student = untrained(TrainConfig(Path("unused"), cameras="front", perception=PerceptionRecipe(channels=8)))
     with closing(ArmEnv("reach", "franka_panda", "nominal", "cameras", cameras="front")) as env:
         renders = draw_renders(env, 4, seed=0)
     bundle = export_student("seer", student, camera_contract("reach", "franka_panda", "front"), renders, {})
@@ -177,8 +176,8 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
-    small = StudentConfig(channels=8)
-    config = ObjectTrainConfig(tmp_path / "a", task="push", cameras="front", start=seer, recipe=TINY, student=small)
+    small = PerceptionRecipe(channels=8)
+    config = TrainConfig(tmp_path / "a", task="push", cameras="front", start=seer, recipe=TINY, perception=small)
     config.validate()
     student, bundle = untrained(config), PolicyBundle.load(seer)
     source = restore_student(bundle)
@@ -192,16 +191,17 @@ def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: P
     torch.testing.assert_close(student.encoder.heat.weight[2:], source.encoder.heat.weight[1:])  # the arm, behind it
     assert "heat.weight[mark]" in {piece.name for piece in surgery.new}
     with pytest.raises(BundleError, match="8 channels wide, the new one 32"):
-        replace(config, student=StudentConfig()).validate()
+        replace(config, perception=PerceptionRecipe()).validate()
     with pytest.raises(ValueError, match="unknown transfer mode 'magic'"):
         replace(config, mode="magic").validate()
 
 
 @pytest.mark.slow
 def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path: Path) -> None:
-    config = CompareObjectConfig(
+    config = CompareCameraConfig(
         tmp_path / "compared",
         seer,
+        "push",
         cameras="front",
         randomise="nominal",
         modes=("feature-extractor",),
@@ -210,35 +210,38 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
         episodes=2,
         workers=1,
         recipe=TINY,
-        student=StudentConfig(steps=4, batch=16, channels=8, geometry_steps=20),
+        perception=PerceptionRecipe(steps=4, batch=16, channels=8, geometry_steps=20),
     )
-    report = compare_object(config, QUIET)
+    report = compare_camera(config, QUIET)
     assert report["methods"]["scratch"]["steps"] == [60, 120]
     assert set(report["errors"]["feature-extractor"]) == {"object_pos_cm", "goal_cm"}
     written = (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns
-    assert compare_object(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
+    assert compare_camera(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
     assert (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns == written
     with pytest.raises(ValueError, match="forgetting_factors are"):
-        replace(config, student=replace(config.student, forgetting_factors=(2.0, 2.0))).validate()
+        replace(config, perception=replace(config.perception, forgetting_factors=(2.0, 2.0))).validate()
 
 
 def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no sampler of states with an object; known are push, pick_place$"):
-        ObjectTrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
+    with pytest.raises(
+        ValueError,
+        match=r"no policy from cameras can be trained for task 'stack'.* one of the tasks reach, push, pick_place$",
+    ):
+        TrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
     sizes = [
         CameraModel.looking_at(f"c{side}", (1.2, 0.0, 0.7), (0.5, 0.0, 0.1), side, side, 45.0) for side in (84, 80)
     ]
     (tmp_path / "rig.json").write_text(json.dumps({"cameras": [each.to_dict() for each in sizes]}))
-    with pytest.raises(ValueError, match="cameras are c84 84 × 84, c80 80 × 80 px; a student takes images of one size"):
-        ObjectTrainConfig(tmp_path / "a", cameras=str(tmp_path / "rig.json")).validate()
+    with pytest.raises(ValueError, match="cameras are c84 84 × 84, c80 80 × 80 px; a policy takes images of one size"):
+        TrainConfig(tmp_path / "a", cameras=str(tmp_path / "rig.json")).validate()
     with pytest.raises(ValueError, match="evaluation_episodes is 0, expected at least 1"):
-        ObjectTrainConfig(tmp_path / "a", evaluation_episodes=0).validate()
+        TrainConfig(tmp_path / "a", evaluation_episodes=0).validate()
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("task", SAMPLED)
 def test_an_action_head_is_trained_with_perception_noise_and_longer_episodes(task: str) -> None:
-    config = ObjectTrainConfig(Path("unused"), task, recipe=action_head_recipe(task, "franka_panda"))
+    config = TrainConfig(Path("unused"), task, recipe=action_head_recipe(task, "franka_panda"))
     make = config.action_head_environment()
     assert make.perception_noise
     assert (HELD in make.names()) is (task == "pick_place")

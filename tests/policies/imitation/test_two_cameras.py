@@ -12,10 +12,10 @@ import torch
 from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import PolicyBundle
-from policies.imitation.camera_run import TrainConfig, check_cameras, student_recipe, train_camera
-from policies.imitation.perception import StudentConfig, fit_perception
-from policies.imitation.teacher import TeacherConfig
-from policies.models.keypoint_student import KeypointEncoder
+from policies.imitation.camera_run import TrainConfig, check_cameras, train_camera
+from policies.imitation.perception import fit_perception
+from policies.models.camera_policy import CameraPolicy
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.restore import restore_student
 from policies.scoring.mujoco import evaluate_in_mujoco
 from robots.registry import load_robot
@@ -23,12 +23,25 @@ from robots.rig import RIGS, Rig, load_rig
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
 from sim.tasks import fitted_task
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
 PANDA = load_robot("franka_panda")
 FRONT, SIDE = load_rig("front_side", PANDA).cameras
 QUIET = lambda *_: None  # noqa: E731
-TINY = StudentConfig(
+TINY = PerceptionRecipe(
     renders=250, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
+)
+
+HEAD = StateRecipe(
+    hidden=(32,),
+    envs=4,
+    rounds=1,
+    round_steps=20,
+    gradient_steps=20,
+    last_gradient_steps=40,
+    batch=32,
+    validation_episodes=1,
+    validate_from=1,
 )
 
 
@@ -82,8 +95,7 @@ def test_refiners_trained_in_parallel_with_the_encoder_are_the_same() -> None:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> PolicyBundle:
     out = tmp_path_factory.mktemp("runs") / "two"
-    teacher = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
-    config = TrainConfig(out, cameras="front_side", workers=1, threads=1, student=TINY, teacher=teacher)
+    config = TrainConfig(out, workers=1, threads=1, perception=TINY, recipe=HEAD, evaluation_episodes=1)
     train_camera(config, QUIET)
     return PolicyBundle.load(out / "bundle")
 
@@ -94,13 +106,14 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
     assert bundle.check_parity() <= 1e-5
     found = evaluate_in_mujoco(bundle, 1)  # in images of both cameras of the virtual lab
     assert (found.episodes, found.randomise) == (1, "MuJoCo")
-    arrays = [torch.from_numpy(bundle.parity[f"observation.{name}"][:5]) for name in bundle.observation.names]
-    student = restore_student(bundle)
-    with torch.no_grad():
-        np.testing.assert_allclose(student(*arrays), bundle.parity["action"][:5], atol=1e-5)
-        q, front, side = arrays
-        assert (student(q, side, front) - student(q, front, side)).abs().max() > 1e-4  # each picture has its place
-    figures = bundle.provenance["metrics"]["student"]
+    rows = np.flatnonzero(bundle.parity["begin"])[:5]
+    q, front, side = (bundle.parity[f"observation.{name}"][rows] for name in bundle.observation.names)
+    act, swapped = (CameraPolicy(restore_student(bundle), bundle.observation.names) for _ in range(2))
+    action = act({"q": q, "image_front": front, "image_side": side})
+    np.testing.assert_allclose(action, bundle.parity["action"][rows], atol=1e-5)
+    other = swapped({"q": q, "image_front": side, "image_side": front})
+    assert np.abs(other - action).max() > 1e-4  # each picture has its place
+    figures = bundle.provenance["metrics"]["perception"]
     assert len(figures["keypoint_px"]) == 2 * len(bundle.network["landmarks"])
     assert figures["keypoint_px"][-1] is None  # the arm's base is in no picture of the side camera
 
@@ -118,11 +131,11 @@ def test_adaptation_refuses_it(bundle: PolicyBundle) -> None:
         ({"cameras": "eyes"}, "unknown camera rig 'eyes'; known are front, front_side, front_wrist, wrist"),
         ({"cameras": "absent.json"}, "rig 'absent.json' cannot be read"),
         (
-            {"student": StudentConfig(refiner_steps=(20, 0))},
+            {"perception": PerceptionRecipe(refiner_steps=(20, 0))},
             r"refiner_steps are \(20, 0\), expected positive",
         ),
-        ({"student": StudentConfig(refiner_steps=(5,) * 9)}, "refiner_steps are for 9 keypoints, there are 7"),
-        ({"student": StudentConfig(object_weight=0.0)}, "object_weight is 0.0, expected a positive number"),
+        ({"perception": PerceptionRecipe(refiner_steps=(5,) * 9)}, "refiner_steps are for 9 keypoints, there are 7"),
+        ({"perception": PerceptionRecipe(object_weight=0.0)}, "object_weight is 0.0, expected a positive number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(config: dict, message: str, tmp_path: Path) -> None:
@@ -132,15 +145,13 @@ def test_what_makes_no_sense_is_refused(config: dict, message: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("rig", RIGS)
-def test_every_rig_has_a_recipe_and_its_images_fit_a_student(rig: str) -> None:
-    task = fitted_task("reach", PANDA, rig)
-    student_recipe(len(task.cameras)).validate()
-    check_cameras(task)
+def test_the_images_of_every_rig_fit_a_student(rig: str) -> None:
+    check_cameras(fitted_task("reach", PANDA, rig))
 
 
 def test_cameras_of_several_sizes_or_odd_ones_are_refused() -> None:
     small, odd = FRONT.resized(42, 42), FRONT.resized(63, 63)
     for cameras in ((small, SIDE), (odd,)):
         task = fitted_task("reach", PANDA, Rig("mixed", cameras))
-        with pytest.raises(ValueError, match=r"cameras are front .* px; a student takes images of one size with even"):
+        with pytest.raises(ValueError, match=r"cameras are front .* px; a policy takes images of one size with even"):
             check_cameras(task)

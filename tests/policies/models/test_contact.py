@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from policies.imitation.object_run import ObjectTrainConfig, untrained
-from policies.imitation.perception import StudentConfig
+from policies.imitation.camera_run import TrainConfig, untrained
+from policies.models.camera_student import CameraStudent
 from policies.models.filters.contact import CLEAR, LOW, outside_hand, sums_outside_hand
-from policies.models.object_student import ObjectStudent
 from policies.scoring.evaluator import FullLengthEnv
 from policies.scoring.wrappers import EXPERT
 from robots.registry import load_robot
 from sim.tasks.motion import FINGER_SLANT
+from sim.tasks.recipe import PerceptionRecipe
 
 PANDA = load_robot("franka_panda")
 HAND = torch.tensor([[0.5, 0.1, 0.02]])
@@ -42,12 +42,15 @@ def test_a_memory_is_pushed_with_its_weight_and_an_empty_one_stays_empty() -> No
     torch.testing.assert_close(sums_outside_hand(HAND, nothing, torch.zeros(1, 2)), nothing)
 
 
-def push(student: ObjectStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+def push(student: CameraStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Where the thing is believed to be and where it is (3,) [m], after a hand has pushed it for `steps` of 8 mm.
 
     Looks see it where it was four actions ago.
     """
-    q, memory = torch.tensor([PANDA.home], dtype=torch.float32), [torch.zeros(1, *s) for s in student.memory.values()]
+    q, memory = (
+        torch.tensor([PANDA.home], dtype=torch.float32),
+        [torch.zeros(1, *s) for s in student.filter.memory.values()],
+    )
     image, places, told = torch.zeros(1, 84, 84, 3, dtype=torch.uint8), [], {}
     for step in range(steps):
         hand = HAND + torch.tensor([[0.008 * step, 0.0, 0.0]])
@@ -62,11 +65,11 @@ def push(student: ObjectStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor
 
 
 def test_a_student_moves_the_object_outside_the_hand_where_estimates_lag() -> None:
-    config = ObjectTrainConfig(
+    config = TrainConfig(
         Path("unused"),
         "push",
         cameras="front_side",
-        student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
+        perception=PerceptionRecipe(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     believed, true = push(untrained(config).eval(), 20)
     torch.testing.assert_close(believed, true, atol=1e-3, rtol=0.0)  # looks alone: 3 cm behind, in the hand

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from policies.imitation.perception import StudentConfig, fit_refiner
+from policies.imitation.perception import fit_refiner
 from policies.models.crop_refiner import CELL, SIDE, CropRefiner, corners, crops
-from policies.models.keypoint_student import REFINEMENTS, KeypointEncoder
+from policies.models.keypoint_encoder import REFINEMENTS, KeypointEncoder
+from sim.tasks.recipe import PerceptionRecipe
 from tests.policies.transfer.test_camera_transfer import dots
 
 QUIET = lambda *_: None  # noqa: E731
@@ -50,7 +51,7 @@ def test_a_point_outside_the_crop_asks_for_a_flat_map() -> None:
 def test_a_second_look_comes_closer_than_the_first() -> None:
     torch.manual_seed(0)
     refiner, renders = CropRefiner(8), dots(128, 0)
-    fit_refiner(refiner, renders, 0, 120, StudentConfig(batch=32, learning_rate=1e-2), 0, QUIET)
+    fit_refiner(refiner, renders, 0, 120, PerceptionRecipe(batch=32, learning_rate=1e-2), 0, QUIET)
     fresh = dots(64, 1)
     image = torch.from_numpy(fresh.images).permute(0, 3, 1, 2).float() * (2 / 255) - 1
     truth = torch.from_numpy(fresh.pixels[:, 0])

@@ -8,7 +8,7 @@ import torch
 
 from policies.imitation.perception import fit_cross_view_priors
 from policies.models.cross_view import CrossViewPrior
-from policies.models.keypoint_student import KeypointEncoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from sim.datasets.labelled_renders import LabelledRenders
 
 

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.parts.encoders import ENCODERS, EncoderError, SpatialSoftmax, Tuning, make_encoder
 from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
-from policies.models.keypoint_student import ForwardKinematics, StatePolicy
+from policies.models.keypoint_encoder import ForwardKinematics
+from policies.models.state_network import StateNetwork
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders
 
@@ -70,7 +71,8 @@ def test_a_picture_student_learns_where_the_goal_is_and_not_from_noise() -> None
 
     def trained(pictures: np.ndarray) -> float:
         torch.manual_seed(0)
-        student = PictureStudent("plain", size, size, ForwardKinematics(PANDA.chain), StatePolicy(3, 3), 7)
+        head = StateNetwork([("ee_pos", (3,)), ("goal", (3,))], ("x", "y", "z"))
+        student = PictureStudent("plain", size, size, ForwardKinematics(PANDA.chain), head, 7)
         known = LabelledRenders(pictures, renders.q, renders.points, renders.pixels, renders.goal, renders.opening)
         fit_picture_student(student, known[100:], 250, seed=0, batch=64, learning_rate=3e-3)
         return float(np.median(goal_errors(student, known[:100])))

@@ -16,21 +16,20 @@ from policies.imitation.camera_run import (
     camera_contract,
     export_student,
     saved_on_failure,
-    untrained_student,
+    untrained,
 )
-from policies.imitation.object_run import ObjectTrainConfig
-from policies.imitation.perception import StudentConfig, fit_geometry
+from policies.imitation.perception import fit_geometry
 from policies.models.camera_policy import CameraPolicy
+from policies.models.camera_student import CameraStudent
 from policies.models.filters.goal_filter import GoalFilter
-from policies.models.keypoint_student import CameraStudent, StatePolicy
 from policies.models.restore import restore_student
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
-from sim.tasks import fitted_task
+from sim.tasks.recipe import PerceptionRecipe
 
 PANDA = load_robot("franka_panda")
-SMALL = StudentConfig(channels=8, forgetting_factors=(0.98,))
+SMALL = PerceptionRecipe(channels=8, forgetting_factors=(0.98,))
 
 
 def filtered(
@@ -71,7 +70,7 @@ def test_old_estimates_are_forgotten() -> None:
 
 def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
     torch.manual_seed(0)
-    student = untrained_student(fitted_task("reach", PANDA, "front"), PANDA, StatePolicy(3, 3), SMALL)
+    student = untrained(TrainConfig(Path("unused"), cameras="front", perception=SMALL))
     generator = torch.Generator().manual_seed(1)
     q = torch.tensor([PANDA.home]) + 0.1 * torch.randn(6_000, 7, generator=generator)
     points = torch.zeros(6_000, student.encoder.heat.out_channels, 3)
@@ -80,7 +79,7 @@ def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
     points[:, 0, :2] = way[:, :2] / 0.2 + 0.1 * noisy[:, None] * torch.randn(6_000, 2, generator=generator)
     points[:, 0, 2] = noisy.float()  # a wide map: the look is 2 cm off on each axis
     points[:, 1, 0] = way[:, 2] / 0.2
-    fit_geometry(student, points, q, way, StudentConfig(geometry_steps=600), 0, lambda *_: None)
+    fit_geometry(student, points, q, way, PerceptionRecipe(geometry_steps=600), 0, lambda *_: None)
     with torch.no_grad():
         located, stds = student.estimate(points, q)
     error = (located - way).norm(dim=1)
@@ -92,7 +91,7 @@ def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
 @pytest.fixture(scope="module")
 def student() -> CameraStudent:
     torch.manual_seed(2)
-    return untrained_student(fitted_task("reach", PANDA, "front_side"), PANDA, StatePolicy(3, 3), SMALL).eval()
+    return untrained(TrainConfig(Path("unused"), perception=SMALL)).eval()
 
 
 def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path: Path) -> None:
@@ -101,14 +100,13 @@ def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path
     contract = camera_contract("reach", "franka_panda", "front_side")
     export_student("keen", student, contract, renders, {}).save(tmp_path / "keen")
     bundle = PolicyBundle.load(tmp_path / "keen")
-    assert bundle.memory == {"places": (3,), "weights": (1,)}
+    assert bundle.memory == {"completion": (1,), "places": (3,), "weights": (1,)}
     assert bundle.check_parity() <= 1e-5
     np.testing.assert_array_equal(bundle.parity["begin"][:4], [True, False, True, False])
     restored = restore_student(bundle)
     described = {key: value for key, value in bundle.network.items() if key != "refiners"}
     with pytest.raises(BundleError, match="written by another version: its network is described without refiners"):
         restore_student(replace(bundle, network=described))
-    assert restored.filter is not None
     assert float(restored.filter.forgetting_factors) == pytest.approx(0.98)
     act = CameraPolicy(restored, bundle.observation.names)
     rows = {name: bundle.parity[f"observation.{name}"] for name in bundle.observation.names}
@@ -118,24 +116,24 @@ def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path
         look = {name: array[i] for name, array in rows.items()}
         action = act({name: array[None] for name, array in look.items()})[0]
         np.testing.assert_allclose(bundle.act(look, memory), action, atol=1e-4)
-    with torch.no_grad():
-        alone = student(*(torch.from_numpy(rows[name][6:7]) for name in bundle.observation.names))
-    assert np.abs(alone.numpy() - action).max() > 1e-3  # what was seen before counts
+    act.begin(1)
+    alone = act({name: array[6:7] for name, array in rows.items()})
+    assert np.abs(alone - action).max() > 1e-3  # what was seen before counts
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (
-            lambda: TrainConfig(Path("x"), student=StudentConfig(forgetting_factors=(0.9, 0.9))).validate(),
-            "expected one for the goal",
+            lambda: TrainConfig(Path("x"), perception=PerceptionRecipe(forgetting_factors=(0.9, 0.9))).validate(),
+            "expected one for each of goal",
         ),
         (
-            lambda: ObjectTrainConfig(Path("x"), student=StudentConfig(forgetting_factors=(0.9,))).validate(),
+            lambda: TrainConfig(Path("x"), "push", perception=PerceptionRecipe(forgetting_factors=(0.9,))).validate(),
             "object_pos, goal",
         ),
         (
-            lambda: StudentConfig(forgetting_factors=(1.5,)).validate(),
+            lambda: PerceptionRecipe(forgetting_factors=(1.5,)).validate(),
             r"forgetting_factors are \(1.5,\), expected numbers",
         ),
     ],

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from policies.imitation.object_run import ObjectTrainConfig, untrained
-from policies.imitation.perception import StudentConfig
+from policies.imitation.camera_run import TrainConfig, untrained
+from policies.models.camera_student import CameraStudent
 from policies.models.filters.goal_filter import POWER, REFERENCE_STD
 from policies.models.filters.grasp import ASIDE, Grasp
-from policies.models.object_student import ObjectStudent
 from robots.registry import load_robot
+from sim.tasks.recipe import PerceptionRecipe
 
 PANDA = load_robot("franka_panda")
 assert PANDA.gripper is not None
@@ -55,12 +55,15 @@ def test_what_should_be_between_fingers_that_closed_on_nothing_is_forgotten(asid
     torch.testing.assert_close(after, torch.tensor([[known, 2.0]]))  # of the goal it says nothing
 
 
-def lift(student: ObjectStudent, openings: list[float]) -> torch.Tensor:
+def lift(student: CameraStudent, openings: list[float]) -> torch.Tensor:
     """The thing's believed place minus the hand's (3,) [m], after looks that see it where it was at first.
 
     The hand rises by 5 cm an action, its fingers with those `openings`.
     """
-    q, memory = torch.tensor([PANDA.home], dtype=torch.float32), [torch.zeros(1, *s) for s in student.memory.values()]
+    q, memory = (
+        torch.tensor([PANDA.home], dtype=torch.float32),
+        [torch.zeros(1, *s) for s in student.filter.memory.values()],
+    )
     rest = student.kinematics(q)
     image = torch.zeros(1, 84, 84, 3, dtype=torch.uint8)
     place = rest.clone()
@@ -75,17 +78,16 @@ def lift(student: ObjectStudent, openings: list[float]) -> torch.Tensor:
 
 
 def test_a_student_moves_a_grasped_object_with_the_hand_where_estimates_lag() -> None:
-    config = ObjectTrainConfig(
+    config = TrainConfig(
         Path("unused"),
         "pick_place",
         cameras="front_side",
-        student=StudentConfig(channels=8, forgetting_factors=(0.7, 0.98)),
+        perception=PerceptionRecipe(channels=8, forgetting_factors=(0.7, 0.98)),
     )
     student = untrained(config).eval()
-    assert list(student.memory) == ["places", "weights", "hand_before", "opening_before"]
+    assert list(student.filter.memory) == ["places", "weights", "hand_before", "opening_before"]
     assert lift(student, [0.02] * 4)[2] > -0.01
     assert lift(student, [0.04] * 4)[2] < -0.1
     assert (
-        "hand_before"
-        not in untrained(ObjectTrainConfig(Path("unused"), cameras="front_side", student=config.student)).memory
+        "hand_before" not in untrained(TrainConfig(Path("unused"), "push", perception=config.perception)).memory
     )  # nobody grasps in pushing

@@ -13,28 +13,41 @@ import torch
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
-from policies.imitation.perception import StudentConfig, fit_encoder
-from policies.imitation.teacher import TeacherConfig
-from policies.models.keypoint_student import KeypointEncoder
+from policies.imitation.perception import fit_encoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.surgery import carry_encoder
 from policies.models.transfer_modes import ENCODER_KIND, MODES, restrain
-from policies.transfer.camera_transfer import (
-    CameraTransferConfig,
-    CompareCameraConfig,
-    compare_camera,
-    transfer_camera,
-)
+from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 from robots.camera import CameraModel
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks import fitted_task
+from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
-TINY = StudentConfig(renders=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
-TEACHER = TeacherConfig(demonstrations=4, imitation_steps=60, trials=2)
+TINY = PerceptionRecipe(renders=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
+HEAD = StateRecipe(
+    hidden=(32,),
+    envs=4,
+    rounds=1,
+    round_steps=20,
+    gradient_steps=20,
+    last_gradient_steps=40,
+    batch=32,
+    validation_episodes=1,
+    validate_from=1,
+)
+SMALL_RUN = {
+    "randomise": "nominal",
+    "workers": 1,
+    "threads": 1,
+    "perception": TINY,
+    "recipe": HEAD,
+    "evaluation_episodes": 1,
+}
 
 
 def dots(count: int, seed: int) -> LabelledRenders:
@@ -69,7 +82,7 @@ def test_heat_maps_are_carried_by_the_names_of_their_landmarks() -> None:
     torch.testing.assert_close(target.heat_maps(image)[:, 0], source.heat_maps(image)[:, 1])
     assert [piece.name for piece in surgery.left] == ["heat.weight[hand]"]
     assert surgery.share == 1.0
-    with pytest.raises(BundleError, match=r"give --student\.channels 8"):
+    with pytest.raises(BundleError, match=r"give --perception\.channels 8"):
         carry_encoder(source, ("hand", "object"), KeypointEncoder(1, 84, 84, 16), ("object",))
 
 
@@ -87,7 +100,7 @@ def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
     start = copy.deepcopy(target)
     restraint = restrain(mode, target, fresh, surgery, ENCODER_KIND)
-    config = StudentConfig(renders=64, steps=steps, batch=16, held_out=1)
+    config = PerceptionRecipe(renders=64, steps=steps, batch=16, held_out=1)
     fit_encoder(target, dots(64, 0), config, 0, QUIET, restraint)
     return start, target
 
@@ -127,8 +140,7 @@ def test_views_are_drawn_by_the_camera_that_is_given() -> None:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "front"
-    settings = {"randomise": "nominal", "workers": 1, "threads": 1, "student": TINY, "teacher": TEACHER}
-    train_camera(TrainConfig(out, cameras="front", **settings), QUIET)
+    train_camera(TrainConfig(out, cameras="front", **SMALL_RUN), QUIET)
     return out / "bundle"
 
 
@@ -143,30 +155,21 @@ def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
     source: Path, camera_file: Path, tmp_path: Path
 ) -> None:
-    told = []
-    config = CameraTransferConfig(
-        tmp_path / "side",
-        cameras=str(camera_file),
-        randomise="nominal",
-        workers=1,
-        threads=1,
-        student=TINY,
-        teacher=TEACHER,
-        source=source,
-    )
-    bundle = transfer_camera(config, QUIET, told.append)
+    config = TrainConfig(tmp_path / "side", cameras=str(camera_file), start=source, **SMALL_RUN)
+    bundle = train_camera(config, QUIET)
     np.testing.assert_allclose(bundle.cameras["side"].T_base_camera, SIDE.T_base_camera)
     assert bundle.provenance["transfer"]["parent"] == PolicyBundle.load(source).hash
-    assert "heat.weight[object]" in {piece.name for piece in told[0].carried}
+    carried = bundle.provenance["metrics"]["carried"]["carried"]
+    assert "heat.weight[object]" in [name for name, _ in carried]
     assert bundle.check_parity() <= 1e-5
 
 
 def test_a_file_that_is_no_camera_is_refused(source: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "camera.json"
     wrong.write_text("{}")
-    config = CameraTransferConfig(tmp_path / "run", cameras=str(wrong), student=TINY, source=source)
+    config = TrainConfig(tmp_path / "run", cameras=str(wrong), perception=TINY, start=source)
     with pytest.raises(ValueError, match=r"rig '.*camera.json', camera '\?': 'name' is missing"):
-        transfer_camera(config, QUIET, QUIET)
+        train_camera(config, QUIET)
     assert not (tmp_path / "run").exists()
 
 
@@ -182,7 +185,8 @@ def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Pa
         renders=(60, 120),
         episodes=2,
         workers=1,
-        student=TINY,
+        perception=TINY,
+        recipe=HEAD,
     )
     report = compare_camera(config, QUIET)
     assert report["methods"]["scratch"]["steps"] == [60, 120]

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 
 from evaluation.session.protocol import PlacementArea, Protocol
+from evaluation.session.task_protocol import task_protocol
+from policies.bundle import PolicyBundle
+from robots.camera import as_matrix
 from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.session.child_processes import ChildDied, Children
 from ros_nodes.session.ros_environment import free_domain
 from ros_nodes.session.session_node import SessionError
 from ros_nodes.session.trial_runner import RecordingOptions
-from ros_nodes.session.virtual_session import Processes, reach_protocol, run_session
+from ros_nodes.session.virtual_session import Processes, run_session
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 pytestmark = pytest.mark.ros
@@ -39,9 +42,13 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
     }
 
 
+def planned(bundles: dict[str, Path], trials: int) -> Protocol:
+    return task_protocol({name: PolicyBundle.load(path) for name, path in bundles.items()}, trials, 1, "virtual")
+
+
 def protocol(bundles: dict[str, Path], trials: int) -> Protocol:
     x, y = PLACE
-    plan = reach_protocol(bundles, trials, seed=1)
+    plan = planned(bundles, trials)
     return replace(plan, workspace=PlacementArea(x - 0.002, x + 0.002, y - 0.002, y + 0.002), timeout=2.5)
 
 
@@ -99,9 +106,12 @@ def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, 
 def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals) -> None:
     script = (
         "from pathlib import Path\n"
-        "from ros_nodes.session.virtual_session import reach_protocol, run_session\n"
+        "from evaluation.session.task_protocol import task_protocol\n"
+        "from policies.bundle import PolicyBundle\n"
+        "from ros_nodes.session.virtual_session import run_session\n"
         f"bundles = {{name: Path(path) for name, path in { ({k: str(v) for k, v in bundles.items()})!r}.items()}}\n"
-        f"run_session(reach_protocol(bundles, 30, seed=1), bundles, Path({str(tmp_path)!r}))\n"
+        "loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}\n"
+        f"run_session(task_protocol(loaded, 30, 1, 'virtual'), bundles, Path({str(tmp_path)!r}))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     session = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
@@ -165,11 +175,14 @@ def test_a_calibration_of_another_camera_is_refused_before_anything_starts(bundl
     assert not (tmp_path / "out").exists()
 
 
-def test_the_virtual_arm_refuses_a_policy_of_two_cameras_before_anything_starts(tmp_path) -> None:
-    cameras = {"front": CAMERA, "side": replace(CAMERA, name="side")}
-    two = {"two": replace(tiny_bundle(), cameras=cameras).save(tmp_path / "two")}
-    with pytest.raises(SessionError, match=r"policy 'two' needs the cameras front, side, .* --robot sim"):
-        run_session(reach_protocol(two, 1, 0), two, tmp_path / "out")
+def test_policies_of_different_rigs_are_refused_before_anything_starts(tmp_path) -> None:
+    moved = replace(CAMERA, name="front", K=as_matrix(np.array(CAMERA.K) * [[0.9], [0.9], [1.0]]))
+    both = {
+        "one": tiny_bundle().save(tmp_path / "one"),
+        "other": replace(tiny_bundle(), name="other", cameras={"front": moved}).save(tmp_path / "other"),
+    }
+    with pytest.raises(SessionError, match="'one' and 'other' were trained with different camera rigs"):
+        run_session(planned(both, 1), both, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
