@@ -165,18 +165,19 @@ def test_every_reason_that_is_counted_is_explained_and_none_is_made_up():
 
 
 def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
-    runtime, arm, node, inputs = (
+    runtime, arm, node, inputs, poses = (
         (ROOT / name).read_text()
         for name in (
             "policies/runtime/loop.py",
             "ros_nodes/arm/gated_arm.py",
             "ros_nodes/policy_node.py",
             "ros_nodes/arm/inputs.py",
+            "ros_nodes/arm/pose_inputs.py",
         )
     )
     refused = re.findall(r"RefusalError\((?:[^()]|\([^()]*\))*?\"([a-z_]+)\",?\s*\)", runtime + arm + node)
     counted = re.findall(r"_counts\[(?:getattr\(error, \"key\", )?\"([a-z_]+)\"", node)
-    dropped = [re.sub(r"\{.*?\}", "…", key) for key in re.findall(r"_reject\(f?\"(.*?)\"", inputs)]
+    dropped = [re.sub(r"\{.*?\}", "…", key) for key in re.findall(r"_reject\(f?\"(.*?)\"", inputs + poses)]
     behind_a_filter_of_its_own = {"limits", "not_running"}  # no node has one, or calls a loop that does not run
     assert len(refused) > 8
     assert {*refused, *counted, *dropped} - behind_a_filter_of_its_own == set(explained("## Counts of the policy node"))
