@@ -64,9 +64,7 @@ class ShadowObserver(Node):
         self._latencies: list[list[float]] = []
         self.create_subscription(JointState, parameters.text("joint_states"), self._on_state, qos.NEWEST)
         self.create_subscription(JointTrajectory, topics.POLICY_SHADOW, self._on_command, qos.EVENT)
-        self.create_subscription(
-            Float64MultiArray, topics.POLICY_LATENCY, lambda m: self._latencies.append(list(m.data)), qos.EVENT
-        )
+        self.create_subscription(Float64MultiArray, topics.POLICY_LATENCY, self._on_latency, qos.EVENT)
 
     @property
     def out(self) -> Path:
@@ -99,8 +97,15 @@ class ShadowObserver(Node):
         except SpecError:
             return  # a gripper's own message
 
+    def _on_latency(self, message: Float64MultiArray) -> None:
+        if len(message.data) == topics.LATENCY_COLUMNS:
+            self._latencies.append(list(message.data))
+
     def _on_command(self, message: JointTrajectory) -> None:
-        target = trajectory_target(message, self.bundle.robot)
+        try:
+            target = trajectory_target(message, self.bundle.robot)
+        except SpecError:
+            return  # no policy's
         if target is not None and self._q is not None:
             self._rows.append((self._q, target))
 

@@ -9,6 +9,7 @@ reads the recording.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -238,9 +239,10 @@ class MotionPlayer(Node):
         self._states.append((time.monotonic(), state.q, tau))
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
-        if message.points:
-            order = self.robot.order(self._names.ours(message.joint_names))
-            self._commands.append((time.monotonic(), np.array(message.points[-1].positions)[order]))
+        if message.points and len(message.points[-1].positions) == len(message.joint_names):
+            with contextlib.suppress(SpecError):  # another device's
+                order = self.robot.order(self._names.ours(message.joint_names))
+                self._commands.append((time.monotonic(), np.array(message.points[-1].positions)[order]))
 
     def _on_forward(self, message: Float64MultiArray) -> None:
         if len(message.data) == len(self.robot.joint_names):

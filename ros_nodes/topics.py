@@ -107,5 +107,7 @@ VIRTUAL_TRUTH = "virtual_arm/truth"
 truth [s, m, base frame], 100 times a second; what should get to the goal is at `achieved`: the end effector, or the
 object; the last three are 1 or 0, see `sim.virtual_arm.interface.Judgement`. For the outcome of a trial, never for a
 policy"""
+TRUTH_COLUMNS = 14
+"""Numbers in such a message."""
 VIRTUAL_FAULT = "virtual_arm/fault"
 """std_msgs/String: name of a fault of `ros_nodes.virtual_arm.FAULTS` to show from now on; `none` ends it"""

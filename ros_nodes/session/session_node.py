@@ -297,7 +297,7 @@ class SessionNode(Node):
         return float(self._truth[1]) if self._truth is not None else float("nan")
 
     def _on_truth(self, message: Float64MultiArray) -> None:
-        if self._goal_height is None:
+        if self._goal_height is None and len(message.data) == topics.TRUTH_COLUMNS:
             self._take_truth(np.array(message.data))
 
     def _take_truth(self, truth: np.ndarray) -> None:

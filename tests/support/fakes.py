@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from robots.observation import CameraFrame, RobotState
+from robots.observation import CameraFrame, PoseEstimate, RobotState
 
 
 @dataclass
@@ -38,6 +38,9 @@ class FakeRobot:
     """Where the fingers are [m]; None without any."""
     opening_delay: float = 0.0
     opening_sent: float | None = None
+    poses: dict[str, np.ndarray] = field(default_factory=dict)
+    """Positions [m] of what an estimator locates, upright, by name."""
+    pose_delay: float = 0.0
 
     def __post_init__(self) -> None:
         self.q = np.array(self.q, np.float64)
@@ -59,7 +62,16 @@ class FakeRobot:
             frames["front"] = CameraFrame(now - self.frame_delay, np.full(self.image_shape, 128, np.uint8))
         stamp = now - self.opening_delay
         return RobotState(
-            now - self.state_delay, self.q.copy(), self.dq.copy(), frames, opening=self.opening, opening_stamp=stamp
+            now - self.state_delay,
+            self.q.copy(),
+            self.dq.copy(),
+            frames,
+            opening=self.opening,
+            opening_stamp=stamp,
+            poses={
+                name: PoseEstimate(now - self.pose_delay, at, np.array([0.0, 0.0, 0.0, 1.0]))
+                for name, at in self.poses.items()
+            },
         )
 
     def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:

@@ -101,6 +101,28 @@ def test_state_that_must_not_be_acted_on_stops_the_arm(bundle, broken, words):
         loop.start()
 
 
+def test_a_policy_from_poses_goes_to_the_goal_that_is_measured():
+    bundle = tiny_bundle(camera=None, estimated=("goal", "object_pos", "object_quat"))
+    clock = FakeClock()
+    goal = np.array([0.45, 0.1, 0.4])
+    robot = FakeRobot(HOME, clock, image_shape=None, poses={"goal": goal, "object": np.array([0.5, 0.0, 0.02])})
+    loop = ControlLoop(bundle, robot, LoopLimits(), safety=None, poses=("goal", "object"), clock=clock)
+    loop.start()
+    for _ in range(60):
+        loop.step()
+        robot.advance(0.05)
+    np.testing.assert_allclose(PANDA.chain.pose(robot.q)[1], goal, atol=5e-3)
+    robot.pose_delay = 0.3
+    with pytest.raises(RefusalError, match=r"pose 'goal': 0.300 s old \(limit 0.250 s\)") as refusal:
+        loop.step()
+    assert refusal.value.key == "pose_stale"
+    robot.pose_delay, robot.poses = 0.0, {"goal": goal}
+    with pytest.raises(RefusalError, match="pose 'object': none received"):
+        loop.start()
+    with pytest.raises(SpecError, match="'goal' is measured by a pose estimator alone; give its topic, goal:=<topic>"):
+        ControlLoop(bundle, robot, LoopLimits(), safety=None, poses=("object",), clock=clock)
+
+
 def test_action_that_is_not_finite_stops_the_arm():
     x = PANDA.chain.pose(HOME)[1][0]
     loop, robot = make(tiny_bundle((0.7, 0.0, 0.4), poison=x + 0.03))

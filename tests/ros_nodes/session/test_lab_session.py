@@ -283,7 +283,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
 
 
 def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tmp_path) -> None:
-    """session.launch.py: nothing of the arm is started, and neither its place topic nor its truth is used."""
+    """session.launch.py, in a namespace: nothing of the arm is started; its place topic and truth are not used."""
     text = PLAN.format(places=2, timeout=6.0)
     plan = tmp_path / "lab.toml"
     plan.write_text(text[: text.index("[[policies]]")] + '[[policies]]\nname = "right"\nbundle = "right"\n')
@@ -291,6 +291,10 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
     register_file(plan)
     calibration = tmp_path / "front.json"
     calibration.write_text(json.dumps(true_camera(CAMERA, HiddenReality().camera).to_dict()))
+    # The launch file's own limits are for first motions: a third of the speed
+    quick = {"dq_scale": 0.75, "ddq_scale": 0.9, "jerk_scale": 0.2}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(json.dumps({"safety_gate": {"ros__parameters": quick}}))
     launch = evaluate(
         ROOT / "launch" / "session.launch.py",
         {
@@ -299,15 +303,14 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
             "out": str(tmp_path / "out"),
             "port": "0",
             "camera_calibration": str(calibration),
-            # The robot's own parameters are for first motions: a third of the speed
-            "params_file": str(ROOT / "launch" / "config" / "virtual.yaml"),
+            "namespace": "lab",
+            "frame_age": "0.25",
+            "params_file": str(mine),
         },
     )
     environment = {**ros.environment, **launch.environment, "PYTHONUNBUFFERED": "1"}
-    commands = {
-        "virtual_arm": ("--ros-args", "-p", f"bundle:={bundles / 'right'}"),
-        **{c.executable: c.arguments for c in launch.commands},
-    }
+    commands = {c.executable: c.arguments for c in launch.commands}
+    commands["virtual_arm"] = ("--ros-args", "-r", "__ns:=/lab", "-p", f"bundle:={bundles / 'right'}")
     children = {}
     for executable, arguments in commands.items():
         children[executable] = subprocess.Popen(
@@ -319,7 +322,7 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
             text=True,
         )
     ros.processes += children.values()
-    joints = ros.listen(JointState, topics.JOINT_STATES)
+    joints = ros.listen(JointState, f"/lab/{topics.JOINT_STATES}")
     robot = PolicyBundle.load(bundles / "right").robot
     url = None
     said = []
