@@ -21,6 +21,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
+from rclpy.exceptions import NameValidationException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
 from std_msgs.msg import Float64MultiArray, String
@@ -90,7 +91,7 @@ class PolicyNode(LifecycleNode):
         """Load and verify the bundle, compare it with the arm and the cameras."""
         try:
             self._configure()
-        except (SpecError, BundleError, RefusalError, DryRunError) as error:
+        except (SpecError, BundleError, RefusalError, DryRunError, NameValidationException) as error:
             self._release()
             self._counts[getattr(error, "key", "configuration")] += 1
             return self._refuse("unconfigured", str(error))
@@ -160,7 +161,7 @@ class PolicyNode(LifecycleNode):
                 self._settings.checked(parameter.name, parameter.value)
                 if parameter.name == "match_light" and self._loop is not None:
                     self._loop.light.switch(bool(parameter.value))
-                elif parameter.name in SETTINGS and self._state not in ("unconfigured", "finalized"):
+                elif parameter.name.partition(".")[0] in SETTINGS and self._state not in ("unconfigured", "finalized"):
                     raise SpecError(
                         f"parameter '{parameter.name}' is read when the node is configured, and it is {self._state}; "
                         "deactivate and clean up first"
@@ -367,7 +368,11 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; return the exit status."""
     cv2.setNumThreads(1)  # a picture's fraction of a millisecond is not worth waiting for a second thread
     ended = process.start(args)
-    node = PolicyNode(ended)
+    try:
+        node = PolicyNode(ended)
+    except SpecError as error:
+        rclpy.try_shutdown()
+        return process.fail("policy_node", str(error))
     try:
         if node.autostart and not (node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS):
             return 0 if ended.is_set() else process.fail("policy_node", node.reason)

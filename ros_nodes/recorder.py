@@ -18,6 +18,7 @@ from pathlib import Path
 import rclpy
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.client import Client
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -273,7 +274,7 @@ def main(args: list[str] | None = None) -> int:
     ended = process.start(args)
     try:
         node = Recorder()
-    except (SpecError, RecordingError) as error:
+    except (SpecError, RecordingError, NameValidationException) as error:
         rclpy.try_shutdown()
         return process.fail("recorder", str(error))
     try:

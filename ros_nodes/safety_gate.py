@@ -17,6 +17,7 @@ import time
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String, UInt64
@@ -409,7 +410,7 @@ def main(args: list[str] | None = None) -> int:
     ended = process.start(args)
     try:
         node = SafetyGateNode()
-    except (SpecError, BundleError, SafetyError, MeshError) as error:
+    except (SpecError, BundleError, SafetyError, MeshError, NameValidationException) as error:
         return process.fail("safety_gate", str(error))
     try:
         with process.spinning(node):

@@ -126,7 +126,7 @@ class ArmInputs:
         if make_poses is not None:
             try:
                 self._poses = make_poses(self._node, self._reject)
-            except SpecError:
+            except Exception:
                 self._node.destroy_node()
                 raise
         self._heartbeat: Publisher | None = None

@@ -143,6 +143,10 @@ def test_what_cannot_be_known_is_refused_in_one_line(ros, bundle):
             "pose 'goal': none within 3 s on /nobody",
         ),
         "frame": ({"goal": "/detected_goal"}, "in frame 'camera', expected 'panda_link0'; tf2_ros is not installed"),
+        "no topic": (
+            {"goal": "/detected-cube"},
+            "Invalid topic name: topic name must not contain",
+        ),
         "bad frame": (
             {"goal": "/x", "pose_frames.camera": "1 2 3"},
             "parameter 'pose_frames.camera': '1 2 3', expected",
