@@ -14,7 +14,8 @@ from adaptation.identification.joint_log import LogError
 from sim.randomization.parameters import Param, ParameterSpace, U
 
 LATENCY_TOPIC = "/policy/latency"
-"""std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame, compute time, period error."""
+"""std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame, compute time, period error; in any
+namespace."""
 STAMPED = {
     STATE_TYPE: "joints",
     "sensor_msgs/msg/Image": "camera",
@@ -98,11 +99,11 @@ def read_delays(path: Path) -> tuple[Delay, ...]:
         raise LogError(f"bag '{path}' does not exist")
     ages: dict[str, list[tuple[float, float]]] = {}
     with open_bag(path, LogError) as reader:
-        chosen = [c for c in reader.connections if c.msgtype in STAMPED or c.topic == LATENCY_TOPIC]
+        chosen = [c for c in reader.connections if c.msgtype in STAMPED or c.topic.endswith(LATENCY_TOPIC)]
         for connection, nanoseconds, raw in reader.messages(chosen):
             message: Any = reader.deserialize(raw, connection.msgtype)  # classes made from the bag
             at = nanoseconds * 1e-9
-            if connection.topic == LATENCY_TOPIC:
+            if connection.topic.endswith(LATENCY_TOPIC):
                 for source, age in zip(("joints", "camera", "compute"), message.data):
                     if np.isfinite(age):
                         ages.setdefault(f"{source} at the policy", []).append((at, float(age)))
