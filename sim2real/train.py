@@ -96,7 +96,7 @@ def check_observation(task: str, observation: str, imitation: bool = True) -> No
     """
     from sim.tasks import load_task
 
-    known = load_task(task).observations
+    known = (*load_task(task).observations, "cameras")
     if not imitation:
         if observation not in known:
             raise ValueError(f"task '{task}' has no observation '{observation}'; known are {', '.join(known)}")

@@ -46,20 +46,15 @@ class PracticeEnv:
         """Return the names of the arrays that the policy observes.
 
         Raises:
-            ValueError: if one is a picture, or hindsight has no goal to replace.
+            ValueError: for an unknown observation, if one is a picture, or hindsight has no goal to replace.
         """
         task = load_task(self.task)
-        if isinstance(self.observation, str) and self.observation not in task.observations:
-            raise ValueError(
-                f"task '{self.task}': unknown observation '{self.observation}'; known are "
-                f"{', '.join(task.observations)}"
-            )
-        chosen = task.observations[self.observation] if isinstance(self.observation, str) else self.observation
+        chosen = task.arrays(self.observation)
         pictures = [name for name in chosen if name.startswith(("image_", "depth_", "segmentation_"))]
         if pictures:
             raise ValueError(
                 f"reinforcement learning takes vectors, but '{pictures[0]}' is a picture; learn from 'state', and let "
-                "a camera student be taught: 'sim2real train --observation camera'"
+                "a camera student be taught: 'sim2real train --observation cameras'"
             )
         if self.hindsight and GOAL not in chosen:
             raise ValueError(
@@ -72,7 +67,7 @@ class PracticeEnv:
                 f"hindsight takes any place for a goal, but task '{self.task}' succeeds at some places only; leave "
                 "--recipe.hindsight out"
             )
-        return tuple(chosen)
+        return chosen
 
     def known(self) -> tuple[str, ...]:
         """Return the names of the arrays of the critic only, without the drawn parameters."""
