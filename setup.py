@@ -13,6 +13,7 @@ setup(
     packages=[
         "robots",
         "robots.host",
+        "robots.shapes",
         "sim",
         "sim.datasets",
         "sim.physics",

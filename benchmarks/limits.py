@@ -31,10 +31,10 @@ from policies.runtime.gate import SafetyGate
 from policies.runtime.gripper import GripperFilter
 from policies.runtime.limits import Box, SafetyError, SafetyLimits, default_limits
 from policies.runtime.safety_filter import Command, SafetyFilter
-from robots.hulls import arm_hulls
 from robots.model import RobotModel
 from robots.observation import RobotState
 from robots.registry import ROBOTS, load_robot
+from robots.shapes.hulls import arm_hulls
 
 DT = 0.01
 """[s] between two setpoints."""

@@ -26,8 +26,8 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.record import heading, origin, save
 from robots.camera import CameraModel
-from robots.meshes import cuboid, sphere
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.meshes import cuboid, sphere
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body

@@ -109,7 +109,7 @@ def find_urdf(name: str, folder: Path) -> Path:
 
 def check_links(path: Path, urdf: Urdf) -> None:
     """Raise `SpecError` for a link with geometry but no mass, which PyBullet makes 1 kg, and for missing meshes."""
-    from robots.visual_meshes import MeshError, find_mesh
+    from robots.shapes.visual_meshes import MeshError, find_mesh
 
     for link in urdf.links.values():
         shapes = (*link.visuals, *link.collisions)

@@ -99,7 +99,7 @@ class RobotModel:
     urdf_path: str | None = field(default=None, compare=False)
     """File the text was read from, beside its meshes; None for a model from a bundle."""
     hulls: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
-    """Corners of the links' convex hulls, as a bundle carries them; `robots.hulls.arm_hulls` says where else."""
+    """Corners of the links' convex hulls, as a bundle carries them; `robots.shapes.hulls.arm_hulls` says where else."""
 
     def __post_init__(self) -> None:
         self.limits.validate(self.joint_names)

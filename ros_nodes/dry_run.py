@@ -23,7 +23,7 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.runtime.collision import CollisionModel
 from policies.runtime.dry_run import DryRun, DryRunError, summarise_dry_run
 from policies.runtime.limits import Box, SafetyError, default_limits
-from robots.hulls import arm_hulls
+from robots.shapes.hulls import arm_hulls
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm import joint_names

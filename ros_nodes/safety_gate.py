@@ -37,10 +37,10 @@ from policies.runtime.limits import (
     default_command_timeout,
     read_limits_file,
 )
-from robots.hulls import arm_hulls
-from robots.meshes import MeshError
 from robots.model import RobotModel
 from robots.registry import load_robot
+from robots.shapes.hulls import arm_hulls
+from robots.shapes.meshes import MeshError
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm import joint_names

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from adaptation.calibration.boards import CalibrationError
 from robots.camera import CameraModel, as_matrix
 from robots.model import RobotModel
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene
 

@@ -18,8 +18,8 @@ from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box
 from policies.training.progress import Progress
 from robots.host.writing import write_arrays
-from robots.hulls import arm_hulls
 from robots.model import RobotModel
+from robots.shapes.hulls import arm_hulls
 
 TABLE = Box((-3.0, -3.0, -1.0), (3.0, 3.0, 0.0))
 """The table: everything below the base's plane."""

@@ -20,7 +20,7 @@ from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.progress import silent
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene

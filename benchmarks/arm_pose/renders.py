@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from adaptation.visual.self_calibration import perturbed
 from robots.camera import CameraModel
-from robots.meshes import cuboid
 from robots.model import RobotModel
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.meshes import cuboid
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene

@@ -235,7 +235,7 @@ class PolicyBundle:
             "parity.npz": _write_arrays(self.parity),
             "robot.urdf": self.robot.urdf_xml.encode(),
         }
-        from robots.hulls import arm_hulls  # needs scipy, which loading does not
+        from robots.shapes.hulls import arm_hulls  # needs scipy, which loading does not
 
         hulls = arm_hulls(self.robot)
         if hulls:

@@ -1,6 +1,6 @@
 """How near an arm is to itself and to the boxes that it must keep out of.
 
-Convex hulls of the links (`robots.hulls`), placed by pinocchio, their distances by coal's GJK. One
+Convex hulls of the links (`robots.shapes.hulls`), placed by pinocchio, their distances by coal's GJK. One
 `CollisionModel` serves one thread. Robot side: numpy, pinocchio and coal.
 """
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from robots.model import RobotModel
+from robots.shapes.visual_meshes import find_mesh
 from robots.urdf import add_child, fix_joint, parse, to_text
-from robots.visual_meshes import find_mesh
 
 
 class WorldError(ValueError):

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from robots.camera import CameraModel
-from robots.meshes import Mesh
+from robots.shapes.meshes import Mesh
 from sim.bullet import pybullet, quiet
 from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.renderer import Frame, RenderedScene

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robots.meshes import Mesh
+from robots.shapes.meshes import Mesh
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from robots import meshes
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.physics.world import TABLE_SIZE
 from sim.randomization.appearance_sampler import texture_pool
 from sim.randomization.clutter import CLOTH, NAMES, SLOTS

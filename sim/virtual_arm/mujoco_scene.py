@@ -10,9 +10,9 @@ import numpy as np
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
+from robots.shapes.visual_meshes import find_mesh, load_urdf_visuals
 from robots.specs import SpecError
 from robots.urdf import UrdfJoint, UrdfLink
-from robots.visual_meshes import find_mesh, load_urdf_visuals
 from sim.scene import RigidBody, Shape
 from sim.virtual_arm.hidden_reality import HiddenReality, as_ball
 from sim.virtual_arm.mujoco_gl import mujoco

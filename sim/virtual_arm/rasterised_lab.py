@@ -11,7 +11,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from robots.meshes import Mesh, cuboid, cylinder, sphere
+from robots.shapes.meshes import Mesh, cuboid, cylinder, sphere
 from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene

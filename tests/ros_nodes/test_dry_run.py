@@ -12,8 +12,8 @@ import pytest
 from policies.runtime.collision import CollisionModel
 from policies.runtime.dry_run import DryRunError, check_confirmed, summarise_dry_run
 from policies.runtime.limits import Box, default_limits
-from robots.hulls import arm_hulls
 from robots.registry import load_robot
+from robots.shapes.hulls import arm_hulls
 from tests.support.ros_bench import ROOT, finish
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 

@@ -11,8 +11,8 @@ from adaptation.identification.delays import EDGES, Delay, read_delays, timing_s
 from adaptation.identification.excitation import TABLE, ExcitationError, ExciteConfig, find_excitation
 from adaptation.identification.joint_log import LogError
 from policies.runtime.collision import CollisionModel
-from robots.hulls import arm_hulls
 from robots.registry import load_robot
+from robots.shapes.hulls import arm_hulls
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task

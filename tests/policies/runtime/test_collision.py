@@ -15,12 +15,12 @@ from policies.bundle import PolicyBundle
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box, SafetyError, SafetyLimits, default_limits
 from policies.runtime.safety_filter import Command, SafetyFilter
-from robots.hulls import arm_hulls, collision_hulls, mesh_points, reduced_hull
-from robots.meshes import MeshError
 from robots.model import RobotModel
 from robots.observation import RobotState
 from robots.registry import ROBOTS, load_robot
-from robots.visual_meshes import find_mesh
+from robots.shapes.hulls import arm_hulls, collision_hulls, mesh_points, reduced_hull
+from robots.shapes.meshes import MeshError
+from robots.shapes.visual_meshes import find_mesh
 from tests.policies.runtime.test_safety import check_stream
 from tests.support.tiny_bundle import tiny_bundle
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robots.camera import as_matrix
-from robots.meshes import cuboid, cylinder, plane, sphere
+from robots.shapes.meshes import cuboid, cylinder, plane, sphere
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from robots.camera import CameraModel, as_matrix
-from robots.visual_meshes import load_urdf_visuals
+from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robots.camera import CameraModel
-from robots.meshes import cuboid, plane, sphere
+from robots.shapes.meshes import cuboid, plane, sphere
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene
 from tests.support.scenes import about_z, down, expected, lit, oblique, pose

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robots.camera import CameraModel
-from robots.meshes import cuboid, plane, sphere
+from robots.shapes.meshes import cuboid, plane, sphere
 from sim.env import ArmEnv
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
 from sim.rendering.appearance import RenderError

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from robots.host.writing import write_arrays
-from robots.meshes import Mesh, MeshError, cuboid, cylinder, sphere
+from robots.shapes.meshes import Mesh, MeshError, cuboid, cylinder, sphere
 from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
 
 CACHE_VERSION = 9  # part of the cache key: raise it whenever the same files would give another mesh

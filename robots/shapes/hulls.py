@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
-from robots.meshes import MeshError, cuboid, cylinder, sphere
 from robots.model import RobotModel
+from robots.shapes.meshes import MeshError, cuboid, cylinder, sphere
+from robots.shapes.visual_meshes import find_mesh
 from robots.urdf import UrdfError, UrdfGeometry, read_urdf
-from robots.visual_meshes import find_mesh
 
 MOST_POINTS = 80
 """Largest number of corners a link: the time of GJK grows with it."""

@@ -5,8 +5,8 @@ import numpy as np
 import pybullet_data
 import pytest
 
-from robots.meshes import Mesh, MeshError, cuboid, cylinder, plane, sphere
-from robots.visual_meshes import find_mesh, load_urdf_visuals
+from robots.shapes.meshes import Mesh, MeshError, cuboid, cylinder, plane, sphere
+from robots.shapes.visual_meshes import find_mesh, load_urdf_visuals
 
 CUBE_OBJ = """
 mtllib cube.mtl

@@ -1,0 +1,1 @@
+"""The arm's shapes: meshes to draw, convex hulls to keep apart."""
