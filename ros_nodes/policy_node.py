@@ -37,7 +37,7 @@ from ros_nodes.arm.gated_arm import GatedArm, ShadowArm
 from ros_nodes.arm.inputs import ArmInputs
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.arm.markers import Markers
-from ros_nodes.arm.policy_parameters import PARAMETERS, camera_topics, loop_limits
+from ros_nodes.arm.policy_parameters import PARAMETERS, chosen_topics, loop_limits
 from ros_nodes.arm.pose_inputs import TF, PoseInputs, pose_sources
 from ros_nodes.arm.robot_description import check_description
 from ros_nodes.parameters import Parameters
@@ -179,7 +179,7 @@ class PolicyNode(LifecycleNode):
         bundle.check_parity()
         cameras = {
             name: topics.CameraTopics(self.resolve_topic_name(each.image), self.resolve_topic_name(each.info))
-            for name, each in camera_topics(self._settings, bundle).items()
+            for name, each in chosen_topics(self._settings, bundle).items()
         }
         names, sources = JointNames.of(self._settings, bundle.robot), pose_sources(self._settings, bundle)
         shadow = self._settings.flag("shadow")

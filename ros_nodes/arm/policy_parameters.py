@@ -69,7 +69,7 @@ def loop_limits(parameters: Parameters) -> LoopLimits:
     )
 
 
-def camera_topics(parameters: Parameters, bundle: PolicyBundle) -> dict[str, topics.CameraTopics]:
+def chosen_topics(parameters: Parameters, bundle: PolicyBundle) -> dict[str, topics.CameraTopics]:
     """Return the topics of the cameras that the bundle observes, by name.
 
     Raises:

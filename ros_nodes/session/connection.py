@@ -13,7 +13,7 @@ from policies.bundle import PolicyBundle
 from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.arm.joint_names import JointNames
-from ros_nodes.arm.policy_parameters import PARAMETERS, camera_topics
+from ros_nodes.arm.policy_parameters import PARAMETERS, chosen_topics
 from ros_nodes.parameters import Parameters
 
 OWN = ("bundle", "autostart", "shadow", "dry_run")
@@ -56,7 +56,7 @@ class Connection:
             return cls(
                 namespace,
                 settings.text("joint_states"),
-                camera_topics(settings, bundle),
+                chosen_topics(settings, bundle),
                 JointNames.of(settings, bundle.robot).ours,
                 parameters,
             )

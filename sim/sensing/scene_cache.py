@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robots import meshes
+from robots.shapes import meshes
 from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.physics.world import TABLE_SIZE
 from sim.randomization.appearance_sampler import texture_pool
