@@ -8,6 +8,10 @@ judged from outside: finite differences of the stream against the limits of posi
 forward kinematics against the workspace, a second collision model against the margins, the fingers against their range
 and speed. The peer, what LeRobot's `max_relative_target` does (clip the step to the present position,
 `utils.ensure_safe_goal_position`), is judged by the same rules on the same commands.
+
+Then the same at the arm, at 1 kHz: commands through the gate, its messages and models of the arm's controllers, with
+jitter, missed cycles, late messages and a gate that is killed (`benchmarks/parts/at_controller.py`; needs ROS). There
+the peer is what most nodes send, one position two periods ahead.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import rclpy
 import tyro
+from rclpy.context import Context
+from rclpy.node import Node
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.parts import at_controller
 from benchmarks.record import heading, origin, save
 from policies.runtime.collision import CollisionModel
 from policies.runtime.gate import SafetyGate
@@ -44,6 +52,8 @@ COLLISION_EVERY = 5
 """Every so many setpoints the second collision model looks at one."""
 ROUNDING = 1e-5
 """Of a limit: third differences of positions in double precision, divided by dt³, are good to about this."""
+AT_ARM = 1e-3
+"""The same of controllers' commands: their messages' times are whole nanoseconds, and third differences at 1 kHz."""
 STEP = 0.1
 """[rad] the peer's `max_relative_target`."""
 
@@ -56,6 +66,8 @@ class Arguments:
     """9,000 commands: less than a minute."""
     commands: int = 1_000_000
     """How many, over all arms and both paths."""
+    minutes: float = 20.0
+    """Time of each arm at each of its controllers; half of one with --quick."""
     seed: int = 0
     """Of the commands."""
     json: Path | None = None
@@ -223,6 +235,40 @@ def through_peer(robot: RobotModel, judge: Judge, rng, commands: int) -> None:
         q = np.array(robot.home)
 
 
+def at_the_arm(arguments: Arguments, console: Console) -> tuple[int, int]:
+    """Judge what controllers command at 1 kHz; print it and return how many exceed a limit, and how many the peers'."""
+    table = Table(title="commands to the arm, 1000 a second, that exceeded a limit; worst share of the limit")
+    for column in ("arm", "controller", "seconds", "q", "dq", "ddq", "jerk"):
+        table.add_column(column)
+    exceeded = {False: 0, True: 0}
+    context = Context()
+    rclpy.init(context=context)
+    node = Node("limits", context=context)
+    seconds = 30.0 if arguments.quick else 60.0 * arguments.minutes
+    for name in sorted(ROBOTS):
+        robot = load_robot(name)
+        for path in at_controller.PATHS:
+            rng = np.random.default_rng(arguments.seed)
+            limits = at_controller.share_of(path, cell(robot)[0])
+            bench = at_controller.Bench(node, robot, limits, path, rng)
+            streams = bench.run(seconds, lambda q, v, rng=rng, limits=limits: next_command(rng, q, v, limits))
+            low, high = np.array(limits.q_low), np.array(limits.q_high)
+            beyond = sum(int((np.maximum(low - q, q - high).max(1) > ROUNDING).sum()) for q in streams)
+            cells = [str(beyond)]
+            exceeded[path.peer] += beyond
+            for order, limit in enumerate(at_controller.judged(path, robot, limits).values(), start=1):
+                shares = [np.abs(np.diff(q, order, axis=0)) / at_controller.TICK**order / limit for q in streams]
+                share = np.concatenate([each.max(1) for each in shares])
+                count = int((share > 1 + AT_ARM).sum())
+                exceeded[path.peer] += count
+                cells.append(f"{count} ({share.max():.2f})")
+            cells += ["not judged"] * (4 - len(cells))
+            table.add_row(name, str(path), f"{sum(map(len, streams)) * at_controller.TICK:.0f}", *cells)
+    rclpy.shutdown(context=context)
+    console.print(table)
+    return exceeded[False], exceeded[True]
+
+
 def main(arguments: Arguments) -> None:
     """Feed and print."""
     total = 9_000 if arguments.quick else arguments.commands
@@ -266,8 +312,17 @@ def main(arguments: Arguments) -> None:
             table.add_row(name, label, f"{commands:,}", *(str(judge.exceeded[kind]) for kind in kinds), spent)
     console.print(table)
     console.print(f"{given:,} commands, {exceeded} setpoints exceeded a limit; interventions: {dict(reasons)}")
-    save(arguments.json, described, {"commands": given, "exceeded": exceeded, "peer_exceeded": peer_exceeded})
-    if exceeded:
+    at_arm, peer_at_arm = at_the_arm(arguments, console)
+    console.print(f"at the arm {at_arm} commands exceeded a limit, the peer's {peer_at_arm}")
+    figures = {
+        "commands": given,
+        "exceeded": exceeded,
+        "peer_exceeded": peer_exceeded,
+        "exceeded_at_controller": at_arm,
+        "peer_exceeded_at_controller": peer_at_arm,
+    }
+    save(arguments.json, described, figures)
+    if exceeded or at_arm:
         raise SystemExit(1)
 
 

@@ -27,10 +27,10 @@ from robots.shapes.hulls import arm_hulls
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm import joint_names
+from ros_nodes.arm.gate_settings import keep_out_boxes
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import JointStateReader, trajectory_target
 from ros_nodes.parameters import Parameter, Parameters
-from ros_nodes.safety_gate import keep_out_boxes
 
 PARAMETERS = (
     Parameter("bundle", "", "path of the policy bundle"),

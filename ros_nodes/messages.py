@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from builtin_interfaces.msg import Duration as DurationMessage
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
 from rclpy.duration import Duration
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from policies.runtime.motion import TimedMotion
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.observation import RobotState
@@ -25,6 +27,8 @@ FUTURE = 0.05
 """How far ahead of this machine's clock a stamp may be [s]."""
 PAST = 2.0
 """A stamp older than this is a wrong clock, not an old sample [s]."""
+COMMAND_PAST = 0.5
+"""A command is not computed from a joint state older than this [s]."""
 
 ENCAPSULATION = 4
 """Bytes before the message: which CDR it is, and options. Alignment counts from behind them."""
@@ -60,8 +64,8 @@ def seconds(stamp: Time) -> float:
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
-def local_stamp(stamp: Time, clock: Clock, what: str) -> float:
-    """Return when a sample was taken, on this process's monotonic clock [s].
+def local_stamp(stamp: Time, clock: Clock, what: str, past: float = PAST) -> float:
+    """Return when a sample not older than `past` [s] was taken, on this process's monotonic clock [s].
 
     The age is read once, on arrival; later jumps of the system's clock change nothing.
 
@@ -69,10 +73,10 @@ def local_stamp(stamp: Time, clock: Clock, what: str) -> float:
         StampError: if the stamp is empty, in the future or long past.
     """
     age = 1e-9 * clock.now().nanoseconds - seconds(stamp)
-    if not -FUTURE <= age <= PAST:
+    if not -FUTURE <= age <= past:
         seen = "is empty" if seconds(stamp) == 0 else f"is {abs(age):.3f} s {'old' if age > 0 else 'ahead'}"
         raise StampError(
-            f"{what}: the stamp {seen}, expected within [-{FUTURE}, {PAST}] s of this machine's clock; "
+            f"{what}: the stamp {seen}, expected within [-{FUTURE}, {past}] s of this machine's clock; "
             "does the driver stamp its messages, and are the clocks synchronised?"
         )
     return time.monotonic() - max(age, 0.0)
@@ -196,10 +200,14 @@ class JointStateReader:
         """Return the state measured at `stamp` [s]; velocities that the driver leaves out are differences.
 
         Raises:
-            SpecError: if a joint of the arm is missing, or positions are.
+            SpecError: if a joint of the arm is missing or named twice, or positions are missing.
         """
         if message.name != self._names:
-            self._order = self._robot.order(self._ours(message.name))
+            names = self._ours(message.name)
+            for joint in self._robot.joint_names:
+                if names.count(joint) > 1:
+                    raise SpecError(f"joint state: joint '{joint}' is named twice; do two drivers share the topic?")
+            self._order = self._robot.order(names)
             self._names = list(message.name)
         q = self._pick(message.position)
         if q is None:
@@ -247,6 +255,25 @@ def trajectory(
     return message
 
 
+def stamped_trajectory(joint_names: tuple[str, ...], piece: TimedMotion) -> JointTrajectory:
+    """Build a trajectory of all knots of `piece`: position, velocity and acceleration at their times."""
+    message = JointTrajectory(joint_names=list(joint_names))
+    message.header.stamp = _time(Time, piece.begin)
+    motion = piece.motion
+    message.points = [
+        JointTrajectoryPoint(positions=q, velocities=dq, accelerations=ddq, time_from_start=_time(DurationMessage, t))
+        for t, q, dq, ddq in zip(
+            motion.times.tolist(), motion.q.tolist(), motion.dq.tolist(), motion.ddq.tolist(), strict=True
+        )
+    ]
+    return message
+
+
+def _time(kind: type, nanoseconds: int):
+    sec, nanosec = divmod(nanoseconds, 10**9)
+    return kind(sec=sec, nanosec=nanosec)
+
+
 def policy_command(
     robot: RobotModel, q: np.ndarray | None, opening: float | None, time_from_start: float, stamp: Time, source: str
 ) -> JointTrajectory:
@@ -262,10 +289,14 @@ def trajectory_target(message: JointTrajectory, robot: RobotModel) -> np.ndarray
     """Return the last point (n,) [rad] in the model's joint order; None for a trajectory without points.
 
     Raises:
-        SpecError: if a joint is missing or the point is incomplete.
+        SpecError: if a joint is missing, unknown or named twice, or the point is incomplete.
     """
     if not message.points:
         return None
+    known = {*robot.joint_names, *(robot.gripper.joint_names if robot.gripper is not None else ())}
+    names = list(message.joint_names)
+    if stray := [name for name in names if name not in known or names.count(name) > 1]:
+        raise SpecError(f"command: joint '{stray[0]}' is unknown or named twice; known are {', '.join(sorted(known))}")
     order = robot.order(message.joint_names)
     q = np.array(message.points[-1].positions, np.float64)
     if len(q) != len(message.joint_names):

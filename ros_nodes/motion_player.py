@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from policies.runtime.deadlines import Pacer
 from policies.runtime.loop import RefusalError
+from policies.runtime.motion import commanded_position
 from robots.host.writing import write_arrays
 from robots.model import RobotModel
 from robots.registry import load_robot
@@ -242,7 +243,8 @@ class MotionPlayer(Node):
         if message.points and len(message.points[-1].positions) == len(message.joint_names):
             with contextlib.suppress(SpecError):  # another device's
                 order = self.robot.order(self._names.ours(message.joint_names))
-                self._commands.append((time.monotonic(), np.array(message.points[-1].positions)[order]))
+                q = commanded_position(message, self.get_clock().now().nanoseconds)
+                self._commands.append((time.monotonic(), q[order]))
 
     def _on_forward(self, message: Float64MultiArray) -> None:
         if len(message.data) == len(self.robot.joint_names):

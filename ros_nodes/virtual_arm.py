@@ -35,7 +35,7 @@ from robots.registry import load_robot
 from robots.rig import RIGS, Rig
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, TrajectoryController, TrajectoryPoint
+from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, TrajectoryController, message_points
 from ros_nodes.arm.virtual_cameras import run_cameras
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
@@ -153,7 +153,9 @@ class VirtualArmNode(Node):
         self._truth_publisher = self.create_publisher(Float64MultiArray, topics.VIRTUAL_TRUTH, qos.EVENT)
         home = np.array(robot.home)
         if kind == "joint_trajectory_controller":
-            self._controller: TrajectoryController | ForwardController = TrajectoryController(robot.joint_names, home)
+            self._controller: TrajectoryController | ForwardController = TrajectoryController(
+                robot.joint_names, home, SERVO_PERIOD
+            )
             self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, qos.EVENT)
         else:
             self._controller = ForwardController(robot.joint_names, home)
@@ -193,7 +195,7 @@ class VirtualArmNode(Node):
     # Commands in
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
-        points = [TrajectoryPoint(seconds(p.time_from_start), p.positions, p.velocities) for p in message.points]
+        points = message_points(message)
         stamp = seconds(message.header.stamp)
         assert isinstance(self._controller, TrajectoryController)
         controller = self._controller
@@ -288,7 +290,7 @@ class VirtualArmNode(Node):
                     self._joint_publisher.publish(message)
 
     def _servo(self) -> None:
-        q, dq = self._controller.sample(self._now())
+        q, dq = self._controller.update(self._now())
         if not np.isfinite(q).all():
             # Neither libfranka nor other drivers pass NaN to their motors: the arm stays where it was sent last
             self._refused += 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, is_bag, open_bag, state_topic, topic_types
 from adaptation.identification.joint_log import JointLog, LogError
+from policies.runtime.motion import commanded_position
 
 COMMAND_TOPICS = ("/joint_trajectory_controller/joint_trajectory", "/forward_position_controller/commands")
 """Usual topics of commands, in order of preference; other topics of `COMMAND_TYPES` come after them."""
@@ -145,7 +146,7 @@ def _read_bag(path: Path, joint_names: tuple[str, ...], command_topic: str | Non
                 dq.append(np.array(message.velocity))
                 tau.append(np.array(message.effort))
             else:
-                names, target = _command(message, connection.msgtype)
+                names, target = _command(message, connection.msgtype, nanoseconds)
                 if target is not None:
                     command_names = names or joint_names
                     t_command.append(at)
@@ -195,12 +196,12 @@ def _command_topic(path: Path, types: dict[str, str], states: str, wanted: str |
     return found[0]
 
 
-def _command(message: Any, kind: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Return joint names and target of one command message; of a trajectory, its last point."""
+def _command(message: Any, kind: str, at: int) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Return joint names and target of one command; of a stamped trajectory, where it wants the arm `at` [ns]."""
     if kind == "std_msgs/msg/Float64MultiArray":
         return (), np.array(message.data)
     if kind == STATE_TYPE:
         return tuple(message.name), np.array(message.position)
     if not message.points:
         return (), None
-    return tuple(message.joint_names), np.array(message.points[-1].positions)
+    return tuple(message.joint_names), commanded_position(message, at)

@@ -17,6 +17,7 @@ import rclpy
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
+from policies.runtime.motion import commanded_position
 from robots.registry import load_robot
 from ros_nodes import topics
 from ros_nodes.messages import trajectory
@@ -38,7 +39,7 @@ class Setpoints(Node):
         ros._spin(self)
 
     def _on_setpoint(self, message: JointTrajectory) -> None:
-        self.q = np.array(message.points[-1].positions)
+        self.q = commanded_position(message, self.get_clock().now().nanoseconds)
         self.received.append((time.monotonic(), self.q))
 
 
@@ -107,7 +108,8 @@ def command(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Scene], Non
 
     def show(scene: Scene) -> None:
         target = change(scene.arm.q.copy())
-        scene.ros.command.publish(trajectory(PANDA.joint_names, target, 0.05, source="/policy_node"))
+        now = scene.ros.observer.get_clock().now().to_msg()
+        scene.ros.command.publish(trajectory(PANDA.joint_names, target, 0.05, now, "/policy_node"))
 
     return show
 

@@ -15,6 +15,7 @@ import numpy as np
 from policies.runtime.collision import CollisionModel
 from policies.runtime.gripper import GripperFilter
 from policies.runtime.limits import SafetyError, SafetyLimits
+from policies.runtime.motion import PlannedMotion
 from policies.runtime.safety_filter import Command, SafetyFilter, Setpoint
 from robots.model import RobotModel
 from robots.observation import RobotState
@@ -52,6 +53,7 @@ class SafetyGate:
         collision: CollisionModel | None = None,
         gripper: GripperFilter | None = None,
         e_stop_timeout: float = 0.0,
+        settle: float = 0.0,
     ):
         """Prepare.
 
@@ -64,6 +66,8 @@ class SafetyGate:
             gripper: limits the fingers; without it a command for them is refused.
             e_stop_timeout: longest silence of the emergency stop [s], after which it counts as pressed; 0 where none
                 is wired.
+            settle: how long the first setpoint is held before the arm sets out [s]: the controller may hold the arm
+                elsewhere, and goes there in this time.
         """
         if not 0 < heartbeat_timeout <= 0.5:
             raise SafetyError(f"limit 'heartbeat_timeout': {heartbeat_timeout} s, expected within (0, 0.5]")
@@ -74,6 +78,8 @@ class SafetyGate:
         self._gripping: Command | None = None  # the last command that the fingers were given
         self._gripper_listens = False
         self._heartbeat_timeout = heartbeat_timeout
+        self._settle = settle
+        self._settled_at = -np.inf
         self._lock = threading.Lock()
         self._state: RobotState | None = None
         self._command: Command | None = None
@@ -86,6 +92,8 @@ class SafetyGate:
         self._rivals: tuple[str, ...] = ()
         self._doubles: tuple[str, ...] = ()
         self._listening = False
+        self._trouble = ""
+        self._refusal = ""
         self._stop_requests: list[tuple[str, str]] = []
         self._mode, self._reason = "waiting", "no joint state received yet"
         self._rejected: Counter[str] = Counter()
@@ -108,7 +116,7 @@ class SafetyGate:
             if self._state is not None and not state.stamp > self._state.stamp:
                 self._rejected["state_out_of_order"] += 1
                 return
-            self._state = state
+            self._state, self._refusal = state, ""
 
     def on_opening(self, opening: float, stamp: float) -> None:
         """Take the fingers' measured position [m]."""
@@ -148,10 +156,16 @@ class SafetyGate:
             if pressed:
                 self._stop_requests.append(("e_stop", "emergency stop pressed; release it, then reset the gate"))
 
-    def on_controller(self, listening: bool, gripper: bool = False) -> None:
-        """Whether anybody receives what the gate sends to the arm, and to the gripper."""
+    def on_controller(self, listening: bool, gripper: bool = False, trouble: str = "") -> None:
+        """Take what is known of the controllers.
+
+        Args:
+            listening: whether anybody receives what the gate sends to the arm.
+            gripper: the same for the gripper.
+            trouble: why the arm's controller cannot be relied on, in a sentence; empty if nothing is known against it.
+        """
         with self._lock:
-            self._listening, self._gripper_listens = listening, gripper
+            self._listening, self._gripper_listens, self._trouble = listening, gripper, trouble
 
     def on_publishers(self, rivals: tuple[str, ...], doubles: tuple[str, ...]) -> None:
         """Take what the graph of nodes shows; with any of either the arm does not move.
@@ -168,10 +182,11 @@ class SafetyGate:
         with self._lock:
             self._stop_requests.append((key, reason))
 
-    def reject(self, key: str) -> None:
-        """Count an input that was dropped before it became a command or a state."""
+    def reject(self, key: str, reason: str = "") -> None:
+        """Count an input that was dropped before it became a state, and keep why."""
         with self._lock:
             self._rejected[key] += 1
+            self._refusal = reason
 
     def request_reset(self, now: float) -> tuple[bool, str]:
         """Leave a latched stop if its cause is gone; return whether, and why not."""
@@ -215,7 +230,8 @@ class SafetyGate:
             if self._mode == "stopped":
                 return None
             if self._stale(now):
-                self._mode, self._reason, self._command = "waiting", "no fresh joint state", None
+                refusal = f"; the last one was refused: {self._refusal}" if self._refusal else ""
+                self._mode, self._reason, self._command = "waiting", f"no fresh joint state{refusal}", None
                 return None
             if not self._listening:
                 self._mode, self._reason, self._command = "waiting", "no controller listens; is it active?", None
@@ -224,13 +240,22 @@ class SafetyGate:
                 reason = "no gripper controller listens; is it active?"
                 self._mode, self._reason, self._command = "waiting", reason, None
                 return None
-            held_back = self._e_stop_silence(now) or self._contested()
+            held_back = self._trouble or self._e_stop_silence(now) or self._contested()
             if held_back:
                 self._mode, self._reason, self._command = "waiting", held_back, None
                 return None
             if self._mode == "waiting":
                 self._mode, self._reason = "ready", ""
             return self._tick_ready(now)
+
+    def ahead(self) -> PlannedMotion:
+        """Return the motion of the last period, which ends at the last setpoint, and from there the way to rest."""
+        return self._filter.ahead()
+
+    def skip(self) -> PlannedMotion:
+        """Follow the stopping motion for one period that has passed without a setpoint; return as `ahead` does."""
+        self._filter.skip()
+        return self._filter.ahead()
 
     def _e_stop_silence(self, now: float) -> str:
         """Return what is wrong where an emergency stop is wired and has been silent for too long; empty if nothing."""
@@ -281,6 +306,7 @@ class SafetyGate:
             self._mode, self._reason, self._command = "stopped", str(error), None
             return None
         self._mode, self._reason = "moving", ""
+        self._settled_at = now + self._settle
         return self._advance(now)
 
     def _tick_moving(self, requests: list[tuple[str, str]], now: float) -> Setpoint:
@@ -294,6 +320,8 @@ class SafetyGate:
             self._filter.stop("two_policies", self._contested())
         if not self._listening:
             self._filter.stop("controller_lost", "no controller listens any more; has it been deactivated?")
+        if self._trouble:
+            self._filter.stop("controller_inactive", self._trouble)
         silence = now - self._heartbeat
         if self._command is not None and silence > self._heartbeat_timeout:
             self._filter.stop(
@@ -344,7 +372,7 @@ class SafetyGate:
         opening = None if command is None else command.opening
         if opening is not None and not self._filter.fault:
             self._check_gripper(opening, now)
-        setpoint = self._filter.filter(command, self._state, now)
+        setpoint = self._filter.filter(command if now >= self._settled_at else None, self._state, now)
         if self._gripper is not None and (opening is not None or self._gripping is not None):
             opening = self._grip(self._gripper, command)
             setpoint = replace(setpoint, opening=opening, grip=self._gripper.target)

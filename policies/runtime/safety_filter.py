@@ -29,6 +29,7 @@ from ruckig import (
 
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyError, SafetyLimits
+from policies.runtime.motion import PlannedMotion
 from robots.model import RobotModel
 from robots.observation import RobotState
 
@@ -168,6 +169,7 @@ class SafetyFilter:
         self._q, self._v, self._a = q, np.zeros(self._n), np.zeros(self._n)
         self._stop_path = self._stop_from(q, self._v, self._a)
         self._stop_time = 0.0
+        self._travelled = (self._stop_path, 0.0, 0.0)
         self._command, self._stall, self._strained = None, None, None
         self._target = q.copy()
         self._stopping = False
@@ -216,6 +218,17 @@ class SafetyFilter:
             self._follow_stop()
         self.counts.update(reasons)
         return self._setpoint(tuple(reasons))
+
+    def ahead(self) -> PlannedMotion:
+        """Return the motion of the last period, which ends at the present setpoint, and from there the way to rest."""
+        assert self._stop_path is not None
+        stopping = PlannedMotion.along(self._stop_path, self._stop_time, self._stop_path.duration)
+        stopping.dq[-1] = stopping.ddq[-1] = 0.0  # the path's last numbers differ from rest by rounding
+        return PlannedMotion.along(*self._travelled).then(stopping)
+
+    def skip(self) -> None:
+        """Follow the stopping motion for one period: none of the last one's setpoints was sent in time."""
+        self._follow_stop()
 
     def inspect(self, command: Command, now: float) -> None:
         """Stop for good if `command`, which a newer one has replaced before it was followed, cannot be meant."""
@@ -353,6 +366,7 @@ class SafetyFilter:
         if stop_path is None or not self._allowed(stop_path):
             return False
         self._q, self._v, self._a = q, v, a
+        self._travelled = (self._out.trajectory, self._out.time - self._dt, self._out.time)
         self._stop_path, self._stop_time = stop_path, 0.0
         return True
 
@@ -379,11 +393,13 @@ class SafetyFilter:
 
     def _follow_stop(self) -> None:
         assert self._stop_path is not None
+        before = self._stop_time
         self._stop_time = min(self._stop_time + self._dt, self._stop_path.duration)
         q, v, a = self._stop_path.at_time(self._stop_time)
         if self._stop_time == self._stop_path.duration:
             v, a = [0.0] * self._n, [0.0] * self._n  # the path's last numbers differ from rest by rounding
         self._q, self._v, self._a = np.array(q), np.array(v), np.array(a)
+        self._travelled = (self._stop_path, before, self._stop_time)
 
     def _setpoint(self, reasons: tuple[str, ...]) -> Setpoint:
         assert self._q is not None

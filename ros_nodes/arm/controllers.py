@@ -1,14 +1,17 @@
 """What the safety gate can talk to: the arm's controllers by name, the message that each takes, and what each does when
 the gate falls silent.
 
-Behaviour as of ros2_controllers, moveit_servo and crisp_controllers on Jazzy.
+A `joint_trajectory_controller` gets whole motions that end at rest, stamped, and moves the arm along them exactly
+(`policies.runtime.motion.Schedule`). Controllers that hold each command get the same motion in steps as fine as their
+own; as two of those may fall into one period of the controller, the arm's limit of what the command sets is halved.
+Behaviour as of ros2_controllers, moveit_servo and crisp_controllers on Humble and Jazzy.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,19 +23,20 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from policies.runtime.motion import PlannedMotion, Schedule
 from policies.runtime.safety_filter import Setpoint
 from robots.model import RobotModel
 from robots.specs import SpecError
 from ros_nodes import qos, topics
 from ros_nodes.arm.joint_names import JointNames
-from ros_nodes.messages import trajectory
+from ros_nodes.messages import stamped_trajectory
 
 CORRECTION = 2.0
 """Velocity controllers know no position: what the arm lags is made up at this rate [1/s]."""
 SUPERVISOR = "supervisor"
 """Name of the node that brakes a controller which coasts, and so publishes to it beside the gate."""
-PERIODS = 2
-"""Trajectories reach one period further than the next one, so that a late setpoint does not halt them."""
+SLEW = 0.5
+"""Of the arm's acceleration limit: change of a velocity controller's command. Two may fall into one of its periods."""
 
 
 class ControllerError(SpecError):
@@ -51,6 +55,14 @@ class ControllerKind:
     """Makes a message of a setpoint and the measured joint positions (n,) [rad]."""
     silence: str
     """What it does when the gate falls silent in motion."""
+    holds: bool = False
+    """Whether it passes each command on as it is until the next: then it gets one in each of its own periods."""
+    dq: float = 1.0
+    """Largest factor on the arm's velocity limits: a position that is held makes the arm's velocity jump."""
+    ddq: float = 1.0
+    """Largest factor on the arm's acceleration limits: a velocity that is held makes its acceleration jump."""
+    managed: bool = False
+    """Whether it is one of ros2_control's, which a controller manager activates."""
     coasts: bool = False
     """Whether it then goes on moving: another process has to send zeros."""
     refused: str = ""
@@ -61,9 +73,25 @@ class Output:
     """Publishes setpoints to one controller. Only the safety gate has one."""
 
     def __init__(
-        self, node: Node, robot: RobotModel, kind: str, topic: str, dt: float, names: JointNames | None = None
+        self,
+        node: Node,
+        robot: RobotModel,
+        kind: str,
+        topic: str,
+        dt: float,
+        names: JointNames | None = None,
+        controller_hz: float = 0.0,
     ):
-        """Prepare for setpoints `dt` [s] apart; an empty `topic` is the kind's own. `names` are the driver's.
+        """Prepare for setpoints `dt` [s] apart.
+
+        Args:
+            node: publishes.
+            robot: the arm.
+            kind: name of the kind of controller.
+            topic: where it listens; empty for the kind's own.
+            dt: [s].
+            names: the driver's, of joints and base; ours by default.
+            controller_hz: how often the controller computes; 0 for as often as setpoints come.
 
         Raises:
             ControllerError: for an unknown or refused kind, or one whose message type is not installed.
@@ -74,6 +102,13 @@ class Output:
         self.joint_names, self.base_frame = names.theirs(robot.joint_names), names.base_frame
         self.topic = topic or self.kind.topic
         self.dq_limit = np.array(robot.limits.dq)
+        controller_dt = 1.0 / controller_hz if controller_hz else dt
+        self.parts = max(1, round(dt / controller_dt)) if self.kind.holds else 1
+        """Messages a setpoint."""
+        self.schedule = Schedule(dt, controller_dt) if kind == "joint_trajectory_controller" else None
+        self._slew = SLEW * np.array(robot.limits.ddq) * dt / self.parts
+        self._velocity = np.zeros(len(robot.joint_names))  # as sent last
+        self._end: np.ndarray | None = None  # of the trajectory that was sent last, if the arm rests there
         self._node = node
         self._clock = node.get_clock()
         self._publisher: Publisher = node.create_publisher(_message_type(kind, self.kind), self.topic, qos.COMMAND)
@@ -95,15 +130,76 @@ class Output:
                 names.remove(f"{space.rstrip('/')}/{allowed}")
         return tuple(sorted(names))
 
-    def publish(self, setpoint: Setpoint, measured: np.ndarray | None) -> None:
-        """Send a setpoint; `measured` (n,) [rad] corrects what a velocity controller drifts."""
-        self._publisher.publish(self.kind.write(self, setpoint, measured))
+    @property
+    def still(self) -> bool:
+        """Whether what was sent last leaves the arm at rest."""
+        return not (self.kind.coasts and self._velocity.any())
+
+    def catch_up(self, now: int, skip: Callable[[], PlannedMotion]) -> None:
+        """Account for periods without a setpoint, in which the controller has followed the stopping motion.
+
+        Args:
+            now: by the ROS clock [ns].
+            skip: moves the setpoint by one period of that motion, which it returns.
+        """
+        if self.schedule is not None:
+            self.schedule.catch_up(now, skip)
+
+    def clock_step(self) -> float:
+        """Return by how much the clock was set back while the arm moves [s], as the schedule shows; 0 if it was not."""
+        schedule = self.schedule
+        return schedule.early if schedule is not None and schedule.early > 3 * self.dt else 0.0
+
+    def messages(
+        self, now: int, setpoint: Setpoint | None, measured: np.ndarray | None, ahead: Callable[[], PlannedMotion]
+    ) -> Iterator[object]:
+        """Yield what to send in this period, equal times apart.
+
+        Args:
+            now: by the ROS clock [ns].
+            setpoint: None where nothing is to be sent; a velocity that is not zero yet is then brought there.
+            measured: joint positions (n,) [rad], to correct what a velocity controller drifts.
+            ahead: returns the motion to the setpoint and from there to rest.
+        """
+        if setpoint is None:
+            if self.schedule is not None:
+                self.schedule.end()
+            yield from (self.slewed(np.zeros_like(self._velocity)) for _ in self._until_still())
+        elif self.schedule is not None:
+            yield from self._scheduled(self.schedule, ahead(), now)
+        elif self.kind.holds:
+            motion = ahead()
+            for i in range(1, self.parts + 1):
+                q, dq, ddq = motion.at(1e9 * self.dt * i / self.parts)
+                yield self.kind.write(self, Setpoint(q, dq, ddq, ()), measured)
+        else:
+            yield self.kind.write(self, setpoint, measured)
+
+    def send(self, message: object) -> None:
+        """Publish one message."""
+        self._publisher.publish(message)
+
+    def _until_still(self) -> Iterator[int]:
+        for i in range(self.parts):
+            if self.still:
+                return
+            yield i
+
+    def _scheduled(self, schedule: Schedule, motion: PlannedMotion, now: int) -> Iterator[JointTrajectory]:
+        schedule.add(motion, now)
+        end = motion.q[-1] if motion.rests else None
+        if end is None or self._end is None or (end != self._end).any():
+            yield stamped_trajectory(self.joint_names, schedule.trajectory())
+        self._end = end
+
+    def slewed(self, wanted: np.ndarray) -> Float64MultiArray:
+        """Return a velocity command that is as near to `wanted` (n,) [rad/s] as the arm's acceleration allows."""
+        self._velocity = self._velocity + np.clip(wanted - self._velocity, -self._slew, self._slew)
+        return Float64MultiArray(data=self._velocity.tolist())
 
     def hold(self) -> None:
         """Send zero velocity; for kinds that coast only."""
-        n = len(self.robot.joint_names)
-        zero = np.zeros(n)
-        self.publish(Setpoint(zero, zero, zero, ()), None)
+        self.send(Float64MultiArray(data=[0.0] * len(self.robot.joint_names)))
 
     def acknowledged(self, timeout) -> bool:
         """Wait until all that was sent has arrived, at most `timeout`."""
@@ -114,14 +210,10 @@ class Output:
         return self._clock.now().to_msg()
 
     def velocity(self, setpoint: Setpoint, measured: np.ndarray | None) -> np.ndarray:
-        """Return joint velocities (n,) [rad/s] that follow the setpoint; exactly zero when it rests."""
+        """Return joint velocities (n,) [rad/s] that follow the setpoint; zero when it rests."""
         if measured is None or not setpoint.dq.any():
             return setpoint.dq
         return np.clip(setpoint.dq + CORRECTION * (setpoint.q - measured), -self.dq_limit, self.dq_limit)
-
-
-def _trajectory(output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> JointTrajectory:
-    return trajectory(output.joint_names, setpoint.q, PERIODS * output.dt)
 
 
 def _positions(_output: Output, setpoint: Setpoint, _measured: np.ndarray | None) -> Float64MultiArray:
@@ -129,7 +221,7 @@ def _positions(_output: Output, setpoint: Setpoint, _measured: np.ndarray | None
 
 
 def _velocities(output: Output, setpoint: Setpoint, measured: np.ndarray | None) -> Float64MultiArray:
-    return Float64MultiArray(data=output.velocity(setpoint, measured).tolist())
+    return output.slewed(output.velocity(setpoint, measured))
 
 
 def _twist(output: Output, setpoint: Setpoint, measured: np.ndarray | None) -> TwistStamped:
@@ -169,7 +261,7 @@ def _target_pose(output: Output, setpoint: Setpoint, _measured: np.ndarray | Non
 
 
 def _nothing(_output: Output, _setpoint: Setpoint, _measured: np.ndarray | None) -> object:
-    raise AssertionError("a refused controller gets no message")
+    raise AssertionError("a refused controller gets no message, and one for trajectories gets `Output._scheduled`")
 
 
 def _joint_jog() -> type:
@@ -184,20 +276,41 @@ CONTROLLERS: dict[str, ControllerKind] = {
     "joint_trajectory_controller": ControllerKind(
         topics.TRAJECTORY_COMMAND,
         lambda: JointTrajectory,
-        _trajectory,
-        "ends its trajectory of two periods and holds",
+        _nothing,
+        "follows the stopping motion with which each trajectory ends",
+        managed=True,
     ),
     "forward_position_controller": ControllerKind(
-        topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS
+        topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS, holds=True, dq=0.5, managed=True
     ),
     "joint_group_position_controller": ControllerKind(
-        "joint_group_position_controller/commands", lambda: Float64MultiArray, _positions, _HOLDS
+        "joint_group_position_controller/commands",
+        lambda: Float64MultiArray,
+        _positions,
+        _HOLDS,
+        holds=True,
+        dq=0.5,
+        managed=True,
     ),
     "forward_velocity_controller": ControllerKind(
-        "forward_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
+        "forward_velocity_controller/commands",
+        lambda: Float64MultiArray,
+        _velocities,
+        _COASTS,
+        holds=True,
+        ddq=0.4,
+        managed=True,
+        coasts=True,
     ),
     "joint_group_velocity_controller": ControllerKind(
-        "joint_group_velocity_controller/commands", lambda: Float64MultiArray, _velocities, _COASTS, coasts=True
+        "joint_group_velocity_controller/commands",
+        lambda: Float64MultiArray,
+        _velocities,
+        _COASTS,
+        holds=True,
+        ddq=0.4,
+        managed=True,
+        coasts=True,
     ),
     "joint_group_effort_controller": ControllerKind(
         "joint_group_effort_controller/commands",

@@ -19,10 +19,12 @@ from trajectory_msgs.msg import JointTrajectory
 
 from robots.model import Gripper, RobotModel
 from ros_nodes import qos, topics
-from ros_nodes.arm.controllers import PERIODS, ControllerError
+from ros_nodes.arm.controllers import ControllerError
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import trajectory
 
+PERIODS = 2
+"""Trajectories reach one period further than the next one, so that a late setpoint does not halt them."""
 WORTH_A_GOAL = 0.002
 """Least distance of a target from the last goal to be sent as a goal [m]: each starts the controller's motion anew."""
 

@@ -20,6 +20,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -28,14 +29,20 @@ from trajectory_msgs.msg import JointTrajectory
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from ros_nodes import process, qos, topics
+from ros_nodes.arm.joint_controllers import TrajectoryController, message_points
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE_HZ = 100.0
+TICK = 0.001
+"""Period of the arm's joint_trajectory_controller [s]."""
 CAMERA_HZ = 30.0
 
 
 class FakeArm(Node):
-    """An arm that goes where its controllers are told, at once, with a camera; faults are attributes to set."""
+    """An arm that goes where its controllers command it, at once, with a camera; faults are attributes to set.
+
+    It has a joint_trajectory_controller at 1 kHz, caught up on whenever it is looked at, and a forward controller.
+    """
 
     def __init__(
         self, robot: RobotModel, camera: CameraModel | None, context: Context, namespace: str = "", prefix: str = ""
@@ -47,7 +54,10 @@ class FakeArm(Node):
         """The driver's name of each joint."""
         self.q = np.array(robot.home)
         self.received: list[tuple[float, np.ndarray]] = []
-        """Every command that reached a controller: when [s], joint positions [rad]."""
+        """Every command from a controller to the arm: when [s], joint positions [rad]."""
+        self._epoch = self.get_clock().now().nanoseconds
+        self._ticks = 0
+        self._trajectory: TrajectoryController | None = None
         self.joint_names = list(reversed(robot.joint_names))  # as drivers do: not the policy's order
         self.measuring, self.seeing = True, True
         self.poison = 0.0
@@ -72,7 +82,23 @@ class FakeArm(Node):
         now = self.get_clock().now().nanoseconds + int(1e9 * self.clock_offset)
         return rclpy.time.Time(nanoseconds=now).to_msg()
 
+    def _now(self) -> float:
+        return 1e-9 * (self.get_clock().now().nanoseconds - self._epoch)
+
+    def _control(self) -> None:
+        """Let the trajectory controller compute until now, until the last point is reached."""
+        now, late = self._now(), time.monotonic() - self._now()
+        while self._trajectory is not None and (self._ticks + 1) * TICK <= now:
+            self._ticks += 1
+            q = self._trajectory.update(self._ticks * TICK)[0]
+            if self._ticks * TICK > self._done:
+                self._trajectory = None
+            if (q != self.q).any():
+                self.q = q
+                self.received.append((late + self._ticks * TICK, q))
+
     def _publish_joints(self) -> None:
+        self._control()
         message = JointState(name=[self.names.get(name, name) for name in self.joint_names])
         message.header.stamp = self._stamp()
         order = [self.robot.joint_names.index(name) for name in self.joint_names if name in self.robot.joint_names]
@@ -91,7 +117,14 @@ class FakeArm(Node):
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         assert tuple(message.joint_names) == tuple(map(self.names.get, self.robot.joint_names))
-        self._take(message.points[-1].positions)
+        self._control()
+        stamp, now = 1e-9 * (Time.from_msg(message.header.stamp).nanoseconds - self._epoch), self._now()
+        if self._trajectory is None:
+            self._trajectory = TrajectoryController(self.robot.joint_names, self.q, TICK)
+            self._ticks = int(now / TICK)
+        points = message_points(message)
+        self._trajectory.accept(self.robot.joint_names, points, stamp, now)
+        self._done = stamp + points[-1].time_from_start
 
     def _on_forward(self, message: Float64MultiArray) -> None:
         self._take(message.data)

@@ -26,7 +26,7 @@ LIMITS = default_limits(PANDA, 20.0, BOX)
 PLANAR = planar_arm()
 
 
-def check_stream(q: np.ndarray, robot: RobotModel, limits: SafetyLimits, dt: float) -> None:
+def check_stream(q: np.ndarray, robot: RobotModel, limits: SafetyLimits, dt: float, rounding: float = 1e-5) -> None:
     """Position, velocity, acceleration, jerk and workspace of a stream of setpoints that starts at rest.
 
     Differences of a trajectory's samples are averages of its derivatives, so the same limits hold for them.
@@ -37,7 +37,7 @@ def check_stream(q: np.ndarray, robot: RobotModel, limits: SafetyLimits, dt: flo
     assert (q <= np.array(limits.q_high) + 1e-9).all()
     for order, limit in ((1, limits.dq), (2, limits.ddq), (3, limits.jerk)):
         worst = (np.abs(np.diff(q, order, axis=0)) / dt**order / np.array(limit)).max()
-        assert worst <= 1 + 1e-5, f"derivative {order} is {worst:.6f} of its limit"
+        assert worst <= 1 + rounding, f"derivative {order} is {worst:.6f} of its limit"
     p = np.array([robot.chain.pose(row)[1] for row in q])
     assert (p >= np.array(limits.workspace.low) - 1e-6).all()
     assert (p <= np.array(limits.workspace.high) + 1e-6).all()

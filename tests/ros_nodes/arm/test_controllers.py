@@ -17,13 +17,16 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from ruamel.yaml import YAML
 from std_msgs.msg import Float64MultiArray, UInt64
 
+from policies.runtime.gate import SafetyGate
+from policies.runtime.limits import default_limits
 from policies.runtime.safety_filter import Setpoint
+from robots.observation import RobotState
 from robots.registry import load_robot
 from ros_nodes import topics
 from ros_nodes.arm.controllers import CONTROLLERS, ControllerError, Output, find
+from ros_nodes.arm.gate_settings import PARAMETERS
 from ros_nodes.arm.grippers import GRIPPERS
 from ros_nodes.policy_node import PARAMETERS as POLICY_PARAMETERS
-from ros_nodes.safety_gate import PARAMETERS
 from tests.support.launch_stand_in import ROOT
 
 PANDA = load_robot("franka_panda")
@@ -51,8 +54,24 @@ def node(ros_environment):
 
 
 def said(node, kind: str, setpoint: Setpoint, measured=None):
+    """Return the message for a setpoint that has been approached and left for long."""
     output = Output(node, PANDA, kind, f"/{kind}/somewhere", 0.01)
-    return output.kind.write(output, setpoint, measured)
+    for _ in range(200):
+        message = output.kind.write(output, setpoint, measured)
+    return message
+
+
+def moving_gate(dt: float = 0.01) -> tuple[SafetyGate, Setpoint]:
+    """Return a gate whose arm is under way, and its setpoint."""
+    gate = SafetyGate(PANDA, default_limits(PANDA, 20.0), dt, 0.1)
+    gate.on_controller(True)
+    setpoint = RESTING
+    for k in range(12):
+        gate.on_state(RobotState(k * dt, setpoint.q, np.zeros(7)))
+        gate.on_heartbeat(k * dt)
+        gate.on_command(HOME + 0.3, k * dt)
+        setpoint = gate.tick(k * dt)
+    return gate, setpoint
 
 
 @pytest.mark.parametrize(
@@ -63,11 +82,44 @@ def test_position_kinds_are_told_the_setpoint(node, kind):
     assert list(getattr(message, "data", None) or message.position) == HOME.tolist()
 
 
-def test_trajectory_has_one_point_two_periods_ahead(node):
-    (point,) = said(node, "joint_trajectory_controller", MOVING).points
-    assert list(point.positions) == HOME.tolist()
-    assert point.time_from_start.nanosec == 20_000_000
-    assert len(point.velocities) == 0  # Jazzy refuses a last velocity that is not zero
+def test_trajectory_is_stamped_reaches_back_and_ends_at_rest(node):
+    gate, setpoint = moving_gate()
+    output = Output(node, PANDA, "joint_trajectory_controller", "", 0.01, 1000.0)
+    for ms in (5000, 5200, 5210, 5220, 5230):  # a pause, in which the controller goes to the first setpoint
+        gate.tick(0.12)
+        (message,) = output.messages(ms * 10**6, setpoint, None, gate.ahead)
+    points = message.points
+    times = [p.time_from_start.sec + 1e-9 * p.time_from_start.nanosec for p in points]
+    stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+    assert stamp <= 5.23  # the present is within it: no controller has to find its own way to its first point
+    assert times == sorted(set(times))
+    assert all(len(p.positions) == len(p.velocities) == len(p.accelerations) == 7 for p in points)
+    assert list(points[-1].velocities) == list(points[-1].accelerations) == [0.0] * 7  # Jazzy refuses anything else
+    assert times[-1] + stamp > 5.25
+
+
+def test_what_holds_commands_gets_one_in_each_of_its_periods(node):
+    gate, setpoint = moving_gate()
+    output = Output(node, PANDA, "forward_position_controller", "/fine", 0.01, 500.0)
+    assert output.parts == 5
+    q = np.array([message.data for message in output.messages(0, setpoint, None, gate.ahead)])
+    assert len(q) == 5
+    np.testing.assert_allclose(q[-1], setpoint.q, atol=1e-12)
+    assert (np.diff(q, axis=0) > 0).all()
+
+
+def test_velocity_changes_by_no_more_than_the_arm_can_and_ends_at_zero(node):
+    gate, setpoint = moving_gate()
+    output = Output(node, PANDA, "forward_velocity_controller", "/fine_velocity", 0.01, 1000.0)
+    step = np.array(PANDA.limits.ddq) * 0.001
+    sent = [np.zeros(7)]
+    sent += [np.array(m.data) for m in output.messages(0, setpoint, HOME - 0.3, gate.ahead)]  # far behind
+    assert not output.still
+    while not output.still:
+        sent += [np.array(m.data) for m in output.messages(0, None, None, gate.ahead)]
+    assert list(output.messages(0, None, None, gate.ahead)) == []
+    assert (np.abs(np.diff(sent, axis=0)) <= step).all()
+    assert not sent[-1].any()
 
 
 @pytest.mark.parametrize("kind", ["forward_velocity_controller", "joint_group_velocity_controller"])
