@@ -233,6 +233,15 @@ def _shared_memory(share: str) -> SetEnvironmentVariable:
     return SetEnvironmentVariable(f"{dds}_DEFAULT_PROFILES_FILE", os.path.join(share, "config", "fastdds.xml"))
 
 
+class LaunchFailure(RuntimeError):
+    """A node died or refused to go on: launch shuts the others down, as for `Shutdown`, and returns status 1."""
+
+
 def _end(event, context):
-    # Returned status 0 after Ctrl-C and 1 otherwise on Humble, Jazzy and rolling; a plain Shutdown() returned 1
-    return None if context.is_shutdown else [Shutdown(reason=f"{event.process_name} ended")]
+    # A Shutdown that is returned gives status 0 on Humble, Jazzy and rolling, whatever the node's own was; after Ctrl-C
+    # nothing must be returned, or the status is 1
+    if context.is_shutdown:
+        return None
+    if event.returncode != 0:
+        raise LaunchFailure(f"{event.process_name} ended with status {event.returncode}")
+    return [Shutdown(reason=f"{event.process_name} ended")]

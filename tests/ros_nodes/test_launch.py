@@ -54,7 +54,7 @@ def test_launch_file_evaluates(file):
     launch = evaluate(file, required)
     executables = {command.executable for command in launch.commands}
     assert NODES.get(file.name, {"safety_gate", "policy_node", "supervisor"}) <= executables
-    assert all(command.ends_the_launch for command in launch.commands)
+    assert all(command.ends_the_launch and command.fails_the_launch for command in launch.commands)
     profile = Path(launch.environment["FASTDDS_DEFAULT_PROFILES_FILE"])
     sizes = ElementTree.parse(profile).getroot().iter("{http://www.eprosima.com}segment_size")
     assert [int(size.text) for size in sizes] == [32 * 2**20]

@@ -86,6 +86,8 @@ class Command:
     """Parameters in its file."""
     ends_the_launch: bool
     """Whether the launch is shut down when this process ends by itself."""
+    fails_the_launch: bool
+    """Whether the launch then returns status 1 if the process did not return 0."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,21 @@ def _command(node: Node) -> Command:
     (file,) = node.parameters
     parameters = json.loads(Path(file).read_text())["/**"]["ros__parameters"]
     arguments += ["--params-file", file]
-    ended = node.on_exit(SimpleNamespace(process_name=node.name), SimpleNamespace(is_shutdown=False))
-    assert node.on_exit(SimpleNamespace(process_name=node.name), SimpleNamespace(is_shutdown=True)) is None
-    return Command(node.executable, tuple(arguments), parameters, any(isinstance(e, Shutdown) for e in ended))
+    running, over = SimpleNamespace(is_shutdown=False), SimpleNamespace(is_shutdown=True)
+
+    def ends(returncode: int, context: SimpleNamespace):
+        return node.on_exit(SimpleNamespace(process_name=node.name, returncode=returncode), context)
+
+    done = any(isinstance(e, Shutdown) for e in ends(0, running))
+    assert ends(0, over) is None
+    assert ends(-2, over) is None
+    failures = []
+    for returncode in (1, -9):
+        try:
+            ends(returncode, running)
+        except RuntimeError as error:  # launch shuts down and returns 1 when an event's handler raises
+            failures.append(str(error))
+    return Command(node.executable, tuple(arguments), parameters, done, len(failures) == 2)
 
 
 @contextlib.contextmanager
