@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 import time
+
+# Before the arm's kinematics are imported: with an empty cache numba compiles for many seconds, and the gate's few
+# calls are fast enough without it
+os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 import numpy as np
 import rclpy
@@ -48,6 +53,8 @@ from ros_nodes.messages import (
     trajectory_target,
 )
 from ros_nodes.parameters import Parameters
+
+del os.environ["NUMBA_DISABLE_JIT"]  # whatever else this process imports or starts may compile
 
 HEARTBEAT_HZ = 50.0
 GRAPH_HZ = 10.0
