@@ -66,7 +66,7 @@ class Arguments:
     """9,000 commands: less than a minute."""
     commands: int = 1_000_000
     """How many, over all arms and both paths."""
-    minutes: float = 20.0
+    minutes: float = 10.0
     """Time of each arm at each of its controllers; half of one with --quick."""
     seed: int = 0
     """Of the commands."""

@@ -277,7 +277,11 @@ def test_topics_and_services_exist():
 def test_parameters_of_nodes_exist():
     sources = "".join(path.read_text() for path in (ROOT / "ros_nodes").rglob("*.py"))
     known = set(re.findall(r"Parameter\(\s*\"(\w+)\"", sources))
-    of_others = {"interpolate_from_desired_state", "command_in_type"}  # controllers', MoveIt Servo's
+    of_others = {
+        "interpolate_from_desired_state",
+        "open_loop_control",
+        "command_in_type",
+    }  # controllers', MoveIt Servo's
     pages = [DOCS / "on_the_robot.md", *(DOCS / "controllers").glob("*.md")]
     named_there = {m[1] for page in pages for span in spans(page) if (m := re.fullmatch(r"(\w+): \S+", span))}
     assert "effort_is_torque" in named_there
