@@ -64,8 +64,8 @@ def seconds(stamp: Time) -> float:
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
-def local_stamp(stamp: Time, clock: Clock, what: str, past: float = PAST) -> float:
-    """Return when a sample not older than `past` [s] was taken, on this process's monotonic clock [s].
+def local_stamp(stamp: Time, clock: Clock, what: str, past: float = PAST, future: float = FUTURE) -> float:
+    """Return when a sample was taken, at most `past` [s] ago and `future` [s] ahead, on the monotonic clock [s].
 
     The age is read once, on arrival; later jumps of the system's clock change nothing.
 
@@ -73,10 +73,10 @@ def local_stamp(stamp: Time, clock: Clock, what: str, past: float = PAST) -> flo
         StampError: if the stamp is empty, in the future or long past.
     """
     age = 1e-9 * clock.now().nanoseconds - seconds(stamp)
-    if not -FUTURE <= age <= past:
+    if not -future <= age <= past:
         seen = "is empty" if seconds(stamp) == 0 else f"is {abs(age):.3f} s {'old' if age > 0 else 'ahead'}"
         raise StampError(
-            f"{what}: the stamp {seen}, expected within [-{FUTURE}, {past}] s of this machine's clock; "
+            f"{what}: the stamp {seen}, expected within [-{future}, {past}] s of this machine's clock; "
             "does the driver stamp its messages, and are the clocks synchronised?"
         )
     return time.monotonic() - max(age, 0.0)

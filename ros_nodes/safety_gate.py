@@ -46,6 +46,7 @@ from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.arm.markers import Markers
 from ros_nodes.messages import (
     COMMAND_PAST,
+    FUTURE,
     JointStateReader,
     StampError,
     finger_opening,
@@ -59,6 +60,8 @@ del os.environ["NUMBA_DISABLE_JIT"]  # whatever else this process imports or sta
 HEARTBEAT_HZ = 50.0
 GRAPH_HZ = 10.0
 """Checks a second for other publishers to the controller; one takes 0.1 ms."""
+SAME_CLOCK = 0.005
+"""How far ahead of the gate's clock joint states may be stamped for a controller that gets stamped trajectories [s]."""
 LEVELS = {"waiting": DiagnosticStatus.WARN, "stopping": DiagnosticStatus.WARN, "stopped": DiagnosticStatus.ERROR}
 
 
@@ -105,6 +108,7 @@ class SafetyGateNode(Node):
         torque = parameters.flag("effort_is_torque")
         if not torque:
             self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
+        self._future = FUTURE if self._controller.schedule is None else SAME_CLOCK
         self._reader = JointStateReader(self.robot, torque, self._names.ours)
         self._measured: np.ndarray | None = None
         self._arrived: float | None = None
@@ -190,7 +194,8 @@ class SafetyGateNode(Node):
     def _on_state(self, message: JointState) -> None:
         self._on_fingers(message)
         try:
-            state = self._reader.read(message, local_stamp(message.header.stamp, self._ros_clock, "state"))
+            stamp = local_stamp(message.header.stamp, self._ros_clock, "state", future=self._future)
+            state = self._reader.read(message, stamp)
             self.gate.on_state(state)
             self._measured = state.q if np.isfinite(state.q).all() else None
         except StampError as error:

@@ -134,7 +134,9 @@ class Schedule:
             self.add(motion, now)
             if motion.rests and self._next < now + self.lead:
                 self._next += -(-(now + self.lead - self._next) // self.dt) * self.dt
-                self._past = [TimedMotion(self._next - self.dt, PlannedMotion.rest(motion.q[0], self.dt))]
+                still = PlannedMotion.rest(motion.q[0], self.dt)
+                periods = range(math.ceil((self.lead + 1e9 * self.HISTORY) / self.dt) + 1, 0, -1)
+                self._past = [TimedMotion(self._next - k * self.dt, still) for k in periods]
 
     def add(self, motion: PlannedMotion, now: int) -> None:
         """Append one period of `motion`, which begins where the last one ends; the first one after a pause is at rest.

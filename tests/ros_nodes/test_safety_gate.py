@@ -200,6 +200,8 @@ def test_refused_joint_states_are_counted_and_the_reason_is_published(ros, far_b
     arm.joint_names, arm.clock_offset = list(PANDA.joint_names), -60.0
     ros.wait(lambda: ros.gate_state["counts"].get("state_stamp", 0) > 5, "the refusals", 5.0)
     ros.wait(lambda: "60.0" in ros.gate_state["reason"], "the reason", 5.0)
+    arm.clock_offset = 0.02  # its controller would look beyond what a trajectory may still change
+    ros.wait(lambda: "s ahead, expected within [-0.005" in ros.gate_state["reason"], "the reason", 5.0)
 
 
 def test_second_policy_of_the_same_name_stops_the_arm(driven, far_bundle_path):
