@@ -186,9 +186,19 @@ def read_parameters(file: str, node: str, namespace: str = "") -> dict:
                 f"parameter file '{file}': section '{key}', expected one of {', '.join(NODES)} or /**, with "
                 "'ros__parameters' alone below it"
             )
+        values = section["ros__parameters"] or {}
         if name in ("**", node) and space in ("", "**", namespace):
-            found.update(_flat(section["ros__parameters"] or {}))
+            found.update(_flat(values if isinstance(values, dict) else {"ros__parameters": values}))
+    for name, value in found.items():
+        if name == "ros__parameters" or not all(isinstance(v, (bool, int, float, str)) for v in _each(value)):
+            raise ValueError(
+                f"parameter file '{file}': {name}: {value!r}, expected true or false, a number, text or a list of them"
+            )
     return found
+
+
+def _each(value: object) -> list:
+    return value if isinstance(value, list) else [value]
 
 
 def _flat(values: dict, prefix: str = "") -> dict:

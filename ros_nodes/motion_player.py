@@ -210,10 +210,10 @@ class MotionPlayer(Node):
         if not self._record:
             return f"played {self.motion.t[-1]:.0f} s"
         if len(self._commands) < 10 or len(self._states) < 10:
+            usual = " or ".join(map(self.resolve_topic_name, (topics.TRAJECTORY_COMMAND, topics.FORWARD_COMMAND)))
             raise RefusalError(
-                f"recording: {len(self._commands)} commands on {topics.TRAJECTORY_COMMAND} or "
-                f"{topics.FORWARD_COMMAND} and {len(self._states)} joint states; does the gate drive another topic? "
-                "Record with 'sim2real record'"
+                f"recording: {len(self._commands)} commands on {usual} and {len(self._states)} joint states; does the "
+                "gate drive another topic? Record with 'sim2real record'"
             )
         begun = self._states[0][0]
         taus = [tau for *_, tau in self._states]

@@ -102,7 +102,7 @@ class ViewCollector(Node):
         if self._count < 1 or self._count != round(self._count):
             raise SpecError(f"count is {self._count:g}, expected a whole number of views, at least 1")
         self._out = Path(out)
-        self._topics = {name: parameters.text(name) for name in ("image", "joints")}
+        self._topics = {name: self.resolve_topic_name(parameters.text(name)) for name in ("image", "joints")}
         self._last = dict.fromkeys(self._topics, time.monotonic())
         robot = load_robot(parameters.text("robot"))
         self._watcher, self._names = RestDetector(), robot.joint_names

@@ -58,16 +58,14 @@ class GatedArm(_CommandPublisher):
         silence = self._inputs.gate_silence()
         if not silence <= GATE_TIMEOUT:
             heard = "never heard" if np.isinf(silence) else f"silent for {silence:.2f} s (limit {GATE_TIMEOUT} s)"
-            raise RefusalError(
-                f"safety gate: {heard} on {topics.GATE_HEARTBEAT}; start the safety_gate node", "gate_silent"
-            )
+            topic = self._node.resolve_topic_name(topics.GATE_HEARTBEAT)
+            raise RefusalError(f"safety gate: {heard} on {topic}; start the safety_gate node", "gate_silent")
         if self._inputs.gate_state not in ("ready", "moving"):
             state = self._inputs.gate_state or "state unknown"
             raise RefusalError(f"safety gate: {state}: {self._inputs.gate_reason}", "gate_unwilling")
         if self._publisher.get_subscription_count() == 0:
-            raise RefusalError(
-                f"safety gate: does not listen to {topics.POLICY_COMMAND}; are topics remapped alike?", "gate_silent"
-            )
+            topic = self._publisher.topic_name
+            raise RefusalError(f"safety gate: does not listen to {topic}; are topics remapped alike?", "gate_silent")
 
     def send(self, q_target: np.ndarray, opening: float | None = None) -> np.ndarray:
         """Hand the target (n,) [rad], and the fingers' [m], to the gate."""

@@ -31,7 +31,6 @@ from robots.camera import CameraModel
 from robots.host.locks import FolderLock
 from robots.host.writing import write_arrays, write_text
 from robots.rig import load_rig
-from ros_nodes import topics
 from ros_nodes.arm.calibrated_cameras import read_calibrated, with_pose
 from ros_nodes.session.child_processes import Children, Interruption
 from ros_nodes.session.connection import Connection
@@ -39,7 +38,7 @@ from ros_nodes.session.homing import Homing
 from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
 from ros_nodes.session.session_node import SessionError, SessionNode
-from ros_nodes.session.trial_runner import Mcap, RecordingOptions, TrialRunner
+from ros_nodes.session.trial_runner import RecordingOptions, TrialRunner
 from ros_nodes.virtual_arm import BARE_RIG
 from sim.tasks import load_task
 from sim.tasks.reach import ABOVE
@@ -70,10 +69,9 @@ def _arm_command(bundle: Path, hidden: Path | None) -> CommandLine:
     return (sys.executable, "-m", "ros_nodes.virtual_arm", "--ros-args", "-p", f"bundle:={bundle}", *chosen)
 
 
-def _recorder_command(folder: Path, mcap: Mcap) -> CommandLine:
-    left_out = ("-p", f"exclude:={topics.CAMERA_IMAGE}") if mcap == "signals" else ()
+def _recorder_command(folder: Path) -> CommandLine:
     stop = ("-p", "stop_arm:=true")
-    return (sys.executable, "-m", "ros_nodes.recorder", "--ros-args", "-p", f"out:={folder}", *stop, *left_out)
+    return (sys.executable, "-m", "ros_nodes.recorder", "--ros-args", "-p", f"out:={folder}", *stop)
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,8 @@ class Processes:
     """From any of the bundles, for its arm."""
     arm: Callable[[Path, Path | None], CommandLine] = _arm_command
     """From any of the bundles, for arm, task and cameras, and the file with the hidden reality, if any."""
-    recorder: Callable[[Path, Mcap], CommandLine] = _recorder_command
-    """From the folder of the recording and what it holds."""
+    recorder: Callable[[Path], CommandLine] = _recorder_command
+    """From the folder of the recording."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +181,10 @@ def run_session(
                 command = (*command, "-p", f"camera_calibration:={camera_calibration}")
             children.start(node_name, command, layer=2)
         if recording.mcap != "none":
-            recorder = processes.recorder(_next_recording(out_dir), recording.mcap)
-            children.start("recorder", (*recorder, *connection.ros_arguments), layer=1)
+            recorder = (*processes.recorder(_next_recording(out_dir)), *connection.ros_arguments)
+            if recording.mcap == "signals":
+                recorder = (*recorder, "-p", f"exclude:={connection.camera.image}")
+            children.start("recorder", recorder, layer=1)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
         first = next(iter(loaded.values()))

@@ -137,6 +137,9 @@ def test_a_session_takes_all_that_an_arm_takes(tmp_path):
         ("safety_gate: {dq_scale: 0.1}", "with 'ros__parameters' alone below it"),
         ("- dq_scale", "section '.*dq_scale.*', expected one of safety_gate"),
         ("safety_gate: [", "mine.yaml' cannot be read"),
+        ("safety_gate: {ros__parameters: {dq_scale: }}", "dq_scale: None, expected true or false, a number, text"),
+        ("safety_gate: {ros__parameters: [dq_scale]}", "ros__parameters: .'dq_scale'., expected true or false"),
+        ("safety_gate: {ros__parameters: {dq_scale: 2026-01-01}}", "dq_scale: datetime.date"),
     ],
 )
 def test_a_parameter_file_that_says_nothing_to_anybody_is_refused(text, words, tmp_path):

@@ -115,5 +115,5 @@ def test_without_a_gate_nothing_moves(ros, tmp_path):
     child = play(ros, "--motion", path, "--robot", "franka_panda", "--timeout", "3")
     status, said = finish(child, 60.0)
     assert status == 1
-    assert f"never heard on {topics.GATE_HEARTBEAT}; start the safety_gate node" in said
+    assert f"never heard on /{topics.GATE_HEARTBEAT}; start the safety_gate node" in said
     assert not arm.received
