@@ -19,9 +19,11 @@ from evaluation.report.page import ReportError, page
 from evaluation.report.sim_to_real import Transfer, compare_sim_to_real
 from evaluation.report.tables import latex, markdown
 from evaluation.report.video import load_clip
+from evaluation.session.audit import audit
 from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary
-from evaluation.session.scheduler import AT_RESET, SessionProgress, TrialScheduler
+from evaluation.session.scheduler import AT_RESET, INTERRUPTED, SessionProgress, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, open_session
+from evaluation.session.store import Head
 from evaluation.session.trials import Event, Trial
 from policies.scoring.intervals import wilson
 from robots.host.writing import write_text
@@ -43,16 +45,22 @@ class Session:
     progress: SessionProgress
     results: tuple[PolicyResult, ...]
     """One per policy, in the plan's order."""
+    head: Head
+    """End of the log: published, it fixes every row."""
+    findings: tuple[str, ...]
+    """Where the log departs from the plan in order and time, and other starts of the plan."""
 
 
 def read_session(path: Path) -> Session:
-    """Read a session. Raises ProtocolError or TrialError when it is none, or not whole."""
+    """Read a session. Raises ProtocolError or TrialError when it is none, not whole, or not that of its plan."""
     folder = open_session(path)
     with folder.store() as store:
+        head, findings = store.head, audit(folder, store.rows())
         progress = TrialScheduler(folder.protocol, store).progress
         trials, events = store.trials(folder.protocol.name), store.events()
     names = [policy.name for policy in folder.protocol.policies]
-    return Session(folder, trials, events, progress, policy_results(trials, names, folder.protocol.inference))
+    results = policy_results(trials, names, folder.protocol.inference)
+    return Session(folder, trials, events, progress, results, head, findings)
 
 
 def print_session(path: Path) -> None:
@@ -68,6 +76,7 @@ def print_session(path: Path) -> None:
         Console().print(results_table(session.results))
     else:
         print("blinded: results are shown when it is over")
+    print(f"log: {session.head.rows} rows, head {session.head.hash}")
 
 
 def write_session_report(paths: Sequence[Path], out: Path) -> Path:
@@ -135,7 +144,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
 
 def protocol_deviations(session: Session, several: bool = False) -> tuple[str, ...]:
     """Sentences that say where a session departed from its plan."""
-    plan, found = session.folder.protocol, []
+    plan, found = session.folder.protocol, list(session.findings)
     where = f"{plan.name} ({session.folder.robot}): " if several else ""
     decided = [e for e in session.events if e.kind == "stopped early"]
     found += [f"Stopped early, as registered: {e.text}." for e in decided]
@@ -156,6 +165,7 @@ def protocol_deviations(session: Session, several: bool = False) -> tuple[str, .
     counted = [t for t in session.trials if not t.void]
     stopped = [t for t in counted if t.stopped]
     found += [f"Trial {t.index} of {t.policy} was ended before its time: {t.stopped}." for t in stopped]
+    found += [f"Trial {t.index} of {t.policy}, judged afterwards: {t.note}." for t in counted if INTERRUPTED in t.note]
     split = [t for t in counted if None not in (t.automatic, t.operator) and t.automatic != t.operator]
     for t in split:
         words = {True: "success", False: "failure"}
@@ -209,6 +219,7 @@ def _registered(subject: Sequence[Session]) -> dict[str, str]:
         shown[f"{head}registered"] = f"{r.registered_at}, SHA-256 {r.sha256}"
         shown[f"{head}first trial"] = next((e.at for e in s.events if e.kind == "started"), "unknown")
         p = s.progress
+        shown[f"{head}log"] = f"{s.head.rows} rows, each with the hash of the former, head {s.head.hash}"
         shown[f"{head}carried out"] = f"{p.counted} of {p.planned} trials, {p.void} void, {p.excluded} excluded"
     return shown
 

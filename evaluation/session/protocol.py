@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, get_args
@@ -107,9 +107,9 @@ class Protocol:
                     f"policies: the bundle of '{policy.name}' is '{policy.bundle}', expected its "
                     f"SHA-256 in 64 lower-case hexadecimal digits"
                 )
-        for field in ("name", "task"):
-            if not getattr(self, field):
-                raise ProtocolError(f"{field} is empty; give it a name")
+        for entry in ("name", "task"):
+            if not getattr(self, entry):
+                raise ProtocolError(f"{entry} is empty; give it a name")
         if self.trials < 1:
             raise ProtocolError(f"trials is {self.trials}, expected at least 1 per policy")
         if self.seed < 0:
@@ -117,18 +117,18 @@ class Protocol:
         w = self.workspace
         if not (all(math.isfinite(v) for v in asdict(w).values()) and w.x_low < w.x_high and w.y_low < w.y_high):
             raise ProtocolError(f"workspace is {w}, expected finite bounds with low < high [m]")
-        for field in ("success_radius", "timeout"):
-            if not 0 < getattr(self, field) < math.inf:
-                raise ProtocolError(f"{field} is {getattr(self, field)}, expected a positive number")
+        for entry in ("success_radius", "timeout"):
+            if not 0 < getattr(self, entry) < math.inf:
+                raise ProtocolError(f"{entry} is {getattr(self, entry)}, expected a positive number")
         if not 0 <= self.hold_time < self.timeout:
             raise ProtocolError(
                 f"hold_time is {self.hold_time} s, expected at least 0 and less than the timeout of {self.timeout} s"
             )
         if not 0 < self.alpha < 1:
             raise ProtocolError(f"alpha is {self.alpha}, expected a probability between 0 and 1")
-        for field, known in (("order", get_args(Order)), ("stop", get_args(StopRule))):
-            if getattr(self, field) not in known:
-                raise ProtocolError(f"{field} is '{getattr(self, field)}', expected one of {known}")
+        for entry, known in (("order", get_args(Order)), ("stop", get_args(StopRule))):
+            if getattr(self, entry) not in known:
+                raise ProtocolError(f"{entry} is '{getattr(self, entry)}', expected one of {known}")
         if self.stop == "sequential" and len(self.policies) != 2:
             raise ProtocolError(
                 f"stop is 'sequential' with {len(self.policies)} policies, expected two; use 'fixed' for more"
@@ -198,6 +198,8 @@ class Registration:
     """UTC, ISO 8601."""
     sha256: str
     """Of the canonical JSON of the plan and the time; a session stores it with its trials."""
+    path: Path | None = field(default=None, compare=False)
+    """Its file."""
 
     def text(self) -> str:
         """The registration as its file holds it."""
@@ -215,7 +217,7 @@ def register_protocol(protocol: Protocol, path: Path) -> Registration:
     if not path.parent.is_dir():
         raise ProtocolError(f"protocol '{path}': its folder does not exist; create it first")
     content = _content(protocol, datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    registration = Registration(protocol, str(content["registered_at"]), _hash(content))
+    registration = Registration(protocol, str(content["registered_at"]), _hash(content), path)
     write_text(path, registration.text())
     return registration
 
@@ -258,7 +260,7 @@ def load(path: Path, sha256: str | None = None) -> Registration:
         )
     protocol = _protocol(document["protocol"], path)
     protocol.validate()
-    return Registration(protocol, document["registered_at"], document["sha256"])
+    return Registration(protocol, document["registered_at"], document["sha256"], Path(path))
 
 
 def canonical_json(value: object) -> str:

@@ -7,14 +7,20 @@ rule, and records. Its state follows from the store, so a process that was kille
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from evaluation.session.protocol import PlannedTrial, Protocol
-from evaluation.session.trials import Trial, TrialError, TrialStore
+from evaluation.session.store import UNDONE, TrialStore, as_trial
+from evaluation.session.trials import Trial, TrialError
 from evaluation.statistics.sequential import SequentialComparison, compare_sequentially
 
 AT_RESET = "success at reset"
 """Start of the reason of a trial whose goal was reached before the policy moved."""
+BY_OPERATOR = "operator: "
+"""Start of the reason of a trial that the operator voided."""
+INTERRUPTED = "it was interrupted at"
+"""Start of the note on a trial whose session ended before its verdict."""
 RESETS = 2
 """Attempts of such an index before it is left out: its place is unusable."""
 
@@ -38,6 +44,18 @@ class SessionProgress:
         return self.planned - self.counted - self.excluded
 
 
+@dataclass(frozen=True)
+class OpenAttempt:
+    """An attempt that was begun, or whose verdict was undone, and that has no verdict yet."""
+
+    planned: PlannedTrial
+    attempt: int
+    since: str
+    """UTC, ISO 8601."""
+    measured: Trial | None
+    """What was measured of it; None if it was broken off before."""
+
+
 class TrialScheduler:
     """Chooses and records the trials of one session."""
 
@@ -50,14 +68,18 @@ class TrialScheduler:
         self.protocol = protocol
         self._store = store
         self._schedule = protocol.schedule()
+        self._numbers = {(t.policy, t.index): n for n, t in enumerate(self._schedule, start=1)}
+        self.resumed = store.head.rows > 0
+        self._read()
+
+    def _read(self) -> None:
+        """Take the state from the store."""
         self._counted: dict[tuple[str, int], bool] = {}
         self._attempts: Counter[tuple[str, int]] = Counter()
         self._resets: Counter[tuple[str, int]] = Counter()
-        self._numbers = {(t.policy, t.index): n for n, t in enumerate(self._schedule, start=1)}
-        recorded = store.trials(protocol.name)
-        for trial in recorded:
+        self._last: Trial | None = None
+        for trial in self._store.trials(self.protocol.name):
             self._take(trial)
-        self.resumed = bool(recorded)
         self.decision: SequentialComparison | None = None
         """Result of the sequential test, once it has stopped the session."""
         self._apply_stop_rule()
@@ -82,6 +104,14 @@ class TrialScheduler:
         """How often it was tried before."""
         return self._attempts[planned.policy, planned.index]
 
+    @property
+    def marks(self) -> tuple[Literal["open", "done", "left out"], ...]:
+        """How far each trial of the schedule is, in order."""
+        return tuple(
+            "done" if key in self._counted else "left out" if self._resets[key] >= RESETS else "open"
+            for key in ((t.policy, t.index) for t in self._schedule)
+        )
+
     def next(self) -> PlannedTrial | None:
         """The first trial of the schedule that is open."""
         return next(iter(self.open()), None)
@@ -95,6 +125,61 @@ class TrialScheduler:
             for t in self._schedule
             if (t.policy, t.index) not in self._counted and self._resets[t.policy, t.index] < RESETS
         )
+
+    def begin(self, planned: PlannedTrial) -> None:
+        """Log that an attempt begins, before the arm moves. Raises TrialError if it cannot be written."""
+        about = {"seed": planned.seed, "initial": dict(planned.initial)}
+        self._store.start(self.protocol.name, planned.policy, planned.index, self.attempt(planned), **about)
+
+    def measured(self, trial: Trial) -> None:
+        """Log what was measured of an attempt, before a verdict. Raises TrialError if it cannot be written."""
+        self._store.measure(trial)
+
+    @property
+    def open_attempt(self) -> OpenAttempt | None:
+        """The attempt that was interrupted before its verdict, or whose verdict was undone; None if there is none."""
+        rows = [row for row in self._store.rows() if row.kind != "event"]
+        if not rows or rows[-1].kind == "trial":
+            return None
+        last = rows[-1]
+        planned = next((t for t in self._schedule if (t.policy, t.index) == last.trial), None)
+        if planned is None:
+            raise TrialError(f"the store holds {last}, which the protocol does not plan")
+        measured = None
+        if last.kind == "measured":
+            measured = as_trial(last)
+        elif last.kind == "retracted":
+            measured = as_trial(next(row for row in rows if row.kind == "trial" and row.key == last.key))
+        attempt = self.attempt(planned)
+        if measured is not None:
+            measured = replace(
+                measured,
+                success=bool(measured.automatic),
+                verdict="task",
+                operator=None,
+                operator_note="",
+                second=None,
+                second_note="",
+                void=False,
+                void_reason="",
+                attempt=attempt,
+            )
+        return OpenAttempt(planned, attempt, last.at, measured)
+
+    @property
+    def undoable(self) -> Trial | None:
+        """The newest trial, if an operator judged it and the verdict stands."""
+        last = self._last
+        if last is None or last.void_reason.startswith(UNDONE):
+            return None
+        return last if last.operator is not None or last.void_reason.startswith(BY_OPERATOR) else None
+
+    def undo(self, by: str = "") -> None:
+        """Undo the newest verdict; the trial is then the open attempt. Raises TrialError if there is none."""
+        if self.undoable is None:
+            raise TrialError("there is no verdict to undo")
+        self._store.retract(self.undoable, by)
+        self._read()
 
     def record(self, trial: Trial) -> None:
         """Write a trial to disk, then apply the stop rule.
@@ -127,6 +212,7 @@ class TrialScheduler:
         if key not in self._numbers:
             raise TrialError(f"the store holds trial {trial.policy}/{trial.index}, which the protocol does not plan")
         self._attempts[key] += 1
+        self._last = trial
         if not trial.void:
             self._counted[key] = trial.success
         elif trial.void_reason.startswith(AT_RESET):

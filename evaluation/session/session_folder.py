@@ -2,7 +2,7 @@
 
 protocol.json       the registration, as it was when the session began
 session.json        on which robot, by which program
-trials.sqlite       one row a trial, and the events beside them; append-only
+trials.sqlite       starts, trials and events; append-only, each row with the hash of the former
 video_*.npz         frames of chosen trials
 recording/          MCAP, where a recorder runs
 """
@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.session.ledger import add_note, ledger_path
 from evaluation.session.protocol import Protocol, ProtocolError, Registration, load, register_protocol
-from evaluation.session.trials import TrialError, TrialStore
+from evaluation.session.store import TrialStore
+from evaluation.session.trials import TrialError
 from policies.bundle.provenance import provenance
 from robots.host.writing import write_json, write_text
 
 REGISTRATION, ABOUT, TRIALS = "protocol.json", "session.json", "trials.sqlite"
+REGISTERED_IN, IDENTITY = "registered_in", "session"
 _VIDEO = re.compile(r"video_(?P<policy>.+)_(?P<index>\d+)\.npz")
 
 
@@ -43,9 +47,31 @@ class SessionFolder:
         """On what the trials ran: `sim`, `virtual` or `ros`."""
         return str(self.about["robot"])
 
+    @property
+    def registered_in(self) -> str:
+        """File of the registration, beside which the ledger stands; empty for a plan that was registered here."""
+        return str(self.about.get(REGISTERED_IN) or "")
+
+    @property
+    def identity(self) -> str:
+        """What tells this session from others of the same plan, wherever its folder is moved."""
+        return str(self.about.get(IDENTITY) or "")
+
     def store(self) -> TrialStore:
         """Open the trials."""
         return TrialStore(self.path / TRIALS)
+
+    def note(self, store: TrialStore, what: str, text: str = "") -> None:
+        """Log that the session has `started`, is `resumed` or `finished`, in its log and in the plan's ledger.
+
+        Raises:
+            TrialError, ProtocolError: if it cannot be written, or the ledger was edited.
+        """
+        store.log(what, text)
+        if self.registered_in:
+            ledger = ledger_path(Path(self.registered_in))
+            sha256 = self.registration.sha256
+            add_note(ledger, what, self.identity, self.path, self.robot, sha256, store.head)
 
     def videos(self) -> dict[tuple[str, int], Path]:
         """Videos by policy and index."""
@@ -84,7 +110,9 @@ def begin_session(
         )
     about_path = path / ABOUT
     if not about_path.is_file():
-        about = {"robot": robot, **(details or {}), **provenance()}
+        registered_in = str(plan.path.resolve()) if isinstance(plan, Registration) and plan.path else ""
+        about = {"robot": robot, **(details or {}), REGISTERED_IN: registered_in, IDENTITY: secrets.token_hex(8)}
+        about |= provenance()
         write_json(about_path, about)
     about = _read_about(about_path)
     for key, value in {"robot": robot, **(details or {})}.items():

@@ -46,7 +46,8 @@ def run_simulated_session(
     with FolderLock(out), closing(folder.store()) as store:
         scheduler = TrialScheduler(protocol, store)
         if not scheduler.finished:
-            scheduler.log("resumed" if scheduler.resumed else "started", f"simulation, randomised: {space}")
+            what = "resumed" if scheduler.resumed else "started"
+            folder.note(store, what, f"simulation, randomised: {space}")
             pool_of = ray_pool(protocol, bundles, space, ray) if ray else local_pool(protocol, bundles, space, workers)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             with pool_of as pool, Progress(*columns) as bars:
@@ -57,7 +58,7 @@ def run_simulated_session(
                     bars.update(bar, completed=scheduler.progress.planned - scheduler.progress.left)
 
                 run_trials(scheduler, pool, advance)
-            scheduler.log("finished")
+            folder.note(store, "finished")
     if videos:
         film_failures(folder, bundles, space, videos)
     return folder

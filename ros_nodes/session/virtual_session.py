@@ -25,7 +25,8 @@ from rclpy.signals import SignalHandlerOptions
 from evaluation.session.protocol import Protocol, Registration
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import begin_session
-from evaluation.session.trials import Trial, TrialStore
+from evaluation.session.store import TrialStore
+from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
 from robots.host.locks import FolderLock
@@ -39,6 +40,7 @@ from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
 from ros_nodes.session.session_node import SessionError, SessionNode
 from ros_nodes.session.trial_runner import RecordingOptions, TrialRunner
+from ros_nodes.topics import camera_topics
 from ros_nodes.virtual_arm import BARE_RIG
 from sim.tasks import load_task
 from sim.tasks.reach import ABOVE
@@ -183,7 +185,9 @@ def run_session(
         if recording.mcap != "none":
             recorder = (*processes.recorder(_next_recording(out_dir)), *connection.ros_arguments)
             if recording.mcap == "signals":
-                recorder = (*recorder, "-p", f"exclude:={connection.camera.image}")
+                usual = camera_topics(list(cameras))
+                images = [connection.cameras.get(name, usual[name]).image for name in cameras]
+                recorder = (*recorder, "-p", f"exclude:={','.join(images)}")
             children.start("recorder", recorder, layer=1)
         context = Context()
         rclpy.init(context=context, domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
