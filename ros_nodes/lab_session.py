@@ -7,17 +7,19 @@ python -m ros_nodes.lab_session --ros-args -p protocol:=protocol.toml
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import rclpy
+import segno
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from evaluation.operator_page.address import open_page
 from evaluation.operator_page.operator_state import OperatorState
-from evaluation.operator_page.server import PageServer
 from evaluation.report.session_report import print_session, write_session_report
 from evaluation.session.protocol import ProtocolError, Registration
 from evaluation.session.protocol_file import open_registered
@@ -78,10 +80,13 @@ def run_lab_session(
         make_interface = None
         if options.page:
             state = OperatorState()
-            server = stack.enter_context(PageServer(state, options.host, options.port))
+            server = stack.enter_context(open_page(state, out, options.host, options.port))
             print(f"operator's page: {server.url}", flush=True)
             if options.host == "0.0.0.0":
-                print(f"from a tablet in the same network: {server.url.replace('127.0.0.1', socket.gethostname())}")
+                address = server.url_for(socket.gethostname())
+                print(f"from a tablet in the same network: {address}")
+                segno.make(address, error="m").terminal(compact=True)
+                sys.stdout.flush()
 
             def make_interface(node: SessionNode, scheduler: TrialScheduler, camera: CameraModel) -> OperatorInterface:
                 page = PageInterface(state, node, scheduler, options.robot)

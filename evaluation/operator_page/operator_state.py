@@ -7,10 +7,11 @@ cannot answer a later question. STOP needs no key.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,11 @@ MOVING: tuple[Answer, ...] = ("clear", "home", "placed", "start", "resume")
 LOST_AFTER = 5.0
 """Longest silence of all pages before the operator counts as absent [s]; a page polls four times a second."""
 LONGEST_NOTE = 2000
+LONGEST_NAME = 80
+SECOND: tuple[Answer, ...] = ("success", "failure")
+"""What a second rater may answer."""
+PAST = 8
+"""Trials of which a page shows what they came to."""
 
 
 class OperatorError(ValueError):
@@ -40,10 +46,12 @@ class Question:
     total: int = 0
     attempt: int = 0
     code: str = ""
-    """Letter or name by which the operator identifies the policy."""
+    """Name of the policy; empty where the session is blinded."""
     x: float = 0.0
     """Where the object belongs [m, base frame]."""
     y: float = 0.0
+    yaw: float | None = None
+    """How it is turned about z [rad]; None where that is left open."""
     timeout: float = 0.0
     """Longest that the trial lasts [s]."""
     text: str = ""
@@ -60,6 +68,28 @@ class Reply:
 
     answer: Answer
     note: str
+    by: str = ""
+    """The operator's name, as given."""
+
+
+@dataclass(frozen=True)
+class SecondVerdict:
+    """A second rater's verdict on a trial."""
+
+    number: int
+    attempt: int
+    success: bool
+    by: str
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """What a trial came to, as the operator judged it; the measurement stays hidden."""
+
+    number: int
+    attempt: int
+    verdict: str
+    note: str = ""
 
 
 class OperatorState:
@@ -78,15 +108,27 @@ class OperatorState:
         self._gate = {"state": "unknown", "reason": ""}
         self._frame: np.ndarray | None = None
         self._frame_number = 0
+        self._past: list[PastTrial] = []
+        self._begun: list[float] = []
+        self._second: tuple[int, int] | None = None
+        self._second_seen = -math.inf
+        self._second_verdicts: list[SecondVerdict] = []
 
     # The session's side
 
     def ask(self, question: Question) -> None:
         """Set the question; the answer to the former one is dropped."""
         with self._lock:
+            if question.number and question.number != self._question.number:
+                self._begun.append(self._clock())
             self._question, self._reply = question, None
             self._serial += 1
             self._asked_at = self._clock()
+            # A second rater may take until the next trial runs
+            if question.phase == "verdict":
+                self._second = (question.number, question.attempt)
+            elif question.phase == "running":
+                self._second = None
 
     def reply(self) -> Reply | None:
         """The answer to the current question, or None."""
@@ -98,6 +140,23 @@ class OperatorState:
         with self._lock:
             stop, self._stop = self._stop, False
             return stop
+
+    def take_second_verdicts(self) -> tuple[SecondVerdict, ...]:
+        """Return the second rater's verdicts since the last call."""
+        with self._lock:
+            taken, self._second_verdicts = tuple(self._second_verdicts), []
+            return taken
+
+    @property
+    def second_awaited(self) -> bool:
+        """Whether a second rater's page polls and has not judged the last trial yet."""
+        with self._lock:
+            return self._second is not None and self._second_seen >= self._clock() - self._lost_after
+
+    def show_past(self, trial: PastTrial) -> None:
+        """Add a trial to those that the page lists."""
+        with self._lock:
+            self._past.append(trial)
 
     @property
     def lost(self) -> bool:
@@ -130,12 +189,19 @@ class OperatorState:
 
     # The page's side
 
-    def state(self, client: str) -> dict[str, object]:
-        """Return what a page shows, as plain JSON types; `client` identifies the page."""
+    def state(self, client: str, *, second: bool = False) -> dict[str, object]:
+        """Return what a page shows, as plain JSON types; `client` identifies the page.
+
+        A `second` rater's page shows neither the operator's verdicts nor what was answered, and does not count as an
+        operator who is there.
+        """
         with self._lock:
             now = self._clock()
-            self._seen[client] = now
-            self._ever_seen = True
+            if second:
+                self._second_seen = now
+            else:
+                self._seen[client] = now
+                self._ever_seen = True
             q = self._question
             return {
                 "key": self._key(),
@@ -147,19 +213,39 @@ class OperatorState:
                 "code": q.code,
                 "x": round(q.x, 3),
                 "y": round(q.y, 3),
+                "yaw": None if q.yaw is None else round(math.degrees(q.yaw)),
                 "timeout": q.timeout,
                 "text": q.text,
                 "problem": q.problem,
                 "elapsed": round(now - self._asked_at, 2),
                 "answers": list(q.answers) if self._reply is None else [],
-                "answered": self._reply.answer if self._reply else "",
+                "answered": self._reply.answer if self._reply and not second else "",
+                "left_s": self._time_left(),
+                "past": [] if second else [asdict(trial) for trial in self._past[-PAST:]],
+                "second": self._second_key() if second else "",
                 "gate": dict(self._gate),
                 "frame": self._frame_number,
                 "pages": len(self._watching()),
             }
 
-    def hand_in(self, key: str, answer: str, note: str = "") -> None:
-        """Answer the question `key`.
+    def hand_in_second(self, key: str, answer: str, by: str = "") -> None:
+        """Give a second rater's verdict on the trial `key`, once.
+
+        Raises:
+            OperatorError: if that trial is no longer open to a second rater, or this is no verdict.
+        """
+        with self._lock:
+            if not key or key != self._second_key():
+                raise OperatorError("this trial is no longer open to a second rater")
+            if answer not in SECOND:
+                raise OperatorError(f"answer '{answer}': a second rater's is {' or '.join(SECOND)}")
+            _refuse_name(by)
+            assert self._second is not None
+            self._second_verdicts.append(SecondVerdict(*self._second, answer == "success", by.strip()))
+            self._second = None
+
+    def hand_in(self, key: str, answer: str, note: str = "", by: str = "") -> None:
+        """Answer the question `key`; `by` is the operator's name.
 
         Raises:
             OperatorError: if it is no longer the current question, was answered already, or takes no such answer.
@@ -180,7 +266,8 @@ class OperatorState:
                 raise OperatorError(f"answer '{answer}': no page is open, and the arm moves under a person's eyes only")
             if len(note) > LONGEST_NOTE:
                 raise OperatorError(f"the note has {len(note)} characters, at most {LONGEST_NOTE}; shorten it")
-            self._reply = Reply(chosen, note.strip())
+            _refuse_name(by)
+            self._reply = Reply(chosen, note.strip(), by.strip())
 
     def frame(self) -> np.ndarray | None:
         """The newest camera image."""
@@ -190,6 +277,20 @@ class OperatorState:
     def _key(self) -> str:
         return f"{self._question.number}.{self._question.attempt}.{self._serial}"
 
+    def _second_key(self) -> str:
+        return "" if self._second is None else "second {}.{}".format(*self._second)
+
+    def _time_left(self) -> float | None:
+        """Of the session [s], by the median time that its last trials took; None before there were two."""
+        gaps = np.diff(self._begun[-11:])
+        left = self._question.total - self._question.number + 1
+        return round(float(np.median(gaps)) * left) if len(gaps) > 1 and self._question.number else None
+
     def _watching(self) -> list[str]:
         limit = self._clock() - self._lost_after
         return [client for client, seen in self._seen.items() if seen >= limit]
+
+
+def _refuse_name(by: str) -> None:
+    if len(by) > LONGEST_NAME:
+        raise OperatorError(f"the name has {len(by)} characters, at most {LONGEST_NAME}; shorten it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
     several = len(subject) > 1
     trials: list[Trial] = []
     cards, clips = [], []
+    second_verdicts: dict[tuple[str, int], bool] = {}
     for number, s in enumerate(subject):
         for t in s.trials:
             trials.append(replace(t, policy=_named(s, t.policy, several), index=t.index + APART * number))
@@ -115,6 +117,8 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
             name = _named(s, policy.name, several)
             cards.append(PolicyCard(name, name, policy.method, s.folder.protocol.inference))
         clips += _clips(s, several)
+        for (name, index), verdict in _second_verdicts(s).items():
+            second_verdicts[_named(s, name, several), index + APART * number] = verdict
     first = subject[0].folder
     plan, area = first.protocol, first.protocol.workspace
     inference = {card.name: card.inference for card in cards}
@@ -133,6 +137,7 @@ def _data(subject: Sequence[Session], beside: Sequence[Session], given: Sequence
         failure_factors=analyse_failures(results),
         transfer=_transfer(subject, beside, several),
         aggregates=aggregate([(s.folder.protocol, s.results) for s in subject], rng),
+        second_verdicts=second_verdicts,
         clips=tuple(sorted(clips, key=lambda pair: pair[0])[i][1] for i in range(min(CLIPS, len(clips)))),
         made=_made(first),
         commands=(
@@ -152,7 +157,7 @@ def protocol_deviations(session: Session, several: bool = False) -> tuple[str, .
         p = session.progress
         found.append(f"Not finished: {p.counted} of {p.planned} trials are done; these are figures on the way.")
     for e in session.events:
-        if e.kind not in ("started", "finished", "stopped early"):
+        if e.kind not in ("started", "finished", "stopped early", "operator", "second verdict"):
             found.append(f"{e.kind.capitalize()} at {e.at}{': ' if e.text else ''}{e.text}.")
     reasons = Counter(t.void_reason for t in session.trials if t.void and not t.void_reason.startswith(AT_RESET))
     found += [f"{n} void and repeated: {reason}." for reason, n in reasons.items()]
@@ -218,10 +223,34 @@ def _registered(subject: Sequence[Session]) -> dict[str, str]:
         )
         shown[f"{head}registered"] = f"{r.registered_at}, SHA-256 {r.sha256}"
         shown[f"{head}first trial"] = next((e.at for e in s.events if e.kind == "started"), "unknown")
+        for role, names in _raters(s).items():
+            shown[f"{head}{role}"] = names
         p = s.progress
         shown[f"{head}log"] = f"{s.head.rows} rows, each with the hash of the former, head {s.head.hash}"
         shown[f"{head}carried out"] = f"{p.counted} of {p.planned} trials, {p.void} void, {p.excluded} excluded"
     return shown
+
+
+def _second_verdicts(session: Session) -> dict[tuple[str, int], bool]:
+    """The second rater's, of the trials that count."""
+    schedule = session.folder.protocol.schedule()
+    counted = {(t.policy, t.index, t.attempt) for t in session.trials if not t.void}
+    found = {}
+    for said in _said(session, "second verdict"):
+        planned = schedule[said["number"] - 1]
+        if (planned.policy, planned.index, said["attempt"]) in counted:
+            found[planned.policy, planned.index] = bool(said["success"])
+    return found
+
+
+def _raters(session: Session) -> dict[str, str]:
+    operators = dict.fromkeys(e.text for e in session.events if e.kind == "operator")
+    second = dict.fromkeys(said["by"] or "no name given" for said in _said(session, "second verdict"))
+    return {role: ", ".join(names) for role, names in (("operators", operators), ("second raters", second)) if names}
+
+
+def _said(session: Session, kind: str) -> list[dict]:
+    return [json.loads(e.text) for e in session.events if e.kind == kind]
 
 
 def _transfer(subject: Sequence[Session], beside: Sequence[Session], several: bool) -> Transfer | None:

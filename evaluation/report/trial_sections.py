@@ -61,8 +61,8 @@ def _agreement(a: RaterAgreement) -> list[str]:
 def trials_section(data: ReportData, *_: object) -> str:
     """Every trial in the order of the session, void ones included. What was not measured is left empty."""
     rows = [row(str(n), _cells(data, t), numeric=False) for n, t in enumerate(data.trials, start=1)]
-    planned = ("No.", "Policy", "Place", "Attempt")
-    columns = (*planned, "Outcome", "Time to success", "Distance", "Measured", "Operator", "Second rater", "Remarks")
+    tried = ("No.", "Policy", "Place", "Attempt", "Outcome", "Time to success", "Distance")
+    columns = (*tried, "Measured", "Operator", "Second rater", "Remarks")
     void = sum(t.void for t in data.trials)
     title = f"All {len(data.trials)} trials, {void} of them void"
     caption = "In the order of the session. An empty cell was not measured, or not asked."

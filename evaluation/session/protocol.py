@@ -1,8 +1,8 @@
 """The plan of a session, registered before its first trial.
 
 A protocol is registered once: its file holds the plan, the time, and a hash of both. A session loads it and stops
-when anything in it has changed since. The object's place in each trial, the order of the policies and the letters
-that stand for them are derived from the plan and its seed.
+when anything in it has changed since. The object's place in each trial, its turn and the order of the policies are
+derived from the plan and its seed.
 """
 
 from __future__ import annotations
@@ -58,13 +58,16 @@ class PlannedTrial:
 
     policy: str
     code: str
-    """The policy as the operator's page shows it: a letter where the session is blinded, else its name."""
+    """The policy as the operator's page shows it: its name, or nothing where the session is blinded, as even a letter
+    that stays the same would soon be known by how its policy moves."""
     index: int
     """Number of the initial condition, shared by all policies."""
     seed: int
     """For everything else that is random in the trial, the same for every policy."""
     initial: Mapping[str, float]
     """`x` and `y` of the object in the base frame [m]."""
+    yaw: float
+    """How a person who places the object turns it about z [rad]."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Protocol:
     trials: int
     """Per policy."""
     seed: int
-    """Places, order, letters and trial seeds all follow from it."""
+    """Places, turns, order and trial seeds all follow from it."""
     workspace: PlacementArea
     success_radius: float
     """Distance to the goal that counts as reached [m]."""
@@ -88,7 +91,7 @@ class Protocol:
     order: Order = "randomised"
     """`randomised` shuffles the policies anew at every place; `interleaved` keeps their order."""
     blinded: bool = True
-    """The operator's page shows letters in place of names."""
+    """The operator's page shows no policy's name."""
     stop: StopRule = "fixed"
     """`fixed` runs every trial; `sequential` may stop after any complete place, by `compare_sequentially`."""
     alpha: float = 0.05
@@ -163,17 +166,10 @@ class Protocol:
         ]
         return tuple({"x": float(x), "y": float(y)} for x, y in (places[i] for i in rng.permutation(n)))
 
-    def codes(self) -> dict[str, str]:
-        """Code of each policy on the operator's page: shuffled letters where blinded, else the names."""
-        if not self.blinded:
-            return {policy.name: policy.name for policy in self.policies}
-        letters = [chr(ord("A") + i) if i < 26 else f"A{i}" for i in range(len(self.policies))]
-        shuffled = self._rng(1).permutation(len(letters))
-        return {policy.name: letters[i] for policy, i in zip(self.policies, shuffled)}
-
     def schedule(self) -> tuple[PlannedTrial, ...]:
         """Every trial in order: place after place, all policies at each, so that drift affects all alike."""
-        rng, codes = self._rng(2), self.codes()
+        rng = self._rng(2)
+        turns = self._rng(4).uniform(-np.pi, np.pi, self.trials)
         seeds = np.random.SeedSequence([self.seed, 3]).generate_state(self.trials)
         planned = []
         for index, initial in enumerate(self.initial_conditions()):
@@ -182,7 +178,9 @@ class Protocol:
                 turn = rng.permutation(turn)
             for i in turn:
                 name = self.policies[i].name
-                planned.append(PlannedTrial(name, codes[name], index, int(seeds[index]), dict(initial)))
+                code = "" if self.blinded else name
+                yaw = float(turns[index])
+                planned.append(PlannedTrial(name, code, index, int(seeds[index]), dict(initial), yaw))
         return tuple(planned)
 
     def _rng(self, purpose: int) -> np.random.Generator:

@@ -203,6 +203,10 @@ class TrialScheduler:
                 f"the sequential test decided for '{d.better}' after {d.decided_at} places (p {d.p_value:.4f})",
             )
 
+    def trials(self) -> tuple[Trial, ...]:
+        """Those recorded so far, in order."""
+        return self._store.trials(self.protocol.name)
+
     def log(self, kind: str, text: str = "") -> None:
         """Log an event."""
         self._store.log(kind, text)

@@ -39,10 +39,10 @@ def rater_agreement(first: npt.ArrayLike, second: npt.ArrayLike, *, confidence: 
     if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
         raise ValueError(f"verdicts {a.shape} and {b.shape}: expected one of each rater for every trial, at least one")
     table = np.array([[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]])
-    (both, first_only), (second_only, neither) = table.tolist()
-    differing = wilson(first_only + second_only, len(a), confidence)
+    both, only_first, only_second, neither = (int(n) for n in table.ravel())
+    differing = wilson(only_first + only_second, len(a), confidence)
     kappa, interval = _kappa(table / len(a), len(a), confidence)
-    return RaterAgreement(both, first_only, second_only, neither, differing, kappa, interval)
+    return RaterAgreement(both, only_first, only_second, neither, differing, kappa, interval)
 
 
 def _kappa(share: np.ndarray, trials: int, confidence: float) -> tuple[float | None, Interval | None]:

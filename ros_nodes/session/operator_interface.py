@@ -6,28 +6,39 @@ gate has latched is cleared by an answer to the question that shows its reason.
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Protocol as Interface
 
 import numpy as np
 
-from evaluation.operator_page.operator_state import Answer, OperatorState, Phase, Question, Reply
-from evaluation.operator_page.overlay import draw_place
+from evaluation.operator_page.operator_state import Answer, OperatorState, PastTrial, Phase, Question, Reply
+from evaluation.operator_page.overlay import draw_ghost
 from evaluation.session.protocol import PlannedTrial
 from evaluation.session.scheduler import TrialScheduler
 from robots.camera import CameraModel
 from ros_nodes.session.session_node import SessionError, SessionNode
+from sim.catalogue import parameter_space
+from sim.scene import RigidBody
+from sim.tasks import load_task
 
 FRAME_PERIOD = 0.1
 """Between two images for the page [s]."""
 STOP_PERIOD = 0.1
 """Between two requests to stop, until the gate reports that it does [s]."""
+LAST_VERDICT = 30.0
+"""Longest that the end waits for a page to show it, and for a second rater's last verdict [s]."""
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Without an operator: how long each pause in a row lasts [s]; the next one ends the session."""
+VOID = "operator: "
+"""Start of the reason of a trial that the operator made void."""
 PRESSED, LOST = "the operator pressed STOP", "the operator's page was lost"
+NODE = re.compile(r"/?\bpolicy_\d+\b")
+"""Names of the policies' nodes, which would tell an operator which one drives."""
 MOVING: tuple[Phase, ...] = ("homing", "running")
 """Phases in which the loss of the page stops the arm."""
 
@@ -137,12 +148,19 @@ class PageInterface:
         self._camera: CameraModel | None = None
         self._next_frame = self._next_stop = 0.0
         self._lost = False
+        self._by = ""
         self.stopped = ""
         node.keep_frame = True
+        numbers = {(t.policy, t.index): n for n, t in enumerate(scheduler.protocol.schedule(), start=1)}
+        for t in scheduler.trials():
+            self._list(numbers[t.policy, t.index], t.attempt, t.operator, t.void_reason, t.operator_note)
         self._ask("starting", "The session starts.")
 
     def set_camera(self, camera: CameraModel) -> None:
-        """Draw the object's place into the images of `camera`, whose pose is known."""
+        """Draw the object as it belongs into the images of `camera`, whose pose is known."""
+        task = load_task(self._scheduler.protocol.task)
+        bodies = task.bodies(parameter_space(task, self._node.robot).nominal())
+        self._ghost: RigidBody = next(body for body in bodies if body.name == task.placed_body)
         self._camera = camera
 
     def update(self) -> None:
@@ -163,16 +181,22 @@ class PageInterface:
         if lost != self._lost:
             self._lost = lost
             self._scheduler.log("paused" if lost else "page back", f"{LOST} ({trial})" if lost else trial)
-        self._state.show_gate(self._node.gate.state, self._node.gate.reason)
+        for second in self._state.take_second_verdicts():
+            self._scheduler.log("second verdict", json.dumps(asdict(second)))
+        self._state.show_gate(self._node.gate.state, self._blind(self._node.gate.reason))
         if now >= self._next_frame and self._node.frame is not None:
             self._next_frame = now + FRAME_PERIOD
             self._state.show_frame(self._overlaid(self._node.frame))
 
     def take_up(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
         """Set what the page shows of the trial."""
-        self._once_more = f"Once more: the last attempt was void ({void_reason}). " if void_reason else ""
+        self._once_more = f"Once more: the last attempt was void ({self._blind(void_reason)}). " if void_reason else ""
+        if void_reason and not void_reason.startswith(VOID):  # else it is listed with its verdict
+            self._list(number, attempt - 1, None, void_reason, "")
         x, y = planned.initial["x"], planned.initial["y"]
-        self._question = replace(self._blank, number=number, attempt=attempt, code=planned.code, x=x, y=y)
+        # The virtual arm draws the object's turn itself
+        yaw = planned.yaw if self._places_by_hand else None
+        self._question = replace(self._blank, number=number, attempt=attempt, code=planned.code, x=x, y=y, yaw=yaw)
 
     def clear_stop(self, reason: str) -> None:
         """Show why the arm was stopped, and wait for "clear"."""
@@ -203,7 +227,7 @@ class PageInterface:
     def prepare(self) -> bool:
         """Wait for "placed" where the object is placed by hand, then for "start"."""
         if self._places_by_hand:
-            text = self._once_more + "Put the object where the ring is, and step back out of the arm's reach."
+            text = self._once_more + "Put the object into the yellow outline, and step back out of the arm's reach."
             if self._answer("placing", text, "placed") is None:
                 return False
         text = self._once_more + "Start when nobody is in reach of the arm."
@@ -217,15 +241,28 @@ class PageInterface:
     def verdict(self) -> Reply | None:
         """Ask for a verdict and wait for it. The task's measurement is not shown, as it would bias the operator."""
         text = "How did it end? Void repeats the trial: say in the note why."
-        return self._answer("verdict", text, "success", "failure", "void", whatever_the_gate=True)
+        reply = self._answer("verdict", text, "success", "failure", "void", whatever_the_gate=True)
+        if reply is not None:
+            if reply.by != self._by:
+                self._by = reply.by
+                self._scheduler.log("operator", reply.by or "no name given")
+            said = None if reply.answer == "void" else reply.answer == "success"
+            self._list(self._question.number, self._question.attempt, said, VOID if said is None else "", reply.note)
+        return reply
 
     def finish(self, text: str) -> None:
         """Show that it is over, and give an open page time to do so."""
         self._question = self._blank
         self._ask("done", text)
-        self._node.wait(lambda: self._state.shown or not self._state.watched, 30.0, "the page to show the end")
+
+        def over() -> bool:
+            return (self._state.shown or not self._state.watched) and not self._state.second_awaited
+
+        deadline = time.monotonic() + LAST_VERDICT
+        self._node.wait(lambda: over() or time.monotonic() > deadline, math.inf, "the page to show the end")
 
     def _ask(self, phase: Phase, text: str, *answers: Answer, problem: str = "") -> None:
+        problem = self._blind(problem)
         self._question = replace(self._question, phase=phase, text=text, answers=answers, problem=problem)
         self._state.ask(self._question)
 
@@ -241,7 +278,20 @@ class PageInterface:
         self._node.wait(lambda: self._state.reply() is not None or stopped(), math.inf, "the operator's answer")
         return None if stopped() else self._state.reply()
 
+    def _blind(self, text: str) -> str:
+        return NODE.sub("the policy", text) if self._scheduler.protocol.blinded else text
+
+    def _list(self, number: int, attempt: int, said: bool | None, void_reason: str, note: str) -> None:
+        if void_reason.startswith(VOID):
+            verdict, note = "void", note or void_reason.removeprefix(VOID)
+        elif void_reason:
+            verdict = f"void ({self._blind(void_reason)})"
+        else:
+            verdict = {True: "success", False: "failure", None: "not judged"}[said]
+        self._state.show_past(PastTrial(number, attempt, verdict, note))
+
     def _overlaid(self, frame: np.ndarray) -> np.ndarray:
         if self._camera is None or not self._question.number:
             return frame
-        return draw_place(frame, self._camera, self._question.x, self._question.y, T_base_ee=self._node.ee_pose())
+        q = self._question
+        return draw_ghost(frame, self._camera, self._ghost, q.x, q.y, q.yaw, self._node.ee_pose())

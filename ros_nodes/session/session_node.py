@@ -254,6 +254,11 @@ class SessionNode(Node):
             self._stop_gate.call_async(Trigger.Request())
 
     @property
+    def robot(self) -> RobotModel:
+        """The arm."""
+        return self._robot
+
+    @property
     def q(self) -> np.ndarray:
         """Newest joint positions (n,) [rad], in the robot's order."""
         return self._q

@@ -23,7 +23,7 @@ from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.recording.frame_recorder import FrameRecorder
 from ros_nodes.session.homing import Homing
-from ros_nodes.session.operator_interface import LOST, OperatorInterface
+from ros_nodes.session.operator_interface import LOST, VOID, OperatorInterface
 from ros_nodes.session.session_node import SessionError, SessionNode
 
 ATTEMPTS = 3
@@ -116,7 +116,7 @@ class TrialRunner:
                 self._again = trial.void_reason
                 self.walls.append(time.monotonic() - begun)
                 outcome = "void" if trial.void else "done" if self._protocol.blinded else _word(trial.success)
-                said = f"trial {number} ({planned.code}): {outcome}"
+                said = f"trial {number}{f' ({planned.code})' if planned.code else ''}: {outcome}"
                 progress.update(bar, description=said, completed=self._scheduler.progress.counted)
 
     def _prepare(self, number: int, planned: PlannedTrial) -> None:
@@ -201,7 +201,7 @@ class TrialRunner:
             void_reason = note
         reply = None if void_reason else self._operator.verdict()
         if reply is not None and reply.answer == "void":
-            void_reason = f"operator: {reply.note or 'no reason given'}"
+            void_reason = f"{VOID}{reply.note or 'no reason given'}"
         said = None if reply is None or reply.answer == "void" else reply.answer == "success"
         if measured is None and said is None and not void_reason:
             raise SessionError(
@@ -220,7 +220,8 @@ class TrialRunner:
             seed=planned.seed,
             success=success,
             duration=outcome.duration,
-            initial=planned.initial,
+            # A person turns the object as the plan says; the virtual arm draws its turn from the seed
+            initial={**planned.initial, "yaw": planned.yaw} if self._homing is not None else planned.initial,
             final_distance=outcome.distance,
             time_to_success=outcome.time_to_success if success else None,
             hold=outcome.hold,

@@ -67,7 +67,6 @@ bundle = "near"
 name = "wrong"
 bundle = "wrong"
 """
-CODES = {"A", "B", "C"}
 
 
 @pytest.fixture(scope="module")
@@ -212,11 +211,10 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
     places = PLACES or 2
     plan, out = lab(tmp_path, bundles, places), tmp_path / "out"
     verdicts: list[str] = []
-    codes: set[str] = set()
 
     def trial(browser, verdict: str, *, stop: bool = False) -> None:
         next_trial(browser)
-        codes.add(browser.find_element(By.ID, "policy").text.removeprefix("Policy "))
+        assert browser.find_element(By.ID, "policy").text == ""  # blinded
         if len(verdicts) < 3:  # the picture is live, not the empty frame of the start
             size = "return document.getElementById('camera').naturalWidth"
             until(browser, lambda b: b.execute_script(size) >= 320, "the camera's picture")
@@ -259,8 +257,6 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
                 trial(browser, "failure" if len(verdicts) % 2 else "success")
                 until(browser, lambda b: ready(b) or phase(b) == "done", "the next trial or the end")
         assert page.end() == 0, "".join(page.said)
-    assert codes <= CODES
-    assert len(codes) == 3
     session = read_session(out)
     assert session.progress.left == 0
     trials = judged(session)
