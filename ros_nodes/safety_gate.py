@@ -104,6 +104,7 @@ class SafetyGateNode(Node):
             fingers,
             parameters.number("e_stop_timeout"),
             0.0 if self._controller.schedule is None else Schedule.SETTLE,
+            self._controller.lag,
         )
         torque = parameters.flag("effort_is_torque")
         if not torque:

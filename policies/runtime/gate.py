@@ -54,6 +54,7 @@ class SafetyGate:
         gripper: GripperFilter | None = None,
         e_stop_timeout: float = 0.0,
         settle: float = 0.0,
+        lag: float = 0.0,
     ):
         """Prepare.
 
@@ -68,6 +69,7 @@ class SafetyGate:
                 is wired.
             settle: how long the first setpoint is held before the arm sets out [s]: the controller may hold the arm
                 elsewhere, and goes there in this time.
+            lag: time from a setpoint until the controller commands it [s]: the arm rests that much later.
         """
         if not 0 < heartbeat_timeout <= 0.5:
             raise SafetyError(f"limit 'heartbeat_timeout': {heartbeat_timeout} s, expected within (0, 0.5]")
@@ -80,6 +82,8 @@ class SafetyGate:
         self._heartbeat_timeout = heartbeat_timeout
         self._settle = settle
         self._settled_at = -np.inf
+        self._lag = lag
+        self._moved_at = -np.inf
         self._lock = threading.Lock()
         self._state: RobotState | None = None
         self._command: Command | None = None
@@ -377,7 +381,9 @@ class SafetyGate:
             opening = self._grip(self._gripper, command)
             setpoint = replace(setpoint, opening=opening, grip=self._gripper.target)
         fault = self._filter.fault
-        at_rest = self._filter.at_rest
+        if not self._filter.at_rest:
+            self._moved_at = now
+        at_rest = now - self._moved_at > self._lag if self._lag else self._filter.at_rest
         if fault:
             self._mode, self._reason = ("stopped" if at_rest else "stopping"), fault
         elif self._command is None:

@@ -131,6 +131,11 @@ class Output:
         return tuple(sorted(names))
 
     @property
+    def lag(self) -> float:
+        """Time from a setpoint until the controller commands it, at most [s]."""
+        return 0.0 if self.schedule is None else 1e-9 * self.schedule.lead + 2 * self.dt
+
+    @property
     def still(self) -> bool:
         """Whether what was sent last leaves the arm at rest."""
         return not (self.kind.coasts and self._velocity.any())

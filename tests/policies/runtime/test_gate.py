@@ -308,3 +308,24 @@ def test_another_publisher_stops_a_moving_arm_and_holds_back_a_resting_one(movin
     bench.gate.on_publishers((), ())
     bench.run(0.3)
     assert bench.state == "moving"
+
+
+def test_arm_counts_as_at_rest_when_its_controller_has_got_there():
+    """A controller commands a setpoint some time after the gate has sent it."""
+    rested = {}
+    for lag in (0.0, 0.05):
+        gate = SafetyGate(PANDA, default_limits(PANDA, 20.0), 0.01, 0.1, lag=lag)
+        gate.on_controller(True)
+        q, now = np.array(PANDA.home), 0.0
+        while gate.report.state != "ready" or now < 0.32:
+            gate.on_state(RobotState(now, q, np.zeros(7)))
+            gate.on_heartbeat(now)
+            if now < 0.3:
+                gate.on_command(np.array(PANDA.home) + 0.2, now)
+            elif now < 0.31:
+                gate.on_release()
+            setpoint = gate.tick(now)
+            q = q if setpoint is None else setpoint.q
+            now += 0.01
+        rested[lag] = now
+    assert rested[0.05] - rested[0.0] == pytest.approx(0.05, abs=0.011)
