@@ -97,11 +97,12 @@ def headline_of(data: ReportData, results: Sequence[PolicyResult], comparisons: 
     pair = next((c for c in comparisons if (c.a, c.b) == (best.policy, worst.policy)), None)
     if pair is not None and worst.rate.estimate < rate.estimate:
         apart, within = points(pair)
+        corrected = "corrected " if len(comparisons) > 1 else ""
         verdict = "" if pair.significant else ": these trials do not show a difference"
         text += (
             f" “{data.label(worst.policy)}” succeeded in {worst.rate.successes} of {worst.rate.trials} "
             f"from the same starting points ({percent(worst.rate.estimate)}). The difference is {apart} points "
-            f"({_valid(best)}{level_text(pair.difference)} interval {within}; {_valid(best)}p "
+            f"({_valid(best)}{level_text(pair.difference)} interval {within}; {_valid(best)}{corrected}p "
             f"{_equals(pair.p_corrected)}){verdict}."
         )
     return text

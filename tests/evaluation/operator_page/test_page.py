@@ -594,6 +594,8 @@ def test_the_report_opens_offline_and_is_accessible(tmp_path) -> None:
             assert expected in headings
         broken = "return [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
         assert browser.execute_script(broken) == 0
+        played = "const v = document.querySelector('video'); v.play(); return v.error ? 0 : v.videoWidth"
+        until(browser, lambda b: b.execute_script(played) == 64, "the video to play")
         loaded = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
         assert [name for name in loaded if not name.startswith("data:")] == []
         assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
