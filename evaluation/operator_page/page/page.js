@@ -155,7 +155,8 @@ async function poll() {
     const text = error.name === "TimeoutError" || error instanceof TypeError ? "no connection to the session" : error.message;
     badge("link", text, "bad");
     say("phase", "No connection");
-    document.body.dataset.phase = "stopped";
+    document.body.dataset.phase = "lost";
+    delete document.body.dataset.moving; // it may move, or not
     for (const id of Object.keys(ANSWERS)) at(id).disabled = true;
   }
   setTimeout(poll, POLL_MS);

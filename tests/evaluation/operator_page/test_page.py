@@ -40,7 +40,7 @@ READY = Question(
     x=0.512,
     y=-0.1,
     timeout=3.0,
-    text="Put the object where the ring is and step back.",
+    text="Put the object into the yellow outline and step back.",
 )
 CUBE = RigidBody("object", (Shape("box", (0.04, 0.04, 0.04)),))
 VERDICT = replace(READY, phase="verdict", answers=("success", "failure", "void"))
@@ -573,6 +573,7 @@ def test_two_pages_and_a_lost_session_are_shown(tmp_path) -> None:
             operator.hand_in(operator.state("another tablet")["key"], "success")
             until(browser, lambda b: enabled(b), "the buttons to go")
         until(browser, lambda b: text(b, "link") == "no connection to the session", "the lost connection")
+        assert text(browser, "phase") == "No connection"
         assert enabled(browser)
 
 
