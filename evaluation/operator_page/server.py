@@ -39,7 +39,7 @@ LARGEST_HEAD = 16_384
 PATIENCE = 10.0
 """Longest that a client may take to send its request, or to take the answer [s]."""
 MOST_CONNECTIONS = 500
-"""At once; below the usual limit of open files."""
+"""At once, beyond which only answers are served."""
 HEADERS = {
     # Nothing from elsewhere, no framing, no guessing of types, and no token in a Referer
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -139,8 +139,6 @@ class PageServer:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         try:
-            if self._connections > MOST_CONNECTIONS:
-                return
             response = await asyncio.wait_for(self._read_and_answer(reader), PATIENCE)
             writer.write(bytes(response))
             await asyncio.wait_for(writer.drain(), PATIENCE)
@@ -155,6 +153,10 @@ class PageServer:
             request = _parse(await reader.readuntil(b"\r\n\r\n"))
         except (ValueError, asyncio.LimitOverrunError):
             return _refusal(HTTPStatus.BAD_REQUEST, "this is no HTTP request that the page sends")
+        if request.method == "GET" and self._connections > MOST_CONNECTIONS:
+            return _refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"more than {MOST_CONNECTIONS} connections; close some pages"
+            )
         if request.method == "GET":
             answered: asyncio.Future[_Response] = self._loop.create_future()
             self._lookers.put_nowait((request, answered))

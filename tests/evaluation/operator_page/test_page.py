@@ -362,6 +362,19 @@ def test_the_qr_code_holds_the_address_by_which_the_page_was_reached() -> None:
         assert cv2.QRCodeDetector().detectAndDecode(image)[0] == server.url
 
 
+def test_stop_is_served_where_no_further_page_is(monkeypatch) -> None:
+    monkeypatch.setattr("evaluation.operator_page.server.MOST_CONNECTIONS", 5)
+    operator = OperatorState()
+    with PageServer(operator) as server:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(6)]
+        status, said = call(server, "/state?client=a")
+        assert (status, said["error"]) == (503, "more than 5 connections; close some pages")
+        assert call(server, "/answer", {"key": "", "answer": "stop"})[0] == 200
+        assert operator.take_stop()
+        for each in idle:
+            each.close()
+
+
 def test_a_client_that_sends_no_request_holds_nobody_up(monkeypatch) -> None:
     monkeypatch.setattr("evaluation.operator_page.server.PATIENCE", 0.5)
     operator = OperatorState()
