@@ -25,7 +25,7 @@ from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
-from ros_nodes.messages import camera_model, read_report, rgb, seconds
+from ros_nodes.messages import camera_model, finger_opening, read_report, rgb, seconds
 from ros_nodes.recording.frame_recorder import FrameRecorder
 from ros_nodes.session.connection import Connection
 
@@ -100,6 +100,7 @@ class SessionNode(Node):
         self._truth: np.ndarray | None = None
         self._infos: dict[str, CameraInfo] = {}  # the newest of each camera
         self._q = np.array(robot.home)
+        self._opening: float | None = None  # of the fingers [m], where they are among the joints
         self._order: np.ndarray | None = None
         self._names: list[str] = []  # that `_order` is for
         self._image_subscriptions: list[Subscription] = []
@@ -336,6 +337,8 @@ class SessionNode(Node):
         if len(message.position) != len(message.name):
             return
         self._q = np.array(message.position)[self._order]
+        opening = finger_opening(self._connection.ours(message.name), message.position, self._robot)
+        self._opening = self._opening if opening is None else opening
         if self._goal_height is not None:
             ee = self._robot.chain.pose(self._q)[1]
             stamp = seconds(message.header.stamp)
@@ -378,7 +381,8 @@ class SessionNode(Node):
         if self._truth is None:
             return
         if self.recorder is not None:
-            self.recorder.add(image, self._q, int(self._truth[0]))
+            stamp = seconds(message.header.stamp)
+            self.recorder.add(camera, image, stamp, self._q, int(self._truth[0]), self._opening)
         if self.video is not None and first:
             stamp = seconds(message.header.stamp)
             if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:

@@ -95,10 +95,10 @@ class TrialRunner:
 
     def record_images(self) -> None:
         """Record the policies' images from now on. Raises SessionError if no policy has a camera."""
-        camera = next((c for b in self._bundles.values() for c in b.cameras.values()), None)
-        if camera is None:
+        cameras = {name: each for bundle in self._bundles.values() for name, each in bundle.cameras.items()}
+        if not cameras:
             raise SessionError("no bundle of this session has a camera: there are no images to record")
-        self._node.recorder = FrameRecorder(camera, self._recording.image_stride)
+        self._node.recorder = FrameRecorder(cameras, self._recording.image_stride)
 
     def run(self) -> None:
         """Run the trials that the store does not hold yet."""

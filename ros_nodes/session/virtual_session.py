@@ -216,7 +216,8 @@ def run_session(
             if recording.images:
                 runner.record_images()
                 assert node.recorder is not None
-                node.recorder.calibrate(real[main])
+                for camera in real.values():
+                    node.recorder.calibrate(camera)
             renderer = node.renderer() if robot == "virtual" else "the camera"
             write_text(out_dir / RENDERER_FILE, renderer + "\n")
             # Long enough for a first start, when every process compiles the kinematics at once
