@@ -77,25 +77,25 @@ def record(bundle: PolicyBundle, trials: int, setting: Setting, seed: int) -> Ta
 
     A policy that is not adapted yet could lead the arm out of the picture.
     """
-    (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
     wait = round(EVERY * bundle.action.rate_hz)
     rng = np.random.default_rng(seed)
-    kept: list[tuple[np.ndarray, np.ndarray, int]] = []
+    kept: list[dict[str, np.ndarray]] = []
     place, acted = np.zeros(3), 0
 
     def random_motion(seen: dict[str, np.ndarray]) -> np.ndarray:
         nonlocal acted, place
         if acted % wait == 0:
             place = rng.uniform((*LOW, setting.heights[0]), (*HIGH, setting.heights[1]))
-            kept.append((seen[image].copy(), seen["q"].copy(), acted // (wait * FRAMES)))
+            kept.append({name: array.copy() for name, array in seen.items()})
         acted += 1
         way = place - bundle.robot.chain.pose(seen["q"].astype(float))[1]
         return np.clip(0.5 * way / np.array(bundle.action.scale), -1.0, 1.0)
 
     seconds = FRAMES * wait / bundle.action.rate_hz
     episodes_in_mujoco(bundle, trials, RECORDING_SEEDS, setting.hidden, random_motion, seconds, look_every=wait)
-    images, q, trial = (np.stack(column) for column in zip(*kept))
-    return TargetData(images, q.astype(np.float32), trial)
+    arrays = {name: np.stack([each[name] for each in kept]) for name in bundle.observation.names}
+    images = {camera: arrays[f"image_{camera}"] for camera in bundle.cameras}
+    return TargetData(images, arrays["q"].astype(np.float32), np.arange(len(kept)) // FRAMES, arrays.get("opening"))
 
 
 def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
@@ -118,8 +118,8 @@ def measure(name: str, seed: int, out: Path, quick: bool, method: str) -> dict:
     bundle = PolicyBundle.load(folder / "policy" / "bundle")
     if not (folder / "images.npz").is_file():
         target = record(bundle, trials, setting, seed)
-        np.savez_compressed(folder / "images.npz", images=target.images, q=target.q, trial=target.trial)
-    target = load_target(folder)
+        np.savez_compressed(folder / "images.npz", **target.arrays, trial=target.trial)
+    target = load_target(folder, bundle)
     if not (folder / "adaptation.json").is_file():
         begun = time.perf_counter()
         outcome = adapt_bundle(bundle, target, method, seed, lambda share, text: None)

@@ -119,16 +119,19 @@ def load_rig(rig: str | Rig, robot: RobotModel) -> Rig:
         return Rig(rig, tuple(make(area) for make in RIGS[rig]))
     if not rig.endswith(".json"):
         raise SpecError(f"unknown camera rig '{rig}'; known are {', '.join(RIGS)}, or name a rig's file (….json)")
-    cameras = [camera for file in rig.split(",") for camera in read_cameras(Path(file.strip()))]
-    return Rig(rig, tuple(cameras)).policy_views(area)
+    return Rig(rig, read_cameras(rig)).policy_views(area)
 
 
-def read_cameras(path: Path) -> tuple[CameraModel, ...]:
-    """Read the cameras of a rig's file, or the one of a file by `sim2real calibrate`, as they really are.
+def read_cameras(files: str) -> tuple[CameraModel, ...]:
+    """Read the cameras of rigs' files and of files by `sim2real calibrate`, comma-separated, as they really are.
 
     Raises:
-        SpecError: if the file cannot be read or describes no cameras, naming it and what is wrong.
+        SpecError: if a file cannot be read or describes no cameras, naming it and what is wrong.
     """
+    return tuple(camera for file in files.split(",") for camera in _cameras(Path(file.strip())))
+
+
+def _cameras(path: Path) -> tuple[CameraModel, ...]:
     try:
         data = json.loads(path.read_text())
     except OSError as error:

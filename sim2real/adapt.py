@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from sim2real.options import Arguments, Preset, stages
+
+if TYPE_CHECKING:
+    from adaptation.visual.target import TargetData
+    from policies.bundle import PolicyBundle
+
+CAMERA_FILES = tyro.conf.arg(metavar="FILE.json,…")
+CAMERA_TOPICS = tyro.conf.arg(metavar="CAMERA=TOPIC,…")
 
 
 @dataclass(frozen=True)
@@ -15,14 +25,14 @@ class AdaptOptions:
     bundle: Path
     """The policy to adapt."""
     target: Path
-    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --camera,
-    a folder of pictures with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --cameras,
+    a folder of images with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
     """Where the adapted bundle is written; must not exist. No bundle is written when no method wins."""
-    camera: Path | None = None
-    """Camera that pictures or recording were taken with, as 'sim2real calibrate' wrote it."""
-    topic: str | None = None
-    """Topic of a recording's pictures; may be left out where only one has any."""
+    cameras: Annotated[str, CAMERA_FILES] = ""
+    """Cameras that images or recording were taken with, by name: a rig's file, or files of 'sim2real calibrate'."""
+    topics: Annotated[str, CAMERA_TOPICS] = ""
+    """Topics of a recording's images; may be left out for one camera where only one topic has images."""
     name: str = ""
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
@@ -33,25 +43,22 @@ class AdaptOptions:
     seed: int = 0
     """Of everything random."""
     any_colours: bool = False
-    """Take pictures that look as if red and blue were swapped."""
+    """Take images that look as if red and blue were swapped."""
 
 
 def adapt(arguments: Arguments) -> int:
     """Adapt a camera policy to what the real camera sees, from unlabelled frames."""
     config = arguments.parse(AdaptOptions, adapt.__doc__)
 
-    from adaptation.calibration.recordings import read_camera
     from adaptation.visual.adapt import adapt_bundle as run
     from adaptation.visual.methods import SOURCE_ONLY
-    from adaptation.visual.target_files import read_target
     from policies.bundle import PolicyBundle
     from robots.host.writing import write_json
 
     if config.out.exists():
         raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
     bundle = PolicyBundle.load(config.bundle)
-    camera = read_camera(config.camera) if config.camera is not None else None
-    target = read_target(config.target, bundle, camera, config.topic)
+    target = _read_target(config, bundle)
     with stages(("candidates",)) as progress:
         outcome = run(
             bundle,
@@ -91,6 +98,10 @@ def _print_candidates(report: dict) -> None:
             method + chosen, f"{1000 * figures['scatter']:.1f} mm", "yes" if figures["beats_source_only"] else "no"
         )
     Console().print(table)
+    calibrated = [figures["cameras"] for figures in report["candidates"].values() if "cameras" in figures]
+    for camera, found in calibrated[0].items() if calibrated else ():
+        if "unknown" in found:
+            print(f"camera {camera}: {found['unknown']}")
 
 
 @dataclass(frozen=True)
@@ -98,18 +109,18 @@ class GapOptions:
     """What is compared, and where the page goes."""
 
     bundle: Path
-    """A camera policy: its task and arm are simulated, its encoder looks at the pictures."""
+    """A camera policy: its task and arm are simulated, its encoder processes the images."""
     target: Path
-    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --camera,
-    a folder of pictures with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
+    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --cameras,
+    a folder of images with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
     """Where the HTML page is written."""
-    camera: Path | None = None
-    """Camera that pictures or recording were taken with, as 'sim2real calibrate' wrote it."""
-    topic: str | None = None
-    """Topic of a recording's pictures; may be left out where only one has any."""
+    cameras: Annotated[str, CAMERA_FILES] = ""
+    """Cameras that images or recording were taken with, by name: a rig's file, or files of 'sim2real calibrate'."""
+    topics: Annotated[str, CAMERA_TOPICS] = ""
+    """Topics of a recording's images; may be left out for one camera where only one topic has images."""
     views: int = 300
-    """Simulated pictures to compare with."""
+    """Simulated images of each camera to compare with."""
     randomise: Preset = "full"
     """Preset of the simulation."""
     seed: int = 0
@@ -119,39 +130,31 @@ class GapOptions:
 
 
 def gap(arguments: Arguments) -> int:
-    """Show how far a target's pictures are from the simulation's, and what would cover them."""
+    """Show how far a target's images are from the simulation's, and what would cover them."""
     config = arguments.parse(GapOptions, gap.__doc__)
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
-    from adaptation.calibration.recordings import read_camera
-    from adaptation.gap.camera_pose import camera_factors
-    from adaptation.gap.image_gap import factors, layer_gaps, nearest_across, side_by_side
-    from adaptation.gap.layers import layer_features
+    from adaptation.gap.camera_gap import measure_gaps
     from adaptation.gap.page import COVERED, gap_page, write_gap_page
-    from adaptation.visual.adapt import target_channels_swapped
-    from adaptation.visual.inputs import AdaptationInputs, rig_of
-    from adaptation.visual.methods import find_camera
-    from adaptation.visual.target import only_camera
-    from adaptation.visual.target_files import read_target
+    from adaptation.visual.adapt import swapped_cameras
+    from adaptation.visual.inputs import AdaptationInputs
     from policies.bundle import PolicyBundle
     from policies.models.restore import restore_student
-    from sim.catalogue import parameter_space
     from sim.datasets.labelled_renders import sample_renders
-    from sim.tasks import fitted_task
 
     bundle = PolicyBundle.load(config.bundle)
-    seen_by = read_camera(config.camera) if config.camera is not None else None
-    target = read_target(config.target, bundle, seen_by, config.topic)
-    (image,) = (array for array in bundle.observation.arrays if array.is_image)
-    target.validate(image.shape[0], image.shape[1], len(bundle.robot.joint_names))
-    if target_channels_swapped(bundle, target):
-        print("warning: the target's pictures look as if red and blue were swapped; are they RGB?")
+    target = _read_target(config, bundle)
+    target.validate(bundle)
+    swapped = swapped_cameras(bundle, target)
+    if swapped:
+        print(
+            f"warning: the target's images of {', '.join(swapped)} look as if red and blue were swapped; are they RGB?"
+        )
     student = restore_student(bundle)
-    encoder = student.encoder
-    rig = rig_of(only_camera(bundle))
-    space = parameter_space(fitted_task(bundle.task, bundle.robot, rig), bundle.robot).preset(config.randomise)
+    inputs = AdaptationInputs(bundle, target, config.seed)
+    space = inputs.full_space.preset(config.randomise)
     with stages(("simulated views",)) as progress:
-        (views,) = sample_renders(
+        views = sample_renders(
             bundle.task,
             bundle.robot.name,
             space,
@@ -159,23 +162,31 @@ def gap(arguments: Arguments) -> int:
             config.seed,
             config.workers,
             lambda share: progress("simulated views", share, ""),
-            cameras=rig,
+            cameras=inputs.rig,
         )
-    here, there = layer_features(encoder, views.images), layer_features(encoder, target.images)
-    layers, measured = layer_gaps(here, there), factors(views.images, target.images)
-    last = list(here)[-1]
-    pairs = [(target.images[t], views.images[s]) for t, s in nearest_across(here[last], there[last], 8)]
-    poses = []
-    if bundle.robot.landmarks:  # without any, nothing says where the camera stands
-        calibration = find_camera(student, AdaptationInputs(bundle, target, config.seed))
-        poses = camera_factors(calibration, space, image.name.removeprefix("image_"))
-    plane = side_by_side(here[last], there[last])
-    title = f"{bundle.name} against {config.target.name}"
-    write_gap_page(config.out, gap_page(title, layers, measured, pairs, plane, poses))
-    for factor in (*measured, *poses):
-        note = f": {factor.remedy}" if factor.covered < COVERED else ""
-        print(f"{factor.name:18} {100 * factor.covered:3.0f} % of the target covered{note}")
-    for layer in layers:
-        print(f"{layer.layer:15} A-distance {layer.a_distance:.2f}  MMD² {layer.mmd:.3f}  Fréchet {layer.frechet:.3f}")
+    gaps = measure_gaps(student, inputs, views, space)
+    write_gap_page(config.out, gap_page(f"{bundle.name} against {config.target.name}", gaps))
+    for each in gaps:
+        print(f"camera {each.camera}")
+        for factor in (*each.factors, *each.poses):
+            note = f": {factor.remedy}" if factor.covered < COVERED else ""
+            print(f"  {factor.name:18} {100 * factor.covered:3.0f} % of the target covered{note}")
+        for layer in each.layers:
+            distances = f"A-distance {layer.a_distance:.2f}  MMD² {layer.mmd:.3f}  Fréchet {layer.frechet:.3f}"
+            print(f"  {layer.layer:15} {distances}")
     print(f"page: {config.out}")
     return 0
+
+
+def _read_target(config: AdaptOptions | GapOptions, bundle: PolicyBundle) -> TargetData:
+    from adaptation.visual.target_files import read_target
+    from robots.rig import read_cameras
+
+    topics = {}
+    for part in filter(None, (part.strip() for part in config.topics.split(","))):
+        camera, _, topic = part.partition("=")
+        if not topic:
+            raise ValueError(f"--topics: '{part}', expected <camera>=<topic>, for example front=/front/image_raw")
+        topics[camera] = topic
+    cameras = read_cameras(config.cameras) if config.cameras else ()
+    return read_target(config.target, bundle, cameras, topics, print)

@@ -192,8 +192,11 @@ def _end(child: Child) -> str:
 def _adaptation_table(report: dict) -> DataTable:
     rows = []
     for method, figures in report["candidates"].items():
-        moved = figures.get("camera_moved")
-        found = f"camera moved {100 * moved['shift_m']:.1f} cm, {moved['turn_deg']:.1f}°" if moved else ""
+        found = ", ".join(
+            f"camera {name} moved {100 * moved['shift_m']:.1f} cm, {moved['turn_deg']:.1f}°"
+            for name, moved in figures.get("cameras", {}).items()
+            if "shift_m" in moved
+        )
         chosen = "chosen" if method == report["chosen"] else ""
         rows.append((method, f"{1000 * figures['scatter']:.1f} mm", found, chosen))
     return DataTable(

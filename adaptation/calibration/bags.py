@@ -1,4 +1,4 @@
-"""Pictures of one camera, and the joint positions at each, from a ROS 2 recording.
+"""Pictures of one or more cameras, and the joint positions at each, from a ROS 2 recording.
 
 A recording holds more pictures than a calibration needs. For intrinsics, and for the outline of a moving arm, pictures
 are evenly spread in time; for a mount there is one of every rest, without blur or lag of the joint readings.
@@ -6,7 +6,8 @@ are evenly spread in time; for a mount there is one of every rest, without blur 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, open_bag, state_topic, topic_types
 from adaptation.calibration.boards import CalibrationError
+from policies.runtime.frame_pairing import FramePairing
 
 PLAIN, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 MOST = 60
@@ -53,14 +55,24 @@ class BagPictures:
         Raises:
             CalibrationError: naming a joint that was not recorded.
         """
-        missing = [name for name in joint_names if name not in self.joint_names]
-        if missing:
-            raise CalibrationError(f"joint '{missing[0]}' was not recorded; there are {', '.join(self.joint_names)}")
-        columns = [self.joint_names.index(name) for name in joint_names]
         return [
             {"file": name, "q": q.tolist(), "t": float(t)}
-            for name, q, t in zip(self.pictures, self.q[:, columns], self.t)
+            for name, q, t in zip(self.pictures, joint_columns(self.q, self.joint_names, joint_names), self.t)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedPictures:
+    """Pictures of several cameras at the same moments, and joint positions, from a recording."""
+
+    pictures: dict[str, list[np.ndarray]]
+    """By camera, each as it was prepared; item i of all is of the same moment."""
+    joint_names: tuple[str, ...]
+    """Names in the recording."""
+    q: np.ndarray
+    """(N, n) their positions at each moment [rad]."""
+    unpaired: Counter[str]
+    """Pictures by camera that the other cameras took none with."""
 
 
 def read_bag(
@@ -95,6 +107,64 @@ def read_bag(
                 pictures[f"{topic}#{i}"] = DECODERS[connection.msgtype](message, f"bag '{path}': {topic}#{i}")
     q = np.stack([np.interp(t[chosen], t_state, column) for column in states.T], 1) if joints else np.zeros((0, 0))
     return BagPictures(pictures, t[chosen], names, q)
+
+
+def read_paired(
+    path: Path, topics: Mapping[str, str | None], most: int, prepare: Callable[[str, np.ndarray, str], np.ndarray]
+) -> PairedPictures:
+    """Read the pictures that several cameras took at the same moments while joint states were recorded.
+
+    Args:
+        path: `.mcap`, or the folder of a rosbag2 recording.
+        topics: of the pictures, by camera; None where only one has any.
+        most: largest number of moments, evenly spread.
+        prepare: called with a camera, a picture (H, W, 3) BGR uint8 of it and the picture's name; returns what to keep.
+
+    Raises:
+        CalibrationError: as `read_bag`, and if no two pictures belong together.
+    """
+    with open_bag(path, CalibrationError) as reader:
+        kinds = topic_types(reader)
+        named = {camera: _picture_topic(path, kinds, topic) for camera, topic in topics.items()}
+        names, t_state, states = _joint_states(path, reader, kinds)
+        taken = []
+        for camera, topic in named.items():
+            messages = reader.messages([c for c in reader.connections if c.topic == topic])
+            times = [_time(reader.deserialize(raw, c.msgtype), ns) for c, ns, raw in messages]
+            taken += [(t, camera, i) for i, t in enumerate(times)]
+        pairing: FramePairing[int] = FramePairing(tuple(named))
+        moments = [pairing.add(camera, t, i) for t, camera, i in sorted(taken)]
+        paired = [moment for moment in moments if moment is not None]
+        t = np.array([stamp for stamp, _ in paired])
+        chosen = _spread(t, t_state, most)
+        if not len(chosen):
+            raise CalibrationError(
+                f"bag '{path}': {len(t)} moments at which there is a picture on each of {', '.join(named.values())}, "
+                "none of them while joint states were recorded; are the cameras' clocks synchronised?"
+            )
+        pictures: dict[str, list[np.ndarray]] = {}
+        for camera, topic in named.items():
+            rows = [paired[moment][1][camera] for moment in chosen]
+            kept: dict[int, np.ndarray] = dict.fromkeys(rows, np.zeros(0))
+            for i, (c, _, raw) in enumerate(reader.messages([c for c in reader.connections if c.topic == topic])):
+                if i in kept:
+                    picture = DECODERS[c.msgtype](reader.deserialize(raw, c.msgtype), f"bag '{path}': {topic}#{i}")
+                    kept[i] = prepare(camera, picture, f"{topic}#{i}")
+            pictures[camera] = [kept[i] for i in rows]
+    q = np.stack([np.interp(t[chosen], t_state, column) for column in states.T], 1)
+    return PairedPictures(pictures, names, q, pairing.unpaired)
+
+
+def joint_columns(q: np.ndarray, recorded: Sequence[str], joint_names: Sequence[str]) -> np.ndarray:
+    """Return positions (N, n) in the order of `joint_names` from those (N, m) of the `recorded` joints.
+
+    Raises:
+        CalibrationError: naming a joint that was not recorded.
+    """
+    missing = [name for name in joint_names if name not in recorded]
+    if missing:
+        raise CalibrationError(f"joint '{missing[0]}' was not recorded; there are {', '.join(recorded)}")
+    return q[:, [list(recorded).index(name) for name in joint_names]]
 
 
 def _picture_topic(path: Path, kinds: dict[str, str], wanted: str | None) -> str:

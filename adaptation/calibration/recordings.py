@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -37,14 +37,23 @@ def read_frames(path: Path) -> list[dict]:
     Raises:
         CalibrationError: if the file is missing or malformed.
     """
+    return read_frame_list(path, lambda frame: isinstance(frame.get("file"), str), "'file'")
+
+
+def read_frame_list(path: Path, names_image: Callable[[dict], bool], key: str) -> list[dict]:
+    """Read the list `frames` of a JSON file, each of which must satisfy `names_image`; errors name the missing `key`.
+
+    Raises:
+        CalibrationError: if the file is missing or malformed.
+    """
     try:
         frames = json.loads(Path(path).read_text())["frames"]
-        if not frames or not all(isinstance(frame.get("file"), str) for frame in frames):
-            raise ValueError("no frames, or a frame without 'file'")
+        if not frames or not all(names_image(frame) for frame in frames):
+            raise ValueError(f"no frames, or a frame without {key}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CalibrationError(
             f"poses '{path}' cannot be read ({error}); expected JSON with 'frames': "
-            "a list of objects with 'file' and 'q' or 'T_base_ee'"
+            f"a list of objects with {key} and 'q' or 'T_base_ee'"
         ) from None
     return frames
 

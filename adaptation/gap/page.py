@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adaptation.gap.image_gap import Factor, LayerGap
+from adaptation.gap.camera_gap import CameraGap, Plane
+from adaptation.gap.image_gap import Factor
 from robots.host.writing import write_text
 
 STYLE = """
@@ -18,7 +19,8 @@ STYLE = """
 --bad:#b3261e;--good:#1b6e3c}
 body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1.2rem;color:var(--ink);
 background:#fff}
-h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.6rem 0 .4rem}p{max-width:46rem;margin:.3rem 0 1rem}
+h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.3rem;margin:2.8rem 0 .4rem}h3{font-size:1.1rem;margin:2rem 0 .4rem}
+p{max-width:46rem;margin:.3rem 0 1rem}
 .soft{color:var(--soft)}.sim{color:var(--sim)}.real{color:var(--real)}.sim,.real{font-weight:600}
 .verdict{font-size:1.15rem;border-left:5px solid var(--real);padding:.4rem 1rem;background:var(--card)}
 .pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1.1rem}
@@ -28,7 +30,7 @@ h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.2rem;margin:2.6rem 0 .4rem}p
 figcaption{font-size:.85rem;color:var(--soft);display:grid;grid-template-columns:1fr 1fr;gap:.4rem}
 .factors{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:1.1rem}
 .factors article{background:var(--card);border-radius:8px;padding:.7rem .9rem}
-.factors h3{margin:0;font-size:1rem;display:flex;justify-content:space-between;gap:.5rem}
+.factors h4{margin:0;font-size:1rem;display:flex;justify-content:space-between;gap:.5rem}
 .factors p{margin:.2rem 0 0;font-size:.9rem}
 svg{width:100%;height:auto;display:block}table{border-collapse:collapse;width:100%}
 td,th{padding:.35rem .6rem;text-align:left;border-bottom:1px solid var(--line)}
@@ -40,69 +42,64 @@ COVERED = 0.8
 """Share of the target's pictures that a factor must cover to count as covered."""
 BINS = 24
 
-Plane = tuple[np.ndarray, np.ndarray]
-"""Points of simulated (N, 2) and target (M, 2) pictures."""
 
-
-def gap_page(
-    title: str,
-    layers: Sequence[LayerGap],
-    factors: Sequence[Factor],
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
-    plane: Plane | None = None,
-    poses: Sequence[Factor] = (),
-) -> str:
-    """Write the page.
-
-    Args:
-        title: which policy against which target.
-        layers: from the first to the last.
-        factors: of the pictures, the least covered first.
-        pairs: target picture and its nearest simulated one, (H, W, 3) RGB uint8.
-        plane: the pictures' last-layer features in a plane.
-        poses: factors of the camera's pose and lens.
-    """
-    missing = [factor for factor in (*factors, *poses) if factor.covered < COVERED]
+def gap_page(title: str, cameras: Sequence[CameraGap]) -> str:
+    """Write the page: which policy against which target, and a section for each of the `cameras`."""
+    several = len(cameras) > 1
+    missing = [
+        f"{factor.name} ({each.camera})" if several and factor in each.factors else factor.name
+        for each in cameras
+        for factor in (*each.factors, *each.poses)
+        if factor.covered < COVERED
+    ]
     if missing:
-        verdict = "The simulation does not cover the target in " + ", ".join(f.name for f in missing) + "."
+        verdict = f"The simulation does not cover the target in {', '.join(missing)}."
     else:
         verdict = "In every factor that is measured, the simulation covers the target."
-    last = layers[-1]
-    separation = f"A-distance of the domains in the last layer's features: {last.a_distance:.2f} out of 2."
-    figures = "".join(
-        f"<figure><div><img alt='target' src='{_png(there)}'><img alt='nearest simulated' src='{_png(here)}'></div>"
-        "<figcaption><span class=real>target</span><span class=sim>nearest simulated</span></figcaption></figure>"
-        for there, here in pairs
+    separation = ", ".join(
+        f"{each.layers[-1].a_distance:.2f}{f' ({each.camera})' if several else ''}" for each in cameras
     )
-    rows = "".join(
-        f"<tr><td>{html.escape(g.layer)}</td><td>{_bar(g.a_distance / 2)}</td><td class=n>{g.a_distance:.2f}</td>"
-        f"<td class=n>{g.mmd:.3f}</td><td class=n>{g.frechet:.3f}</td></tr>"
-        for g in layers
-    )
-    camera = ""
-    if poses:
-        camera = (
-            "<h2>Camera pose and lens</h2><p class=soft>Ranges of the simulation, and the target's camera, "
-            "estimated from the arm's landmarks, with its uncertainty.</p>"
-            f"<section class=factors>{''.join(map(_card, poses))}</section>"
-        )
-    clouds = ""
-    if plane is not None:
-        clouds = (
-            "<h2>Features of the last layer</h2><p class=soft>One point for each picture. Across: difference of the "
-            f"domains' means; up: largest variation of the rest.</p>{_clouds(plane)}"
-        )
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><main><h1>{html.escape(title)}</h1>"
-        f"<p class=verdict><strong>{html.escape(verdict)}</strong><br>{separation}</p>"
-        "<h2>Nearest simulated pictures</h2><p class=soft>Each <span class=real>target</span> picture beside "
+        f"<p class=verdict><strong>{html.escape(verdict)}</strong><br>A-distance of the domains in the last layer's "
+        f"features, out of 2: {html.escape(separation)}.</p>{''.join(map(_section, cameras))}</main></html>\n"
+    )
+
+
+def _section(gap: CameraGap) -> str:
+    figures = "".join(
+        f"<figure><div><img alt='target' src='{_png(there)}'><img alt='nearest simulated' src='{_png(here)}'></div>"
+        "<figcaption><span class=real>target</span><span class=sim>nearest simulated</span></figcaption></figure>"
+        for there, here in gap.pairs
+    )
+    rows = "".join(
+        f"<tr><td>{html.escape(each.layer)}</td><td>{_bar(each.a_distance / 2)}</td>"
+        f"<td class=n>{each.a_distance:.2f}</td><td class=n>{each.mmd:.3f}</td><td class=n>{each.frechet:.3f}</td></tr>"
+        for each in gap.layers
+    )
+    pose = ""
+    if gap.poses:
+        pose = (
+            "<h3>Camera pose and lens</h3><p class=soft>Ranges of the simulation, and the target's camera, "
+            "estimated from landmarks in its images, with its uncertainty.</p>"
+            f"<section class=factors>{''.join(map(_card, gap.poses))}</section>"
+        )
+    clouds = ""
+    if gap.plane is not None:
+        clouds = (
+            "<h3>Features of the last layer</h3><p class=soft>One point for each image. Across: difference of the "
+            f"domains' means; up: largest variation of the rest.</p>{_clouds(gap.plane)}"
+        )
+    return (
+        f"<section><h2>Camera {html.escape(gap.camera)}</h2>"
+        "<h3>Nearest simulated images</h3><p class=soft>Each <span class=real>target</span> image beside "
         f"the <span class=sim>simulated</span> one whose features are nearest.</p><section class=pairs>{figures}"
-        "</section><h2>Coverage by the randomisation</h2><p class=soft>Distributions of the pictures: "
+        "</section><h3>Coverage by the randomisation</h3><p class=soft>Distributions of the images: "
         "<span class=sim>simulated</span>, and the <span class=real>target's</span>.</p>"
-        f"<section class=factors>{''.join(map(_card, factors))}</section>{camera}{clouds}"
-        "<h2>Layer by layer</h2><table><tr><th>layer<th>separation<th>A-distance<th>MMD²<th>Fréchet</tr>"
-        f"{rows}</table></main></html>\n"
+        f"<section class=factors>{''.join(map(_card, gap.factors))}</section>{pose}{clouds}"
+        "<h3>Layer by layer</h3><table><tr><th>layer<th>separation<th>A-distance<th>MMD²<th>Fréchet</tr>"
+        f"{rows}</table></section>"
     )
 
 
@@ -116,8 +113,8 @@ def _card(factor: Factor) -> str:
     covered = factor.covered >= COVERED
     advice = "covered" if covered else html.escape(factor.remedy)
     return (
-        f"<article><h3>{html.escape(factor.name)}<span class={'in' if covered else 'out'}>"
-        f"{100 * factor.covered:.0f} %</span></h3>{_histograms(factor)}<p class=soft>{advice}</p></article>"
+        f"<article><h4>{html.escape(factor.name)}<span class={'in' if covered else 'out'}>"
+        f"{100 * factor.covered:.0f} %</span></h4>{_histograms(factor)}<p class=soft>{advice}</p></article>"
     )
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from adaptation.visual.image_level import channels_swapped
-from adaptation.visual.inputs import AdaptationInputs, rig_of
+from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.model_selection import (
     ActionAgreement,
@@ -27,15 +27,14 @@ from adaptation.visual.model_selection import (
     fewest_trials,
     goal_consistency,
 )
-from adaptation.visual.target import TargetData, TargetError, only_camera
+from adaptation.visual.target import IMAGE, TargetData, TargetError, named
 from policies.bundle import PolicyBundle
-from policies.bundle.export import export_bundle
+from policies.bundle.export import Contract, export_bundle
 from policies.bundle.provenance import provenance
-from policies.imitation.camera_run import camera_contract
 from policies.imitation.perception import detect
 from policies.models.camera_policy import CameraPolicy
-from policies.models.camera_student import CameraStudent
-from policies.models.parity import parity_records
+from policies.models.camera_student import GOAL, CameraStudent
+from policies.models.parity import RECORDS, parity_records
 from policies.models.restore import restore_student
 from policies.training.progress import Progress
 
@@ -85,7 +84,7 @@ def adapt_bundle(
         progress: called with the share that is done and the method that is tried.
         budget: time after which no further candidate is started [s]; those left out are named in the report.
         clock: for the budget [s].
-        any_colours: accept pictures whose red and blue appear swapped.
+        any_colours: accept images whose red and blue appear swapped.
 
     Raises:
         TargetError: if the target data does not fit the bundle.
@@ -94,12 +93,12 @@ def adapt_bundle(
     """
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
-    camera = only_camera(bundle)
-    target.validate(camera.height, camera.width, len(bundle.robot.joint_names))
-    if target_channels_swapped(bundle, target) and not any_colours:
+    target.validate(bundle)
+    swapped = swapped_cameras(bundle, target)
+    if swapped and not any_colours:
         raise TargetError(
-            "target: beside the pictures that the bundle recorded these look as if red and blue were swapped; hand "
-            "over RGB, or, if the scene really looks so, say it with --any-colours"
+            f"target: beside the images that the bundle recorded those of {', '.join(swapped)} look as if red and blue "
+            "were swapped; hand over RGB, or, if the scene really looks so, say it with --any-colours"
         )
     student = restore_student(bundle)
     fit, held_out = split_trials(target)
@@ -119,10 +118,10 @@ def adapt_bundle(
         changed = copy.deepcopy(student)
         report = METHODS[name](changed, inputs)
         candidates.append(Candidate(name, changed.eval(), report))
-        consistency.append(goal_consistency(locate_goals(changed, held_out), held_out.trial))
+        consistency.append(goal_consistency(locate_goals(changed, bundle, held_out), held_out.trial))
         if held_out.simulated is not None:
-            simulated = actions(student, held_out.simulated, held_out.q)
-            real = actions(changed, held_out.images, held_out.q)
+            there = replace(held_out, images=held_out.simulated)
+            real, simulated = actions(changed, bundle, held_out), actions(student, bundle, there)
             agreement.append(action_agreement(real, simulated, held_out.trial))
     scores: Sequence[GoalConsistency | ActionAgreement] = agreement or consistency
     chosen = candidates[_choose(scores)]
@@ -160,11 +159,14 @@ def candidate_methods(trials: int) -> list[str]:
     return [name for i, name in enumerate(METHODS) if i <= FEWEST_CANDIDATES or fewest_trials(i) <= trials]
 
 
-def target_channels_swapped(bundle: PolicyBundle, target: TargetData) -> bool:
-    """Return whether the target's pictures appear to be BGR, by the RGB ones that the bundle recorded."""
-    (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
-    recorded = bundle.parity.get(f"observation.{image}")
-    return recorded is not None and channels_swapped(target.images, recorded)
+def swapped_cameras(bundle: PolicyBundle, target: TargetData) -> list[str]:
+    """Return the cameras whose target images appear to be BGR, by the RGB ones that the bundle recorded."""
+    recorded: Mapping[str, np.ndarray] = {
+        camera: bundle.parity[f"observation.{IMAGE}{camera}"]
+        for camera in target.images
+        if f"observation.{IMAGE}{camera}" in bundle.parity
+    }
+    return [camera for camera, images in recorded.items() if channels_swapped(target.images[camera], images)]
 
 
 def split_trials(target: TargetData) -> tuple[TargetData, TargetData]:
@@ -175,22 +177,23 @@ def split_trials(target: TargetData) -> tuple[TargetData, TargetData]:
 
 
 @torch.no_grad()
-def locate_goals(student: CameraStudent, target: TargetData) -> np.ndarray:
+def locate_goals(student: CameraStudent, bundle: PolicyBundle, target: TargetData) -> np.ndarray:
     """Locate the goals (N, 3) [m, base frame] by the student's encoder and geometry."""
-    q = torch.from_numpy(target.q)
-    points = detect(student.encoder, target.images)
-    return (student.locate(points, q) + student.kinematics(q)).numpy()
+    measured = torch.from_numpy(target.measured)
+    points = detect(student.encoder, *(target.images[camera] for camera in bundle.cameras))
+    goal = student.estimated.index(GOAL)
+    offsets = student.locate(points, measured)[:, 3 * goal : 3 * goal + 3]
+    return (offsets + student.kinematics(torch.from_numpy(target.q))).numpy()
 
 
 @torch.no_grad()
-def actions(student: CameraStudent, images: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Compute the student's actions (N, a) in [-1, 1] on pictures (N, H, W, 3) uint8 at `q` (N, n) [rad]."""
-    parts = np.array_split(np.arange(len(q)), max(1, len(q) // 200))
-    act = CameraPolicy(student, ("q", "image"))
+def actions(student: CameraStudent, bundle: PolicyBundle, target: TargetData) -> np.ndarray:
+    """Compute the student's actions (N, a) in [-1, 1] on each frame of `target` alone."""
+    act, arrays = CameraPolicy(student, bundle.observation.names), target.arrays
     found = []
-    for rows in parts:
+    for rows in np.array_split(np.arange(len(target)), max(1, len(target) // 200)):
         act.begin(len(rows))
-        found.append(act({"q": q[rows], "image": images[rows]}))
+        found.append(act({name: array[rows] for name, array in arrays.items()}))
     return np.concatenate(found)
 
 
@@ -199,32 +202,29 @@ def _beats(scores: Sequence[GoalConsistency | ActionAgreement], i: int, other: i
 
 
 def _choose(scores: Sequence[GoalConsistency | ActionAgreement]) -> int:
-    """Return the index of the winner: the first, unless a later one beats it, and so on down the list.
+    """Return the index of the winner: the one of the lowest score among those that beat the first, or else the first.
 
-    The order is from the smallest change to the largest. The level of the test is divided by the number of candidates.
+    The level of the test is divided by the number of candidates. Of equals the first wins: the order is from the
+    smallest change to the largest.
     """
-    best = 0
-    for i in range(1, len(scores)):
-        if _beats(scores, i, best, len(scores) - 1):
-            best = i
-    return best
+    winners = [i for i in range(1, len(scores)) if _beats(scores, i, 0, len(scores) - 1)]
+    return min(winners, key=lambda i: scores[i].score, default=0)
 
 
 def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: dict) -> PolicyBundle:
-    rows = np.linspace(0, len(target) - 1, min(100, len(target))).astype(int)
-    (image,) = (array.name for array in bundle.observation.arrays if array.is_image)
-    contract = replace(camera_contract(bundle.task, bundle.robot.name, rig_of(only_camera(bundle))), robot=bundle.robot)
+    rows = np.linspace(0, len(target) - 1, min(RECORDS, len(target))).astype(int)
+    arrays = target[rows].arrays
     adaptation = {"parent": bundle.hash, "method": chosen.method, "target": target.hash, "report": report}
-    records, begin = parity_records(chosen.student, {"q": target.q[rows], image: target.images[rows]})
+    records, begin = parity_records(chosen.student, {name: arrays[name] for name in bundle.observation.names})
     packed = export_bundle(
         f"{bundle.name}+{chosen.method}",
         chosen.student,
-        contract,
+        Contract(bundle.task, bundle.observation, bundle.action, bundle.robot, bundle.cameras),
         records,
         bundle.network,
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
         memory=chosen.student.memory,
         begin=begin,
     )
-    # the input checks of the parent, widened by the target's pictures
-    return replace(packed, inputs=bundle.inputs.widened({image: target.images}))
+    # the input checks of the parent, widened by the target's images
+    return replace(packed, inputs=bundle.inputs.widened(named(IMAGE, target.images)))

@@ -4,6 +4,7 @@
     renders of arm and objects, random appearance, that camera ─▶ composited on the background ─▶ encoder, geometry
 
 A fixed camera shows every part of the background without arm or object in some frame. Labels come from the renders.
+The renders of a camera on the hand stay as they are.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import cv2
 import numpy as np
 
 from adaptation.visual.inputs import AdaptationInputs, Foregrounds
-from policies.imitation.perception import fit_encoder
+from adaptation.visual.self_calibration import Calibration
+from adaptation.visual.style_transfer import fine_tune
 from policies.models.keypoint_encoder import KeypointEncoder
-from policies.training.progress import silent
 from robots.camera import CameraModel
 from robots.model import RobotModel
+from robots.rig import Rig
 from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import RenderedScene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
-from sim.tasks.recipe import PerceptionRecipe
 
 MARGIN = 2
 """Pixels round the rendered arm that are masked with it: the error that self-calibration leaves."""
@@ -51,16 +52,16 @@ def estimate_background(images: np.ndarray, arm: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.inpaint(scene, hidden.astype(np.uint8), 3, cv2.INPAINT_TELEA)) if hidden.any() else scene
 
 
-def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
-    """Render the arm's masks (N, H, W) bool at joint positions (N, n) [rad], dilated by `MARGIN`."""
+def arm_masks(robot: RobotModel, camera: CameraModel, q: np.ndarray, opening: np.ndarray) -> np.ndarray:
+    """Render the arm's masks (N, H, W) bool, dilated by `MARGIN`, at positions (N, n) [rad] and openings (N, 1) [m]."""
     assert robot.urdf_path is not None
     visuals = load_urdf_visuals(Path(robot.urdf_path), TRIANGLES)
     rows = np.array([robot.tree.links.index(link) for link in visuals])
     scene = RenderedScene([Body(link, mesh) for link, mesh in visuals.items()])
     kernel = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
     masks = []
-    for each in q:
-        frame = scene.render(robot.link_poses(each, opening)[rows], camera, shadow=False)
+    for each, width in zip(q, opening[:, 0]):
+        frame = scene.render(robot.link_poses(each, float(width))[rows], camera, shadow=False)
         masks.append(cv2.dilate((frame.segmentation >= 0).astype(np.uint8), kernel) > 0)
     return np.stack(masks)
 
@@ -85,18 +86,30 @@ def composite(foregrounds: Foregrounds, background: np.ndarray, rng: np.random.G
 
 
 def train_on_composites(
-    encoder: KeypointEncoder, inputs: AdaptationInputs, camera: CameraModel, renders: int = RENDERS, steps: int = STEPS
+    encoder: KeypointEncoder,
+    inputs: AdaptationInputs,
+    found: dict[str, Calibration],
+    renders: int = RENDERS,
+    steps: int = STEPS,
 ) -> None:
-    """Train `encoder` on renders from `camera` in front of the target's background.
+    """Train `encoder` on renders from the cameras that were `found`, each in front of the background that it shows.
 
-    A fifth of the training set keeps the simulator's own background, against forgetting.
+    A fifth of the training set keeps the simulator's own background, against forgetting; so do all renders of a camera
+    on the hand, which has no background of its own.
     """
     target, robot = inputs.target, inputs.robot
-    opening = 0.0 if robot.gripper is None else robot.gripper.opened
-    background = estimate_background(target.images, arm_masks(robot, camera, target.q, opening))
-    foregrounds = inputs.foregrounds(camera, renders)
+    opening = target.opening
+    if opening is None:
+        opening = np.full((len(target), 1), 0.0 if robot.gripper is None else robot.gripper.opened)
+    rig = Rig(inputs.bundle.name, tuple(each.camera for each in found.values()))
     rng = np.random.default_rng(inputs.seed)
-    composites = composite(foregrounds, background, rng)
-    kept = foregrounds.renders[rng.permutation(renders)[: renders // 4]]
-    config = PerceptionRecipe(renders=renders, steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, LabelledRenders.joined([composites, kept]), config, inputs.seed, silent)
+    states = renders // len(rig.cameras)
+    kept = rng.permutation(states)[: states // 4]
+    sets = []
+    for camera, images, drawn in zip(rig.cameras, inputs.images, inputs.foregrounds(rig, states)):
+        if isinstance(drawn, Foregrounds):
+            background = estimate_background(images, arm_masks(robot, camera, target.q, opening))
+            sets.append(LabelledRenders.joined([composite(drawn, background, rng), drawn.renders[kept]]))
+        else:
+            sets.append(LabelledRenders.joined([drawn, drawn[kept]]))
+    fine_tune(encoder, tuple(sets), steps, BATCH, PEAK, inputs.seed)

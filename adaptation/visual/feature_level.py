@@ -13,6 +13,7 @@ from adaptation.visual import losses
 from adaptation.visual.inputs import AdaptationInputs
 from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.descent import one_cycle
+from sim.datasets.labelled_renders import LabelledRenders
 
 STEPS, BATCH = 150, 64
 PEAK = 5e-4
@@ -27,8 +28,8 @@ def adapt_batch_norm(network: nn.Module, forward: Callable[[Tensor], object], ba
 
     Args:
         network: whose layers are changed; it is left in evaluation mode.
-        forward: runs them on pictures (B, 3, H, W) in [-1, 1].
-        batches: target pictures (B, H, W, 3) uint8.
+        forward: runs them on images (B, 3, H, W) in [-1, 1].
+        batches: target images (B, H, W, 3) uint8.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in layers:
@@ -53,7 +54,7 @@ def align_features(encoder: KeypointEncoder, inputs: AdaptationInputs, term: str
     torch.manual_seed(inputs.seed)
     loss, discriminator = TERMS[term](encoder.heat.in_channels)
     rng = np.random.default_rng(inputs.seed)
-    source, frames = inputs.source, inputs.target.images
+    source, frames = LabelledRenders.joined(inputs.source), np.concatenate(inputs.images)
     optimiser = torch.optim.AdamW([*encoder.parameters(), *discriminator], PEAK, weight_decay=1e-4)
     encoder.train()
     for rate in one_cycle(PEAK, steps):

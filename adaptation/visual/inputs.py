@@ -7,29 +7,30 @@ from functools import cached_property
 
 import numpy as np
 
-from adaptation.visual.target import TargetData, only_camera
+from adaptation.visual.target import TargetData
 from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import LabelledRenders, draw_renders, landmarks
+from sim.datasets.labelled_renders import LabelledRenders, StateLabels, draw_renders, sample_geometry, sample_states
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
-from sim.tasks import fitted_task
-from sim.tasks.state_samples import sample_approach
+from sim.tasks import Task, fitted_task
 from sim.tasks.task import CAMERAS
 
 RENDERS = 1_500
-"""Labelled renders that the methods share."""
+"""Labelled renders of each camera that the methods share."""
+STATES = 8_000
+"""Labelled states without images that they share."""
 CAMERA_RANGE = 0.25
 """Share of the camera parameters' full range that is drawn about a calibrated camera."""
 
 
 @dataclass(frozen=True)
 class Foregrounds:
-    """Labelled renders of arm and objects, to be composited on a picture of the empty scene."""
+    """Labelled renders of arm and objects, to be composited on an image of the empty scene."""
 
     renders: LabelledRenders
     front: np.ndarray
@@ -49,9 +50,14 @@ class AdaptationInputs:
     renders: int = RENDERS
 
     @property
-    def camera(self) -> CameraModel:
-        """The bundle's camera at its nominal pose."""
-        return only_camera(self.bundle)
+    def rig(self) -> Rig:
+        """The bundle's cameras at their nominal poses."""
+        return Rig(self.bundle.name, tuple(self.bundle.cameras.values()))
+
+    @property
+    def images(self) -> tuple[np.ndarray, ...]:
+        """The target's images (N, H, W, 3) of each camera of the rig, in its order."""
+        return tuple(self.target.images[camera.name] for camera in self.rig.cameras)
 
     @cached_property
     def robot(self) -> RobotModel:
@@ -59,57 +65,73 @@ class AdaptationInputs:
         return replace(load_robot(self.bundle.robot.name), landmarks=self.bundle.robot.landmarks)
 
     @cached_property
-    def full_space(self) -> ParameterSpace:
-        """Every randomised parameter of the bundle's task."""
-        task = fitted_task(self.bundle.task, self.robot, rig_of(self.camera))
-        return parameter_space(task, self.robot).preset("full")
+    def task(self) -> Task:
+        """The bundle's task, laid out for its arm and rig."""
+        return fitted_task(self.bundle.task, self.robot, self.rig)
 
     @cached_property
-    def source(self) -> LabelledRenders:
-        """Labelled renders under the parameter space of the bundle's training."""
+    def full_space(self) -> ParameterSpace:
+        """Every randomised parameter of the bundle's task."""
+        return parameter_space(self.task, self.robot).preset("full")
+
+    @cached_property
+    def source(self) -> tuple[LabelledRenders, ...]:
+        """Labelled renders of each camera under the parameter space of the bundle's training, of the same states."""
         trained_on = self.bundle.provenance.get("parameter_space")
         parent = self.bundle.provenance
         while trained_on is None and "parent" in parent:  # an adapted bundle keeps its parent's provenance
             parent = parent["parent"]
             trained_on = parent.get("parameter_space")
         space = ParameterSpace.from_dict(trained_on) if trained_on else self.full_space
-        env = ArmEnv(self.bundle.task, self.robot, space, CAMERAS, cameras=rig_of(self.camera))
+        env = ArmEnv(self.bundle.task, self.robot, space, CAMERAS, cameras=self.rig)
         try:
-            (renders,) = draw_renders(env, self.renders, self.seed)
-            return renders
+            return draw_renders(env, self.renders, self.seed)
         finally:
             env.close()
 
-    def foregrounds(self, camera: CameraModel, count: int) -> Foregrounds:
-        """Render arm and objects with random appearance and light from `camera`, without distractors or table cloth."""
+    @cached_property
+    def states(self) -> StateLabels:
+        """Labels of random states, without images."""
+        return sample_geometry(self.bundle.task, self.robot, self.full_space, STATES, self.seed, self.rig)
+
+    def foregrounds(self, rig: Rig, count: int) -> tuple[LabelledRenders | Foregrounds, ...]:
+        """Render arm and objects with random appearance and light from a rig, without distractors or table cloth.
+
+        Returns:
+            Of the same states, the foregrounds of each fixed camera, and the plain renders of those on the hand.
+        """
         params = (
             *(p.narrowed(CAMERA_RANGE) for p in self.full_space.params if p.group == "camera"),
             *(p.narrowed(0.0) for p in self.full_space.params if p.name in ("clutter_count", "table_cloth")),
         )
-        names = ("q", f"image_{camera.name}", f"segmentation_{camera.name}")
-        space = self.full_space.with_params(*params)
-        env = ArmEnv(self.bundle.task, self.robot, space, names, cameras=rig_of(camera))
-        rng = np.random.default_rng(self.seed)
-        env.reset(seed=self.seed)
-        rows, front, shade = [], [], []
+        masks = [f"segmentation_{camera.name}" for camera in rig.cameras if is_fixed(camera)]
+        names = (*self.task.measured, *(f"image_{camera.name}" for camera in rig.cameras), *masks)
+        env = ArmEnv(self.bundle.task, self.robot, self.full_space.with_params(*params), names, cameras=rig)
+        labels: list[tuple[np.ndarray, ...]] = []
+        drawn: list[list[tuple[np.ndarray, ...]]] = [[] for _ in rig.cameras]
         try:
-            for _ in range(count):
-                env.reset()
-                goal = env.task.desired_goal(env.world)
-                seen = env.place_arm(sample_approach(env.robot, env.world.ee_pos, goal, rng))
-                points, T_base_ee = landmarks(env)
-                pixels = env.camera(camera.name).project(points, T_base_ee)
+            for state in sample_states(env, count, self.seed):
+                seen = state.observation
                 behind = [env.segmentation_names.index(name) for name in ("table", "floor")]
-                front.append((seen[names[2]] >= 0) & ~np.isin(seen[names[2]], behind))
-                shade.append(env.shade(camera.name))
-                rows.append((seen[names[1]], seen["q"], points, pixels, goal, np.zeros(1)))
+                labels.append((seen["q"], state.points, state.goal, state.opening))
+                for rows, camera in zip(drawn, rig.cameras):
+                    pixels = env.camera(camera.name).project(state.points, state.T_base_ee)
+                    row: tuple[np.ndarray, ...] = (seen[f"image_{camera.name}"], pixels.astype(np.float32))
+                    if is_fixed(camera):
+                        mask = seen[f"segmentation_{camera.name}"]
+                        row = (*row, (mask >= 0) & ~np.isin(mask, behind), env.shade(camera.name))
+                    rows.append(row)
         finally:
             env.close()
-        images, *numbers = (np.stack(column) for column in zip(*rows))
-        renders = LabelledRenders(images, *(column.astype(np.float32) for column in numbers))
-        return Foregrounds(renders, np.stack(front), np.stack(shade))
+        q, points, goal, opening = (np.stack(column).astype(np.float32) for column in zip(*labels))
+        found: list[LabelledRenders | Foregrounds] = []
+        for rows in drawn:
+            images, pixels, *rest = (np.stack(column) for column in zip(*rows))
+            renders = LabelledRenders(images, q, points, pixels, goal, opening)
+            found.append(Foregrounds(renders, *rest) if rest else renders)
+        return tuple(found)
 
 
-def rig_of(camera: CameraModel) -> Rig:
-    """Return the rig of one camera."""
-    return Rig(camera.name, (camera,))
+def is_fixed(camera: CameraModel) -> bool:
+    """Return whether a camera stands still, and is not on the hand."""
+    return camera.T_base_camera is not None

@@ -1,7 +1,7 @@
 """The methods that adapt a camera policy, by name; each changes the copy of the student that it is given.
 
 least change ──────────────────────────────────────────────────────────────────────▶ most change
-batch statistics · geometry of the calibrated camera · features · style transfer · background compositing
+batch statistics · geometry of the calibrated cameras · features · style transfer · background compositing
 """
 
 from __future__ import annotations
@@ -9,56 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from adaptation.visual.background_compositing import train_on_composites
 from adaptation.visual.contrastive_translation import TranslationConfig
 from adaptation.visual.feature_level import adapt_batch_norm, align_features
 from adaptation.visual.image_level import match_fourier, match_histogram
-from adaptation.visual.inputs import AdaptationInputs, rig_of
-from adaptation.visual.self_calibration import Calibration, arm_landmarks, calibrate
+from adaptation.visual.inputs import AdaptationInputs
+from adaptation.visual.rig_calibration import find_cameras, learn_geometry
+from adaptation.visual.self_calibration import Calibration
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
-from policies.imitation.perception import detect, fit_geometry
 from policies.models.camera_student import CameraStudent
-from policies.training.progress import silent
-from sim.datasets.labelled_renders import sample_geometry
-from sim.tasks.recipe import PerceptionRecipe
 
 SOURCE_ONLY = "source-only"
-CAMERAS = 64
-"""Cameras that are drawn from the posterior to train the geometry."""
 
 Method = Callable[[CameraStudent, AdaptationInputs], dict]
 """Changes the student; returns its figures as plain JSON types."""
-
-
-def find_camera(student: CameraStudent, inputs: AdaptationInputs) -> Calibration:
-    """Calibrate the bundle's camera from the arm's landmarks, as the student's encoder locates them in the target."""
-    nominal, target = inputs.camera, inputs.target
-    arm = len(inputs.bundle.robot.landmarks)
-    seen = detect(student.encoder, target.images)[:, -arm:]
-    pixels, spread = student.encoder.to_pixels(seen[..., :2]).numpy(), seen[..., 2].numpy() * nominal.width / 2
-    return calibrate(nominal, arm_landmarks(inputs.bundle.robot, target.q), pixels, spread)
-
-
-def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, calibration: Calibration) -> None:
-    """Fit the student's geometry to cameras from the posterior of `calibration`."""
-    rng = np.random.default_rng(inputs.seed)
-    rig = rig_of(inputs.camera)
-    q, points, goal = sample_geometry(inputs.bundle.task, inputs.robot, inputs.full_space, 8_000, inputs.seed, rig)
-    pixels = np.empty((*points.shape[:2], 2))
-    for rows in np.array_split(np.arange(len(q)), CAMERAS):
-        camera = calibration.sample(inputs.camera, rng)
-        pixels[rows] = camera.project(points[rows].reshape(-1, 3)).reshape(len(rows), -1, 2)
-    # the median length of a Gaussian error in the plane is 1.18 standard deviations
-    pixels += rng.normal(0.0, calibration.after_px / 1.18, pixels.shape)
-    located = student.encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0)
-    # the geometry must not depend on the landmarks' spreads: they are drawn from the target's
-    spreads = detect(student.encoder, inputs.target.images)[..., 2:]
-    seen = torch.cat([located, spreads[torch.from_numpy(rng.integers(len(spreads), size=len(q)))]], dim=2)
-    joints = torch.from_numpy(q)
-    to_goal = torch.from_numpy(goal) - student.kinematics(joints)
-    fit_geometry(student, seen, joints, to_goal, PerceptionRecipe(), inputs.seed, silent)
 
 
 def _source_only(student: CameraStudent, inputs: AdaptationInputs) -> dict:
@@ -66,24 +31,30 @@ def _source_only(student: CameraStudent, inputs: AdaptationInputs) -> dict:
 
 
 def _batch_norm(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    images = inputs.target.images
-    order = np.random.default_rng(inputs.seed).permutation(len(images))
-    batches = (images[rows] for rows in np.array_split(order, max(1, len(order) // 64)))
-    adapt_batch_norm(student.encoder, student.encoder, batches)
+    N = len(inputs.target)
+    order = np.random.default_rng(inputs.seed).permutation(N)
+    moments = np.array_split(order, max(1, N * student.cameras // 64))
+    batches = (np.concatenate([images[rows] for images in inputs.images]) for rows in moments)
+    adapt_batch_norm(student.encoder, lambda image: student.encoder(image, student.cameras), batches)
     return {}
 
 
 def _self_calibration(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    calibration = find_camera(student, inputs)
-    learn_geometry(student, inputs, calibration)
+    found = find_cameras(student, inputs)
+    learn_geometry(student, inputs, found)
+    return {"cameras": {name: calibration_report(each) for name, each in found.items()}}
+
+
+def calibration_report(found: Calibration) -> dict:
+    """Return a camera's displacement and the landmarks' errors as plain JSON types."""
+    if not found.observations:
+        return {"unknown": "no landmark in its images tells where it is; it is left where it should be"}
     return {
-        "landmarks_before_px": calibration.before_px,
-        "landmarks_after_px": calibration.after_px,
-        "camera_moved": {
-            "turn_deg": float(np.degrees(np.linalg.norm(calibration.mean[:3]))),
-            "shift_m": float(np.linalg.norm(calibration.mean[3:6])),
-            "focal": float(1 + calibration.mean[6]),
-        },
+        "landmarks_before_px": found.before_px,
+        "landmarks_after_px": found.after_px,
+        "turn_deg": float(np.degrees(np.linalg.norm(found.mean[:3]))),
+        "shift_m": float(np.linalg.norm(found.mean[3:6])),
+        "focal": float(1 + found.mean[6]),
     }
 
 
@@ -118,7 +89,7 @@ def _style_transfer(student: CameraStudent, inputs: AdaptationInputs) -> dict:
 
 
 def _background_compositing(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_composites(student.encoder, inputs, find_camera(student, inputs).camera)
+    train_on_composites(student.encoder, inputs, find_cameras(student, inputs))
     return _self_calibration(student, inputs)
 
 

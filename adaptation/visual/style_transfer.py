@@ -10,9 +10,10 @@ import numpy as np
 from adaptation.visual.contrastive_translation import TranslationConfig, learn_contrastive
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.translation_networks import translate
-from policies.imitation.perception import fit_encoder
+from policies.imitation.perception import fit_perception
 from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.progress import silent
+from sim.datasets.labelled_renders import LabelledRenders
 from sim.tasks.recipe import PerceptionRecipe
 
 STEPS, BATCH = 200, 96
@@ -23,21 +24,38 @@ Match = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def train_on_matched(encoder: KeypointEncoder, inputs: AdaptationInputs, match: Match, steps: int = STEPS) -> None:
-    """Train `encoder` on the source's renders, each matched to a random target frame."""
+    """Train `encoder` on the source's renders, each matched to a random target image of the same camera."""
     rng = np.random.default_rng(inputs.seed)
-    source, frames = inputs.source, inputs.target.images
-    _fit(encoder, inputs, np.stack([match(image, frames[rng.integers(len(frames))]) for image in source.images]), steps)
+    matched = [
+        np.stack([match(image, images[rng.integers(len(images))]) for image in renders.images])
+        for renders, images in zip(inputs.source, inputs.images)
+    ]
+    _fit(encoder, inputs, matched, steps)
 
 
 def train_on_style_transfer(
     encoder: KeypointEncoder, inputs: AdaptationInputs, config: TranslationConfig, steps: int = STEPS
 ) -> None:
-    """Train `encoder` on the source's renders, translated into the target's appearance by CUT."""
-    source = inputs.source.images
-    generator = learn_contrastive(source, inputs.target.images, config, inputs.seed)
-    _fit(encoder, inputs, translate(generator, source), steps)
+    """Train `encoder` on the source's renders, translated into the target's appearance by CUT, one for all cameras."""
+    source = [renders.images for renders in inputs.source]
+    generator = learn_contrastive(np.concatenate(source), np.concatenate(inputs.images), config, inputs.seed)
+    _fit(encoder, inputs, [translate(generator, images) for images in source], steps)
 
 
-def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: np.ndarray, steps: int) -> None:
-    config = PerceptionRecipe(renders=len(images), steps=steps, batch=BATCH, learning_rate=PEAK)
-    fit_encoder(encoder, replace(inputs.source, images=images), config, inputs.seed, silent)
+def _fit(encoder: KeypointEncoder, inputs: AdaptationInputs, images: list[np.ndarray], steps: int) -> None:
+    renders = tuple(replace(each, images=drawn) for each, drawn in zip(inputs.source, images))
+    fine_tune(encoder, renders, steps, BATCH, PEAK, inputs.seed)
+
+
+def fine_tune(
+    encoder: KeypointEncoder, renders: tuple[LabelledRenders, ...], steps: int, batch: int, peak: float, seed: int
+) -> None:
+    """Train `encoder` and its crop refiners on renders of each camera, of the same states, at a learning rate `peak`.
+
+    A refiner takes half as many steps: it converges on less.
+    """
+    refiners = (max(1, steps // 2),) * len(encoder.refiners)
+    config = PerceptionRecipe(
+        renders=len(renders[0]), steps=steps, batch=batch, learning_rate=peak, refiner_steps=refiners
+    )
+    fit_perception(encoder, renders, config, seed, silent)

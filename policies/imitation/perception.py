@@ -23,7 +23,7 @@ from policies.training.descent import FREE, Loss, Restraint, gradient_descent, o
 from policies.training.parallel import Check, one_thread, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
-from sim.datasets.labelled_renders import LabelledRenders
+from sim.datasets.labelled_renders import LabelledRenders, StateLabels
 from sim.tasks.recipe import PerceptionRecipe
 
 
@@ -188,7 +188,7 @@ def fit_student(
     return figures
 
 
-def labels(student: CameraStudent, renders: LabelledRenders) -> tuple[Tensor, Tensor]:
+def labels(student: CameraStudent, renders: LabelledRenders | StateLabels) -> tuple[Tensor, Tensor]:
     """Return what is measured (N, m), and the positions to estimate minus the end effector (N, 3 · P) [m]."""
     q = torch.from_numpy(renders.q)
     measured = torch.cat([q, torch.from_numpy(renders.opening)], dim=1) if student.fingers else q

@@ -6,7 +6,7 @@ Each render has its own arm pose, object, appearance and camera; neighbouring fr
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import partial
@@ -18,11 +18,49 @@ from robots.model import RobotModel
 from robots.rig import Rig
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
-from sim.tasks.state_samples import sample_approach
+from sim.tasks import fitted_task
 from sim.tasks.task import CAMERAS
 
 CHUNK = 250
 """LabelledRenders that one call of a worker draws."""
+
+
+@dataclass(frozen=True)
+class SampledState:
+    """A random state, as the environment that holds it observes it."""
+
+    observation: dict[str, np.ndarray]
+    """The environment's observation."""
+    points: np.ndarray
+    """(K, 3) keypoints [m, base frame], see `landmarks`."""
+    T_base_ee: np.ndarray
+    """(4, 4) true pose of the end effector."""
+    goal: np.ndarray
+    """(3,) where the end effector, or the object, should get to [m, base frame]."""
+
+    @property
+    def opening(self) -> np.ndarray:
+        """(1,) finger position [m], as measured; zero where it is not observed."""
+        return self.observation.get("opening", np.zeros(1))
+
+
+@dataclass(frozen=True)
+class StateLabels:
+    """Labels of random states without images, float32."""
+
+    q: np.ndarray
+    """(N, n) joint positions [rad], as measured."""
+    points: np.ndarray
+    """(N, K, 3) keypoints [m, base frame]."""
+    goal: np.ndarray
+    """(N, 3) where the end effector, or the object, should get to [m, base frame]."""
+    opening: np.ndarray
+    """(N, 1) finger position [m], as measured; zero for a policy that does not measure it."""
+    T_base_ee: np.ndarray
+    """(N, 4, 4) true poses of the end effector."""
+
+    def __len__(self) -> int:
+        return len(self.q)
 
 
 @dataclass(frozen=True)
@@ -98,19 +136,12 @@ def sample_renders(
 def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, ...]:
     """Draw renders from one environment, of each image of its observation; row i of all shows the same state."""
     images = [array.name for array in env.observation_spec.arrays if array.is_image]
-    rng = np.random.default_rng(seed)
-    env.begin(seed=seed)
     shared, seen = [], []
-    for _ in range(count):
-        env.begin()
-        goal = env.task.desired_goal(env.world)
-        state = env.task.sample_state(env.world, env.robot, env.parameters, rng)
-        observation = env.place_arm(state.q, state.opening)
-        points, T_base_ee = landmarks(env)
-        shared.append((observation["q"], points, goal, observation.get("opening", np.zeros(1))))
+    for state in sample_states(env, count, seed):
+        shared.append((state.observation["q"], state.points, state.goal, state.opening))
         cameras = [env.camera(image.removeprefix("image_")) for image in images]
-        pixels = [camera.project(points, T_base_ee) for camera in cameras]
-        seen.append(list(zip((observation[image] for image in images), pixels)))
+        pixels = [camera.project(state.points, state.T_base_ee) for camera in cameras]
+        seen.append(list(zip((state.observation[image] for image in images), pixels)))
     q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(
         LabelledRenders(np.stack(images), q, points, np.stack(pixels).astype(np.float32), goals, openings)
@@ -118,22 +149,32 @@ def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, .
     )
 
 
+def sample_states(env: ArmEnv, count: int, seed: int) -> Iterator[SampledState]:
+    """Draw `count` independent states of the environment's task, each in a new episode, by the task's state sampler.
+
+    While a state is yielded the environment holds it.
+    """
+    rng = np.random.default_rng(seed)
+    env.begin(seed=seed)
+    for _ in range(count):
+        env.begin()
+        goal = env.task.desired_goal(env.world)
+        state = env.task.sample_state(env.world, env.robot, env.parameters, rng)
+        observation = env.place_arm(state.q, state.opening)
+        yield SampledState(observation, *landmarks(env), goal)
+
+
 def sample_geometry(
     task: str, robot: RobotModel, space: ParameterSpace, count: int, seed: int, cameras: str | Rig | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw labels without images: measured q (N, n), landmarks (N, K, 3) and goals (N, 3), float32 [rad, m]."""
-    env = ArmEnv(task, robot, space, "state", cameras=cameras)
-    rng = np.random.default_rng(seed)
-    env.reset(seed=seed)
-    rows = []
-    for _ in range(count):
-        env.reset()
-        goal = env.task.desired_goal(env.world)
-        observation = env.place_arm(sample_approach(env.robot, env.world.ee_pos, goal, rng))
-        rows.append((observation["q"], landmarks(env)[0], goal))
+) -> StateLabels:
+    """Draw labels of `count` independent states without images; arguments as in `sample_renders`."""
+    env = ArmEnv(task, robot, space, fitted_task(task, robot, cameras).measured, cameras=cameras)
+    rows = [
+        (state.observation["q"], state.points, state.goal, state.opening, state.T_base_ee)
+        for state in sample_states(env, count, seed)
+    ]
     env.close()
-    q, points, goals = (np.stack(column).astype(np.float32) for column in zip(*rows))
-    return q, points, goals
+    return StateLabels(*(np.stack(column).astype(np.float32) for column in zip(*rows)))
 
 
 def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:

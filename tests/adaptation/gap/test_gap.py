@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from adaptation.gap.camera_gap import CameraGap
 from adaptation.gap.camera_pose import camera_factors
 from adaptation.gap.image_gap import (
     FACTORS,
@@ -25,7 +26,7 @@ from adaptation.gap.image_gap import (
 from adaptation.gap.layers import layer_features
 from adaptation.gap.page import gap_page, write_gap_page
 from adaptation.visual.self_calibration import Calibration
-from policies.models.keypoint_student import KeypointEncoder
+from policies.models.keypoint_encoder import KeypointEncoder
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
@@ -112,10 +113,10 @@ def test_layers_answer_and_the_page_loads_nothing(tmp_path: Path) -> None:
     here, there = layer_features(encoder, source), layer_features(encoder, target)
     assert list(here) == ["pixels", "block 1", "block 2", "block 3", "block 4", "block 5"]
     assert here["block 5"].shape == (24, 16)
-    page = gap_page(
-        "policy <b> against lab", layer_gaps(here, there), factors(source, target), [(target[0], source[0])]
-    )
+    gap = CameraGap("front", layer_gaps(here, there), factors(source, target), [(target[0], source[0])])
+    page = gap_page("policy <b> against lab", [gap])
     assert "does not cover the target in exposure" in page
+    assert "Camera front" in page
     assert "policy &lt;b&gt; against lab" in page
     assert "http" not in page
     assert "<script" not in page
@@ -139,13 +140,25 @@ def test_a_camera_that_stands_outside_the_range_is_named_first() -> None:
     mean, sure = np.zeros(9), np.diag(np.full(9, 1e-8))
     mean[3] = 0.02  # x [m]; mild draws ±0.009
     camera = load_task("reach").cameras[0]
-    first, *others = camera_factors(Calibration(camera, mean, sure, 2.0, 1.0), space, "front")
+    first, *others = camera_factors(Calibration(camera, mean, sure, 2.0, 1.0, 40), space, "front")
     assert first.name == "camera_front_x"
     assert first.covered < 0.01
     assert "widen camera_front_x to hold 0.02 m" in first.remedy
     assert min(factor.covered for factor in others) > 0.99
-    page = gap_page("a", [LayerGap("last", 1.0, 0.1, 0.1)], [], [], None, [first, *others])
+    page = gap_page("a", [CameraGap("front", [LayerGap("last", 1.0, 0.1, 0.1)], poses=[first, *others])])
     assert "does not cover the target in camera_front_x." in page
+
+
+def test_a_page_of_two_cameras_has_a_section_for_each_and_says_which_is_not_covered() -> None:
+    layers = [LayerGap("last", 1.0, 0.1, 0.1)]
+    source, dark = pictures(24, 0), pictures(24, 1, exposure=-4.0)
+    front = CameraGap("front", layers, factors(source, source))
+    side = CameraGap("side", [LayerGap("last", 1.5, 0.1, 0.1)], factors(source, dark))
+    page = gap_page("a", [front, side])
+    assert page.index("<h2>Camera front") < page.index("<h2>Camera side")
+    assert "exposure (side)" in page
+    assert "exposure (front)" not in page
+    assert "1.00 (front), 1.50 (side)" in page
 
 
 def test_the_command_refuses_what_makes_no_sense(tmp_path: Path, capsys) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.model_selection import fewest_trials
 from adaptation.visual.target import TargetData
 from robots.registry import load_robot
+from robots.rig import AREA, Rig, wrist
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.tasks.reach import Reach
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
@@ -43,7 +46,7 @@ def test_what_the_arm_never_leaves_is_filled_from_around() -> None:
 def test_arm_masks_cover_the_arm_and_leave_the_table() -> None:
     camera = Reach.cameras[0]
     q = np.array([PANDA.home])
-    (mask,) = arm_masks(PANDA, camera, q, 0.04)
+    (mask,) = arm_masks(PANDA, camera, q, np.array([[0.04]]))
     hand = camera.project(PANDA.chain.pose(q[0])[1][None])[0].round().astype(int)
     assert mask[hand[1] - MARGIN : hand[1] + 1, hand[0]].any()
     assert 0.03 < mask.mean() < 0.5
@@ -77,8 +80,15 @@ def test_shadows_fall_on_the_scene_and_not_on_what_is_drawn_with_them_already() 
 
 
 def test_arm_and_things_are_drawn_with_the_shadows_that_they_cast() -> None:
-    none = TargetData(np.zeros((0, 84, 84, 3), np.uint8), np.zeros((0, 7), np.float32), np.zeros(0, int))
-    drawn = AdaptationInputs(tiny_bundle(), none, seed=0).foregrounds(CAMERA, 24)
+    none = TargetData({}, np.zeros((0, 7), np.float32), np.zeros(0, int))
+    on_hand = wrist(AREA)
+    rig = Rig("two", (CAMERA, on_hand))
+    bundle = replace(tiny_bundle(), cameras={each.name: each for each in rig.cameras})
+    drawn, plain = AdaptationInputs(bundle, none, seed=0).foregrounds(rig, 24)
+    assert isinstance(plain, LabelledRenders)  # the camera on the hand has no background of its own
+    assert isinstance(drawn, Foregrounds)
+    np.testing.assert_array_equal(plain.q, drawn.renders.q)
+    assert np.abs(plain.images.astype(int) - drawn.renders.images).mean() > 5
     behind = drawn.shade[~drawn.front]
     assert (drawn.shade.min(axis=(1, 2, 3)) < 200).mean() > 0.5  # four lights of five cast shadows, some outside
     assert np.median(behind) == 255
