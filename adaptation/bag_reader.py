@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robots.host.reading import brief
+
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
 
@@ -27,14 +29,17 @@ def open_bag(path: Path, error: type[ValueError]) -> Iterator[AnyReader]:
     Raises:
         error: if the recording cannot be read, now or within the context.
     """
-    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.highlevel import AnyReader
     from rosbags.typesys import Stores, get_typestore
 
     try:
         with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
             yield reader
-    except (AnyReaderError, OSError) as problem:
-        raise error(f"bag '{path}' cannot be read: {problem}") from None
+    except error:
+        raise
+    except Exception as problem:  # the library and its decompressors raise whatever their parser met
+        said = brief(str(problem)) or type(problem).__name__
+        raise error(f"bag '{path}' cannot be read: {said}; sim2real record --repair mends damage") from problem
 
 
 def topic_types(reader: AnyReader) -> dict[str, str]:

@@ -27,6 +27,7 @@ from policies.training.run_folder import RunFolder, save_figure
 from policies.transfer.learning_curves import mean_interval
 from robots.host.locks import FolderLock
 from robots.host.processes import tied
+from robots.host.reading import read_json, read_text
 from robots.host.writing import write_json
 
 STAGES = ("runs", "report")
@@ -141,7 +142,7 @@ def _remember(out: Path, arguments: list[str]) -> None:
     """Keep what all runs share in the sweep's folder; another sweep may not go on in it."""
     path = out / "arguments.json"
     if path.is_file():
-        known = json.loads(path.read_text())
+        known = json.loads(read_text(path, "sweep"))
         if known != arguments:
             raise SweepError(
                 f"'{out}' holds a sweep of '{' '.join(known)}', not of '{' '.join(arguments)}'; choose another --out"
@@ -225,7 +226,7 @@ def _unpack(content: bytes, folder: Path) -> None:
 
 def _summary(runs: Sequence[Run], setting: dict[str, str]) -> dict:
     """Success over seeds: each, their median, their mean with its bootstrap interval; and the time."""
-    metrics = [json.loads((run.folder / "metrics.json").read_text()) for run in runs if run.setting == setting]
+    metrics = [read_json(run.folder / "metrics.json", "run") for run in runs if run.setting == setting]
     summary: dict = {"setting": setting, "runs": [str(run.folder) for run in runs if run.setting == setting]}
     if all("evaluation" in found for found in metrics):
         success = np.array([found["evaluation"]["success"] for found in metrics])

@@ -6,11 +6,11 @@ and names that the URDF does not have are refused with the ones that it has.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from robots.host.reading import brief, read_json
 from robots.kinematics import KinematicChain
 from robots.model import Gripper, JointLimits, RobotModel
 from robots.specs import SpecError
@@ -31,6 +31,10 @@ FIELDS = (
 REQUIRED = ("urdf", "ee_link", "home", "limits")
 LIMITS = {"q_low": "lower", "q_high": "upper", "dq": "velocity", "ddq": None, "jerk": None, "tau": "effort"}
 """Limits, and the attribute of a URDF's `<limit>` that gives them where the file does not."""
+LONGEST = 1000
+"""Text in the file."""
+LARGEST = 1e9
+"""Of a number in the file, whatever it means."""
 GRIPPER = ("joint_names", "opened", "closed", "force")
 
 
@@ -43,19 +47,20 @@ def load_arm(path: Path | str) -> RobotModel:
     path = Path(path)
     if not path.is_file():
         raise SpecError(f"arm file '{path}' does not exist; docs/own_arm.md shows how to write one")
-    try:
-        data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise SpecError(f"arm file '{path}' is no JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise SpecError(f"arm file '{path}' holds a {type(data).__name__}, expected an object with {', '.join(FIELDS)}")
+    data = read_json(path, "arm file")
     _check_fields(path, data)
-    file = find_urdf(data["urdf"], path.parent)
+    for name in ("name", "urdf", "ee_link", "base_link"):
+        if data.get(name) is not None:
+            _text(path, name, data[name])
+    landmarks = data.get("landmarks", [])
+    if not isinstance(landmarks, list):
+        raise SpecError(f"arm file '{path}': landmarks is {brief(repr(landmarks))}, expected a list of links")
+    file = find_urdf(_text(path, "urdf", data["urdf"]), path.parent)
     root = parse(file)
-    _fix_joints(path, root, data.get("fixed_joints", {}))
-    text = to_text(root)
-    urdf = read_urdf(text)
     try:
+        _fix_joints(path, root, data.get("fixed_joints", {}))
+        text = to_text(root)
+        urdf = read_urdf(text)
         chain = KinematicChain.from_urdf(urdf, data["ee_link"], data.get("base_link"))
     except UrdfError as error:
         raise SpecError(f"arm file '{path}': {error}") from None
@@ -72,7 +77,7 @@ def load_arm(path: Path | str) -> RobotModel:
                 f"arm file '{path}': home of joint '{joint}' is {home[joint]:g}, expected in [{low}, {high}]"
             )
     check_links(file, urdf)
-    return RobotModel(
+    robot = RobotModel(
         name=data.get("name", path.stem),
         joint_names=chain.joint_names,
         base_link=chain.base_link,
@@ -80,11 +85,16 @@ def load_arm(path: Path | str) -> RobotModel:
         home=tuple(home[joint] for joint in chain.joint_names),
         limits=limits,
         gripper=gripper,
-        landmarks=tuple(data.get("landmarks", ())),
+        landmarks=tuple(_text(path, "a landmark", link) for link in landmarks),
         table_area=_table_area(path, data.get("table_area")),
         urdf_xml=text,
         urdf_path=str(file),
     )
+    try:
+        _ = robot.chain, robot.tree
+    except SpecError as error:
+        raise SpecError(f"arm file '{path}': {error}") from None
+    return robot
 
 
 def find_urdf(name: str, folder: Path) -> Path:
@@ -101,7 +111,7 @@ def find_urdf(name: str, folder: Path) -> Path:
         prefixes += [Path(p) for p in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if p]
         tried = [prefix / rest for prefix in prefixes]
     for path in tried:
-        if path.is_file():
+        if os.path.isfile(path):  # False too for a name that no file can have
             return path
     places = ", ".join(str(path) for path in tried) or "no folder: AMENT_PREFIX_PATH is empty"
     raise SpecError(f"URDF '{name}' not found in {places}; is the path right, is the description package sourced?")
@@ -142,9 +152,20 @@ def _by_joint(path: Path, field: str, values: object, joints: Sequence[str]) -> 
     for joint, value in values.items():
         if joint not in joints:
             raise SpecError(f"arm file '{path}': {field} names joint '{joint}'; the arm's are {', '.join(joints)}")
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise SpecError(f"arm file '{path}': {field} of joint '{joint}' is {value!r}, expected a number")
+        _number(path, f"{field} of joint '{joint}'", value)
     return {joint: float(value) for joint, value in values.items()}
+
+
+def _number(path: Path, what: str, value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or abs(value) > LARGEST:
+        raise SpecError(f"arm file '{path}': {what} is {brief(repr(value))}, expected a number")
+    return float(value)
+
+
+def _text(path: Path, what: str, value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) < LONGEST or chr(0) in value:
+        raise SpecError(f"arm file '{path}': {what} is {brief(repr(value))}, expected a text")
+    return value
 
 
 def _limits(path: Path, given: object, urdf: Urdf, joints: Sequence[str]) -> JointLimits:
@@ -181,7 +202,11 @@ def _gripper(path: Path, data: object, urdf: Urdf) -> Gripper | None:
     if not isinstance(data, dict) or set(data) != set(GRIPPER):
         raise SpecError(f"arm file '{path}': gripper is {data!r}, expected exactly {', '.join(GRIPPER)}")
     kinds = {joint.name: joint.kind for joint in urdf.joints.values()}
-    for joint in data["joint_names"]:
+    if not isinstance(data["joint_names"], list) or not data["joint_names"]:
+        raise SpecError(f"arm file '{path}': gripper joint_names is {data['joint_names']!r}, expected a list of joints")
+    for name in ("opened", "closed", "force"):
+        _number(path, f"gripper {name}", data[name])
+    for joint in (_text(path, "a gripper joint", each) for each in data["joint_names"]):
         if joint not in kinds:
             raise SpecError(f"arm file '{path}': gripper joint '{joint}' unknown; the URDF's are {', '.join(kinds)}")
         if kinds[joint] != "prismatic":
@@ -213,10 +238,10 @@ def _check_joints(path: Path, urdf: Urdf, arm: Sequence[str], fingers: Sequence[
 def _table_area(path: Path, data: object) -> tuple[tuple[float, float], tuple[float, float]] | None:
     if data is None:
         return None
-    usable = isinstance(data, dict) and set(data) == {"x", "y"}
-    if usable:
-        assert isinstance(data, dict)
-        usable = all(isinstance(v, list) and len(v) == 2 and float(v[0]) < float(v[1]) for v in data.values())
+    ends = list(data.values()) if isinstance(data, dict) and set(data) == {"x", "y"} else []
+    pairs = [v for v in ends if isinstance(v, list) and len(v) == 2]
+    numbers = [[_number(path, "table_area", end) for end in pair] for pair in pairs]
+    usable = len(pairs) == 2 and all(low < high for low, high in numbers)
     if not usable:
         raise SpecError(f'arm file \'{path}\': table_area is {data!r}, expected {{"x": [low, high], "y": [low, high]}}')
     assert isinstance(data, dict)

@@ -14,10 +14,14 @@ from functools import cached_property
 
 import numpy as np
 
+from robots.host.reading import brief
+from robots.host.typed import build
 from robots.specs import SpecError
 
 Matrix = tuple[tuple[float, ...], ...]
 
+MOST_PIXELS = 1 << 14
+"""Largest height and width of an image."""
 HALVED_FROM = 4.0
 """Ratio of pixels, source to target image, from which on the source is halved before it is resampled."""
 
@@ -62,14 +66,16 @@ class CameraModel:
                 f"camera '{self.name}': position_error {self.position_error} m and rotation_error "
                 f"{self.rotation_error} rad, expected small, positive numbers"
             )
+        if max(self.height, self.width) > MOST_PIXELS:
+            raise SpecError(f"camera '{self.name}': size {self.height} × {self.width}, expected at most {MOST_PIXELS}")
         if self.T_base_camera is not None and self.T_ee_camera is not None:
             raise SpecError(f"camera '{self.name}': give T_base_camera or T_ee_camera, not both")
         for frame in ("T_base_camera", "T_ee_camera"):
             T = getattr(self, frame)
             if T is not None and not _is_pose(T):
                 raise SpecError(
-                    f"camera '{self.name}': {frame} is {T}, expected 4 × 4 numbers: a rotation matrix, a position [m] "
-                    "and a last row 0 0 0 1"
+                    f"camera '{self.name}': {frame} is {brief(str(T))}, expected 4 × 4 numbers: a rotation "
+                    "matrix, a position [m] and a last row 0 0 0 1"
                 )
 
     @classmethod
@@ -244,12 +250,7 @@ class CameraModel:
     @classmethod
     def from_dict(cls, data: Mapping) -> CameraModel:
         """Build from what `to_dict` returned; distortion, poses, encoding and errors may be left out."""
-        fields = dict(data)
-        fields["K"] = as_matrix(data["K"])
-        fields["distortion"] = tuple(data.get("distortion") or ())
-        for key in ("T_base_camera", "T_ee_camera"):
-            fields[key] = None if data.get(key) is None else as_matrix(data[key])
-        return cls(**fields)
+        return build(cls, data, f"camera '{data.get('name', '')}'")
 
     def _same_image_as(self, other: CameraModel) -> bool:
         same_size = (self.height, self.width) == (other.height, other.width)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from robots.host.reading import read_text
+from robots.host.typed import build
 from robots.kinematics import KinematicChain, LinkTree
 from robots.specs import SpecError
 from robots.urdf import Urdf, read_urdf
@@ -190,7 +192,7 @@ class RobotModel:
         path = Path(path)
         if not path.is_file():
             raise SpecError(f"URDF '{path}' does not exist; give the path of the arm's .urdf file")
-        text = path.read_text()
+        text = read_text(path, "URDF")
         urdf = read_urdf(text)
         chain = KinematicChain.from_urdf(urdf, ee_link, base_link)
         missing = [label for label, values in (("ddq", ddq), ("jerk", jerk), ("home", home)) if values is None]
@@ -242,12 +244,7 @@ class RobotModel:
     @classmethod
     def from_dict(cls, data: Mapping, urdf_xml: str) -> RobotModel:
         """Build from what `to_dict` returned and the URDF's text."""
-        fields: dict = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-        if fields.get("table_area") is not None:
-            fields["table_area"] = tuple(tuple(ends) for ends in data["table_area"])
-        limits: dict = {key: tuple(v) if isinstance(v, list) else v for key, v in data["limits"].items()}
-        fields["limits"] = JointLimits(**limits)
-        if data["gripper"] is not None:
-            gripper: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in data["gripper"].items()}
-            fields["gripper"] = Gripper(**gripper)
-        return cls(**fields, urdf_xml=urdf_xml)
+        for name in ("urdf_xml", "urdf_path", "hulls"):
+            if name in data:
+                raise SpecError(f"robot: '{name}' is among the values; expected it as a file of its own, or not at all")
+        return build(cls, {**data, "urdf_xml": urdf_xml}, "robot")

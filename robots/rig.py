@@ -10,7 +10,6 @@ words by `fov_y_deg`, `eye` and `target`. A policy takes a small, ideal part of 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from robots.camera import CameraModel, as_matrix, look_at
+from robots.host.reading import read_json
 from robots.model import RobotModel
 from robots.specs import SpecError
 
@@ -132,13 +132,8 @@ def read_cameras(files: str) -> tuple[CameraModel, ...]:
 
 
 def _cameras(path: Path) -> tuple[CameraModel, ...]:
-    try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise SpecError(f"rig '{path}' cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise SpecError(f"rig '{path}' is not JSON: {error}") from None
-    listed = data.get("cameras") if isinstance(data, dict) and "cameras" in data else [data]
+    data = read_json(path, "rig")
+    listed = data.get("cameras", [data])
     if not isinstance(listed, list):
         raise SpecError(f"rig '{path}': cameras is {type(listed).__name__}, expected a list of cameras")
     return tuple(_camera(path, each) for each in listed)

@@ -5,6 +5,7 @@ Robot side: numpy only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from robots.host.reading import SpecError, brief
+from robots.host.typed import build
+
 if TYPE_CHECKING:
     import gymnasium as gym
 
+DTYPES = ("float16", "float32", "float64", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)), "bool")
+"""What an array may hold."""
+MOST_ELEMENTS = 1 << 26
+"""Elements of an array."""
+
 ActionKind = Literal["joint_position", "joint_velocity", "joint_delta", "ee_delta"]
-
-
-class SpecError(ValueError):
-    """An array, a robot or a camera is not what a policy was trained with."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class ArraySpec:
     """SI unit of the elements, e.g. `rad`; empty where there is none."""
     frame: str = ""
     """Coordinate frame the elements are expressed in, e.g. `base`; empty where there is none."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise SpecError(f"'{self.name}': dtype {brief(self.dtype)}, expected one of {', '.join(DTYPES)}")
+        if not all(edge > 0 for edge in self.shape) or math.prod(self.shape) > MOST_ELEMENTS:
+            raise SpecError(f"'{self.name}': shape {brief(str(self.shape))}, expected at most {MOST_ELEMENTS} elements")
+        for bound in (self.low, self.high):
+            if np.ndim(bound) and np.shape(bound) != self.shape:
+                raise SpecError(f"'{self.name}': bounds of shape {np.shape(bound)}, expected {self.shape}")
 
     def check(self, value: np.ndarray) -> None:
         """Raise `SpecError` unless `value` has this shape and dtype, is finite and within the bounds."""
@@ -93,17 +107,16 @@ class ArraySpec:
     @classmethod
     def from_dict(cls, data: Mapping) -> ArraySpec:
         """Build from what `to_dict` returned."""
+        where = f"array '{data.get('name')}'"
+        open_ends = {name: end for name, end in (("low", -np.inf), ("high", np.inf)) if data.get(name) is None}
+        return build(cls, {**data, **open_ends}, where)
 
-        def bound(value: float | list | None, default: float) -> float | tuple[float, ...]:
-            if value is None:
-                return default
-            return tuple(value) if isinstance(value, (list, tuple)) else value
 
-        fields = dict(data)
-        fields["shape"] = tuple(data["shape"])
-        fields["low"] = bound(data["low"], -np.inf)
-        fields["high"] = bound(data["high"], np.inf)
-        return cls(**fields)
+@dataclass(frozen=True)
+class _ArrayList:
+    """An observation in JSON."""
+
+    arrays: tuple[dict, ...]
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,8 @@ class ObservationSpec:
     @classmethod
     def from_dict(cls, data: Mapping) -> ObservationSpec:
         """Build from what `to_dict` returned."""
-        return cls(tuple(ArraySpec.from_dict(array) for array in data["arrays"]))
+        arrays = build(_ArrayList, data, "observation").arrays
+        return cls(tuple(ArraySpec.from_dict(array) for array in arrays))
 
 
 @dataclass(frozen=True)
@@ -209,4 +223,4 @@ class ActionSpec:
     @classmethod
     def from_dict(cls, data: Mapping) -> ActionSpec:
         """Build from what `to_dict` returned."""
-        return cls(data["kind"], tuple(data["names"]), tuple(data["scale"]), data["rate_hz"])
+        return build(cls, data, "action")

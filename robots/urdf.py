@@ -6,6 +6,7 @@ Lengths are in metres, angles in radians. Robot side: numpy only.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
+from robots.host.reading import MOST_TEXT, FileError, brief, read_bytes
 from robots.rotations import matrix_rpy, rotation_about, rpy_matrix
 from robots.specs import SpecError
 
@@ -23,6 +25,10 @@ Colour = tuple[float, float, float]
 
 MOVING = ("revolute", "continuous", "prismatic")
 """Types of joints with one degree of freedom."""
+
+
+DEEPEST = 32
+"""Elements within each other."""
 
 
 class UrdfError(SpecError):
@@ -155,8 +161,6 @@ class Urdf:
         while link in self.joints_to and link != base:
             path.append(self.joints_to[link])
             link = path[-1].parent
-            if len(path) > len(self.joints):
-                raise UrdfError(f"URDF: link '{tip}' is in a loop of joints; expected a tree")
         if base is not None and link != base:
             raise UrdfError(f"link '{tip}' does not descend from '{base}'; its root is '{link}'")
         return tuple(reversed(path))
@@ -171,9 +175,9 @@ class Urdf:
         for joint in self.joints_to.values():
             below.setdefault(joint.parent, []).append(joint)
         queue = [self.root if base is None else base]
-        for link in queue:  # grows during the walk; as one joint leads to a link, only the first could come again
+        for link in queue:  # grows during the walk
             for joint in below.get(link, []):
-                if joint.child not in self.links or joint.child == queue[0]:
+                if joint.child not in self.links:
                     raise UrdfError(f"URDF: joint '{joint.name}' leads to '{joint.child}'; expected a link below it")
                 yield joint
                 queue.append(joint.child)
@@ -183,7 +187,7 @@ def read_urdf(source: str | Path) -> Urdf:
     """Read a URDF from its text, or from a file if `source` is a `Path`.
 
     Raises:
-        UrdfError: if the file cannot be read, the text is no URDF, or an attribute is no number.
+        UrdfError: if the file cannot be read, it is no URDF, an attribute is no number, or its joints form no tree.
     """
     root = parse(source)
     colours = {}
@@ -200,7 +204,29 @@ def read_urdf(source: str | Path) -> Urdf:
     for element in root.findall("joint"):
         joint = _joint(element)
         joints[joint.name] = joint
-    return Urdf(links, joints)
+    urdf = Urdf(links, joints)
+    _refuse_loops(urdf)
+    return urdf
+
+
+def _refuse_loops(urdf: Urdf) -> None:
+    """Raise `UrdfError` for joints in a loop, which other readers follow for ever, and for links with two parents."""
+    parents: dict[str, UrdfJoint] = {}
+    for joint in urdf.joints.values():
+        other = parents.setdefault(joint.child, joint) if joint.child else joint
+        if other is not joint:
+            raise UrdfError(f"URDF: joints '{other.name}' and '{joint.name}' have the same child '{joint.child}'")
+    rooted: set[str] = set()
+    for start in parents:
+        walked: dict[str, UrdfJoint] = {}
+        link = start
+        while link in parents and link not in rooted:
+            if link in walked:
+                names = ", ".join(joint.name for joint in walked.values())
+                raise UrdfError(f"URDF: the joints {brief(names)} form a loop; expected a tree")
+            walked[link] = parents[link]
+            link = parents[link].parent
+        rooted.update(walked)
 
 
 def parse(source: str | Path) -> Element:
@@ -211,18 +237,31 @@ def parse(source: str | Path) -> Element:
     """
     where = f"URDF {source}" if isinstance(source, Path) else "URDF"
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source.encode()
+        content = read_bytes(source, "URDF", MOST_TEXT) if isinstance(source, Path) else source.encode()
+        if len(content) > MOST_TEXT:
+            raise UrdfError(f"{where} has {len(content)} bytes, expected at most {MOST_TEXT}")
         if b"<!ENTITY" in content:  # nested entities expand without bounds
             raise UrdfError(f"{where} defines XML entities, which are refused; expected plain XML")
         # text goes in as text: the encoding that it declares no longer applies
         root = ElementTree.fromstring(content if isinstance(source, Path) else source)
-    except OSError as error:
-        raise UrdfError(f"{where} cannot be read: {error}") from None
+    except FileError as error:
+        raise UrdfError(str(error)) from None
     except (ElementTree.ParseError, LookupError, UnicodeError) as error:  # LookupError: an unknown encoding
         raise UrdfError(f"{where} cannot be read: it is no XML ({error})") from None
+    depth = _depth(root)
+    if depth > DEEPEST:
+        raise UrdfError(f"{where} has elements more than {DEEPEST} deep; expected a URDF")
     if root.tag != "robot":
         raise UrdfError(f"{where} has the root element <{root.tag}>; expected <robot>")
     return root
+
+
+def _depth(root: Element) -> int:
+    """Return how deep elements are nested, without recursion; it stops behind `DEEPEST`."""
+    layer, depth = [root], 0
+    while layer and depth <= DEEPEST:
+        layer, depth = [child for element in layer for child in element], depth + 1
+    return depth
 
 
 def to_text(root: Element) -> str:
@@ -349,7 +388,7 @@ def _numbers(element: Element, attribute: str, where: str, default: str = "", co
         values = tuple(float(each) for each in text.split())
     except ValueError:
         values = ()
-    if not values or (count is not None and len(values) != count):
+    if not values or (count is not None and len(values) != count) or not all(map(math.isfinite, values)):
         expected = f"{count} number{'s' if count != 1 else ''}" if count is not None else "numbers"
-        raise UrdfError(f"{where}: <{element.tag} {attribute}> is '{text}'; expected {expected}")
+        raise UrdfError(f"{where}: <{element.tag} {attribute}> is '{brief(text)}'; expected {expected}")
     return values

@@ -8,7 +8,6 @@ Nothing it publishes can move an arm.
 from __future__ import annotations
 
 import array
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 
 from policies.bundle import BundleError, PolicyBundle
 from robots.camera import CameraModel, as_matrix
+from robots.host.reading import read_json, read_picture
+from robots.host.typed import build
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.parameters import Parameter, Parameters
@@ -43,6 +44,15 @@ class CameraRecording:
     """(N, n) joint positions at each frame [rad] where they were recorded."""
 
 
+@dataclass(frozen=True)
+class _Listed:
+    """What frames.json holds."""
+
+    K: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+    frames: tuple[dict, ...]
+    joint_names: tuple[str, ...] = ()
+
+
 def read_camera_recording(source: Path) -> CameraRecording:
     """Read a video, a folder of pictures, or a folder with a `frames.json` that holds K, files and joints.
 
@@ -53,9 +63,12 @@ def read_camera_recording(source: Path) -> CameraRecording:
         frames = _video(source)
         K, q = None, None
     elif (source / "frames.json").is_file():
-        listed = json.loads((source / "frames.json").read_text())
-        frames = [_picture(source / frame["file"]) for frame in listed["frames"]]
-        K, q = np.array(listed["K"]), np.array([frame["q"] for frame in listed["frames"]])
+        listed = build(_Listed, read_json(source / "frames.json", "recording"), f"recording '{source}'")
+        frames = [_picture(source / str(frame.get("file"))) for frame in listed.frames]
+        try:
+            K, q = np.array(listed.K), np.array([frame["q"] for frame in listed.frames], float)
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise SpecError(f"recording '{source}': a frame's q is no list of numbers ({error})") from None
     elif source.is_dir():
         frames = [_picture(path) for path in sorted(source.rglob("*")) if path.suffix.lower() in PICTURES]
         K, q = None, None
@@ -141,10 +154,7 @@ class CameraPlayer(Node):
 
 
 def _picture(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise SpecError(f"'{path}' is no readable picture; remove it or convert it")
-    return np.ascontiguousarray(picture[..., ::-1])
+    return np.ascontiguousarray(read_picture(path, "picture")[..., ::-1])
 
 
 def _video(path: Path) -> Sequence[np.ndarray]:

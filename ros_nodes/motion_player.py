@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policies.runtime.deadlines import Pacer
 from policies.runtime.loop import RefusalError
 from policies.runtime.motion import commanded_position
+from robots.host.reading import read_arrays
 from robots.host.writing import write_arrays
 from robots.model import RobotModel
 from robots.registry import load_robot
@@ -74,6 +75,10 @@ class WrittenMotion:
         return float(self.t[1] - self.t[0])
 
 
+MOST_MOTION = 64 << 20
+"""Largest motion file, unpacked [bytes]."""
+
+
 def read_motion(path: Path, robot: RobotModel) -> WrittenMotion:
     """Read and check a motion.
 
@@ -81,13 +86,19 @@ def read_motion(path: Path, robot: RobotModel) -> WrittenMotion:
         SpecError: if the file is missing or not such a motion, is another arm's, or leaves the arm's limits.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            t, q, names = arrays["t"], arrays["q"], tuple(str(name) for name in arrays["joint_names"])
-    except (OSError, ValueError, KeyError) as error:
+        arrays = read_arrays(path, "motion", MOST_MOTION)
+        t, q = (arrays[name].astype(float) for name in ("t", "q"))
+        names = tuple(str(name) for name in np.ravel(arrays["joint_names"]))
+    except (ValueError, KeyError, TypeError) as error:
         raise SpecError(f"motion '{path}' cannot be read: {error}; write one with 'sim2real excite'") from None
     if missing := [joint for joint in robot.joint_names if joint not in names]:
         raise SpecError(f"motion '{path}': joint '{missing[0]}' is missing; it moves {', '.join(names)}")
-    if q.shape != (len(t), len(names)) or len(t) < 10 or not (np.isfinite(q).all() and np.isfinite(t).all()):
+    if (
+        t.ndim != 1
+        or q.shape != (len(t), len(names))
+        or len(t) < 10
+        or not (np.isfinite(q).all() and np.isfinite(t).all())
+    ):
         raise SpecError(
             f"motion '{path}': q has shape {q.shape}, t {t.shape}; expected (T, {len(names)}), finite, T at least 10"
         )

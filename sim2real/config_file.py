@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-import types
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
+from robots.host.reading import FileError, read_json, read_toml
+from robots.host.typed import typed
 from robots.host.writing import write_json
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 T = TypeVar("T")
 
@@ -31,16 +24,13 @@ def read_config(path: Path) -> dict:
     Raises:
         ConfigFileError: if it cannot be read, or holds no table.
     """
-    readers = {".toml": tomllib.loads, ".json": json.loads}
+    readers = {".toml": read_toml, ".json": read_json}
     if path.suffix not in readers:
         raise ConfigFileError(f"configuration '{path}': unknown suffix '{path.suffix}'; expected .toml or .json")
     try:
-        data = readers[path.suffix](path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigFileError(f"configuration '{path}' cannot be read: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigFileError(f"configuration '{path}' holds {type(data).__name__}, expected names with values")
-    return data
+        return readers[path.suffix](path, "configuration")
+    except FileError as error:
+        raise ConfigFileError(str(error)) from None
 
 
 def write_config(path: Path, options: Any, leave_out: Collection[str] = ()) -> None:
@@ -84,7 +74,7 @@ def fill(options: T, data: Mapping[str, Any], where: str, prefix: str = "", *, p
             found[known[name]] = fill(default, value, where, f"{at}.")
             continue
         try:
-            found[known[name]] = _typed(hints[known[name]], value)
+            found[known[name]] = typed(hints[known[name]], value)
         except TypeError as error:
             raise ConfigFileError(f"configuration '{where}': {at} is {value!r}, expected {error}") from None
     return replace(options, **found)  # type: ignore[type-var]
@@ -93,51 +83,3 @@ def fill(options: T, data: Mapping[str, Any], where: str, prefix: str = "", *, p
 def option_names(hint: Any) -> list[str]:
     """Names that an annotation gives a field's option, in place of the field's own."""
     return [mark.name for mark in getattr(hint, "__metadata__", ()) if isinstance(getattr(mark, "name", None), str)]
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """Convert a value of TOML or JSON to the annotated type.
-
-    Raises:
-        TypeError: if it is of another type; the message says what is expected.
-    """
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _typed(parts[0], value)
-    if origin in (Union, types.UnionType):
-        return _first_of(parts, value)
-    if origin is Literal and value in parts:
-        return value
-    if origin is tuple and isinstance(value, list):
-        repeated = len(parts) == 2 and parts[1] is ...
-        if repeated or len(parts) == len(value):
-            items = zip(parts[:1] * len(value) if repeated else parts, value)
-            with contextlib.suppress(TypeError):  # the message below is about the whole
-                return tuple(_typed(part, item) for part, item in items)
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if hint is type(None) and value is None:
-        return None
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    raise TypeError(_described(hint))
-
-
-def _first_of(parts: tuple[Any, ...], value: Any) -> Any:
-    for part in parts:
-        try:
-            return _typed(part, value)
-        except TypeError:
-            continue
-    raise TypeError(" or ".join(_described(part) for part in parts if part is not type(None)))
-
-
-def _described(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return " or ".join(repr(each) for each in get_args(hint))
-    if get_origin(hint) is tuple:
-        return f"a list of {_described(get_args(hint)[0])}"
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
-    return names.get(hint, str(hint))

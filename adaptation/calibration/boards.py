@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from robots.host.reading import FileError, read_picture
+
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FEWEST_CORNERS = 8
 """Smallest number of detected corners of a ChArUco board."""
@@ -132,10 +134,10 @@ def read_pictures(folder: Path) -> dict[str, np.ndarray]:
         raise CalibrationError(f"no image ({', '.join(PICTURES)}) in {folder}")
     pictures = {}
     for path in paths:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise CalibrationError(f"image {path} cannot be read; is it damaged? Remove it or record it again")
-        pictures[path.name] = image
+        try:
+            pictures[path.name] = read_picture(path, "image")
+        except FileError as error:
+            raise CalibrationError(str(error)) from None
     return pictures
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from adaptation.calibration.boards import CalibrationError
 from adaptation.calibration.refine import ArmRecording
 from robots.camera import CameraModel
+from robots.host.reading import brief, read_json, read_picture
 from robots.model import RobotModel
 from robots.specs import SpecError
 
@@ -23,11 +22,10 @@ def read_camera(path: Path) -> CameraModel:
         CalibrationError: if the file is missing or malformed.
     """
     try:
-        return CameraModel.from_dict(json.loads(Path(path).read_text()))
-    except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
-        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        return CameraModel.from_dict(read_json(path, "camera"))
+    except SpecError as error:
         raise CalibrationError(
-            f"camera '{path}' cannot be read ({why}); write it with 'sim2real calibrate intrinsics'"
+            f"camera '{path}' cannot be read ({error}); write it with 'sim2real calibrate intrinsics'"
         ) from None
 
 
@@ -47,10 +45,11 @@ def read_frame_list(path: Path, names_image: Callable[[dict], bool], key: str) -
         CalibrationError: if the file is missing or malformed.
     """
     try:
-        frames = json.loads(Path(path).read_text())["frames"]
-        if not frames or not all(names_image(frame) for frame in frames):
+        frames = read_json(path, "poses").get("frames")
+        whole = isinstance(frames, list) and all(isinstance(each, dict) for each in frames)
+        if not frames or not whole or not all(names_image(frame) for frame in frames):
             raise ValueError(f"no frames, or a frame without {key}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise CalibrationError(
             f"poses '{path}' cannot be read ({error}); expected JSON with 'frames': "
             f"a list of objects with {key} and 'q' or 'T_base_ee'"
@@ -71,7 +70,7 @@ def arm_poses(frames: Sequence[dict], files: Sequence[str], robot: RobotModel) -
         if frame is None or ("T_base_ee" not in frame and "q" not in frame):
             raise CalibrationError(f"image {file} has no T_base_ee and no q among the {len(frames)} poses")
         if "T_base_ee" in frame:
-            T = np.asarray(frame["T_base_ee"], float)
+            T = _numbers(frame, "T_base_ee")
         else:
             T = np.eye(4)
             T[:3, :3], T[:3, 3] = robot.chain.pose(_joints(frame, robot))
@@ -89,10 +88,10 @@ def read_arm_recording(folder: Path, frames: Sequence[dict]) -> ArmRecording:
     """
     images: list[np.ndarray] = []
     for frame in frames:
-        image = cv2.imread(str(Path(folder) / frame["file"]), cv2.IMREAD_GRAYSCALE)
-        if image is None:
-            raise CalibrationError(f"image {Path(folder) / frame['file']} is missing or damaged")
-        images.append(image)
+        try:
+            images.append(read_picture(Path(folder) / frame["file"], "image", grey=True))
+        except SpecError as error:
+            raise CalibrationError(str(error)) from None
     return as_recording(images, frames)
 
 
@@ -107,14 +106,22 @@ def as_recording(images: Sequence[np.ndarray], frames: Sequence[dict]) -> ArmRec
             raise CalibrationError(f"image {frame['file']} is {image.shape}, the first is {images[0].shape}")
         if "q" not in frame or "t" not in frame:
             raise CalibrationError(f"image {frame['file']}: its frame has no q or no t")
-    q = [np.asarray(frame["q"], float) for frame in frames]
+    q = [_numbers(frame, "q") for frame in frames]
     if len({each.shape for each in q}) > 1:
         raise CalibrationError(f"frames have different numbers of joints: {sorted({len(each) for each in q})}")
-    return ArmRecording(np.stack(images), np.array(q), np.array([float(frame["t"]) for frame in frames]))
+    return ArmRecording(np.stack(images), np.array(q), np.array([float(_numbers(frame, "t")) for frame in frames]))
+
+
+def _numbers(frame: dict, name: str) -> np.ndarray:
+    try:
+        return np.asarray(frame[name], float)
+    except (ValueError, TypeError, OverflowError):
+        given = brief(repr(frame[name]))
+        raise CalibrationError(f"image {frame['file']}: {name} is {given}, expected numbers") from None
 
 
 def _joints(frame: dict, robot: RobotModel) -> np.ndarray:
-    q = np.asarray(frame["q"], float)
+    q = _numbers(frame, "q")
     if q.shape != (len(robot.joint_names),):
         raise CalibrationError(
             f"image {frame['file']}: q has {q.shape} values, '{robot.name}' has {len(robot.joint_names)} joints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import numpy as np
 from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, is_bag, open_bag, state_topic, topic_types
 from adaptation.identification.joint_log import JointLog, LogError
 from policies.runtime.motion import commanded_position
+from robots.host.reading import FileError, read_arrays, read_text
 
+MOST_CSV = 512 << 20
+"""Largest CSV file [bytes]."""
 COMMAND_TOPICS = ("/joint_trajectory_controller/joint_trajectory", "/forward_position_controller/commands")
 """Usual topics of commands, in order of preference; other topics of `COMMAND_TYPES` come after them."""
 COMMAND_TYPES = ("trajectory_msgs/msg/JointTrajectory", "std_msgs/msg/Float64MultiArray", STATE_TYPE)
@@ -60,17 +64,19 @@ def find_logs(path: Path | str) -> list[Path]:
 
 def _read_npz(path: Path, joint_names: tuple[str, ...]) -> JointLog:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {key: data[key] for key in data.files}
-    except (ValueError, OSError) as error:
-        raise LogError(f"log '{path}' is not a plain npz file: {error}") from None
+        arrays = read_arrays(path, "log")
+    except FileError as error:
+        raise LogError(f"{error}; record it again") from None
     for key in ("t", "q", "q_cmd"):
         if key not in arrays:
             raise LogError(
                 f"log '{path}': no array '{key}'; expected t, q, q_cmd, and optionally t_cmd, dq, tau, joint_names; "
                 f"found {', '.join(arrays)}"
             )
-    names = tuple(str(name) for name in arrays["joint_names"]) if "joint_names" in arrays else joint_names
+    for key in ("t", "q", "q_cmd", "t_cmd", "dq", "tau"):
+        if key in arrays and arrays[key].dtype.kind not in "fiu":
+            raise LogError(f"log '{path}': array '{key}' is {arrays[key].dtype}, expected numbers")
+    names = tuple(str(name) for name in np.ravel(arrays["joint_names"])) if "joint_names" in arrays else joint_names
     width = arrays["q"].shape[1] if arrays["q"].ndim == 2 else 0
     if len(names) != width:
         raise LogError(
@@ -91,8 +97,10 @@ def _read_npz(path: Path, joint_names: tuple[str, ...]) -> JointLog:
 
 
 def _read_csv(path: Path, joint_names: tuple[str, ...]) -> JointLog:
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        rows = list(csv.reader(io.StringIO(read_text(path, "log", MOST_CSV), newline="")))
+    except (FileError, csv.Error) as error:
+        raise LogError(f"log '{path}' cannot be read: {error}") from None
     head = [cell.strip() for cell in rows[0]] if rows else []
     names = tuple(name[2:] for name in head if name.startswith("q_") and not name.startswith("q_cmd_"))
     if "t" not in head or not names or any(f"q_cmd_{name}" not in head for name in names):

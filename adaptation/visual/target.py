@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from policies.bundle import PolicyBundle
+from robots.host.reading import read_arrays
 
 FEWEST_IMAGES = 20
 FEWEST_TRIALS = 3
@@ -138,12 +137,9 @@ def load_target(path: Path | str, bundle: PolicyBundle) -> TargetData:
     if not path.is_file():
         raise TargetError(f"target '{path}' does not exist; {RECORD}")
     try:
-        if not zipfile.is_zipfile(path):  # np.load's error would name pickles
-            raise ValueError("no .npz file, or one that was cut short")
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: data[name] for name in data.files}
+        arrays = read_arrays(path, "target")
         q, trial = arrays["q"].astype(np.float32), arrays["trial"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError) as error:
         raise TargetError(
             f"target '{path}' is not a recording with image_<camera>, q and trial ({error}); {RECORD}"
         ) from None

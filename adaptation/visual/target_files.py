@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from adaptation.bag_reader import is_bag
@@ -23,6 +22,7 @@ from adaptation.calibration.recordings import read_frame_list
 from adaptation.visual.target import TargetData, TargetError, load_target
 from policies.bundle import PolicyBundle
 from robots.camera import CameraModel
+from robots.host.reading import FileError, read_picture
 from robots.specs import SpecError
 
 MOST = 300
@@ -209,7 +209,7 @@ def _simulated(folder: Path, file: str, camera: CameraModel) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise TargetError(f"target: image '{path}' is missing or damaged")
-    return picture
+    try:
+        return read_picture(path, "picture")
+    except FileError as error:
+        raise TargetError(f"target: {error}") from None

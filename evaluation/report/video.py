@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.report.images import Clip, clip
+from robots.host.reading import FileError, read_arrays
 from robots.host.writing import write_arrays
 
 CLIP_RATE_HZ = 10.0
@@ -24,8 +25,10 @@ def save_video(frames: Sequence[np.ndarray], stamps: Sequence[float], path: Path
 
 def load_clip(path: Path, caption: str, alt: str) -> Clip:
     """Make a clip of a video that `save_video` wrote."""
-    with np.load(path, allow_pickle=False) as video:
-        frames, stamps = video["frames"], video["stamps"]
+    video = read_arrays(path, "video")
+    if not {"frames", "stamps"} <= video.keys() or video["stamps"].size == 0:
+        raise FileError(f"video '{path}' holds {', '.join(video)}, expected frames and stamps")
+    frames, stamps = video["frames"], video["stamps"]
     start = max(0.0, float(stamps[-1]) - LONGEST_CLIP)
     wanted = np.arange(start, stamps[-1] + 1e-9, 1 / CLIP_RATE_HZ)
     chosen = [frames[i] for i in np.searchsorted(stamps, wanted).clip(max=len(frames) - 1)]

@@ -20,6 +20,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from evaluation.session.results import Inference
+from robots.host.reading import FileError, read_json
+from robots.host.typed import build
 from robots.host.writing import write_text
 
 Order = Literal["interleaved", "randomised"]
@@ -227,13 +229,14 @@ def load(path: Path, sha256: str | None = None) -> Registration:
     reveal hashes that were computed anew.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProtocolError(f"protocol '{path}' cannot be read: {error}; register one first") from error
+        document = read_json(path, "protocol")
+    except FileError as error:
+        raise ProtocolError(f"{error}; register one first") from None
     expected = {"format", "protocol", "registered_at", "fields", "sha256"}
-    if not isinstance(document, dict) or document.keys() != expected:
-        found = sorted(document) if isinstance(document, dict) else type(document).__name__
-        raise ProtocolError(f"protocol '{path}' holds {found}, expected {sorted(expected)}; register it again")
+    if document.keys() != expected:
+        raise ProtocolError(
+            f"protocol '{path}' holds {sorted(document)}, expected {sorted(expected)}; register it again"
+        )
     if document["format"] != FORMAT:
         raise ProtocolError(f"protocol '{path}': format {document['format']}, expected {FORMAT}")
     content = {key: document[key] for key in ("format", "protocol", "registered_at")}
@@ -287,14 +290,13 @@ def _field_hashes(content: Mapping[str, object]) -> dict[str, str]:
 
 def _protocol(plan: object, path: Path) -> Protocol:
     known = {f.name for f in fields(Protocol)}
-    if not isinstance(plan, dict) or plan.keys() != known:
-        found = set(plan) if isinstance(plan, dict) else set()
+    found = set(plan) if isinstance(plan, dict) else set()
+    if found != known:
         raise ProtocolError(
             f"protocol '{path}': missing {sorted(known - found)}, unknown {sorted(found - known)}; "
             f"it was written by another release"
         )
     try:
-        policies = tuple(PlannedPolicy(**policy) for policy in plan["policies"])
-        return Protocol(**{**plan, "policies": policies, "workspace": PlacementArea(**plan["workspace"])})
-    except TypeError as error:
-        raise ProtocolError(f"protocol '{path}': {error}; it was written by another release") from error
+        return build(Protocol, plan, f"protocol '{path}'")
+    except FileError as error:
+        raise ProtocolError(f"{error}; it was written by another release") from None

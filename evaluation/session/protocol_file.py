@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,13 +28,9 @@ from evaluation.session.protocol import (
     register_protocol,
 )
 from policies.bundle import BundleError, PolicyBundle
+from robots.host.reading import FileError, read_toml
 from robots.specs import SpecError
 from sim.tasks import load_task
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _PLAIN: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -78,11 +73,9 @@ def read_protocol_file(path: Path) -> ProtocolFile:
     """
     path = Path(path)
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ProtocolError(f"protocol '{path}' cannot be read: {error.strerror}; write one first") from error
-    except (ValueError, tomllib.TOMLDecodeError) as error:
-        raise ProtocolError(f"protocol '{path}' is no TOML: {error}") from error
+        document = read_toml(path, "protocol")
+    except FileError as error:
+        raise ProtocolError(f"{error}; write one first") from None
     where = f"protocol '{path}'"
     known = {*_PLAIN, "policies", "workspace"}
     unknown = sorted(document.keys() - known)
@@ -118,7 +111,10 @@ def read_protocol_file(path: Path) -> ProtocolFile:
             "workspace": _workspace(document.get("workspace"), PlacementArea(x_low, x_high, y_low, y_high), where),
         }
     )
-    protocol.validate()
+    try:
+        protocol.validate()
+    except ProtocolError as error:
+        raise ProtocolError(f"{where}: {error}") from None
     return ProtocolFile(path, protocol, bundles)
 
 

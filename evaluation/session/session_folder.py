@@ -9,7 +9,6 @@ recording/          MCAP, where a recorder runs
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from evaluation.session.protocol import Protocol, ProtocolError, Registration, l
 from evaluation.session.store import TrialStore
 from evaluation.session.trials import TrialError
 from policies.bundle.provenance import provenance
+from robots.host.reading import FileError, read_json
 from robots.host.writing import write_json, write_text
 
 REGISTRATION, ABOUT, TRIALS = "protocol.json", "session.json", "trials.sqlite"
@@ -139,9 +139,9 @@ def _copy(registration: Registration, path: Path) -> None:
 
 def _read_about(path: Path) -> dict[str, object]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ProtocolError(f"'{path}' is damaged: {error}; restore it") from error
-    if not isinstance(about, dict) or "robot" not in about:
+        about = read_json(path, "session")
+    except FileError as error:
+        raise ProtocolError(f"{error}; restore it") from None
+    if "robot" not in about:
         raise ProtocolError(f"'{path}' does not say on which robot the session ran; restore it")
     return about

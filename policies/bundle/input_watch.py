@@ -6,11 +6,13 @@ the control loop refuses an observation outside them, naming the input. Robot si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robots.host.typed import build
 from robots.specs import ObservationSpec, SpecError
 
 FEWEST = 32
@@ -138,18 +140,17 @@ class InputWatch:
     @classmethod
     def from_dict(cls, data: Mapping) -> InputWatch:
         """Build from the result of `to_dict`."""
-        return cls(
-            {
-                name: Range(
-                    tuple(seen["low"]),
-                    tuple(seen["high"]),
-                    tuple(seen["mean"]),
-                    tuple(tuple(row) for row in seen["whiten"]),
-                    seen["distance"],
-                )
-                for name, seen in data.items()
-            }
-        )
+        return cls({name: build(Range, seen, f"input '{name}'") for name, seen in data.items()})
+
+    def validate(self, spec: ObservationSpec) -> None:
+        """Raise `SpecError` unless each range is of one of the arrays of `spec`, with a value for each element."""
+        for name, seen in self.ranges.items():
+            count = len(STATISTICS) if spec[name].is_image else math.prod(spec[name].shape)
+            sizes = [len(seen.low), len(seen.high)]
+            if seen.whiten:
+                sizes += [len(seen.mean), *map(len, seen.whiten)]
+            if sizes != [count] * len(sizes):
+                raise SpecError(f"input '{name}': its range has {sizes} values, expected {count} everywhere")
 
 
 def picture_statistics(image: np.ndarray) -> np.ndarray:

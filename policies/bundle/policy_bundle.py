@@ -23,22 +23,17 @@ from pathlib import Path
 
 import numpy as np
 
+from policies.bundle.contents import FORMAT_VERSION, BundleError, read_contents
+from policies.bundle.graph_check import GraphNames, check_graph
 from policies.bundle.input_watch import InputWatch
 from robots.camera import CameraModel
 from robots.host.writing import whole_file, whole_folder
 from robots.model import RobotModel
 from robots.specs import ActionSpec, ObservationSpec, SpecError
 
-FORMAT_VERSION = 1
 PARITY_TOLERANCE = 1e-5
-FILES = ("policy.onnx", "parity.npz", "robot.urdf")
 BEGIN = "begin"
 """Name of the parity array that marks the first record of an episode."""
-OPTIONAL_FILES = ("weights.npz", "hulls.npz")
-
-
-class BundleError(ValueError):
-    """A bundle is missing, damaged or not what was expected."""
 
 
 @dataclass(frozen=True)
@@ -167,55 +162,45 @@ class PolicyBundle:
         """Read and verify the bundle at `path`, a folder or a `.zip`.
 
         Raises:
-            BundleError: if a file is missing or altered, or the format is of another version.
+            BundleError: if a file is missing or altered, the format is of another version, or the graph does not end.
         """
         path = Path(path)
-        raw = _read_file(path, "manifest.json")
+        contents, where = read_contents(path), f"bundle '{path}'"
+        manifest = contents.manifest
         try:
-            manifest = json.loads(raw)
-            version = manifest["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleError(
-                f"bundle '{path}': manifest.json is not a bundle's manifest ({error}); export it again"
-            ) from None
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"bundle '{path}': format version {version}, this program reads {FORMAT_VERSION}; "
-                "export it again, or install the matching sim2real-arms"
-            )
-        payload = {}
-        for name in (*FILES, *(name for name in OPTIONAL_FILES if name in manifest["files"])):
-            payload[name] = _read_file(path, name)
-            digest = hashlib.sha256(payload[name]).hexdigest()
-            expected = manifest["files"].get(name, "absent from the manifest")
-            if digest != expected:
-                raise BundleError(
-                    f"bundle '{path}': {name} has been altered: SHA-256 is {digest[:12]}…, the manifest says "
-                    f"{expected[:12]}…; copy the bundle again from where it was made"
-                )
-        try:
+            hulls = contents.arrays("hulls.npz", where) if "hulls.npz" in contents.payload else {}
+            for link, corners in hulls.items():
+                if corners.ndim != 2 or corners.shape[1] != 3 or not _are_numbers(corners):
+                    raise SpecError(
+                        f"hull of link '{link}' is {corners.dtype} {corners.shape}, expected corners (V, 3)"
+                    )
             bundle = cls(
-                name=manifest["name"],
-                task=manifest["task"],
-                observation=ObservationSpec.from_dict(manifest["observation"]),
-                action=ActionSpec.from_dict(manifest["action"]),
+                name=manifest.name,
+                task=manifest.task,
+                observation=ObservationSpec.from_dict(manifest.observation),
+                action=ActionSpec.from_dict(manifest.action),
                 robot=replace(
-                    RobotModel.from_dict(manifest["robot"], payload["robot.urdf"].decode()),
-                    hulls=_read_arrays(payload["hulls.npz"]) if "hulls.npz" in payload else {},
+                    RobotModel.from_dict(manifest.robot, contents.payload["robot.urdf"].decode()), hulls=hulls
                 ),
-                cameras={camera["name"]: CameraModel.from_dict(camera) for camera in manifest["cameras"]},
-                onnx=payload["policy.onnx"],
-                parity=_read_arrays(payload["parity.npz"]),
-                provenance=manifest["provenance"],
-                network=manifest["network"],
-                inputs=InputWatch.from_dict(manifest.get("inputs", {})),
-                memory={name: tuple(shape) for name, shape in manifest.get("memory", {}).items()},
-                weights=_read_arrays(payload["weights.npz"]) if "weights.npz" in payload else {},
+                cameras={camera.name: camera for camera in map(CameraModel.from_dict, manifest.cameras)},
+                onnx=contents.payload["policy.onnx"],
+                parity=contents.arrays("parity.npz", where),
+                provenance=manifest.provenance,
+                network=manifest.network,
+                inputs=InputWatch.from_dict(manifest.inputs),
+                memory=manifest.memory,
+                weights=contents.weights(where),
             )
-        except (KeyError, TypeError) as error:
-            raise BundleError(f"bundle '{path}': manifest.json lacks or garbles {error}; export it again") from None
-        bundle.__dict__["_manifest_bytes"] = raw  # the hash is over the bytes on disk
-        bundle._check_graph()
+            bundle.__dict__["_manifest_bytes"] = contents.raw_manifest  # the hash is over the bytes on disk
+            bundle.inputs.validate(bundle.observation)
+            _ = bundle.robot.chain, bundle.robot.tree  # the URDF is read here, not where the arm moves
+            names = check_graph(
+                bundle.onnx, contents.payload["parity.npz"], bundle.observation.names, bundle.memory, where
+            )
+            bundle._check_graph(names)
+        except (SpecError, UnicodeDecodeError) as error:
+            again = "copy it again from where it was made, or export it again"
+            raise BundleError(f"{'' if where in str(error) else f'{where}: '}{error}; {again}") from None
         return bundle
 
     @cached_property
@@ -260,14 +245,13 @@ class PolicyBundle:
         }
         return json.dumps(manifest, indent=2).encode()
 
-    def _check_graph(self) -> None:
-        inputs = [node.name for node in self._session.get_inputs()]
+    def _check_graph(self, graph: GraphNames) -> None:
+        inputs, outputs = list(graph.inputs), list(graph.outputs)
         if sorted(inputs) != sorted([*self.observation.names, *self.memory]):
             raise BundleError(
                 f"bundle '{self.name}': policy.onnx takes {inputs}, the manifest's observation is "
                 f"{list(self.observation.names)} and its memory {list(self.memory)}; export it again"
             )
-        outputs = [node.name for node in self._session.get_outputs()]
         missing = [name for name in ("action", *(f"next_{name}" for name in self.memory)) if name not in outputs]
         if missing:
             raise BundleError(
@@ -287,30 +271,15 @@ class PolicyBundle:
                     f"bundle '{self.name}': parity.npz holds '{key}' of shape {found.shape}, expected "
                     f"{(records, *shape)} and finite numbers; export it again"
                 )
+        if graph.failed:
+            raise BundleError(f"bundle '{self.name}': policy.onnx cannot be run ({graph.failed}); export it again")
+
+
+def _are_numbers(array: np.ndarray) -> bool:
+    return array.dtype.kind == "f" and bool(np.isfinite(array).all())
 
 
 def _write_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict(arrays))  # type: ignore[arg-type]
     return buffer.getvalue()
-
-
-def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _read_file(path: Path, name: str) -> bytes:
-    if not path.exists():
-        raise BundleError(f"bundle '{path}' does not exist; make one with 'sim2real train', or check the path")
-    if path.is_dir():
-        if not (path / name).is_file():
-            raise BundleError(f"bundle '{path}': {name} is missing; copy the bundle again from where it was made")
-        return (path / name).read_bytes()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except KeyError:
-        raise BundleError(f"bundle '{path}': {name} is missing; copy the bundle again from where it was made") from None
-    except zipfile.BadZipFile:
-        raise BundleError(f"bundle '{path}' is neither a folder nor a zip file; give the path of a bundle") from None

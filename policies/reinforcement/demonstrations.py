@@ -18,6 +18,7 @@ from policies.models.state_network import Arrays
 from policies.reinforcement.algorithms import Algorithm
 from policies.reinforcement.joined import join_arrays
 from policies.training.descent import Loss, constant, gradient_descent
+from robots.host.reading import FileError, read_arrays
 from robots.host.writing import write_arrays
 
 JOINED = ""
@@ -72,18 +73,22 @@ class Demonstrations:
             DemonstrationError: if an array is missing, of another length, or not finite.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError) as error:
-            raise DemonstrationError(f"demonstrations '{path}' cannot be read: {error}") from None
+            arrays = read_arrays(path, "demonstrations")
+        except FileError as error:
+            raise DemonstrationError(f"{error}; record them again") from None
         wanted = [*(f"{part}.{name}" for part in ("observation", "next") for name in names), *SCALARS]
         missing = [name for name in wanted if name not in arrays]
         if missing:
             raise DemonstrationError(
                 f"demonstrations '{path}' lack the array '{missing[0]}'; they hold {', '.join(sorted(arrays))}"
             )
-        count = len(arrays["reward"])
+        count = arrays["reward"].size
         for name in wanted:
+            columns = name in ("reward", "terminated", "truncated")
+            if arrays[name].ndim == 0 or (columns and arrays[name].ndim > 1) or arrays[name].dtype.kind not in "fiub":
+                raise DemonstrationError(
+                    f"demonstrations '{path}': '{name}' is {arrays[name].dtype} {arrays[name].shape}, expected numbers"
+                )
             if len(arrays[name]) != count or not np.isfinite(arrays[name].astype(float)).all():
                 raise DemonstrationError(
                     f"demonstrations '{path}': '{name}' has {len(arrays[name])} rows, expected {count} finite ones"

@@ -5,7 +5,6 @@ Robot side: numpy only, with the safety filter's own limits.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from policies.bundle import PolicyBundle
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyLimits
+from robots.host.reading import FileError, read_json
 from robots.host.writing import write_json
 
 FEWEST = 20
@@ -163,10 +163,10 @@ def check_confirmed(path: Path, bundle: PolicyBundle) -> None:
     """
     again = f"sim2real dry-run --bundle <path> --out {path}"
     try:
-        found = json.loads(path.read_text())
-        operator, digest = found["confirmed_by"], found["bundle"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DryRunError(f"dry run '{path}': cannot be read ({error}); make one in shadow mode: {again}") from None
+        found = read_json(path, "dry run")
+    except FileError as error:
+        raise DryRunError(f"{error}; make one in shadow mode: {again}") from None
+    operator, digest = str(found.get("confirmed_by", "")), str(found.get("bundle", ""))
     if not operator:
         raise DryRunError(f"dry run '{path}': not confirmed; make another: {again}")
     if digest != bundle.hash:

@@ -6,13 +6,13 @@ side: numpy only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from robots.host.reading import FileError, read_json
 from robots.model import RobotModel
 from robots.urdf import read_urdf
 
@@ -240,12 +240,10 @@ def read_limits_file(path: Path | str) -> dict[str, dict[str, float]]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise SafetyError(f"limits file '{path}': {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise SafetyError(f"limits file '{path}' cannot be read: {error}; docs/on_the_robot.md shows one") from None
-    if not isinstance(content, dict) or not all(isinstance(values, dict) for values in content.values()):
+        content = read_json(path, "limits file", MOST_BYTES)
+    except FileError as error:
+        raise SafetyError(f"{error}; docs/on_the_robot.md shows one") from None
+    if not all(isinstance(values, dict) for values in content.values()):
         raise SafetyError(f"limits file '{path}': expected limits by joint; docs/on_the_robot.md shows one")
     return content
 

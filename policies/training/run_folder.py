@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ import torch
 from policies.bundle import BundleError
 from policies.training.tracking import RUN_FILE, Tracker, open_tracker
 from robots.host.locks import FolderLock
+from robots.host.reading import MOST_ARRAYS, brief, read_arrays, read_bytes, read_json
 from robots.host.writing import write_arrays, write_json, write_text, write_with
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RunFolder:
             raise RunError(
                 f"the run in '{path}' is finished; its bundle is {path / 'best'}; train again with a new --out"
             )
-        return cls(path, _tracker(path, json.loads((path / "config.json").read_text())))
+        return cls(path, _tracker(path, read_json(path / "config.json", "run")))
 
     def finish(self, metrics: dict) -> None:
         """Write the evaluation: the run is finished."""
@@ -99,7 +99,7 @@ class RunFolder:
 
     def read_json(self, name: str) -> dict:
         """Read a document."""
-        return json.loads((self.path / name).read_text())
+        return read_json(self.path / name, "run")
 
     def has(self, name: str) -> bool:
         """Whether a document is there."""
@@ -117,8 +117,7 @@ class RunFolder:
         """Read the records of the first `count` rounds."""
         found = []
         for round_ in range(count):
-            with np.load(self.path / "checkpoint" / f"round_{round_:03}.npz", allow_pickle=False) as arrays:
-                found.append(dict(arrays))
+            found.append(read_arrays(self.path / "checkpoint" / f"round_{round_:03}.npz", "checkpoint"))
         return found
 
     def save_state(self, state: dict) -> None:
@@ -128,7 +127,7 @@ class RunFolder:
     def load_state(self) -> dict | None:
         """Read the newest state; None before the first one. Nothing but tensors and plain types is unpickled."""
         path = self.path / "checkpoint" / "state.pt"
-        return torch.load(path, weights_only=True) if path.is_file() else None
+        return load_tensors(path, "checkpoint") if path.is_file() else None
 
     def write_metrics(self, rows: list[dict[str, float]], purge_from: int | None = None) -> None:
         """Write table, picture and the newest point for TensorBoard and MLflow.
@@ -166,6 +165,19 @@ class RunFolder:
         second.plot(steps, [row[column] for row in rows], marker="o")
         second.set(xlabel="environment steps", ylabel=SECOND[column])
         save_figure(figure, self.path / "curve.png")
+
+
+def load_tensors(path: Path, what: str) -> dict:
+    """Read what `torch.save` wrote: nothing but tensors and plain types is unpickled.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    content = read_bytes(path, what, MOST_ARRAYS)
+    try:
+        return torch.load(io.BytesIO(content), weights_only=True)
+    except Exception as error:  # torch raises whatever its parser met
+        raise RunError(f"{what} '{path}' is damaged: {brief(str(error))}; train again with a new --out") from None
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 
+from robots.host.reading import FileError, read_bytes
 from robots.model import RobotModel
 from robots.shapes.meshes import MeshError, cuboid, cylinder, sphere
 from robots.shapes.visual_meshes import find_mesh
@@ -21,6 +22,9 @@ MOST_POINTS = 80
 """Largest number of corners a link: the time of GJK grows with it."""
 TOLERANCE = 0.002
 """Largest distance of an omitted point from the reduced hull [m]."""
+
+MOST_MESH = 256 << 20
+"""Largest mesh file [bytes]."""
 
 Hulls = Mapping[str, np.ndarray]
 """Link name to the corners (V, 3) of its convex hull, in the link's frame [m]."""
@@ -61,7 +65,10 @@ def _collision_hulls(path: Path, _stamp: int) -> Hulls:
     for link in urdf.links.values():
         parts = [_points(c.geometry, path) @ c.R.T + c.p for c in link.collisions if c.geometry is not None]
         if parts:
-            hulls[link.name] = reduced_hull(np.concatenate(parts))
+            try:
+                hulls[link.name] = reduced_hull(np.concatenate(parts))
+            except MeshError as error:
+                raise MeshError(f"URDF {path}: link '{link.name}': {error}") from None
     return hulls
 
 
@@ -114,17 +121,29 @@ def mesh_points(path: Path) -> np.ndarray:
     Raises:
         MeshError: for another format or a damaged file.
     """
-    content = path.read_bytes()
+    try:
+        content = read_bytes(path, "collision mesh", MOST_MESH)
+    except FileError as error:
+        raise MeshError(str(error)) from None
     kind = path.suffix.lower()
     if kind == ".obj":
         rows = [line.split()[1:4] for line in content.decode(errors="replace").splitlines() if line.startswith("v ")]
     elif kind == ".stl" and len(content) >= 84 and len(content) == 84 + 50 * int.from_bytes(content[80:84], "little"):
         triangles = np.frombuffer(content, np.uint8, offset=84).reshape(-1, 50)[:, 12:48]
-        return np.unique(triangles.copy().view("<f4").reshape(-1, 3), axis=0).astype(np.float64)
+        points = np.unique(triangles.copy().view("<f4").reshape(-1, 3), axis=0).astype(np.float64)
+        if not np.isfinite(points).all():
+            raise MeshError(f"collision mesh {path}: a corner is not finite; is the file damaged?")
+        return points
     elif kind == ".stl":
         rows = [line.split()[1:4] for line in content.decode(errors="replace").splitlines() if "vertex" in line]
     else:
         raise MeshError(f"collision mesh {path}: format '{kind}', expected .stl or .obj; convert it")
     if len(rows) < 4:
         raise MeshError(f"collision mesh {path}: {len(rows)} points, expected at least 4; is the file damaged?")
-    return np.array(rows, np.float64)
+    try:
+        points = np.array(rows, np.float64)
+    except ValueError:
+        points = np.zeros(0)
+    if points.shape != (len(rows), 3) or not np.isfinite(points).all():
+        raise MeshError(f"collision mesh {path}: a corner is not three finite numbers; is the file damaged?")
+    return points

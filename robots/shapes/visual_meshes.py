@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from robots.host.reading import brief, read_arrays
 from robots.host.writing import write_arrays
 from robots.shapes.meshes import Mesh, MeshError, cuboid, cylinder, sphere
 from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
@@ -114,10 +114,10 @@ def find_mesh(name: str, urdf_path: Path) -> Path:
         for prefix in filter(None, os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep)):
             tried.append(Path(prefix) / rest)
     for path in tried:
-        if path.is_file():
+        if os.path.isfile(path):  # False too for a name that no file can have
             return path
     raise MeshError(
-        f"URDF {urdf_path}: mesh '{name}' not found in {', '.join(str(p) for p in tried[:4])}"
+        f"URDF {urdf_path}: mesh '{brief(name)}' not found in {brief(', '.join(str(p) for p in tried[:4]))}"
         f"{' …' if len(tried) > 4 else ''}; are the meshes beside the URDF, or is their package sourced?"
     )
 
@@ -287,13 +287,13 @@ def _write_cache(path: Path, meshes: dict[str, Mesh]) -> None:
 
 def _read_cache(path: Path) -> dict[str, Mesh] | None:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = dict.fromkeys(key.split(":", 2)[2] for key in archive.files)
+        arrays = read_arrays(path, "cache")
+        names = dict.fromkeys(key.split(":", 2)[2] for key in arrays)
 
-            def mesh(level: str, name: str, coarse: Mesh | None = None) -> Mesh:
-                vertices, *rest = (archive[f"{level}:{field}:{name}"] for field in _FIELDS)
-                return Mesh(vertices, rest[0], rest[1], rest[2], rest[3], coarse)
+        def mesh(level: str, name: str, coarse: Mesh | None = None) -> Mesh:
+            vertices, *rest = (arrays[f"{level}:{field}:{name}"] for field in _FIELDS)
+            return Mesh(vertices, rest[0], rest[1], rest[2], rest[3], coarse)
 
-            return {name: mesh("fine", name, mesh("coarse", name)) for name in names}
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile):
+        return {name: mesh("fine", name, mesh("coarse", name)) for name in names}
+    except (KeyError, ValueError, TypeError, IndexError):
         return None  # absent or damaged: read the originals again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from robots.camera import CameraModel
+from robots.host.reading import read_json
 from robots.specs import SpecError
 
 FAR, TURNED = 0.03, 3.0
@@ -86,9 +86,9 @@ def check_size(camera: CameraModel, shape: Sequence[int], topic: str, source: st
 
 def _read(path: Path) -> CameraModel:
     try:
-        return CameraModel.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return CameraModel.from_dict(read_json(path, "camera"))
+    except SpecError as error:
         raise SpecError(
-            f"parameter 'camera_calibration': '{path}' cannot be read as a camera ({type(error).__name__}: {error}); "
+            f"parameter 'camera_calibration': '{path}' cannot be read as a camera ({error}); "
             "write it with 'sim2real calibrate intrinsics'"
         ) from None

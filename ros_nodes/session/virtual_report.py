@@ -18,6 +18,7 @@ from evaluation.session.results import results_table, write_summary
 from evaluation.session.trials import LatencySummary
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
+from robots.host.reading import read_arrays
 from robots.rig import Rig
 from ros_nodes.session.virtual_session import SessionResult
 from sim.catalogue import parameter_space
@@ -102,8 +103,7 @@ def loop_latency(path: Path | None, period: float) -> LatencySummary | None:
     """Sum up the compute times of all control cycles; `period` is their deadline [s]."""
     if path is None:
         return None
-    with np.load(path, allow_pickle=False) as recorded:
-        compute = recorded["latency"][:, COMPUTE]
+    compute = read_arrays(path, "latencies", names=("latency",))["latency"][:, COMPUTE]
     compute = compute[np.isfinite(compute)]
     return LatencySummary.of(compute.tolist(), deadline=period) if len(compute) else None
 
@@ -190,8 +190,7 @@ def _camera_samples(bundles: Mapping[str, PolicyBundle], result: SessionResult) 
         pictures = tuple(bundle.parity[f"observation.{image}"][:8])
         samples.append(CameraSamples(f"Simulation, '{name}'", "Images that the policy was trained on.", pictures))
     if result.images is not None:
-        with np.load(result.images, allow_pickle=False) as recorded:
-            images = recorded["images"]
+        images = read_arrays(result.images, "images", names=("images",))["images"]
         if len(images):
             rows = np.linspace(0, len(images) - 1, 8).astype(int)
             caption = f"Images of the policy node, rectified; drawn by {result.renderer}."

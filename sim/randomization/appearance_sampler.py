@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from robots.host.reading import FileError, read_picture
 from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.contrast import contrasting_colour
 from sim.rendering.renderer import RenderedScene
@@ -226,9 +227,10 @@ def _read_photographs(folder: Path, size: int) -> list[np.ndarray]:
     paths = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in PHOTOGRAPHS)
     images = []
     for path in paths:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise RenderError(f"textures: {path} is no readable image; remove it or convert it")
+        try:
+            image = read_picture(path, "photograph")
+        except FileError as error:
+            raise RenderError(f"textures: {error}") from None
         side = min(image.shape[:2])
         top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
         square = image[top : top + side, left : left + side]

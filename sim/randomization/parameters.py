@@ -7,7 +7,6 @@ compiled where numba is installed.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from robots.compiled import njit
+from robots.host.reading import read_json
+from robots.host.typed import build
 from robots.host.writing import write_json
 
 Kind = Literal["constant", "uniform", "loguniform", "normal", "choice"]
@@ -175,6 +176,14 @@ class Param:
 
 
 @dataclass(frozen=True)
+class _ParamList:
+    """A parameter space in JSON."""
+
+    name: str
+    params: tuple[dict, ...]
+
+
+@dataclass(frozen=True)
 class ParameterSpace:
     """All parameters of one task on one arm."""
 
@@ -280,14 +289,10 @@ class ParameterSpace:
     def from_dict(cls, data: Mapping) -> ParameterSpace:
         """Build from what `to_dict` returned."""
         params = []
-        for entry in data["params"]:
-            fields = dict(entry)
-            distribution = dict(fields["distribution"])
-            distribution["choices"] = tuple(distribution["choices"])
-            fields["distribution"] = Distribution(**distribution)
-            fields["at_least"] = -math.inf if fields["at_least"] is None else fields["at_least"]
-            fields["at_most"] = math.inf if fields["at_most"] is None else fields["at_most"]
-            params.append(Param(**fields))
+        for entry in build(_ParamList, data, "parameter space").params:
+            open_ends = {"at_least": -math.inf, "at_most": math.inf}
+            ends = {name: end for name, end in open_ends.items() if entry.get(name) is None}
+            params.append(build(Param, {**entry, **ends}, f"parameter '{entry.get('name')}'"))
         return cls(tuple(params), data["name"])
 
     def to_json(self, path: Path | str) -> None:
@@ -305,11 +310,12 @@ class ParameterSpace:
         if not path.is_file():
             raise ParameterError(f"parameter space '{path}' does not exist; write one with ParameterSpace.to_json")
         try:
-            return cls.from_dict(json.loads(path.read_text()))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            space = cls.from_dict(read_json(path, "parameter space"))
+            space.validate()
+            return space
+        except ValueError as error:
             raise ParameterError(
-                f"'{path}' is not a parameter space ({type(error).__name__}: {error}); "
-                "write one with ParameterSpace.to_json and edit that"
+                f"'{path}' is not a parameter space ({error}); write one with ParameterSpace.to_json and edit that"
             ) from None
 
     @cached_property

@@ -7,11 +7,11 @@ another engine. They are realistic, not hostile: a lab's own arm differs from it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from robots.host.reading import read_json
 from robots.host.writing import write_json
 from robots.specs import SpecError
 
@@ -240,13 +240,7 @@ class HiddenReality:
         Raises:
             SpecError: if the file is missing, is not JSON, or names a value that does not exist.
         """
-        try:
-            data = json.loads(Path(path).read_text())
-        except OSError as error:
-            raise SpecError(f"hidden reality '{path}' cannot be read: {error.strerror}") from None
-        except json.JSONDecodeError as error:
-            raise SpecError(f"hidden reality '{path}' is not JSON: {error}") from None
-        return cls.from_dict(data, default)
+        return cls.from_dict(read_json(path, "hidden reality"), default)
 
 
 def _refuse_unknown(prefix: str, data: Mapping, known: list[str]) -> None:

@@ -90,7 +90,7 @@ def test_a_file_is_read_like_its_text(tmp_path: Path) -> None:
     path = tmp_path / "r.urdf"
     path.write_text(TEXT)
     assert list(read_urdf(path).links) == list(read_urdf(TEXT).links)
-    with pytest.raises(UrdfError, match=r"nowhere.urdf cannot be read: .*No such file"):
+    with pytest.raises(UrdfError, match=r"nowhere.urdf' cannot be read: No such file"):
         read_urdf(tmp_path / "nowhere.urdf")
 
 
@@ -114,16 +114,11 @@ def test_malformed_text_is_refused(text: str, message: str) -> None:
 
 
 def test_links_that_form_no_tree_are_refused() -> None:
-    twice = read_urdf(TEXT.replace('<child link="side"/>', '<child link="arm"/>'))
     with pytest.raises(UrdfError, match="'turn' and 'stay' have the same child 'arm'"):
-        twice.chain(None, "arm")
-    loop = read_urdf(
-        TEXT.replace('<parent link="base"/><child link="arm"/>', '<parent link="tool"/><child link="arm"/>')
-    )
-    with pytest.raises(UrdfError, match="'tool' is in a loop"):
-        loop.chain("base", "tool")
-    with pytest.raises(UrdfError, match="joint 'turn' leads to 'arm'"):
-        list(loop.descend("arm"))
+        read_urdf(TEXT.replace('<child link="side"/>', '<child link="arm"/>'))
+    loop = TEXT.replace('<parent link="base"/><child link="arm"/>', '<parent link="tool"/><child link="arm"/>')
+    with pytest.raises(UrdfError, match="the joints turn, out form a loop; expected a tree"):
+        read_urdf(loop)
     nowhere = read_urdf(TEXT.replace('<child link="tool"/>', '<child link="hand"/>'))
     with pytest.raises(UrdfError, match="joint 'out' leads to 'hand'"):
         list(nowhere.descend())

@@ -191,7 +191,7 @@ def test_poor_folders_are_named_and_refused(tmp_path: Path, chessboards: Path) -
     with pytest.raises(CalibrationError, match="no image"):
         find_board(tmp_path, CHESSBOARD)
     (tmp_path / "a.png").write_bytes(b"\x89PNG broken")
-    with pytest.raises(CalibrationError, match=r"a\.png cannot be read; is it damaged"):
+    with pytest.raises(CalibrationError, match=r"a\.png' is no picture, a damaged or too large one"):
         find_board(tmp_path, CHESSBOARD)
     image = cv2.imread(str(chessboards / "view_0.png"))
     for name in ("a.png", "b.png"):
@@ -331,7 +331,7 @@ def test_the_command_refines_a_camera(tmp_path: Path, outline: ArmOutline, capsy
 def test_files_that_are_none_are_refused(tmp_path: Path, capsys) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
-    with pytest.raises(CalibrationError, match=r"camera .* cannot be read \(it has no '.*'\); write it with"):
+    with pytest.raises(CalibrationError, match=r"camera .* cannot be read \(camera '': 'name' is missing; .*\); write"):
         read_camera(bad)
     with pytest.raises(CalibrationError, match=r"poses .* cannot be read"):
         read_frames(bad)

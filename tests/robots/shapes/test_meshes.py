@@ -133,7 +133,7 @@ def test_missing_files_are_named(urdf, tmp_path):
     (tmp_path / "shapes" / "cube.obj").unlink()
     with pytest.raises(MeshError, match=r"cube\.obj' not found in .*shapes"):
         load_urdf_visuals(urdf, cache_dir=tmp_path / "cache")
-    with pytest.raises(MeshError, match=r"nothing\.urdf cannot be read"):
+    with pytest.raises(MeshError, match=r"nothing\.urdf' cannot be read"):
         load_urdf_visuals(tmp_path / "nothing.urdf")
     broken = tmp_path / "broken.urdf"
     broken.write_text("<robot><link")
