@@ -37,7 +37,7 @@ from benchmarks.parts.fuzz_kinds import KINDS, Kind, digest, endless_graph, fini
 from benchmarks.parts.mutations import damage
 from benchmarks.record import heading, origin, save
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """A reader that takes longer hangs [s]."""
 MEMORY = 6 << 30
 """Address space of a reader [bytes]."""

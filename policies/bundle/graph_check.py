@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from policies.bundle import graph_child
 from policies.bundle.contents import BundleError
 
-SECONDS = 20
+SECONDS = 10
 """Processor time for opening the graph and running it on all records [s]."""
 PATIENCE = 120.0
 """Time for the same on a busy machine [s]."""

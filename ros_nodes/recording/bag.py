@@ -119,8 +119,11 @@ class AppendFile:
         self._offset += len(waiting)
 
     def close(self) -> None:
-        """Close the file; what was not flushed is dropped."""
-        os.close(self._file)
+        """Put the file on the disk and close it; what was not flushed is dropped."""
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
 
 
 class Bag:

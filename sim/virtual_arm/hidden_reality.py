@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, get_type_hints
 
-from robots.host.reading import read_json
+from robots.host.reading import brief, read_json
+from robots.host.typed import typed
 from robots.host.writing import write_json
 from robots.specs import SpecError
 
@@ -29,6 +31,10 @@ class LinkInertia:
     """Centre of mass [m]."""
     inertia: tuple[float, ...]
     """xx, yy, zz, xy, xz, yz about the centre of mass [kg·m²]."""
+
+    def __post_init__(self) -> None:
+        if (len(self.com), len(self.inertia)) != (3, 6):
+            raise SpecError(f"com and inertia have {len(self.com)} and {len(self.inertia)} values, expected 3 and 6")
 
 
 def as_ball(mass: float) -> LinkInertia:
@@ -223,14 +229,14 @@ class HiddenReality:
         _refuse_unknown("", data, list(sections))
         built = {}
         for name, section in sections.items():
-            values = dict(data.get(name, {}))
+            values = data.get(name, {})
+            if not isinstance(values, Mapping):
+                raise SpecError(f"hidden reality: {name} is {brief(repr(values))}, expected names with values")
             _refuse_unknown(f"{name}.", values, [entry.name for entry in fields(section)])
-            if "inertia" in values:
-                values["inertia"] = {
-                    link: LinkInertia(i["mass"], tuple(i["com"]), tuple(i["inertia"]))
-                    for link, i in values["inertia"].items()
-                }
-            built[name] = replace(section, **{key: _tuples(value) for key, value in values.items()})
+            hints = get_type_hints(type(section))
+            built[name] = replace(
+                section, **{key: _typed(f"{name}.{key}", hints[key], value) for key, value in values.items()}
+            )
         return cls(**built)
 
     @classmethod
@@ -240,7 +246,11 @@ class HiddenReality:
         Raises:
             SpecError: if the file is missing, is not JSON, or names a value that does not exist.
         """
-        return cls.from_dict(read_json(path, "hidden reality"), default)
+        data = read_json(path, "hidden reality")
+        try:
+            return cls.from_dict(data, default)
+        except SpecError as error:
+            raise SpecError(f"'{path}': {error}") from None
 
 
 def _refuse_unknown(prefix: str, data: Mapping, known: list[str]) -> None:
@@ -249,5 +259,8 @@ def _refuse_unknown(prefix: str, data: Mapping, known: list[str]) -> None:
             raise SpecError(f"hidden reality: unknown value '{prefix}{name}'; known are {', '.join(known)}")
 
 
-def _tuples(value: object) -> object:
-    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+def _typed(name: str, hint: Any, value: object) -> Any:
+    try:
+        return typed(hint, value)
+    except TypeError as error:
+        raise SpecError(f"hidden reality: {name} is {brief(repr(value))}, expected {error}") from None

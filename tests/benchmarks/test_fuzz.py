@@ -39,6 +39,8 @@ KEPT = [
     ("collision mesh", 32),  # flat geometry
     ("protocol", 10),  # a whole number beyond a float
     ("protocol", 24),
+    ("hidden reality", 123),  # a link without a centre of mass
+    ("hidden reality", 166),
     ("demonstrations", 26),  # a column that is a matrix
 ]
 """Files that once gave a traceback, hung, or were accepted."""
