@@ -131,6 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install = f"pip install 'sim2real-arms[{'ros' if ros else 'train'}]'"
         hint = f"{install}, or source your ROS 2 installation" if ros else install
         return _fail(prog, f"'{error.name}' is not installed; {hint}", 1)
+    except MemoryError:
+        return _fail(prog, "out of memory; is a file much larger than it should be, or another program at work?", 1)
     except (ValueError, RuntimeError, OSError) as error:
         return _fail(prog, str(error), 1)
 

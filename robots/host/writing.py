@@ -26,6 +26,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class WriteError(OSError):
     """A file could not be written; what was at its place before is kept."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)  # without the number in front
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[BinaryIO]:
