@@ -93,7 +93,7 @@ def examine(name: str, number: int, folder: Path, whole: str) -> Outcome:
         if healthy != "finite" or (kind.sealed and not same and found != whole):
             result = "accepted_wrongly"
         said = ""
-    places = (target.name.split(".")[0], target.parent.name, folder.name)
+    places = (target.name.split(".")[0], target.parent.name, folder.name, *kind.targets)
     named = name == "configuration" or any(place in said for place in places)  # its values are options, which are named
     if result == "refused" and not named:
         result = "traceback"

@@ -77,20 +77,20 @@ def load_arm(path: Path | str) -> RobotModel:
                 f"arm file '{path}': home of joint '{joint}' is {home[joint]:g}, expected in [{low}, {high}]"
             )
     check_links(file, urdf)
-    robot = RobotModel(
-        name=data.get("name", path.stem),
-        joint_names=chain.joint_names,
-        base_link=chain.base_link,
-        ee_link=data["ee_link"],
-        home=tuple(home[joint] for joint in chain.joint_names),
-        limits=limits,
-        gripper=gripper,
-        landmarks=tuple(_text(path, "a landmark", link) for link in landmarks),
-        table_area=_table_area(path, data.get("table_area")),
-        urdf_xml=text,
-        urdf_path=str(file),
-    )
     try:
+        robot = RobotModel(
+            name=data.get("name", path.stem),
+            joint_names=chain.joint_names,
+            base_link=chain.base_link,
+            ee_link=data["ee_link"],
+            home=tuple(home[joint] for joint in chain.joint_names),
+            limits=limits,
+            gripper=gripper,
+            landmarks=tuple(_text(path, "a landmark", link) for link in landmarks),
+            table_area=_table_area(path, data.get("table_area")),
+            urdf_xml=text,
+            urdf_path=str(file),
+        )
         _ = robot.chain, robot.tree
     except SpecError as error:
         raise SpecError(f"arm file '{path}': {error}") from None

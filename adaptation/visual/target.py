@@ -139,6 +139,8 @@ def load_target(path: Path | str, bundle: PolicyBundle) -> TargetData:
     try:
         arrays = read_arrays(path, "target")
         q, trial = arrays["q"].astype(np.float32), arrays["trial"]
+        if not np.isfinite(q).all():
+            raise ValueError("q is not finite")
     except (ValueError, KeyError) as error:
         raise TargetError(
             f"target '{path}' is not a recording with image_<camera>, q and trial ({error}); {RECORD}"

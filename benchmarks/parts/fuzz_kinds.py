@@ -303,7 +303,7 @@ KINDS: dict[str, Kind] = {
     "recording": Kind(_bag, STATES, lambda f: _log_of(f / "bag"), sealed=True),
     "recording to repair": Kind(_bag, STATES, _repair),
     "target": Kind(_target, ("images.npz",), lambda f: load_target(f / "images.npz")),
-    "pictures": Kind(_frames, ("frames.json", "0.png", "2.png"), _read_frames),
+    "pictures": Kind(_frames, ("frames.json", "0.png", "1.png", "2.png"), _read_frames),
     "motion": Kind(_motion, ("motion.npz",), lambda f: read_motion(f / "motion.npz", ROBOT)),
     "demonstrations": Kind(_demonstrations, ("shown.npz",), lambda f: Demonstrations.load(f / "shown.npz", ["q"], 3)),
     "dry run": Kind(

@@ -36,11 +36,13 @@ KEPT = [
     ("bundle zip", 35),  # a pipe
     ("arm", 5),  # a name that no file can have
     ("arm", 18),  # a joint that leads nowhere
+    ("arm", 326),  # a limit of zero
     ("collision mesh", 32),  # flat geometry
     ("protocol", 10),  # a whole number beyond a float
     ("protocol", 24),
     ("hidden reality", 123),  # a link without a centre of mass
     ("hidden reality", 166),
+    ("target", 311),  # joints of NaN
     ("demonstrations", 26),  # a column that is a matrix
 ]
 """Files that once gave a traceback, hung, or were accepted."""
