@@ -32,7 +32,7 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
 }
 """Distributions of another name than their module's."""
-ROS_ONLY = {"control_msgs", "launch", "launch_ros", "tf2_ros", "yaml"}
+ROS_ONLY = {"control_msgs", "controller_manager_msgs", "launch", "launch_ros", "tf2_ros", "yaml"}
 """Modules that come with a ROS installation alone; package.xml declares them."""
 ROSDEP = {
     "tf2_ros": "tf2_ros_py",
@@ -45,7 +45,7 @@ ROSDEP = {
     "rosbags": "python3-rosbags-pip",
 }
 """rosdep's keys, as of ros/rosdistro's rosdep/python.yaml, of modules and distributions that it calls otherwise."""
-NO_KEY = {"pin", "coal", "ruckig", "mcap", "zstandard", "tyro", "tomli"}
+NO_KEY = {"pin", "coal", "ruckig", "mcap", "zstandard", "tyro", "tomli", "segno"}
 """Distributions of the base install that rosdep does not know."""
 INDIRECT = {
     "onnx": "torch.onnx writes with it",
