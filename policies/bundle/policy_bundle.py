@@ -34,6 +34,10 @@ from robots.specs import ActionSpec, ObservationSpec, SpecError
 PARITY_TOLERANCE = 1e-5
 BEGIN = "begin"
 """Name of the parity array that marks the first record of an episode."""
+COMPLETION = "completion"
+"""Name of a memory (1,): for what share of the task's hold time success has lasted. At 1 the task is done."""
+DONE = 0.999
+"""Completion from which a task is done; 1, but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,12 @@ class PolicyBundle:
                 f"{', '.join(memory) if memory else 'none'}; pass what fresh_memory() gave when the episode began"
             )
         return self.infer(observation, memory or {})
+
+    @staticmethod
+    def is_done(memory: Mapping[str, np.ndarray]) -> bool | None:
+        """Whether the task is done, by the memory after an action; None for a policy that does not tell."""
+        completion = memory.get(COMPLETION)
+        return None if completion is None else bool(completion[0] > DONE)
 
     def infer(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
         """As `act`, for an observation and a memory that are known to be as specified."""

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.bundle.policy_bundle import COMPLETION
 from policies.models.filters.object_filter import HELD, ObjectFilter
 from policies.models.keypoint_encoder import WORKSPACE, ForwardKinematics, KeypointEncoder, as_network_image, as_std
 from policies.models.state_network import StateNetwork
@@ -22,8 +23,6 @@ from robots.model import Gripper
 
 OBJECT, GOAL = "object_pos", "goal"
 """Positions that are estimated from the images: the goal in every task, the object where there is one to move."""
-COMPLETION = "completion"
-"""Name of the memory that holds for what share of the task's hold time success has lasted; 1 is done."""
 LIKELY, UNLIKELY = 0.5, 0.2
 """Predicted probability of success from which it counts, and below which it is lost."""
 

@@ -103,6 +103,8 @@ class LoopStep:
     """(n,) what was really sent [rad]."""
     reasons: tuple[str, ...]
     """Why that is not the same; empty if it is."""
+    done: bool | None = None
+    """Whether the policy's task is done; None for a policy that does not tell."""
 
 
 class ControlLoop:
@@ -328,6 +330,7 @@ class ControlLoop:
             q_target=target,
             q_sent=sent,
             reasons=reasons,
+            done=self.bundle.is_done(self._memory),
         )
 
     def _observe(self, state: RobotState) -> dict[str, np.ndarray]:

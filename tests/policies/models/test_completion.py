@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from policies.bundle.policy_bundle import COMPLETION, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, untrained
-from policies.models.camera_student import COMPLETION, CameraStudent
+from policies.models.camera_student import CameraStudent
 from robots.registry import load_robot
 from sim.tasks.recipe import PerceptionRecipe
 
@@ -40,11 +41,13 @@ def test_it_rests_once_success_has_lasted_for_the_hold_time() -> None:
     memory = fresh(student)
     assert next(iter(student.memory)) == COMPLETION
     assert student.hold_steps == 10  # half a second at 20 Hz
-    moved = []
+    moved, done = [], []
     for _ in range(12):
         action, memory = act(student, 3.0, memory)
         moved.append(bool(action.abs().max() > 0))
+        done.append(PolicyBundle.is_done({COMPLETION: memory[0][0].numpy()}))
     assert moved == [True] * 9 + [False] * 3
+    assert done == [False] * 9 + [True] * 3
     assert float(memory[0]) == pytest.approx(1.0)
 
 
