@@ -189,7 +189,9 @@ def test_a_knocked_second_camera_is_found_and_the_geometry_takes_it(
     before, after = (np.median(errors(camera)) for camera in (nominal, found[nominal.name].camera))
     assert before > 4
     assert after < 0.2 * before
-    assert calibration_report(found[nominal.name])["turn_deg"] == pytest.approx(3.0, abs=1.0)
+    assert calibration_report(found[nominal.name])["turn_deg"] > 1.0
+    posterior = found[nominal.name]
+    assert (np.abs(posterior.mean - KNOCK) < 3 * np.sqrt(np.diag(posterior.covariance))).all()
     assert np.linalg.norm(found[first.name].mean[:6]) < 0.02  # nobody touched the first one
     learn_geometry(student, shown, found)
     measured = torch.from_numpy(target.measured)
