@@ -40,7 +40,7 @@ from benchmarks.parts.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
 from benchmarks.record import heading, need, origin, save
 from sim.bullet import quiet
 from sim.env import ArmEnv
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import EnvConfig
 
@@ -50,7 +50,7 @@ WORKERS, ENVS = 2, 16
 THEIR_ENVS = 4
 BOUTS = 3
 """Of resets of each task, and of panda-gym's steps, before each of the other checks."""
-PLAIN, SHADOW = CameraRigConfig(supersample=1, shadows=False), CameraRigConfig(supersample=2, shadows=True)
+PLAIN, SHADOW = RenderConfig(supersample=1, shadows=False), RenderConfig(supersample=2, shadows=True)
 MET = {
     "state_reach": 3.5,
     "state_pick_place": 3.5,
@@ -89,10 +89,10 @@ def panda_gym(name: str, pixels: bool = False) -> VecEnv:
     return SubprocVecEnv([partial(make_panda_gym, name, pixels)] * THEIR_ENVS, start_method="forkserver")
 
 
-def ours(task: str, camera_rig: CameraRigConfig | None = None) -> VecEnv:
-    observation = "state" if camera_rig is None else "cameras"
+def ours(task: str, rendering: RenderConfig | None = None) -> VecEnv:
+    observation = "state" if rendering is None else "cameras"
     return Sb3ArmVectorEnv(
-        EnvConfig(task, observation=observation, cameras="front", camera_rig=camera_rig), ENVS, WORKERS
+        EnvConfig(task, observation=observation, cameras="front", rendering=rendering), ENVS, WORKERS
     )
 
 
@@ -164,8 +164,8 @@ def measure_turns(seconds: float) -> dict[str, float]:
         "panda-gym pick_place": lambda: make_panda_gym("PandaPickAndPlace-v3", False),
         "pick_place": EnvConfig("pick_place"),
         "panda-gym pixels": lambda: make_panda_gym("PandaPickAndPlace-v3", True),
-        "camera plain": EnvConfig("pick_place", observation="cameras", cameras="front", camera_rig=PLAIN),
-        "camera shadow": EnvConfig("pick_place", observation="cameras", cameras="front", camera_rig=SHADOW),
+        "camera plain": EnvConfig("pick_place", observation="cameras", cameras="front", rendering=PLAIN),
+        "camera shadow": EnvConfig("pick_place", observation="cameras", cameras="front", rendering=SHADOW),
     }
     rng = np.random.default_rng(SEED)
     # four of ours: as in a worker, what one leaves in the caches is not what the next one wants

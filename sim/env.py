@@ -26,8 +26,8 @@ from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterError, ParameterSpace
 from sim.randomization.servo_parameters import model_params
-from sim.sensing.camera_rig import CameraRig, CameraRigConfig, moved_camera
 from sim.sensing.sensors import CameraSensor, JointSensor, StateHistory
+from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras, moved_camera
 from sim.tasks import Task, load_task
 from sim.window import Window
 
@@ -60,7 +60,7 @@ class ArmEnv(gym.Env, EzPickle):
         cameras: str | Rig | None = None,
         reward: RewardKind = "dense",
         actuator: str = "position",
-        camera_rig: CameraRigConfig | None = None,
+        rendering: RenderConfig | None = None,
         physics_hz: float | None = None,
         strict: bool = False,
         render_mode: str | None = None,
@@ -78,7 +78,7 @@ class ArmEnv(gym.Env, EzPickle):
                 `front_side` unless it says otherwise.
             reward: the sum of the task's named terms, or -1 until success.
             actuator: name in `ACTUATORS`.
-            camera_rig: how images are rendered, for observations that have any.
+            rendering: how images are rendered, for observations that have any.
             physics_hz: ticks a second, a multiple of the action rate; the task's own by default.
             strict: whether success is the stricter measure `Task.is_strict_success`.
             render_mode: None; `rgb_array`: `render` returns an image; `human`: `reset` and `step` show it in a
@@ -100,7 +100,7 @@ class ArmEnv(gym.Env, EzPickle):
             cameras=cameras,
             reward=reward,
             actuator=actuator,
-            camera_rig=camera_rig,
+            rendering=rendering,
             physics_hz=physics_hz,
             strict=strict,
             render_mode=render_mode,
@@ -158,22 +158,22 @@ class ArmEnv(gym.Env, EzPickle):
         names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
         shown = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
         self._segmented = [n[1] for n in names if n[0] == "segmentation"]
-        self._camera_rig: CameraRig | None = None
+        self._images: SimulatedCameras | None = None
         self._camera_sensors: dict[str, CameraSensor] = {}
         area = self.task.workspace[:2]
         if shown:
             seen = [each for each in self._cameras.values() if each.name in shown]
-            self._camera_rig = CameraRig(self.robot, seen, self.task.landmarks, camera_rig, area)
+            self._images = SimulatedCameras(self.robot, seen, self.task.landmarks, rendering, area)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
-                name: CameraSensor(name, self._camera_rig, rate, name in measured) for name in dict.fromkeys(shown)
+                name: CameraSensor(name, self._images, rate, name in measured) for name in dict.fromkeys(shown)
             }
-        self._viewer: CameraRig | None = None
+        self._viewer: SimulatedCameras | None = None
         self._window: Window | None = None
         if render_mode:
             view = _resized(self._cameras[self.task.cameras[0].name], render_height, render_width, render_mode)
-            self._viewer = CameraRig(self.robot, [view], self.task.landmarks, camera_rig, area)
+            self._viewer = SimulatedCameras(self.robot, [view], self.task.landmarks, rendering, area)
         elif render_height or render_width:
             raise SpecError("render_height and render_width need a render_mode, 'human' or 'rgb_array'")
         if render_mode == "human":
@@ -236,8 +236,8 @@ class ArmEnv(gym.Env, EzPickle):
         self._actuator.reset(q, grip, drawn)
         self._resolver.reset(q)
         self._disturbances.begin(drawn)
-        if self._camera_rig is not None:
-            self._camera_rig.begin(drawn, self.world.bodies[1:])
+        if self._images is not None:
+            self._images.begin(drawn, self.world.bodies[1:])
         self._step = self._held = 0
         self._terminated = self._viewer_ready = False
 
@@ -352,7 +352,7 @@ class ArmEnv(gym.Env, EzPickle):
             "progress": (self._step, self._held, self._terminated, self._state),
             "world": self.world.get_state(),
             "parts": {name: vars(part) for name, part in self._parts.items()},
-            "images": self._camera_rig.get_state() if self._camera_rig is not None else None,
+            "images": self._images.get_state() if self._images is not None else None,
         }
         return episode_state.pack(content, self._shared)
 
@@ -375,9 +375,9 @@ class ArmEnv(gym.Env, EzPickle):
             vars(part).clear()
             vars(part).update(content["parts"][name])
         self._actuator.resend()
-        if self._camera_rig is not None:
-            self._camera_rig.begin(self.parameters, self.world.bodies[1:])
-            self._camera_rig.set_state(content["images"])
+        if self._images is not None:
+            self._images.begin(self.parameters, self.world.bodies[1:])
+            self._images.set_state(content["images"])
         self._viewer_ready = False
 
     @property
@@ -402,7 +402,7 @@ class ArmEnv(gym.Env, EzPickle):
     @property
     def _shared(self) -> dict[str, object]:
         """What the parts refer to and a state does not contain."""
-        shared = {"world": self.world, "robot": self.robot, "camera_rig": self._camera_rig}
+        shared = {"world": self.world, "robot": self.robot, "cameras": self._images}
         return {name: each for name, each in shared.items() if each is not None}
 
     def __getstate__(self) -> dict:
@@ -420,9 +420,9 @@ class ArmEnv(gym.Env, EzPickle):
         Raises:
             SpecError: if the observation has no images.
         """
-        if self._camera_rig is None:
+        if self._images is None:
             raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
-        return self._camera_rig.shade(self.world, name)
+        return self._images.shade(self.world, name)
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera's true model in this episode, calibration errors included."""
@@ -431,13 +431,13 @@ class ArmEnv(gym.Env, EzPickle):
     @property
     def segmentation_names(self) -> tuple[str, ...]:
         """Names of the bodies in segmentation images, by number."""
-        return self._camera_rig.names if self._camera_rig else ()
+        return self._images.names if self._images else ()
 
     def close(self) -> None:
         """Close the physics client."""
         self.world.close()
-        if self._camera_rig is not None:
-            self._camera_rig.close()
+        if self._images is not None:
+            self._images.close()
         if self._viewer is not None:
             self._viewer.close()
         if self._window is not None:

@@ -14,7 +14,7 @@ from robots.compiled import njit
 from robots.model import RobotModel
 from robots.observation import CameraFrame
 from sim.physics.world import World
-from sim.sensing.camera_rig import CameraRig
+from sim.sensing.simulated_cameras import SimulatedCameras
 
 
 class PastState(NamedTuple):
@@ -166,12 +166,12 @@ def _encode(q, dq, older_q, older_dq, share, bias, noise, q_noise, dq_noise, qua
 class CameraSensor:
     """Captures one camera's images as its driver delivers them."""
 
-    def __init__(self, name: str, rig: CameraRig, rate_hz: float, measured: bool = True):
+    def __init__(self, name: str, images: SimulatedCameras, rate_hz: float, measured: bool = True):
         """Prepare for camera `name`, read `rate_hz` times a second; `measured` says whether depth and segmentation are
         wanted, too."""
         self._name = name
         self._measured = measured
-        self._camera_rig = rig
+        self._images = images
         self._rate_hz = rate_hz
 
     def begin(self, p: Mapping[str, float]) -> float:
@@ -196,7 +196,7 @@ class CameraSensor:
             states = [past.at(age + self._roll * (1 - k / STRIPS)) for k in range(STRIPS)]
         else:
             states = [past.at(age)]
-        frame = self._camera_rig.capture(states, self._name, rng, self._measured)
+        frame = self._images.capture(states, self._name, rng, self._measured)
         self.segmentation = frame.segmentation
         depth = frame.depth if self._measured else None
         self._last = CameraFrame(now - age / self._rate_hz, frame.rgb, depth)

@@ -17,7 +17,7 @@ from robots.rig import Rig
 from sim.env import ArmEnv, RewardKind
 from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.vector.shared_arrays import Layout
 from sim.vector.worker_pool import EnvReport, WorkerPool
 
@@ -42,7 +42,7 @@ class EnvConfig:
     """Whether observations come with goals, for hindsight replay."""
     actuator: str = "position"
     """Name in `ACTUATORS`."""
-    camera_rig: CameraRigConfig | None = None
+    rendering: RenderConfig | None = None
     """How images are rendered."""
     physics_hz: float | None = None
     """Ticks a second; the task's own by default."""
@@ -65,7 +65,7 @@ class EnvConfig:
             cameras=self.cameras,
             reward=self.reward,
             actuator=self.actuator,
-            camera_rig=self.camera_rig,
+            rendering=self.rendering,
             physics_hz=self.physics_hz,
             strict=self.strict,
             render_mode=self.render_mode,

@@ -322,8 +322,8 @@ def test_shade_is_the_share_of_light_that_a_shadow_leaves() -> None:
         np.testing.assert_allclose(dark, left, atol=3)
         assert 0.5 < (shade == 255).all(axis=2).mean() < 1.0
         env.reset(seed=0, options={"parameters": {"appearance_strength": 1.0, "appearance_seed": 3.0}})
-        assert env._camera_rig is not None
-        env._camera_rig._appearance = replace(env._camera_rig._appearance, shadow=False)
+        assert env._images is not None
+        env._images._appearance = replace(env._images._appearance, shadow=False)
         assert (env.shade("front") == 255).all()
     with closing(ArmEnv("reach", "franka_panda", "nominal", "state")) as env:
         env.reset(seed=0)

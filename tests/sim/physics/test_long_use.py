@@ -9,7 +9,7 @@ import pytest
 
 from sim.env import ArmEnv
 from sim.physics.world import MOST_BUILDS
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import TASKS
 
 RESETS = int(os.environ.get("SIM2REAL_LONG_RESETS", "2000"))
@@ -80,7 +80,7 @@ def resident_mib() -> float:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_over_resets_with_textures():
-    env = ArmEnv("pick_place", observation="cameras", cameras="front", camera_rig=CameraRigConfig(supersample=1))
+    env = ArmEnv("pick_place", observation="cameras", cameras="front", rendering=RenderConfig(supersample=1))
     # Until most sizes of collision shapes have been built as well
     for seed in range(WARM_UP):
         env.reset(seed=seed)

@@ -7,7 +7,7 @@ import pytest
 from sim.env import ArmEnv
 from sim.randomization.clutter import BASE, CLOTH, CLOTH_THICKNESS, LARGEST, sample_clutter
 from sim.scene import Shape
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
 
 AREA = ((0.35, 0.65), (-0.2, 0.2))
@@ -117,9 +117,9 @@ def test_photographs_of_the_users_own_become_textures(tmp_path):
     cv2.imwrite(str(tmp_path / "mine.png"), np.full((64, 96, 3), (255, 0, 255), np.uint8))
 
     def magenta(photographs):
-        config = CameraRigConfig(photographs=photographs, supersample=1, shadows=False, triangles=100)
-        env = ArmEnv("reach", space="nominal", observation=("q", "image_front"), camera_rig=config)
-        pool = env._camera_rig._scene_of(env.task.bodies(env._nominal), False).textures
+        config = RenderConfig(photographs=photographs, supersample=1, shadows=False, triangles=100)
+        env = ArmEnv("reach", space="nominal", observation=("q", "image_front"), rendering=config)
+        pool = env._images._scene_of(env.task.bodies(env._nominal), False).textures
         env.close()
         return sum(np.all(texture == (255, 0, 255)) for texture in pool), len(pool)
 

@@ -7,7 +7,7 @@ from robots.camera import CameraModel
 from sim.env import ArmEnv
 from sim.rendering.appearance import RenderError
 from sim.rendering.bullet_renderer import RENDERERS
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
 
 OBSERVED = ("q", "image_front", "depth_front", "segmentation_front")
@@ -23,8 +23,8 @@ def seen(renderer, width=160, height=120):
     vars(task)["cameras"] = (
         CameraModel("front", height, width, tuple(map(tuple, K)), T_base_camera=front.T_base_camera),
     )
-    config = CameraRigConfig(renderer=renderer, supersample=1, shadows=False)
-    env = ArmEnv(task, space="nominal", observation=OBSERVED, camera_rig=config)
+    config = RenderConfig(renderer=renderer, supersample=1, shadows=False)
+    env = ArmEnv(task, space="nominal", observation=OBSERVED, rendering=config)
     observation, _ = env.reset(seed=4)
     names = env.segmentation_names
     env.close()
@@ -66,4 +66,4 @@ def test_silhouettes_and_depths_are_ours_body_by_body(ours, renderer):
 
 def test_an_unknown_renderer_is_refused():
     with pytest.raises(RenderError, match="unknown renderer 'povray'; known are numba, tiny, egl"):
-        ArmEnv("reach", observation="cameras", camera_rig=CameraRigConfig(renderer="povray"))
+        ArmEnv("reach", observation="cameras", rendering=RenderConfig(renderer="povray"))

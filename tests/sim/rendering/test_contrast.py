@@ -43,7 +43,7 @@ def test_under_full_things_and_marks_stand_out(task: str) -> None:
         nearest = []
         for seed in range(60):
             env.reset(seed=seed)
-            appearance, scene = env._camera_rig._appearance, env._camera_rig._scene
+            appearance, scene = env._images._appearance, env._images._scene
             colours = {scene.groups[g]: appearance.colours[b] for b, g in enumerate(scene.group_of_body)}
             texture = appearance.textures[scene.index("table")]
             table = colours["table"] * (scene.texture_tones[texture] if texture >= 0 else np.ones((1, 3)))

@@ -10,8 +10,8 @@ from sim.randomization.appearance_sampler import AppearanceRanges, sample_appear
 from sim.rendering.appearance import RenderError
 from sim.rendering.packed_bodies import Body
 from sim.rendering.renderer import Frame, RenderedScene
-from sim.sensing import camera_rig as camera_rig
-from sim.sensing.camera_rig import CameraRigConfig
+from sim.sensing import simulated_cameras as simulated_cameras
+from sim.sensing.simulated_cameras import RenderConfig
 
 FLOOR, POST, BALL = range(3)
 
@@ -74,12 +74,12 @@ def test_a_still_picture_of_another_size_is_refused():
         scene.render(poses, camera, rows=(10, 70))
 
 
-@pytest.mark.parametrize("config", [CameraRigConfig(1, False), CameraRigConfig(2, True)])
+@pytest.mark.parametrize("config", [RenderConfig(1, False), RenderConfig(2, True)])
 def test_an_episodes_pictures_do_not_depend_on_what_is_kept(config, monkeypatch):
     def play(drawn_anew: int) -> list[dict]:
-        monkeypatch.setattr(camera_rig, "DRAWN_ANEW", drawn_anew)
+        monkeypatch.setattr(simulated_cameras, "DRAWN_ANEW", drawn_anew)
         names = ("image_front", "depth_front", "segmentation_front", "image_wrist")
-        env = ArmEnv("pick_place", observation=names, cameras="front_wrist", camera_rig=config)
+        env = ArmEnv("pick_place", observation=names, cameras="front_wrist", rendering=config)
         seen = []
         for seed in (3, 4):
             seen.append(env.reset(seed=seed)[0])
@@ -95,12 +95,12 @@ def test_an_episodes_pictures_do_not_depend_on_what_is_kept(config, monkeypatch)
 
 
 def test_a_body_that_was_put_elsewhere_is_seen_there():
-    env = ArmEnv("pick_place", space="nominal", render_mode="rgb_array", camera_rig=CameraRigConfig(1, False))
+    env = ArmEnv("pick_place", space="nominal", render_mode="rgb_array", rendering=RenderConfig(1, False))
     env.reset(seed=0)
-    before = [env.render() for _ in range(camera_rig.DRAWN_ANEW + 3)]
+    before = [env.render() for _ in range(simulated_cameras.DRAWN_ANEW + 3)]
     assert np.array_equal(before[0], before[-1])
     env.world.place("pad", env.world.pose("pad")[0] + np.array([0.0, 0.2, 0.0]))
-    moved = [env.render() for _ in range(camera_rig.DRAWN_ANEW + 3)]
+    moved = [env.render() for _ in range(simulated_cameras.DRAWN_ANEW + 3)]
     assert np.mean((moved[0] != before[0]).any(axis=2)) > 0.01
     assert np.array_equal(moved[0], moved[-1])
     env.close()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sim.env import ArmEnv
-from sim.sensing.camera_rig import CameraRigConfig
 from sim.sensing.scene_cache import SceneCache
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
 
-CONFIG = CameraRigConfig(supersample=1, shadows=False)
+CONFIG = RenderConfig(supersample=1, shadows=False)
 
 
 def pictures(env, seed, steps=3):
@@ -23,7 +23,7 @@ def pictures(env, seed, steps=3):
 
 
 def make(task="push"):
-    return ArmEnv(task, observation="cameras", cameras="front", camera_rig=CONFIG)
+    return ArmEnv(task, observation="cameras", cameras="front", rendering=CONFIG)
 
 
 def test_environments_share_meshes_and_not_what_they_draw():
@@ -38,7 +38,7 @@ def test_environments_share_meshes_and_not_what_they_draw():
             observation, *_ = env.step(np.full(env.action_space.shape, 0.5, np.float32))
         mixed.append(observation["image_front"])
     np.testing.assert_array_equal(alone[1:], np.array(mixed)[1:])
-    scenes = one._camera_rig._scene, other._camera_rig._scene
+    scenes = one._images._scene, other._images._scene
     assert scenes[0] is scenes[1] or len(scenes[0].bodies) != len(scenes[1].bodies)
     one.close()
     other.close()
@@ -57,7 +57,7 @@ def test_a_urdf_that_was_written_anew_is_read_anew(tmp_path):
 
 def test_another_shape_or_clutter_is_another_scene():
     env = make("pick_place")
-    stage, nominal = env._camera_rig._scene_cache, env._nominal
+    stage, nominal = env._images._scene_cache, env._nominal
     task = load_task("pick_place")
     box, cylinder = (task.bodies({**nominal, "object_shape": shape}) for shape in (0.0, 1.0))
     scenes = [stage.scene(bodies, cluttered) for bodies in (box, cylinder) for cluttered in (False, True)]
@@ -68,6 +68,4 @@ def test_another_shape_or_clutter_is_another_scene():
 
 def test_photographs_that_are_missing_are_named(tmp_path):
     with pytest.raises(Exception, match="nowhere"):
-        ArmEnv(
-            "push", observation="cameras", cameras="front", camera_rig=CameraRigConfig(photographs=tmp_path / "nowhere")
-        )
+        ArmEnv("push", observation="cameras", cameras="front", rendering=RenderConfig(photographs=tmp_path / "nowhere"))

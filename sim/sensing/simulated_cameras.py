@@ -70,7 +70,7 @@ def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> Camera
 
 
 @dataclass(frozen=True)
-class CameraRigConfig:
+class RenderConfig:
     """How images are drawn."""
 
     supersample: int = 2
@@ -89,7 +89,7 @@ class CameraRigConfig:
     """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
 
 
-class CameraRig:
+class SimulatedCameras:
     """Renders one world: `begin` once an episode, then `capture`."""
 
     def __init__(
@@ -97,7 +97,7 @@ class CameraRig:
         robot: RobotModel,
         cameras: Sequence[CameraModel],
         vivid: tuple[str, ...] = (),
-        config: CameraRigConfig | None = None,
+        config: RenderConfig | None = None,
         area: Area = ((0.3, 0.7), (-0.3, 0.3)),
     ):
         """Load the arm's meshes.
@@ -113,7 +113,7 @@ class CameraRig:
             MeshError: if a mesh is missing.
             RenderError: if the configuration makes no sense.
         """
-        self.config = config or CameraRigConfig()
+        self.config = config or RenderConfig()
         if self.config.renderer not in RENDERERS:
             raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
         self._appearance_ranges = replace(self.config.appearance, vivid=vivid)
