@@ -436,7 +436,9 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
                 assert accessibility_findings(browser) == [], (phase, size)
                 wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
                 assert wide <= 0, (phase, size)
+                scrolled = browser.find_element(By.TAG_NAME, "main").rect
                 stop = browser.find_element(By.ID, "stop").rect
+                assert scrolled["y"] + scrolled["height"] <= stop["y"], "STOP covers nothing"
                 bottom = browser.execute_script("return scrollY + innerHeight")
                 assert stop["y"] + stop["height"] <= bottom, "STOP is always in sight"
                 assert stop["height"] >= 80

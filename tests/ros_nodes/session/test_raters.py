@@ -23,12 +23,12 @@ def run_trial(session: AttendedSession, verdict: str, by: str) -> dict:
 
     def judged() -> bool:
         state.update(session.state)
-        for answer in ("home", "placed", "start"):
+        for answer in ("clear", "resume", "home", "placed", "start"):
             if answer in state["answers"]:
                 session.request("/answer", {"key": state["key"], "answer": answer})
         return state["phase"] == "verdict"
 
-    session.wait(judged, "the verdict's question", 60.0, lambda: state)
+    session.wait(judged, "the verdict's question", 90.0, lambda: state)
     return session.answer("verdict", verdict, by=by)
 
 
@@ -46,12 +46,17 @@ def test_raters_are_recorded_and_reported(ros: RosBench, tmp_path: Path) -> None
         said = {"key": second["second"], "answer": "success", "by": "Ben", "role": "second"}
         assert session.request("/answer", said) == {"taken": "success"}
         session.wait(lambda: any(e.kind == "second verdict" for e in read_session(out).events), "the second verdict")
-        session.phase("placing", "placed")
-        session.kill()
+        session.phase("homing", "home")
     assert (out / ADDRESS).is_file()
     with AttendedSession(plan, out, ros.environment) as session:
         assert session.url == url
-        state = session.phase("placing", "placed")
+        state: dict = {}
+
+        def goes_on() -> bool:
+            state.update(session.state)
+            return state["number"] == 2
+
+        session.wait(goes_on, "the second trial")
         assert state["past"] == [{"number": 1, "attempt": 0, "verdict": "failure", "note": "as seen"}]
         assert -180 <= state["yaw"] <= 180
         run_trial(session, "failure", "Cem")
