@@ -36,7 +36,7 @@ LITTLE_ENDIAN = 1
 """CDR_LE of the OMG's DDS-RTPS 2.5, table 10.3, in the second byte; 0 is CDR_BE."""
 
 
-REPORT_FIELDS = {"state": str, "reason": str, "bundle": str, "hash": str, "counts": dict}
+REPORT_FIELDS = {"state": str, "reason": str, "key": str, "bundle": str, "hash": str, "counts": dict}
 """Types of the fields of the JSON that state topics carry."""
 
 

@@ -71,6 +71,7 @@ class PolicyNode(LifecycleNode):
         self._thread: threading.Thread | None = None
         self._let_sleep: Callable[[], None] = lambda: None
         self._failure = ""
+        self._key = ""  # of the counts, for `_failure` and `reason`
         self._state = "unconfigured"
         self._counts: Counter[str] = Counter()  # refusals so far, by reason
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
@@ -93,7 +94,7 @@ class PolicyNode(LifecycleNode):
             self._configure()
         except (SpecError, BundleError, RefusalError, DryRunError, NameValidationException) as error:
             self._release()
-            self._counts[getattr(error, "key", "configuration")] += 1
+            self._count(getattr(error, "key", "configuration"))
             return self._refuse("unconfigured", str(error))
         self.reason = ""
         self._announce("inactive")
@@ -115,7 +116,7 @@ class PolicyNode(LifecycleNode):
             except (RefusalError, SpecError) as error:
                 if time.monotonic() > until or self._ended.wait(0.01):
                     self._inputs.alive = self._inputs.watching = False
-                    self._counts[getattr(error, "key", "observation_invalid")] += 1
+                    self._count(getattr(error, "key", "observation_invalid"))
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
         self._halt.clear()
@@ -276,11 +277,11 @@ class PolicyNode(LifecycleNode):
             try:
                 step = loop.step()
             except RefusalError as error:
-                self._counts[error.key] += 1
+                self._count(error.key)
                 self._failure = str(error)
                 return
             except Exception as error:  # whatever it is, the arm comes to rest and the reason is published
-                self._counts["internal_error"] += 1
+                self._count("internal_error")
                 self._failure = f"internal error: {type(error).__name__}: {error}"
                 self.get_logger().error(traceback.format_exc())
                 return
@@ -294,6 +295,10 @@ class PolicyNode(LifecycleNode):
     def _show_poses(self) -> None:
         if self._markers is not None and self._inputs is not None:
             self._markers.show_poses(self._inputs.poses)
+
+    def _count(self, key: str) -> None:
+        self._counts[key] += 1
+        self._key = key
 
     def _watch(self) -> None:
         if self._failure:
@@ -354,6 +359,7 @@ class PolicyNode(LifecycleNode):
         report = {
             "state": state,
             "reason": self.reason,
+            "key": self._key if self.reason else "",
             "bundle": bundle.name if bundle else "",
             "hash": bundle.hash if bundle else "",
         }

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 Phase = Literal["starting", "homing", "placing", "ready", "running", "verdict", "stopped", "paused", "done"]
-Answer = Literal["clear", "home", "placed", "start", "success", "failure", "void", "resume"]
+Answer = Literal["clear", "home", "placed", "start", "success", "failure", "void", "resume", "undo", "finish"]
 
 MOVING: tuple[Answer, ...] = ("clear", "home", "placed", "start", "resume")
 """Answers after which the arm may move, at once or next: taken only while a page polls."""
@@ -154,9 +154,10 @@ class OperatorState:
             return self._second is not None and self._second_seen >= self._clock() - self._lost_after
 
     def show_past(self, trial: PastTrial) -> None:
-        """Add a trial to those that the page lists."""
+        """Add a trial to those that the page lists; what it shows of the same attempt is replaced."""
         with self._lock:
-            self._past.append(trial)
+            others = [t for t in self._past if (t.number, t.attempt) != (trial.number, trial.attempt)]
+            self._past = [*others, trial]
 
     @property
     def lost(self) -> bool:

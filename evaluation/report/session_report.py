@@ -22,7 +22,7 @@ from evaluation.report.tables import latex, markdown
 from evaluation.report.video import load_clip
 from evaluation.session.audit import audit
 from evaluation.session.results import PolicyResult, policy_results, results_table, write_summary
-from evaluation.session.scheduler import AT_RESET, INTERRUPTED, SessionProgress, TrialScheduler
+from evaluation.session.scheduler import AT_RESET, BY_OPERATOR, INTERRUPTED, SessionProgress, TrialScheduler
 from evaluation.session.session_folder import SessionFolder, open_session
 from evaluation.session.store import Head
 from evaluation.session.trials import Event, Trial
@@ -157,7 +157,7 @@ def protocol_deviations(session: Session, several: bool = False) -> tuple[str, .
         p = session.progress
         found.append(f"Not finished: {p.counted} of {p.planned} trials are done; these are figures on the way.")
     for e in session.events:
-        if e.kind not in ("started", "finished", "stopped early", "operator", "second verdict"):
+        if e.kind not in ("started", "finished", "stopped early", "second verdict"):
             found.append(f"{e.kind.capitalize()} at {e.at}{': ' if e.text else ''}{e.text}.")
     reasons = Counter(t.void_reason for t in session.trials if t.void and not t.void_reason.startswith(AT_RESET))
     found += [f"{n} void and repeated: {reason}." for reason, n in reasons.items()]
@@ -244,7 +244,8 @@ def _second_verdicts(session: Session) -> dict[tuple[str, int], bool]:
 
 
 def _raters(session: Session) -> dict[str, str]:
-    operators = dict.fromkeys(e.text for e in session.events if e.kind == "operator")
+    judged = [t for t in session.trials if t.operator is not None or t.void_reason.startswith(BY_OPERATOR)]
+    operators = dict.fromkeys(t.operator_name or "no name given" for t in judged)
     second = dict.fromkeys(said["by"] or "no name given" for said in _said(session, "second verdict"))
     return {role: ", ".join(names) for role, names in (("operators", operators), ("second raters", second)) if names}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from evaluation.session.protocol import PlannedTrial, Protocol
 from evaluation.session.store import UNDONE, TrialStore, as_trial
@@ -104,14 +103,6 @@ class TrialScheduler:
         """How often it was tried before."""
         return self._attempts[planned.policy, planned.index]
 
-    @property
-    def marks(self) -> tuple[Literal["open", "done", "left out"], ...]:
-        """How far each trial of the schedule is, in order."""
-        return tuple(
-            "done" if key in self._counted else "left out" if self._resets[key] >= RESETS else "open"
-            for key in ((t.policy, t.index) for t in self._schedule)
-        )
-
     def next(self) -> PlannedTrial | None:
         """The first trial of the schedule that is open."""
         return next(iter(self.open()), None)
@@ -158,8 +149,7 @@ class TrialScheduler:
                 verdict="task",
                 operator=None,
                 operator_note="",
-                second=None,
-                second_note="",
+                operator_name="",
                 void=False,
                 void_reason="",
                 attempt=attempt,

@@ -103,10 +103,6 @@ class Trial:
     """The operator's note."""
     operator_name: str = ""
     """Who gave the operator's verdict; empty where nobody was named."""
-    second: bool | None = None
-    """Verdict of a second rater, who does not see the operator's; it decides nothing."""
-    second_name: str = ""
-    second_note: str = ""
     stopped: str = ""
     """Why the trial was ended before its time; empty if it was not."""
     void: bool = False

@@ -19,7 +19,8 @@ import numpy as np
 from evaluation.operator_page.operator_state import Answer, OperatorState, PastTrial, Phase, Question, Reply
 from evaluation.operator_page.overlay import draw_ghost
 from evaluation.session.protocol import PlannedTrial
-from evaluation.session.scheduler import TrialScheduler
+from evaluation.session.scheduler import BY_OPERATOR, TrialScheduler
+from evaluation.session.store import UNDONE
 from robots.camera import CameraModel
 from ros_nodes.session.session_node import SessionError, SessionNode
 from sim.catalogue import parameter_space
@@ -34,17 +35,27 @@ LAST_VERDICT = 30.0
 """Longest that the end waits for a page to show it, and for a second rater's last verdict [s]."""
 PAUSES = (1.0, 2.0, 4.0, 8.0)
 """Without an operator: how long each pause in a row lasts [s]; the next one ends the session."""
-VOID = "operator: "
-"""Start of the reason of a trial that the operator made void."""
 PRESSED, LOST = "the operator pressed STOP", "the operator's page was lost"
 NODE = re.compile(r"/?\bpolicy_\d+\b")
 """Names of the policies' nodes, which would tell an operator which one drives."""
 MOVING: tuple[Phase, ...] = ("homing", "running")
 """Phases in which the loss of the page stops the arm."""
+UNDO: tuple[Phase, ...] = ("homing", "placing", "ready", "stopped", "paused", "done")
+"""Phases in which the last verdict can be undone, while they wait for an answer."""
+HOW = "How did it end? Void repeats the trial: say in the note why."
+
+
+class Undo(Exception):
+    """The operator wants to undo the last verdict."""
+
+    def __init__(self, by: str):
+        """Keep who asked for it."""
+        super().__init__(f"undo, by '{by}'")
+        self.by = by
 
 
 class OperatorInterface(Interface):
-    """Clears stops, starts and judges the trials of a session."""
+    """Clears stops, starts and judges the trials of a session. What waits before a trial may raise `Undo`."""
 
     def update(self) -> None:
         """Called again and again while the session waits."""
@@ -74,8 +85,11 @@ class OperatorInterface(Interface):
     def begin(self, timeout: float) -> None:
         """The trial runs now, for at most `timeout` [s]."""
 
-    def verdict(self) -> Reply | None:
-        """Return the operator's verdict, or None without an operator."""
+    def verdict(self, text: str = HOW) -> Reply | None:
+        """Ask `text` and return the operator's verdict, or None without an operator."""
+
+    def conclude(self) -> None:
+        """Return when the last verdict stands."""
 
     def finish(self, text: str) -> None:
         """The session is over."""
@@ -127,9 +141,12 @@ class Unattended:
     def begin(self, timeout: float) -> None:
         """Nothing to show."""
 
-    def verdict(self) -> Reply | None:
+    def verdict(self, text: str = HOW) -> Reply | None:
         """Return None."""
         return None
+
+    def conclude(self) -> None:
+        """Nobody gave a verdict."""
 
     def finish(self, text: str) -> None:
         """Nothing to show."""
@@ -148,7 +165,6 @@ class PageInterface:
         self._camera: CameraModel | None = None
         self._next_frame = self._next_stop = 0.0
         self._lost = False
-        self._by = ""
         self.stopped = ""
         node.keep_frame = True
         numbers = {(t.policy, t.index): n for n, t in enumerate(scheduler.protocol.schedule(), start=1)}
@@ -191,7 +207,7 @@ class PageInterface:
     def take_up(self, planned: PlannedTrial, number: int, attempt: int, void_reason: str) -> None:
         """Set what the page shows of the trial."""
         self._once_more = f"Once more: the last attempt was void ({self._blind(void_reason)}). " if void_reason else ""
-        if void_reason and not void_reason.startswith(VOID):  # else it is listed with its verdict
+        if void_reason and not void_reason.startswith(BY_OPERATOR):  # else it is listed with its verdict
             self._list(number, attempt - 1, None, void_reason, "")
         x, y = planned.initial["x"], planned.initial["y"]
         # The virtual arm draws the object's turn itself
@@ -238,17 +254,21 @@ class PageInterface:
         self._question = replace(self._question, timeout=timeout)
         self._ask("running", "The policy drives the arm. Keep a hand at STOP.")
 
-    def verdict(self) -> Reply | None:
+    def verdict(self, text: str = HOW) -> Reply | None:
         """Ask for a verdict and wait for it. The task's measurement is not shown, as it would bias the operator."""
-        text = "How did it end? Void repeats the trial: say in the note why."
         reply = self._answer("verdict", text, "success", "failure", "void", whatever_the_gate=True)
         if reply is not None:
-            if reply.by != self._by:
-                self._by = reply.by
-                self._scheduler.log("operator", reply.by or "no name given")
             said = None if reply.answer == "void" else reply.answer == "success"
-            self._list(self._question.number, self._question.attempt, said, VOID if said is None else "", reply.note)
+            self._list(
+                self._question.number, self._question.attempt, said, BY_OPERATOR if said is None else "", reply.note
+            )
         return reply
+
+    def conclude(self) -> None:
+        """Wait for "finish", as long as a page is open."""
+        self._question = self._blank
+        if self._scheduler.undoable is not None:
+            self._answer("done", "All trials are done.", "finish", whatever_the_gate=True)
 
     def finish(self, text: str) -> None:
         """Show that it is over, and give an open page time to do so."""
@@ -270,20 +290,30 @@ class PageInterface:
         self, phase: Phase, text: str, *answers: Answer, problem: str = "", whatever_the_gate: bool = False
     ) -> Reply | None:
         """Ask, and return the answer; None as soon as the arm is stopped, unless `whatever_the_gate` does."""
+        if phase in UNDO and self._scheduler.undoable is not None:
+            answers = (*answers, "undo")
         self._ask(phase, text, *answers, problem=problem)
 
         def stopped() -> bool:
             return not whatever_the_gate and (bool(self.stopped) or self._node.gate.state == "stopped")
 
-        self._node.wait(lambda: self._state.reply() is not None or stopped(), math.inf, "the operator's answer")
-        return None if stopped() else self._state.reply()
+        def over() -> bool:
+            return self._state.reply() is not None or stopped() or (phase == "done" and not self._state.watched)
+
+        self._node.wait(over, math.inf, "the operator's answer")
+        reply = None if stopped() else self._state.reply()
+        if reply is not None and reply.answer == "undo":
+            raise Undo(reply.by)
+        return reply
 
     def _blind(self, text: str) -> str:
         return NODE.sub("the policy", text) if self._scheduler.protocol.blinded else text
 
     def _list(self, number: int, attempt: int, said: bool | None, void_reason: str, note: str) -> None:
-        if void_reason.startswith(VOID):
-            verdict, note = "void", note or void_reason.removeprefix(VOID)
+        if void_reason.startswith(BY_OPERATOR):
+            verdict, note = "void", note or void_reason.removeprefix(BY_OPERATOR)
+        elif void_reason.startswith(UNDONE):
+            verdict = "undone"
         elif void_reason:
             verdict = f"void ({self._blind(void_reason)})"
         else:

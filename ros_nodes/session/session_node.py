@@ -107,6 +107,8 @@ class SessionNode(Node):
         self.gate = GateStatus()
         self.policy_reason = ""
         """Reason that a policy last gave for a refusal or stop; the caller clears it."""
+        self.policy_key = ""
+        """Under which it is counted, as the troubleshooting page lists them."""
         self.outcome: TrialOutcome | None = None
         self.by_task = False
         """Whether the task's own tolerance decides on success, not the outcome's radius."""
@@ -180,15 +182,20 @@ class SessionNode(Node):
         Raises:
             SessionError: if a node is not there or refuses.
         """
+        for node, accepted in zip(nodes, self.try_states(nodes, transition, timeout)):
+            if not accepted:
+                raise SessionError(f"{node} refused to {NAMES[transition]}: {self.policy_reason or 'see its log'}")
+
+    def try_states(self, nodes: Sequence[str], transition: int, timeout: float) -> list[bool]:
+        """As `change_states`; return which nodes took the transition."""
         for node in nodes:
             if node not in self._lifecycle:
                 self._lifecycle[node] = self.create_client(ChangeState, f"{node}/change_state")
         request = ChangeState.Request(transition=Transition(id=transition))
         answers = self._answers([self._lifecycle[node] for node in nodes], request, timeout)
-        for node, answer in zip(nodes, answers):
-            if not answer.success:
-                self.spin(0.1)  # its reason travels by another topic
-                raise SessionError(f"{node} refused to {NAMES[transition]}: {self.policy_reason or 'see its log'}")
+        if not all(answer.success for answer in answers):
+            self.spin(0.1)  # a reason travels by another topic
+        return [bool(answer.success) for answer in answers]
 
     def _answers(
         self,
@@ -357,9 +364,9 @@ class SessionNode(Node):
             self.gate = GateStatus(report["state"], report["reason"], report["counts"])
 
     def _on_policy(self, message: String) -> None:
-        report = self._report(topics.POLICY_STATE, message, "reason")
-        if report is not None:
-            self.policy_reason = report["reason"] or self.policy_reason
+        report = self._report(topics.POLICY_STATE, message, "reason", "key")
+        if report is not None and report["reason"]:
+            self.policy_reason, self.policy_key = report["reason"], report["key"]
 
     def _report(self, topic: str, message: String, *fields: str) -> dict | None:
         """Parse a state; one that is none is dropped, and logged."""

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from lifecycle_msgs.msg import Transition
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from evaluation.operator_page.operator_state import Reply
 from evaluation.report.video import save_video
 from evaluation.session.protocol import PlannedTrial, Protocol
-from evaluation.session.scheduler import AT_RESET, TrialScheduler
+from evaluation.session.scheduler import AT_RESET, BY_OPERATOR, INTERRUPTED, OpenAttempt, TrialScheduler
+from evaluation.session.store import UNDONE
 from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import LatencySummary, Trial
 from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.recording.frame_recorder import FrameRecorder
 from ros_nodes.session.homing import Homing
-from ros_nodes.session.operator_interface import LOST, VOID, OperatorInterface
+from ros_nodes.session.operator_interface import LOST, OperatorInterface, Undo
 from ros_nodes.session.session_node import SessionError, SessionNode
+from ros_nodes.session.trial_ending import BY_POLICY, Ending, by_gate, by_policy, computing_times
 
-ATTEMPTS = 3
-"""Attempts of a trial that ends by a stall of the machine; the last one counts in any case."""
-STALE = re.compile(r"no frame for|no command for|no heartbeat for|silent for|s old \(limit")
-"""Messages of policy node and gate that data did not come in time. One such stop may be a stall of the machine; a
-policy that is itself too slow stops so in every attempt."""
+CONFIGURING = 30.0
+"""Longest that the policy nodes take to load their bundles, all at once [s]."""
 FIRST_COMMAND = 5.0
 """Longest wait for an activated policy's first command [s]: discovery alone may take three."""
 VIDEO_PERIOD = 0.1
@@ -88,6 +86,9 @@ class TrialRunner:
         self._homing = homing
         self._filmed: Counter[tuple[str, bool]] = Counter()
         self._again = ""
+        self._fault = ""  # of the machinery, for which the session has to pause
+        self._unconfigured: set[str] = set()  # nodes whose policy refuses what it observes
+        self._counts: dict[str, int] = {}  # the gate's, before the trial
         self.walls: list[float] = []
         """Of each trial [s]."""
         self.videos: dict[str, Path] = {}
@@ -100,24 +101,96 @@ class TrialRunner:
             raise SessionError("no bundle of this session has a camera: there are no images to record")
         self._node.recorder = FrameRecorder(cameras, self._recording.image_stride)
 
+    def configure(self) -> None:
+        """Configure the policy nodes; one whose policy refuses what it observes is tried again in each of its trials.
+
+        Raises:
+            SessionError: if a node cannot be configured for another reason.
+        """
+        node, names = self._node, list(self._nodes.values())
+        for name, accepted in zip(names, node.try_states(names, Transition.TRANSITION_CONFIGURE, CONFIGURING)):
+            if accepted:
+                continue
+            node.policy_reason = node.policy_key = ""
+            try:  # alone, so that the reason is its own
+                node.change_states([name], Transition.TRANSITION_CONFIGURE, CONFIGURING)
+            except SessionError:
+                if node.policy_key not in BY_POLICY:
+                    raise
+                self._unconfigured.add(name)
+
     def run(self) -> None:
         """Run the trials that the store does not hold yet."""
         progress_of = self._scheduler.progress
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns) as progress:
             bar = progress.add_task("trials", total=progress_of.planned, completed=progress_of.counted)
-            while planned := self._scheduler.next():
+            if (interrupted := self._scheduler.open_attempt) is not None:
+                self._settle(interrupted, f"{INTERRUPTED} {interrupted.since}")
+            while planned := self._next():
                 begun = time.monotonic()
                 number, attempt = self._scheduler.number(planned), self._scheduler.attempt(planned)
                 self._operator.take_up(planned, number, attempt, self._again if attempt else "")
-                self._prepare(number, planned)
-                trial = self._try(planned, attempt)
+                try:
+                    if self._fault:
+                        self._operator.pause(self._fault)
+                        self._fault = ""
+                    self._prepare(number, planned)
+                except Undo as undo:
+                    self._undo(undo.by)
+                    continue
+                trial, ending = self._try(planned, attempt)
                 self._scheduler.record(trial)
                 self._again = trial.void_reason
                 self.walls.append(time.monotonic() - begun)
                 outcome = "void" if trial.void else "done" if self._protocol.blinded else _word(trial.success)
                 said = f"trial {number}{f' ({planned.code})' if planned.code else ''}: {outcome}"
                 progress.update(bar, description=said, completed=self._scheduler.progress.counted)
+                self._fault = ending.reason if ending.machinery else ""
+
+    def _next(self) -> PlannedTrial | None:
+        """Return the next trial; None once there is none and the last verdict stands."""
+        while True:
+            planned = self._scheduler.next()
+            if planned is not None:
+                return planned
+            try:
+                self._operator.conclude()
+                return None
+            except Undo as undo:
+                self._undo(undo.by)
+
+    def _undo(self, by: str) -> None:
+        self._scheduler.undo(by)
+        undone = self._scheduler.open_attempt
+        assert undone is not None
+        self._settle(undone, "its verdict was undone", UNDONE)
+
+    def _settle(self, attempt: OpenAttempt, why: str, void_reason: str = "") -> None:
+        """Ask for the verdict of an attempt that has none, and record it; without an answer or a measurement: void.
+
+        `void_reason` is that of the attempt before it.
+        """
+        planned, protocol = attempt.planned, self._protocol
+        self._operator.take_up(planned, self._scheduler.number(planned), attempt.attempt, void_reason)
+        reply = self._operator.verdict(f"Once more, how did this trial end? {why[0].upper()}{why[1:]}.")
+        trial = attempt.measured or Trial(
+            session=protocol.name,
+            policy=planned.policy,
+            bundle=self._bundles[planned.policy].hash,
+            index=planned.index,
+            seed=planned.seed,
+            success=False,
+            duration=0.0,
+            initial=self._initial(planned),
+            attempt=attempt.attempt,
+        )
+        unknown = reply is None and trial.automatic is None
+        lost = f"{why}, and not measured" if unknown else ""
+        note = f"{trial.note}; {why}" if trial.note else why
+        trial = _judged(replace(trial, note=note), reply, lost)
+        self._scheduler.record(trial)
+        self._again = trial.void_reason
 
     def _prepare(self, number: int, planned: PlannedTrial) -> None:
         """Return when a person has started the trial: no stop is latched, the arm is at home, the object placed."""
@@ -154,10 +227,61 @@ class TrialRunner:
         if refused:
             raise SessionError(f"the safety gate stays stopped: {refused}")
 
-    def _try(self, planned: PlannedTrial, attempt: int) -> Trial:
+    def _try(self, planned: PlannedTrial, attempt: int) -> tuple[Trial, Ending]:
+        """Drive the arm by the policy, and ask for a verdict; the attempt is on disk before the arm moves."""
+        node, protocol, bundle = self._node, self._protocol, self._bundles[planned.policy]
+        self._scheduler.begin(planned)
+        outcome, ending = self._drive(planned)
+        # What comes after the trial's end does not change its outcome
+        stopped, fault = ("", "") if outcome.over else (self._operator.stopped, ending.reason)
+        rows = [row for row in node.latencies if len(row) == topics.LATENCY_COLUMNS]
+        self.latencies += [(planned.policy, planned.index, row) for row in rows]
+        compute = computing_times(rows)
+        measured = outcome.success if outcome.distance is not None else None
+        trial = Trial(
+            session=protocol.name,
+            policy=planned.policy,
+            bundle=bundle.hash,
+            index=planned.index,
+            seed=planned.seed,
+            success=bool(measured),
+            duration=outcome.duration,
+            initial=self._initial(planned),
+            final_distance=outcome.distance,
+            time_to_success=outcome.time_to_success if measured else None,
+            hold=outcome.hold,
+            interventions=self._interventions(),
+            latency=LatencySummary.of(compute, deadline=bundle.action.dt) if compute else None,
+            automatic=measured,
+            stopped=stopped or fault,
+            attempt=attempt,
+            note=ending.reason,
+        )
+        void_reason = ""
+        if outcome.at_goal_from_start:
+            void_reason = f"{AT_RESET}: the goal was reached before the policy moved"
+        elif stopped == LOST:
+            void_reason = LOST
+        elif ending.machinery:
+            void_reason = fault
+        if not void_reason:
+            self._scheduler.measured(trial)
+        reply = None if void_reason else self._operator.verdict()
+        if measured is None and reply is None and not void_reason:
+            raise SessionError(
+                f"task '{protocol.task}' has no measured success without an operator on a real arm; run it with --page"
+            )
+        trial = _judged(trial, reply, void_reason)
+        if not trial.void:
+            self._keep_video(planned, trial.success)
+        node.video = None
+        return trial, ending
+
+    def _drive(self, planned: PlannedTrial) -> tuple[TrialOutcome, Ending]:
+        """Let the policy drive until the trial is over, or policy, gate, operator or machinery end it."""
         node, protocol = self._node, self._protocol
         outcome = TrialOutcome.of(protocol)
-        counts = dict(node.gate.counts)
+        self._counts = dict(node.gate.counts)
         node.latencies.clear()
         first = planned.index < self._recording.videos
         film = first or any(self._wants_video(planned.policy, success) for success in (True, False))
@@ -165,78 +289,55 @@ class TrialRunner:
         node.video = [] if film else None
         node.watch_camera(film or node.recorder is not None or node.keep_frame)
         node.outcome = outcome
-        node.policy_reason = ""
+        node.policy_reason = node.policy_key = ""
         lifecycle = [self._nodes[planned.policy]]
-        note = ""
+        failure = ""
         self._operator.begin(protocol.timeout)
         try:
+            if not self._ended() and self._unconfigured.intersection(lifecycle):
+                node.change_states(lifecycle, Transition.TRANSITION_CONFIGURE, CONFIGURING)
+                self._unconfigured.difference_update(lifecycle)
             if not self._ended():
                 node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
             node.wait(lambda: outcome.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
             node.wait(lambda: outcome.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
         except SessionError as error:
-            note = str(error)
+            failure = str(error)
         node.outcome = None
-        stopped = self._operator.stopped
         ended = self._ended() and not outcome.over
-        try:
-            node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE)
-        except SessionError as error:
-            if not node.policy_reason:  # else it has deactivated itself, and said why
-                note = note or str(error)
-        note = note or (self._cause() if ended else "")
+        for work in (
+            lambda: node.change_states(lifecycle, Transition.TRANSITION_DEACTIVATE),
+            lambda: node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest"),
+        ):
+            try:
+                work()
+            except SessionError as error:
+                failure = failure or str(error)
         node.watch_camera(node.recorder is not None or node.keep_frame)
-        node.wait(lambda: node.gate.state not in ("moving", "stopping"), 3.0, "the arm to come to rest")
-        bundle = self._bundles[planned.policy]
-        rows = [row for row in node.latencies if len(row) == topics.LATENCY_COLUMNS]
-        self.latencies += [(planned.policy, planned.index, row) for row in rows]
-        compute = [row[2] for row in rows if np.isfinite(row[2])]
-        measured = outcome.success if outcome.distance is not None else None
-        void_reason = ""
-        if outcome.at_goal_from_start:
-            void_reason = f"{AT_RESET}: the goal was reached before the policy moved"
-        elif stopped == LOST:
-            void_reason = LOST
-        elif not outcome.success and not stopped and STALE.search(note) and attempt + 1 < ATTEMPTS:
-            void_reason = note
-        reply = None if void_reason else self._operator.verdict()
-        if reply is not None and reply.answer == "void":
-            void_reason = f"{VOID}{reply.note or 'no reason given'}"
-        said = None if reply is None or reply.answer == "void" else reply.answer == "success"
-        if measured is None and said is None and not void_reason:
-            raise SessionError(
-                f"task '{protocol.task}' has no measured success without an operator on a real arm; run it with --page"
-            )
-        success = bool(said if measured is None else measured)
-        if not void_reason:
-            self._keep_video(planned, success)
-        node.video = None
-        interventions = {key: n - counts.get(key, 0) for key, n in node.gate.counts.items() if n > counts.get(key, 0)}
-        return Trial(
-            session=protocol.name,
-            policy=planned.policy,
-            bundle=bundle.hash,
-            index=planned.index,
-            seed=planned.seed,
-            success=success,
-            duration=outcome.duration,
-            # A person turns the object as the plan says; the virtual arm draws its turn from the seed
-            initial={**planned.initial, "yaw": planned.yaw} if self._homing is not None else planned.initial,
-            final_distance=outcome.distance,
-            time_to_success=outcome.time_to_success if success else None,
-            hold=outcome.hold,
-            interventions=interventions,
-            latency=LatencySummary.of(compute, deadline=bundle.action.dt) if compute else None,
-            verdict="operator" if measured is None else "task",
-            automatic=measured,
-            operator=said,
-            operator_note=reply.note if reply is not None else "",
-            stopped=stopped or (note if ended else ""),
-            void=bool(void_reason),
-            void_reason=void_reason,
-            attempt=attempt,
-            note=note,
-        )
+        if ended or (failure and node.policy_reason):  # a policy that stopped by itself refuses to be deactivated
+            return outcome, self._cause(planned)
+        return outcome, Ending(failure, bool(failure))
+
+    def _cause(self, planned: PlannedTrial) -> Ending:
+        """Why the trial ended before its time. The policy's own reason comes after it is inactive."""
+        node = self._node
+        if self._operator.stopped:
+            return Ending(self._operator.stopped)
+        if node.policy_reason and node.policy_key != "gate_unwilling":
+            return by_policy(node.policy_reason, node.policy_key)
+        if node.gate.state in ("stopping", "stopped"):
+            period = self._bundles[planned.policy].action.dt
+            return by_gate(node.gate.reason, list(self._interventions()), node.latencies, period)
+        return by_policy(node.policy_reason, node.policy_key)
+
+    def _initial(self, planned: PlannedTrial) -> Mapping[str, float]:
+        """Where the object stands; a person turns it as the plan says, the virtual arm draws its turn from the seed."""
+        return {**planned.initial, "yaw": planned.yaw} if self._homing is not None else planned.initial
+
+    def _interventions(self) -> dict[str, int]:
+        """The gate's counts since the trial began."""
+        before = self._counts
+        return {key: n - before.get(key, 0) for key, n in self._node.gate.counts.items() if n > before.get(key, 0)}
 
     def _wants_video(self, policy: str, success: bool) -> bool:
         wanted = min(1, self._recording.failures) if success else self._recording.failures
@@ -256,13 +357,22 @@ class TrialRunner:
         stopped = self._node.gate.state in ("stopping", "stopped")
         return stopped or bool(self._node.policy_reason) or bool(self._operator.stopped)
 
-    def _cause(self) -> str:
-        """Why. The policy's own reason comes after it is inactive."""
-        if self._operator.stopped:
-            return self._operator.stopped
-        if self._node.policy_reason:
-            return f"the policy stopped: {self._node.policy_reason}"
-        return f"the safety gate stopped the arm: {self._node.gate.reason}"
+
+def _judged(trial: Trial, reply: Reply | None, void_reason: str) -> Trial:
+    """Return the trial with the operator's verdict, which decides where nothing was measured."""
+    if reply is not None and reply.answer == "void":
+        void_reason = f"{BY_OPERATOR}{reply.note or 'no reason given'}"
+    said = None if reply is None or reply.answer == "void" else reply.answer == "success"
+    return replace(
+        trial,
+        success=bool(said if trial.automatic is None else trial.automatic),
+        verdict="operator" if trial.automatic is None else "task",
+        operator=said,
+        operator_note=reply.note if reply is not None else "",
+        operator_name=reply.by if reply is not None else "",
+        void=bool(void_reason),
+        void_reason=void_reason,
+    )
 
 
 def _word(success: bool) -> str:

@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 import rclpy
-from lifecycle_msgs.msg import Transition
 from rclpy.context import Context
 from rclpy.signals import SignalHandlerOptions
 
@@ -163,7 +162,8 @@ def run_session(
         details = {"hidden": str(hidden or "")}
     folder = begin_session(out_dir, protocol, robot, details)
     with folder.store() as store:
-        if TrialScheduler(plan, store).finished:
+        scheduler = TrialScheduler(plan, store)
+        if scheduler.finished and scheduler.open_attempt is None:
             return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
     with (
         FolderLock(out_dir),
@@ -222,10 +222,10 @@ def run_session(
             write_text(out_dir / RENDERER_FILE, renderer + "\n")
             # Long enough for a first start, when every process compiles the kinematics at once
             node.gate_at_rest(timeout=60.0)
-            node.change_states(list(nodes.values()), Transition.TRANSITION_CONFIGURE, timeout=30.0)
-            scheduler.log("resumed" if scheduler.resumed else "started", f"{robot}, pictures by {renderer}")
+            runner.configure()
+            folder.note(store, "resumed" if scheduler.resumed else "started", f"{robot}, pictures by {renderer}")
             runner.run()
-            scheduler.log("finished")
+            folder.note(store, "finished")
             operator.finish("All trials are done. The report is being written.")
             return _result(runner, store, plan, node, renderer, out_dir, time.monotonic() - started)
         finally:

@@ -9,10 +9,10 @@ const ARMED_MS = 500; // a second tap meant for the former question finds no but
 const TOKEN = new URLSearchParams(location.search).get("token") || "";
 const CLIENT = Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(16).padStart(2, "0")).join("");
 // Keys of the answers; what clears a stop or moves the arm home has none
-const ANSWERS = { clear: "", resume: "", home: "", placed: "", start: " ", success: "1", failure: "2", void: "3", undo: "" };
+const ANSWERS = { clear: "", resume: "", home: "", placed: "", start: " ", success: "1", failure: "2", void: "3", finish: "", undo: "" };
 const SHOWN = {
   homing: ["home"], placing: ["placed"], ready: ["start"], verdict: ["success", "failure", "void"],
-  stopped: ["clear"], paused: ["resume"],
+  stopped: ["clear"], paused: ["resume"], done: ["finish"],
 };
 const SIGNS = { success: "✓", failure: "✗" };
 const at = (id) => document.getElementById(id);
@@ -53,12 +53,15 @@ function keep(name, text) {
 const role = () => document.querySelector("input[name=role]:checked").value;
 const noteOf = (state) => `note ${state.session} ${state.number}.${state.attempt}`;
 
+const waits = (state) => state.answers.includes("finish"); // then the last verdict can still be undone
+
 function phaseText(state, moving) {
   if (role() === "second") return state.second ? "How did it end?" : moving ? "The arm moves" : "Wait for the end of a trial";
   if (moving) return state.phase === "homing" ? "Arm moves home" : "Arm moves";
   const words = {
     starting: "Starting", homing: "Move home?", placing: state.answers.length ? "Place the object" : "Being placed",
-    ready: "Ready to start", verdict: "How did it end?", stopped: "Stopped", paused: "Paused", done: "Finished",
+    ready: "Ready to start", verdict: "How did it end?", stopped: "Stopped", paused: "Paused",
+    done: waits(state) ? "All trials done" : "Finished",
   };
   return words[state.phase] || state.phase;
 }
@@ -104,7 +107,7 @@ function show(state) {
     state.left_s === null ? "" : minutes(state.left_s),
   ].filter(Boolean).join(", "));
   const again = state.attempt ? `, attempt ${state.attempt + 1}` : "";
-  const title = state.phase === "done" ? "Session finished" : "Waiting for the session";
+  const title = state.phase !== "done" ? "Waiting for the session" : waits(state) ? "All trials done" : "Session finished";
   say("trial", state.number ? `Trial ${state.number} of ${state.total}${again}` : title);
   at("progress").max = Math.max(1, state.total);
   at("progress").value = state.phase === "done" ? state.total : Math.max(0, state.number - 1);

@@ -332,6 +332,16 @@ def test_the_time_left_follows_from_the_trials_so_far() -> None:
     assert operator.state("a")["left_s"] == 30 * 7
 
 
+def test_an_undone_trial_is_listed_once() -> None:
+    operator = OperatorState()
+    for trial in (PastTrial(1, 0, "success", "well"), PastTrial(2, 0, "failure"), PastTrial(1, 0, "undone")):
+        operator.show_past(trial)
+    assert [(t["number"], t["verdict"], t["note"]) for t in operator.state("a")["past"]] == [
+        (2, "failure", ""),
+        (1, "undone", ""),
+    ]
+
+
 def test_the_address_stays_the_same_when_a_session_goes_on(tmp_path) -> None:
     with open_page(OperatorState(), tmp_path / "session", "127.0.0.1", 0) as first:
         url = first.url
@@ -402,7 +412,7 @@ def text(browser, element: str) -> str:
 
 
 def enabled(browser, *buttons: str) -> bool:
-    names = ("clear", "resume", "home", "placed", "start", "success", "failure", "void")
+    names = ("clear", "resume", "home", "placed", "start", "success", "failure", "void", "finish", "undo")
     return [n for n in names if browser.find_element(By.ID, n).is_enabled()] == list(buttons)
 
 
@@ -419,12 +429,15 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
             "stopped": replace(READY, phase="stopped", answers=("clear",), problem="joint 'panda_joint4' is blocked"),
             "paused": replace(READY, phase="paused", answers=("resume",), problem="camera 'front': no frame for 3 s"),
             "homing": replace(READY, phase="homing", answers=("home",), text="The arm is not at home."),
-            "placing": replace(READY, phase="placing", answers=("placed",)),
+            "placing": replace(READY, phase="placing", answers=("placed", "undo")),
             "ready": READY,
             "running": replace(READY, phase="running", answers=(), text="The policy drives the arm."),
             "verdict": replace(VERDICT, attempt=1, text="How did it end?", problem="The page was lost."),
-            "done": Question(phase="done", session="tuesday", total=90, text="All trials are done."),
+            "done": Question(
+                phase="done", session="tuesday", total=90, text="All trials are done.", answers=("finish", "undo")
+            ),
         }
+        operator.show_past(PastTrial(11, 0, "success"))
         operator.show_gate("ready", "")
         for phase, question in phases.items():
             operator.ask(question)
@@ -442,7 +455,12 @@ def test_the_page_in_every_phase_and_size(tmp_path) -> None:
                 bottom = browser.execute_script("return scrollY + innerHeight")
                 assert stop["y"] + stop["height"] <= bottom, "STOP is always in sight"
                 assert stop["height"] >= 80
-        assert text(browser, "trial") == "Session finished"
+        assert text(browser, "trial") == "All trials done"
+        browser.find_element(By.ID, "undo").click()
+        until(browser, lambda _: operator.reply() is not None, "the answer")
+        assert operator.reply().answer == "undo"
+        operator.ask(Question(phase="done", session="tuesday", total=90))
+        until(browser, lambda b: text(b, "trial") == "Session finished", "the end")
         errors = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
         assert errors == []
 

@@ -176,7 +176,7 @@ def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
         )
     )
     refused = re.findall(r"RefusalError\((?:[^()]|\([^()]*\))*?\"([a-z_]+)\",?\s*\)", runtime + arm + node)
-    counted = re.findall(r"_counts\[(?:getattr\(error, \"key\", )?\"([a-z_]+)\"", node)
+    counted = re.findall(r"_count\((?:getattr\(error, \"key\", )?\"([a-z_]+)\"", node)
     dropped = [re.sub(r"\{.*?\}", "…", key) for key in re.findall(r"_reject\(f?\"(.*?)\"", inputs + poses)]
     behind_a_filter_of_its_own = {"limits", "not_running"}  # no node has one, or calls a loop that does not run
     assert len(refused) > 8

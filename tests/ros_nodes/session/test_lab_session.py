@@ -24,12 +24,11 @@ from sensor_msgs.msg import JointState
 
 from evaluation.report.session_report import protocol_deviations, read_session
 from evaluation.session.protocol_file import register_file
-from evaluation.session.scheduler import AT_RESET
+from evaluation.session.scheduler import BY_OPERATOR
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
 from ros_nodes import topics
 from ros_nodes.session.operator_interface import LOST, PRESSED
-from ros_nodes.session.trial_runner import STALE
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.real_camera import true_camera
 from sim2real.command_line import main
@@ -198,7 +197,7 @@ def next_trial(browser) -> None:
 
 def judged(session) -> list[Trial]:
     """Trials that an operator was asked about: all but those that a stall of the machine voided."""
-    return [t for t in session.trials if not (STALE.search(t.void_reason) or t.void_reason.startswith(AT_RESET))]
+    return [t for t in session.trials if not t.void or t.void_reason.startswith(BY_OPERATOR)]
 
 
 def click(browser, button: str, timeout: float = 60.0) -> None:
@@ -256,6 +255,7 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
             while phase(browser) != "done":
                 trial(browser, "failure" if len(verdicts) % 2 else "success")
                 until(browser, lambda b: ready(b) or phase(b) == "done", "the next trial or the end")
+            click(browser, "finish")
         assert page.end() == 0, "".join(page.said)
     session = read_session(out)
     assert session.progress.left == 0
@@ -353,6 +353,7 @@ def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tm
             began_at.pop()
             continue
         answer("verdict", "success")
+    answer("done", "finish")
     assert children["lab_session"].wait(timeout=90) == 0
     session = read_session(tmp_path / "out")
     assert session.folder.robot == "ros"

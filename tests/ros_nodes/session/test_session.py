@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evaluation.report.session_report import read_session
 from evaluation.session.protocol import PlacementArea, Protocol
 from evaluation.session.task_protocol import task_protocol
 from policies.bundle import PolicyBundle
@@ -21,6 +22,7 @@ from robots.camera import as_matrix
 from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.session.child_processes import ChildDied, Children
+from ros_nodes.session.operator_interface import PAUSES
 from ros_nodes.session.ros_environment import free_domain
 from ros_nodes.session.session_node import SessionError
 from ros_nodes.session.trial_runner import RecordingOptions
@@ -130,20 +132,42 @@ def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals
     assert not processes_of(tmp_path)
 
 
-def test_a_stall_is_tried_again_and_counts_at_last(bundles, tmp_path) -> None:
+def test_a_stall_voids_and_never_counts(bundles, tmp_path) -> None:
     def impatient(node: str, bundle: Path) -> tuple[str, ...]:
         # A frame is 28 to 62 ms old when it is used: sooner or later one is too old
         return (*Processes().policy(node, bundle), "-p", "frame_age:=0.045")
 
     one = {"right": bundles["right"]}
-    result = run_session(protocol(one, 1), one, tmp_path, processes=Processes(policy=impatient))
-    assert [(trial.void, trial.success, trial.attempt) for trial in result.trials] == [
-        (True, False, 0),
-        (True, False, 1),
-        (False, False, 2),
-    ]
-    for trial in result.trials:
-        assert "the policy stopped: camera 'front': no frame for" in trial.note
+    with pytest.raises(SessionError, match=r"the policy stopped: camera 'front': no frame for .* the same command"):
+        run_session(protocol(one, 1), one, tmp_path, processes=Processes(policy=impatient))
+    trials = read_session(tmp_path).trials
+    assert [(trial.void, trial.attempt) for trial in trials] == [(True, attempt) for attempt in range(len(PAUSES) + 1)]
+    for trial in trials:
+        assert "the policy stopped: camera 'front': no frame for" in trial.void_reason
+    (done,) = (t for t in run_session(protocol(one, 1), one, tmp_path).trials if not t.void)
+    assert done.success
+    assert done.attempt == len(trials)
+
+
+def test_a_policy_that_leaves_its_specification_fails_and_the_session_goes_on(bundles, tmp_path) -> None:
+    """One gives NaN on the way, the other's observation leaves the range that it specifies."""
+    poisoned = tiny_bundle((0.7, 0.1, 0.3), poison=0.58)
+    narrow = tiny_bundle((*PLACE, 0.12))
+    home = np.array(narrow.robot.home)
+    low, high = (tuple((home + side).tolist()) for side in (-0.12, 0.12))
+    arrays = tuple(
+        replace(each, low=low, high=high) if each.name == "q" else each for each in narrow.observation.arrays
+    )
+    narrow = replace(narrow, observation=replace(narrow.observation, arrays=arrays))
+    three = {
+        "poisoned": poisoned.save(tmp_path / "poisoned"),
+        "narrow": narrow.save(tmp_path / "narrow"),
+        "right": bundles["right"],
+    }
+    trials = {t.policy: t for t in run_session(protocol(three, 1), three, tmp_path / "out").trials if not t.void}
+    assert {name: t.success for name, t in trials.items()} == {"poisoned": False, "narrow": False, "right": True}
+    assert "the policy stopped: policy: action" in trials["poisoned"].stopped
+    assert "the policy stopped: observation" in trials["narrow"].stopped
 
 
 def test_a_dead_process_ends_the_session_with_its_last_words(bundles, tmp_path) -> None:
