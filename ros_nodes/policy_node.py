@@ -73,6 +73,8 @@ class PolicyNode(LifecycleNode):
         self._failure = ""
         self._key = ""  # of the counts, for `_failure` and `reason`
         self._state = "unconfigured"
+        self._done: bool | None = None  # the task, by the loop's last step
+        self._said_done: bool | None = None
         self._counts: Counter[str] = Counter()  # refusals so far, by reason
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
         self.add_on_set_parameters_callback(self._set)
@@ -119,6 +121,7 @@ class PolicyNode(LifecycleNode):
                     self._count(getattr(error, "key", "observation_invalid"))
                     return self._refuse("inactive", str(error))
         self.reason, self._failure = "", ""
+        self._done = None
         self._halt.clear()
         if self._settings.flag("stay_awake"):
             self._let_sleep = process.stay_awake()
@@ -285,6 +288,7 @@ class PolicyNode(LifecycleNode):
                 self._failure = f"internal error: {type(error).__name__}: {error}"
                 self.get_logger().error(traceback.format_exc())
                 return
+            self._done = step.done
             self._latency.publish(_latency(step))
 
     def _warm_up(self, loop: ControlLoop) -> None:
@@ -304,6 +308,8 @@ class PolicyNode(LifecycleNode):
         if self._failure:
             self._note_failure()
             self.trigger_deactivate()
+        elif self._done != self._said_done:
+            self._announce(self._state)
 
     def _note_failure(self) -> None:
         if self._failure:
@@ -354,12 +360,13 @@ class PolicyNode(LifecycleNode):
         self._diagnostics.publish(array)
 
     def _announce(self, state: str) -> None:
-        self._state = state
+        self._state, self._said_done = state, self._done
         bundle = self._bundle
         report = {
             "state": state,
             "reason": self.reason,
             "key": self._key if self.reason else "",
+            "done": self._said_done,
             "bundle": bundle.name if bundle else "",
             "hash": bundle.hash if bundle else "",
         }

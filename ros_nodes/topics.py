@@ -65,7 +65,8 @@ POLICY_SHADOW = "policy/shadow_joint_trajectory"
 """trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nothing acts on it"""
 POLICY_STATE = "policy/state"
 """std_msgs/String, JSON {"state": the lifecycle's state, "reason": str, "key": under which it is counted,
-"bundle": name, "hash": SHA-256}; latched (transient local)"""
+"done": whether the task is, null for a policy that does not tell, "bundle": name, "hash": SHA-256}; latched (transient
+local)"""
 POLICY_LATENCY = "policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
 period error, how long that frame had lain in the policy's process; one message an action"""

@@ -109,6 +109,8 @@ class SessionNode(Node):
         """Reason that a policy last gave for a refusal or stop; the caller clears it."""
         self.policy_key = ""
         """Under which it is counted, as the troubleshooting page lists them."""
+        self.policy_done = False
+        """Whether the policy says that its task is done."""
         self.outcome: TrialOutcome | None = None
         self.by_task = False
         """Whether the task's own tolerance decides on success, not the outcome's radius."""
@@ -365,7 +367,10 @@ class SessionNode(Node):
 
     def _on_policy(self, message: String) -> None:
         report = self._report(topics.POLICY_STATE, message, "reason", "key")
-        if report is not None and report["reason"]:
+        if report is None:
+            return
+        self.policy_done = report.get("done") is True
+        if report["reason"]:
             self.policy_reason, self.policy_key = report["reason"], report["key"]
 
     def _report(self, topic: str, message: String, *fields: str) -> dict | None:

@@ -290,6 +290,7 @@ class TrialRunner:
         node.watch_camera(film or node.recorder is not None or node.keep_frame)
         node.outcome = outcome
         node.policy_reason = node.policy_key = ""
+        node.policy_done = False
         lifecycle = [self._nodes[planned.policy]]
         failure = ""
         self._operator.begin(protocol.timeout)
@@ -300,7 +301,11 @@ class TrialRunner:
             if not self._ended():
                 node.change_states(lifecycle, Transition.TRANSITION_ACTIVATE)
             node.wait(lambda: outcome.started is not None or self._ended(), FIRST_COMMAND, "the policy's first command")
-            node.wait(lambda: outcome.over or self._ended(), protocol.timeout + 2.0, "the end of the trial")
+            node.wait(
+                lambda: outcome.over or self._ended() or (outcome.distance is None and node.policy_done),
+                protocol.timeout + 2.0,
+                "the end of the trial",
+            )
         except SessionError as error:
             failure = str(error)
         node.outcome = None

@@ -9,9 +9,11 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
+from onnx import TensorProto, helper, numpy_helper
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import SetParameters
@@ -20,6 +22,7 @@ from std_msgs.msg import Float64MultiArray, String, UInt64
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle.input_watch import InputWatch, Range
+from policies.bundle.policy_bundle import BEGIN, COMPLETION
 from robots.camera import CameraModel
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
 from robots.registry import load_robot
@@ -62,6 +65,31 @@ def test_lifecycle_drives_and_lets_go(ros, tiny_bundle_path):
     assert ros.change_state(Transition.TRANSITION_CLEANUP)
     assert ros.policy_state["state"] == "unconfigured"
     assert ros.gate_state["state"] == "ready"
+
+
+def test_a_policy_that_tells_when_its_task_is_done_says_so(ros, tmp_path):
+    """Completion grows by a tenth an action from each activation on; a policy without it says nothing."""
+    bundle = tiny_bundle()
+    model = onnx.load_from_string(bundle.onnx)
+    model.graph.input.append(helper.make_tensor_value_info(COMPLETION, TensorProto.FLOAT, [1, 1]))
+    model.graph.output.append(helper.make_tensor_value_info(f"next_{COMPLETION}", TensorProto.FLOAT, [1, 1]))
+    numbers = (numpy_helper.from_array(np.float32(n), name) for name, n in (("tenth", 0.1), ("whole", 1.0)))
+    model.graph.initializer.extend(numbers)
+    model.graph.node.append(helper.make_node("Add", [COMPLETION, "tenth"], ["grown"]))
+    model.graph.node.append(helper.make_node("Min", ["grown", "whole"], [f"next_{COMPLETION}"]))
+    parity = {**bundle.parity, BEGIN: np.array([True, False, False])}
+    telling = replace(bundle, onnx=model.SerializeToString(), memory={COMPLETION: (1,)}, parity=parity)
+    ros.arm(PANDA, CAMERA)
+    path = telling.save(tmp_path / "bundle")
+    ros.gate(path)
+    ros.policy(path)
+    assert ros.policy_state["done"] is not True
+    ros.wait(lambda: ros.policy_state["done"] is True, "the task to be done")
+    assert ros.policy_state["state"] == "active"
+    assert ros.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert ros.change_state(Transition.TRANSITION_ACTIVATE)
+    ros.wait(lambda: ros.policy_state["state"] == "active", "the policy to be active")
+    assert ros.policy_state["done"] is not True
 
 
 def test_shadow_mode_moves_nothing(ros, tiny_bundle_path):
@@ -375,4 +403,4 @@ def test_state_topic_is_json(ros, tiny_bundle_path):
     ros.start("policy_node", bundle=tiny_bundle_path)
     ros.wait(lambda: bool(ros.seen[topics.POLICY_STATE]), "the state")
     report = json.loads(ros.seen[topics.POLICY_STATE][-1].data)
-    assert set(report) == {"state", "reason", "bundle", "hash"}
+    assert set(report) == {"state", "reason", "key", "done", "bundle", "hash"}

@@ -189,10 +189,11 @@ def next_trial(browser) -> None:
     """Clear what was stopped, resume what was paused, until the next trial may start."""
     while True:
         until(browser, ready, "the next trial")
-        if phase(browser) == "ready":
+        before = phase(browser)
+        if before == "ready":
             return
-        browser.find_element(By.ID, {"stopped": "clear", "paused": "resume"}[phase(browser)]).click()
-        until(browser, lambda b: not ready(b), "the answer to be taken")
+        browser.find_element(By.ID, {"stopped": "clear", "paused": "resume"}[before]).click()
+        until(browser, lambda b, p=before: phase(b) != p or not ready(b), "the answer to be taken")
 
 
 def judged(session) -> list[Trial]:
