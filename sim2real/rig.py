@@ -38,6 +38,7 @@ def rig_check(arguments: Arguments) -> int:
         raise ValueError(f"scenes is {config.scenes}, expected at least 1")
     import cv2
 
+    from robots.host.writing import write_bytes
     from robots.rig import Rig
     from sim.datasets.rig_inspection import inspect_rig, join_images
 
@@ -56,8 +57,11 @@ def rig_check(arguments: Arguments) -> int:
         print(f"{each.camera.name}: {each.pose_text}")
         for body in each.bodies:
             print(f"    {body.body:10} {body.side_px:4.1f} px large, in {100 * body.seen:3.0f} % of the scenes")
-    if not cv2.imwrite(str(config.out), join_images(coverage)[..., ::-1]):
-        raise ValueError(f"'{config.out}' cannot be written; is it an image's name in a folder that exists?")
+    try:
+        _, picture = cv2.imencode(config.out.suffix, join_images(coverage)[..., ::-1])
+    except cv2.error:
+        raise ValueError(f"'{config.out}' has no image's ending; name a .png or .jpg") from None
+    write_bytes(config.out, picture.tobytes())
     print(config.out)
     for problem in coverage.problems:
         print(f"problem: {problem}")

@@ -127,7 +127,9 @@ class Bench:
     def _live(self, command: Callable[[np.ndarray, np.ndarray], np.ndarray], end: int) -> None:
         """Run one gate until it is killed at `end` [ns]."""
         rng = self._rng
-        output = Output(self._node, self._robot, self._path.kind, f"/bench/{self._path.kind}", DT, 1 / TICK)
+        output = Output(
+            self._node, self._robot, self._path.kind, f"/bench/{self._path.kind}", DT, controller_hz=1 / TICK
+        )
         settle = 0.0 if output.schedule is None else Schedule.SETTLE
         gate = SafetyGate(self._robot, self._limits, DT, 0.1, settle=settle)
         gate.on_controller(True)

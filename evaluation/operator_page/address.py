@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from evaluation.operator_page.operator_state import OperatorError, OperatorState
 from evaluation.operator_page.server import PageServer
+from robots.host.writing import whole_file
 
 ADDRESS = "page.json"
 """In the session's folder: port and token, readable by its owner alone."""
@@ -30,10 +30,8 @@ def open_page(operator: OperatorState, folder: Path, host: str, port: int) -> Pa
             raise
         server = PageServer(operator, host, 0, token)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{ADDRESS}.{os.getpid()}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump({"port": server.port, "token": server.token}, file)
-    partial.replace(path)
+    with whole_file(path, mode=0o600) as file:
+        file.write(json.dumps({"port": server.port, "token": server.token}).encode())
     return server
 
 

@@ -221,7 +221,7 @@ def untrained(config: TrainConfig) -> CameraStudent:
     return CameraStudent(
         encoder,
         ForwardKinematics(robot.chain),
-        StateNetwork(shapes, task.action.names, config.recipe.hidden),
+        StateNetwork(shapes, task.action.names, config.recipe.hidden, judges=True),
         len(robot.joint_names),
         gripper,
         config.perception.forgetting_factors or default_factors(task.moves_object),

@@ -220,10 +220,11 @@ def fit_round(
         chosen = torch.randint(len(row), (recipe.batch,), generator=generator)
         batch = row[chosen]
         value = imitation_loss(network.body(network.normalise(batch)), labels[chosen])
-        # of weights of its own: actions are learned as without it
-        judged = F.binary_cross_entropy_with_logits(network.success_logit(batch), near[chosen])
         penalty = restraint.penalty(network, batch, round_)
-        return Loss(value, judged if penalty is None else judged + penalty, lambda: f"loss {float(value.detach()):.3f}")
+        if network.success is not None:  # of weights of its own: actions are learned as without it
+            judged = F.binary_cross_entropy_with_logits(network.success_logit(batch), near[chosen])
+            penalty = judged if penalty is None else judged + penalty
+        return Loss(value, penalty, lambda: f"loss {float(value.detach()):.3f}")
 
     network.train()
     recent = gradient_descent(optimiser, rates, steps, loss, progress, network, lambda share: scale)

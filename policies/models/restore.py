@@ -50,7 +50,9 @@ def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
             cross_view_priors=architecture["cross_view_priors"],
         ),
         ForwardKinematics(robot.chain),
-        StateNetwork([(name, tuple(shape)) for name, shape in head["arrays"]], head["actions"], head["hidden"]),
+        StateNetwork(
+            [(name, tuple(shape)) for name, shape in head["arrays"]], head["actions"], head["hidden"], judges=True
+        ),
         len(robot.joint_names),
         robot.gripper if architecture["fingers"] else None,
         architecture["forgetting_factors"],

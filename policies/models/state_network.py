@@ -84,6 +84,8 @@ class StateNetwork(nn.Module):
         actions: Sequence[str],
         hidden: Sequence[int] = (256, 256),
         squash: str = "clamp",
+        *,
+        judges: bool = False,
     ):
         """Build the network, its normaliser neutral.
 
@@ -92,6 +94,7 @@ class StateNetwork(nn.Module):
             actions: names of the action's elements.
             hidden: widths of the hidden layers.
             squash: what keeps actions in [-1, 1]: `clamp`, or `tanh` as in most of reinforcement learning.
+            judges: whether it also predicts success.
         """
         super().__init__()
         if squash not in ("clamp", "tanh"):
@@ -107,8 +110,10 @@ class StateNetwork(nn.Module):
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.Linear(widths[-1], len(self.actions)))
-        self.success = nn.Sequential(nn.Linear(columns, JUDGE_WIDTH), nn.ReLU(), nn.Linear(JUDGE_WIDTH, 1))
+        self.success: nn.Module | None = None
         """Predicts whether the task has been achieved; independent of the actions."""
+        if judges:
+            self.success = nn.Sequential(nn.Linear(columns, JUDGE_WIDTH), nn.ReLU(), nn.Linear(JUDGE_WIDTH, 1))
         self.register_buffer("centre", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
 
@@ -151,7 +156,11 @@ class StateNetwork(nn.Module):
         return action.tanh() if self.squash == "tanh" else action.clamp(-1.0, 1.0)
 
     def success_logit(self, row: Tensor) -> Tensor:
-        """Compute the logit (B, 1) of the probability that the task has been achieved, from features (B, columns)."""
+        """Compute the logit (B, 1) of the probability that the task has been achieved, from features (B, columns).
+
+        Only of a network that judges.
+        """
+        assert self.success is not None
         return self.success(self.normalise(row))
 
     def architecture(self) -> dict:

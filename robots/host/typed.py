@@ -39,8 +39,8 @@ def build(kind: type[T], data: object, where: str) -> T:
             raise FileError(f"{where}: {name} is {brief(repr(value))}, expected {error}") from None
     try:
         return kind(**found)
-    except ValueError as error:  # its own checks
-        raise FileError(f"{where}: {error}") from None
+    except ValueError as error:  # its own checks, which may begin with the same words
+        raise FileError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from None
 
 
 def typed(hint: Any, value: Any) -> Any:

@@ -31,8 +31,10 @@ class WriteError(OSError):
 
 
 @contextmanager
-def whole_file(path: Path | str) -> Iterator[BinaryIO]:
+def whole_file(path: Path | str, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Give a file to write to, which replaces `path` when the block ends without an exception.
+
+    `mode` says who may read and write it, but for what the umask takes away.
 
     Raises:
         WriteError: if the disk is full or the place cannot be written; nothing of the new file is left.
@@ -41,7 +43,7 @@ def whole_file(path: Path | str) -> Iterator[BinaryIO]:
     with _explained(path):
         scratch = _beside(path)
         try:
-            with scratch.open("xb") as file:
+            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from policies.bundle import PolicyBundle
-from policies.bundle.input_watch import InputWatch
 from policies.scoring.mujoco import _Lab, episodes_in_mujoco, evaluate_in_mujoco
 from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task
@@ -20,9 +19,7 @@ def bundle_for(task: str, observation: str = "state", rig: str | None = None) ->
     env = ArmEnv(task, "franka_panda", "nominal", observation, cameras=rig)
     env.close()
     cameras = {camera.name: camera for camera in env.task.cameras if rig}
-    return PolicyBundle(
-        "script", task, env.observation_spec, env.action_spec, env.robot, cameras, b"", {}, {}, {}, InputWatch({}), {}
-    )
+    return PolicyBundle("script", task, env.observation_spec, env.action_spec, env.robot, cameras, b"", {})
 
 
 class SeenScene:

@@ -138,6 +138,8 @@ APPENDING = {
     "robots/host/writing.py",  # is the writer
     "policies/sweep.py",  # logs of its runs
     "ros_nodes/session/child_processes.py",  # logs of its processes
+    "evaluation/session/ledger.py",  # appends a line under a lock
+    "evaluation/report/images.py",  # a video into memory
     "ros_nodes/recording/bag.py",  # reserves room for what it appends
 }
 """May open files for writing themselves; so may what writes into a temporary folder."""

@@ -35,7 +35,7 @@ def node(ros_environment):
 
 
 def watch(node, kind="joint_trajectory_controller", topic="/left/arm_controller/joint_trajectory", hz=100.0):
-    return ControllerWatch(node, Output(node, PANDA, kind, topic, 0.01, hz), "", hz)
+    return ControllerWatch(node, Output(node, PANDA, kind, topic, 0.01, controller_hz=hz), "", hz)
 
 
 def states(**given: str) -> list:

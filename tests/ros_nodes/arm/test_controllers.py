@@ -84,7 +84,7 @@ def test_position_kinds_are_told_the_setpoint(node, kind):
 
 def test_trajectory_is_stamped_reaches_back_and_ends_at_rest(node):
     gate, setpoint = moving_gate()
-    output = Output(node, PANDA, "joint_trajectory_controller", "", 0.01, 1000.0)
+    output = Output(node, PANDA, "joint_trajectory_controller", "", 0.01, controller_hz=1000.0)
     for ms in (5000, 5200, 5210, 5220, 5230):  # a pause, in which the controller goes to the first setpoint
         gate.tick(0.12)
         (message,) = output.messages(ms * 10**6, setpoint, None, gate.ahead)
@@ -100,7 +100,7 @@ def test_trajectory_is_stamped_reaches_back_and_ends_at_rest(node):
 
 def test_what_holds_commands_gets_one_in_each_of_its_periods(node):
     gate, setpoint = moving_gate()
-    output = Output(node, PANDA, "forward_position_controller", "/fine", 0.01, 500.0)
+    output = Output(node, PANDA, "forward_position_controller", "/fine", 0.01, controller_hz=500.0)
     assert output.parts == 5
     q = np.array([message.data for message in output.messages(0, setpoint, None, gate.ahead)])
     assert len(q) == 5
@@ -110,7 +110,7 @@ def test_what_holds_commands_gets_one_in_each_of_its_periods(node):
 
 def test_velocity_changes_by_no_more_than_the_arm_can_and_ends_at_zero(node):
     gate, setpoint = moving_gate()
-    output = Output(node, PANDA, "forward_velocity_controller", "/fine_velocity", 0.01, 1000.0)
+    output = Output(node, PANDA, "forward_velocity_controller", "/fine_velocity", 0.01, controller_hz=1000.0)
     step = np.array(PANDA.limits.ddq) * 0.001
     sent = [np.zeros(7)]
     sent += [np.array(m.data) for m in output.messages(0, setpoint, HOME - 0.3, gate.ahead)]  # far behind
