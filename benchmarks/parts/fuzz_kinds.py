@@ -170,7 +170,7 @@ def _target(folder: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (40, 24, 24, 3), np.uint8)
     trial = np.repeat(np.arange(8), 5)
-    np.savez(folder / "images.npz", images=images, q=rng.normal(size=(40, 7)).astype(np.float32), trial=trial)
+    np.savez(folder / "images.npz", image_front=images, q=rng.normal(size=(40, 7)).astype(np.float32), trial=trial)
 
 
 def _frames(folder: Path) -> None:
@@ -302,7 +302,7 @@ KINDS: dict[str, Kind] = {
     "joint log": Kind(_log, ("log.npz", "log.csv"), lambda f: [_log_of(f / n) for n in ("log.npz", "log.csv")]),
     "recording": Kind(_bag, STATES, lambda f: _log_of(f / "bag"), sealed=True),
     "recording to repair": Kind(_bag, STATES, _repair),
-    "target": Kind(_target, ("images.npz",), lambda f: load_target(f / "images.npz")),
+    "target": Kind(_target, ("images.npz",), lambda f: load_target(f / "images.npz", tiny_bundle())),
     "pictures": Kind(_frames, ("frames.json", "0.png", "1.png", "2.png"), _read_frames),
     "motion": Kind(_motion, ("motion.npz",), lambda f: read_motion(f / "motion.npz", ROBOT)),
     "demonstrations": Kind(_demonstrations, ("shown.npz",), lambda f: Demonstrations.load(f / "shown.npz", ["q"], 3)),

@@ -148,7 +148,8 @@ def operate(
             target.layers[-1].bias[row] = gain[name] * source.layers[-1].bias[other]
             masks[f"body.{last}.weight"][row] = masks[f"body.{last}.bias"][row] = 1.0
             carried += pieces
-        new.append(Piece("success", ()))
+        if target.success is not None:
+            new.append(Piece("success", ()))
         left += [Piece(f"body.{last}.weight[{n}]", (1, source.hidden[-1])) for n in source.actions if n not in actions]
     return Surgery(tuple(carried), tuple(new), tuple(left), masks)
 

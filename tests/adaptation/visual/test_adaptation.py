@@ -98,7 +98,7 @@ def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="does not exist; record it with"):
         load_target(tmp_path / "nothing.npz", BUNDLE)
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(TargetError, match=r"is not a recording .* \(no \.npz file"):
+    with pytest.raises(TargetError, match=r"is not a recording .*is not a plain npz file"):
         load_target(tmp_path / "text.npz", BUNDLE)
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     with pytest.raises(TargetError, match="is not a recording"):

@@ -131,7 +131,7 @@ def still_target() -> TargetData:
     """Frames of the domain that the small policy was trained in: nothing to adapt to."""
     space = parameter_space(fitted_task("reach", PANDA, "front"), PANDA).preset("nominal")
     (renders,) = sample_renders("reach", "franka_panda", space, 120, seed=77, cameras="front")
-    return TargetData(renders.images, renders.q, np.repeat(np.arange(12), 10))
+    return TargetData({"front": renders.images}, renders.q, np.repeat(np.arange(12), 10))
 
 
 @pytest.mark.slow
@@ -167,7 +167,7 @@ def test_an_adaptation_that_hurts_is_refused(run: Path) -> None:
     hurt = copy.deepcopy(student)
     METHODS["self-calibration"](hurt, AdaptationInputs(bundle, target, 0))
     before, after = (
-        np.median(np.linalg.norm(locate_goals(each, right) - goals, axis=1)) for each in (student, hurt.eval())
+        np.median(np.linalg.norm(locate_goals(each, bundle, right) - goals, axis=1)) for each in (student, hurt.eval())
     )
     assert after > before + 0.01
     outcome = adapt_bundle(bundle, target, "auto", 0, QUIET)
@@ -188,7 +188,7 @@ def recorded_trials(joint_error: float, trials: int = 12, frames: int = 8) -> tu
             rows.append((seen["image_front"], seen["q"] + joint_error * np.eye(7)[1], trial, goal))
     env.close()
     images, q, trial, goals = (np.stack(column) for column in zip(*rows))
-    return TargetData(images, q.astype(np.float32), trial), goals
+    return TargetData({"front": images}, q.astype(np.float32), trial), goals
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
     bundle = PolicyBundle.load(run / "bundle")
     with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, self-calibration"):
         adapt_bundle(bundle, still_target, "magic", 0, QUIET)
-    small = replace(still_target, images=still_target.images[:, ::2, ::2])
+    small = replace(still_target, images={"front": still_target.images["front"][:, ::2, ::2]})
     with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy sees"):
         adapt_bundle(bundle, small, "auto", 0, QUIET)
 
@@ -207,7 +207,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
     [
         (["train", "--out", "x", "--task", "juggle"], "juggle"),
         (["train", "--out", "x", "--randomise", "wild"], "randomise is 'wild', expected nominal, mild, full"),
-        (["train", "--out", "x", "--student.steps", "0"], "steps is 0, expected a positive number"),
+        (["train", "--out", "x", "--perception.steps", "0"], "steps is 0, expected a positive number"),
         (["train", "--out", "tests"], "'tests' exists already"),
         (["adapt", "--bundle", "nowhere", "--target", "x", "--out", "y"], "bundle 'nowhere' does not exist"),
         (["evaluate", "--bundles", "nowhere", "--out", "y"], "bundle 'nowhere' does not exist"),

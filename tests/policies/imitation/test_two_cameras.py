@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from adaptation.visual.adapt import adapt_bundle
-from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, check_cameras, train_camera
 from policies.imitation.perception import fit_perception
@@ -116,13 +114,6 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
     figures = bundle.provenance["metrics"]["perception"]
     assert len(figures["keypoint_px"]) == 2 * len(bundle.network["landmarks"])
     assert figures["keypoint_px"][-1] is None  # the arm's base is in no picture of the side camera
-
-
-@pytest.mark.slow
-def test_adaptation_refuses_it(bundle: PolicyBundle) -> None:
-    target = TargetData(np.zeros((30, 84, 84, 3), np.uint8), np.zeros((30, 7), np.float32), np.arange(30) // 5)
-    with pytest.raises(TargetError, match="sees front, side; only a policy of one camera"):
-        adapt_bundle(bundle, target, "auto", 0, QUIET)
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,8 @@ def test_a_pushing_hand_goes_on_to_where_the_cube_must_be_though_it_seems_to_be_
 
 
 def test_an_expert_that_takes_no_estimates_says_so() -> None:
-    make = FullLengthEnv("reach", "franka_panda", "nominal", ("ee_pos", "goal"))
+    make = FullLengthEnv("insert", "franka_panda", "nominal", ("ee_pos", "goal"))
     with closing(make()) as env:
         arm = env.unwrapped
-        with pytest.raises(SpecError, match="the expert of task 'reach' needs the true state"):
+        with pytest.raises(SpecError, match="the expert of task 'insert' needs the true state"):
             arm.task.expert_from(arm.world, np.zeros(3), np.zeros(3))

@@ -25,11 +25,12 @@ if __name__ == "__main__":
 RENDERS = """
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import sample_multiview_renders
-from sim.tasks import load_task
+from sim.datasets.labelled_renders import sample_renders
+from sim.tasks import fitted_task
 if __name__ == "__main__":
-    space = parameter_space(load_task("reach"), load_robot("franka_panda"))
-    sample_multiview_renders("reach", "franka_panda", space, 100_000, 0, workers=2)
+    robot = load_robot("franka_panda")
+    space = parameter_space(fitted_task("reach", robot, "front"), robot)
+    sample_renders("reach", "franka_panda", space, 100_000, 0, workers=2, cameras="front")
 """
 COMMAND = """
 import signal, subprocess, sys, time
