@@ -23,13 +23,27 @@ def run_trial(session: AttendedSession, verdict: str, by: str) -> dict:
 
     def judged() -> bool:
         state.update(session.state)
-        for answer in ("clear", "resume", "home", "placed", "start"):
+        for answer in ("home", "placed", "start"):
             if answer in state["answers"]:
                 session.request("/answer", {"key": state["key"], "answer": answer})
         return state["phase"] == "verdict"
 
-    session.wait(judged, "the verdict's question", 90.0, lambda: state)
+    session.wait(judged, "the verdict's question", 60.0, lambda: state)
     return session.answer("verdict", verdict, by=by)
+
+
+def next_placing(session: AttendedSession) -> dict:
+    """Wait for the next trial's placing, moving home where the page asks for it; return the state."""
+    state: dict = {}
+
+    def reached() -> bool:
+        state.update(session.state)
+        if "home" in state["answers"]:
+            session.request("/answer", {"key": state["key"], "answer": "home"})
+        return "placed" in state["answers"]
+
+    session.wait(reached, "the next trial", 60.0, lambda: state)
+    return state
 
 
 def test_raters_are_recorded_and_reported(ros: RosBench, tmp_path: Path) -> None:
@@ -46,17 +60,12 @@ def test_raters_are_recorded_and_reported(ros: RosBench, tmp_path: Path) -> None
         said = {"key": second["second"], "answer": "success", "by": "Ben", "role": "second"}
         assert session.request("/answer", said) == {"taken": "success"}
         session.wait(lambda: any(e.kind == "second verdict" for e in read_session(out).events), "the second verdict")
-        session.phase("homing", "home")
+        next_placing(session)
+        session.kill()
     assert (out / ADDRESS).is_file()
     with AttendedSession(plan, out, ros.environment) as session:
         assert session.url == url
-        state: dict = {}
-
-        def goes_on() -> bool:
-            state.update(session.state)
-            return state["number"] == 2
-
-        session.wait(goes_on, "the second trial")
+        state = next_placing(session)
         assert state["past"] == [{"number": 1, "attempt": 0, "verdict": "failure", "note": "as seen"}]
         assert -180 <= state["yaw"] <= 180
         run_trial(session, "failure", "Cem")

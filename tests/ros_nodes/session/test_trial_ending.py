@@ -23,7 +23,7 @@ def test_a_policy_outside_its_specification_fails(key) -> None:
     assert by_policy("it says why", key).reason == "the policy stopped: it says why"
 
 
-@pytest.mark.parametrize("key", ["camera_stale", "state_stale", "gate_silent"])
+@pytest.mark.parametrize("key", ["camera_stale", "pose_stale", "state_stale", "gate_silent"])
 def test_a_stalled_camera_driver_or_gate_is_no_failure(key) -> None:
     assert by_policy("", key).machinery
 
@@ -34,6 +34,7 @@ def test_a_stalled_camera_driver_or_gate_is_no_failure(key) -> None:
         (["command_jump"], 0.01, False),
         (["torque_limit", "brake"], 0.01, False),
         (["state_stale"], 0.01, True),
+        (["controller_inactive"], 0.01, True),
         (["brake", "command_stale"], 0.01, True),
         (["command_stale"], 0.2, False),  # the policy itself is too slow
         (["policy_dead"], 0.2, False),
