@@ -18,7 +18,7 @@ from std_msgs.msg import Bool
 from benchmarks.parts.fault_check import Check, Place, Seen
 from benchmarks.parts.fault_scene import HOME, PANDA, Driver
 from benchmarks.parts.moving_arm import DETECTION, LIMITS, STOPPING
-from robots.shapes.hulls import arm_hulls
+from robots.shapes.hulls import Hulls, arm_hulls
 from ros_nodes import qos, topics
 from tests.policies.runtime.test_native_libraries import NUMPY_1, gate
 from tests.policies.runtime.test_safety import check_stream
@@ -156,12 +156,19 @@ def refused(make: Callable[[Path], dict[str, object]], words: str, place: Place)
     return Seen(good, f"status {status}: {said.strip()[:200]}", took)
 
 
-def nan_hull(folder: Path) -> dict[str, object]:
-    """A bundle, sound by its hashes, that has a link's hull of NaN."""
+def with_hulls(change: Callable[[Hulls], Hulls], folder: Path) -> dict[str, object]:
+    """A bundle, sound by its hashes, that has other hulls."""
     bundle = tiny_bundle()
-    hulls = dict(arm_hulls(bundle.robot))
-    hulls["panda_link4"] = np.full((8, 3), np.nan)
+    hulls = change(arm_hulls(bundle.robot))
     return {"bundle": replace(bundle, robot=replace(bundle.robot, hulls=hulls)).save(folder / "bundle")}
+
+
+def nan_hull(hulls: Hulls) -> Hulls:
+    return {**hulls, "panda_link4": np.full((8, 3), np.nan)}
+
+
+def one_hull(hulls: Hulls) -> Hulls:
+    return {"panda_link4": hulls["panda_link4"]}
 
 
 def old_numpy(place: Place) -> Seen:
@@ -226,7 +233,10 @@ CHECKS = (
         ONE_LINE,
         partial(refused, lambda folder: {"bundle": far(folder), "bundle_sha256": "f" * 64}, "this is another bundle"),
     ),
-    Check("hull of NaN", "node", ONE_LINE, partial(refused, nan_hull, "panda_link4")),
+    Check("hull of NaN", "node", ONE_LINE, partial(refused, partial(with_hulls, nan_hull), "expected finite corners")),
+    Check(
+        "hull of one link alone", "node", ONE_LINE, partial(refused, partial(with_hulls, one_hull), "no collision hull")
+    ),
     Check("pinocchio built for NumPy 1", "node", ONE_LINE + ", with the remedy", old_numpy),
     Check("goal's pose lost", "motion", "the arm rests in time, 'pose 'goal'' is published", lost_pose),
     Check("one of two arms stopped", "node", "the other goes on", two_arms),

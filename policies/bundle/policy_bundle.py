@@ -182,7 +182,7 @@ class PolicyBundle:
             for link, corners in hulls.items():
                 if corners.ndim != 2 or corners.shape[1] != 3 or not _are_numbers(corners):
                     raise SpecError(
-                        f"hull of link '{link}' is {corners.dtype} {corners.shape}, expected corners (V, 3)"
+                        f"hull of link '{link}' is {corners.dtype} {corners.shape}, expected finite corners (V, 3)"
                     )
             bundle = cls(
                 name=manifest.name,

@@ -73,8 +73,8 @@ class CollisionModel:
             keep_out_margin: distance kept from the boxes [m].
 
         Raises:
-            SafetyError: if there are no hulls, a margin is not positive, or links of the hulls are not the arm's, or
-                pinocchio or coal cannot be imported.
+            SafetyError: if there are no hulls, or none of what a joint moves, a margin is not positive, or links of
+                the hulls are not the arm's, or pinocchio or coal cannot be imported.
         """
         coal, pinocchio = coal_and_pinocchio()
         self._pinocchio = pinocchio
@@ -101,6 +101,7 @@ class CollisionModel:
                 pinocchio.GeometryObject(link, frame.parentJoint, frame.parentJoint, frame.placement, shape)
             )
             names.append(link)
+        _check_all_have_hulls(robot.name, self._model, {each.parentJoint for each in self._geometry.geometryObjects})
         base = self._model.frames[self._model.getFrameId(robot.base_link)].placement
         for number, box in enumerate(keep_out, 1):
             low, high = np.array(box.low), np.array(box.high)
@@ -261,6 +262,16 @@ def _check_hull(robot: str, link: str, points: np.ndarray) -> None:
         f"robot '{robot}': the hull of link '{link}', {points.shape} {points.dtype}, spans no finite volume; export "
         "the bundle again where the arm's meshes are"
     )
+
+
+def _check_all_have_hulls(robot: str, model, covered: set[int]) -> None:
+    """Raise `SafetyError` if a joint moves links that have a mass and no hull: they would collide unseen."""
+    for joint in range(1, model.njoints):
+        if joint not in covered and model.inertias[joint].mass > 0:
+            raise SafetyError(
+                f"robot '{robot}': no collision hull of any link that joint '{model.names[joint]}' moves; export the "
+                "bundle again where the arm's meshes are"
+            )
 
 
 def _pairs(model, geometry, names: list[str], links: int) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from policies.bundle import BundleError, PolicyBundle
+from robots.shapes.hulls import arm_hulls
 from robots.specs import SpecError
 from tests.support.tiny_bundle import tiny_bundle
 
@@ -169,3 +170,11 @@ def test_bundle_check_command(saved: Path) -> None:
     assert bad.stdout == ""
     assert len(bad.stderr.splitlines()) == 1
     assert "robot.urdf has been altered" in bad.stderr
+
+
+def test_a_hull_of_nan_is_refused(tmp_path: Path) -> None:
+    bundle = tiny_bundle()
+    hulls = {**arm_hulls(bundle.robot), "panda_link4": np.full((8, 3), np.nan)}
+    path = replace(bundle, robot=replace(bundle.robot, hulls=hulls)).save(tmp_path / "bundle")
+    with pytest.raises(BundleError, match=r"hull of link 'panda_link4' is float64 \(8, 3\), expected finite corners"):
+        PolicyBundle.load(path)

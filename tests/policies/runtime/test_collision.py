@@ -150,6 +150,11 @@ def test_wrong_hulls_and_margins_are_refused():
         CollisionModel(PANDA, {})
     with pytest.raises(SafetyError, match=r"hulls of \['finger'\]"):
         CollisionModel(PANDA, {"finger": cube(0.1)})
+    hulls = arm_hulls(PANDA)
+    with pytest.raises(SafetyError, match="no collision hull of any link that joint 'panda_joint1' moves"):
+        CollisionModel(PANDA, {"panda_link4": hulls["panda_link4"]})
+    with pytest.raises(SafetyError, match="no collision hull of any link that joint 'panda_joint5' moves"):
+        CollisionModel(PANDA, {link: hull for link, hull in hulls.items() if link != "panda_link5"})
     with pytest.raises(SafetyError, match=r"'self_margin': 0\.0 m"):
         CollisionModel(PANDA, arm_hulls(PANDA), self_margin=0.0)
 
