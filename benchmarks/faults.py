@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from traceback import extract_tb
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -62,7 +63,8 @@ def try_once(check: Check, place: Place) -> Seen:
     except NotTriedError:
         raise
     except (Exception, SystemExit) as error:  # of the bench, the nodes or the files: whatever it is, it is not expected
-        words = " ".join(f"{type(error).__name__}: {error}".split())
+        at = ", ".join(f"{Path(each.filename).name}:{each.lineno}" for each in extract_tb(error.__traceback__)[-3:])
+        words = " ".join(f"{type(error).__name__} at {at}: {error}".split())
         return Seen(False, words[:400], time.monotonic() - began)
 
 

@@ -234,7 +234,7 @@ class VirtualArmNode(Node):
 
     def _set_fault(self, fault: str) -> None:
         if fault not in FAULTS:
-            raise SpecError(f"unknown fault '{fault}'; known are {', '.join(FAULTS)}")
+            raise SpecError(f"unknown fault {fault[:60]!r}; known are {', '.join(FAULTS)}")
         self._fault = fault
 
     def _try_fault(self, fault: str) -> None:

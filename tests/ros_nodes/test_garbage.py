@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from robots.registry import load_robot
@@ -72,6 +73,7 @@ def test_no_node_dies_of_text(ros: RosBench, tmp_path):
 
 @pytest.mark.ros
 def test_the_virtual_arm_takes_known_faults_only(ros: RosBench):
+    joints = ros.listen(JointState, topics.JOINT_STATES)
     child = ros.start("virtual_arm")
     publisher = ros.observer.create_publisher(String, topics.VIRTUAL_FAULT, 20)
     ros.wait(lambda: publisher.get_subscription_count() > 0, "the virtual arm", 60.0)
@@ -79,3 +81,5 @@ def test_the_virtual_arm_takes_known_faults_only(ros: RosBench):
         publisher.publish(String(data=text))
     time.sleep(1.0)
     assert child.poll() is None
+    count = len(joints)
+    ros.wait(lambda: len(joints) > count + 20, "joint states", 5.0)  # a log of all that text would block it here
