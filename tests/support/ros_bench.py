@@ -29,12 +29,14 @@ from trajectory_msgs.msg import JointTrajectory
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from ros_nodes import process, qos, topics
-from ros_nodes.arm.joint_controllers import TrajectoryController, message_points
+from ros_nodes.arm.joint_controllers import CommandRejected, TrajectoryController, message_points
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE_HZ = 100.0
 TICK = 0.001
 """Period of the arm's joint_trajectory_controller [s]."""
+STILL = 1e-12
+"""Less than this is rounding, and no motion [rad]."""
 CAMERA_HZ = 30.0
 
 
@@ -55,6 +57,8 @@ class FakeArm(Node):
         self.q = np.array(robot.home)
         self.received: list[tuple[float, np.ndarray]] = []
         """Every command from a controller to the arm: when [s], joint positions [rad]."""
+        self.rejected: list[str] = []
+        """Why trajectories were rejected."""
         self._epoch = self.get_clock().now().nanoseconds
         self._ticks = 0
         self._trajectory: TrajectoryController | None = None
@@ -93,7 +97,7 @@ class FakeArm(Node):
             q = self._trajectory.update(self._ticks * TICK)[0]
             if self._ticks * TICK > self._done:
                 self._trajectory = None
-            if (q != self.q).any():
+            if np.abs(q - self.q).max() > STILL:
                 self.q = q
                 self.received.append((late + self._ticks * TICK, q))
 
@@ -119,11 +123,15 @@ class FakeArm(Node):
         assert tuple(message.joint_names) == tuple(map(self.names.get, self.robot.joint_names))
         self._control()
         stamp, now = 1e-9 * (Time.from_msg(message.header.stamp).nanoseconds - self._epoch), self._now()
-        if self._trajectory is None:
-            self._trajectory = TrajectoryController(self.robot.joint_names, self.q, TICK)
-            self._ticks = int(now / TICK)
+        controller = self._trajectory or TrajectoryController(self.robot.joint_names, self.q, TICK)
         points = message_points(message)
-        self._trajectory.accept(self.robot.joint_names, points, stamp, now)
+        try:
+            controller.accept(self.robot.joint_names, points, stamp, now)
+        except CommandRejected as error:  # it goes on with the trajectory that it has
+            self.rejected.append(str(error))
+            return
+        if self._trajectory is None:
+            self._trajectory, self._ticks = controller, int(now / TICK)
         self._done = stamp + points[-1].time_from_start
 
     def _on_forward(self, message: Float64MultiArray) -> None:
