@@ -84,7 +84,7 @@ class Supervisor(Node):
         self._coasting = self._output(parameters)
         if self._coasting is not None:
             self.create_timer(1.0 / BRAKE_HZ, self._brake)
-        self._braking = False
+        self._braking = self._leaving = False
         self._stop: Client = self.create_client(Trigger, topics.GATE_STOP)
 
     def run(self) -> None:
@@ -127,9 +127,10 @@ class Supervisor(Node):
         )
 
     def _brake(self) -> None:
-        """Send zeros while the gate, heard before, is silent; it takes over again when it is back."""
+        """Send zeros while the gate, heard before, is silent, or never was heard and this node leaves."""
         silence = time.monotonic() - self._gate_beat
-        if not self._gate_heard or silence <= GATE_SILENCE or self._coasting is None:
+        known = self._gate_heard or self._leaving
+        if not known or silence <= GATE_SILENCE or self._coasting is None:
             self._braking = False
             return
         if not self._braking:
@@ -141,10 +142,13 @@ class Supervisor(Node):
         """Where the controller coasts, wait until the gate is silent, then send zeros until they have arrived.
 
         Launch interrupts all processes at once when one of them dies: a supervisor that left before it could tell that
-        the gate is gone would leave the arm moving.
+        the gate is gone would leave the arm moving, also one that has not heard the gate yet.
         """
-        if self._coasting is None or not self._gate_heard:
+        if self._coasting is None:
             return
+        if not self._gate_heard:
+            self._gate_beat = time.monotonic()  # it may yet be heard, and then brings the arm to rest by itself
+        self._leaving = True
         until = time.monotonic() + LEAVE_TIMEOUT
         while not self._braking and time.monotonic() < until:
             time.sleep(0.01)

@@ -272,3 +272,15 @@ def test_velocity_arm_is_braked_when_the_gate_is_killed_under_launch(ros, tmp_pa
     launch.join(20.0)
     assert arm.speed == 0.0
     assert children["supervisor"].poll() is not None
+
+
+@pytest.mark.ros
+def test_supervisor_that_has_not_heard_the_gate_yet_brakes_before_leaving(ros, tiny_bundle_path):
+    """The gate may have died in the moments before."""
+    arm = ros.arm(PANDA, CAMERA, VelocityArm)
+    child = ros.start("supervisor", bundle=tiny_bundle_path, controller=KIND)
+    ros.wait(lambda: ros.observer.count_publishers(CONTROLLERS[KIND].topic) == 1, "the supervisor", 40.0)
+    time.sleep(0.3)
+    assert not arm.zeros_at
+    interrupt(child)
+    assert len(arm.zeros_at) > 3
