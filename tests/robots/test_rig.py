@@ -237,7 +237,7 @@ def test_what_is_no_rig_is_refused(tmp_path: Path) -> None:
         '{"cameras": {}}': "cameras is dict, expected a list",
         '{"cameras": []}': "has no camera, expected at least one",
         '{"cameras": [3]}': "a camera is int, expected an object with its name and size",
-        "[]": "a camera is list, expected an object",
+        "[]": "holds list, expected names",
     }
     for text, message in wrong.items():
         path = tmp_path / "rig.json"

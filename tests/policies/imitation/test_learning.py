@@ -197,7 +197,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
     with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only, self-calibration"):
         adapt_bundle(bundle, still_target, "magic", 0, QUIET)
     small = replace(still_target, images={"front": still_target.images["front"][:, ::2, ::2]})
-    with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy sees"):
+    with pytest.raises(ValueError, match=r"uint8 \(42, 42, 3\), the policy takes"):
         adapt_bundle(bundle, small, "auto", 0, QUIET)
 
 
