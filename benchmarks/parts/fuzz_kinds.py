@@ -212,7 +212,8 @@ def _session(folder: Path) -> None:
     planned = registration.protocol.schedule()[0]
     with begin_session(folder / "run", registration, "sim", {"space": "full"}).store() as store:
         bundle = registration.protocol.policies[0].bundle
-        store.add(Trial("p", planned.policy, bundle, planned.index, planned.seed, True, 1.0))
+        initial = dict(planned.initial)
+        store.add(Trial("p", planned.policy, bundle, planned.index, planned.seed, True, 1.0, initial))
 
 
 def _config(folder: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class TrialStore:
             self._create_or_check()  # first: a database that is not ours stays as it is
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes its message, with what is in the file
             raise TrialError(f"trial store '{path}': {error}; is it a trial store, and writable?") from error
 
     def start(self, session: str, policy: str, index: int, attempt: int, **planned: object) -> None:
@@ -148,23 +148,24 @@ class TrialStore:
     @property
     def head(self) -> Head:
         """The newest row's number and hash."""
-        row = self._db.execute("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone()
-        return Head(*row) if row else Head(0, GENESIS)
+        found = self._read("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1")
+        return Head(*found[0]) if found else Head(0, GENESIS)
 
     def rows(self) -> tuple[Row, ...]:
         """All rows in order. Raises TrialError naming the first that was changed, removed or put in."""
         previous, rows = GENESIS, list[Row]()
-        for seq, at, kind, text, before, stored in self._db.execute(
+        for seq, at, kind, text, before, stored in self._read(
             "SELECT seq, at, kind, content, previous, hash FROM log ORDER BY seq"
         ):
             if seq != len(rows) + 1:
                 raise TrialError(f"'{self.path}': row {len(rows) + 1} is missing: it was removed; restore the file")
-            row = Row(seq, at, kind, json.loads(text), before, stored)
-            if before != previous or stored != _hash(seq, at, kind, text, before):
+            texts = all(isinstance(each, str) for each in (at, kind, text, before))
+            if not texts or before != previous or stored != _hash(seq, at, kind, text, before):
                 raise TrialError(
-                    f"'{self.path}': {row} was changed after it was written, or the row before it: its hash is not "
-                    "that of its content; restore the file"
+                    f"'{self.path}': row {seq} was changed after it was written, or the row before it: its hash is "
+                    "not that of its content; restore the file"
                 )
+            row = Row(seq, at, kind, json.loads(text), before, stored)
             previous = stored
             rows.append(row)
         return tuple(rows)
@@ -205,6 +206,12 @@ class TrialStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _read(self, query: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise TrialError(f"'{self.path}' cannot be read: {error}; restore the file") from error
 
     def _append(self, kind: RowKind, content: Mapping[str, object], what: str) -> None:
         try:

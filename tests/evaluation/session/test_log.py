@@ -92,8 +92,8 @@ def test_every_row_carries_the_hash_of_the_former(registration, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("UPDATE log SET content = json_set(content, '$.success', json('false')) WHERE seq = 4", r"row 4 \(trial of "),
-        ("UPDATE log SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 7", r"row 7 \(trial of "),
+        ("UPDATE log SET content = json_set(content, '$.success', json('false')) WHERE seq = 4", "row 4 was changed"),
+        ("UPDATE log SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 7", "row 7 was changed"),
         ('UPDATE log SET kind = \'event\', content = \'{"kind": "note", "text": ""}\' WHERE seq = 5', "row 5"),
         ("DELETE FROM log WHERE seq = 10", "row 10 is missing"),
         ("DELETE FROM log WHERE seq > 16", "rows were removed"),
