@@ -202,7 +202,7 @@ def run_session(
 
         height = None if robot == "virtual" else GOAL_HEIGHT.get(plan.task, math.nan)
         node = SessionNode(context, first.robot, list(cameras), check, goal_height=height, connection=connection)
-        node.by_task = _by_task(plan, first)
+        node.by_task = robot == "virtual" and _by_task(plan, first)  # only the virtual arm tells
         try:
             scheduler = TrialScheduler(plan, store)
             real = node.wait_for_arm(calibrated=calibrated)
