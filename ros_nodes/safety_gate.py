@@ -94,6 +94,10 @@ class SafetyGateNode(Node):
         limits = safety_limits(parameters, self.robot, policy_hz)
         self._names = JointNames.of(parameters, self.robot)
         self._controller = Output(self, self.robot, controller, topic, self.dt, self._names, controller_hz)
+        self._gripper: GripperOutput | None = None
+        if grips:
+            kind, topic = parameters.text("gripper"), parameters.text("gripper_topic")
+            self._gripper = gripper_output(self, self.robot, kind, topic, self.dt, self._names)
         self._watch = ControllerWatch(self, self._controller, parameters.text("controller_manager"), controller_hz)
         self.gate = SafetyGate(
             self.robot,
@@ -113,10 +117,6 @@ class SafetyGateNode(Node):
         self._reader = JointStateReader(self.robot, torque, self._names.ours)
         self._measured: np.ndarray | None = None
         self._arrived: float | None = None
-        self._gripper: GripperOutput | None = None
-        if grips:
-            kind, topic = parameters.text("gripper"), parameters.text("gripper_topic")
-            self._gripper = gripper_output(self, self.robot, kind, topic, self.dt, self._names)
         self._heartbeat = self.create_publisher(UInt64, topics.GATE_HEARTBEAT, qos.COMMAND)
         self._state = self.create_publisher(String, topics.GATE_STATE, qos.LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)

@@ -44,7 +44,7 @@ def test_no_node_dies_of_text(ros: RosBench, tmp_path):
     """All nodes that subscribe to a String, while an arm moves."""
     far = tiny_bundle((0.35, 0.45, 0.5), gain=0.2).save(tmp_path / "far")
     arm = ros.arm(PANDA, CAMERA)
-    session = SessionNode(ros.context, PANDA, lambda: None)
+    session = SessionNode(ros.context, PANDA, ["front"], lambda: None)
     ros.gate(far)
     processes = {
         "recorder": ros.start("recorder", out=tmp_path / "bag"),
