@@ -21,14 +21,12 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.models.camera_policy import CameraPolicy
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
-from policies.models.camera_policy import CameraPolicy
 from policies.models.restore import restore_student
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import sample_renders
 from sim.env import ArmEnv
 from sim.tasks import fitted_task
-from sim.tasks.recipe import PerceptionRecipe
 from sim.tasks.recipe import PerceptionRecipe
 from sim.tasks.state_samples import sample_approach
 from tests.support.simulated import run_simulated

@@ -22,7 +22,6 @@ from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
 from sim.tasks import fitted_task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
-from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
 PANDA = load_robot("franka_panda")
 FRONT, SIDE = load_rig("front_side", PANDA).cameras

@@ -84,9 +84,9 @@ def test_a_session_tells_right_from_wrong_and_goes_on_where_it_stopped(bundles, 
     assert wrong.final_distance == pytest.approx(0.2, abs=0.05)
     assert result.renderer.startswith(("mujoco", "sim2real"))
     with np.load(result.images) as images:
-        n = len(images["images"])
-        assert images["images"].shape == (n, 84, 84, 3)
-        assert images["images"].dtype == np.uint8
+        n = len(images["image_front"])
+        assert images["image_front"].shape == (n, 84, 84, 3)
+        assert images["image_front"].dtype == np.uint8
         assert images["q"].shape == (n, 7)
         assert set(images["trial"]) == {1, 2}
     assert n > 50
