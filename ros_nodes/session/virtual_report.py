@@ -190,9 +190,10 @@ def _camera_samples(bundles: Mapping[str, PolicyBundle], result: SessionResult) 
         pictures = tuple(bundle.parity[f"observation.{image}"][:8])
         samples.append(CameraSamples(f"Simulation, '{name}'", "Images that the policy was trained on.", pictures))
     if result.images is not None:
-        images = read_arrays(result.images, "images", names=("images",))["images"]
-        if len(images):
-            rows = np.linspace(0, len(images) - 1, 8).astype(int)
-            caption = f"Images of the policy node, rectified; drawn by {result.renderer}."
-            samples.append(CameraSamples("Virtual arm", caption, tuple(images[rows])))
+        caption = f"Images of the policy node, rectified; drawn by {result.renderer}."
+        for name, images in read_arrays(result.images, "images").items():
+            if name.startswith("image_") and len(images):
+                rows = np.linspace(0, len(images) - 1, 8).astype(int)
+                camera = name.removeprefix("image_")
+                samples.append(CameraSamples(f"Virtual arm, camera '{camera}'", caption, tuple(images[rows])))
     return tuple(samples)
