@@ -8,8 +8,19 @@ from dataclasses import dataclass
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 
 from robots.specs import SpecError
+
+
+def resolved(node: Node, topic: str) -> str:
+    """Return a topic's full name.
+
+    Raises:
+        NameValidationException: for a name that no topic can have; resolving alone would say it with a source line.
+    """
+    validate_topic_name(topic)
+    return node.resolve_topic_name(topic)
 
 
 @dataclass(frozen=True)

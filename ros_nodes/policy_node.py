@@ -40,7 +40,7 @@ from ros_nodes.arm.markers import Markers
 from ros_nodes.arm.policy_parameters import PARAMETERS, chosen_topics, loop_limits
 from ros_nodes.arm.pose_inputs import TF, PoseInputs, pose_sources
 from ros_nodes.arm.robot_description import check_description
-from ros_nodes.parameters import Parameters
+from ros_nodes.parameters import Parameters, resolved
 
 FIRST_BEATS = 0.05
 """The gate drops commands of a policy that it has not heard alive [s]."""
@@ -182,7 +182,7 @@ class PolicyNode(LifecycleNode):
         bundle = PolicyBundle.load(path)
         bundle.check_parity()
         cameras = {
-            name: topics.CameraTopics(self.resolve_topic_name(each.image), self.resolve_topic_name(each.info))
+            name: topics.CameraTopics(resolved(self, each.image), resolved(self, each.info))
             for name, each in chosen_topics(self._settings, bundle).items()
         }
         names, sources = JointNames.of(self._settings, bundle.robot), pose_sources(self._settings, bundle)
@@ -191,7 +191,7 @@ class PolicyNode(LifecycleNode):
         if dry_run and not shadow:
             check_confirmed(Path(dry_run), bundle)
         setting, description = self._settings.text("camera_calibration"), self._settings.text("robot_description")
-        description = self.resolve_topic_name(description) if description else ""
+        description = resolved(self, description) if description else ""
         calibrated = read_calibrated(setting, list(cameras))
         began = time.monotonic()
         self._inputs = inputs = ArmInputs(

@@ -25,7 +25,7 @@ from ros_nodes import process, qos, topics
 from ros_nodes.arm import joint_names
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.messages import rgb, seconds
-from ros_nodes.parameters import Parameter, Parameters
+from ros_nodes.parameters import Parameter, Parameters, resolved
 
 REST = 0.4
 """[s] after which an arm that has not moved is at rest."""
@@ -102,7 +102,7 @@ class ViewCollector(Node):
         if self._count < 1 or self._count != round(self._count):
             raise SpecError(f"count is {self._count:g}, expected a whole number of views, at least 1")
         self._out = Path(out)
-        self._topics = {name: self.resolve_topic_name(parameters.text(name)) for name in ("image", "joints")}
+        self._topics = {name: resolved(self, parameters.text(name)) for name in ("image", "joints")}
         self._last = dict.fromkeys(self._topics, time.monotonic())
         robot = load_robot(parameters.text("robot"))
         self._watcher, self._names = RestDetector(), robot.joint_names

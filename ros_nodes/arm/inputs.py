@@ -33,6 +33,7 @@ from ros_nodes.messages import (
     read_report,
     rgb,
 )
+from ros_nodes.parameters import resolved
 
 HEARTBEAT_PERIOD = 0.02
 """Between two signs of life [s]."""
@@ -105,11 +106,11 @@ class ArmInputs:
 
         self.watching = True
         """Whether to subscribe to images: each costs a millisecond, and a session has several inactive policy nodes."""
-        self._image_topics = {name: owner.resolve_topic_name(camera.image) for name, camera in cameras.items()}
+        self._image_topics = {name: resolved(owner, camera.image) for name, camera in cameras.items()}
         self._image_subscriptions: list[Subscription] = []
 
         def subscribe(kind: type, topic: str, callback, profile) -> None:
-            self._node.create_subscription(kind, owner.resolve_topic_name(topic), callback, profile)
+            self._node.create_subscription(kind, resolved(owner, topic), callback, profile)
 
         subscribe(JointState, joint_states, self._on_state, qos.NEWEST)
         if gripper_states:

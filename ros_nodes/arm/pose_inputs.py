@@ -21,7 +21,7 @@ from robots.observation import PoseEstimate, needed_poses
 from robots.specs import SpecError
 from ros_nodes import qos
 from ros_nodes.messages import StampError, local_stamp
-from ros_nodes.parameters import Parameter, Parameters
+from ros_nodes.parameters import Parameter, Parameters, resolved
 
 PARAMETERS = (
     Parameter(
@@ -105,7 +105,7 @@ class PoseInputs:
                 frame = source.removeprefix(TF)
                 node.create_timer(TF_PERIOD, lambda name=name, frame=frame: self._look_up(name, frame))
             else:
-                topic = owner.resolve_topic_name(source)
+                topic = resolved(owner, source)
                 node.create_subscription(
                     PoseStamped, topic, lambda message, name=name: self._on_pose(name, message), qos.NEWEST
                 )

@@ -162,7 +162,7 @@ def test_bad_commands_from_anybody_stop_the_arm(ros, far_bundle_path):
     """A stranger that publishes to the gate: without a heartbeat nothing moves; a bad stamp and other joints latch."""
     arm = ros.arm(PANDA, CAMERA)
     ros.gate(far_bundle_path)
-    ros.wait(lambda: ros.command.get_subscription_count() == 1, "the gate to listen")
+    ros.wait(lambda: ros.command.get_subscription_count() > 0, "the gate to listen")
 
     def say(names=PANDA.joint_names, q=HOME + 0.1, age: float = 0.0, stamped: bool = True) -> None:
         now = ros.observer.get_clock().now() - Duration(seconds=age)

@@ -97,7 +97,7 @@ def test_two_cameras_publish_side_by_side(ros: RosBench) -> None:
     """Two named topics, each at its own camera's rate and time; joint states come as regularly as with one."""
     joints = ros.listen(JointState, topics.JOINT_STATES, 50)
     named = topics.camera_topics(["front", "side"])
-    assert [each.image for each in named.values()] == ["/front/image_raw", "/side/image_raw"]
+    assert [each.image for each in named.values()] == ["front/image_raw", "side/image_raw"]
     images = {name: ros.listen(Image, each.image, 50) for name, each in named.items()}
     infos = {name: ros.listen(CameraInfo, each.info, 50) for name, each in named.items()}
     alone = ros.listen(Image, topics.CAMERA_IMAGE, 50)
