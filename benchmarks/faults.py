@@ -2,7 +2,7 @@
 
     python benchmarks/faults.py [--quick] [--repeats N] [--only WORDS] [--json FILE]
 
-Processes are killed, frozen, cut off and lied to while an arm moves (a stand-in that goes where its controller is told,
+Processes are killed, frozen, cut off and given wrong data while an arm moves (a stand-in that follows its controller,
 with joint states at 100 Hz and a camera at 30 Hz): measured is the time from the fault to the arm's last motion,
 against 150 ms plus the time that the arm's limits need to stop it from the speed that it had; a fault that should not
 stop the arm must leave it moving. Others are shown to nodes at rest, to launch files (run by ROS's launch where it is

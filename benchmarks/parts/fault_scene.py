@@ -29,7 +29,7 @@ STEP = 0.05
 ADVANCE = 0.04
 """How far ahead of the arm it commands the first joint [rad]."""
 NAME = "/bench"
-"""By which its commands are told from another's."""
+"""Distinguishes its commands from another node's."""
 
 
 class Setpoints(Node):

@@ -69,7 +69,7 @@ class PlannedTrial:
     initial: Mapping[str, float]
     """`x` and `y` of the object in the base frame [m]."""
     yaw: float
-    """How a person who places the object turns it about z [rad]."""
+    """Turn about z with which the object is placed by hand [rad]."""
 
 
 @dataclass(frozen=True)

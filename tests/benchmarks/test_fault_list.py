@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("rclpy")
-
 from benchmarks import faults
 from benchmarks.faults import Arguments, main
 from benchmarks.parts.fault_check import Check, NotTriedError, Place, Seen

@@ -93,7 +93,7 @@ def test_the_benchmark_finds_nothing(tmp_path):
 
 
 def test_the_fuzzer_finds_what_is_wrong(monkeypatch, tmp_path):
-    """Readers that raise, hang, die and accept everything are told apart."""
+    """Readers that raise, hang, die and accept everything count as what they are."""
 
     def make(folder: Path) -> None:
         (folder / "a.json").write_text('{"a": 1.5, "b": [1, 2]}')

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.1
-PLAN = """
+ARM_PLAN = """
 name = "lab"
 task = "reach"
 trials = {places}
@@ -31,9 +31,11 @@ x_low = 0.49
 x_high = 0.51
 y_low = 0.09
 y_high = 0.11
-
+"""
+"""A plan without its policies."""
+POLICY = """
 [[policies]]
-name = "only"
+name = "{name}"
 bundle = "{bundle}"
 """
 
@@ -159,6 +161,7 @@ def registered_plan(folder: Path, bundle: Path, places: int = 2, timeout: float 
     from evaluation.session.protocol_file import register_file
 
     plan = folder / "lab.toml"
-    plan.write_text(PLAN.format(places=places, timeout=timeout, bundle=os.fspath(bundle)))
+    policy = POLICY.format(name="only", bundle=os.fspath(bundle))
+    plan.write_text(ARM_PLAN.format(places=places, timeout=timeout) + policy)
     register_file(plan)
     return plan

@@ -42,18 +42,6 @@ HEAD = StateRecipe(
     validate_from=1,
 )
 
-HEAD = StateRecipe(
-    hidden=(32,),
-    envs=4,
-    rounds=1,
-    round_steps=20,
-    gradient_steps=20,
-    last_gradient_steps=40,
-    batch=32,
-    validation_episodes=1,
-    validate_from=1,
-)
-
 
 def test_views_of_two_cameras_are_of_the_same_moments() -> None:
     with closing(ArmEnv("reach", "franka_panda", "full", "cameras")) as env:

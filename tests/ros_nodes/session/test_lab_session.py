@@ -32,6 +32,7 @@ from ros_nodes.session.operator_interface import LOST, PRESSED
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.real_camera import true_camera
 from sim2real.command_line import main
+from tests.support.attended_session import ARM_PLAN, POLICY
 from tests.support.browser import chromium, until
 from tests.support.launch_stand_in import evaluate
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
@@ -39,33 +40,6 @@ from tests.support.tiny_bundle import CAMERA, tiny_bundle
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[3]
 PLACES = int(os.environ.get("SIM2REAL_LAB_PLACES", "0"))
-PLAN = """
-name = "lab"
-task = "reach"
-trials = {places}
-seed = 5
-timeout = {timeout}
-hold_time = 0.2
-blinded = true
-
-[workspace]
-x_low = 0.49
-x_high = 0.51
-y_low = 0.09
-y_high = 0.11
-
-[[policies]]
-name = "right"
-bundle = "right"
-
-[[policies]]
-name = "near"
-bundle = "near"
-
-[[policies]]
-name = "wrong"
-bundle = "wrong"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +58,8 @@ def lab(folder: Path, bundles: Path, places: int, timeout: float = 2.0) -> Path:
     for name in ("right", "near", "wrong"):
         (folder / name).symlink_to(bundles / name)
     plan = folder / "lab.toml"
-    plan.write_text(PLAN.format(places=places, timeout=timeout))
+    policies = (POLICY.format(name=name, bundle=name) for name in ("right", "near", "wrong"))
+    plan.write_text(ARM_PLAN.format(places=places, timeout=timeout) + "".join(policies))
     register_file(plan)
     return plan
 
@@ -281,9 +256,8 @@ def test_a_session_runs_through_the_page(bundles, tmp_path) -> None:
 
 def test_an_arm_that_is_there_is_homed_and_judged_by_its_joints(ros, bundles, tmp_path) -> None:
     """session.launch.py, in a namespace: nothing of the arm is started; its place topic and truth are not used."""
-    text = PLAN.format(places=2, timeout=6.0)
     plan = tmp_path / "lab.toml"
-    plan.write_text(text[: text.index("[[policies]]")] + '[[policies]]\nname = "right"\nbundle = "right"\n')
+    plan.write_text(ARM_PLAN.format(places=2, timeout=6.0) + POLICY.format(name="right", bundle="right"))
     (tmp_path / "right").symlink_to(bundles / "right")
     register_file(plan)
     calibration = tmp_path / "front.json"
