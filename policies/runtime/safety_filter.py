@@ -30,6 +30,7 @@ from ruckig import (
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyError, SafetyLimits
 from policies.runtime.motion import PlannedMotion
+from policies.runtime.workspace import into_workspace
 from robots.model import RobotModel
 from robots.observation import RobotState
 
@@ -316,37 +317,11 @@ class SafetyFilter:
         target = np.clip(command.q, self.limits.q_low, self.limits.q_high)
         if (target != command.q).any():
             reasons.append("position_limit")
-        target, moved = self._into_workspace(target)
+        assert self._q is not None
+        target, moved = into_workspace(target, self._q, self._chain, self.limits, SLACK)
         if moved:
             reasons.append("workspace")
         self._command, self._target, self._stopping = command, target, False
-
-    def _into_workspace(self, target: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Slide a target along the workspace's wall; where that fails, go as far as the wall."""
-        low, high = np.array(self.limits.workspace.low), np.array(self.limits.workspace.high)
-
-        def outside(q: np.ndarray) -> float:
-            p = self._chain.pose(q)[1]
-            return float(np.maximum(low - p, p - high).max())
-
-        if outside(target) <= SLACK:
-            return target, False
-        R, _ = self._chain.pose(target)
-        slid = target
-        for _ in range(4):
-            p = self._chain.pose(slid)[1]
-            slid = self._chain.step_towards(slid, np.clip(p, low + 1e-4, high - 1e-4) - p, R)
-            slid = np.clip(slid, self.limits.q_low, self.limits.q_high)
-            if outside(slid) <= SLACK and np.abs(slid - target).max() < self.limits.command_jump:
-                return slid, True
-        assert self._q is not None
-        fraction = 1.0
-        for _ in range(6):
-            fraction /= 2
-            nearer = self._q + fraction * (target - self._q)
-            if outside(nearer) <= SLACK:
-                return nearer, True
-        return self._q.copy(), True
 
     def _advance(self) -> bool:
         """Move one period towards the target if a checked stopping motion exists from there."""
