@@ -81,14 +81,13 @@ def read_bytes(path: Path | str, what: str, most: int) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise FileError(f"{what} '{path}' is no ordinary file; give the path of one")
-            content = file.read(most + 1)
+            if found.st_size > most:
+                raise FileError(f"{what} '{path}' has {found.st_size} bytes, expected at most {most}")
+            return file.read(found.st_size)  # by size: read() reserves as much memory as it is asked for
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         if isinstance(error, FileError):
             raise
         raise FileError(f"{what} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > most:
-        raise FileError(f"{what} '{path}' has {max(found.st_size, most + 1)} bytes, expected at most {most}")
-    return content
 
 
 def read_text(path: Path | str, what: str, most: int = MOST_TEXT) -> str:

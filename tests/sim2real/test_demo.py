@@ -65,7 +65,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
     assert 0 <= summary["success_nominal_low"] <= summary["success_nominal"] <= summary["success_nominal_high"] <= 1
     assert 0 < summary["loop_p99_ms"] < 50
     page = (out / "report.html").read_text()
-    for part in ("randomised", "data:image/gif", "MuJoCo", "scatter", "latency"):
+    for part in ("randomised", "data:video/mp4", "MuJoCo", "scatter", "latency"):
         assert part in page
     assert descendants(out) == []
 
