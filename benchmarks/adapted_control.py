@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.scoring.evaluator import EVALUATION_SEEDS

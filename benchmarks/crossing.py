@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import tyro
 
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from evaluation.session.task_protocol import task_protocol
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera

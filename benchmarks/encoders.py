@@ -28,8 +28,8 @@ import tyro
 from torch import nn
 
 from benchmarks.parts.encoders import ENCODERS
+from benchmarks.parts.record import heading, origin, save
 from benchmarks.parts.regression_student import PictureStudent, fit_picture_student, goal_errors
-from benchmarks.record import heading, origin, save
 from policies.bundle.export import to_onnx
 from policies.imitation.action_head import fit_action_head
 from policies.imitation.camera_run import TrainConfig, untrained

@@ -29,7 +29,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from policies.scoring.intervals import wilson
 from robots.registry import load_robot
 from sim.env import ArmEnv

@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.parts import fault_list, file_faults, launch_faults, launch_run, node_faults
-from benchmarks.parts.fault_check import Check, NotTriedError, Place, Seen
-from benchmarks.parts.moving_arm import DETECTION, STOPPING
-from benchmarks.record import heading, origin, save
+from benchmarks.fault_injection import fault_list, file_faults, launch_faults, launch_run, node_faults
+from benchmarks.fault_injection.check import Check, NotTriedError, Place, Seen
+from benchmarks.fault_injection.moving_arm import DETECTION, STOPPING
+from benchmarks.parts.record import heading, origin, save
 from ros_nodes.session.ros_environment import free_domain, isolated
 from tests.support.ros_bench import ROOT
 

@@ -35,7 +35,7 @@ from rich.table import Table
 
 from benchmarks.parts.fuzz_kinds import KINDS, Kind, digest, endless_graph, finite
 from benchmarks.parts.mutations import damage
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 
 PATIENCE = 90.0
 """A reader that takes longer hangs [s]."""

@@ -29,7 +29,7 @@ from adaptation.identification.log_files import find_logs, read_log
 from adaptation.identification.pipeline import IdentifyConfig, identify_arm
 from benchmarks.parts.identification_loop import loop
 from benchmarks.parts.identification_recovery import recovery
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from robots.model import RobotModel
 from robots.registry import load_robot
 

@@ -38,7 +38,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from benchmarks.parts.latency_robot import SEED, cnn_bundle
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from ros_nodes import process, topics
 from ros_nodes.messages import seconds
 from ros_nodes.session.ros_environment import free_domain, isolated

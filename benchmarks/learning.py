@@ -39,7 +39,7 @@ from sb3_contrib import TQC
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
-from benchmarks.record import heading, need, origin, save
+from benchmarks.parts.record import heading, need, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.recipes import action_head_recipe, perception_recipe, state_recipe

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.parts import at_controller
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from policies.runtime.collision import CollisionModel
 from policies.runtime.gate import SafetyGate
 from policies.runtime.gripper import GripperFilter

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from adaptation.visual.model_selection import GoalConsistency, goal_consistency
-from benchmarks.record import heading, origin
+from benchmarks.parts.record import heading, origin
 
 DIVISIONS = ((40, 7), (60, 5), (75, 4))
 """Trials, and frames of each."""

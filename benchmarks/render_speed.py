@@ -24,7 +24,7 @@ import pybullet
 import pybullet_data
 from scipy.spatial.transform import Rotation
 
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from robots.camera import CameraModel
 from robots.shapes.meshes import cuboid, sphere
 from robots.shapes.visual_meshes import load_urdf_visuals

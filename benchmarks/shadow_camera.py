@@ -24,7 +24,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from ros_nodes import qos, topics
 from ros_nodes.session.child_processes import Children

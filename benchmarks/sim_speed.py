@@ -37,7 +37,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from benchmarks.parts.grasp_check import GENTLE, SQUEEZE, grasp, grasp_panda_gym
-from benchmarks.record import heading, need, origin, save
+from benchmarks.parts.record import heading, need, origin, save
 from sim.bullet import quiet
 from sim.env import ArmEnv
 from sim.sensing.simulated_cameras import RenderConfig

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from benchmarks.record import heading, origin, save
+from benchmarks.parts.record import heading, origin, save
 from evaluation.session.session_folder import open_session
 from evaluation.statistics.agreement import MIN_POLICIES, mean_maximum_rank_violation, measure_agreement, pearson
 from evaluation.statistics.comparison import required_trials

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import faults
+from benchmarks.fault_injection.check import Check, NotTriedError, Place, Seen
 from benchmarks.faults import Arguments, main
-from benchmarks.parts.fault_check import Check, NotTriedError, Place, Seen
 from robots.host.reading import read_json
 
 

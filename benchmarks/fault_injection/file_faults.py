@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks.parts.fault_check import Check, Place, Seen
-from benchmarks.parts.fault_scene import run
+from benchmarks.fault_injection.check import Check, Place, Seen
+from benchmarks.fault_injection.scene import run
 from benchmarks.parts.fuzz_kinds import endless_graph
 from evaluation.session.protocol_file import register_file
 from robots.host.locks import FolderLock

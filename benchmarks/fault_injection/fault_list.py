@@ -16,9 +16,9 @@ from rclpy.node import Node
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from benchmarks.parts.fault_check import Check, NotTriedError
-from benchmarks.parts.fault_scene import PANDA, Driver, Fault, Scene, run
-from benchmarks.parts.moving_arm import show_to_moving_arm
+from benchmarks.fault_injection.check import Check, NotTriedError
+from benchmarks.fault_injection.moving_arm import show_to_moving_arm
+from benchmarks.fault_injection.scene import PANDA, Driver, Fault, Scene, run
 from ros_nodes import qos, topics
 from ros_nodes.messages import trajectory
 from tests.ros_nodes.test_garbage import GARBAGE

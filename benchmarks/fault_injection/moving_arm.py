@@ -15,8 +15,8 @@ from rclpy.publisher import Publisher
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import Float64MultiArray, String
 
-from benchmarks.parts.fault_check import Place, Seen
-from benchmarks.parts.fault_scene import HOME, PANDA, Driver, Fault, Scene, Setpoints, namespace, no_namespace, run
+from benchmarks.fault_injection.check import Place, Seen
+from benchmarks.fault_injection.scene import HOME, PANDA, Driver, Fault, Scene, Setpoints, namespace, no_namespace, run
 from policies.bundle import PolicyBundle
 from policies.bundle.input_watch import InputWatch
 from policies.runtime.limits import default_limits

@@ -15,9 +15,9 @@ from rcl_interfaces.msg import ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from std_msgs.msg import Bool
 
-from benchmarks.parts.fault_check import Check, Place, Seen
-from benchmarks.parts.fault_scene import HOME, PANDA, Driver
-from benchmarks.parts.moving_arm import DETECTION, LIMITS, STOPPING
+from benchmarks.fault_injection.check import Check, Place, Seen
+from benchmarks.fault_injection.moving_arm import DETECTION, LIMITS, STOPPING
+from benchmarks.fault_injection.scene import HOME, PANDA, Driver
 from robots.shapes.hulls import Hulls, arm_hulls
 from ros_nodes import qos, topics
 from tests.policies.runtime.test_native_libraries import NUMPY_1, gate

@@ -7,10 +7,10 @@ from functools import partial
 
 from rcl_interfaces.srv import GetParameters
 
-from benchmarks.parts.fault_check import Check, Place, Seen
-from benchmarks.parts.fault_scene import PANDA, Driver
-from benchmarks.parts.launch_run import Launched
-from benchmarks.parts.moving_arm import DETECTION, STOPPING
+from benchmarks.fault_injection.check import Check, Place, Seen
+from benchmarks.fault_injection.launch_run import Launched
+from benchmarks.fault_injection.moving_arm import DETECTION, STOPPING
+from benchmarks.fault_injection.scene import PANDA, Driver
 from ros_nodes.arm.controllers import CONTROLLERS
 from tests.ros_nodes.test_launch import write
 from tests.support.attended_session import registered_plan

@@ -1,7 +1,7 @@
 """Runs a launch file as a process: with ROS's own `launch` and `launch_ros` where they can be imported, else with the
 stand-in of the tests, which ends processes as `launch` does.
 
-    python -m benchmarks.parts.launch_run FILE [name:=value ...]
+    python -m benchmarks.fault_injection.launch_run FILE [name:=value ...]
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Launched:
         self.said = folder / "launch.txt"
         with self.said.open("w") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.parts.launch_run", str(ROOT / "launch" / file), *words],
+                [sys.executable, "-m", "benchmarks.fault_injection.launch_run", str(ROOT / "launch" / file), *words],
                 cwd=ROOT,
                 env={**environment, MARK: self._mark, "AMENT_PREFIX_PATH": os.pathsep.join(paths)},
                 stdin=subprocess.DEVNULL,
