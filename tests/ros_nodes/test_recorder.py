@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from std_msgs.msg import Float64MultiArray, String
 
 from robots.registry import load_robot
 from ros_nodes import topics
-from ros_nodes.recording.bag import repair_bag
+from ros_nodes.recording.bag import RESERVE_BYTES, repair_bag
 from tests.support.ros_bench import ROOT, finish, interrupt
 from tests.support.tiny_bundle import CAMERA
 
@@ -119,6 +120,8 @@ def test_full_disk_stops_the_arm_and_keeps_the_rest(ros, tiny_bundle_path, tmp_p
     ros.wait(lambda: recorder_state(ros)["state"] == "failed", "the recorder to fail", 60.0)
     assert "bag_0.mcap: File too large" in recorder_state(ros)["reason"]
     ros.wait(lambda: ros.gate_state["state"] == "stopped", "the gate to stop", 10.0)
+    # The room for the summary that is kept on a disk lies outside this file
+    resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (3_000_000 + RESERVE_BYTES, resource.RLIM_INFINITY))
     status, said = interrupt(child)
     assert status == 1
     assert "File too large" in said
