@@ -70,6 +70,7 @@ def sound(tmp_path_factory):
     return places
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(name=st.sampled_from(QUICK), number=st.integers(0, 1 << 32))
 def test_damaged_files_are_refused_or_sound(sound, name, number):
@@ -113,6 +114,7 @@ def test_the_fuzzer_finds_what_is_wrong(monkeypatch, tmp_path):
         assert examine("made up", 0, folder, "").result == expected
 
 
+@pytest.mark.slow
 def test_a_graph_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(graph_check, "SECONDS", 2)
     path = replace(tiny_bundle(), onnx=endless_graph()).save(tmp_path / "endless")

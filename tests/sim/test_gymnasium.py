@@ -206,6 +206,7 @@ print("shown by", driver)
 """
 
 
+@pytest.mark.slow
 def test_human_shows_a_window_at_the_action_rate() -> None:
     """SDL's `dummy` driver, when asked for, is a display in memory."""
     environment = {**NO_DISPLAY, "SDL_VIDEODRIVER": "dummy"}
@@ -214,6 +215,7 @@ def test_human_shows_a_window_at_the_action_rate() -> None:
     assert shown.stdout.strip() == "shown by dummy"
 
 
+@pytest.mark.slow
 def test_human_shows_a_window_of_an_x_server() -> None:
     assert shutil.which("xvfb-run"), "needs Xvfb: apt install xvfb xauth"
     command = ["xvfb-run", "--auto-servernum", sys.executable, "-c", SHOWN]
@@ -287,6 +289,7 @@ sys.stdout.buffer.write(pickle.dumps(play(env, 30)))
 """
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_bit_for_bit() -> None:
     with closing(ArmEnv("push", space="full")) as env:
         env.reset(seed=1)

@@ -77,6 +77,7 @@ def found(robot) -> Identification:
     return identify_arm(robot, [recording(robot, name, seed) for seed, name in enumerate("abc")], FAST)
 
 
+@pytest.mark.slow
 def test_held_out_motions_are_replayed_to_the_noise(found):
     figures = found.figures()
     assert len(found.evaluated_on) == 1

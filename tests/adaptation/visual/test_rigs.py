@@ -31,6 +31,7 @@ from sim.datasets.labelled_renders import sample_geometry
 from sim2real.command_line import main
 from tests.support.camera_students import TINY, recorded_target, untrained_bundle
 
+pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 QUIET = lambda *_: None  # noqa: E731
 RIGS = {"reach": "front_side", "pick_place": "front_wrist"}
 """Two fixed cameras of a task without an object to move; one on the hand of a task with fingers."""

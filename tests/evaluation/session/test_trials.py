@@ -244,6 +244,7 @@ with TrialStore(Path(sys.argv[1])) as store:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_create_one_store_at_once_all_write_to_it(tmp_path):
     writer = WRITER.replace('"s", "p"', 's, "p"').replace("import sys", "import sys; s = sys.argv[3]", 1)
     processes = [
@@ -260,6 +261,7 @@ def test_processes_that_create_one_store_at_once_all_write_to_it(tmp_path):
         assert [store.done(name, "p") for name in "abc"] == [set(range(20))] * 3
 
 
+@pytest.mark.slow
 def test_sigkill_loses_nothing_and_doubles_nothing(tmp_path):
     path, rng, total = tmp_path / "t.sqlite", random.Random(0), 100_000
     acknowledged: list[int] = []

@@ -20,6 +20,7 @@ def test_mcnemar_exact() -> None:
                 assert mcnemar_exact(only_a, only_b) == pytest.approx(mcnemar(table, exact=True).pvalue)
 
 
+@pytest.mark.slow
 def test_holm() -> None:
     rng = np.random.default_rng(0)
     for _ in range(4):  # theirs takes a quarter of a second

@@ -64,6 +64,7 @@ def evidence_of(d: np.ndarray, mean: float) -> np.ndarray:
     return np.log(0.5 * (np.exp(up).mean(axis=0) + np.exp(down).mean(axis=0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("p", "q"), [(0.7, 0.7), (0.95, 0.6), (0.99, 0.97)])
 def test_the_interval_of_a_difference_covers_at_every_pair_at_once(p: float, q: float) -> None:
     rng = np.random.default_rng(1)
@@ -76,6 +77,7 @@ def test_the_interval_of_a_difference_covers_at_every_pair_at_once(p: float, q: 
         assert bool(miss) == (not interval.low <= p - q <= interval.high)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_rate_covers_when_stopped_at_the_worst_moment() -> None:
     rng = np.random.default_rng(2)
     truth, missed, naive = 0.8, 0, 0

@@ -43,6 +43,7 @@ def test_a_late_arm_asks_for_a_slower_expert() -> None:
     assert best[4.0] < best[0.0]
 
 
+@pytest.mark.slow
 def test_the_pace_scales_what_the_expert_asks_for() -> None:
     with closing(ArmVectorEnv(FullLengthEnv("reach", space="nominal"), 1, 1)) as arms:
         asked = {}

@@ -87,6 +87,7 @@ def test_an_inexact_expert_keeps_the_hand_as_it_is_turned() -> None:
     assert not np.any(yaw[1])
 
 
+@pytest.mark.slow
 def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
     arrays = ("ee_pos", "opening", "object_pos", "goal")
     make = FullLengthEnv("pick_place", "franka_panda", "nominal", arrays, exact=False)
@@ -175,6 +176,7 @@ def seer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle.save(tmp_path_factory.mktemp("bundles") / "seer")
 
 
+@pytest.mark.slow
 def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: Path) -> None:
     small = PerceptionRecipe(channels=8)
     config = TrainConfig(tmp_path / "a", task="push", cameras="front", start=seer, recipe=TINY, perception=small)

@@ -29,6 +29,7 @@ from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 from sim2real.command_line import main
 
+pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 ROOT = Path(__file__).resolve().parents[3]
 QUIET = lambda *_: None  # noqa: E731
 TINY = StateRecipe(
@@ -207,7 +208,6 @@ def test_a_run_has_one_process_at_a_time(tmp_path: Path) -> None:
     assert not list((config.out / "checkpoint").iterdir())
 
 
-@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -> None:
     recipe = ["--recipe.envs", "8", "--recipe.rounds", "3", "--recipe.round-steps", "40", "--recipe.batch", "64"]
     recipe += ["--recipe.gradient-steps", "120", "--recipe.last-gradient-steps", "120", "--recipe.hidden", "32"]

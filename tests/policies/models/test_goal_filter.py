@@ -68,6 +68,7 @@ def test_old_estimates_are_forgotten() -> None:
         GoalFilter([1.2])
 
 
+@pytest.mark.slow
 def test_a_geometry_learns_by_how_much_it_is_wrong() -> None:
     torch.manual_seed(0)
     student = untrained(TrainConfig(Path("unused"), cameras="front", perception=SMALL))
@@ -94,6 +95,7 @@ def student() -> CameraStudent:
     return untrained(TrainConfig(Path("unused"), perception=SMALL)).eval()
 
 
+@pytest.mark.slow
 def test_a_bundle_remembers_as_its_network_does(student: CameraStudent, tmp_path: Path) -> None:
     with closing(ArmEnv("reach", "franka_panda", "nominal", "cameras")) as env:
         renders = draw_renders(env, 25, seed=0)

@@ -32,6 +32,7 @@ from sim.tasks.recipe import StateRecipe
 from sim2real.command_line import main
 from sim2real.transfer import comparison_table
 
+pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 QUIET = lambda *_: None  # noqa: E731
 REACH = [("q", (7,)), ("ee_pos", (3,)), ("goal", (3,))]
 PICK = [("q", (7,)), ("ee_pos", (3,)), ("opening", (1,)), ("object_pos", (3,)), ("goal", (3,))]

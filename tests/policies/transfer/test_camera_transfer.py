@@ -26,6 +26,7 @@ from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks import fitted_task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 
+pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
 TINY = PerceptionRecipe(renders=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
@@ -151,7 +152,6 @@ def camera_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_a_student_is_carried_to_another_camera_which_its_bundle_then_names(
     source: Path, camera_file: Path, tmp_path: Path
 ) -> None:
@@ -173,7 +173,6 @@ def test_a_file_that_is_no_camera_is_refused(source: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Path, tmp_path: Path) -> None:
     config = CompareCameraConfig(
         tmp_path / "compared",

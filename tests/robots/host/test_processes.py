@@ -77,6 +77,7 @@ def after_kill(command: list[str], children: int, cwd: Path | None = None) -> di
             os.kill(left, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_tied_command_ends_with_its_parent():
     assert after_kill([sys.executable, "-c", COMMAND], 2) == {}
 

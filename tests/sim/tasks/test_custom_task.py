@@ -58,6 +58,7 @@ def test_worker_processes_load_it_and_step_as_here() -> None:
         here.close()
 
 
+@pytest.mark.slow
 def test_it_is_trained_from_state_and_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -141,6 +141,7 @@ def make_stuck():
     return Stuck(CONFIG())
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_reported():
     env = ArmVectorEnv([make_stuck, CONFIG], workers=2)
     env.reset(seed=0)
