@@ -161,6 +161,7 @@ class RosBench:
         self.seen: dict[str, list] = {}
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._nodes: list[Node] = []
         self._e_stop = self.observer.create_publisher(Bool, topics.E_STOP, 1)
         self.listen(String, topics.GATE_STATE, qos.LATCHED)
         self.listen(String, topics.POLICY_STATE, qos.LATCHED)
@@ -184,13 +185,18 @@ class RosBench:
         self._ended.set()
         for thread in self._threads:
             thread.join()
+        # Left to the collector, they would end while the next bench's are discovered, and Fast DDS may then hang
+        for node in self._nodes:
+            node.destroy_node()
         rclpy.shutdown(context=self.context)
+        gc.collect()
 
     def _spin(self, node: Node) -> None:
         executor = process.make_executor(node)
         thread = threading.Thread(target=process.spin, args=(executor, self._ended), daemon=True)
         thread.start()
         self._threads.append(thread)
+        self._nodes.append(node)
 
     def arm(
         self,

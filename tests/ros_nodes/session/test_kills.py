@@ -17,7 +17,7 @@ from tests.support.ros_bench import RosBench
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
-PHASES = ("homing", "placing", "ready", "verdict", "running", "stopped")
+PHASES = ("starting", "homing", "placing", "ready", "verdict", "running", "stopped", "paused")
 
 
 def advance(session: AttendedSession, wanted: str) -> dict:
@@ -25,7 +25,7 @@ def advance(session: AttendedSession, wanted: str) -> dict:
     deadline = time.monotonic() + 90
     while True:
         state = session.state
-        if state["phase"] == wanted and (state["answers"] or wanted == "running"):
+        if state["phase"] == wanted and (state["answers"] or wanted in ("starting", "running")):
             return state
         if state["answers"]:
             answer = "success" if state["phase"] == "verdict" else state["answers"][0]
@@ -49,9 +49,15 @@ def test_a_kill_in_every_phase_loses_nothing(ros: RosBench, tmp_path: Path) -> N
             if phase == "stopped":
                 advance(session, "running")
                 session.stop()
+            if phase == "paused":
+                advance(session, "running")
+                arm.seeing = False
             advance(session, phase)
-            counted = [t for t in read_session(out).trials if not t.void]
+            counted = [t for t in read_session(out).trials if not t.void] if phase != "starting" else []
             session.kill()
+        arm.seeing = True
+        if phase == "starting":
+            continue  # there may be no session yet
         store = open_session(out).store()
         kinds = [row.kind for row in store.rows() if row.kind != "event"]
         store.close()
