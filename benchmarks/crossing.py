@@ -32,7 +32,7 @@ from policies.training.progress import StageProgress
 from robots.registry import load_robot
 from ros_nodes.session.virtual_session import run_session
 
-TASKS = ("reach", "pick_place", "push")
+TASKS = ("reach", "pick_place", "push", "stack")
 """Tasks that camera policies are trained for."""
 
 

@@ -163,7 +163,7 @@ class ArmEnv(gym.Env, EzPickle):
         area = self.task.workspace[:2]
         if shown:
             seen = [each for each in self._cameras.values() if each.name in shown]
-            self._images = SimulatedCameras(self.robot, seen, self.task.landmarks, rendering, area)
+            self._images = SimulatedCameras(self.robot, seen, self.task.landmarks, rendering, area, self.task.hues)
             rate = self.action_spec.rate_hz
             measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
             self._camera_sensors = {
@@ -173,7 +173,7 @@ class ArmEnv(gym.Env, EzPickle):
         self._window: Window | None = None
         if render_mode:
             view = _resized(self._cameras[self.task.cameras[0].name], render_height, render_width, render_mode)
-            self._viewer = SimulatedCameras(self.robot, [view], self.task.landmarks, rendering, area)
+            self._viewer = SimulatedCameras(self.robot, [view], self.task.landmarks, rendering, area, self.task.hues)
         elif render_height or render_width:
             raise SpecError("render_height and render_width need a render_mode, 'human' or 'rgb_array'")
         if render_mode == "human":

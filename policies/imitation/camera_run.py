@@ -54,8 +54,8 @@ from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.task import CAMERAS
 
 STAGES = ("renders", ("perception", "action_head"), "evaluate", "bundle")
-GOAL_ALONE = frozenset({"q", "dq", "ee_pos", "goal"})
-"""State of a task whose policy needs to locate nothing but the goal."""
+MEASURED = frozenset({"q", "dq", "ee_pos", "ee_yaw", "opening"})
+"""Arrays of a task's state that need not be located."""
 
 
 @dataclass(frozen=True)
@@ -236,17 +236,25 @@ def check_locatable(task: Task) -> None:
     Raises:
         ValueError: if it needs more, with the tasks that do not.
     """
-    if not is_locatable(task):
-        known = ", ".join(name for name in TASKS if is_locatable(load_task(name)))
+    missing = not_located(task)
+    if missing:
+        known = ", ".join(name for name in TASKS if not not_located(load_task(name)))
         raise ValueError(
-            f"no policy from cameras can be trained for task '{task.name}', which needs more of its state than cameras "
-            f"are taught to locate; choose --observation state, or one of the tasks {known}"
+            f"no policy from cameras can be trained for task '{task.name}': {missing}; choose --observation state, or "
+            f"one of the tasks {known}"
         )
 
 
-def is_locatable(task: Task) -> bool:
-    """Return whether a camera policy can locate all that the task is about: the goal, and an object that it samples."""
-    return task.samples_states if task.moves_object else GOAL_ALONE.issuperset(task.observations["state"])
+def not_located(task: Task) -> str:
+    """Return what a camera policy for `task` would lack, empty if nothing.
+
+    It locates the goal and, in tasks that move an object, the object's position in states that the task samples.
+    """
+    located = (OBJECT, GOAL) if task.moves_object else (GOAL,)
+    more = [name for name in task.observations["state"] if name not in (*MEASURED, *located, "object_quat")]
+    if more:
+        return f"its state holds {', '.join(more)}, and a camera policy locates only {' and '.join(located)}"
+    return "" if task.samples_states else "it moves an object, and has no sample_state to draw renders from"
 
 
 def check_cameras(task: Task) -> None:

@@ -51,6 +51,15 @@ def contrasting_colour(
     return best
 
 
+def within_hues(colour: Sequence[float], nominal: Sequence[float], spread: float) -> bool:
+    """Whether the hue of `colour` is among those that the hue of `nominal` varies over, a share `spread` of the circle.
+
+    Colours are RGB in [0, 1].
+    """
+    off = colorsys.rgb_to_hsv(*colour)[0] - colorsys.rgb_to_hsv(*nominal)[0]
+    return abs((off + 0.5) % 1.0 - 0.5) <= spread / 2
+
+
 def _strong(colour: np.ndarray, spread: float, u: Iterable[float]) -> Iterator[tuple[float, float, float]]:
     """Turn the hue of `colour` by up to half the circle times `spread`; the result is saturated and not dark.
 

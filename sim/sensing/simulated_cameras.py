@@ -47,6 +47,7 @@ class Posed(Protocol):
 
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
+NO_HUES: Mapping[str, float] = {}
 DRAWN_ANEW = 1
 """Images of an episode that are drawn whole before the static background is cached: some episodes are that short."""
 
@@ -99,6 +100,7 @@ class SimulatedCameras:
         vivid: tuple[str, ...] = (),
         config: RenderConfig | None = None,
         area: Area = ((0.3, 0.7), (-0.3, 0.3)),
+        hues: Mapping[str, float] = NO_HUES,
     ):
         """Load the arm's meshes.
 
@@ -108,6 +110,7 @@ class SimulatedCameras:
             vivid: bodies that always have a strong colour.
             config: how images are drawn.
             area: smallest and largest x and y [m] of the task's work, which stays free of clutter.
+            hues: how far the hues of some vivid bodies vary, see `Task.hues`.
 
         Raises:
             MeshError: if a mesh is missing.
@@ -116,7 +119,8 @@ class SimulatedCameras:
         self.config = config or RenderConfig()
         if self.config.renderer not in RENDERERS:
             raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
-        self._appearance_ranges = replace(self.config.appearance, vivid=vivid)
+        ranges = self.config.appearance
+        self._appearance_ranges = replace(ranges, vivid=vivid, group_colour={**ranges.group_colour, **hues})
         self._robot = robot
         self._area = area
         self._nominal_cameras = {camera.name: camera for camera in cameras}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
 from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Choice, Param, U
-from sim.scene import RigidBody, Shape, yaw_quat
-from sim.tasks.motion import OPEN, carry, is_held, move, pick
+from sim.scene import RigidBody, Shape
+from sim.tasks.placing import PlaceExpert, sample_placing, set_down
 from sim.tasks.recipe import LOCATED, StateRecipe
-from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
+from sim.tasks.state_samples import StateSample
 from sim.tasks.task import (
     GOAL,
     SHAPES,
@@ -35,23 +35,8 @@ DEPTH = 0.12
 across resets."""
 TOLERANCE = 0.03
 
-
-PLACE_STATES = {"over": 0.25, "absent": 0.1, "way": 0.1, "held": 0.25, "placed": 0.15, "anywhere": 0.15}
-"""Shares of the hand's positions in `sample_state`: over the cube, over a place without one, on the way there, with the
-cube between the fingers, over the cube on the pad, anywhere."""
-
-
-class PlaceExpert(NamedTuple):
-    """How an expert places."""
-
-    release: tuple[float, float]
-    """Horizontal and vertical distance from the goal at which it lets go [m]."""
-    again: tuple[float, float]
-    """The same two, beyond which it picks up again a cube that has been let go [m]."""
-
-
-EXACT = PlaceExpert(release=(0.02, 0.012), again=(0.02, 0.012))
-EASY = PlaceExpert(release=(0.01, 0.012), again=(0.03, 0.02))
+EXACT = PlaceExpert(release=(0.02, 0.012), again=(0.02, 0.012), lift=0.06, drop=0.004)
+EASY = EXACT._replace(release=(0.01, 0.012), again=(0.03, 0.02))
 """For estimated positions, as `policies.scoring.wrappers` makes them, and a measured `held`."""
 
 
@@ -152,51 +137,10 @@ class PickPlace(Task):
     def sample_state(
         self, scene: Scene, robot: RobotModel, parameters: Mapping[str, float], rng: np.random.Generator
     ) -> StateSample:
-        """Draw a state of picking and placing, see `PLACE_STATES`."""
-        goal, (at, _) = self.desired_goal(scene), scene.pose("object")
+        """Draw a state of picking and placing."""
         half = parameters["object_size"] / 2
-        gripper = robot.gripper
-        assert gripper is not None  # the task needs one
-        kind = choose(PLACE_STATES, rng)
-        opening = gripper.opened
-        if kind == "held":  # the cube is placed where the fingers are, below
-            p = at + rng.random() * (goal - at) + np.array([*rng.normal(0.0, 0.02, 2), 0.1 * rng.random()])
-            opening = half + rng.normal(0.0, 0.001)
-        elif kind == "placed":
-            at = goal + np.array([*rng.uniform(-0.025, 0.025, 2), 0.0])
-            scene.place("object", tuple(at), yaw_quat(rng.uniform(-np.pi, np.pi)))
-            p = at + np.array([*rng.normal(0.0, 0.01, 2), rng.choice((0.0, 0.12 * rng.random()))])
-            opening = rng.uniform(half, gripper.opened)
-        elif kind == "anywhere":  # also with fingers that have closed on nothing
-            p = anywhere(rng)
-            opening = rng.choice((gripper.opened, rng.uniform(gripper.closed, gripper.opened), gripper.closed))
-        else:
-            if kind != "over":
-                (x_low, x_high), (y_low, y_high) = self.workspace[:2]
-                at = np.array([rng.uniform(x_low, x_high), rng.uniform(y_low, y_high), at[2]])
-            p = at + rng.normal(0.0, 0.015, 3) + np.array([0.0, 0.0, rng.choice((0.0, 0.12 * rng.random()))])
-            if kind == "way":
-                p = scene.ee_pos + rng.random() * (p - scene.ee_pos)
-            elif rng.random() < 0.3:  # about to grasp
-                opening = rng.uniform(half, gripper.opened)
-        p[2] = max(p[2], scene.table_height + 0.01)
-        q = joints_near(robot, p, rng)
-        if kind == "held":
-            held = robot.chain.pose(q)[1] + rng.normal(0.0, (0.004, 0.004, 0.007))
-            held[2] = max(held[2], scene.table_height + half)
-            scene.place("object", tuple(held), yaw_quat(rng.normal(0.0, 0.2)))
-        return StateSample(q, float(np.clip(opening, gripper.closed, gripper.opened)))
+        return sample_placing(scene, robot, self._goal, half, self.workspace[:2], 0.025, rng)
 
     def expert_from(self, scene: Scene, at: np.ndarray, goal: np.ndarray, held: bool | None = None) -> np.ndarray:
-        """Pick, carry over the pad, lower, let go, withdraw. The cube's turn is the true one, not an estimate."""
-        how = EXACT if self.exact else EASY
-        quat = scene.pose("object")[1]
-        if held is None:
-            held = is_held(scene, at, quat, self._half)
-        aside, above = how.release if held else how.again
-        if abs(at[2] - goal[2]) < above and distance(at[:2], goal[:2]) < aside:
-            up = 0.0 if scene.opening < self._half + 0.008 else 0.06  # open first
-            return move(self.action, np.array([0.0, 0.0, up]), gripper=OPEN)
-        if held:
-            return carry(self.action, scene, at, goal + np.array([0.0, 0.0, 0.004]), lift=0.06)
-        return pick(self.action, scene, at, quat, self._half, self.exact)
+        """Place by estimates. The cube's turn is the true one, not an estimate."""
+        return set_down(self.action, scene, EXACT if self.exact else EASY, at, goal, self._half, held, self.exact)

@@ -120,6 +120,9 @@ class Task(ABC):
     """Whether the arm must be able to grasp."""
     landmarks: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that a camera policy must locate; they always have a strong colour."""
+    hues: ClassVar[Mapping[str, float]] = {}
+    """How much of the colour circle, around its nominal hue, a landmark's hue varies over, from 0 to 1, where the hue
+    tells which of two like ones it is; others have any hue."""
     movable: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that may fall off the table."""
     moves_object: ClassVar[bool] = False

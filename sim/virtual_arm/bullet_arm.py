@@ -99,7 +99,7 @@ class BulletArm:
         if object_xy is not None:
             check_place(self.model, object_xy)
         self._rng = np.random.default_rng(seed)
-        self.appearance = TrialAppearance.draw(self.hidden.scene, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.object_colours, self._rng)
         gripper = self.robot.gripper
         start = opening if opening is not None else self._table.opening
         if start is None:

@@ -21,6 +21,9 @@ from sim.virtual_arm.real_camera import RealCamera
 VELOCITY_NOISE = 0.004
 """Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
 
+ObjectColours = tuple[tuple[float, ...], ...]
+"""RGB in [0, 1] each."""
+
 
 @dataclass(frozen=True)
 class TrialAppearance:
@@ -32,9 +35,9 @@ class TrialAppearance:
     """Factor on every light."""
 
     @classmethod
-    def draw(cls, scene: HiddenScene, rng: np.random.Generator) -> TrialAppearance:
-        """Draw a trial's appearance."""
-        colour = scene.object_colours[rng.integers(len(scene.object_colours))]
+    def draw(cls, scene: HiddenScene, colours: ObjectColours, rng: np.random.Generator) -> TrialAppearance:
+        """Draw a trial's appearance, the object of one of `colours`."""
+        colour = colours[rng.integers(len(colours))]
         return cls(colour, 1 + scene.light_variation * rng.uniform(-1, 1))
 
 

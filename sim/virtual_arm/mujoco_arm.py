@@ -108,7 +108,7 @@ class MujocoArm:
         if opening is None:
             opening = self._table.opening
         self._rng = np.random.default_rng(seed)
-        self.appearance = TrialAppearance.draw(self.hidden.scene, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.object_colours, self._rng)
         data, now = self._data, self._data.time
         mujoco.mj_resetData(self.model, data)
         data.time = now

@@ -7,6 +7,7 @@ import numpy as np
 from robots.model import RobotModel
 from robots.specs import SpecError
 from sim.catalogue import parameter_space
+from sim.rendering.contrast import within_hues
 from sim.scene import RigidBody
 from sim.tasks import load_task
 from sim.tasks.task import Scene
@@ -40,6 +41,10 @@ class VirtualTable:
         self._parameters |= known
         self.bodies: tuple[RigidBody, ...] = self.task.bodies(self._parameters)
         """The handled one first."""
+        colours, spread = scene.object_colours, self.task.hues.get("object", 1.0)
+        own = self.bodies[0].colour
+        self.object_colours = tuple(each for each in colours if within_hues(each, own, spread)) or (own,)
+        """Those that the object may have: where its hue tells it from another one, those of like hue."""
 
     @property
     def opening(self) -> float | None:

@@ -16,6 +16,7 @@ from policies.imitation.camera_run import (
     TrainConfig,
     camera_contract,
     carry_perception,
+    check_locatable,
     export_student,
     train_camera,
     untrained,
@@ -33,11 +34,13 @@ from robots.camera import CameraModel
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
+from sim.tasks import Task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
+from sim.tasks.stack import Stack
 
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
-SAMPLED = ("push", "pick_place")
+SAMPLED = ("push", "pick_place", "stack")
 """Tasks that move an object and sample its states."""
 TINY = StateRecipe(
     hidden=(32,),
@@ -66,7 +69,7 @@ def test_labelled_renders_cover_the_task_and_have_true_labels(task: str) -> None
     placed = np.linalg.norm(thing - renders.goal, axis=1)
     assert (placed < 0.05).sum() >= 3  # also what is nearly done is seen
     assert (placed > 0.10).sum() >= 10  # and what has just begun
-    if task == "pick_place":
+    if task != "push":
         held = (np.linalg.norm(thing - ee_pos, axis=1) < 0.02) & (renders.opening[:, 0] < 0.03)
         assert held.sum() >= 8
         assert np.ptp(thing[held, 2]) > 0.05  # and carried, not only grasped
@@ -122,7 +125,7 @@ def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, camera
         "goal": (ee_pos + ways[:, 3:]).numpy(),
     }
     image = torch.zeros(5, 84, 84, 3, dtype=torch.uint8)
-    inputs = (q, opening) if task == "pick_place" else (q,)
+    inputs = (q,) if task == "push" else (q, opening)
     inputs += (image,) * student.cameras
     with torch.no_grad():
         head = student.action_head
@@ -227,9 +230,12 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
 def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"no policy from cameras can be trained for task 'stack'.* one of the tasks reach, push, pick_place$",
+        match=r"task 'insert': its state holds tip, and a camera policy locates only object_pos and goal; .*, stack$",
     ):
-        TrainConfig(tmp_path / "a", task="stack", recipe=state_recipe("stack", "franka_panda")).validate()
+        TrainConfig(tmp_path / "a", task="insert").validate()
+    unsampled = type("Unsampled", (Stack,), {"sample_state": Task.sample_state, "name": "unsampled"})()
+    with pytest.raises(ValueError, match="task 'unsampled': it moves an object, and has no sample_state"):
+        check_locatable(unsampled)
     sizes = [
         CameraModel.looking_at(f"c{side}", (1.2, 0.0, 0.7), (0.5, 0.0, 0.1), side, side, 45.0) for side in (84, 80)
     ]
@@ -246,9 +252,9 @@ def test_an_action_head_is_trained_with_perception_noise_and_longer_episodes(tas
     config = TrainConfig(Path("unused"), task, recipe=action_head_recipe(task, "franka_panda"))
     make = config.action_head_environment()
     assert make.perception_noise
-    assert (HELD in make.names()) is (task == "pick_place")
+    assert (HELD in make.names()) is (task != "push")
     of_state = state_recipe(task, "franka_panda")
-    assert config.recipe.linger > of_state.linger
+    assert config.recipe.linger >= of_state.linger
     assert config.recipe.validation_episodes >= 3 * of_state.validation_episodes
     with closing(make()) as env:
         seen, _ = env.reset(seed=0)

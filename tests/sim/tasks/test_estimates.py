@@ -28,9 +28,9 @@ def test_an_expert_without_an_object_goes_to_the_estimated_goal() -> None:
 
 
 def test_an_expert_that_needs_the_true_state_says_so() -> None:
-    with closing(ArmEnv("stack", space="nominal")) as env:
+    with closing(ArmEnv("insert", space="nominal")) as env:
         env.reset(seed=3)
-        with pytest.raises(SpecError, match="expert of task 'stack' needs the true state"):
+        with pytest.raises(SpecError, match="expert of task 'insert' needs the true state"):
             env.task.expert_from(env.world, np.zeros(3), np.zeros(3))
 
 

@@ -15,7 +15,7 @@ from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import HiddenScene
 from sim.virtual_arm.interface import Judgement, VirtualArm
 from sim.virtual_arm.rasterised_lab import RasterRenderer
-from sim.virtual_arm.table import CLEAR
+from sim.virtual_arm.table import CLEAR, VirtualTable
 
 PANDA = load_robot("franka_panda")
 RIG = load_rig("front", PANDA).cameras
@@ -105,6 +105,13 @@ def test_what_the_object_weighs_and_measures_is_hidden_reality(monkeypatch) -> N
     assert 2 * arm.model.geom("object").size[0] == pytest.approx(HiddenScene.object_size)
     assert float(arm.model.body("object").mass[0]) == pytest.approx(HiddenScene.object_mass)
     assert arm.model.geom("base").size[0] != arm.model.geom("object").size[0]
+
+
+def test_a_cube_that_goes_onto_a_like_one_has_a_hue_that_tells_them_apart() -> None:
+    hidden = hidden_reality(PANDA)
+    own, others = (VirtualTable(task, PANDA, hidden).object_colours for task in ("stack", "pick_place"))
+    assert set(others) == set(hidden.scene.object_colours)
+    assert set(own) == {colour for colour in others if colour[0] > max(colour[1:])}  # none green or blue
 
 
 def test_what_cannot_be_is_refused() -> None:
