@@ -5,9 +5,12 @@ A draw is commented as `=U(low, high)` (replaces nominal), `*U` (scales it) or `
 
 from __future__ import annotations
 
+import math
+
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from sim.randomization.parameters import CONSTANT, Choice, LogU, N, Param, ParameterSpace, U
+from sim.randomization.parameters import CONSTANT, Choice, Distribution, LogU, N, Param, ParameterSpace, U
+from sim.randomization.surroundings import MARKS, MOST_ARTICLES
 from sim.tasks.task import Task
 
 DYNAMICS = (
@@ -112,11 +115,23 @@ VISUAL = (
         "Distractors beside the work area.",
         at_least=0,
         at_most=5,
+        wild=Choice(0, 1, 2, 3, 4, 5),
     ),
     Param("clutter_seed", 0.0, "=", U(0.0, 2.0**31), "", "visual", "Seed of their sizes and places.", at_least=0),
     # a quarter of tables: =Choice(0, 0, 0, 1)
-    Param("table_cloth", 0.0, "=", Choice(0, 0, 0, 1), "", "visual", "1: a cloth lies there.", at_least=0, at_most=1),
-    Param("exposure", 0.0, "+", U(-0.6, 0.6), "stops", "visual", "Light on the sensor."),
+    Param(
+        "table_cloth",
+        0.0,
+        "=",
+        Choice(0, 0, 0, 1),
+        "",
+        "visual",
+        "1: a cloth lies there.",
+        at_least=0,
+        at_most=1,
+        wild=Choice(0, 1),
+    ),
+    Param("exposure", 0.0, "+", U(-0.6, 0.6), "stops", "visual", "Light on the sensor.", wild=U(-1.0, 1.0)),
     Param("white_balance", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Gain of red against blue."),
     Param("tint", 0.0, "+", U(-0.12, 0.12), "log2", "visual", "Gain of green."),
     Param("gamma", 0.0, "+", U(-0.3, 0.3), "log2", "visual", "Exponent of the tone curve."),
@@ -129,6 +144,28 @@ VISUAL = (
     # half of the cameras compress: =Choice(0, 0, 0.2, 0.5)
     Param("jpeg", 0.0, "=", Choice(0, 0, 0.2, 0.5), "", "visual", "Compression.", at_least=0, at_most=1),
 )
+
+
+def _wild(name: str, drawn: Distribution, doc: str, most: float = 1.0) -> Param:
+    """Build a parameter that only `wild` varies; it leaves the draws of all others as they are."""
+    return Param(name, 0.0, "=", CONSTANT, "", "visual", doc, at_least=0, at_most=most, wild=drawn, derived=True)
+
+
+WILD = (
+    _wild("surroundings_seed", U(0.0, 2.0**31), "Seed of what the parameters below do.", math.inf),
+    _wild("table_marks", U(0.0, MARKS), "Stains, scratches, tape and sheets on the table.", MARKS),
+    _wild("table_pattern", Choice(0, 1), "1: the table is worn or patterned."),
+    _wild("cloth_pattern", Choice(0, 1, 1), "1: so is the cloth."),
+    # half of the episodes have none: =Choice(0, 0, 0, 0, 2, 4, 6, 8)
+    _wild("household_count", Choice(0, 0, 0, 0, 2, 4, 6, 8), "Household articles beside the work area.", MOST_ARTICLES),
+    _wild("light_harshness", U(0.0, 1.0), "From the lights of `full` to low, coloured ones with hard shadows."),
+    _wild("arm_repaint", U(0.0, 1.0), "Share of the arm's colours that is any colour, of all links or of each."),
+    _wild("second_arm", Choice(0, 0, 0, 1), "1: another arm stands beside the work area."),
+    _wild("object_likeness", U(0.0, 0.8), "Share of the objects' colours that is the table's, at most."),
+    _wild("hand_size", Choice(0, 0, 0.15, 0.3), "Width of a hand before the camera, in image widths; 0: none."),
+    _wild("cable_width", Choice(0, 0, 0.03, 0.06), "Of a cable before the camera, in image widths; 0: none.", 0.5),
+)
+"""What makes worlds harder; nominal, and absent, in all other presets."""
 
 
 LAG = "How much older its images are than the first camera's."
@@ -239,5 +276,6 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         *DISTURBANCE,
         *START,
         *VISUAL,
+        *WILD,
     )
     return ParameterSpace((*common, *cameras, *lags)).with_params(*task.params)

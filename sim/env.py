@@ -26,8 +26,9 @@ from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterError, ParameterSpace
 from sim.randomization.servo_parameters import model_params
+from sim.sensing.moved_camera import moved_camera
 from sim.sensing.sensors import CameraSensor, JointSensor, StateHistory
-from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras, moved_camera
+from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras
 from sim.tasks import Task, load_task
 from sim.window import Window
 
@@ -72,7 +73,7 @@ class ArmEnv(gym.Env, EzPickle):
         Args:
             task: name in `TASKS`, or an instance that this environment then owns.
             robot: name in `ROBOTS`, or a model.
-            space: a preset (`nominal`, `mild`, `full`) or a space.
+            space: a preset (`nominal`, `mild`, `full`, `wild`) or a space.
             observation: one of the task's named observations, `cameras`, or names of arrays.
             cameras: the rig: a name in `robots.rig.RIGS`, a .json file, or cameras; None for the task's own, which is
                 `front_side` unless it says otherwise.
@@ -423,6 +424,16 @@ class ArmEnv(gym.Env, EzPickle):
         if self._images is None:
             raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
         return self._images.shade(self.world, name)
+
+    def silhouette(self, name: str, body: str) -> np.ndarray:
+        """Return where camera `name` would show `body` if nothing was in front of it, (H, W) bool.
+
+        Raises:
+            SpecError: if the observation has no images.
+        """
+        if self._images is None:
+            raise SpecError(f"silhouette before camera '{name}': the observation has no pictures; ask for some")
+        return self._images.silhouette(self.world, name, body)
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera's true model in this episode, calibration errors included."""

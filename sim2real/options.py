@@ -18,7 +18,7 @@ import tyro
 from sim2real.config_file import fill, option_names, read_config, write_config
 
 T = TypeVar("T")
-Preset = Literal["nominal", "mild", "full"]
+Preset = Literal["nominal", "mild", "full", "wild"]
 """Presets of a parameter space, as in `sim.randomization.parameters.PRESETS`."""
 
 

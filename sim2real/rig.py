@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim2real.options import Arguments
+from sim2real.options import Arguments, Preset
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class RigOptions:
     """A policy bundle, whose rig, task and arm are checked in place of the three above."""
     out: Path = Path("rig.png")
     """Image of what each camera shows, with the work area on it."""
+    randomise: Preset = "full"
+    """What varies from scene to scene."""
     scenes: int = 100
     """Randomised scenes in which sizes are measured."""
     seed: int = 0
@@ -50,9 +52,9 @@ def rig_check(arguments: Arguments) -> int:
         if not policy.cameras:
             raise ValueError(f"bundle '{policy.name}' takes no images: it has no rig to check")
         found = Rig(policy.name, tuple(policy.cameras.values()))
-        coverage = inspect_rig(policy.task, policy.robot.name, found, config.scenes, config.seed)
+        coverage = inspect_rig(policy.task, policy.robot.name, found, config.scenes, config.seed, config.randomise)
     else:
-        coverage = inspect_rig(task, robot, rig, config.scenes, config.seed)
+        coverage = inspect_rig(task, robot, rig, config.scenes, config.seed, config.randomise)
     for each in coverage.cameras:
         print(f"{each.camera.name}: {each.pose_text}")
         for body in each.bodies:

@@ -27,7 +27,7 @@ class RunConfig:
     cameras: str = DEFAULT_RIG
     """The camera rig: front, front_side, front_wrist or wrist, or the path of a rig (.json)."""
     randomise: str = "full"
-    """What varies: nominal, mild, full, or the path of a parameter space (.json)."""
+    """What varies: nominal, mild, full, wild, or the path of a parameter space (.json)."""
     name: str = ""
     """Name of the policy in reports; by default that of the folder."""
     seed: int = 0

@@ -167,6 +167,18 @@ def _geometry(
     return mesh
 
 
+def load_mesh(path: Path, triangles: int) -> Mesh:
+    """Read a mesh file and reduce it to about `triangles`.
+
+    Raises:
+        MeshError: if it cannot be read, or is empty.
+    """
+    mesh = _load_mesh(path, triangles, COARSE, np.ones(3), None)
+    if mesh is None:
+        raise MeshError(f"mesh {path} has no triangles; export it again, as a surface")
+    return mesh
+
+
 def _load_mesh(
     path: Path,
     budget: int,

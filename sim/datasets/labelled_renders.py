@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from robots.model import RobotModel
 from robots.rig import Rig
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import fitted_task
 from sim.tasks.task import CAMERAS
 
@@ -104,6 +106,7 @@ def sample_renders(
     progress: Callable[[float], None] = lambda share: None,
     *,
     cameras: str | Rig | None = None,
+    household: Path | None = None,
 ) -> tuple[LabelledRenders, ...]:
     """Draw `count` independent states of `task` under `space`; the same ones whatever the number of workers.
 
@@ -116,13 +119,14 @@ def sample_renders(
         workers: processes.
         progress: called with the share that is done.
         cameras: the rig, as `ArmEnv` takes it.
+        household: folder of meshes that stand about, see `RenderConfig`.
 
     Returns:
         Renders of each of the rig's cameras, in order; row i of all is of the same moment.
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
-    draw = partial(_draw_chunk, task, robot, space, cameras)
+    draw = partial(_draw_chunk, task, robot, space, cameras, household)
     parts: list[tuple[LabelledRenders, ...]] = [()] * chunks
     # spawn: a fork of a process that has used threads may hang
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_pool) as pool:
@@ -194,9 +198,10 @@ _ENVIRONMENTS: dict[tuple, ArmEnv] = {}
 
 
 def _draw_chunk(
-    task: str, robot: str, space: ParameterSpace, cameras: str | Rig | None, seed: int
+    task: str, robot: str, space: ParameterSpace, cameras: str | Rig | None, household: Path | None, seed: int
 ) -> tuple[LabelledRenders, ...]:
-    key = (task, robot, space.name, cameras)
+    key = (task, robot, space.name, cameras, household)
     if key not in _ENVIRONMENTS:
-        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, CAMERAS, cameras=cameras)
+        rendering = RenderConfig(household=household)
+        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, CAMERAS, cameras=cameras, rendering=rendering)
     return draw_renders(_ENVIRONMENTS[key], CHUNK, seed)

@@ -11,10 +11,9 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.rig import Extent, Rig, describe_camera
+from sim.datasets.visibility import FEWEST_PIXELS
 from sim.env import ArmEnv
 
-FEWEST_PIXELS = 4.0
-"""Side of a body's area in the image [px] below which it is too small: it covers one cell of the encoder's map."""
 LEAST_SEEN = 0.9
 """Share of the scenes in which a body must be large enough in at least one camera."""
 DRAWN = 480
@@ -67,8 +66,10 @@ class RigCoverage:
         ]
 
 
-def inspect_rig(task: str, robot: str | RobotModel, rig: str | Rig, scenes: int, seed: int) -> RigCoverage:
-    """Draw `scenes` of a task under full randomisation, the arm on its way, and measure what the rig shows of them.
+def inspect_rig(
+    task: str, robot: str | RobotModel, rig: str | Rig, scenes: int, seed: int, randomise: str = "full"
+) -> RigCoverage:
+    """Draw `scenes` of a task under a preset, the arm on its way, and measure what the rig shows of them.
 
     Raises:
         SpecError: for an unknown task, arm or rig, or ones that do not fit together.
@@ -77,7 +78,7 @@ def inspect_rig(task: str, robot: str | RobotModel, rig: str | Rig, scenes: int,
     probe.close()
     names = [camera.name for camera in probe.task.cameras]
     arrays = [f"{what}_{name}" for name in names for what in ("image", "segmentation")]
-    env = ArmEnv(task, robot, "full", ("q", *arrays), cameras=rig)
+    env = ArmEnv(task, robot, randomise, ("q", *arrays), cameras=rig)
     bodies = probe.task.landmarks
     sides = np.zeros((scenes, len(names), len(bodies)))
     rng = np.random.default_rng(seed)

@@ -28,8 +28,8 @@ Group = Literal["dynamics", "actuation", "sensing", "visual", "camera", "timing"
 
 MILD = 0.3
 """Share of the full range that the preset `mild` keeps around nominal."""
-PRESETS = {"nominal": 0.0, "mild": MILD, "full": 1.0}
-"""Share of the declared range that each preset keeps."""
+PRESETS = {"nominal": 0.0, "mild": MILD, "full": 1.0, "wild": 1.0}
+"""Share of the declared range that each preset keeps; `wild` keeps those of `Param.wild` where there are any."""
 
 _TRUNCATION = 2.0  # standard deviations at which a normal draw is cut
 _NORMAL_QUANTILES = np.linspace(-_TRUNCATION, _TRUNCATION, 1025)
@@ -102,6 +102,10 @@ class Param:
     """Largest value that makes sense."""
     positive: bool = False
     """Whether zero and below make no sense."""
+    wild: Distribution | None = None
+    """What the preset `wild` draws instead of `distribution`; None for the same."""
+    derived: bool = False
+    """Whether its random number is derived from those of the other parameters, which it leaves as they are."""
 
     def __post_init__(self) -> None:
         self.validate()
@@ -109,6 +113,8 @@ class Param:
     def validate(self) -> None:
         """Raise `ParameterError` unless every value that can be drawn makes sense."""
         d = self.distribution
+        if self.wild is not None:
+            replace(self, distribution=self.wild, wild=None).validate()
         for label, known, got in (
             ("operator", get_args(Operator), self.operator),
             ("group", get_args(Group), self.group),
@@ -225,8 +231,14 @@ class ParameterSpace:
         return dict(self._nominal)
 
     def sample(self, rng: np.random.Generator) -> dict[str, float]:
-        """Draw a value of every parameter; uses exactly one uniform number of `rng` for each."""
-        return self.at(rng.random(len(self.params)))
+        """Draw a value of every parameter; uses exactly one uniform number of `rng` for each that is not `derived`."""
+        derived, varies = self._derived
+        numbers = rng.random(len(self.params) - int(derived.sum()))
+        quantiles = np.zeros(len(self.params))
+        quantiles[~derived] = numbers
+        if varies:
+            quantiles[derived] = np.random.default_rng(numbers.view(np.uint64)).random(int(derived.sum()))
+        return self.at(quantiles)
 
     def at(self, quantiles: np.ndarray) -> dict[str, float]:
         """Return the values at `quantiles` (n,) in [0, 1] of each parameter's distribution."""
@@ -264,10 +276,13 @@ class ParameterSpace:
         return ParameterSpace(tuple(param.narrowed(share) for param in self.params), f"{self.name}×{share:g}")
 
     def preset(self, name: str) -> ParameterSpace:
-        """Return the preset `nominal`, `mild` or `full` of this (full) space."""
+        """Return the preset `nominal`, `mild`, `full` or `wild` of this (full) space."""
         if name not in PRESETS:
             raise ParameterError(f"unknown preset '{name}'; known are {', '.join(PRESETS)}")
-        return replace(self.narrowed(PRESETS[name]), name=name)
+        params = self.narrowed(PRESETS[name]).params
+        if name == "wild":
+            params = tuple(param if param.wild is None else replace(param, distribution=param.wild) for param in params)
+        return replace(self, params=params, name=name)
 
     def with_params(self, *params: Param) -> ParameterSpace:
         """Return the space with `params` in place of those of the same name, new ones at the end."""
@@ -321,6 +336,12 @@ class ParameterSpace:
     @cached_property
     def _by_name(self) -> dict[str, Param]:
         return {param.name: param for param in self.params}
+
+    @cached_property
+    def _derived(self) -> tuple[np.ndarray, bool]:
+        """Which parameters are `derived`, (n,) bool, and whether one of them varies."""
+        varies = any(param.derived and param.distribution.kind != "constant" for param in self.params)
+        return np.array([param.derived for param in self.params], bool), varies
 
     @cached_property
     def _nominal(self) -> dict[str, float]:

@@ -6,7 +6,6 @@ parameters ─▶ appearance, cameras, disturbances (once an episode) ─▶ an 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,19 +13,24 @@ from typing import Protocol
 
 import numpy as np
 
-from robots.camera import CameraModel, as_matrix
+from robots.camera import CameraModel
 from robots.compiled import njit
 from robots.model import RobotModel
 from robots.rig import Area
 from sim.physics.world import TABLE_CENTRE, TABLE_SIZE
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance
 from sim.randomization.clutter import CLOTH, is_uncluttered, sample_clutter
+from sim.randomization.surroundings import MARKS, has_surroundings, sample_surroundings
+from sim.randomization.wild_appearance import harden_appearance
 from sim.rendering.appearance import RenderError
 from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
+from sim.rendering.household import radius
 from sim.rendering.renderer import Frame, RenderedScene, StaticBackground
 from sim.scene import RigidBody, Shape
 from sim.sensing.distortion import distort, lens_map, pack_map
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
+from sim.sensing.moved_camera import moved_camera
+from sim.sensing.occluders import occluders_of
 from sim.sensing.scene_cache import ARM, SceneCache
 
 
@@ -52,24 +56,6 @@ DRAWN_ANEW = 1
 """Images of an episode that are drawn whole before the static background is cached: some episodes are that short."""
 
 
-def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
-    """Return `camera` with the errors that `parameters` give it (see `camera_params`)."""
-    name = f"camera_{camera.name}"
-    fixed = camera.T_base_camera is not None
-    T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
-    pitch, yaw, roll = (parameters[f"{name}_{axis}"] for axis in ("pitch", "yaw", "roll"))
-    T[:3, :3] = T[:3, :3] @ _rotation(pitch, yaw, roll)
-    T[:3, 3] += [parameters[f"{name}_{axis}"] for axis in "xyz"]
-    K = np.array(camera.K)
-    K[0, 0] *= parameters[f"{name}_focal"]
-    K[1, 1] *= parameters[f"{name}_focal"]
-    K[0, 2] += parameters[f"{name}_cx"]
-    K[1, 2] += parameters[f"{name}_cy"]
-    if fixed:
-        return replace(camera, K=as_matrix(K), T_base_camera=as_matrix(T))
-    return replace(camera, K=as_matrix(K), T_ee_camera=as_matrix(T))
-
-
 @dataclass(frozen=True)
 class RenderConfig:
     """How images are drawn."""
@@ -86,6 +72,8 @@ class RenderConfig:
     """Ranges at `appearance_strength` 1; an arm is plain, and its colours vary by a third of the range."""
     photographs: Path | None = None
     """Folder of images that are used as textures beside the procedural ones."""
+    household: Path | None = None
+    """Folder of meshes that stand about under `wild`, z up, of any size; by default procedural ones."""
     renderer: Renderer = "numba"
     """`numba` is ours; `tiny` and `egl` are PyBullet's, which draw plain colours under one light, and slowly."""
 
@@ -125,7 +113,8 @@ class SimulatedCameras:
         self._area = area
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
-        self._scene_cache = SceneCache.of(robot.urdf_path, self.config.triangles, self.config.photographs)
+        config = self.config
+        self._scene_cache = SceneCache.of(robot.urdf_path, config.triangles, config.photographs, config.household)
         self._arm = self._scene_cache.arm
         self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])
         self._arm_moves = robot.tree.moves[self._links]
@@ -142,19 +131,20 @@ class SimulatedCameras:
     def begin(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
         """Fix appearance, cameras and image disturbances of an episode with these `parameters` and task `bodies`."""
         self._bodies = bodies
-        clutter = () if is_uncluttered(parameters) else sample_clutter(parameters, self._area)
-        self._scene = self._scene_of(bodies, bool(clutter))
+        surroundings = has_surroundings(parameters)
+        clutter = () if is_uncluttered(parameters) and not surroundings else sample_clutter(parameters, self._area)
+        self._scene = self._scene_of(bodies, bool(clutter), surroundings)
         strength = parameters["appearance_strength"]
         if strength > 0:
             rng = np.random.default_rng(int(parameters["appearance_seed"]))
-            cloth = (CLOTH,) if clutter and clutter[-1].visible else ()
-            surfaces = ("table", *cloth)
+            surfaces = ("table", CLOTH) if clutter and clutter[-1].visible else ("table",)
             self._appearance = sample_appearance(rng, self._scene, self._appearance_ranges.scaled(strength), surfaces)
         else:
             self._appearance = self._scene.nominal_appearance
+        first = len(self._arm) + 2 + sum(len(body.shapes) for body in bodies)
         if clutter:
             visible = self._appearance.visible.copy()
-            visible[-len(clutter) :] = [piece.visible for piece in clutter]
+            visible[first : first + len(clutter)] = [piece.visible for piece in clutter]
             self._appearance = replace(self._appearance, visible=visible)
         self.cameras = {name: moved_camera(camera, parameters) for name, camera in self._nominal_cameras.items()}
         self._lenses = {}
@@ -174,14 +164,45 @@ class SimulatedCameras:
         for row, (shape, moves) in enumerate(shapes, start=fixed):
             self._scales[row] = _scale(shape)
             self._moving[row] = moves
-        for row, piece in enumerate(clutter, start=len(self._scene.bodies) - len(clutter)):
+        for row, piece in enumerate(clutter, start=first):
             self._scales[row] = _scale(piece.shape)
             self._T[row, :3, :3] = piece.R
             self._T[row, :3, 3] = piece.position
+        if surroundings:
+            self._add_surroundings(parameters, first + len(clutter), CLOTH if clutter[-1].visible else "table")
+        self._occluders = occluders_of(parameters, tuple(self._nominal_cameras))
+        self._captured = dict.fromkeys(self._nominal_cameras, 0)
         self._offsets = {body.name: np.array([shape.position for shape in body.shapes], float) for body in bodies}
         self._drawn = dict.fromkeys(self._nominal_cameras, 0)
         self._static: dict[str, StaticBackground] = {}
         self._stood: dict[str, np.ndarray] = {}
+
+    def _add_surroundings(self, parameters: Mapping[str, float], row: int, surface: str) -> None:
+        """Put the surroundings, the bodies from `row` on, where they are, and harden the appearance."""
+        cache = self._scene_cache
+        radii = [radius(mesh) for mesh in cache.articles.values()]
+        clear = [camera.pose()[:3, 3] for camera in self._nominal_cameras.values() if camera.T_base_camera is not None]
+        surroundings = sample_surroundings(parameters, self._area, radii, self._robot, clear)
+        visible = self._appearance.visible.copy()
+        visible[row:] = False
+        for number, piece in surroundings.pieces.items():
+            visible[row + number] = True
+            self._scales[row + number] = piece.scale
+            self._T[row + number, :3, :3] = piece.R
+            self._T[row + number, :3, 3] = piece.position
+        if surroundings.second_arm is not None:
+            links = slice(row + MARKS + len(radii), None)
+            visible[links] = True
+            self._T[links] = surroundings.second_arm[self._links]
+        self._appearance = harden_appearance(
+            replace(self._appearance, visible=visible),
+            self._scene,
+            parameters,
+            cache.patterns,
+            self._appearance_ranges.vivid,
+            surface,
+            ARM,
+        )
 
     def render(self, state: Posed, name: str, rows: tuple[int, int] | None = None, out: Frame | None = None) -> Frame:
         """Render the ideal image of camera `name`, without disturbances: RGB, depth [m] and segmentation.
@@ -236,13 +257,15 @@ class SimulatedCameras:
             static=static,
         )
 
-    def get_state(self) -> dict[str, int]:
-        """Return how many images of the episode each camera has drawn whole; all else follows from `begin`."""
-        return dict(self._drawn)
+    def get_state(self) -> dict[str, tuple[int, int]]:
+        """Return how many images of the episode each camera has drawn whole, and captured; all else follows from
+        `begin`."""
+        return {name: (drawn, self._captured[name]) for name, drawn in self._drawn.items()}
 
-    def set_state(self, drawn: Mapping[str, int]) -> None:
+    def set_state(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Continue after `begin` where `get_state` was called."""
-        self._drawn = dict(drawn)
+        self._drawn = {name: drawn for name, (drawn, _) in counts.items()}
+        self._captured = {name: captured for name, (_, captured) in counts.items()}
 
     def _pose_bodies(self, state: Posed, link_poses: np.ndarray) -> None:
         """Put the arm and all bodies where they are; one that should not have moved clears the static backgrounds."""
@@ -265,6 +288,8 @@ class SimulatedCameras:
     def capture(self, states: Sequence[Posed], name: str, rng: np.random.Generator, measured: bool = True) -> Frame:
         """Return the image that camera `name` delivers, disturbed; depth and segmentation are not.
 
+        Where an occluder is before the camera, depth is 0 and the segmentation -1.
+
         Args:
             states: of the world; several of them fill the image from top to bottom (rolling shutter).
             name: of the camera.
@@ -279,6 +304,9 @@ class SimulatedCameras:
             edges = [round(k * camera.height / len(states)) for k in range(len(states) + 1)]
             for state, rows in zip(states, itertools.pairwise(edges)):
                 self.render(state, name, rows, frame)
+        if name in self._occluders:
+            self._occluders[name].draw(frame, self._captured[name])
+        self._captured[name] += 1
         rgb = frame.rgb
         if name in self._lenses:
             rgb = distort(rgb, self._lenses[name])
@@ -314,15 +342,26 @@ class SimulatedCameras:
         )
         return np.asarray(np.clip(255 * shaded / np.maximum(lit, 1.0) + 0.5, 0, 255), np.uint8)
 
+    def silhouette(self, state: Posed, name: str, body: str) -> np.ndarray:
+        """Return where camera `name` would show `body` if nothing was in front of it, (H, W) bool."""
+        poses = self._robot.link_poses(state.q, state.opening)
+        self._pose_bodies(state, poses)
+        alone = self._scene.group_of_body == self._scene.groups.index(body)
+        appearance = replace(self._appearance, visible=alone)
+        frame = self._scene.render(
+            self._T, self.cameras[name], appearance, shadow=False, T_base_ee=poses[self._ee], scales=self._scales
+        )
+        return frame.segmentation >= 0
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the bodies, by their number in segmentation images."""
         return self._scene.names
 
-    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool) -> RenderedScene:
-        key = (cluttered, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
+    def _scene_of(self, bodies: Sequence[RigidBody], cluttered: bool, surroundings: bool = False) -> RenderedScene:
+        key = (cluttered, surroundings, *((body.name, tuple(shape.kind for shape in body.shapes)) for body in bodies))
         if key not in self._scenes:
-            scene = self._scene_cache.scene(bodies, cluttered)
+            scene = self._scene_cache.scene(bodies, cluttered, surroundings)
             self._appearance_ranges.validate(scene)
             self._scenes[key] = scene
         return self._scenes[key]
@@ -363,12 +402,3 @@ def _scale(shape: Shape) -> tuple[float, ...]:
     if shape.kind == "box":
         return shape.size
     return (shape.size[0], shape.size[0], shape.size[-1])  # a sphere's size has one element
-
-
-def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
-    """Turn by pitch about x, then yaw about y, then roll about z [rad], of a camera with OpenCV axes."""
-    (cx, sx), (cy, sy), (cz, sz) = ((math.cos(a), math.sin(a)) for a in (pitch, yaw, roll))
-    Rx = np.array(((1, 0, 0), (0, cx, -sx), (0, sx, cx)))
-    Ry = np.array(((cy, 0, sy), (0, 1, 0), (-sy, 0, cy)))
-    Rz = np.array(((cz, -sz, 0), (sz, cz, 0), (0, 0, 1)))
-    return Rz @ Ry @ Rx

@@ -191,6 +191,23 @@ EFFECTS = {
     "post_height": (0.2, clutter, SEES, {MOTION, MEASURED}, {}),
     "post_count": (2.0, clutter, SEES, {MOTION, MEASURED}, {}),
 }
+UNDER = {"surroundings_seed": 4.0}  # of the parameters that only `wild` varies
+WILD = {
+    "surroundings_seed": (4.0, {"table_marks": 9.0}),
+    "table_marks": (9.0, UNDER),
+    "table_pattern": (1.0, UNDER),
+    "cloth_pattern": (1.0, {**UNDER, "table_cloth": 1.0}),
+    "household_count": (6.0, UNDER),
+    "light_harshness": (1.0, UNDER),
+    "arm_repaint": (1.0, UNDER),
+    "second_arm": (1.0, UNDER),
+    "object_likeness": (0.8, UNDER),
+    "hand_size": (0.3, UNDER),
+    "cable_width": (0.05, UNDER),
+}
+EFFECTS |= {
+    name: (value, free_motion, SEES, {MOTION, OBJECT, MEASURED}, others) for name, (value, others) in WILD.items()
+}
 VISUAL = {
     "exposure": 0.6,
     "white_balance": 0.3,

@@ -60,6 +60,19 @@ def test_presets_shrink_towards_nominal():
     assert SPACE.preset("full").params == SPACE.params
 
 
+def test_wild_replaces_what_is_drawn_and_a_derived_draw_leaves_the_others():
+    wider = ParameterSpace((param(wild=U(0.1, 9.0)), *SPACE.params[1:]))
+    assert wider.preset("full").sample(np.random.default_rng(4)) == SPACE.sample(np.random.default_rng(4))
+    assert wider.preset("wild")["object_mass"].range == pytest.approx((0.01, 0.9))
+    more = ParameterSpace((param("extra", 1.0, "=", derived=True), *SPACE.params))
+    draws = [more.sample(np.random.default_rng(seed)) for seed in range(2000)]
+    assert all(draws[4][name] == value for name, value in SPACE.sample(np.random.default_rng(4)).items())
+    extra = np.array([draw["extra"] for draw in draws])
+    assert extra.mean() == pytest.approx(1.25, abs=0.04)
+    masses = [draw["object_mass"] for draw in draws]
+    assert abs(np.corrcoef(extra, masses)[0, 1]) < 0.07
+
+
 def test_a_subset_leaves_the_other_groups_nominal():
     values = SPACE.subset("camera").sample(np.random.default_rng(0))
     assert values["camera_front_x"] != 1.25
@@ -84,13 +97,14 @@ def test_round_trip_through_a_file(tmp_path):
         (lambda: param(distribution=Choice()), "at least one value"),
         (lambda: param(nominal=math.nan), "must be finite"),
         (lambda: param(name="Object Mass"), "snake_case"),
+        (lambda: param(positive=True, wild=U(-1.0, 1.0)), "expected a positive number"),
         (lambda: param(operator="-"), r"known are =, \*, \+"),
         (lambda: param(group="magic"), "known are dynamics"),
         (lambda: ParameterSpace((param(), param())), "declared twice"),
         (lambda: SPACE["mass"], "known are object_mass, friction"),
         (lambda: SPACE.complete({"mass": 1.0}), "known are object_mass, friction"),
         (lambda: SPACE.complete({"object_mass": -1.0}), "-1 kg, expected a positive number"),
-        (lambda: SPACE.preset("wild"), "known are nominal, mild, full"),
+        (lambda: SPACE.preset("untamed"), "known are nominal, mild, full, wild"),
         (lambda: SPACE.subset("magic"), "known are dynamics"),
         (lambda: ParameterSpace.from_json("nowhere.json"), "does not exist"),
     ],
