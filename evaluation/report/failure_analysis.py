@@ -61,15 +61,15 @@ def analyse_failures(results: Sequence[PolicyResult]) -> tuple[FailureFactor, ..
 
 
 def _factors(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """Names of all that was recorded, initial conditions first."""
+    """Names of all that was recorded: initial conditions, what was observed, parameters."""
     names = dict.fromkeys(name for t in trials for name in t.initial)
-    names |= dict.fromkeys(name for t in trials for name in t.parameters)
+    names |= dict.fromkeys(name for t in trials for name in (*t.observed, *t.parameters))
     return tuple(names)
 
 
 def _test(result: PolicyResult, factor: str) -> FailureFactor | None:
     policy, confidence = result.policy, result.inference.confidence
-    rows = [(t.initial.get(factor, t.parameters.get(factor)), not t.success) for t in result.trials]
+    rows = [({**t.parameters, **t.observed, **t.initial}.get(factor), not t.success) for t in result.trials]
     known = [(float(value), failed) for value, failed in rows if value is not None and np.isfinite(value)]
     values, failed = np.array([v for v, _ in known]), np.array([f for _, f in known], dtype=bool)
     if failed.sum() < MIN_OF_EACH or (~failed).sum() < MIN_OF_EACH or np.ptp(values) == 0:

@@ -274,7 +274,7 @@ def as_trial(row: Row) -> Trial:
 def _content(trial: Trial) -> dict[str, object]:
     content = {f.name: getattr(trial, f.name) for f in fields(Trial)}
     content["latency"] = None if trial.latency is None else asdict(trial.latency)
-    for name in ("initial", "interventions", "parameters"):
+    for name in ("initial", "interventions", "parameters", "observed"):
         content[name] = dict(getattr(trial, name))
     return content
 

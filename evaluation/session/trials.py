@@ -112,6 +112,11 @@ class Trial:
     """Earlier rows of this index, which are void or whose verdict was undone."""
     parameters: Mapping[str, float] = field(default_factory=dict)
     """Sampled parameters of the simulated or virtual arm, by name."""
+    observed: Mapping[str, float] = field(default_factory=dict)
+    """What the simulator's labels say of the trial, such as `visible` and `contrast`, see
+    `policies.scoring.failure_causes`."""
+    cause: str = ""
+    """Why it failed, likewise; empty for a success, or where no labels say."""
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,9 @@ from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.task_protocol import task_protocol
 from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
+from evaluation.simulation.visibility_tables import cause_figures, printed, visibility_tables
 from policies.bundle import PolicyBundle
+from policies.scoring.failure_causes import EpisodeWatch, segmented
 from policies.training.progress import StageProgress
 from robots.host.locks import FolderLock
 from robots.rig import Rig
@@ -62,6 +64,7 @@ class SimulatedArm:
         cameras = tuple(self._bundle.cameras.values())
         rig = Rig(self._bundle.name, cameras) if cameras else None
         names, look = self._bundle.observation.names, "rgb_array" if self._film else None
+        names = (*names, *segmented(tuple(self._bundle.cameras)))
         env = ArmEnv(task, self._bundle.robot.name, self._space, names, cameras=rig, render_mode=look)
         try:
             return self._run(env, planned, attempt)
@@ -73,7 +76,10 @@ class SimulatedArm:
         task, body = env.task, env.task.placed_body
         # objects that depend on each other are drawn from the trial's seed; the row records where they stand
         places = {body: (planned.initial["x"], planned.initial["y"])} if task.single_object else {}
-        seen, info = env.reset(seed=HELD_OUT_SEEDS + planned.seed, options={"places": places})
+        shown, info = env.reset(seed=HELD_OUT_SEEDS + planned.seed, options={"places": places})
+        watch = EpisodeWatch(env) if bundle.cameras else None
+        if watch:
+            watch.begin(shown)
         parameters = info["parameters"]
         x, y = env.world.pose(body)[0][:2]
         own_rule = protocol.success_radius == task.success_radius
@@ -93,17 +99,21 @@ class SimulatedArm:
         steps, ended, memory, stopped = 0, False, bundle.fresh_memory(), ""
         while not (outcome.over or ended):
             try:
+                seen = {name: shown[name] for name in bundle.observation.names}
                 if unusual := bundle.inputs.reason(seen):
                     raise SpecError(unusual)
-                seen, _, ended, truncated, info = env.step(bundle.act(seen, memory))
+                shown, _, ended, truncated, info = env.step(bundle.act(seen, memory))
             except SpecError as error:  # on a robot the policy node would have stopped the arm here
                 stopped = f"the policy left its specification: {error}"
                 break
             steps += 1
             look(steps * dt, bool(info["near"]))
+            if watch:
+                watch.step(shown, bool(info["near"]))
             ended = ended or truncated
             self._take_picture(env)
         at_reset = outcome.at_goal_from_start
+        found = watch.record(bool(stopped)) if watch else None
         return Trial(
             session=protocol.name,
             policy=planned.policy,
@@ -121,6 +131,8 @@ class SimulatedArm:
             void_reason=f"{AT_RESET}: the goal was reached before the policy moved" if at_reset else "",
             attempt=attempt,
             parameters=parameters,
+            observed={"visible": found.visible, "contrast": found.contrast} if found else {},
+            cause=found.cause if found and not outcome.success else "",
             stopped=stopped or ("the task was failed for good" if ended and not outcome.over else ""),
         )
 
@@ -188,8 +200,9 @@ def evaluate_in_simulation(
         policies=tuple(PolicyCard(name, name, inference=protocol.inference) for name in bundles),
         setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}.",
         success_radius=protocol.success_radius,
+        tables=visibility_tables(recorded),
     )
     write_report(out / "report.html", data)
-    write_summary(out / "summary.json", data.summary())
-    Console().print(results_table(data.results, data.title))
+    write_summary(out / "summary.json", {**data.summary(), **cause_figures(recorded)})
+    Console().print(results_table(data.results, data.title), *map(printed, data.tables))
     return data

@@ -66,6 +66,9 @@ class TrainConfig(RunConfig):
     """Threads of torch while perception is trained."""
     evaluation_episodes: int = 100
     """Fresh episodes with rendered images on which the finished policy is evaluated."""
+    household: Path | None = None
+    """Folder of meshes (.obj, .stl, .ply, .dae, .glb; z up, any size) that stand about with --randomise wild; by
+    default procedural ones."""
     start: Path | None = None
     """Bundle of an earlier camera policy, of any task, arm and rig, whose encoder is carried over."""
     mode: str = "fine-tune"
@@ -106,7 +109,9 @@ class TrainConfig(RunConfig):
 
     def environment(self) -> FullLengthEnv:
         """Return what makes the environments of the evaluation."""
-        return FullLengthEnv(self.task, self.robot, self.space(), CAMERAS, self.cameras)
+        return FullLengthEnv(
+            self.task, self.robot, self.space(), CAMERAS, self.cameras, watched=True, household=self.household
+        )
 
     def action_head_environment(self) -> FullLengthEnv:
         """Return what makes the environments that the action head is trained in, with perception noise.
@@ -138,6 +143,7 @@ def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
         config.workers,
         lambda share: progress("renders", share, ""),
         cameras=config.cameras,
+        household=config.household,
     )
     student = untrained(config)
     surgery, restraint = None, FREE

@@ -7,19 +7,23 @@ where training environments allow 3 cm (`Task.is_strict_success`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
 
 import gymnasium as gym
 import numpy as np
 
 from policies.models.filters.object_filter import HELD
+from policies.scoring.failure_causes import EpisodeRecord, failure_shares, segmented, success_by_visibility
 from policies.scoring.intervals import wilson
-from policies.scoring.wrappers import ExpertLabels, PerceptionNoise
+from policies.scoring.wrappers import ExpertLabels, PerceptionNoise, WatchedEpisodes
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
+from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import fitted_task, load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim.vector.vector_env import ArmVectorEnv
@@ -54,6 +58,10 @@ class FullLengthEnv:
     those."""
     perception_noise: bool = False
     """Whether observation and expert use positions with errors such as cameras make, see `PerceptionNoise`."""
+    watched: bool = False
+    """Whether visibility and causes of failure are recorded, see `EpisodeWatch`; for observations with images."""
+    household: Path | None = None
+    """Folder of meshes that stand about, see `RenderConfig`."""
 
     def arm(self) -> ArmEnv:
         """Make the environment without wrappers."""
@@ -64,7 +72,11 @@ class FullLengthEnv:
         shown = self.observation
         if self.perception_noise and not isinstance(shown, str):
             shown = tuple(name for name in shown if name != HELD)  # which `PerceptionNoise` adds
-        return ArmEnv(task, self.robot, self.space, shown, cameras=self.cameras, strict=True)
+        if self.watched:
+            cameras = fitted_task(self.task, load_robot(self.robot), self.cameras).cameras
+            shown = (*self.names(), *segmented([camera.name for camera in cameras]))
+        rendering = RenderConfig(household=self.household)
+        return ArmEnv(task, self.robot, self.space, shown, cameras=self.cameras, rendering=rendering, strict=True)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the arrays that a policy observes."""
@@ -72,6 +84,8 @@ class FullLengthEnv:
 
     def __call__(self) -> gym.Env:
         """Make the environment, with the expert's action among its observations."""
+        if self.watched:
+            return WatchedEpisodes(self.arm())
         return PerceptionNoise(self.arm()) if self.perception_noise else ExpertLabels(self.arm())
 
 
@@ -101,9 +115,15 @@ class Evaluation:
     """Parameter space that was varied."""
     first_seed: int
     """Episode k had this seed plus k."""
+    by_visibility: dict[str, list[dict]] = field(default_factory=dict)
+    """Success by how visible the task's objects were, see `success_by_visibility`; empty where it was not recorded."""
+    failures: dict[str, dict] = field(default_factory=dict)
+    """Share of failures by cause, likewise, see `failure_shares`."""
 
     @classmethod
-    def of(cls, near: np.ndarray, hold: int, randomise: str, first_seed: int) -> Evaluation:
+    def of(
+        cls, near: np.ndarray, hold: int, randomise: str, first_seed: int, records: Sequence[EpisodeRecord] = ()
+    ) -> Evaluation:
         """Summarise episodes.
 
         Args:
@@ -111,13 +131,25 @@ class Evaluation:
             hold: number of actions for which success must last.
             randomise: parameter space that was varied.
             first_seed: of the first episode.
+            records: of each episode, where it was watched.
         """
         lasted = near[:, -hold:].all(axis=1)
         runs = np.cumsum(np.pad(near, ((0, 0), (1, 0))), axis=1)
         touched = (runs[:, hold:] - runs[:, :-hold] == hold).any(axis=1)
         rate = wilson(int(lasted.sum()), len(near))
         share = float(touched.sum()) / len(near)
-        return cls(rate.estimate, rate.low, rate.high, rate.successes, rate.trials, share, randomise, first_seed)
+        return cls(
+            rate.estimate,
+            rate.low,
+            rate.high,
+            rate.successes,
+            rate.trials,
+            share,
+            randomise,
+            first_seed,
+            success_by_visibility(records, np.atleast_1d(lasted)) if records else {},
+            failure_shares(records, np.atleast_1d(lasted)) if records else {},
+        )
 
     def to_dict(self) -> dict:
         """Return plain JSON types."""
@@ -149,6 +181,7 @@ def evaluate(
     steps = round(task.time_limit * task.action.rate_hz)
     names = make.names()
     near = np.zeros((episodes, steps), bool)
+    records: list[EpisodeRecord] = []
     for wave in range(0, episodes, arms.num_envs):
         seen, _ = arms.reset(seed=first_seed + wave)
         if begin is not None:
@@ -162,8 +195,11 @@ def evaluate(
                 running &= ~(terminated | truncated)
                 if not running.any():
                     break
+        if make.watched:
+            records += cast(ArmVectorEnv, arms).call("episode_record")[:count]
     hold = max(1, round(task.hold_time * task.action.rate_hz))
-    return Evaluation.of(near, hold, make.space if isinstance(make.space, str) else make.space.name, first_seed)
+    space = make.space if isinstance(make.space, str) else make.space.name
+    return Evaluation.of(near, hold, space, first_seed, records)
 
 
 def near_goal(infos: dict, count: int) -> np.ndarray:

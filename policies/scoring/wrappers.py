@@ -1,6 +1,7 @@
 """Environments whose observation also holds the scripted expert's action.
 
 ExpertLabels      observation and expert use the true positions
+WatchedEpisodes   likewise, and keeps what the simulator's labels say of an episode
 PerceptionNoise   both use positions with errors such as cameras make
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from policies.models.filters.contact import outside_hand
 from policies.models.filters.goal_filter import REFERENCE_STD
 from policies.models.filters.object_filter import HELD, ObjectFilter, default_factors
+from policies.scoring.failure_causes import EpisodeRecord, EpisodeWatch
 from sim.env import ArmEnv
 
 EXPERT = "expert"
@@ -82,6 +84,37 @@ class ExpertLabels(gym.ObservationWrapper):
     def cpu_seconds(self) -> tuple[int, float]:
         """Return this process's number and its processor seconds so far."""
         return os.getpid(), time.process_time()
+
+
+class WatchedEpisodes(ExpertLabels):
+    """Keeps an `EpisodeRecord` of the episode that was begun with a seed; its automatic successors are not watched."""
+
+    def __init__(self, arm: ArmEnv):
+        super().__init__(arm)
+        self._watch = EpisodeWatch(arm)
+        self._watched = False
+        self._record: EpisodeRecord | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """Reset the environment; see `ArmEnv.reset`."""
+        observation, info = super().reset(seed=seed, options=options)
+        self._watched = seed is not None
+        if self._watched:
+            self._watch.begin(observation)
+        return observation, info
+
+    def step(self, action: np.ndarray) -> tuple[dict, SupportsFloat, bool, bool, dict]:
+        """Advance by one action period; see `ArmEnv.step`."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self._watched:
+            self._watch.step(observation, bool(info["near"]))
+            if terminated or truncated:
+                self._record, self._watched = self._watch.record(), False
+        return observation, reward, terminated, truncated, info
+
+    def episode_record(self) -> EpisodeRecord | None:
+        """Return the record of the watched episode, when it has ended."""
+        return self._record
 
 
 class PerceptionNoise(ExpertLabels):

@@ -10,6 +10,8 @@ from evaluation.session.protocol import PlacementArea
 from evaluation.session.scheduler import AT_RESET
 from evaluation.session.task_protocol import task_protocol
 from evaluation.simulation.simulated_trials import SimulatedArm
+from evaluation.simulation.visibility_tables import cause_figures, visibility_tables
+from policies.scoring.failure_causes import CAUSES
 from robots.camera import CameraModel
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
@@ -53,3 +55,17 @@ def test_a_policy_that_leaves_its_specification_has_failed_and_the_reason_is_kep
     trial = SimulatedArm(bundle, protocol, "nominal").run(protocol.schedule()[0])
     assert (trial.success, trial.void) == (False, False)
     assert trial.stopped.startswith("the policy left its specification: action [nan nan nan]")
+
+
+def test_trials_of_a_camera_policy_are_reported_by_visibility_and_cause():
+    bundle = tiny_bundle(camera=CAMERA)
+    protocol = replace(task_protocol({"tiny": bundle}, 2, 0, "causes", strict=True), timeout=1.0)
+    trial = SimulatedArm(bundle, protocol, "wild").run(protocol.schedule()[0])
+    assert set(trial.observed) == {"visible", "contrast"}
+    assert trial.cause in CAUSES
+    assert not trial.success
+    seen, failed = visibility_tables([trial, replace(trial, index=1, cause="not seen")])
+    assert {row[1].split()[0] for row in seen.rows} == {"visible", "contrast"}
+    assert sum(int(row[-1].split("/")[0]) for row in failed.rows) == 2
+    assert cause_figures([replace(trial, cause="not seen")])["failed_tiny_not_seen"] == 1.0
+    assert visibility_tables([replace(trial, observed={})]) == ()
