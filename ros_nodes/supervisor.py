@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import rclpy
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.client import Client
 from rclpy.node import Node
+from rclpy.task import Future
 from std_msgs.msg import String, UInt64
 from std_srvs.srv import Trigger
 
@@ -37,7 +38,10 @@ BRAKE_HZ = 50
 """Zeros a second that are then sent to a controller that would coast."""
 HANG = 2.0
 """Silence after which a process counts as dead [s]."""
-
+ASK_AGAIN = 0.5
+"""Wait for an answer before the same is asked again [s]: DDS drops one whose reader it has not matched yet."""
+CHANGE = 60.0
+"""Longest time that configuring or activating may take [s]."""
 
 LEAVE_TIMEOUT = 4.0
 """Longest wait for the gate's last word when everything is shut down [s]: launch follows SIGINT by SIGTERM after 5."""
@@ -99,17 +103,16 @@ class Supervisor(Node):
             self._await(
                 self._change.service_is_ready, self._wait_s, f"{self._name}: no service '{self._change.srv_name}'"
             )
-            self._transition(Transition.TRANSITION_CONFIGURE, "configure")
+            self._transition(Transition.TRANSITION_CONFIGURE, "configure", State.PRIMARY_STATE_INACTIVE)
             if self._activate:
-                self._transition(Transition.TRANSITION_ACTIVATE, "activate")
+                self._transition(Transition.TRANSITION_ACTIVATE, "activate", State.PRIMARY_STATE_ACTIVE)
         while not self._ended.wait(CHECK_PERIOD):
             silence = time.monotonic() - self._gate_beat
             if silence > HANG:
                 raise DeadProcessError(f"safety gate: silent for {silence:.1f} s; the process has died or hangs")
             if not self._name:
                 continue
-            state = self._call(self._get, GetState.Request(), HANG, "does not answer; the process has died or hangs")
-            if state is not None and state.current_state.id == State.PRIMARY_STATE_FINALIZED:
+            if self._state() == State.PRIMARY_STATE_FINALIZED:
                 raise DeadProcessError(f"{self._name}: has been shut down")
 
     def _output(self, parameters: Parameters) -> Output | None:
@@ -163,20 +166,40 @@ class Supervisor(Node):
             while not future.done() and time.monotonic() < until:
                 time.sleep(0.01)
 
-    def _transition(self, number: int, verb: str) -> None:
-        answer = self._call(
-            self._change, ChangeState.Request(transition=Transition(id=number)), 60.0, f"does not {verb} within 60 s"
+    def _transition(self, number: int, verb: str, reached: int) -> None:
+        """Change the policy's state to `reached`; the answer may be lost, the state tells."""
+        change = self._change.call_async(ChangeState.Request(transition=Transition(id=number)))
+        states = self._states()
+        self._await(
+            lambda: change.done() or next(states) == reached,
+            CHANGE,
+            f"{self._name}: does not {verb} within {CHANGE:g} s",
         )
-        if answer is not None and not answer.success:
+        if change.done() and not change.result().success:
             time.sleep(0.1)  # its reason comes by topic, the refusal by service
             _, reason = self._said.get(self._name, ("", ""))
             raise DeadProcessError(f"{self._name}: refuses to {verb}: {reason or 'see its log'}")
 
-    def _call(self, client, request, timeout: float, otherwise: str):
-        """Call a service; None if the end came first."""
-        future = client.call_async(request)
-        self._await(future.done, timeout, f"{self._name}: {otherwise}")
-        return future.result() if future.done() else None
+    def _state(self) -> int | None:
+        """Return the policy's lifecycle state; None if the end came first."""
+        states = self._states()
+        self._await(
+            lambda: next(states) is not None, HANG, f"{self._name}: does not answer; the process has died or hangs"
+        )
+        return next(states)
+
+    def _states(self) -> Iterator[int | None]:
+        """Yield the policy's newest known lifecycle state, None while there is no answer; go on asking meanwhile."""
+        asked, state = 0.0, None
+        calls: list[Future] = []
+        while True:
+            for call in [each for each in calls if each.done()]:
+                state = call.result().current_state.id
+                calls.remove(call)
+            if time.monotonic() > asked + ASK_AGAIN:
+                asked = time.monotonic()
+                calls.append(self._get.call_async(GetState.Request()))
+            yield state
 
     def _await(self, condition: Callable[[], bool], timeout: float, otherwise: str) -> None:
         until = time.monotonic() + timeout

@@ -48,6 +48,7 @@ class Bench:
         """Put the arm away from home by one joint, as a hand would."""
         self.arm.q = np.array(self.robot.home)
         self.arm.q[joint] += distance
+        time.sleep(0.2)  # until it is measured
 
     def stands(self, duration: float = 0.7) -> None:
         """The arm gets no command for `duration` [s]."""
