@@ -36,7 +36,7 @@ class AdaptOptions:
     name: str = ""
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
-    """auto tries as many as the trials can tell apart; or one of self-calibration, batch-norm,
+    """auto tries as many as the trials can tell apart; or some, comma-separated, of self-calibration, batch-norm,
     batch-norm+self-calibration, background-compositing, histogram, fourier, coral, adversarial, style-transfer."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""

@@ -74,12 +74,12 @@ def adapt_bundle(
     clock: Callable[[], float] = time.monotonic,
     any_colours: bool = False,
 ) -> Outcome:
-    """Adapt `bundle` to `target` by `method`, one of `METHODS`, or by `auto`, which tries several.
+    """Adapt `bundle` to `target` by `method`, one or several of `METHODS`, or `auto`, which tries as many as can win.
 
     Args:
         bundle: a camera policy.
         target: frames of the target, without labels.
-        method: name, or `auto`.
+        method: names, comma-separated, or `auto`.
         seed: of everything random.
         progress: called with the share that is done and the method that is tried.
         budget: time after which no further candidate is started [s]; those left out are named in the report.
@@ -91,8 +91,10 @@ def adapt_bundle(
         BundleError: if the bundle cannot be trained further.
         ValueError: for an unknown method; lists the known ones.
     """
-    if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method '{method}'; known are auto, {', '.join(METHODS)}")
+    named_methods = [] if method == "auto" else [name.strip() for name in method.split(",")]
+    for name in named_methods:
+        if name not in METHODS:
+            raise ValueError(f"unknown method '{name}'; known are auto, {', '.join(METHODS)}")
     target.validate(bundle)
     swapped = swapped_cameras(bundle, target)
     if swapped and not any_colours:
@@ -102,7 +104,7 @@ def adapt_bundle(
         )
     student = restore_student(bundle)
     fit, held_out = split_trials(target)
-    names = candidate_methods(len(np.unique(held_out.trial))) if method == "auto" else [SOURCE_ONLY, method]
+    names = [SOURCE_ONLY, *named_methods] if named_methods else candidate_methods(len(np.unique(held_out.trial)))
     inputs = AdaptationInputs(bundle, fit, seed)
     candidates: list[Candidate] = []
     consistency: list[GoalConsistency] = []

@@ -230,9 +230,15 @@ def test_source_only_is_kept_where_nothing_beats_it(inputs: AdaptationInputs) ->
     assert outcome.method == SOURCE_ONLY
     assert outcome.bundle is inputs.bundle
     paired = replace(inputs.target, simulated=inputs.target.images)
-    outcome = adapt_bundle(inputs.bundle, paired, "batch-norm", 0, QUIET)
+    outcome = adapt_bundle(inputs.bundle, paired, f"{SOURCE_ONLY}, batch-norm", 0, QUIET)
+    assert list(outcome.report["candidates"]) == [SOURCE_ONLY, "batch-norm"]
     assert outcome.report["criterion"] == "action agreement"
     assert outcome.report["candidates"][SOURCE_ONLY]["action_difference"] == 0.0
+
+
+def test_an_unknown_method_is_refused_among_known_ones(inputs: AdaptationInputs) -> None:
+    with pytest.raises(ValueError, match="unknown method 'magic'; known are auto, source-only"):
+        adapt_bundle(inputs.bundle, inputs.target, "batch-norm,magic", 0, QUIET)
 
 
 def test_targets_that_do_not_fit_the_rig_are_refused(inputs: AdaptationInputs) -> None:
