@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 EVERY = 0.5
 """Shortest time between two plain lines of one stage [s]."""
+TRUST = 0.2
+"""Share of a stage after which its measured pace counts as much as the expected one."""
 
 
 class Stages:
     """Called with a stage's name, the share of it that is done, and a short text."""
 
-    def __init__(self, names: Sequence[str | tuple[str, ...]]):
-        """Show `names`, in order; those of a tuple go on at the same time."""
+    def __init__(self, names: Sequence[str | tuple[str, ...]], expected: Mapping[str, float] | None = None):
+        """Show `names`, in order; those of a tuple go on at the same time.
+
+        With `expected`, how long each stage takes about [s], the minutes left of all are shown as well.
+        """
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._when: dict[str, float] = {}
         self._last: dict[str, str] = {}
         together = [(each,) if isinstance(each, str) else each for each in names]
         self._turn = {name: turn for turn, group in enumerate(together) for name in group}
+        self._left = None if expected is None else TimeLeft(together, expected)
         if sys.stdout.isatty():
             self._bars = Progress(
                 TextColumn("{task.description:24}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
@@ -32,6 +38,9 @@ class Stages:
     def __call__(self, stage: str, share: float, text: str) -> None:
         """Show how far `stage` is. Raises KeyError for a stage that was not named."""
         reached = self._turn[stage]
+        if self._left is not None:
+            left = self._left(stage, share, time.monotonic())
+            text = f"{text} · {left / 60:.0f} min left" if left > 30.0 else text
         if self._bars is not None:
             task = self._tasks[stage]
             self._bars.start_task(task)
@@ -57,6 +66,28 @@ class Stages:
                 for task in self._tasks.values():
                     self._bars.update(task, completed=1.0)
             self._bars.stop()
+
+
+class TimeLeft:
+    """The time left of all stages, from what was expected of each and the pace of those that have begun."""
+
+    def __init__(self, groups: Sequence[Sequence[str]], expected: Mapping[str, float]):
+        """`groups` are the stages in order, those of a group at the same time; `expected` their durations [s]."""
+        self._groups, self._expected = groups, expected
+        self._began: dict[str, float] = {}
+        self._share: dict[str, float] = {}
+
+    def __call__(self, stage: str, share: float, now: float) -> float:
+        """Return the time left [s] at `now` [s], when `stage` is done to `share`."""
+        self._began.setdefault(stage, now)
+        self._share[stage] = share
+        reached = next(turn for turn, group in enumerate(self._groups) if stage in group)
+        return sum(max(self._of(name, now) for name in group) for group in self._groups[reached:])
+
+    def _of(self, stage: str, now: float) -> float:
+        expected, share = self._expected[stage], self._share.get(stage, 0.0)
+        spent = now - self._began.get(stage, now)
+        return (1.0 - share) * (spent + TRUST * expected) / (share + TRUST)
 
 
 def plain_line(stage: str, share: float, text: str) -> str:

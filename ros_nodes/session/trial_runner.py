@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -37,6 +38,8 @@ VIDEO_PERIOD = 0.1
 
 Mcap = Literal["none", "signals", "all"]
 """What the recorder writes beside the trials."""
+TrialProgress = Callable[[int, int, str], None]
+"""Called with the number of trials that count so far, the number planned, and the last one's outcome."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class TrialRunner:
         out_dir: Path,
         recording: RecordingOptions,
         homing: Homing | None = None,
+        progress: TrialProgress | None = None,
     ):
         """Prepare to run.
 
@@ -79,11 +83,12 @@ class TrialRunner:
             out_dir: gets the videos.
             recording: which.
             homing: brings a real arm home before each trial; None where placing the object does.
+            progress: called after each trial; None for a bar on the terminal.
         """
         self._scheduler, self._bundles, self._nodes = scheduler, bundles, nodes
         self._protocol: Protocol = scheduler.protocol
         self._node, self._operator, self._out_dir, self._recording = node, operator, out_dir, recording
-        self._homing = homing
+        self._homing, self._progress = homing, progress
         self._filmed: Counter[tuple[str, bool]] = Counter()
         self._again = ""
         self._fault = ""  # of the machinery, for which the session has to pause
@@ -121,10 +126,8 @@ class TrialRunner:
 
     def run(self) -> None:
         """Run the trials that the store does not hold yet."""
-        progress_of = self._scheduler.progress
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns) as progress:
-            bar = progress.add_task("trials", total=progress_of.planned, completed=progress_of.counted)
+        with _bar() if self._progress is None else nullcontext(self._progress) as progress:
+            progress(self._scheduler.progress.counted, self._scheduler.progress.planned, "trials")
             if (interrupted := self._scheduler.open_attempt) is not None:
                 self._settle(interrupted, f"{INTERRUPTED} {interrupted.since}")
             while planned := self._next():
@@ -145,7 +148,7 @@ class TrialRunner:
                 self.walls.append(time.monotonic() - begun)
                 outcome = "void" if trial.void else "done" if self._protocol.blinded else _word(trial.success)
                 said = f"trial {number}{f' ({planned.code})' if planned.code else ''}: {outcome}"
-                progress.update(bar, description=said, completed=self._scheduler.progress.counted)
+                progress(self._scheduler.progress.counted, self._scheduler.progress.planned, said)
                 self._fault = ending.reason if ending.machinery else ""
 
     def _next(self) -> PlannedTrial | None:
@@ -378,6 +381,14 @@ def _judged(trial: Trial, reply: Reply | None, void_reason: str) -> Trial:
         void=bool(void_reason),
         void_reason=void_reason,
     )
+
+
+@contextmanager
+def _bar() -> Iterator[TrialProgress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bars:
+        bar = bars.add_task("")
+        yield lambda counted, planned, said: bars.update(bar, completed=counted, total=planned, description=said)
 
 
 def _word(success: bool) -> str:

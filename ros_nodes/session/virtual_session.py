@@ -38,7 +38,7 @@ from ros_nodes.session.homing import Homing
 from ros_nodes.session.operator_interface import OperatorInterface, Unattended
 from ros_nodes.session.ros_environment import free_domain, isolated
 from ros_nodes.session.session_node import SessionError, SessionNode
-from ros_nodes.session.trial_runner import RecordingOptions, TrialRunner
+from ros_nodes.session.trial_runner import RecordingOptions, TrialProgress, TrialRunner
 from ros_nodes.topics import camera_topics
 from ros_nodes.virtual_arm import BARE_RIG
 from sim.tasks import load_task
@@ -123,6 +123,7 @@ def run_session(
     make_interface: MakeInterface | None = None,
     camera_calibration: Path | None = None,
     connection: Connection | None = None,
+    progress: TrialProgress | None = None,
 ) -> SessionResult:
     """Carry out `protocol` and return its trials; a session broken off goes on where it stopped.
 
@@ -138,6 +139,7 @@ def run_session(
         make_interface: makes what starts and judges the trials; for the virtual arm `Unattended` by default.
         camera_calibration: JSON of the camera as `sim2real calibrate` found it, instead of its CameraInfo.
         connection: names of a real arm's topics, and its policy nodes' parameters; the usual ones by default.
+        progress: called after each trial; a bar on the terminal by default.
 
     Raises:
         ProtocolError, BundleError, SpecError: before anything is started.
@@ -212,7 +214,7 @@ def run_session(
             else:
                 operator = Unattended(node.spin)
             homing = Homing(node, first.robot) if robot == "ros" else None
-            runner = TrialRunner(scheduler, loaded, nodes, node, operator, out_dir, recording, homing)
+            runner = TrialRunner(scheduler, loaded, nodes, node, operator, out_dir, recording, homing, progress)
             if recording.images:
                 runner.record_images()
                 assert node.recorder is not None

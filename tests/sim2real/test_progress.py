@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sim2real.progress import Stages, plain_line, read_plain_line
+from sim2real.progress import Stages, TimeLeft, plain_line, read_plain_line
 
 
 def test_what_comes_before_is_done_and_what_goes_on_beside_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,3 +37,24 @@ def test_a_stage_that_was_not_named_is_refused(terminal: bool, monkeypatch: pyte
 def test_a_plain_line_is_read_back() -> None:
     assert read_plain_line(plain_line("rule", 0.25, "round 2 success 0.50")) == ("rule", 0.25, "round 2 success 0.50")
     assert read_plain_line("progress rule soon") is None
+
+
+def test_the_time_left_is_what_was_expected_until_a_stage_proves_faster_or_slower() -> None:
+    left = TimeLeft((("train a", "train b"), ("try",)), {"train a": 100.0, "train b": 300.0, "try": 60.0})
+    assert left("train a", 0.0, 10.0) == 360.0
+    assert left("train b", 0.0, 10.0) == 360.0
+    left("train a", 1.0, 110.0)
+    assert left("train b", 0.5, 160.0) == pytest.approx(210.0)  # as expected
+    assert left("train b", 0.5, 310.0) > 260.0  # at half the pace
+    assert left("try", 0.5, 500.0) == pytest.approx(0.5 * 0.2 * 60 / 0.7)
+    assert left("try", 1.0, 530.0) == 0.0
+
+
+def test_stages_say_the_minutes_left_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    stages = Stages(("train", "try"), {"train": 240.0, "try": 60.0})
+    stages("train", 0.0, "renders")
+    stages("try", 1.0, "done")
+    assert capsys.readouterr().out.splitlines() == [
+        "progress train 0.000 renders · 5 min left",
+        "progress try 1.000 done",
+    ]
