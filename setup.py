@@ -49,6 +49,7 @@ setup(
         "ros_nodes.recording",
         "ros_nodes.session",
         "sim2real",
+        "sim2real.demo",
     ],
     package_data={"evaluation.operator_page": ["page/*"]},
     data_files=[

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sim2real import __version__
 from sim2real.adapt import adapt, gap
 from sim2real.calibrate import calibrate_lens, calibrate_mount, refine_pose
-from sim2real.demo_options import DemoOptions
+from sim2real.demo.options import DemoOptions
 from sim2real.evaluate import check_bundle, evaluate
 from sim2real.identify import delays, excite, identify
 from sim2real.nodes import (
@@ -36,7 +36,7 @@ Command = Callable[[Arguments], int]
 def demo(arguments: Arguments) -> int:
     """Train, adapt and evaluate end to end on the virtual arm, and write a report."""
     config = arguments.parse(DemoOptions, demo.__doc__)
-    from sim2real.demo import run_demo
+    from sim2real.demo.story import run_demo
 
     return run_demo(config)
 

@@ -35,6 +35,8 @@ class ReportNotes:
     """Contents of a report beside the session's own figures."""
 
     title: str = "Session on the virtual arm"
+    headline: str = ""
+    """The result in a few sentences; written from the trials when empty."""
     descriptions: Mapping[str, str] | None = None
     """How each policy was trained, by name."""
     tables: Sequence[DataTable] = ()
@@ -62,6 +64,7 @@ def write_virtual_report(
     descriptions = notes.descriptions or {}
     data = ReportData(
         title=notes.title,
+        headline=notes.headline,
         trials=result.trials,
         policies=tuple(PolicyCard(name, name, descriptions.get(name, ""), protocol.inference) for name in bundles),
         setting=(
@@ -182,11 +185,12 @@ def _clips(videos: Mapping[str, Path]) -> tuple[Clip, ...]:
 
 
 def _camera_samples(bundles: Mapping[str, PolicyBundle], result: SessionResult) -> tuple[CameraSamples, ...]:
-    samples = []
+    samples, shown = [], set()
     for name, bundle in bundles.items():
         image = next((array.name for array in bundle.observation.arrays if array.is_image), None)
-        if image is None or "adaptation" in bundle.provenance:
+        if image is None or "adaptation" in bundle.provenance or bundle.hash in shown:
             continue  # an adapted bundle's records are frames of the target
+        shown.add(bundle.hash)
         pictures = tuple(bundle.parity[f"observation.{image}"][:8])
         samples.append(CameraSamples(f"Simulation, '{name}'", "Images that the policy was trained on.", pictures))
     if result.images is not None:

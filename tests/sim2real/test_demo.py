@@ -1,4 +1,4 @@
-"""The demo end to end, small, and Ctrl-C at any moment."""
+"""The demo end to end, small, and Ctrl-C while its trainings run."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = (
-    *("--trials", "3", "--collect", "4", "--views", "1500", "--steps", "150"),
-    *("--nominal-views", "1200", "--nominal-steps", "100"),
-)
+SMALL = ("--cameras", "front", "--scale", "0.03", "--trials", "1", "--collect", "4", "--frames", "40")
 KEYS = [
     *(
         f"success_{policy}{end}"
-        for policy in ("nominal", "randomised", "adapted")
+        for policy in ("nominal", "randomised", "randomised_knocked", "adapted")
         for end in ("", "_low", "_high", "_trials")
     ),
     "wall_minutes",
@@ -53,34 +50,40 @@ def descendants(out: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.ros
-@pytest.mark.timeout(1_500)
+@pytest.mark.timeout(900)
 def test_the_whole_path(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = start(out)
-    printed, _ = process.communicate(timeout=1_400)
+    printed, _ = process.communicate(timeout=850)
     assert process.returncode == 0, printed
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary) == KEYS
-    assert summary["success_adapted_trials"] == 3
+    assert summary["success_randomised_knocked_trials"] == summary["success_adapted_trials"] == 1
     assert 0 <= summary["success_nominal_low"] <= summary["success_nominal"] <= summary["success_nominal_high"] <= 1
     assert 0 < summary["loop_p99_ms"] < 50
     page = (out / "report.html").read_text()
-    for part in ("randomised", "data:video/mp4", "MuJoCo", "scatter", "latency"):
+    for part in ("randomised_knocked", "What changed", "data:video/mp4", "MuJoCo", "scatter", "latency"):
         assert part in page
+    before, after = (json.loads((out / folder / "hidden_reality.json").read_text()) for folder in ("trials", "collect"))
+    assert before["camera"] != after["camera"]
+    assert before["arm"] == after["arm"]
+    assert json.loads((out / "knocked_trials" / "hidden_reality.json").read_text()) == after
+    assert json.loads((out / "adapted.report.json").read_text())["frames"] == 40
+    assert "progress trials, knocked 1.000" in printed
+    assert "min left" in printed
     assert descendants(out) == []
 
 
 @pytest.mark.slow
 @pytest.mark.ros
-@pytest.mark.parametrize("marker", ["results go to", "progress train randomised 0.1", "progress train randomised 0.5"])
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, marker: str) -> None:
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = start(out)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(marker):
-            break
-    assert len(descendants(out)) >= 1
+        if line.startswith("progress train randomised") and " starting" not in line:
+            break  # both trainings run, with workers of their own
+    assert len(descendants(out)) > 3
     process.send_signal(signal.SIGINT)
     printed = process.stdout.read()
     assert process.wait(timeout=30) == 130, printed

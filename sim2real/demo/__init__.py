@@ -1,0 +1,1 @@
+"""The demo: the product's main job end to end, on the virtual arm."""
