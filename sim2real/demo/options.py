@@ -21,11 +21,11 @@ class DemoOptions:
     calibration: float = 0.5
     """Uncertainty of the cameras' poses that the policies are trained for, over what the rig says: by default that of a
     calibration rather than of a tape measure."""
-    scale: float = 0.8
+    scale: float = 0.7
     """Size of the training: renders and gradient steps over those of the task's recipe."""
     trials: int = 20
     """Trials a policy on the virtual arm, before and after the cameras are knocked."""
-    collect: int = 24
+    collect: int = 20
     """Trials of the run that collects unlabelled frames."""
     frames: int = 300
     """Unlabelled frames that are kept of it for the adaptation."""
