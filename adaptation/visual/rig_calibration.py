@@ -13,6 +13,7 @@ from torch import Tensor
 from adaptation.visual.inputs import AdaptationInputs, is_fixed
 from adaptation.visual.self_calibration import (
     DISTINCT,
+    MEDIAN_LENGTH,
     NOISE,
     Calibration,
     Sighting,
@@ -98,8 +99,8 @@ def _simulated_detections(
     """Return what the encoder would output (N, K, 3) of `states` in images of cameras drawn from a posterior.
 
     Spreads are those of `detected` (M, K, 3), outputs on the target, so that the geometry does not depend on how sure
-    the encoder is in simulation; errors are in proportion to them. Where a landmark is not in the image, its place is
-    an output on the target as well.
+    the encoder is in simulation; errors are in proportion to them. Where a landmark is not in the image, or not found
+    in the target's, its place is an output on the target as well.
     """
     N, K = states.points.shape[:2]
     pixels = np.empty((N, K, 2))
@@ -111,19 +112,20 @@ def _simulated_detections(
     frames = np.tile(rng.integers(len(detected), size=(N, 1)), (1, K))
     usual = np.median(detected[..., 2], axis=0)
     for k in range(K):
-        # the arm hides a landmark from a fixed camera, and a camera on the hand turns away: only that shows
-        shown = np.ones(len(detected), bool) if is_fixed(nominal) else distinct[:, k]
+        shown = distinct[:, k]
         usual[k] = np.median(detected[shown, k, 2]) if shown.any() else usual[k]
-        for there, pool in ((inside[:, k], shown), (~inside[:, k], ~distinct[:, k])):
+        if is_fixed(nominal):
+            continue  # what the arm hides from it shows; a camera on the hand also turns away
+        for there, pool in ((inside[:, k], shown), (~inside[:, k], ~shown)):
             if pool.any() and not pool.all():
                 frames[there, k] = rng.choice(np.flatnonzero(pool), there.sum())
     outputs = detected[frames, np.arange(K)]
-    # the median length of a Gaussian error in the plane is 1.18 standard deviations
-    error = NOISE if np.isnan(calibration.after_px) else calibration.after_px / 1.18
+    error = NOISE if np.isnan(calibration.after_px) else calibration.after_px / MEDIAN_LENGTH
     scale = outputs[..., 2:] / usual[:, None]
     pixels += error * scale * rng.normal(size=pixels.shape)
     located = encoder.from_pixels(torch.from_numpy(pixels.astype(np.float32))).clamp(-1.0, 1.0).numpy()
-    outputs[inside, :2] = located[inside]
+    found = inside & np.less(outputs[..., 2] * nominal.width / 2, DISTINCT)
+    outputs[found, :2] = located[found]
     return torch.from_numpy(outputs)
 
 

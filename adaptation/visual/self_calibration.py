@@ -4,8 +4,9 @@
     task's landmarks that stand still (positions unknown, one a trial) ▶ pixels by the same ─────────────┴▶ camera
 
 The estimate is the maximum a posteriori of pose, focal length and principal point under the calibration errors that
-training assumes, with a robust loss. A fixed camera sees the arm. A camera on the hand hardly does: as the hand moves,
-landmarks that stand still tell where on the hand it is.
+training assumes, with a robust loss; the pose's may be some times larger, if the images are more probable then. A fixed
+camera sees the arm. A camera on the hand hardly does: as the hand moves, landmarks that stand still tell where on the
+hand it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from robots.model import RobotModel
 
 PRIOR = np.array([0.02, 0.02, 0.02, 0.02, 0.02, 0.02, 0.03, 1.0, 1.0])
 """Standard deviations: turn [rad] and shift [m] of the camera, relative focal length, principal point [px]."""
+WIDTHS = (1.0, 2.0, 4.0, 8.0)
+"""Factors on the pose's share of `PRIOR` that are compared: a camera that was knocked is farther off than any that is
+calibrated."""
+ROUNDS = 2
+"""Fits of a camera that may be anywhere: the errors that they leave tell how far the encoder's spread is off."""
+MEDIAN_LENGTH = 1.18
+"""Median length of a Gaussian error in the plane, in standard deviations."""
 NOISE = 1.0
 """Scale [px] of the soft L1 loss of a landmark's error."""
 CELL, MOST_OBSERVATIONS = 4.0, 10
@@ -104,10 +112,10 @@ def calibrate(
     Args:
         nominal: where the camera should be. Of `points`, those outside its image are left out.
         points: (N, K, 3) positions of landmarks [m, base frame].
-        seen: (N, K) their pixels.
+        seen: (N, K) their pixels; those of a spread above `DISTINCT` are left out.
         T_base_ee: (N, 4, 4) poses of the end effector, for a camera on the hand.
         still: landmarks that stand still, if they are to be used; their positions are estimated with the camera.
-        seen_still: (N, S) their pixels; those of a spread above `DISTINCT` are left out.
+        seen_still: (N, S) their pixels, likewise.
     """
     N = len(points)
     if still is None or seen_still is None:
@@ -117,6 +125,7 @@ def calibrate(
     size = np.array([nominal.width, nominal.height])
     expected = project(nominal, points, T)
     inside: np.ndarray = np.asarray(((expected > MARGIN) & (expected < size - 1 - MARGIN)).all(-1))
+    inside &= np.less(seen.spreads, DISTINCT)
     distinct = np.less(seen_still.spreads, DISTINCT)
     weight, count = _weights(expected, inside, np.zeros(N, int))
     weight_still, count_still = _weights(seen_still.pixels, distinct, still.trial)
@@ -131,15 +140,28 @@ def calibrate(
         everything = np.hstack([points, places.reshape(still.mean.shape)[still.trial]])
         return project(camera, everything, T)[used] - pixels
 
-    def residuals(x: np.ndarray) -> np.ndarray:
+    def residuals(x: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         change, places = x[:9], x[9:].reshape(-1, 3)
         off_prior = np.einsum("nij,nj->ni", whiten, places - expected_places)  # the priors stay quadratic
         r = errors(perturbed(nominal, change), places) / noise
-        return np.concatenate([(weight * _robust(r)).ravel(), change / PRIOR, off_prior.ravel()])
+        return np.concatenate([(weight * _robust(r)).ravel(), change / deviation, off_prior.ravel()])
 
-    solution = least_squares(residuals, np.concatenate([np.zeros(9), expected_places.ravel()]))
-    covariance = np.linalg.inv(solution.jac.T @ solution.jac)[:9, :9]
-    mean, places = solution.x[:9], solution.x[9:]
+    x = np.concatenate([np.zeros(9), expected_places.ravel()])
+    for _ in range(ROUNDS):
+        x = least_squares(residuals, x, args=(_deviations(WIDTHS[-1]),)).x
+        left = errors(perturbed(nominal, x[:9]), x[9:]) / noise
+        noise = np.maximum(noise * min(1.0, _median_length(left) / MEDIAN_LENGTH), NOISE)
+    best = -np.inf
+    for width in reversed(WIDTHS):
+        deviation = _deviations(width)
+        solution = least_squares(residuals, x, args=(deviation,))
+        x = solution.x
+        information = solution.jac.T @ solution.jac
+        # Laplace's approximation of the evidence (MacKay 2003, chapter 28), but for what all widths share
+        evidence = -solution.cost - np.log(deviation).sum() - np.linalg.slogdet(information)[1] / 2
+        if evidence > best:
+            best, chosen, covariance = evidence, x, np.linalg.inv(information)[:9, :9]
+    mean, places = chosen[:9], chosen[9:]
     camera = perturbed(nominal, mean)
     before, after = (_median_length(errors(each, places)) for each in (nominal, camera))
     return Calibration(camera, mean, covariance, before, after, count + count_still)
@@ -226,6 +248,10 @@ def ee_poses(robot: RobotModel, q: np.ndarray) -> np.ndarray:
 def _link_poses(robot: RobotModel, q: np.ndarray, opening: np.ndarray | None) -> np.ndarray:
     openings = np.zeros(len(q)) if opening is None else opening[:, 0]
     return np.array([robot.link_poses(each, float(width)) for each, width in zip(q, openings)])
+
+
+def _deviations(width: float) -> np.ndarray:
+    return PRIOR * np.repeat([width, 1.0], [6, 3])
 
 
 def _robust(r: np.ndarray) -> np.ndarray:

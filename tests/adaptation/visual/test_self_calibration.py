@@ -76,6 +76,21 @@ def test_a_moved_camera_is_found_in_spite_of_noise_and_outliers() -> None:
     assert error.mean() < 0.2 * before.mean()
 
 
+def test_a_knock_far_beyond_any_calibration_error_is_found_by_an_encoder_that_is_unsure() -> None:
+    rng = np.random.default_rng(4)
+    camera = perturbed(NOMINAL, np.array([0.08, -0.09, 0.05, 0.03, -0.03, 0.02, 0.0, 0.0, 0.0]))
+    points = arm_track(0)
+    shown = sighted(camera, points, np.broadcast_to(np.eye(4), (len(points), 4, 4)), 1, noise=1.0)
+    spread = np.where(shown.spreads > 10.0, 20.0, 5.0)  # five times what its errors are
+    pixels, spread[:, 3] = shown.pixels.copy(), 20.0
+    pixels[:, 3] += 40.0  # one landmark is never found, always in the same wrong direction
+    found = calibrate(NOMINAL, points, Sighting(pixels, spread))
+    assert found.before_px > 8.0
+    assert found.after_px < 1.5
+    table = rng.uniform([0.4, -0.15, 0.02], [0.6, 0.15, 0.02], (50, 3))
+    assert np.linalg.norm(found.camera.project(table) - camera.project(table), axis=1).mean() < 1.0
+
+
 def test_a_foot_that_is_seen_wrong_in_every_frame_is_one_wrong_look() -> None:
     points = arm_track(0)
     still = np.ptp(points, axis=0).max(axis=1) < 0.01
