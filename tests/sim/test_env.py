@@ -200,7 +200,7 @@ def test_reward_terms_add_up():
     [
         (lambda: ArmEnv("fly"), SpecError, "unknown task 'fly'; known are reach"),
         (lambda: ArmEnv("reach", "r2d2"), SpecError, "unknown robot 'r2d2'; known are franka_panda"),
-        (lambda: ArmEnv("reach", space="wild"), ParameterError, "known are nominal, mild, full"),
+        (lambda: ArmEnv("reach", space="tame"), ParameterError, "known are nominal, mild, full, wild"),
         (lambda: ArmEnv("reach", observation="smell"), SpecError, "known are state, robot, cameras"),
         (lambda: ArmEnv("reach", cameras="eyes"), SpecError, "unknown camera rig 'eyes'; known are front, front_side"),
         (lambda: ArmEnv("reach", reward="none"), SpecError, "known are dense, sparse"),
@@ -290,7 +290,8 @@ def test_a_strict_judge_is_content_with_less_and_never_where_success_is_not(task
     made = load_task(task)
     loose, strict = made.is_success(achieved, goal), made.is_strict_success(achieved, goal)
     assert not (strict & ~loose).any()
-    assert 0 < strict.sum() < loose.sum()
+    # stack's own tolerance is the stricter one
+    assert 0 < strict.sum() <= loose.sum() - (task != "stack")
     aside = (
         np.linalg.norm((achieved - goal)[:, :2], axis=1)
         if task == "insert"

@@ -113,7 +113,7 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
         shown[name] = " ".join(capsys.readouterr().out.split())
         for option in ("--algorithm {imitation,ppo,", "--resume", "--mlflow", "--config", "FILE.py:CLASS", "FILE.json"):
             assert option in shown[name]
-        for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6", "{nominal,mild,full}|FILE.json"):
+        for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6", "{nominal,mild,full,wild}|FILE.json"):
             assert choice in shown[name]
     assert "--perception.steps" in shown["camera"]
     assert "--recipe.rounds INT" in shown["state"]
@@ -152,7 +152,7 @@ def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: p
         (["--task", "insert"], "choose --observation state, or one of the tasks reach, push, pick_place, stack"),
         (
             ["--task", "reach_clutter", "--observation", "cameras"],
-            "its state holds posts, and locates only goal;",
+            "its state holds posts, and a camera policy locates only goal;",
         ),
         (["--task", "push", "--observation", "camera"], "unknown observation 'camera'; known are state, cameras"),
         (["--algorithm", "sac", "--observation", "sonar"], "no observation 'sonar'; known are state, robot, cameras"),
