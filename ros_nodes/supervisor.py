@@ -175,7 +175,8 @@ class Supervisor(Node):
             CHANGE,
             f"{self._name}: does not {verb} within {CHANGE:g} s",
         )
-        if change.done() and not change.result().success:
+        answer = change.result() if change.done() else None
+        if answer is not None and not answer.success:
             time.sleep(0.1)  # its reason comes by topic, the refusal by service
             _, reason = self._said.get(self._name, ("", ""))
             raise DeadProcessError(f"{self._name}: refuses to {verb}: {reason or 'see its log'}")
@@ -190,11 +191,13 @@ class Supervisor(Node):
 
     def _states(self) -> Iterator[int | None]:
         """Yield the policy's newest known lifecycle state, None while there is no answer; go on asking meanwhile."""
-        asked, state = 0.0, None
+        asked = 0.0
+        state: int | None = None
         calls: list[Future] = []
         while True:
             for call in [each for each in calls if each.done()]:
-                state = call.result().current_state.id
+                answer = call.result()
+                state = state if answer is None else answer.current_state.id
                 calls.remove(call)
             if time.monotonic() > asked + ASK_AGAIN:
                 asked = time.monotonic()
