@@ -16,6 +16,7 @@ from sim.datasets.labelled_renders import landmarks
 from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task
 
+pytestmark = pytest.mark.slow
 PANDA = load_robot("franka_panda")
 SCENES = 400
 

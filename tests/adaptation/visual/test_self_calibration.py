@@ -19,6 +19,7 @@ from robots.camera import CameraModel
 from robots.registry import load_robot
 from robots.rig import AREA, front, side, wrist
 
+pytestmark = pytest.mark.slow
 PANDA = load_robot("franka_panda")
 NOMINAL = front(AREA)
 MIDDLE, DEVIATION = np.array([0.5, 0.0, 0.1]), np.array([0.2, 0.3, 0.2])

@@ -14,6 +14,8 @@ from sim.tasks import TASKS, load_task
 from sim.tasks.motion import move
 from sim.virtual_arm.hidden_reality import HiddenReality
 
+pytestmark = pytest.mark.slow
+
 
 def bundle_for(task: str, observation: str = "state", rig: str | None = None) -> PolicyBundle:
     env = ArmEnv(task, "franka_panda", "nominal", observation, cameras=rig)

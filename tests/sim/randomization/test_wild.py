@@ -16,6 +16,7 @@ from sim.rendering.household import household_meshes, radius
 from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
 
+pytestmark = pytest.mark.slow
 PANDA = load_robot("franka_panda")
 AREA = ((0.35, 0.65), (-0.2, 0.2))
 VIEW = ("q", "image_front", "depth_front", "segmentation_front")
