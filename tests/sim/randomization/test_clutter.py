@@ -9,9 +9,9 @@ from sim.randomization.clutter import BASE, CLOTH, CLOTH_THICKNESS, LARGEST, sam
 from sim.scene import Shape
 from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
+from tests.support.segmented import seen
 
 AREA = ((0.35, 0.65), (-0.2, 0.2))
-VIEW = ("q", "image_front", "depth_front", "segmentation_front")
 
 
 def parameters(count=5.0, seed=0.0, cloth=0.0, height=0.0):
@@ -38,18 +38,6 @@ def test_the_count_is_the_number_of_distractors():
     for count in range(6):
         visible = [piece.name for piece in sample_clutter(parameters(count=float(count)), AREA) if piece.visible]
         assert visible == [f"clutter{i}" for i in range(count)]
-
-
-@pytest.fixture(scope="module")
-def env():
-    env = ArmEnv("reach", space="nominal", observation=VIEW)
-    yield env
-    env.close()
-
-
-def seen(env, **values):
-    observation, _ = env.reset(seed=1, options={"parameters": {"start_spread": 0.0, **values}})
-    return observation, {env.segmentation_names[i] for i in np.unique(observation["segmentation_front"]) if i >= 0}
 
 
 def test_a_tidy_scene_has_no_clutter_in_it(env):

@@ -15,24 +15,12 @@ from sim.rendering.appearance import RenderError
 from sim.rendering.household import household_meshes, radius
 from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import load_task
+from tests.support.segmented import VIEW, seen
 
 pytestmark = pytest.mark.slow
 PANDA = load_robot("franka_panda")
 AREA = ((0.35, 0.65), (-0.2, 0.2))
-VIEW = ("q", "image_front", "depth_front", "segmentation_front")
 SPACE = parameter_space(load_task("reach"), PANDA)
-
-
-@pytest.fixture(scope="module")
-def env():
-    env = ArmEnv("reach", space="nominal", observation=VIEW)
-    yield env
-    env.close()
-
-
-def seen(env, **values):
-    observation, _ = env.reset(seed=1, options={"parameters": {"start_spread": 0.0, **values}})
-    return observation, {env.segmentation_names[i] for i in np.unique(observation["segmentation_front"]) if i >= 0}
 
 
 def test_full_draws_what_it_would_without_the_parameters_of_wild():
