@@ -37,11 +37,11 @@ check: install
 
 # What computes shares the cores, file by file; what waits for the clock then has them to itself.
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ros and not real_time'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ros and not real_time'
 	$(BIN)/python -m pytest -m 'ros or real_time'
 
 test-fast: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not ros and not real_time'
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not ros and not real_time'
 
 test-jazzy: install
 	@test -x $(JAZZY)/bin/python || $(BIN)/python -m venv $(JAZZY)

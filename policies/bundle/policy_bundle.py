@@ -29,6 +29,7 @@ from policies.bundle.input_watch import InputWatch
 from robots.camera import CameraModel
 from robots.host.writing import whole_file, whole_folder
 from robots.model import RobotModel
+from robots.shapes.hulls import arm_hulls
 from robots.specs import ActionSpec, ObservationSpec, SpecError
 
 PARITY_TOLERANCE = 1e-5
@@ -230,8 +231,6 @@ class PolicyBundle:
             "parity.npz": _write_arrays(self.parity),
             "robot.urdf": self.robot.urdf_xml.encode(),
         }
-        from robots.shapes.hulls import arm_hulls  # needs scipy, which loading does not
-
         hulls = arm_hulls(self.robot)
         if hulls:
             payload["hulls.npz"] = _write_arrays(hulls)

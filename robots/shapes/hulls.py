@@ -1,6 +1,7 @@
 """An arm's solid shape: the convex hull of each link's collision geometry, small enough to travel in a policy bundle.
 
-Robot side: numpy and scipy only. Beside a robot there are no meshes, so the bundle carries the hulls.
+Robot side: numpy and scipy only. Beside a robot there are no meshes, so the bundle carries the hulls, and scipy, which
+is slow to load, is needed only where they are computed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
 
 from robots.host.reading import FileError, read_bytes
 from robots.model import RobotModel
@@ -80,6 +80,8 @@ def reduced_hull(points: np.ndarray, most: int = MOST_POINTS, tolerance: float =
     Raises:
         MeshError: if the points are flat.
     """
+    from scipy.spatial import ConvexHull, QhullError
+
     try:
         corners = points[ConvexHull(points).vertices]
     except QhullError:

@@ -18,7 +18,6 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -26,6 +25,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policies.runtime.motion import PlannedMotion, Schedule
 from policies.runtime.safety_filter import Setpoint
 from robots.model import RobotModel
+from robots.rotations import matrix_quaternion
 from robots.specs import SpecError
 from ros_nodes import qos, topics
 from ros_nodes.arm.joint_names import JointNames
@@ -261,7 +261,7 @@ def _target_pose(output: Output, setpoint: Setpoint, _measured: np.ndarray | Non
     message.header.frame_id, message.header.stamp = output.base_frame, output.stamp()
     place, turn = message.pose.position, message.pose.orientation
     place.x, place.y, place.z = p.tolist()
-    turn.x, turn.y, turn.z, turn.w = Rotation.from_matrix(R).as_quat().tolist()
+    turn.x, turn.y, turn.z, turn.w = matrix_quaternion(R).tolist()
     return message
 
 

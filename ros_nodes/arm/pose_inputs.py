@@ -14,10 +14,10 @@ from geometry_msgs.msg import Pose, PoseStamped, Transform
 from rclpy.clock import Clock
 from rclpy.node import Node
 from rclpy.time import Time as RosTime
-from scipy.spatial.transform import Rotation
 
 from policies.bundle import PolicyBundle
 from robots.observation import PoseEstimate, needed_poses
+from robots.rotations import matrix_quaternion, quaternion_matrix
 from robots.specs import SpecError
 from ros_nodes import qos
 from ros_nodes.messages import StampError, local_stamp
@@ -44,8 +44,8 @@ TF_PERIOD = 0.02
 UNIT = 1e-2
 """How far a quaternion's length may be from 1."""
 
-RigidTransform = tuple[Rotation, np.ndarray]
-"""Rotation and translation (3,) [m], from a frame to the base."""
+RigidTransform = tuple[np.ndarray, np.ndarray]
+"""Rotation (3, 3) and translation (3,) [m], from a frame to the base."""
 
 
 def pose_sources(parameters: Parameters, bundle: PolicyBundle) -> dict[str, str]:
@@ -122,7 +122,7 @@ class PoseInputs:
         except (StampError, SpecError) as error:
             self._reject(f"pose_{name}", str(error))
             return
-        self._take(name, stamp, R * turn, R.apply(place) + p)
+        self._take(name, stamp, R @ turn, R @ place + p)
 
     def _look_up(self, name: str, frame: str) -> None:
         """Take the newest transform of `frame`."""
@@ -141,7 +141,7 @@ class PoseInputs:
 
     def _to_base(self, name: str, frame: str, stamp: Time) -> RigidTransform:
         if frame == self._base_frame:
-            return Rotation.identity(), np.zeros(3)
+            return np.eye(3), np.zeros(3)
         if frame in self._frames:
             return self._frames[frame]
         if self._tf is None:
@@ -158,15 +158,12 @@ class PoseInputs:
                 f"pose '{name}': in frame '{frame}', which tf does not know in '{self._base_frame}': {error}"
             ) from None
 
-    def _take(self, name: str, stamp: float, turn: Rotation, place: np.ndarray) -> None:
+    def _take(self, name: str, stamp: float, turn: np.ndarray, place: np.ndarray) -> None:
         newest = self._newest.get(name)
         if newest is not None and stamp <= newest.stamp:
             self._reject(f"pose_{name}_out_of_order", f"pose '{name}': not newer than the last")
             return
-        quat = turn.as_quat()
-        self._newest[name] = PoseEstimate(
-            stamp, place + self._offset.get(name, np.zeros(3)), quat if quat[3] >= 0 else -quat
-        )
+        self._newest[name] = PoseEstimate(stamp, place + self._offset.get(name, np.zeros(3)), matrix_quaternion(turn))
 
 
 def _read_pose(name: str, pose: Pose) -> RigidTransform:
@@ -177,12 +174,12 @@ def _read_pose(name: str, pose: Pose) -> RigidTransform:
             f"pose '{name}': position {place.tolist()}, orientation {quat.tolist()}; expected finite numbers and a "
             "quaternion of length 1"
         )
-    return Rotation.from_quat(quat), place
+    return quaternion_matrix(quat), place
 
 
 def _read_transform(transform: Transform) -> RigidTransform:
     move, turn = transform.translation, transform.rotation
-    return Rotation.from_quat([turn.x, turn.y, turn.z, turn.w]), np.array([move.x, move.y, move.z])
+    return quaternion_matrix(np.array([turn.x, turn.y, turn.z, turn.w])), np.array([move.x, move.y, move.z])
 
 
 def _read_frame(name: str, text: str) -> RigidTransform:
@@ -194,7 +191,7 @@ def _read_frame(name: str, text: str) -> RigidTransform:
         raise SpecError(
             f"parameter 'pose_frames.{name}': '{text}', expected 'x y z qx qy qz qw' [m] with a quaternion of length 1"
         ) from None
-    return Rotation.from_quat(quat), np.array([x, y, z])
+    return quaternion_matrix(np.array(quat)), np.array([x, y, z])
 
 
 def _tf_buffer(node: Node):

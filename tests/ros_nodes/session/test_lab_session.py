@@ -65,7 +65,7 @@ def lab(folder: Path, bundles: Path, places: int, timeout: float = 2.0) -> Path:
 
 
 def test_a_blinded_session_runs_unattended_and_is_reported(bundles, tmp_path, capfd) -> None:
-    places = PLACES or 4
+    places = PLACES or 3
     plan, out = lab(tmp_path, bundles, places), tmp_path / "out"
     begun = time.monotonic()
     assert main(["session", "run", str(plan), "--robot", "virtual", "--out", str(out), "--videos", "1"]) == 0
