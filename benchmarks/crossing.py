@@ -1,10 +1,12 @@
 """How much of the simulated success survives: camera policies from PyBullet alone, on the virtual arm over ROS 2.
 
-    python benchmarks/crossing.py [--only TASKS] [--seeds N] [--trials N] [--cameras RIG] [--bundles DIR] [--json FILE]
+    python benchmarks/crossing.py [--only TASKS] [--seeds N] [--trials N] [--idle-minutes M] [--cameras RIG]
+        [--bundles DIR] [--json FILE]
 
 Each policy is trained in randomised simulation and evaluated there, then drives the virtual arm (MuJoCo, the default
 hidden reality, another renderer and lens) through the policy node and the safety gate. Both measures are strict: within
-2.5 cm of the goal and held to the end of the trial. A stop of the gate or of the input monitor fails the trial.
+2.5 cm of the goal and held to the end of the trial. A stop of the gate or of the input monitor fails the trial. Last,
+each policy is left running for some minutes: it must reach its goal and rest there without a stop.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,6 +48,8 @@ class Arguments:
     """Policies of each task, with seeds from 0."""
     trials: int = 100
     """Trials of each policy on the virtual arm, and episodes in the training simulator."""
+    idle_minutes: float = 10.0
+    """Length of the last run of each policy [min]; 0 for none."""
     cameras: str = "front_side"
     """Camera rig, as `sim2real train` takes it."""
     robot: str = "franka_panda"
@@ -96,10 +100,19 @@ def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, 
     return out / "bundle", clock.minutes
 
 
-def cross(bundle: Path, trials: int, seed: int, out: Path) -> tuple[int, Counter[str]]:
-    """Run `trials` on the virtual arm over ROS 2; return the successes, and how often each reason stopped a trial."""
+def cross(bundle: Path, trials: int, seed: int, out: Path, timeout: float | None = None) -> tuple[int, Counter[str]]:
+    """Run `trials` on the virtual arm over ROS 2; return the successes, and how often each reason stopped a trial.
+
+    Args:
+        bundle: the policy.
+        trials: how many.
+        seed: of their places.
+        out: folder of the session.
+        timeout: length of a trial [s]; the task's own by default.
+    """
     policy = PolicyBundle.load(bundle)
     protocol = task_protocol({policy.name: policy}, trials, seed, f"crossing {policy.name}", strict=True)
+    protocol = protocol if timeout is None else replace(protocol, timeout=timeout)
     result = run_session(protocol, {policy.name: bundle}, out)
     counted = [trial for trial in result.trials if not trial.void]
     reasons = Counter(trial.stopped.split(";")[0] or "not at the goal" for trial in counted if not trial.success)
@@ -117,7 +130,7 @@ def main(arguments: Arguments) -> None:
     with kept as folder, tempfile.TemporaryDirectory() as scratch:
         assert folder is not None
         for task in arguments.only:
-            simulated, crossed, minutes = [], [], []
+            simulated, crossed, minutes, rested = [], [], [], []
             for seed in range(arguments.seeds):
                 name = f"{task}_{seed}"
                 bundle, took = train(arguments, task, seed, Path(folder) / name)
@@ -125,6 +138,11 @@ def main(arguments: Arguments) -> None:
                 evaluation = PolicyBundle.load(bundle).provenance["metrics"]["evaluation"]
                 simulated.append(evaluation["success"])
                 successes, reasons = cross(bundle, arguments.trials, seed, Path(scratch) / name)
+                idle = None
+                if arguments.idle_minutes:
+                    ended = cross(bundle, 1, seed, Path(scratch) / f"{name}_idle", 60 * arguments.idle_minutes)
+                    idle = "rested at the goal" if ended[0] else f"idle run failed: {next(iter(ended[1]), 'void')}"
+                    rested.append(bool(ended[0]))
                 rate = wilson(successes, arguments.trials)
                 crossed.append(rate.estimate)
                 low, high = evaluation["low"], evaluation["high"]
@@ -132,7 +150,8 @@ def main(arguments: Arguments) -> None:
                     f"{name}: simulator {evaluation['success']:.3f} [{low:.3f}, {high:.3f}], "
                     f"over ROS 2 {rate.estimate:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
                     + (f", {took:.1f} min" if took is not None else "")
-                    + "".join(f"; {count} × {reason}" for reason, count in reasons.most_common(3)),
+                    + "".join(f"; {count} × {reason}" for reason, count in reasons.most_common(3))
+                    + (f"; {idle} for {arguments.idle_minutes:g} min" if idle else ""),
                     flush=True,
                 )
             middle = wilson(round(float(np.median(crossed)) * arguments.trials), arguments.trials)
@@ -146,6 +165,7 @@ def main(arguments: Arguments) -> None:
                 f"{task}_ros_seeds": crossed,
                 f"{task}_sim": float(np.median(simulated)),
                 f"{task}_minutes": float(np.median(minutes)) if minutes else None,
+                f"{task}_rested": sum(rested) if rested else None,
             }
     save(arguments.json, described, figures)
 
