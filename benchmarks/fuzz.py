@@ -39,8 +39,8 @@ from benchmarks.parts.record import heading, origin, save
 
 PATIENCE = 90.0
 """A reader that takes longer hangs [s]."""
-MEMORY = 6 << 30
-"""Address space of a reader [bytes]."""
+MEMORY = 4 << 30
+"""Address space of a reader, beyond what its parent has mapped [bytes]."""
 OUTCOMES = ("refused", "accepted", "traceback", "hang", "crash", "accepted_wrongly")
 
 
@@ -106,7 +106,8 @@ def _read_apart(kind: Kind, folder: Path) -> tuple[str, str]:
     child = os.fork()
     if child == 0:
         os.close(here)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.setsid()
         answer = _answer(kind, folder)

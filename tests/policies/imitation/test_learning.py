@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def test_the_run_says_where_it_came_from(run: Path) -> None:
     assert config["perception"]["renders"] == 3_000
     provenance = PolicyBundle.load(run / "bundle").provenance
     assert provenance["config"] == config
-    assert provenance["versions"]["torch"] == torch.__version__
+    assert provenance["versions"]["torch"] == importlib.metadata.version("torch")
     assert sorted(path.name for path in run.iterdir()) == ["bundle", "config.json", "metrics.json"]
 
 
