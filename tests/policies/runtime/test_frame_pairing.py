@@ -28,6 +28,24 @@ def test_a_frame_that_arrives_late_still_finds_its_partner() -> None:
     assert paired(("a", "b"), [("b", 0.0), ("b", 0.1), ("a", 0.1)]) == ([(0.1, 0.1)], {"b": 1})
 
 
+def test_frames_of_a_camera_that_lags_by_several_periods_find_their_partners() -> None:
+    period, late = 1 / 30, 4
+    frames = [("a", k * period) for k in range(late)]
+    for k in range(60):
+        frames += [("a", (k + late) * period), ("b", k * period + 0.001)]
+    together, unpaired = paired(("a", "b"), frames)
+    assert [round(a / period) for a, _ in together] == list(range(60))
+    assert all(b - a < 0.002 for a, b in together)
+    assert unpaired == {}
+
+
+def test_a_camera_that_sends_nothing_costs_no_memory() -> None:
+    pairing: FramePairing[None] = FramePairing(("a", "b"))
+    for k in range(300):
+        assert pairing.add("a", k / 30, None) is None
+    assert pairing.unpaired["a"] >= 300 - 16
+
+
 @pytest.mark.parametrize(("apart", "together"), [(0.9 * PAIRED, 1), (1.1 * PAIRED, 0)])
 def test_frames_far_apart_do_not_belong_together(apart: float, together: int) -> None:
     assert len(paired(("a", "b"), [("a", 1.0), ("b", 1.0 + apart)])[0]) == together
