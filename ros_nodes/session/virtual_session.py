@@ -23,7 +23,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from evaluation.session.protocol import Protocol, Registration
 from evaluation.session.scheduler import TrialScheduler
-from evaluation.session.session_folder import begin_session
+from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.store import TrialStore
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
@@ -50,6 +50,8 @@ CUBE = 0.04
 CommandLine = Sequence[str]
 Robot = Literal["virtual", "ros"]
 RENDERER_FILE = "renderer.txt"
+IMAGES, LATENCIES = "images.npz", "latency.npz"
+"""In the session's folder: recorded frames, and computing times of the policies."""
 GOAL_HEIGHT = {"reach": CUBE / 2 + ABOVE}
 """Height above the table [m] of the goal, of tasks whose success follows from the measured joints of a real arm."""
 
@@ -166,7 +168,7 @@ def run_session(
     with folder.store() as store:
         scheduler = TrialScheduler(plan, store)
         if scheduler.finished and scheduler.open_attempt is None:
-            return SessionResult(store.trials(plan.name), _renderer_of(out_dir), 0.0, 0.0)
+            return _kept(store.trials(plan.name), folder)
     with (
         FolderLock(out_dir),
         Interruption() as interruption,
@@ -247,7 +249,7 @@ def _result(
     """Write what was recorded."""
     latencies = None
     if runner.latencies:
-        latencies = out_dir / "latency.npz"
+        latencies = out_dir / LATENCIES
         policies, indexes, rows = zip(*runner.latencies)
         arrays = {"policy": np.array(policies), "index": np.array(indexes), "latency": np.array(rows)}
         write_arrays(latencies, arrays)
@@ -256,10 +258,17 @@ def _result(
         renderer,
         wall,
         float(np.median(runner.walls)) if runner.walls else 0.0,
-        node.recorder.save(out_dir / "images.npz") if node.recorder is not None else None,
+        node.recorder.save(out_dir / IMAGES) if node.recorder is not None else None,
         runner.videos,
         latencies,
     )
+
+
+def _kept(trials: tuple[Trial, ...], folder: SessionFolder) -> SessionResult:
+    """Return what a finished session left in its folder."""
+    images, latencies = (folder.path / name if (folder.path / name).exists() else None for name in (IMAGES, LATENCIES))
+    videos = {f"{policy}_{index}": path for (policy, index), path in folder.videos().items()}
+    return SessionResult(trials, _renderer_of(folder.path), 0.0, 0.0, images, videos, latencies)
 
 
 def _next_recording(out_dir: Path) -> Path:

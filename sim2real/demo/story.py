@@ -6,8 +6,8 @@ train nominal ∥ train randomised ─▶ blinded trials of both ─▶ the came
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +20,17 @@ import numpy as np
 from evaluation.session.protocol import Protocol
 from evaluation.session.task_protocol import task_protocol
 from policies.bundle import PolicyBundle
-from robots.host.reading import read_arrays
+from robots.host.reading import read_arrays, read_json
 from robots.host.writing import write_arrays
 from robots.registry import load_robot
 from ros_nodes.session.child_processes import Child, ChildDied, Children, Interruption
 from ros_nodes.session.trial_runner import RecordingOptions
 from ros_nodes.session.virtual_report import write_virtual_report
-from ros_nodes.session.virtual_session import SessionResult, run_session
+from ros_nodes.session.virtual_session import IMAGES, SessionResult, run_session
+from sim.tasks.recipe import PerceptionRecipe
 from sim.virtual_arm.changed_reality import change_light, knock_camera
 from sim.virtual_arm.hidden_arms import hidden_reality
+from sim2real.demo.folder import demo_folder, kept_time
 from sim2real.demo.options import DemoOptions
 from sim2real.demo.report import KNOCKED, joined, report_notes
 from sim2real.demo.training import (
@@ -60,22 +62,26 @@ STAGE_SHARES = {
 
 
 def run_demo(config: DemoOptions) -> int:
-    """Run the demo; return the exit status.
+    """Run the demo, or go on with one that was broken off; return the exit status.
 
     Raises:
-        ValueError: if the folder exists, or an option is out of range.
+        ValueError: if the folder holds something else, or an option is out of range.
         ChildDied, SessionError: if a process ends or stays silent.
     """
-    begun = time.monotonic()
     config.validate()
     recipes = scaled_recipes(config)
-    out = config.out or _free_folder(Path("runs") / "demo")
-    if out.exists():
-        raise ValueError(f"'{out}' exists already; choose another --out, or remove it")
+    out = demo_folder(config)
+    out.mkdir(parents=True, exist_ok=True)
+    with kept_time(out, config) as before:
+        _tell(config, recipes, out, time.monotonic() - before)
+    return 0
+
+
+def _tell(config: DemoOptions, recipes: Mapping[str, PerceptionRecipe], out: Path, begun: float) -> None:
+    """Carry out every stage that is not done yet, and write the report; `begun` is on the monotonic clock [s]."""
     reality = hidden_reality(load_robot(config.robot), config.hidden)
     rng = np.random.default_rng(config.seed)
     changed = change_light(knock_camera(reality, config.knock_shift, config.knock_turn, rng), rng)
-    out.mkdir(parents=True)
     print(f"results go to {out}")
     knocked = out / "knocked.json"
     changed.save(knocked)
@@ -90,6 +96,8 @@ def run_demo(config: DemoOptions) -> int:
             collecting = stage == COLLECTING
             trials, seed = (config.collect, config.seed + 1) if collecting else (config.trials, config.seed)
             paths = {name: bundles[name] for name in policies}
+            if collecting and not (out / folder / IMAGES).exists():
+                shutil.rmtree(out / folder, ignore_errors=True)  # frames are kept when all trials are done
             with _timed(minutes, stage):
                 return run_session(
                     _protocol(paths, trials, seed, folder),
@@ -101,7 +109,12 @@ def run_demo(config: DemoOptions) -> int:
                 )
 
         with _timed(minutes, "train"):
-            _run(training_commands(config, recipes, out), out / "logs", dict(zip(recipes, TRAINING)), stages)
+            jobs = training_commands(config, recipes, out)
+            left = {name: job for name, job in jobs.items() if not bundles[name].exists()}
+            bars = dict(zip(recipes, TRAINING))
+            for name in set(jobs) - set(left):
+                stages(bars[name], 1.0, "done")
+            _run(left, out / "logs", bars, stages)
         before = session(TRIALS, ("nominal", "randomised"), "trials", config.hidden)
         collected = session(COLLECTING, ("randomised",), "collect", knocked)
         target = _keep(collected.images, config.frames)
@@ -120,16 +133,6 @@ def run_demo(config: DemoOptions) -> int:
     plan = _protocol({name: bundles[name] for name in recipes}, config.trials, config.seed, "trials")
     write_virtual_report(out, plan, result, tried, config.hidden, notes)
     print(f"report: {out / 'report.html'}")
-    return 0
-
-
-def _free_folder(wanted: Path) -> Path:
-    number = 2
-    folder = wanted
-    while folder.exists():
-        folder = wanted.with_name(f"{wanted.name}-{number}")
-        number += 1
-    return folder
 
 
 def _protocol(bundles: Mapping[str, Path], trials: int, seed: int, name: str) -> Protocol:
@@ -156,6 +159,9 @@ def _keep(images: Path | None, frames: int) -> Path:
 def _adapt(config: DemoOptions, out: Path, bundles: Mapping[str, Path], target: Path, stages: Stages) -> dict:
     """Adapt; where no candidate wins, keep the bundle under the name `adapted`. Returns the report."""
     adapted = bundles["adapted"]
+    found = adapted.with_name(f"{adapted.name}.report.json")
+    if adapted.exists() and found.exists():
+        return read_json(found, "report")
     options: dict[str, object] = {
         "--bundle": bundles["randomised"],
         "--target": target,
@@ -166,7 +172,7 @@ def _adapt(config: DemoOptions, out: Path, bundles: Mapping[str, Path], target: 
     }
     command = ["adapt", *(str(word) for option in options.items() for word in option)]
     status = _run({"adapt": command}, out / "logs", {"adapt": ADAPTATION}, stages, allowed=(0, REFUSED))
-    report = json.loads(adapted.with_name(f"{adapted.name}.report.json").read_text())
+    report = read_json(found, "report")
     if status["adapt"] == REFUSED:
         source = PolicyBundle.load(bundles["randomised"])
         replace(source, name="adapted", provenance={**source.provenance, "adaptation": report}).save(adapted)

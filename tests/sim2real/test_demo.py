@@ -53,8 +53,20 @@ def descendants(out: Path) -> list[str]:
 def test_the_whole_path(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     process = start(out)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("progress trials"):
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    trained = [(out / name / "bundle" / "manifest.json").stat().st_mtime_ns for name in ("nominal", "randomised")]
+    process = start(out)  # the same command goes on
     printed, _ = process.communicate(timeout=850)
     assert process.returncode == 0, printed
+    assert trained == [
+        (out / name / "bundle" / "manifest.json").stat().st_mtime_ns for name in ("nominal", "randomised")
+    ]
     summary = json.loads((out / "summary.json").read_text())
     assert list(summary) == KEYS
     assert summary["success_randomised_knocked_trials"] == summary["success_adapted_trials"] == 1
