@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import gymnasium as gym
 import numpy as np
@@ -13,30 +12,25 @@ from gymnasium.utils import EzPickle
 
 from robots.action import ActionResolver
 from robots.camera import CameraModel
-from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from robots.observation import PROPRIOCEPTION, ObservationBuilder, RobotState, joint_array
+from robots.observation import ObservationBuilder
 from robots.registry import load_robot
 from robots.rig import Rig
-from robots.specs import ActionSpec, ArraySpec, ObservationSpec, SpecError
+from robots.specs import ActionSpec, SpecError
 from sim import episode_state
 from sim.catalogue import parameter_space
+from sim.episode_score import EpisodeScore, RewardKind
 from sim.physics.actuator_kinds import make_actuator
 from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterError, ParameterSpace
 from sim.randomization.servo_parameters import model_params
 from sim.sensing.moved_camera import moved_camera
-from sim.sensing.sensors import CameraSensor, JointSensor, StateHistory
+from sim.sensing.sensors import RobotSensors, observed_cameras
 from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras
 from sim.tasks import Task, load_task
-from sim.window import Window
-
-RewardKind = Literal["dense", "sparse"]
-
-RENDER_MODES = ("human", "rgb_array")
-WINDOW_HEIGHT = 480
-"""Height of a window, if no other is asked for [px]."""
+from sim.tasks.fitting import check_fit, frozen_fingers, observation_spec
+from sim.viewer import RENDER_MODES, Viewer, check_render_mode
 
 
 class ArmEnv(gym.Env, EzPickle):
@@ -108,8 +102,7 @@ class ArmEnv(gym.Env, EzPickle):
             render_height=render_height,
             render_width=render_width,
         )
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise SpecError(f"unknown render mode '{render_mode}'; known are None, {', '.join(RENDER_MODES)}")
+        check_render_mode(render_mode, render_height, render_width)
         self.task = load_task(task) if isinstance(task, str) else task
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
         self.task.fit(self.robot, cameras)
@@ -123,8 +116,7 @@ class ArmEnv(gym.Env, EzPickle):
             full[name]  # raises for an unknown one, and lists the known
         self._nominal = full.nominal()
         self._partial = self.parameter_space.names != full.names
-        if reward not in ("dense", "sparse"):
-            raise SpecError(f"unknown reward '{reward}'; known are dense, sparse")
+        self.score = EpisodeScore(self.task, reward, strict)
         check_fit(self.task, self.robot)
         self.observation_spec = observation_spec(self.task, self.robot, observation)
         self.action_spec: ActionSpec = self.task.action
@@ -136,10 +128,6 @@ class ArmEnv(gym.Env, EzPickle):
             )
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.action_spec.rate_hz}
-        self._reward_kind = reward
-        self._is_success = self.task.is_strict_success if strict else self.task.is_success
-        self._steps_allowed = round(self.task.time_limit * self.action_spec.rate_hz)
-        self._steps_held = max(1, round(self.task.hold_time * self.action_spec.rate_hz))
         self._cameras = {camera.name: camera for camera in self.task.cameras}
         self._builder = ObservationBuilder(
             self.observation_spec,
@@ -153,47 +141,28 @@ class ArmEnv(gym.Env, EzPickle):
         self._resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
-        self.world = World(self.robot, physics_hz, self._frozen_fingers(), stops=actuator != "position")
+        self.world = World(self.robot, physics_hz, frozen_fingers(self.task, self.robot), stops=actuator != "position")
         self._actuator = make_actuator(actuator, self.robot, self.world, int(ticks))
         self._disturbances = Disturbances(self.action_spec.rate_hz)
-        names = [array.name.split("_", 1) for array in self.observation_spec.arrays]
-        shown = [n[1] for n in names if n[0] in ("image", "depth", "segmentation") and n[1:]]
-        self._segmented = [n[1] for n in names if n[0] == "segmentation"]
+        observed = observed_cameras(self.observation_spec)
         self._images: SimulatedCameras | None = None
-        self._camera_sensors: dict[str, CameraSensor] = {}
-        area = self.task.workspace[:2]
-        if shown:
-            seen = [each for each in self._cameras.values() if each.name in shown]
-            self._images = SimulatedCameras(self.robot, seen, self.task.landmarks, rendering, area, self.task.hues)
-            rate = self.action_spec.rate_hz
-            measured = {n[1] for n in names if n[0] in ("depth", "segmentation") and n[1:]}
-            self._camera_sensors = {
-                name: CameraSensor(name, self._images, rate, name in measured) for name in dict.fromkeys(shown)
-            }
-        self._viewer: SimulatedCameras | None = None
-        self._window: Window | None = None
+        if observed:
+            shown = [camera for camera in self.task.cameras if camera.name in observed]
+            self._images = SimulatedCameras(self.task, self.robot, shown, rendering)
+        self._viewer: Viewer | None = None
         if render_mode:
-            view = _resized(self._cameras[self.task.cameras[0].name], render_height, render_width, render_mode)
-            self._viewer = SimulatedCameras(self.robot, [view], self.task.landmarks, rendering, area, self.task.hues)
-        elif render_height or render_width:
-            raise SpecError("render_height and render_width need a render_mode, 'human' or 'rgb_array'")
-        if render_mode == "human":
-            self._window = Window(f"sim2real {self.task.name}, {self.robot.name}", self.action_spec.rate_hz)
-        self._joint_sensor = JointSensor(self.robot, self.action_spec.rate_hz)
-        self._history = StateHistory(self.world, bodies=bool(shown))
+            self._viewer = Viewer(self.task, self.robot, render_mode, render_height, render_width, rendering)
+        self._sensors = RobotSensors(self.world, self.robot, self._images, observed, self.action_spec.rate_hz)
         self.action_space = self.action_spec.space()
         self.observation_space = self.observation_spec.space()
         self.parameters: dict[str, float] = {}
-        self._state: RobotState
         self._terminated = True
-        self._viewer_ready = False
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """Sample parameters, build the scene, put the arm near home; see `begin`."""
         self.begin(seed=seed, options=options)
         self._begin_sensing()
-        if self._window is not None:
-            self.render()
+        self._show()
         return self._observe(), {"parameters": dict(self.parameters), "is_success": False}
 
     def begin(self, *, seed: int | None = None, options: dict | None = None) -> None:
@@ -239,17 +208,10 @@ class ArmEnv(gym.Env, EzPickle):
         self._disturbances.begin(drawn)
         if self._images is not None:
             self._images.begin(drawn, self.world.bodies[1:])
-        self._step = self._held = 0
-        self._terminated = self._viewer_ready = False
-
-    def _frozen_fingers(self) -> float | None:
-        """Finger position of a task that never moves the fingers [m]; else None."""
-        gripper, start = self.robot.gripper, self.task.opening
-        if gripper is None or "gripper" in self.action_spec.names:
-            return None
-        if start is None:
-            return gripper.opened
-        return start if start == gripper.closed else None
+        self._step = self.score.held = 0
+        self._terminated = False
+        if self._viewer is not None:
+            self._viewer.begin()
 
     def place_arm(self, q: np.ndarray, opening: float | None = None) -> dict[str, np.ndarray]:
         """Put the arm at `q` [rad] in no time and return the observation there.
@@ -271,46 +233,23 @@ class ArmEnv(gym.Env, EzPickle):
         action = np.asarray(action, np.float64)
         if action.shape != (self.action_spec.size,) or not all(map(math.isfinite, action.tolist())):
             raise SpecError(f"action {action}: expected {self.action_spec.size} finite numbers in [-1, 1]")
-        target = self._resolver.resolve(action, self._state.q)
+        target = self._resolver.resolve(action, self._sensors.state.q)
         forces = self._disturbances.draw(self.np_random)
         self._actuator.run(target, self._resolver.opening, self.np_random, forces)
         self._step += 1
         self.world.read()
-        self._history.record()
-        self._state = self._measure()
+        self._sensors.read(self._step * self.action_spec.dt, self.np_random)
         observation = self._observe()
-        achieved, desired = self.task.achieved_goal(self.world), self.task.desired_goal(self.world)
-        near = bool(self._is_success(achieved, desired)) and self.task.is_released(self.world)
-        self._held = self._held + 1 if near else 0
-        success = self._held >= self._steps_held
-        info: dict = {"is_success": success, "near": near}
-        if self._reward_kind == "sparse":
-            reward = 0.0 if near else -1.0
-        else:
-            terms = self.task.reward_terms(achieved, desired)
-            info["reward_terms"] = {name: float(value) for name, value in terms.items()}
-            info["reward_terms"].update(self.task.shaping_terms(self.world))
-            reward = sum(info["reward_terms"].values())
-        failure = not success and self.task.is_failure(self.world)
-        if failure:  # as if every step that is left went wrong, or else failing early would pay
-            reward -= float(self._steps_allowed - self._step)
-        truncated = not (success or failure) and self._step >= self._steps_allowed
-        if success or failure or truncated:
+        reward, terminated, truncated, info = self.score.judge(self.world, self._step)
+        if terminated or truncated:
             info["parameters"] = dict(self.parameters)
             self._terminated = True
-        if self._window is not None:
-            self.render()
-        return observation, reward, success or failure, truncated, info
+        self._show()
+        return observation, reward, terminated, truncated, info
 
     def expert(self) -> np.ndarray:
         """Return the action of the task's scripted expert in the present state, float32."""
         return self.task.expert(self.world)
-
-    def goal_reward(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
-        """Compute rewards (...) from goals (..., n)."""
-        if self._reward_kind == "sparse":
-            return np.where(self._is_success(achieved, desired), 0.0, -1.0)
-        return np.sum(list(self.task.reward_terms(achieved, desired).values()), axis=0)
 
     def render(self) -> np.ndarray | None:
         """Draw what the task's first camera sees, without its faults.
@@ -326,14 +265,12 @@ class ArmEnv(gym.Env, EzPickle):
             return None
         if not self.parameters:
             raise SpecError("render() was called before reset(); call reset() first")
-        if not self._viewer_ready:
-            self._viewer.begin(self.parameters, self.world.bodies[1:])
-            self._viewer_ready = True
-        image = self._viewer.render(self.world, self.task.cameras[0].name).rgb
-        if self._window is None:
-            return image
-        self._window.show(image)
-        return None
+        return self._viewer.draw(self.world, self.parameters)
+
+    def _show(self) -> None:
+        """Draw into the window, where there is one."""
+        if self._viewer is not None and self._viewer.window is not None:
+            self.render()
 
     def get_state(self) -> bytes:
         """Return the state of the episode: physics, sensors, commands on their way, task and random numbers.
@@ -350,7 +287,7 @@ class ArmEnv(gym.Env, EzPickle):
             "made_for": self._made_for,
             "parameters": self.parameters,
             "random": (self.np_random.bit_generator.state, self._np_random_seed),
-            "progress": (self._step, self._held, self._terminated, self._state),
+            "progress": (self._step, self.score.held, self._terminated),
             "world": self.world.get_state(),
             "parts": {name: vars(part) for name, part in self._parts.items()},
             "images": self._images.get_state() if self._images is not None else None,
@@ -369,7 +306,7 @@ class ArmEnv(gym.Env, EzPickle):
         self.parameters = content["parameters"]
         generator, self._np_random_seed = content["random"]
         self.np_random.bit_generator.state = generator
-        self._step, self._held, self._terminated, self._state = content["progress"]
+        self._step, self.score.held, self._terminated = content["progress"]
         self.world.set_state(self.parameters, content["world"])
         self._actuator.reset(self._home, 0.0, self.parameters)  # makes the world ready for the controller
         for name, part in self._parts.items():
@@ -379,7 +316,8 @@ class ArmEnv(gym.Env, EzPickle):
         if self._images is not None:
             self._images.begin(self.parameters, self.world.bodies[1:])
             self._images.set_state(content["images"])
-        self._viewer_ready = False
+        if self._viewer is not None:
+            self._viewer.begin()
 
     @property
     def _made_for(self) -> tuple:
@@ -390,15 +328,13 @@ class ArmEnv(gym.Env, EzPickle):
     @property
     def _parts(self) -> dict[str, object]:
         """The objects that remember something of an episode."""
-        parts = {
+        return {
             "task": self.task,
             "actuator": self._actuator,
             "resolver": self._resolver,
             "disturbances": self._disturbances,
-            "joint_sensor": self._joint_sensor,
-            "history": self._history,
+            "sensors": self._sensors,
         }
-        return {**parts, **{f"camera_{name}": sensor for name, sensor in self._camera_sensors.items()}}
 
     @property
     def _shared(self) -> dict[str, object]:
@@ -451,82 +387,12 @@ class ArmEnv(gym.Env, EzPickle):
             self._images.close()
         if self._viewer is not None:
             self._viewer.close()
-        if self._window is not None:
-            self._window.close()
 
     def _begin_sensing(self) -> None:
-        oldest = self._joint_sensor.begin(self.parameters)
-        for sensor in self._camera_sensors.values():
-            oldest = max(oldest, sensor.begin(self.parameters))
-        self._history.begin(oldest)
-        self._state = self._measure()
-
-    def _measure(self) -> RobotState:
-        """Read all sensors."""
-        rng, now = self.np_random, self._step * self.action_spec.dt
-        q, dq, opening, age = self._joint_sensor.read(self._history, rng)
-        frames = {name: sensor.read(self._history, now, rng) for name, sensor in self._camera_sensors.items()}
-        stamp = now - age * self.action_spec.dt
-        return RobotState(stamp, q, dq, frames, opening=opening if self.robot.gripper else None)
+        self._sensors.begin(self.parameters, self._step * self.action_spec.dt, self.np_random)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        privileged: dict[str, np.ndarray] = self.task.state(self.world) if self._privileged else {}
-        for name in self._segmented:
-            segmentation = self._camera_sensors[name].segmentation
-            assert segmentation is not None
-            privileged[f"segmentation_{name}"] = segmentation
-        return self._builder.build(self._state, privileged)
-
-
-def _resized(camera: CameraModel, height: int | None, width: int | None, render_mode: str) -> CameraModel:
-    """Return the camera with the size of a rendered image; what is not given follows from its aspect ratio."""
-    for name, value in (("render_height", height), ("render_width", width)):
-        if value is not None and value < 1:
-            raise SpecError(f"{name} is {value}, expected a positive number of pixels")
-    if height is None and width is not None:
-        height = max(1, round(width * camera.height / camera.width))
-    if height is None:
-        height = WINDOW_HEIGHT if render_mode == "human" else camera.height
-    return camera.resized(height, width or max(1, round(height * camera.width / camera.height)))
-
-
-def check_fit(task: Task, robot: RobotModel) -> None:
-    """Raise `SpecError` unless `robot` can grasp if it must, reaches the task's workspace, and cameras are above it."""
-    if task.needs_gripper and robot.gripper is None:
-        raise SpecError(f"task '{task.name}' needs a gripper, but robot '{robot.name}' has none; take another arm")
-    for corner in itertools.product(*task.workspace):
-        try:
-            robot.chain.inverse(np.array(robot.home), np.array(corner), robot.R_home, iterations=100, tolerance=0.01)
-        except KinematicsError:
-            raise SpecError(
-                f"task '{task.name}' needs the end effector at {corner} m, but robot '{robot.name}' does not get there "
-                "from home; is the arm large enough, and its home above the table?"
-            ) from None
-    for camera in task.cameras:
-        if camera.T_base_camera is not None and camera.pose()[2, 3] <= 0:
-            raise SpecError(
-                f"camera '{camera.name}' is at {np.round(camera.pose()[:3, 3], 3)} m, inside or under the table, whose "
-                "top is at z = 0"
-            )
-
-
-def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str]) -> ObservationSpec:
-    """Specify the task's observation called `chosen`, or one of the arrays `chosen`, for `robot`.
-
-    Raises:
-        SpecError: for an unknown observation or array; lists the known ones.
-    """
-    known = {array.name: array for array in task.privileged}
-    for camera in task.cameras:
-        size = camera.height, camera.width
-        known[f"image_{camera.name}"] = ArraySpec.image(f"image_{camera.name}", *size)
-        known[f"depth_{camera.name}"] = ArraySpec.depth(f"depth_{camera.name}", *size)
-        name = f"segmentation_{camera.name}"
-        known[name] = ArraySpec(name, size, "int16", -1, np.iinfo(np.int16).max)
-    for name in PROPRIOCEPTION:
-        known[name] = joint_array(name, robot)
-    names = task.arrays(chosen)
-    for name in names:
-        if name not in known:
-            raise SpecError(f"task '{task.name}': unknown array '{name}'; known are {', '.join(known)}")
-    return ObservationSpec(tuple(known[name] for name in names))
+        privileged = self._sensors.segmentations()
+        if self._privileged:
+            privileged |= self.task.state(self.world)
+        return self._builder.build(self._sensors.state, privileged)

@@ -41,7 +41,7 @@ class GoalConditioned(gym.ObservationWrapper):
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
         """Compute rewards (...) from goals (..., n); `info` is ignored."""
-        return self._arm_env.goal_reward(achieved_goal, desired_goal)
+        return self._arm_env.score.goal_reward(achieved_goal, desired_goal)
 
     def observation(self, observation: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Join the arrays, and put both goals beside them."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import gymnasium as gym
 import numpy as np
 
-from sim.env import ArmEnv, RewardKind
+from sim.env import ArmEnv
+from sim.episode_score import RewardKind
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
 
@@ -136,7 +137,7 @@ class Practice(gym.Wrapper):
 
     def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: object) -> np.ndarray:
         """Compute rewards (...) from goals (..., n); `info` is not used."""
-        return self._arm.goal_reward(achieved_goal, desired_goal)
+        return self._arm.score.goal_reward(achieved_goal, desired_goal)
 
     def expert(self) -> np.ndarray:
         """Return the scripted expert's action, (a,) float32."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from policies.reinforcement.algorithms import Algorithm, load_algorithm
-from sim.env import RewardKind
+from sim.episode_score import RewardKind
 
 CurriculumName = Literal["fixed", "linear", "adr"]
 

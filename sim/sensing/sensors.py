@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from robots.compiled import njit
 from robots.model import RobotModel
-from robots.observation import CameraFrame
+from robots.observation import CameraFrame, RobotState
+from robots.specs import ObservationSpec
 from sim.physics.world import World
 from sim.sensing.simulated_cameras import SimulatedCameras
 
@@ -205,3 +206,73 @@ class CameraSensor:
 
 STRIPS = 2
 """Pieces of an image that a rolling shutter exposes one after the other."""
+
+
+IMAGES = ("image", "depth", "segmentation")
+"""What an observation can have of a camera, as in `depth_front`."""
+
+
+def observed_cameras(spec: ObservationSpec) -> dict[str, tuple[str, ...]]:
+    """Return which of `IMAGES` an observation has of each camera, by the camera's name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for kind, _, camera in (array.name.partition("_") for array in spec.arrays):
+        if kind in IMAGES and camera:
+            found[camera] = (*found.get(camera, ()), kind)
+    return found
+
+
+class RobotSensors:
+    """The joints' encoders and the cameras, with the past of the world that they may deliver late."""
+
+    state: RobotState
+    """What was measured last."""
+
+    def __init__(
+        self,
+        world: World,
+        robot: RobotModel,
+        images: SimulatedCameras | None,
+        observed: Mapping[str, Sequence[str]],
+        rate_hz: float,
+    ):
+        """Prepare.
+
+        Args:
+            world: what is measured.
+            robot: the arm.
+            images: what renders the cameras; None without any.
+            observed: which of `IMAGES` each camera delivers, by its name.
+            rate_hz: measurements a second.
+        """
+        self._robot = robot
+        self._dt = 1.0 / rate_hz
+        self._joints = JointSensor(robot, rate_hz)
+        self._cameras: dict[str, CameraSensor] = {}
+        if images is not None:
+            self._cameras = {
+                name: CameraSensor(name, images, rate_hz, kinds != ("image",)) for name, kinds in observed.items()
+            }
+        self._sensors: tuple[JointSensor | CameraSensor, ...] = (self._joints, *self._cameras.values())
+        self._segmented = [name for name, kinds in observed.items() if "segmentation" in kinds]
+        self._history = StateHistory(world, bodies=bool(self._cameras))
+
+    def begin(self, parameters: Mapping[str, float], now: float, rng: np.random.Generator) -> None:
+        """Clear the past, take an episode's `parameters`, and measure at `now` [s]."""
+        oldest = [sensor.begin(parameters) for sensor in self._sensors]
+        self._history.begin(max(oldest))
+        self._measure(now, rng)
+
+    def read(self, now: float, rng: np.random.Generator) -> None:
+        """Record the world's state at `now` [s], and measure."""
+        self._history.record()
+        self._measure(now, rng)
+
+    def segmentations(self) -> dict[str, np.ndarray]:
+        """Return the newest segmentations that are observed, by the name of their array."""
+        found = {f"segmentation_{name}": self._cameras[name].segmentation for name in self._segmented}
+        return {name: image for name, image in found.items() if image is not None}
+
+    def _measure(self, now: float, rng: np.random.Generator) -> None:
+        q, dq, opening, age = self._joints.read(self._history, rng)
+        frames = {name: sensor.read(self._history, now, rng) for name, sensor in self._cameras.items()}
+        self.state = RobotState(now - age * self._dt, q, dq, frames, opening=opening if self._robot.gripper else None)

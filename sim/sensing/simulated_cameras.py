@@ -16,7 +16,6 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.compiled import njit
 from robots.model import RobotModel
-from robots.rig import Area
 from sim.physics.world import TABLE_CENTRE, TABLE_SIZE
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance
 from sim.randomization.clutter import CLOTH, is_uncluttered, sample_clutter
@@ -32,6 +31,7 @@ from sim.sensing.image_disturbance import ImageDisturbance, disturb
 from sim.sensing.moved_camera import moved_camera
 from sim.sensing.occluders import occluders_of
 from sim.sensing.scene_cache import ARM, SceneCache
+from sim.tasks import Task
 
 
 class Posed(Protocol):
@@ -51,7 +51,6 @@ class Posed(Protocol):
 
 FLOOR_HEIGHT = -0.75
 """The floor under the table [m, base frame]."""
-NO_HUES: Mapping[str, float] = {}
 DRAWN_ANEW = 1
 """Images of an episode that are drawn whole before the static background is cached: some episodes are that short."""
 
@@ -83,37 +82,34 @@ class SimulatedCameras:
 
     def __init__(
         self,
+        task: Task,
         robot: RobotModel,
         cameras: Sequence[CameraModel],
-        vivid: tuple[str, ...] = (),
         config: RenderConfig | None = None,
-        area: Area = ((0.3, 0.7), (-0.3, 0.3)),
-        hues: Mapping[str, float] = NO_HUES,
     ):
         """Load the arm's meshes.
 
         Args:
+            task: its landmarks always have a strong colour, and its workspace stays free of clutter.
             robot: the arm.
             cameras: the nominal ones.
-            vivid: bodies that always have a strong colour.
             config: how images are drawn.
-            area: smallest and largest x and y [m] of the task's work, which stays free of clutter.
-            hues: how far the hues of some vivid bodies vary, see `Task.hues`.
 
         Raises:
             MeshError: if a mesh is missing.
             RenderError: if the configuration makes no sense.
         """
-        self.config = config or RenderConfig()
-        if self.config.renderer not in RENDERERS:
-            raise RenderError(f"unknown renderer '{self.config.renderer}'; known are {', '.join(RENDERERS)}")
-        ranges = self.config.appearance
-        self._appearance_ranges = replace(ranges, vivid=vivid, group_colour={**ranges.group_colour, **hues})
+        self.config = config = config or RenderConfig()
+        if config.renderer not in RENDERERS:
+            raise RenderError(f"unknown renderer '{config.renderer}'; known are {', '.join(RENDERERS)}")
+        ranges = config.appearance
+        self._appearance_ranges = replace(
+            ranges, vivid=task.landmarks, group_colour={**ranges.group_colour, **task.hues}
+        )
         self._robot = robot
-        self._area = area
+        self._area = task.workspace[:2]
         self._nominal_cameras = {camera.name: camera for camera in cameras}
         assert robot.urdf_path is not None  # the world has been opened from it
-        config = self.config
         self._scene_cache = SceneCache.of(robot.urdf_path, config.triangles, config.photographs, config.household)
         self._arm = self._scene_cache.arm
         self._links = np.array([robot.tree.links.index(link.name) for link in self._arm])

@@ -14,7 +14,8 @@ from gymnasium.vector.utils import batch_space
 
 from robots.model import RobotModel
 from robots.rig import Rig
-from sim.env import ArmEnv, RewardKind
+from sim.env import ArmEnv
+from sim.episode_score import RewardKind
 from sim.goal_env import GoalConditioned
 from sim.randomization.parameters import ParameterSpace
 from sim.sensing.simulated_cameras import RenderConfig
