@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
 from policies.imitation.dagger import Dagger, Records, as_policy, join_records, open_arms
 from policies.imitation.expert_gain import tunable_task, tune_expert_gain
 from policies.imitation.recipes import state_recipe, warn_if_untuned
@@ -27,8 +26,8 @@ from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv, evaluate, worker_seconds
 from policies.training.descent import FREE, Restraint
 from policies.training.progress import StageProgress, stage
-from policies.training.run_config import RunConfig
-from policies.training.run_folder import RunFolder, refuse_existing
+from policies.training.run_config import StateConfig
+from policies.training.run_folder import RunFolder
 from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 
@@ -39,31 +38,17 @@ GAIN = "expert.json"
 
 
 @dataclass(frozen=True)
-class StateRunConfig(RunConfig):
+class StateRunConfig(StateConfig):
     """How a state policy is trained."""
 
-    observation: str = "state"
-    """What the policy observes: one of the task's observations without images."""
-    evaluation_episodes: int = 200
-    """Fresh episodes on which the finished policy is evaluated."""
-    mlflow: str = ""
-    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
     tune_expert: bool = False
     """Whether the expert's gain is first chosen in the parameter space, where the task's expert has a choice."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("reach", "franka_panda"))
     """How it is learned; tuned for each task and arm."""
 
     def validate(self) -> None:
-        """Check everything that is cheap to check.
-
-        Raises:
-            ValueError: for a field out of range, an unknown name, or a folder that exists.
-        """
-        refuse_existing(self.out)
-        if self.workers < 1 or self.evaluation_episodes < 1:
-            raise ValueError(
-                f"workers ({self.workers}) and evaluation_episodes ({self.evaluation_episodes}) must be at least 1"
-            )
+        """Check everything that is cheap to check; raise as `StateConfig.validate`."""
+        super().validate()
         self.recipe.validate()
         if self.tune_expert:
             tunable_task(self.task)
@@ -75,14 +60,10 @@ class StateRunConfig(RunConfig):
 
     @classmethod
     def from_dict(cls, data: dict) -> StateRunConfig:
-        """Build from the result of `to_dict`.
-
-        Raises:
-            ValueError: if another version has written it.
-        """
-        data = cls.checked(data)
+        """Build from the result of `to_dict`; raise as `StateConfig.from_dict`."""
+        config = super().from_dict(data)
         recipe = {**data["recipe"], "hidden": tuple(data["recipe"]["hidden"])}
-        return cls(**{**data, "out": Path(data["out"]), "recipe": StateRecipe(**recipe)})
+        return replace(config, recipe=StateRecipe(**recipe))
 
 
 @dataclass(frozen=True)
@@ -104,10 +85,8 @@ def train_state(config: StateRunConfig, progress: StageProgress, start: Start = 
     Raises:
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
-    config.validate()
+    folder = config.begin()
     warn_if_untuned(config.task, config.robot)
-    about = {**provenance(), **config.task_file()}
-    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
     with folder.lock():
         return StateRun(config, folder, start, progress).finish()
 
@@ -119,8 +98,7 @@ def resume_state(path: Path, progress: StageProgress, start: Start = SCRATCH) ->
         RunError: if there is no unfinished run.
         LockedError: if another process carries it out.
     """
-    folder = RunFolder.open(path)
-    config = StateRunConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    config, folder = StateRunConfig.resume(path)
     with folder.lock():
         return StateRun(config, folder, start, progress).finish()
 

@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +23,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
 from policies.imitation.dagger import open_arms
 from policies.models.history_network import HistoryNetwork
 from policies.models.state_export import export_state
@@ -53,8 +52,8 @@ from policies.scoring.evaluator import (
     worker_seconds,
 )
 from policies.training.progress import Progress, StageProgress
-from policies.training.run_config import RunConfig
-from policies.training.run_folder import RunFolder, refuse_existing
+from policies.training.run_config import StateConfig
+from policies.training.run_folder import RunFolder
 from sim.randomization.curriculum import Curriculum
 from sim.tasks import load_task
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
@@ -68,33 +67,19 @@ WARM_UP = 400
 
 
 @dataclass(frozen=True)
-class ReinforcementConfig(RunConfig):
+class ReinforcementConfig(StateConfig):
     """How a state policy is trained by reinforcement learning."""
 
     algorithm: str = "sac"
     """ppo, sac, td3, ddpg, tqc, crossq or recurrent_ppo."""
-    observation: str = "state"
-    """What the policy observes: one of the task's named observations without images."""
     demonstrations: Path | None = None
     """Recorded demonstrations (.npz, see docs/train.md) instead of the scripted expert's."""
-    evaluation_episodes: int = 200
-    """Fresh episodes on which the finished policy is evaluated."""
-    mlflow: str = ""
-    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
     recipe: ReinforcementRecipe = field(default_factory=lambda: reinforcement_recipe("sac"))
     """Settings of the algorithm."""
 
     def validate(self) -> None:
-        """Check everything that is cheap to check.
-
-        Raises:
-            ValueError: for a field out of range, an unknown name, or a folder that exists.
-        """
-        refuse_existing(self.out)
-        if self.workers < 1 or self.evaluation_episodes < 1:
-            raise ValueError(
-                f"workers ({self.workers}) and evaluation_episodes ({self.evaluation_episodes}) must be at least 1"
-            )
+        """Check everything that is cheap to check; raise as `StateConfig.validate`."""
+        super().validate()
         algorithm = load_algorithm(self.algorithm)
         self.recipe.validate(algorithm)
         make = self.environment()
@@ -121,15 +106,11 @@ class ReinforcementConfig(RunConfig):
 
     @classmethod
     def from_dict(cls, data: dict) -> ReinforcementConfig:
-        """Build from the result of `to_dict`.
-
-        Raises:
-            ValueError: if another version has written it.
-        """
-        data = cls.checked(data)
+        """Build from the result of `to_dict`; raise as `StateConfig.from_dict`."""
+        config = super().from_dict(data)
         recipe = ReinforcementRecipe(**{**data["recipe"], "hidden": tuple(data["recipe"]["hidden"])})
         shown = Path(data["demonstrations"]) if data["demonstrations"] else None
-        return cls(**{**data, "out": Path(data["out"]), "demonstrations": shown, "recipe": recipe})
+        return replace(config, demonstrations=shown, recipe=recipe)
 
 
 def reinforce(config: ReinforcementConfig, progress: StageProgress) -> PolicyBundle:
@@ -138,9 +119,7 @@ def reinforce(config: ReinforcementConfig, progress: StageProgress) -> PolicyBun
     Raises:
         ValueError: if the configuration makes no sense; nothing has been written then.
     """
-    config.validate()
-    about = {**provenance(), **config.task_file()}
-    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": about})
+    folder = config.begin()
     with folder.lock():
         return ReinforcementRun(config, folder, progress).finish()
 
@@ -152,8 +131,7 @@ def resume_reinforcement(path: Path, progress: StageProgress) -> PolicyBundle:
         RunError: if there is no unfinished run.
         LockedError: if another process carries it out.
     """
-    folder = RunFolder.open(path)
-    config = ReinforcementConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    config, folder = ReinforcementConfig.resume(path)
     with folder.lock():
         return ReinforcementRun(config, folder, progress).finish()
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
+from policies.bundle.provenance import provenance
+from policies.training.run_folder import RunFolder, refuse_existing
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import PRESETS, ParameterSpace
 from sim.tasks import Task, fitted_task
 from sim.tasks.task import DEFAULT_RIG
 from sim.tasks.task_file import task_file_record
+
+C = TypeVar("C", bound="StateConfig")
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,56 @@ class RunConfig:
         record = task_file_record(self.task)
         return {"task_file": record} if record else {}
 
-    @classmethod
-    def checked(cls, data: dict) -> dict:
-        """Return `data`, read from a run's config.json, if its fields are those of this class.
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return json.loads(json.dumps(asdict(self), default=str))
+
+
+@dataclass(frozen=True)
+class StateConfig(RunConfig):
+    """Fields that all training runs from state have in common."""
+
+    observation: str = "state"
+    """What the policy observes: one of the task's named observations without images."""
+    evaluation_episodes: int = 200
+    """Fresh episodes on which the finished policy is evaluated."""
+    mlflow: str = ""
+    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
 
         Raises:
-            ValueError: if they are not: another version has begun the run.
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+        """
+        refuse_existing(self.out)
+        if self.workers < 1 or self.evaluation_episodes < 1:
+            raise ValueError(
+                f"workers ({self.workers}) and evaluation_episodes ({self.evaluation_episodes}) must be at least 1"
+            )
+
+    def begin(self) -> RunFolder:
+        """Check everything, then make the run's folder."""
+        self.validate()
+        about = {**provenance(), **self.task_file()}
+        return RunFolder.create(self.out, {"config.json": self.to_dict(), "provenance.json": about})
+
+    @classmethod
+    def resume(cls: type[C], path: Path) -> tuple[C, RunFolder]:
+        """Read the configuration of the run in `path`.
+
+        Raises:
+            RunError: if there is no unfinished run.
+        """
+        folder = RunFolder.open(path)
+        return cls.from_dict({**folder.read_json("config.json"), "out": str(path)}), folder
+
+    @classmethod
+    def from_dict(cls: type[C], data: dict) -> C:
+        """Build from the result of `to_dict`.
+
+        Raises:
+            ValueError: if another version has written it.
         """
         known = {field.name for field in fields(cls)}
         if differ := sorted(known ^ set(data)):
@@ -72,8 +121,4 @@ class RunConfig:
                 f"config.json: {', '.join(differ)}: these fields are unknown or missing, because another version has "
                 "begun this run; train again with a new --out"
             )
-        return data
-
-    def to_dict(self) -> dict:
-        """Return plain JSON types."""
-        return json.loads(json.dumps(asdict(self), default=str))
+        return cls(**{**data, "out": Path(data["out"])})

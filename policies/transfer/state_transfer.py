@@ -133,8 +133,7 @@ def resume_transfer(path: Path, progress: StageProgress) -> PolicyBundle:
         RunError: if there is no unfinished run.
         LockedError: if another process carries it out.
     """
-    folder = RunFolder.open(path)
-    config = TransferConfig.from_dict({**folder.read_json("config.json"), "out": str(path)})
+    config, folder = TransferConfig.resume(path)
     with folder.lock():
         return StateRun(config, folder, config.start(), progress).finish()
 
