@@ -63,15 +63,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def help_text(command: str, about: str, parameters: Sequence[Parameter]) -> str:
-    """Write what `--help` prints for a node."""
-    lines = [f"usage: {command} [--name value …] [--ros-args …]", "", about, ""]
-    for parameter in parameters:
-        name = "--" + parameter.name.replace("_", "-")
-        lines.append(f"  {name:20} {parameter.description} (default: {parameter.default!r})")
-    return "\n".join(lines)
-
-
 class Parameters:
     """Parameters of one node, checked when the node starts. `-p rate:=100` is a number as much as `100.0` is.
 

@@ -143,9 +143,7 @@ class VirtualArmNode(Node):
         self._arm = make_virtual_arm(parameters.text("engine"), robot, setup.cameras, reality, setup.task)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
-        self._refused = 0
         self._servo_is_ahead = False
-        self._placed_at = -math.inf
         # Broadcasters list joints in the order the hardware registered them: alphabetical here, fingers first
         self._shuffled = sorted(range(len(self._arm.joint_names)), key=lambda i: self._arm.joint_names[i])
         self._joint_names = [self._arm.joint_names[i] for i in self._shuffled]
@@ -293,7 +291,6 @@ class VirtualArmNode(Node):
         q, dq = self._controller.update(self._now())
         if not np.isfinite(q).all():
             # Neither libfranka nor other drivers pass NaN to their motors: the arm stays where it was sent last
-            self._refused += 1
             self.get_logger().error("driver: joint command is not finite; holding", throttle_duration_sec=1.0)
             return
         self._arm.command(q, dq)

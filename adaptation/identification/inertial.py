@@ -18,8 +18,6 @@ from scipy.signal import butter, sosfiltfilt
 
 from robots.urdf import parse, to_text
 
-FRICTION = ("viscous", "coulomb", "offset", "rotor")
-"""Columns of the friction table: N·m·s/rad, N·m, N·m, kg·m²."""
 PRESLIDING = 0.001
 """Distance over which Coulomb friction reverses [rad], by cross-validation on a real Panda's log."""
 PULL = 0.02
@@ -111,7 +109,7 @@ class InertialFit:
     inertial: np.ndarray
     """(n, 10) per link: mass, first moment x y z, inertia about the joint xx xy yy xz yz zz (pinocchio's order)."""
     friction: np.ndarray
-    """(n, 4) in the order of `FRICTION`."""
+    """(n, 4) viscous [N·m·s/rad], Coulomb and offset [N·m], rotor [kg·m²]."""
     sigma: np.ndarray
     """(n,) residual on the fitted samples [N·m]."""
     std: np.ndarray

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.bundle import PolicyBundle
-from policies.bundle.weights import require_kind, with_weights
 from policies.models.state_network import SMALLEST_SPREAD, StateNetwork
 
 HISTORY_NETWORK = "history_network"
@@ -123,20 +121,6 @@ class HistoryNetwork(nn.Module):
             "length": self.length,
             "squash": self.squash,
         }
-
-
-def restore_history_network(bundle: PolicyBundle) -> HistoryNetwork:
-    """Build the network of `bundle` with its weights.
-
-    Raises:
-        BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
-    """
-    require_kind(bundle, HISTORY_NETWORK)
-    described = bundle.network
-    arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
-    keys = ("actions", "hidden", "latent", "length", "squash")
-    network = HistoryNetwork(arrays, *(described[key] for key in keys))
-    return with_weights(network, bundle)
 
 
 def history_windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray, length: int) -> np.ndarray:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from policies.bundle import PolicyBundle
-from policies.bundle.weights import require_kind, with_weights
 from policies.models.state_network import StateNetwork
 
 RECURRENT_NETWORK = "recurrent_network"
@@ -76,16 +74,3 @@ class RecurrentNetwork(nn.Module):
             "memory_width": self.filter,
             "hidden": list(self.hidden),
         }
-
-
-def restore_recurrent_network(bundle: PolicyBundle) -> RecurrentNetwork:
-    """Build the network of `bundle` with its weights.
-
-    Raises:
-        BundleError: if the bundle holds another kind of network, or weights of the wrong shape.
-    """
-    require_kind(bundle, RECURRENT_NETWORK, keys=("arrays", "actions", "memory_width", "hidden"))
-    described = bundle.network
-    arrays = [(name, tuple(shape)) for name, shape in described["arrays"]]
-    network = RecurrentNetwork(arrays, described["actions"], described["memory_width"], described["hidden"])
-    return with_weights(network, bundle)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -56,18 +55,6 @@ def message_points(message) -> list[TrajectoryPoint]:
     ]
 
 
-class JointController(Protocol):
-    """What the servo loop asks at every tick."""
-
-    def update(self, now: float, measured: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return joint positions (n,) [rad] and velocities (n,) [rad/s] to command at `now` [s]."""
-        ...
-
-    def restart(self, q: np.ndarray) -> None:
-        """Forget all commands and hold `q` [rad]."""
-        ...
-
-
 State = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Positions [rad], velocities [rad/s] and accelerations [rad/s²], (n,) each."""
 
@@ -79,14 +66,7 @@ class TrajectoryController:
     and leaps through.
     """
 
-    def __init__(
-        self,
-        joint_names: Sequence[str],
-        q: np.ndarray,
-        period: float,
-        release: str = "jazzy",
-        from_desired_state: bool = True,
-    ):
+    def __init__(self, joint_names: Sequence[str], q: np.ndarray, period: float, release: str = "jazzy"):
         """Hold `q` (n,) [rad] until a trajectory comes.
 
         Args:
@@ -94,11 +74,9 @@ class TrajectoryController:
             q: (n,) [rad].
             period: time between two updates [s].
             release: a key of `RULES`.
-            from_desired_state: whether the way to a trajectory's first point begins where the arm was sent last
-                (`interpolate_from_desired_state`, on Humble `open_loop_control`), not where it is measured.
         """
         self._names, self._period = tuple(joint_names), period
-        self._rules, self._from_desired_state = RULES[release], from_desired_state
+        self._rules = RULES[release]
         self.restart(q)
 
     def restart(self, q: np.ndarray) -> None:
@@ -135,25 +113,14 @@ class TrajectoryController:
         ]
         self._stamp, self._fresh = stamp, True
 
-    def update(self, now: float, measured: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return joint positions (n,) [rad] and velocities (n,) [rad/s] to command at `now` [s]; the end is held.
-
-        Args:
-            now: [s].
-            measured: (n,) [rad], from which the way begins unless it does from the desired state; None: as commanded.
-        """
+    def update(self, now: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return joint positions (n,) [rad] and velocities (n,) [rad/s] to command at `now` [s]; the end is held."""
         last_time, commanded = self._commanded
         if self._fresh:
             self._fresh = False
             start = self._stamp or now
             self._times = np.array([start + point.time_from_start for point in self._points])
-            zeros = np.zeros_like(commanded[0])
-            if not self._from_desired_state:
-                self._before = (now, (commanded[0] if measured is None else measured, zeros, zeros))
-            elif self._rules.looks_ahead:
-                self._before = (now if last_time is None else last_time, commanded)
-            else:
-                self._before = (now, commanded)
+            self._before = (last_time if self._rules.looks_ahead and last_time is not None else now, commanded)
         if self._points:
             commanded = self._sample(now + self._period if self._rules.looks_ahead else now)
         self._commanded = (now, commanded)
@@ -250,6 +217,6 @@ class ForwardController:
             raise CommandRejected(f"values are not finite: {list(positions)}")
         self._q = np.array(positions, np.float64)
 
-    def update(self, now: float, measured: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def update(self, now: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the last command (n,) [rad] and zero velocity."""
         return self._q.copy(), np.zeros(len(self._q))

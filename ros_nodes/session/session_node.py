@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from lifecycle_msgs.msg import Transition
@@ -29,7 +30,7 @@ from ros_nodes.messages import camera_model, finger_opening, read_report, rgb, s
 from ros_nodes.recording.frame_recorder import FrameRecorder
 from ros_nodes.session.connection import Connection
 
-Request = ChangeState.Request | GetParameters.Request | Trigger.Request
+Request: TypeAlias = ChangeState.Request | GetParameters.Request | Trigger.Request
 NAMES = {
     Transition.TRANSITION_CONFIGURE: "configure",
     Transition.TRANSITION_ACTIVATE: "activate",
@@ -199,12 +200,7 @@ class SessionNode(Node):
             self.spin(0.1)  # a reason travels by another topic
         return [bool(answer.success) for answer in answers]
 
-    def _answers(
-        self,
-        clients: Sequence[Client],
-        request: ChangeState.Request | GetParameters.Request | Trigger.Request,
-        timeout: float,
-    ) -> list:
+    def _answers(self, clients: Sequence[Client], request: Request, timeout: float) -> list:
         """Send several services the same request at once; return their responses."""
         futures = []
         for client in clients:

@@ -53,22 +53,6 @@ class AppearanceRanges:
     hidden: Mapping[str, float] = field(default_factory=dict)
     """Probability that a group of bodies, such as a distractor, is absent."""
 
-    @classmethod
-    def mild(cls) -> AppearanceRanges:
-        """Return ranges round the nominal appearance: other shades, few textures, similar light."""
-        return cls(
-            colour=0.25,
-            texture=0.15,
-            specular=(0.0, 0.2),
-            lights=(1, 2),
-            elevation=(math.radians(40), math.radians(80)),
-            brightness=(0.5, 0.75),
-            ambient=(0.3, 0.45),
-            tint=0.08,
-            shadow=1.0,
-            background_texture=0.1,
-        )
-
     def scaled(self, share: float) -> AppearanceRanges:
         """Return ranges `share` (0 to 1) of the way from the nominal appearance to these."""
 

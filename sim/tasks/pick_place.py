@@ -52,7 +52,6 @@ class PickPlace(Task):
     needs_gripper = True
     landmarks = ("object", "pad")
     moves_object = True
-    goal_body = "pad"
     gap = 0.16
     success_radius = TOLERANCE
     params = (

@@ -99,7 +99,6 @@ class Push(Task):
     opening = 0.0
     landmarks = ("object", "mark")
     moves_object = True
-    goal_body = "mark"
     success_radius = TOLERANCE
     params = (
         # *U(0.85, 1.15)

@@ -39,7 +39,6 @@ class Stack(Task):
     hues: ClassVar = {"object": 0.3, "base": 0.3}  # the reddish cube goes onto the bluish one
     movable = ("object", "base")
     moves_object = True
-    goal_body = "base"
     gap = 0.15
     params = (
         # =U(0.035, 0.05)

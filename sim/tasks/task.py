@@ -129,8 +129,6 @@ class Task(ABC):
     """Whether the goal is the object's; otherwise it is the end effector's."""
     held_at_start: ClassVar[bool] = False
     """Whether an episode begins with the object between the fingers."""
-    goal_body: ClassVar[str | None] = None
-    """Body that marks where the object goes: one to set it down on, or a mark on the table."""
     gap: ClassVar[float] = 0.10
     """Least distance between the object and where it goes when an episode begins [m]."""
     placed_body: ClassVar[str] = "object"

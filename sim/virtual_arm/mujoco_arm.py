@@ -171,16 +171,6 @@ class MujocoArm:
         return self._data.site_xpos[self._ee_site].copy()
 
     @property
-    def object_pos(self) -> np.ndarray:
-        """True position (3,) of the object's centre [m, base frame]."""
-        return self.scene.pose("object")[0]
-
-    @property
-    def object_quat(self) -> np.ndarray:
-        """True orientation (4,) of the object, xyzw, in the base frame."""
-        return self.scene.pose("object")[1]
-
-    @property
     def goal(self) -> np.ndarray:
         """Where the task wants something (3,) [m, base frame]; to reach is to hold the hand above the cube."""
         return self._table.goal(self.scene)

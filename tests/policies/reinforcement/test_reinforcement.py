@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.models.history_network import HistoryNetwork, history_windows, restore_history_network
-from policies.models.recurrent_network import restore_recurrent_network
+from policies.models.history_network import HistoryNetwork, history_windows
 from policies.models.state_network import restore_state_network
 from policies.reinforcement.actor import Actor, columns_of, copy_actor, make_actor
 from policies.reinforcement.algorithms import ALGORITHMS, load_algorithm
@@ -231,10 +230,8 @@ def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
         resume_reinforcement(tmp_path / "killed", QUIET)
     if recurrent:
         assert set(resumed.memory) == {"hidden", "cell"}
-        restore_recurrent_network(resumed)
     elif infers:
         assert resumed.memory == {"history": (4, 17), "last_action": (3,)}
-        restore_history_network(resumed)
     else:
         restore_state_network(resumed)  # transfer goes on from here
 

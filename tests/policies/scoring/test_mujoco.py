@@ -57,7 +57,7 @@ def test_the_mark_is_where_the_cube_is_to_go() -> None:
     for seed in (1, 2):
         away, _ = lab.episode(lambda seen: np.zeros(3, np.float32), seed, seconds=0.08)
         assert away.shape == (2,)
-        cube, mark = lab._arm.object_pos, lab._arm.scene.pose("mark")[0]
+        cube, mark = lab._arm.scene.pose("object")[0], lab._arm.scene.pose("mark")[0]
         assert np.linalg.norm(cube[:2] - mark[:2]) == pytest.approx(away[-1], abs=2e-3)
 
 

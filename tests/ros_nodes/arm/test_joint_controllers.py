@@ -11,8 +11,8 @@ NAMES = ("a", "b")
 TICK = 0.001
 
 
-def controller(release: str = "humble", **options) -> TrajectoryController:
-    return TrajectoryController(NAMES, np.zeros(2), TICK, release, **options)
+def controller(release: str = "humble") -> TrajectoryController:
+    return TrajectoryController(NAMES, np.zeros(2), TICK, release)
 
 
 def test_holds_where_it_began() -> None:
@@ -63,12 +63,6 @@ def test_a_new_trajectory_starts_from_the_desired_state_at_the_time_by_its_relea
         before = arm._commanded[1][0][0]
         assert arm.update(0.5)[0][0] == pytest.approx(before, abs=1e-5)
         assert before == pytest.approx(0.5 - max(late, 0.0), abs=1e-3 * TICK + (TICK if release == "jazzy" else 0))
-
-
-def test_a_new_trajectory_starts_from_the_measured_state_where_it_is_set_so() -> None:
-    arm = controller(from_desired_state=False)
-    arm.accept(NAMES, [TrajectoryPoint(1.0, [1.0, 0.0], [0.0, 0.0])], stamp=0, now=0.0)
-    assert arm.update(0.0, measured=np.array([-0.1, 0.1]))[0].tolist() == [-0.1, 0.1]
 
 
 def test_points_in_the_past_leave_nothing_to_the_state_before() -> None:

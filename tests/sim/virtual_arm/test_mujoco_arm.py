@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_trajectory() -> None:
         for k in range(100):
             arm.command(HOME + 0.001 * k)
             arm.advance(0.005)
-            out += [arm.read().q, arm.object_pos]
+            out += [arm.read().q, arm.scene.pose("object")[0]]
         return out
 
     for a, b in zip(run(), run()):
@@ -149,7 +149,7 @@ def test_the_cube_is_where_the_camera_model_projects_it(
     rows, columns = np.nonzero(saturation > 190)
     seen = np.array([columns.mean(), rows.mean()])
     # The outline's middle is not the centre's projection, but within a pixel of it for so small a cube
-    assert seen == pytest.approx(arm.cameras["front"].model.project(arm.object_pos[None])[0], abs=1.0)
+    assert seen == pytest.approx(arm.cameras["front"].model.project(arm.scene.pose("object")[0][None])[0], abs=1.0)
 
 
 def test_the_policys_view_lies_inside_the_cameras(arm: MujocoArm, renderer: CameraRenderer) -> None:
