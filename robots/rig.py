@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from robots.camera import CameraModel, as_matrix, look_at
+from robots.camera import CameraModel, Matrix, as_matrix, look_at
 from robots.host.reading import read_json
+from robots.host.typed import build
 from robots.model import RobotModel
 from robots.specs import SpecError
 
@@ -208,56 +209,53 @@ def _ideal_edges(camera: CameraModel) -> np.ndarray:
     return np.array([[left.max(), top.max()], [right.min(), bottom.min()]])
 
 
-_PLAIN = ("eye", "target", "fov_y_deg")
-_KINDS = {str: "a name", int: "a number of pixels"}
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _DescribedCamera(CameraModel):
+    """A camera in a rig's file: `fov_y_deg` may stand for K, and `eye` and `target` for T_base_camera."""
+
+    K: Matrix | None = None  # type: ignore[assignment]
+    fov_y_deg: float | None = None
+    eye: Point | None = None
+    target: Point | None = None
+
+    def __post_init__(self) -> None:
+        """Leave the checks to the `CameraModel` that is made of it."""
+
+    def exact(self) -> CameraModel:
+        """Return the camera with K and pose."""
+        given = {field.name: getattr(self, field.name) for field in fields(CameraModel)}
+        for plain, exact in (("fov_y_deg", "K"), ("eye", "T_base_camera"), ("eye", "T_ee_camera")):
+            if getattr(self, plain) is not None and given[exact] is not None:
+                raise SpecError(f"camera '{self.name}': give '{plain}' or '{exact}', not both")
+        if self.K is None:
+            if self.fov_y_deg is None:
+                raise SpecError(f"camera '{self.name}': 'fov_y_deg' is missing; give K or fov_y_deg")
+            if not 0 < self.fov_y_deg < 180:
+                raise SpecError(
+                    f"camera '{self.name}': fov_y_deg is {self.fov_y_deg}, expected an angle between 0 and 180 degrees"
+                )
+            given["K"] = _pinhole(self.height, self.width, self.fov_y_deg)
+        if self.eye or self.target:
+            if self.eye is None or self.target is None:
+                missing = "eye" if self.eye is None else "target"
+                raise SpecError(
+                    f"camera '{self.name}': '{missing}' is missing; give T_base_camera, T_ee_camera or eye and target"
+                )
+            if not math.dist(self.eye, self.target) > 0:
+                raise SpecError(f"camera '{self.name}': eye and target are in the same place, {self.eye}")
+            given["T_base_camera"] = as_matrix(look_at(np.array(self.eye), np.array(self.target)))
+        return CameraModel(**given)
 
 
 def _camera(path: Path, data: object) -> CameraModel:
-    if not isinstance(data, Mapping):
-        raise SpecError(f"rig '{path}': a camera is {type(data).__name__}, expected an object with its name and size")
-    name = data.get("name", "?")
-    known = [field.name for field in fields(CameraModel)]
-    for key in data:
-        if key not in known and key not in _PLAIN:
-            raise SpecError(
-                f"rig '{path}', camera '{name}': unknown value '{key}'; known are {', '.join((*known, *_PLAIN))}"
-            )
-    for key, kind in (("name", str), ("height", int), ("width", int)):
-        if not isinstance(data.get(key), kind):
-            given = f"is {data[key]!r}" if key in data else "is missing"
-            raise SpecError(f"rig '{path}', camera '{name}': '{key}' {given}, expected {_KINDS[kind]}")
-    for plain, exact in (("fov_y_deg", "K"), ("eye", "T_base_camera"), ("eye", "T_ee_camera")):
-        if plain in data and exact in data:
-            raise SpecError(f"rig '{path}', camera '{name}': give '{plain}' or '{exact}', not both")
-    entries = {key: value for key, value in data.items() if key not in _PLAIN}
     try:
-        if "K" not in data:
-            fov = data["fov_y_deg"]
-            if not (isinstance(fov, (int, float)) and 0 < fov < 180):
-                raise SpecError(f"fov_y_deg is {fov!r}, expected an angle between 0 and 180 degrees")
-            entries["K"] = _pinhole(data["height"], data["width"], fov)
-        if "eye" in data or "target" in data:
-            eye, target = _point(data, "eye"), _point(data, "target")
-            if not np.linalg.norm(target - eye) > 0:
-                raise SpecError(f"eye and target are in the same place, {data['eye']}")
-            entries["T_base_camera"] = look_at(eye, target).tolist()
-        return CameraModel.from_dict(entries)
-    except KeyError as error:
-        raise SpecError(
-            f"rig '{path}', camera '{name}': {error} is missing; give K or fov_y_deg, and T_base_camera, T_ee_camera "
-            "or eye and target"
-        ) from None
-    except (TypeError, ValueError, AttributeError) as error:
-        reason = str(error).removeprefix(f"camera '{name}': ")
-        raise SpecError(f"rig '{path}', camera '{name}': {reason}") from None
-
-
-def _point(data: Mapping, key: str) -> np.ndarray:
-    """Return the point (3,) called `key` [m]."""
-    point = np.array(data[key])
-    if point.shape != (3,) or point.dtype.kind not in "if" or not np.isfinite(point).all():
-        raise SpecError(f"{key} is {data[key]}, expected x, y and z [m]")
-    return point.astype(np.float64)
+        name = data.get("name", "?") if isinstance(data, Mapping) else "?"
+        return build(_DescribedCamera, data, f"camera '{name}'").exact()
+    except ValueError as error:
+        raise SpecError(f"rig '{path}', {error}") from None
 
 
 def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float], fov_y_deg: float) -> CameraModel:

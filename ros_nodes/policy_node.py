@@ -38,7 +38,7 @@ from ros_nodes.arm.inputs import ArmInputs
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.arm.markers import Markers
 from ros_nodes.arm.policy_parameters import PARAMETERS, chosen_topics, loop_limits
-from ros_nodes.arm.pose_inputs import TF, PoseInputs, pose_sources
+from ros_nodes.arm.pose_inputs import PoseInputs, pose_sources
 from ros_nodes.arm.robot_description import check_description
 from ros_nodes.parameters import Parameters, resolved
 
@@ -206,7 +206,7 @@ class PolicyNode(LifecycleNode):
             names=names,
             make_poses=lambda node, reject: PoseInputs(node, self, sources, self._settings, names.base_frame, reject),
         )
-        self._await_arm(inputs, cameras, sources)
+        self._await_arm(inputs, sources)
         if sources and self._markers is None:
             self._markers = Markers(self, topics.POLICY_MARKERS, names.base_frame)
         state = inputs.newest()
@@ -230,32 +230,14 @@ class PolicyNode(LifecycleNode):
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
         self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
 
-    def _await_arm(self, inputs: ArmInputs, cameras: dict[str, topics.CameraTopics], poses: dict[str, str]) -> None:
+    def _await_arm(self, inputs: ArmInputs, poses: dict[str, str]) -> None:
         wait = self._settings.number("wait")
         until = time.monotonic() + wait
-        while True:
-            missing = key = ""
-            state = inputs.newest()
-            if state is None:
-                topic, key = self.resolve_topic_name(self._settings.text("joint_states")), "state_missing"
-                missing = f"joint state: none with the arm's joints within {wait:g} s on {topic}"
-            for name, source in poses.items():
-                if state is not None and name not in state.poses:
-                    where = source if source.startswith(TF) else self.resolve_topic_name(source)
-                    missing, key = f"pose '{name}': none within {wait:g} s on {where}", "pose_missing"
-            for name, camera in cameras.items():
-                if name not in inputs.infos:
-                    missing = f"camera '{name}': no usable CameraInfo within {wait:g} s on {camera.info}"
-                elif state is not None and name not in state.frames:
-                    missing = f"camera '{name}': no frame within {wait:g} s on {camera.image}"
-                else:
-                    continue
-                key = "camera_missing"
-            if not missing:
-                return
+        while missing := inputs.missing(poses):
             if time.monotonic() > until or self._ended.wait(0.01):
+                what, topic, key = missing
                 hint = inputs.last_rejection or "is the driver running, and on this topic?"
-                raise RefusalError(f"{missing}; {hint}", key)
+                raise RefusalError(f"{what} within {wait:g} s on {topic}; {hint}", key)
 
     def _described(self, inputs: ArmInputs, topic: str, began: float) -> bool:
         """Wait for the arm's URDF, longer if somebody publishes it; return whether it came."""

@@ -23,7 +23,7 @@ from sim.episode_score import EpisodeScore, RewardKind
 from sim.physics.actuator_kinds import make_actuator
 from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
-from sim.randomization.parameters import ParameterError, ParameterSpace
+from sim.randomization.parameters import ParameterSpace
 from sim.randomization.servo_parameters import model_params
 from sim.sensing.moved_camera import moved_camera
 from sim.sensing.sensors import RobotSensors, observed_cameras
@@ -129,15 +129,10 @@ class ArmEnv(gym.Env, EzPickle):
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": self.action_spec.rate_hz}
         self._cameras = {camera.name: camera for camera in self.task.cameras}
-        self._builder = ObservationBuilder(
-            self.observation_spec,
-            self.robot,
-            self._cameras,
-            privileged=tuple(a.name for a in self.task.privileged)
-            + tuple(f"segmentation_{name}" for name in self._cameras),
-        )
-        known = {array.name for array in self.task.privileged}
-        self._privileged = any(array.name in known for array in self.observation_spec.arrays)
+        privileged = tuple(array.name for array in self.task.privileged)
+        segmented = tuple(f"segmentation_{name}" for name in self._cameras)
+        self._privileged = not set(privileged).isdisjoint(self.observation_spec.names)
+        self._builder = ObservationBuilder(self.observation_spec, self.robot, self._cameras, {}, privileged + segmented)
         self._resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
@@ -181,11 +176,7 @@ class ArmEnv(gym.Env, EzPickle):
         drawn = self.parameter_space.sample(rng)
         if self._partial:
             drawn = {**self._nominal, **drawn}
-        given = (options or {}).get("parameters", {})
-        if given:
-            unknown = [name for name in given if name not in self._nominal]
-            if unknown:
-                raise ParameterError(f"unknown parameter '{unknown[0]}'; known are {', '.join(self._nominal)}")
+        if given := (options or {}).get("parameters"):
             drawn = self._full.complete(given, drawn)
         self.parameters = drawn
         self.world.apply(drawn, self.task.bodies(drawn))
@@ -357,9 +348,7 @@ class ArmEnv(gym.Env, EzPickle):
         Raises:
             SpecError: if the observation has no images.
         """
-        if self._images is None:
-            raise SpecError(f"shadows before camera '{name}': the observation has no pictures; ask for some")
-        return self._images.shade(self.world, name)
+        return self._drawn(f"shadows before camera '{name}'").shade(self.world, name)
 
     def silhouette(self, name: str, body: str) -> np.ndarray:
         """Return where camera `name` would show `body` if nothing was in front of it, (H, W) bool.
@@ -367,9 +356,12 @@ class ArmEnv(gym.Env, EzPickle):
         Raises:
             SpecError: if the observation has no images.
         """
+        return self._drawn(f"silhouette before camera '{name}'").silhouette(self.world, name, body)
+
+    def _drawn(self, what: str) -> SimulatedCameras:
         if self._images is None:
-            raise SpecError(f"silhouette before camera '{name}': the observation has no pictures; ask for some")
-        return self._images.silhouette(self.world, name, body)
+            raise SpecError(f"{what}: the observation has no pictures; ask for some")
+        return self._images
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera's true model in this episode, calibration errors included."""

@@ -39,6 +39,8 @@ OWNERS = {"pybullet": "sim", "mujoco": "sim", "rclpy": "ros_nodes"}
 """The one room that imports an engine, or ROS."""
 MOST_MODULES = 16
 """Modules that a folder may hold."""
+MOST_LINES = 400
+"""Lines that a module may have."""
 HEAVY = ("pybullet", "gymnasium", "torch", "stable_baselines3", "rclpy", "mujoco")
 """What the robot side must not load. numba counts too, but is used where it is installed."""
 LEARNING_SIDE = {"policies.bundle.export", "policies.bundle.weights"}
@@ -82,6 +84,11 @@ def large_folders(tree: SourceTree) -> list[str]:
     return sorted(f"{folder.relative_to(tree.root)}" for folder in set(folders) if folders.count(folder) > MOST_MODULES)
 
 
+def long_modules(tree: SourceTree) -> list[str]:
+    """Modules of more lines than one job needs."""
+    return [module for module in tree.product if len(tree.sources[module].path.read_text().splitlines()) > MOST_LINES]
+
+
 def unreached(tree: SourceTree) -> list[str]:
     """Modules that no command, node, launch file, benchmark or public name leads to."""
     return sorted(set(tree.product) - tree.reached())
@@ -110,6 +117,10 @@ def test_nothing_is_imported_in_a_circle() -> None:
 
 def test_folders_are_small() -> None:
     assert large_folders(TREE) == []
+
+
+def test_modules_are_short() -> None:
+    assert long_modules(TREE) == []
 
 
 def test_every_module_is_reached() -> None:
@@ -186,6 +197,11 @@ def test_a_large_folder_is_found(write) -> None:
     assert large_folders(tree) == []
     (tree.root / "sim" / "tasks" / "one_more.py").touch()
     assert large_folders(SourceTree(tree.root)) == ["sim/tasks"]
+
+
+def test_a_long_module_is_found(write) -> None:
+    tree = write(sim__env="x = 1\n" * MOST_LINES, sim__scene="x = 1\n" * (MOST_LINES + 1))
+    assert long_modules(tree) == ["sim.scene"]
 
 
 def test_an_unreached_module_is_found(write) -> None:

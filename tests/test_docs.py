@@ -8,7 +8,6 @@ import importlib.util
 import io
 import json
 import re
-import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,19 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
 from policies.models.restore import CAMERA_STUDENT
 from sim2real.command_line import main
 from sim2real.options import Arguments
 from tests.support.launch_stand_in import evaluate
+from tests.support.pages import (
+    DOCS,
+    HOW_TO,
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    commands,
+    lines,
+    named,
+    spans,
+    split,
+    typed,
+    words,
+)
 from tests.support.tiny_bundle import tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
-README = ROOT / "README.md"
-HOW_TO = [*sorted(DOCS.glob("*.md")), *sorted((DOCS / "controllers").glob("*.md"))]
-RESULTS = sorted((DOCS / "results").glob("*.md"))
-PAGES = [README, *HOW_TO, *RESULTS]
 ROOMS = ("robots", "sim", "policies", "adaptation", "evaluation", "ros_nodes", "sim2real")
 GROUPS = ("bundle", "calibrate", "session")
 """Commands that have sub-commands."""
@@ -36,47 +43,6 @@ SLOW = {"README", "first_steps", "own_task", "simulate", "bundle_format"}
 """Pages whose Python blocks take more than a few seconds."""
 BUNDLE = "runs/reach/best"
 """The bundle that pages load."""
-
-
-def named(path: Path) -> str:
-    return str(path.relative_to(ROOT))
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def spans(path: Path) -> list[str]:
-    prose = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
-
-
-def typed(path: Path) -> list[str]:
-    """Return the commands in a page's bash blocks."""
-    return [
-        part.strip()
-        for block in blocks(path, "bash")
-        for line in block.replace("\\\n", " ").splitlines()
-        for part in line.split("&&")
-    ]
-
-
-def lines(path: Path) -> list[str]:
-    """Return the commands of a page: those of its bash blocks, and code in the text."""
-    return [*typed(path), *spans(path)]
-
-
-def commands(start: str, pages: list[Path]) -> list[tuple[str, str]]:
-    """Return (page, command) for every command that begins with `start`."""
-    return [(named(page), line) for page in pages for line in lines(page) if line.startswith(start)]
-
-
-def words(path: Path) -> int:
-    return len(re.findall(r"\S*\w\S*", path.read_text()))
-
-
-def split(line: str) -> list[str]:
-    return shlex.split(line, comments=True)
 
 
 @functools.cache
@@ -367,40 +333,6 @@ def test_arm_file_of_the_page_has_known_fields():
     assert set(arm["limits"]) - {"source"} <= set(LIMITS)
     rows = set(re.findall(r"^\| `(\w+)`", (DOCS / "own_arm.md").read_text(), re.MULTILINE))
     assert rows == set(FIELDS)
-
-
-def test_tables_are_those_of_the_data():
-    for page in RESULTS:
-        assert tables.fill(page.read_text(), DOCS / "results" / "data") == page.read_text()
-
-
-def test_every_table_is_shown_once():
-    shown = [name for page in RESULTS for name in tables.MARKED.findall(page.read_text())]
-    assert sorted(shown) == sorted(path.stem for path in (DOCS / "results" / "data").glob("*.json"))
-
-
-TABLE = {
-    "title": "Speed",
-    "command": "python benchmarks/x.py",
-    "date": None,
-    "revision": None,
-    "machine": "two cores",
-    "columns": ["what", "steps/s"],
-    "rows": [["reach", 3], ["push", None]],
-}
-
-
-def test_a_table_is_rendered():
-    assert tables.render(TABLE) == (
-        "**Speed**\n\n| what | steps/s |\n| --- | --- |\n| reach | 3 |\n| push |  |\n\n"
-        "`python benchmarks/x.py` · two cores"
-    )
-
-
-@pytest.mark.parametrize("wrong", [{"rows": [["reach"]]}, {"extra": 1}])
-def test_a_wrong_table_is_refused(wrong):
-    with pytest.raises(ValueError, match="expected"):
-        tables.render({**TABLE, **wrong})
 
 
 def page_command(page: str, start: str) -> list[str]:

@@ -22,7 +22,7 @@ from robots.observation import CameraFrame, PoseEstimate, RobotState
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.joint_names import JointNames
-from ros_nodes.arm.pose_inputs import PoseInputs
+from ros_nodes.arm.pose_inputs import TF, PoseInputs
 from ros_nodes.messages import (
     JointStateReader,
     RawImage,
@@ -77,6 +77,7 @@ class ArmInputs:
             use_global_arguments=False,
             start_parameter_services=False,
         )
+        self._owner, self._joint_states, self._cameras = owner, resolved(owner, joint_states), cameras
         self._clock = owner.get_clock()
         self._robot = robot
         self._names = names or JointNames(robot.base_link)
@@ -158,6 +159,29 @@ class ArmInputs:
         state, self.joint_stamp = held
         opening, opening_stamp = self._fingers or (None, None)
         return RobotState(state.stamp, state.q, state.dq, frames, state.tau, opening, opening_stamp, self.poses)
+
+    def missing(self, poses: Mapping[str, str]) -> tuple[str, str, str] | None:
+        """Return what has not come yet, the topic it should come on, and its key among refusals; None for nothing.
+
+        Args:
+            poses: topic, or frame of TF, of each pose that is needed, by name.
+
+        Raises:
+            SpecError: if a picture's encoding or size cannot be used.
+        """
+        state, found = self.newest(), None
+        if state is None:
+            found = "joint state: none with the arm's joints", self._joint_states, "state_missing"
+        for name, source in poses.items():
+            if state is not None and name not in state.poses:
+                where = source if source.startswith(TF) else self._owner.resolve_topic_name(source)
+                found = f"pose '{name}': none", where, "pose_missing"
+        for name, camera in self._cameras.items():
+            if name not in self.infos:
+                found = f"camera '{name}': no usable CameraInfo", camera.info, "camera_missing"
+            elif state is not None and name not in state.frames:
+                found = f"camera '{name}': no frame", camera.image, "camera_missing"
+        return found
 
     @property
     def poses(self) -> dict[str, PoseEstimate]:

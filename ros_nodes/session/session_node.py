@@ -79,7 +79,7 @@ class SessionNode(Node):
         """
         self._connection = connection or Connection()
         super().__init__("session", context=context, namespace=self._connection.namespace)
-        self._robot = robot
+        self.robot = robot
         self._check = check
         self._goal_height = goal_height
         self._trial, self._goal = 0, np.full(3, np.nan)
@@ -160,7 +160,7 @@ class SessionNode(Node):
         self.wait(
             lambda: self._order is not None,
             timeout,
-            f"the joints of '{self._robot.name}' on {self._connection.joint_states}",
+            f"the joints of '{self.robot.name}' on {self._connection.joint_states}",
         )
         found = dict(calibrated or {})
         for name, camera in self._cameras.items():
@@ -260,11 +260,6 @@ class SessionNode(Node):
             self._stop_gate.call_async(Trigger.Request())
 
     @property
-    def robot(self) -> RobotModel:
-        """The arm."""
-        return self._robot
-
-    @property
     def q(self) -> np.ndarray:
         """Newest joint positions (n,) [rad], in the robot's order."""
         return self._q
@@ -272,7 +267,7 @@ class SessionNode(Node):
     def ee_pose(self) -> np.ndarray:
         """Pose of the end effector (4, 4), T_base_ee."""
         T_base_ee = np.eye(4)
-        T_base_ee[:3, :3], T_base_ee[:3, 3] = self._robot.chain.pose(self._q)
+        T_base_ee[:3, :3], T_base_ee[:3, 3] = self.robot.chain.pose(self._q)
         return T_base_ee
 
     def watch_camera(self, wanted: bool) -> None:
@@ -335,17 +330,17 @@ class SessionNode(Node):
     def _on_joints(self, message: JointState) -> None:
         if message.name != self._names:
             try:
-                self._order = self._robot.order(self._connection.ours(message.name))
+                self._order = self.robot.order(self._connection.ours(message.name))
             except SpecError:
                 return  # another device's
             self._names = list(message.name)
         if len(message.position) != len(message.name):
             return
         self._q = np.array(message.position)[self._order]
-        opening = finger_opening(self._connection.ours(message.name), message.position, self._robot)
+        opening = finger_opening(self._connection.ours(message.name), message.position, self.robot)
         self._opening = self._opening if opening is None else opening
         if self._goal_height is not None:
-            ee = self._robot.chain.pose(self._q)[1]
+            ee = self.robot.chain.pose(self._q)[1]
             stamp = seconds(message.header.stamp)
             self._take_truth(np.array([self._trial, stamp, *ee, *self._goal, *ee, 0.0, 1.0, 0.0]))
 
@@ -388,10 +383,10 @@ class SessionNode(Node):
             self.frame = image
         if self._truth is None:
             return
+        stamp = seconds(message.header.stamp)
         if self.recorder is not None:
-            stamp = seconds(message.header.stamp)
             self.recorder.add(camera, image, stamp, self._q, int(self._truth[0]), self._opening)
-        if self.video is not None and first:
-            stamp = seconds(message.header.stamp)
-            if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:
-                self.video.append((stamp, image.copy()))
+        if self.video is None or not first:
+            return
+        if not self.video or stamp >= self.video[-1][0] + self.video_period - 1e-3:
+            self.video.append((stamp, image.copy()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -148,7 +148,7 @@ class SimulatedCameras:
             k1 = parameters[f"camera_{name}_k1"]
             if k1:
                 self._lenses[name] = pack_map(*lens_map(camera, k1))
-        self._disturbance = ImageDisturbance(**{name: parameters[name] for name in _DISTURBANCES})
+        self._disturbance = ImageDisturbance(**{item.name: parameters[item.name] for item in fields(ImageDisturbance)})
         fixed = len(self._arm) + 2
         self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
         self._T[len(self._arm), :3, 3] = (*TABLE_CENTRE, parameters["table_height"] - TABLE_SIZE[2] / 2)
@@ -361,21 +361,6 @@ class SimulatedCameras:
             self._appearance_ranges.validate(scene)
             self._scenes[key] = scene
         return self._scenes[key]
-
-
-_DISTURBANCES = (
-    "exposure",
-    "white_balance",
-    "tint",
-    "gamma",
-    "vignetting",
-    "blur",
-    "motion_blur",
-    "motion_angle",
-    "shot_noise",
-    "read_noise",
-    "jpeg",
-)
 
 
 @njit(cache=True)

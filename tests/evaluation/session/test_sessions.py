@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import resource
-import signal
-import subprocess
-import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,66 +15,17 @@ from evaluation.session.protocol import ProtocolError, load
 from evaluation.session.protocol_file import open_registered, read_protocol_file, register_file
 from evaluation.session.scheduler import AT_RESET, TrialScheduler
 from evaluation.session.session_folder import begin_session
-from evaluation.session.trials import Trial, TrialError
-from evaluation.simulation.pool import LocalTrial, Pool, PoolError, run_trials
+from evaluation.session.trials import TrialError
 from evaluation.simulation.simulated_session import run_simulated_session
 from policies.bundle import BundleError
 from robots.host.locks import FolderLock
 from sim2real.command_line import main
-from tests.support.tiny_bundle import tiny_bundle
-
-ROOT = Path(__file__).resolve().parents[3]
-PLAN = """
-name = "bench"
-task = "reach"
-trials = {trials}
-seed = 3
-timeout = 1.5
-hold_time = 0.2
-stop = "{stop}"
-
-[workspace]
-x_low = 0.49
-x_high = 0.51
-y_low = 0.09
-y_high = 0.11
-
-[[policies]]
-name = "right"
-bundle = "right"
-
-[[policies]]
-name = "wrong"
-bundle = "wrong"
-"""
-
-
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory) -> Path:
-    """One policy that goes to the middle of the places, and one that does not."""
-    folder = tmp_path_factory.mktemp("bundles")
-    tiny_bundle((0.5, 0.1, 0.12), camera=None).save(folder / "right")
-    tiny_bundle((0.5, -0.2, 0.12), camera=None).save(folder / "wrong")
-    return folder
-
-
-@pytest.fixture
-def plan(bundles, tmp_path) -> Path:
-    """A protocol beside its bundles, not registered yet."""
-    for name in ("right", "wrong"):
-        (tmp_path / name).symlink_to(bundles / name)
-    path = tmp_path / "bench.toml"
-    path.write_text(PLAN.format(trials=4, stop="fixed"))
-    return path
+from tests.support.session_plan import PLAN, facts, made_up
 
 
 def carry_out(plan: Path, out: Path, workers: int = 1, **options) -> None:
     file, registration = open_registered(plan)
     run_simulated_session(registration, file.bundles, out, "mild", workers, **options)
-
-
-def facts(out: Path) -> list[Trial]:
-    return list(read_session(out).trials)
 
 
 @pytest.mark.parametrize(
@@ -195,21 +139,6 @@ def test_processes_do_not_change_a_row(plan, tmp_path) -> None:
     assert facts(tmp_path / "one") == facts(tmp_path / "two")
 
 
-def made_up(protocol, planned, success: bool, **changes) -> Trial:
-    bundle = {p.name: p.bundle for p in protocol.policies}[planned.policy]
-    return Trial(
-        session=protocol.name,
-        policy=planned.policy,
-        bundle=bundle,
-        index=planned.index,
-        seed=planned.seed,
-        success=success,
-        duration=1.0,
-        initial=planned.initial,
-        **changes,
-    )
-
-
 def test_success_at_reset_is_tried_again_and_then_left_out(plan, tmp_path) -> None:
     _, registration = register_file(plan)
     protocol = registration.protocol
@@ -283,94 +212,6 @@ def test_a_sequential_session_stops_when_the_test_decides(plan, tmp_path) -> Non
     assert not any("Not finished" in text for text in protocol_deviations(session))
 
 
-# A session without its arm: what is killed is the process that conducts and records it. It is forked, so that a
-# hundred of them need not import everything a hundred times.
-RECORDER = """
-import os, sys
-from pathlib import Path
-from evaluation.session.scheduler import TrialScheduler
-from evaluation.session.protocol_file import open_registered
-from evaluation.session.session_folder import begin_session
-from tests.evaluation.session.test_sessions import made_up
-file, registration = open_registered(Path(sys.argv[1]))
-for _ in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        with begin_session(Path(sys.argv[2]), registration, "sim").store() as store:
-            scheduler = TrialScheduler(registration.protocol, store)
-            os.write(1, b"ready %d\\n" % os.getpid())
-            while planned := scheduler.next():
-                scheduler.record(made_up(registration.protocol, planned, planned.index % 2 == 0))
-                os.write(1, f"{planned.policy} {planned.index}\\n".encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    os.write(1, b"over\\n")
-"""
-
-
-@pytest.mark.slow
-def test_sigkill_loses_no_trial_and_counts_none_twice(plan, tmp_path) -> None:
-    plan.write_text(PLAN.format(trials=3000, stop="fixed"))
-    _, registration = register_file(plan)
-    schedule = [(t.policy, t.index) for t in registration.protocol.schedule()]
-    rng, acknowledged = random.Random(0), []
-    with subprocess.Popen(
-        [sys.executable, "-c", RECORDER, str(plan), str(tmp_path / "out")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as recorder:
-        for _ in range(20):
-            recorder.stdin.write("go\n")
-            recorder.stdin.flush()
-            ready, child = recorder.stdout.readline().split()
-            assert ready == "ready"
-            time.sleep(rng.uniform(0, 0.03))
-            os.kill(int(child), signal.SIGKILL)
-            while (line := recorder.stdout.readline()) != "over\n":
-                policy, index = line.split()
-                acknowledged.append((policy, int(index)))
-            recorded = [(t.policy, t.index) for t in facts(tmp_path / "out")]
-            assert recorded == schedule[: len(recorded)]
-            assert set(acknowledged) <= set(recorded)
-            assert len(set(acknowledged)) == len(acknowledged)
-        recorder.stdin.close()
-    assert len(acknowledged) > 20
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_named_and_the_session_goes_on_when_there_is_space(plan, tmp_path, capsys) -> None:
-    assert main(["session", "register", str(plan)]) == 0
-    out, limit = tmp_path / "out", 40 * 1024
-
-    def little_space() -> None:
-        # SIGXFSZ would kill; ignored, writes beyond the limit fail, as they do on a full disk
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    arguments = ["session", "run", str(plan), "--out", str(out), "--workers", "1", "--videos", "0"]
-    full = subprocess.run(
-        [sys.executable, "-m", "sim2real", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        preexec_fn=little_space,
-        timeout=250,
-    )
-    assert full.returncode == 1
-    assert "free space, then resume" in full.stderr
-    assert "Traceback" not in full.stderr
-    before = facts(out)
-    assert 0 < len(before) < 8
-    assert main(arguments) == 0
-    after = facts(out)
-    assert after[: len(before)] == before
-    assert len(after) == 8
-    assert any(text.startswith("Resumed") for text in protocol_deviations(read_session(out)))
-
-
 def test_two_sessions_of_the_same_bundles_stand_side_by_side(plan, tmp_path) -> None:
     """The arm's trials are made up here; the report must tell what is simulation and what is not."""
     _, registration = register_file(plan)
@@ -408,17 +249,6 @@ def test_plan_says_how_many_trials(capsys) -> None:
     assert "121  unpaired" in said
     assert main(["plan", "--detect", "15"]) == 1
     assert "expected shares" in capsys.readouterr().err
-
-
-def test_a_worker_that_dies_is_named_and_nothing_is_made_up(plan, tmp_path) -> None:
-    _, registration = register_file(plan)
-    with begin_session(tmp_path / "out", registration, "sim").store() as store, ProcessPoolExecutor(1) as executor:
-        scheduler = TrialScheduler(registration.protocol, store)
-        pool = Pool(1, lambda planned, attempt: LocalTrial(executor.submit(os._exit, 3)))
-        with pytest.raises(PoolError, match=r"a worker died.*start again to go on"):
-            run_trials(scheduler, pool)
-        assert scheduler.progress.counted == 0
-        assert store.trials() == ()
 
 
 def test_a_session_has_one_process_at_a_time(plan, tmp_path, capsys) -> None:

@@ -10,7 +10,7 @@ from evaluation.report.session_report import read_session
 from evaluation.session.protocol_file import open_registered, register_file
 from evaluation.simulation.pool import PoolError
 from evaluation.simulation.simulated_session import run_simulated_session
-from tests.evaluation.session.test_sessions import PLAN
+from tests.support.session_plan import PLAN
 from tests.support.tiny_bundle import tiny_bundle
 
 
