@@ -91,10 +91,8 @@ class Excitation:
     """Median of the compared motions."""
     scale: float
     """Share of the requested amplitude that is free of collisions."""
-    clearance: float
-    """Smallest distance between any two checked bodies along the motion [m]."""
     nearest: str
-    """Names of these two."""
+    """The two checked bodies that come nearest to each other along the motion, and how near."""
 
     def save(self, path: Path) -> None:
         """Write an npz file with t, q and joint_names."""
@@ -143,7 +141,6 @@ def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress 
         condition,
         float(np.median(conditions)),
         scale,
-        near.distance if near else float("inf"),
         str(near) if near else "nothing to hit",
     )
 

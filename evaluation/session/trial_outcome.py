@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from evaluation.session.protocol import Protocol
 
 
@@ -45,11 +43,6 @@ class TrialOutcome:
         """Set the time of the policy's first command [s]; later calls change nothing."""
         if self.started is None:
             self.started = t
-
-    def add_positions(self, t: float, ee: np.ndarray, goal: np.ndarray) -> None:
-        """Add a sample: positions of end effector and goal (3,) [m, base frame] at `t` [s]."""
-        distance = float(np.linalg.norm(ee - goal))
-        self.add(t, distance, distance < self.radius)
 
     def add(self, t: float, distance: float | None, inside: bool) -> None:
         """Add a sample: `distance` to the goal [m, None if unknown], and whether that is `inside` it, at `t` [s]."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-from evaluation.statistics.comparison import power_paired, required_trials
+from evaluation.statistics.comparison import required_trials
 
 MAX_UNPAIRED_TRIALS = 400
 """The exact power needs every pair of counts: (n + 1)² tables."""
@@ -28,7 +28,6 @@ class TrialPlan:
     power: float
     paired: int
     """All policies from the same initial conditions, McNemar's exact test."""
-    paired_power: float
     unpaired: int | None
     """Initial conditions of their own, Barnard's exact test; None where it is beyond MAX_UNPAIRED_TRIALS."""
 
@@ -47,14 +46,12 @@ def plan_trials(detect: float, baseline: float, *, alpha: float = 0.05, power: f
             f"detect {detect} and baseline {baseline}: expected shares with 0 < detect ≤ baseline ≤ 1, not per cent"
         )
     worse = round(baseline - detect, 12)
-    paired = required_trials(baseline, worse, alpha=alpha, power=power)
     return TrialPlan(
         rate_a=baseline,
         rate_b=worse,
         alpha=alpha,
         power=power,
-        paired=paired,
-        paired_power=power_paired(baseline, worse, paired, alpha=alpha),
+        paired=required_trials(baseline, worse, alpha=alpha, power=power),
         unpaired=required_trials_unpaired(baseline, worse, alpha=alpha, power=power),
     )
 

@@ -7,14 +7,13 @@ velocities and actions, and runs on the robot.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.models.state_network import SMALLEST_SPREAD, StateNetwork
+from policies.models.state_network import SMALLEST_SPREAD, StateNetwork, perceptron
 
 HISTORY_NETWORK = "history_network"
 MOVING = ("q", "dq")
@@ -59,8 +58,8 @@ class HistoryNetwork(nn.Module):
         self.joints = shapes["q"][0]
         self.entry = sum(shapes[name][0] for name in MOVING) + len(actions)
         seen = sum(feature.width for feature in self.columns.features)
-        self.infer = nn.Sequential(*_layers((length * self.entry, *INFERRING, latent)), nn.Tanh())
-        self.body = nn.Sequential(*_layers((seen + latent, *hidden, len(actions))))
+        self.infer = nn.Sequential(*perceptron(length * self.entry, *INFERRING, latent), nn.Tanh())
+        self.body = perceptron(seen + latent, *hidden, len(actions))
         self.register_buffer("history_centre", torch.zeros(self.entry))
         self.register_buffer("history_spread", torch.ones(self.entry))
 
@@ -151,11 +150,3 @@ def history_windows(moving: np.ndarray, actions: np.ndarray, begins: np.ndarray,
         inside = now[:, None] - back >= since[now]
         found[now, :, length - 1 - back] = np.where(inside[..., None], entries[now - back], 0.0)
     return found
-
-
-def _layers(widths: Sequence[int]) -> list[nn.Module]:
-    """Linear layers of `widths` with rectifiers between them."""
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), nn.ReLU()]
-    return layers[:-1]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from policies.models.state_network import StateNetwork
+from policies.models.state_network import StateNetwork, perceptron
 
 RECURRENT_NETWORK = "recurrent_network"
 
@@ -36,12 +36,7 @@ class RecurrentNetwork(nn.Module):
         self.hidden = tuple(hidden)
         width = sum(feature.width for feature in self.columns.features)
         self.lstm = nn.LSTMCell(width, memory_width)
-        layers: list[nn.Module] = []
-        before = memory_width
-        for after in self.hidden:
-            layers += [nn.Linear(before, after), nn.ReLU()]
-            before = after
-        self.body = nn.Sequential(*layers, nn.Linear(before, len(actions)))
+        self.body = perceptron(memory_width, *self.hidden, len(actions))
 
     @property
     def arrays(self) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -72,6 +72,14 @@ def features_of(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Feature,
     return tuple(found)
 
 
+def perceptron(*widths: int) -> nn.Sequential:
+    """Build linear layers of `widths`, input first, with rectifiers between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
 class StateNetwork(nn.Module):
     """A multi-layer perceptron over named columns."""
 
@@ -105,15 +113,11 @@ class StateNetwork(nn.Module):
         self.hidden = tuple(hidden)
         self.features = features_of(self.arrays)
         columns = sum(feature.width for feature in self.features)
-        widths = (columns, *self.hidden)
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], len(self.actions)))
+        self.body = perceptron(columns, *self.hidden, len(self.actions))
         self.success: nn.Module | None = None
         """Predicts whether the task has been achieved; independent of the actions."""
         if judges:
-            self.success = nn.Sequential(nn.Linear(columns, JUDGE_WIDTH), nn.ReLU(), nn.Linear(JUDGE_WIDTH, 1))
+            self.success = perceptron(columns, JUDGE_WIDTH, 1)
         self.register_buffer("centre", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
 

@@ -70,21 +70,17 @@ class FixedCurriculum:
 
 
 class LinearCurriculum:
-    """From `start` to `end` of every range, in equal steps over `episodes`."""
+    """From nominal to all of every range, in equal steps over `episodes`."""
 
-    def __init__(self, space: ParameterSpace, episodes: int, start: float = 0.0, end: float = 1.0):
+    def __init__(self, space: ParameterSpace, episodes: int):
         """Grow `space`.
 
         Raises:
-            ParameterError: if a share is outside [0, 1] or there is no episode.
+            ParameterError: if there is no episode.
         """
-        if episodes < 1 or not 0 <= start <= end <= 1:
-            raise ParameterError(
-                f"linear curriculum: {episodes} episodes from {start:g} to {end:g} of the ranges; expected at least "
-                "one episode and 0 <= start <= end <= 1"
-            )
-        self._full = space
-        self._episodes, self._start, self._end = episodes, start, end
+        if episodes < 1:
+            raise ParameterError(f"linear curriculum: {episodes} episodes, expected at least one episode")
+        self._full, self._episodes = space, episodes
         self._done = 0
         self._grown = (-1.0, space)
 
@@ -99,7 +95,7 @@ class LinearCurriculum:
     @property
     def share(self) -> float:
         """Share of the full ranges."""
-        return round(self._start + (self._end - self._start) * min(1.0, self._done / self._episodes), 2)
+        return round(min(1.0, self._done / self._episodes), 2)
 
     def draw(self, rng: np.random.Generator) -> Draw:
         """Draw from the space as it is now."""

@@ -146,10 +146,6 @@ class Push(Task):
         """Centre of a cube that stands on the mark (3,) [m]."""
         return self._goal
 
-    def achieved_goal(self, scene: Scene) -> np.ndarray:
-        """The cube's centre (3,) [m]."""
-        return scene.pose("object")[0]
-
     def state(self, scene: Scene) -> dict[str, np.ndarray]:
         """The cube's pose and the goal."""
         position, quat = scene.pose("object")

@@ -79,10 +79,6 @@ class Reach(Task):
         """The point above the cube as it stands now (3,) [m]."""
         return scene.pose("object")[0] + (0.0, 0.0, ABOVE)
 
-    def achieved_goal(self, scene: Scene) -> np.ndarray:
-        """The end effector (3,) [m]."""
-        return scene.ee_pos
-
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the end effector is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE

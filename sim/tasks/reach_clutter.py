@@ -99,10 +99,6 @@ class ReachClutter(Task):
         """The point above the cube (3,) [m]."""
         return self._goal
 
-    def achieved_goal(self, scene: Scene) -> np.ndarray:
-        """The end effector (3,) [m]."""
-        return scene.ee_pos
-
     def state(self, scene: Scene) -> dict[str, np.ndarray]:
         """The goal, and the tops of the posts."""
         return {"goal": self._goal, "posts": self._posts}

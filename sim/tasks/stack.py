@@ -83,10 +83,6 @@ class Stack(Task):
         """Centre of a cube that stands in the middle of the other (3,) [m]."""
         return scene.pose("base")[0] + np.array([0.0, 0.0, self._rise])
 
-    def achieved_goal(self, scene: Scene) -> np.ndarray:
-        """The upper cube's centre (3,) [m]."""
-        return scene.pose("object")[0]
-
     def state(self, scene: Scene) -> dict[str, np.ndarray]:
         """The upper cube's pose and the goal."""
         position, quat = scene.pose("object")

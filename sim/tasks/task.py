@@ -203,9 +203,9 @@ class Task(ABC):
     def desired_goal(self, scene: Scene) -> np.ndarray:
         """Return where the object, or the end effector, should get to."""
 
-    @abstractmethod
     def achieved_goal(self, scene: Scene) -> np.ndarray:
-        """Return where it is."""
+        """Return where it is; by default the centre (3,) [m] of the object if the task moves it, else the hand's."""
+        return scene.pose("object")[0] if self.moves_object else scene.ee_pos
 
     def state(self, scene: Scene) -> dict[str, np.ndarray]:
         """Return the arrays of `privileged`, by name; by default the goal."""

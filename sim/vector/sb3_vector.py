@@ -26,13 +26,10 @@ class Sb3ArmVectorEnv(VecEnv):
         make: Callable[[], gym.Env] | Sequence[Callable[[], gym.Env]],
         num_envs: int | None = None,
         workers: int = 2,
-        *,
-        timeout_s: float = 120.0,
-        start_method: str = "forkserver",
     ):
         """Start the workers; see `sim.vector.vector_env.ArmVectorEnv` for the arguments and errors."""
         makers = [make] * (num_envs or 1) if callable(make) else list(make)
-        self._pool = WorkerPool(makers, workers, same_step=True, timeout_s=timeout_s, start_method=start_method)
+        self._pool = WorkerPool(makers, workers, same_step=True)
         self._window: Window | None = None
         super().__init__(len(makers), self._pool.observation_space, self._pool.action_space)
 

@@ -91,8 +91,6 @@ class ArmVectorEnv(gym.vector.VectorEnv):
         *,
         autoreset_mode: AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
-        timeout_s: float = 120.0,
-        start_method: str = "forkserver",
     ):
         """Start the workers.
 
@@ -102,8 +100,6 @@ class ArmVectorEnv(gym.vector.VectorEnv):
             workers: number of processes; one for every core is best, with 4 to 16 environments each.
             autoreset_mode: `NEXT_STEP` or `SAME_STEP`.
             copy: whether `step` returns copies; without, the next step overwrites its observations.
-            timeout_s: how long a step may take before a worker counts as hung.
-            start_method: `forkserver` or `spawn`.
 
         Raises:
             SpecError: if the numbers make no sense or the spaces are not arrays.
@@ -113,9 +109,7 @@ class ArmVectorEnv(gym.vector.VectorEnv):
             raise ValueError(f"autoreset mode {autoreset_mode}; known are NEXT_STEP and SAME_STEP")
         makers = [make] * (num_envs or 1) if callable(make) else list(make)
         self._same_step = autoreset_mode is AutoresetMode.SAME_STEP
-        self._pool = WorkerPool(
-            makers, workers, same_step=self._same_step, timeout_s=timeout_s, start_method=start_method
-        )
+        self._pool = WorkerPool(makers, workers, same_step=self._same_step)
         self._copy = copy
         self.num_envs = len(makers)
         self.single_observation_space = self._pool.observation_space

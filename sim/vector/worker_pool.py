@@ -20,7 +20,6 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import NamedTuple
 
 import cloudpickle
@@ -33,8 +32,8 @@ from sim.vector.shared_arrays import SINGLE, Layout, lay_out
 
 PLAIN, REPORTS, FAILED = b"k", b"s", b"!"
 STEP, RESET, CALL, CLOSE = b"s", b"r", b"c", b"x"
-START_TIMEOUT = 120.0
-"""How long a worker may take to import and to make its environments [s]."""
+TIMEOUT = 120.0
+"""How long a worker may take for a step, or to import and to make its environments; then it counts as hung [s]."""
 COLLECT_AFTER = 10_000
 """Objects after which a worker looks for cycles; Python's 700 are made in a few steps, and none is in a cycle."""
 
@@ -59,15 +58,7 @@ class EnvReport(NamedTuple):
 class WorkerPool:
     """Starts the worker processes and exchanges messages with them."""
 
-    def __init__(
-        self,
-        make_envs: Sequence[Callable[[], gym.Env]],
-        workers: int,
-        *,
-        same_step: bool,
-        timeout_s: float = 120.0,
-        start_method: str = "forkserver",
-    ):
+    def __init__(self, make_envs: Sequence[Callable[[], gym.Env]], workers: int, *, same_step: bool):
         """Start `workers` processes and divide the environments among them in equal ranges.
 
         Args:
@@ -75,8 +66,6 @@ class WorkerPool:
             workers: number of processes.
             same_step: whether an ended episode is followed by the next one's first observation in the same
                 step, or in the next one.
-            timeout_s: how long a step may take before a worker counts as hung.
-            start_method: `forkserver` or `spawn`.
 
         Raises:
             SpecError: if there is no environment, or the spaces are not arrays.
@@ -84,8 +73,6 @@ class WorkerPool:
         """
         if not make_envs or workers < 1:
             raise SpecError(f"vector environment: {len(make_envs)} environments and {workers} workers; give at least 1")
-        if start_method not in ("forkserver", "spawn"):
-            raise SpecError(f"vector environment: start method '{start_method}'; known are forkserver, spawn")
         probe = make_envs[0]()
         self.observation_space, self.action_space = probe.observation_space, probe.action_space
         self.metadata, self.render_mode = dict(probe.metadata), probe.render_mode
@@ -94,12 +81,10 @@ class WorkerPool:
             raise SpecError("vector environment: workers have no windows; use render_mode 'rgb_array'")
         self.layout = lay_out(probe, len(make_envs))
         probe.close()
-        context: ForkServerContext | SpawnContext = multiprocessing.get_context(start_method)  # type: ignore[assignment]
-        if start_method == "forkserver":
-            context.set_forkserver_preload(["sim.env"])  # workers then share what importing costs in memory
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["sim.env"])  # workers then share what importing costs in memory
         memory = context.RawArray("c", self.layout.nbytes)
         self.arrays = self.layout.views(memoryview(memory).cast("B"))
-        self._timeout_s = timeout_s
         bounds = np.linspace(0, len(make_envs), min(workers, len(make_envs)) + 1).round().astype(int).tolist()
         self.ranges = [range(low, high) for low, high in itertools.pairwise(bounds)]
         self._pipes: list[Connection] = []
@@ -120,7 +105,7 @@ class WorkerPool:
                 poller.register(here.fileno(), select.POLLIN)
                 self._pollers.append(poller)
                 self._processes.append(process)
-            self._collect(range(len(self.ranges)), max(timeout_s, START_TIMEOUT))
+            self._collect(range(len(self.ranges)))
         except BaseException:
             self.close()
             raise
@@ -198,18 +183,17 @@ class WorkerPool:
         except OSError:
             self._report_death(worker)
 
-    def _collect(self, workers: Sequence[int], timeout_s: float | None = None) -> list:
-        timeout_s = timeout_s or self._timeout_s
+    def _collect(self, workers: Sequence[int]) -> list:
         found: list = []
         failure = None
         for worker in workers:
             pipe = self._pipes[worker]
             try:
-                if not self._pollers[worker].poll(1e3 * timeout_s):
+                if not self._pollers[worker].poll(1e3 * TIMEOUT):
                     self.close(patience_s=0.0)
                     raise WorkerError(
                         f"worker {worker} (environments {self._named(worker)}) has not answered for "
-                        f"{timeout_s:g} s; is an environment stuck, or the machine suspended?"
+                        f"{TIMEOUT:g} s; is an environment stuck, or the machine suspended?"
                     )
                 answer = pipe.recv_bytes()
             except (EOFError, OSError):

@@ -5,8 +5,6 @@ import pytest
 
 from evaluation.session.trial_outcome import TrialOutcome
 
-GOAL = np.array([0.5, 0.0, 0.12])
-
 
 def watch(outcome: TrialOutcome, distances: dict[float, float], until: float, start: float | None = 0.0) -> None:
     """Feed 100 samples a second; `distances` gives the distance from each time on [s: m]."""
@@ -14,7 +12,7 @@ def watch(outcome: TrialOutcome, distances: dict[float, float], until: float, st
         if start is not None and t >= start:
             outcome.start(t)
         distance = next(d for since, d in sorted(distances.items(), reverse=True) if t >= since - 1e-9)
-        outcome.add_positions(t, GOAL + np.array([distance, 0.0, 0.0]), GOAL)
+        outcome.add(t, distance, distance < outcome.radius)
 
 
 def test_success_needs_the_whole_hold() -> None:
@@ -22,7 +20,7 @@ def test_success_needs_the_whole_hold() -> None:
     watch(outcome, {0.0: 0.2, 1.0: 0.02}, until=1.495)
     assert not outcome.over
     watch(outcome, {0.0: 0.02}, until=0.0)
-    outcome.add_positions(1.5, GOAL, GOAL)
+    outcome.add(1.5, 0.0, True)
     assert outcome.success
     assert outcome.time_to_success == pytest.approx(1.5)
     assert outcome.hold == pytest.approx(0.5)
@@ -59,7 +57,6 @@ def test_success_to_the_end_is_decided_at_the_timeout(distances: dict[float, flo
     watch(outcome, distances, until=2.95)
     assert not outcome.over
     watch(outcome, {0.0: 0.02} if success else {0.0: 0.05}, until=0.0)
-    at = np.array([0.02 if success else 0.05, 0.0, 0.0])
-    outcome.add_positions(3.0, GOAL + at, GOAL)
+    outcome.add(3.0, 0.02 if success else 0.05, success)
     assert outcome.over
     assert outcome.success == success

@@ -32,17 +32,17 @@ def test_the_fixed_one_draws_from_the_whole_space():
 
 
 def test_the_linear_one_grows_with_the_episodes():
-    curriculum = LinearCurriculum(SPACE, episodes=100, start=0.1)
+    curriculum = LinearCurriculum(SPACE, episodes=100)
     rng = np.random.default_rng(0)
     widths = []
     for _ in range(100):
         draw = curriculum.draw(rng)
         widths.append(curriculum.space["friction"].range)
         curriculum.report(draw, True)
-    assert widths[0] == pytest.approx((0.46, 0.5))
-    assert widths[50] == pytest.approx((0.5 - 0.4 * 0.55, 0.5))
+    assert widths[0] == pytest.approx((0.5, 0.5))
+    assert widths[50] == pytest.approx((0.5 - 0.4 * 0.5, 0.5))
     assert curriculum.space.params == SPACE.params
-    other = LinearCurriculum(SPACE, episodes=100, start=0.1)
+    other = LinearCurriculum(SPACE, episodes=100)
     other.restore(json.loads(json.dumps(curriculum.state())))
     assert other.space == curriculum.space
 
@@ -87,7 +87,6 @@ def test_it_draws_what_the_environment_accepts():
     ("make", "message"),
     [
         (lambda: LinearCurriculum(SPACE, 0), "at least one episode"),
-        (lambda: LinearCurriculum(SPACE, 10, 0.5, 0.1), "start <= end"),
         (lambda: AutomaticCurriculum(SPACE, AdrConfig(widen_above=0.2)), "narrow_below <= widen_above"),
         (
             lambda: AutomaticCurriculum(SPACE).restore({"ends": {"x:low": 0.0}, "results": {}}),
