@@ -19,20 +19,30 @@ CAMERA_TOPICS = tyro.conf.arg(metavar="CAMERA=TOPIC,…")
 
 
 @dataclass(frozen=True)
-class AdaptOptions:
-    """How a bundle is adapted."""
+class TargetOptions:
+    """A camera policy, and the target that it is adapted to or compared with."""
 
     bundle: Path
-    """The policy to adapt."""
+    """The camera policy."""
     target: Path
     """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --cameras,
     a folder of images with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
-    """Where the adapted bundle is written; must not exist. No bundle is written when no method wins."""
+    """Where the result is written."""
     cameras: Annotated[str, CAMERA_FILES] = ""
     """Cameras that images or recording were taken with, by name: a rig's file, or files of 'sim2real calibrate'."""
     topics: Annotated[str, CAMERA_TOPICS] = ""
     """Topics of a recording's images; may be left out for one camera where only one topic has images."""
+    seed: int = 0
+    """Of everything random."""
+
+
+@dataclass(frozen=True)
+class AdaptOptions(TargetOptions):
+    """How a bundle is adapted."""
+
+    out: Path
+    """Where the adapted bundle is written; must not exist. No bundle is written when no method wins."""
     name: str = ""
     """Name of the adapted policy in reports; by default the parent's and the method's."""
     method: str = "auto"
@@ -40,8 +50,6 @@ class AdaptOptions:
     batch-norm+self-calibration, background-compositing, histogram, fourier, coral, adversarial, style-transfer."""
     budget: float = 900.0
     """Time after which auto begins no further method [s]."""
-    seed: int = 0
-    """Of everything random."""
     any_colours: bool = False
     """Take images that look as if red and blue were swapped."""
 
@@ -105,26 +113,15 @@ def _print_candidates(report: dict) -> None:
 
 
 @dataclass(frozen=True)
-class GapOptions:
-    """What is compared, and where the page goes."""
+class GapOptions(TargetOptions):
+    """What is compared: the policy's task and arm are simulated, and its encoder processes the images."""
 
-    bundle: Path
-    """A camera policy: its task and arm are simulated, its encoder processes the images."""
-    target: Path
-    """Recording of the target: the images.npz of 'sim2real evaluate --record-images' or its folder; or, with --cameras,
-    a folder of images with frames.json, or a ROS 2 recording (.mcap, or a rosbag2 folder)."""
     out: Path
     """Where the HTML page is written."""
-    cameras: Annotated[str, CAMERA_FILES] = ""
-    """Cameras that images or recording were taken with, by name: a rig's file, or files of 'sim2real calibrate'."""
-    topics: Annotated[str, CAMERA_TOPICS] = ""
-    """Topics of a recording's images; may be left out for one camera where only one topic has images."""
     views: int = 300
     """Simulated images of each camera to compare with."""
     randomise: Preset = "full"
     """Preset of the simulation."""
-    seed: int = 0
-    """Of everything random."""
     workers: int = 2
     """Processes that draw."""
 
@@ -178,7 +175,7 @@ def gap(arguments: Arguments) -> int:
     return 0
 
 
-def _read_target(config: AdaptOptions | GapOptions, bundle: PolicyBundle) -> TargetData:
+def _read_target(config: TargetOptions, bundle: PolicyBundle) -> TargetData:
     from adaptation.visual.target_files import read_target
     from robots.rig import read_cameras
 

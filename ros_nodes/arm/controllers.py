@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -277,6 +277,20 @@ def _joint_jog() -> type:
 
 _HOLDS = "holds the last position for ever, at rest: the arm stops hard where the gate fell silent"
 _COASTS = "goes on at the last velocity for ever: the supervisor sends zeros"
+_SERVO = "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s"
+_POSITIONS = ControllerKind(
+    topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS, holds=True, dq=0.5, managed=True
+)
+_VELOCITIES = ControllerKind(
+    "forward_velocity_controller/commands",
+    lambda: Float64MultiArray,
+    _velocities,
+    _COASTS,
+    holds=True,
+    ddq=0.4,
+    managed=True,
+    coasts=True,
+)
 CONTROLLERS: dict[str, ControllerKind] = {
     "joint_trajectory_controller": ControllerKind(
         topics.TRAJECTORY_COMMAND,
@@ -285,38 +299,10 @@ CONTROLLERS: dict[str, ControllerKind] = {
         "follows the stopping motion with which each trajectory ends",
         managed=True,
     ),
-    "forward_position_controller": ControllerKind(
-        topics.FORWARD_COMMAND, lambda: Float64MultiArray, _positions, _HOLDS, holds=True, dq=0.5, managed=True
-    ),
-    "joint_group_position_controller": ControllerKind(
-        "joint_group_position_controller/commands",
-        lambda: Float64MultiArray,
-        _positions,
-        _HOLDS,
-        holds=True,
-        dq=0.5,
-        managed=True,
-    ),
-    "forward_velocity_controller": ControllerKind(
-        "forward_velocity_controller/commands",
-        lambda: Float64MultiArray,
-        _velocities,
-        _COASTS,
-        holds=True,
-        ddq=0.4,
-        managed=True,
-        coasts=True,
-    ),
-    "joint_group_velocity_controller": ControllerKind(
-        "joint_group_velocity_controller/commands",
-        lambda: Float64MultiArray,
-        _velocities,
-        _COASTS,
-        holds=True,
-        ddq=0.4,
-        managed=True,
-        coasts=True,
-    ),
+    "forward_position_controller": _POSITIONS,
+    "joint_group_position_controller": replace(_POSITIONS, topic="joint_group_position_controller/commands"),
+    "forward_velocity_controller": _VELOCITIES,
+    "joint_group_velocity_controller": replace(_VELOCITIES, topic="joint_group_velocity_controller/commands"),
     "joint_group_effort_controller": ControllerKind(
         "joint_group_effort_controller/commands",
         lambda: Float64MultiArray,
@@ -325,18 +311,8 @@ CONTROLLERS: dict[str, ControllerKind] = {
         refused="a policy of joint targets has no torques, and a torque loop over DDS at 100 Hz is not safe; run "
         "joint_trajectory_controller on the effort interfaces instead, as franka_ros2 does",
     ),
-    "servo_twist": ControllerKind(
-        "servo_node/delta_twist_cmds",
-        lambda: TwistStamped,
-        _twist,
-        "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
-    ),
-    "servo_joint_jog": ControllerKind(
-        "servo_node/delta_joint_cmds",
-        _joint_jog,
-        _jog,
-        "MoveIt Servo halts smoothly after its incoming_command_timeout, 0.1 s",
-    ),
+    "servo_twist": ControllerKind("servo_node/delta_twist_cmds", lambda: TwistStamped, _twist, _SERVO),
+    "servo_joint_jog": ControllerKind("servo_node/delta_joint_cmds", _joint_jog, _jog, _SERVO),
     "crisp_target_joint": ControllerKind("target_joint", lambda: JointState, _target_joint, _HOLDS),
     "crisp_target_pose": ControllerKind("target_pose", lambda: PoseStamped, _target_pose, _HOLDS),
 }

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from robots.model import RobotModel
-from robots.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
 from sim.tasks.placing import PlaceExpert, sample_placing, set_down
@@ -16,6 +16,7 @@ from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample
 from sim.tasks.task import (
     GOAL,
+    OBJECT_POSE,
     SHAPES,
     Scene,
     Task,
@@ -69,11 +70,7 @@ class PickPlace(Task):
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
     }
     measured: ClassVar = ("q", "opening")
-    privileged = (
-        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
-        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
-        GOAL,
-    )
+    privileged = (*OBJECT_POSE, GOAL)
     recipes: ClassVar = {
         "franka_panda": StateRecipe(
             rounds=6, round_steps=300, linger=0.5, gradient_steps=1_500, last_gradient_steps=6_000, batch=256

@@ -8,13 +8,13 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from robots.model import RobotModel
-from robots.specs import ActionSpec, ArraySpec
+from robots.specs import ActionSpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.motion import FINGER_SLANT, FINGERTIP, funnel, move, rise_first
 from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
-from sim.tasks.task import GOAL, Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
+from sim.tasks.task import GOAL, OBJECT_POSE, Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
@@ -110,11 +110,7 @@ class Push(Task):
         "state": ("q", "dq", "ee_pos", "object_pos", "object_quat", "goal"),
         "robot": ("q", "dq", "ee_pos"),
     }
-    privileged = (
-        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
-        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
-        GOAL,
-    )
+    privileged = (*OBJECT_POSE, GOAL)
     recipes: ClassVar = {
         "franka_panda": StateRecipe(
             rounds=12, round_steps=300, linger=0.5, gradient_steps=2_000, last_gradient_steps=8_000, batch=256

@@ -14,7 +14,7 @@ from sim.scene import RigidBody, box
 from sim.tasks.placing import PlaceExpert, sample_placing, set_down
 from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample
-from sim.tasks.task import Scene, Task, distance, material, sample_turn, sample_xy_apart
+from sim.tasks.task import OBJECT_POSE, Scene, Task, distance, material, sample_turn, sample_xy_apart
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -51,11 +51,7 @@ class Stack(Task):
         "robot": ("q", "dq", "ee_pos", "ee_yaw", "opening"),
     }
     measured: ClassVar = ("q", "opening")
-    privileged = (
-        ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
-        ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
-        ArraySpec("goal", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
-    )
+    privileged = (*OBJECT_POSE, ArraySpec("goal", (3,), low=-10.0, high=10.0, unit="m", frame="base"))
     recipes: ClassVar = {
         "franka_panda": StateRecipe(rounds=8, round_steps=400, gradient_steps=1_500, last_gradient_steps=6_000)
     }

@@ -24,6 +24,11 @@ from sim.tasks.state_samples import StateSample, sample_approach
 
 GOAL = ArraySpec("goal", (3,), low=-2.0, high=2.0, unit="m", frame="base")
 """The array of a goal that is a point."""
+OBJECT_POSE = (
+    ArraySpec("object_pos", (3,), low=-10.0, high=10.0, unit="m", frame="base"),
+    ArraySpec("object_quat", (4,), low=-1.001, high=1.001, frame="base"),
+)
+"""The arrays of where an object is and how it is turned; the bounds hold wherever it falls."""
 
 CAMERAS = "cameras"
 """The observation of every task that holds the images of the rig's cameras, after what is `measured`."""
