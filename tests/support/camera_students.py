@@ -20,6 +20,18 @@ from sim.tasks.task import CAMERAS
 TINY = PerceptionRecipe(
     renders=60, steps=4, batch=8, channels=8, refiner_steps=(2,), geometry_steps=5, geometry_batch=16, held_out=10
 )
+HEAD = StateRecipe(
+    hidden=(32,),
+    envs=4,
+    rounds=1,
+    round_steps=20,
+    gradient_steps=20,
+    last_gradient_steps=40,
+    batch=32,
+    validation_episodes=1,
+    validate_from=1,
+)
+"""Of an action head that is trained for a moment."""
 
 
 def untrained_bundle(task: str, cameras: str | Rig) -> PolicyBundle:

@@ -93,7 +93,7 @@ def test_methods_use_the_images_of_all_cameras(method: str, inputs: AdaptationIn
     elif method == "histogram":
         train_on_matched(encoder, inputs, match_histogram, steps=2)
     elif method == "style-transfer":
-        train_on_style_transfer(encoder, inputs, TranslationConfig(steps=1), steps=2)
+        train_on_style_transfer(encoder, inputs, TranslationConfig(steps=1, batch=2, width=8), steps=2)
     else:
         train_on_composites(encoder, inputs, find_cameras(student, inputs), renders=80, steps=2)
     after = weights(student, "encoder")

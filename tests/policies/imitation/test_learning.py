@@ -20,6 +20,7 @@ from adaptation.visual.methods import METHODS, SOURCE_ONLY
 from adaptation.visual.target import TargetData
 from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
+from policies.imitation.recipes import action_head_recipe
 from policies.models.camera_policy import CameraPolicy
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.restore import restore_student
@@ -43,8 +44,9 @@ SMALL = PerceptionRecipe(renders=3_000, steps=500, held_out=300, geometry_steps=
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A camera policy without randomisation, which is learned in seconds."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    config = TrainConfig(out, cameras="front", randomise="nominal", threads=1, perception=SMALL, evaluation_episodes=20)
-    train_camera(config, QUIET)
+    recipe = replace(action_head_recipe("reach", "franka_panda"), validation_episodes=16)
+    small = {"recipe": recipe, "perception": SMALL, "evaluation_episodes": 1}
+    train_camera(TrainConfig(out, cameras="front", randomise="nominal", threads=1, **small), QUIET)
     return out
 
 

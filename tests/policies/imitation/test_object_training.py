@@ -108,7 +108,8 @@ def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
 @pytest.mark.parametrize("cameras", ["front", "front_side", "front_wrist"])
 @pytest.mark.parametrize("task", SAMPLED)
 def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, cameras: str) -> None:
-    config = TrainConfig(Path("unused"), task=task, cameras=cameras, recipe=TINY)
+    small = PerceptionRecipe(channels=8)
+    config = TrainConfig(Path("unused"), task=task, cameras=cameras, recipe=TINY, perception=small)
     torch.manual_seed(0)
     student = untrained(config).eval()
     rng = np.random.default_rng(1)
@@ -145,10 +146,10 @@ def test_a_run_leaves_a_bundle_that_equals_its_network(tmp_path: Path) -> None:
         evaluation_episodes=1,
         recipe=TINY,
         perception=PerceptionRecipe(
-            renders=200,
-            steps=20,
-            refiner_steps=(5, 5),
-            held_out=100,
+            renders=100,
+            steps=5,
+            refiner_steps=(2, 2),
+            held_out=50,
             geometry_steps=50,
             channels=8,
             forgetting_factors=(0.7, 0.98),
@@ -212,7 +213,7 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
         modes=("feature-extractor",),
         seeds=1,
         renders=(60, 120),
-        episodes=2,
+        episodes=1,
         workers=1,
         recipe=TINY,
         perception=PerceptionRecipe(steps=4, batch=16, channels=8, geometry_steps=20),

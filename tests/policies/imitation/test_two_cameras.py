@@ -21,25 +21,14 @@ from robots.rig import RIGS, Rig, load_rig
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
 from sim.tasks import fitted_task
-from sim.tasks.recipe import PerceptionRecipe, StateRecipe
+from sim.tasks.recipe import PerceptionRecipe
+from tests.support.camera_students import HEAD
 
 PANDA = load_robot("franka_panda")
 FRONT, SIDE = load_rig("front_side", PANDA).cameras
 QUIET = lambda *_: None  # noqa: E731
 TINY = PerceptionRecipe(
     renders=250, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=40, geometry_batch=64, held_out=50
-)
-
-HEAD = StateRecipe(
-    hidden=(32,),
-    envs=4,
-    rounds=1,
-    round_steps=20,
-    gradient_steps=20,
-    last_gradient_steps=40,
-    batch=32,
-    validation_episodes=1,
-    validate_from=1,
 )
 
 

@@ -201,14 +201,15 @@ def test_a_curriculum_decides_what_the_next_episodes_are(arms) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sac", "td3", "crossq", "recurrent_ppo"])
+@pytest.mark.parametrize("name", ["td3", "crossq", "recurrent_ppo"])  # CrossQ is SAC with batch normalisation
 def test_a_killed_run_resumes_without_a_seam(name: str, tmp_path: Path) -> None:
     recurrent, infers = name == "recurrent_ppo", name == "td3"
-    recipe = replace(TINY, demonstrations=0 if recurrent else 4, curriculum="adr" if name == "sac" else "fixed")
+    recipe = replace(TINY, demonstrations=0 if recurrent else 2, curriculum="adr" if name == "crossq" else "fixed")
+    recipe = replace(recipe, imitation_steps=20, validation_episodes=1)
     if infers:
-        recipe = replace(recipe, latent=3, history=4, inference_steps=50)
+        recipe = replace(recipe, latent=3, history=4, inference_steps=5)
     config = ReinforcementConfig(
-        tmp_path / "whole", algorithm=name, randomise="mild", workers=1, evaluation_episodes=2, recipe=recipe
+        tmp_path / "whole", algorithm=name, randomise="mild", workers=1, evaluation_episodes=1, recipe=recipe
     )
     whole = reinforce(config, QUIET)
     killed = replace(config, out=tmp_path / "killed")

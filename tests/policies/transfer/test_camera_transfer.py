@@ -24,23 +24,13 @@ from robots.rig import Rig
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks import fitted_task
-from sim.tasks.recipe import PerceptionRecipe, StateRecipe
+from sim.tasks.recipe import PerceptionRecipe
+from tests.support.camera_students import HEAD
 
 pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 QUIET = lambda *_: None  # noqa: E731
 SIDE = CameraModel.looking_at("side", (0.5, 0.95, 0.6), (0.5, 0.0, 0.1), 84, 84, 46.0)
 TINY = PerceptionRecipe(renders=250, steps=12, batch=16, channels=8, geometry_steps=40, geometry_batch=64, held_out=50)
-HEAD = StateRecipe(
-    hidden=(32,),
-    envs=4,
-    rounds=1,
-    round_steps=20,
-    gradient_steps=20,
-    last_gradient_steps=40,
-    batch=32,
-    validation_episodes=1,
-    validate_from=1,
-)
 SMALL_RUN = {
     "randomise": "nominal",
     "workers": 1,
