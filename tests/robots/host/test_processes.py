@@ -19,7 +19,7 @@ VECTOR = """
 import time
 from sim.vector.vector_env import ArmVectorEnv, EnvConfig
 if __name__ == "__main__":
-    envs = ArmVectorEnv([EnvConfig()] * 2, workers=2, start_method="{method}")
+    envs = ArmVectorEnv([EnvConfig()] * 2, workers=2)
     time.sleep(60)
 """
 RENDERS = """
@@ -83,9 +83,8 @@ def test_a_tied_command_ends_with_its_parent():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_vector_workers_end_with_their_parent(tmp_path, method):
-    (tmp_path / "script.py").write_text(VECTOR.format(method=method))
+def test_vector_workers_end_with_their_parent(tmp_path):
+    (tmp_path / "script.py").write_text(VECTOR)
     assert after_kill([sys.executable, "script.py"], 3, tmp_path) == {}  # the workers, and the resource tracker
 
 
