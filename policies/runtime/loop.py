@@ -97,12 +97,10 @@ class LoopStep:
     """(n,) measured joint positions [rad]."""
     action: np.ndarray
     """The policy's normalised action."""
-    q_target: np.ndarray
-    """(n,) what the policy asked for [rad], after blending in."""
     q_sent: np.ndarray
     """(n,) what was really sent [rad]."""
     reasons: tuple[str, ...]
-    """Why that is not the same; empty if it is."""
+    """Why that is not what the policy asked for; empty if it is."""
     done: bool | None = None
     """Whether the policy's task is done; None for a policy that does not tell."""
 
@@ -327,7 +325,6 @@ class ControlLoop:
             period_error=period_error,
             q=state.q,
             action=action,
-            q_target=target,
             q_sent=sent,
             reasons=reasons,
             done=self.bundle.is_done(self._memory),

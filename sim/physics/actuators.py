@@ -64,7 +64,6 @@ class Actuator(ABC):
         self._world = world
         self._ticks = ticks
         self._out = np.empty((ticks, world.n))
-        self._zeros = np.zeros(world.n)
         self._limits = np.array(robot.limits.tau)
         self._moves = np.array(robot.limits.dq) / world.physics_hz  # the farthest in a tick
         self._finger_gain = 1.0 - (1.0 - FINGER_GAIN) ** (240.0 / world.physics_hz)
