@@ -210,13 +210,13 @@ class WorkerPool:
         process = self._processes[worker]
         process.join(timeout=2)
         code = process.exitcode
-        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"signal {signal.Signals(-code).name}; was it killed for memory?"
+        else:  # a script that makes environments wherever it is imported would make them in each worker, too
+            how = f"exit code {code}; in a script, make the environments under `if __name__ == '__main__':`."
         where = self._named(worker)
         self.close()
-        raise WorkerError(
-            f"worker {worker} (environments {where}) died with {how}; was it killed for memory? "
-            "Its own output, above, may say more"
-        )
+        raise WorkerError(f"worker {worker} (environments {where}) died with {how} Its own output, above, may say more")
 
     def _named(self, worker: int) -> str:
         rows = self.ranges[worker]
