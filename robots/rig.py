@@ -90,7 +90,7 @@ def wrist(area: Area) -> CameraModel:
     x = np.array([0.0, 1.0, 0.0])
     T_ee_camera = np.eye(4)
     T_ee_camera[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
-    T_ee_camera[:3, 3] = _scale(area) * np.array([0.06, 0.0, -0.06])
+    T_ee_camera[:3, 3] = area_scale(area) * np.array([0.06, 0.0, -0.06])
     return CameraModel("wrist", VIEW, VIEW, _pinhole(VIEW, VIEW, 70.0), T_ee_camera=as_matrix(T_ee_camera))
 
 
@@ -153,7 +153,7 @@ def policy_view(camera: CameraModel, area: Area) -> CameraModel:
     if camera.T_base_camera is None:
         shown = edges
     else:
-        top = HEIGHT * _scale(area)
+        top = HEIGHT * area_scale(area)
         corners = np.array(list(itertools.product(*area, (0.0, top))))
         pinhole = replace(camera, K=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), distortion=())
         xy = pinhole.project(corners)
@@ -260,13 +260,13 @@ def _camera(path: Path, data: object) -> CameraModel:
 
 def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float], fov_y_deg: float) -> CameraModel:
     """Place a camera by `eye` and `target` relative to the middle of an area of the size of `AREA` [m]."""
-    scale, (x, y) = _scale(area), (sum(ends) / 2 for ends in area)
+    scale, (x, y) = area_scale(area), (sum(ends) / 2 for ends in area)
     at, to = ((x + scale * p[0], y + scale * p[1], scale * p[2]) for p in (eye, target))
     camera = CameraModel.looking_at(name, at, to, VIEW, VIEW, fov_y_deg)
     return replace(camera, position_error=min(1.0, scale) * camera.position_error)  # a shorter way is measured better
 
 
-def _scale(area: Area) -> float:
+def area_scale(area: Area) -> float:
     """Return by how much `AREA` has to grow to be as long and as wide as an area."""
     own, planned = ([high - low for low, high in each] for each in (area, AREA))
     return max(a / b for a, b in zip(own, planned))

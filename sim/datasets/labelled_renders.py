@@ -15,16 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from robots.host.processes import end_with_pool
+from robots.kinematics import KinematicsError
 from robots.model import RobotModel
 from robots.rig import Rig
+from robots.specs import SpecError
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import fitted_task
+from sim.tasks.state_samples import StateSample
 from sim.tasks.task import CAMERAS
 
 CHUNK = 250
 """LabelledRenders that one call of a worker draws."""
+MOST_DRAWS = 100
+"""Draws of a state until the arm reaches one."""
 
 
 @dataclass(frozen=True)
@@ -161,11 +166,28 @@ def sample_states(env: ArmEnv, count: int, seed: int) -> Iterator[SampledState]:
     rng = np.random.default_rng(seed)
     env.begin(seed=seed)
     for _ in range(count):
-        env.begin()
+        state = begin_state(env, rng)
         goal = env.task.desired_goal(env.world)
-        state = env.task.sample_state(env.world, env.robot, env.parameters, rng)
         observation = env.place_arm(state.q, state.opening)
         yield SampledState(observation, *landmarks(env), goal)
+
+
+def begin_state(env: ArmEnv, rng: np.random.Generator) -> StateSample:
+    """Begin an episode and draw a state that the arm reaches; the caller places the arm.
+
+    Raises:
+        SpecError: if the arm reaches none of `MOST_DRAWS` states.
+    """
+    for _ in range(MOST_DRAWS):
+        env.begin()
+        try:
+            return env.task.sample_state(env.world, env.robot, env.parameters, rng)
+        except KinematicsError as error:
+            reason = str(error)
+    raise SpecError(
+        f"task '{env.task.name}': robot '{env.robot.name}' reaches none of {MOST_DRAWS} states drawn for labelled "
+        f"renders ({reason}); choose a table_area that it reaches"
+    )
 
 
 def sample_geometry(

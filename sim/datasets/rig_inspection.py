@@ -11,6 +11,7 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.rig import Extent, Rig, describe_camera
+from sim.datasets.labelled_renders import begin_state
 from sim.datasets.visibility import FEWEST_PIXELS
 from sim.env import ArmEnv
 
@@ -83,11 +84,14 @@ def inspect_rig(
     sides = np.zeros((scenes, len(names), len(bodies)))
     rng = np.random.default_rng(seed)
     try:
+        env.begin(seed=seed)
         for k in range(scenes):
-            env.begin(seed=seed if k == 0 else None)
-            samples = env.task.samples_states
-            state = env.task.sample_state(env.world, env.robot, env.parameters, rng) if samples else None
-            shown = env.place_arm(state.q, state.opening) if state else env.place_arm(np.array(env.robot.home))
+            if env.task.samples_states:
+                state = begin_state(env, rng)
+                shown = env.place_arm(state.q, state.opening)
+            else:
+                env.begin()
+                shown = env.place_arm(np.array(env.robot.home))
             for c, name in enumerate(names):
                 for b, body in enumerate(bodies):
                     numbers = [i for i, each in enumerate(env.segmentation_names) if each.split("/")[0] == body]

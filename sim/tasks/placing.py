@@ -99,7 +99,7 @@ def sample_placing(
         p = at + np.array([*rng.normal(0.0, 0.01, 2), rng.choice((0.0, 0.12 * rng.random()))])
         opening = rng.uniform(half, gripper.opened)
     elif kind == "anywhere":  # also with fingers that have closed on nothing
-        p = anywhere(rng)
+        p = anywhere(robot, rng)
         opening = rng.choice((gripper.opened, rng.uniform(gripper.closed, gripper.opened), gripper.closed))
     else:
         if kind != "over":

@@ -196,7 +196,7 @@ class Push(Task):
         if kind == "way":
             p = scene.ee_pos + rng.random() * (p - scene.ee_pos) + rng.normal(0.0, 0.03, 3)
         elif kind == "anywhere":
-            p = anywhere(rng)
+            p = anywhere(robot, rng)
         else:
             p += rng.normal(0.0, (0.01, 0.01, 0.004)) + np.array([0.0, 0.0, rng.choice((0.0, 0.04 * rng.random()))])
         return StateSample(joints_near(robot, p, rng))

@@ -6,18 +6,18 @@ the frames of an episode resemble each other too much to learn from.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from robots.rig import Extent
+from robots.rig import AREA, area_scale
 
-REACHABLE: tuple[Extent, Extent] = (0.3, 0.68), (-0.25, 0.25)
-"""x and y of hand positions drawn above the table [m]."""
+BEYOND = 0.05
+"""By how much hand positions drawn above the table may lie outside the work area, of one of the size of `AREA` [m]."""
+HIGHEST = 0.45
+"""How high above the table they may lie, for such an area [m]."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +41,33 @@ def sample_approach(robot: RobotModel, start: np.ndarray, goal: np.ndarray, rng:
     elif kind == 1:
         p = start + rng.random() * (goal - start) + rng.normal(0.0, 0.03, 3)
     else:
-        p = anywhere(rng, lowest=0.06)
+        p = anywhere(robot, rng, lowest=0.06)
     return joints_near(robot, p, rng, spread=0.03)
 
 
-def anywhere(rng: np.random.Generator, lowest: float = 0.03) -> np.ndarray:
-    """Draw a point (3,) [m] above the table, at least `lowest` [m] and at most 0.45 m high."""
-    return np.array([rng.uniform(*REACHABLE[0]), rng.uniform(*REACHABLE[1]), rng.uniform(lowest, 0.45)])
+def anywhere(robot: RobotModel, rng: np.random.Generator, lowest: float = 0.03) -> np.ndarray:
+    """Draw a point (3,) [m] above the arm's work area and a little around it, at least `lowest` [m] high."""
+    (x_low, x_high), (y_low, y_high) = area = robot.table_area or AREA
+    scale = area_scale(area)
+    beyond, highest = scale * BEYOND, max(scale * HIGHEST, lowest)
+    return np.array(
+        [
+            rng.uniform(x_low - beyond, x_high + beyond),
+            rng.uniform(y_low - beyond, y_high + beyond),
+            rng.uniform(lowest, highest),
+        ]
+    )
 
 
 def joints_near(robot: RobotModel, p: np.ndarray, rng: np.random.Generator, spread: float = 0.01) -> np.ndarray:
     """Draw joint positions (n,) [rad] that bring the end effector near `p` (3,) [m], pointing as at home.
 
-    Normal noise of `spread` [rad] is added to every joint; where there is no solution, to the home pose.
+    Normal noise of `spread` [rad] is added to every joint.
+
+    Raises:
+        KinematicsError: if the arm does not get there; `sim.datasets.labelled_renders.begin_state` then draws anew.
     """
-    q = np.array(robot.home)
-    with contextlib.suppress(KinematicsError):
-        q = robot.chain.inverse(q, p, robot.R_home, iterations=60, tolerance=5e-3)
+    q = robot.chain.inverse(np.array(robot.home), p, robot.R_home, iterations=60, tolerance=5e-3)
     return q + rng.normal(0.0, spread, len(q))
 
 
