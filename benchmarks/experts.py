@@ -51,7 +51,7 @@ class Config:
     """20 episodes instead of 200."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """Names in `TASKS`."""
-    arms: tuple[str, ...] = ("franka_panda", "kuka_iiwa", "xarm6")
+    arms: tuple[str, ...] = ("franka_panda", "kuka_iiwa", "xarm6", "xarm6_gripper")
     """Names in `ROBOTS`, or JSON descriptions of arms."""
     presets: tuple[Preset, ...] = ("nominal", "mild", "full")
     """How much varies."""

@@ -6,13 +6,21 @@ and names that the URDF does not have are refused with the ones that it has.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from robots.gripper import Gripper, fix_link, follow, mimics, mount, travel_of
 from robots.host.reading import brief, read_json
-from robots.kinematics import KinematicChain
-from robots.model import Gripper, JointLimits, RobotModel
+from robots.kinematics import KinematicChain, KinematicsError
+from robots.model import JointLimits, RobotModel
+from robots.rig import AREA, Area
 from robots.specs import SpecError
 from robots.urdf import Element, Urdf, UrdfError, fix_joint, parse, read_urdf, to_text
 
@@ -25,6 +33,7 @@ FIELDS = (
     "limits",
     "gripper",
     "fixed_joints",
+    "frames",
     "landmarks",
     "table_area",
 )
@@ -35,7 +44,13 @@ LONGEST = 1000
 """Text in the file."""
 LARGEST = 1e9
 """Of a number in the file, whatever it means."""
-GRIPPER = ("joint_names", "opened", "closed", "force")
+SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+"""Sizes of a work area that are tried, over that of `AREA`."""
+HIGHEST = 0.25
+"""Height above the table that the hand must reach over an area of the size of `AREA` [m]."""
+MOST_TURNED = 0.1
+"""Turn of the hand from home that counts as kept [rad]."""
+GRIPPER = ("joint_names", "force", "opened", "closed", "gap", "mimic", "urdf", "mount")
 
 
 def load_arm(path: Path | str) -> RobotModel:
@@ -52,20 +67,24 @@ def load_arm(path: Path | str) -> RobotModel:
     for name in ("name", "urdf", "ee_link", "base_link"):
         if data.get(name) is not None:
             _text(path, name, data[name])
-    landmarks = data.get("landmarks", [])
-    if not isinstance(landmarks, list):
+    landmarks = data.get("landmarks")
+    if not isinstance(landmarks, (list, type(None))):
         raise SpecError(f"arm file '{path}': landmarks is {brief(repr(landmarks))}, expected a list of links")
     file = find_urdf(_text(path, "urdf", data["urdf"]), path.parent)
     root = parse(file)
     try:
+        mounted = _mount_gripper(path, root, file, data.get("gripper"))
+        for name, frame in _object(path, "frames", data.get("frames", {})).items():
+            fix_link(root, name, *_place(path, f"frames.{name}", frame))
         _fix_joints(path, root, data.get("fixed_joints", {}))
         text = to_text(root)
+        file = _write_mounted(path, text) if mounted else file
         urdf = read_urdf(text)
         chain = KinematicChain.from_urdf(urdf, data["ee_link"], data.get("base_link"))
     except UrdfError as error:
         raise SpecError(f"arm file '{path}': {error}") from None
-    gripper = _gripper(path, data.get("gripper"), urdf)
-    _check_joints(path, urdf, chain.joint_names, gripper.joint_names if gripper else ())
+    gripper = _gripper(path, data.get("gripper"), root, urdf)
+    _check_joints(path, urdf, chain.joint_names, gripper.moving if gripper else ())
     limits = _limits(path, data["limits"], urdf, chain.joint_names)
     home = _by_joint(path, "home", data["home"], chain.joint_names)
     missing = [joint for joint in chain.joint_names if joint not in home]
@@ -86,15 +105,54 @@ def load_arm(path: Path | str) -> RobotModel:
             home=tuple(home[joint] for joint in chain.joint_names),
             limits=limits,
             gripper=gripper,
-            landmarks=tuple(_text(path, "a landmark", link) for link in landmarks),
+            landmarks=tuple(_text(path, "a landmark", link) for link in landmarks or ()),
             table_area=_table_area(path, data.get("table_area")),
             urdf_xml=text,
             urdf_path=str(file),
         )
+        if landmarks is None:
+            robot = replace(robot, landmarks=robot.visible_links())
+        if robot.table_area is None and (area := reached_area(robot)) != AREA:
+            robot = replace(robot, table_area=area)
         _ = robot.chain, robot.tree
     except SpecError as error:
         raise SpecError(f"arm file '{path}': {error}") from None
     return robot
+
+
+def reached_area(robot: RobotModel) -> Area:
+    """Return the part of the table that `robot` works in: `AREA` if it reaches that from home, else the largest one of
+    its shape, symmetrical about x, that it reaches with its hand turned as at home.
+
+    Raises:
+        SpecError: if there is none.
+    """
+    (x_low, x_high), (y_low, y_high) = AREA
+    for scale in SCALES:
+        for x in sorted((0.05 * k for k in range(2, 21)), key=lambda x: abs(x - sum(AREA[0]) / 2)):
+            half = scale * (x_high - x_low) / 2
+            area = (round(x - half, 3), round(x + half, 3)), (round(scale * y_low, 3), round(scale * y_high, 3))
+            heights = (0.02 if robot.gripper else 0.1, scale * HIGHEST)
+            if area[0][0] > 0 and all(
+                _reaches(robot, np.array(point)) for point in itertools.product(area[0], (*area[1], 0.0), heights)
+            ):
+                return area
+    raise SpecError(
+        "from home the hand reaches no part of the table in front of the arm; choose a home with the hand over the "
+        "middle of where it works, or state table_area"
+    )
+
+
+def _reaches(robot: RobotModel, p: np.ndarray) -> bool:
+    """Whether the hand gets to `p` (3,) [m], and with six joints or more is still turned as at home."""
+    chain = robot.chain
+    low, high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
+    try:
+        q = chain.inverse(np.array(robot.home), p, robot.R_home, iterations=100, tolerance=5e-3)
+    except KinematicsError:
+        return False
+    turned = 0.5 * (np.trace(chain.pose(q)[0].T @ robot.R_home) - 1.0) < math.cos(MOST_TURNED)
+    return bool((low <= q).all() and (q <= high).all()) and not (turned and len(q) >= 6)
 
 
 def find_urdf(name: str, folder: Path) -> Path:
@@ -196,27 +254,113 @@ def _limits(path: Path, given: object, urdf: Urdf, joints: Sequence[str]) -> Joi
     return JointLimits(**values, source=str(given["source"]))
 
 
-def _gripper(path: Path, data: object, urdf: Urdf) -> Gripper | None:
+def _gripper(path: Path, data: object, root: Element, urdf: Urdf) -> Gripper | None:
     if data is None:
         return None
-    if not isinstance(data, dict) or set(data) != set(GRIPPER):
-        raise SpecError(f"arm file '{path}': gripper is {data!r}, expected exactly {', '.join(GRIPPER)}")
-    kinds = {joint.name: joint.kind for joint in urdf.joints.values()}
-    if not isinstance(data["joint_names"], list) or not data["joint_names"]:
-        raise SpecError(f"arm file '{path}': gripper joint_names is {data['joint_names']!r}, expected a list of joints")
-    for name in ("opened", "closed", "force"):
-        _number(path, f"gripper {name}", data[name])
-    for joint in (_text(path, "a gripper joint", each) for each in data["joint_names"]):
-        if joint not in kinds:
-            raise SpecError(f"arm file '{path}': gripper joint '{joint}' unknown; the URDF's are {', '.join(kinds)}")
-        if kinds[joint] != "prismatic":
+    data = _object(path, "gripper", data)
+    names = [_text(path, "a gripper joint", each) for each in _list(path, "gripper joint_names", data["joint_names"])]
+    given = {joint: (names[0], ratio) for joint, ratio in _object(path, "gripper mimic", data.get("mimic", {})).items()}
+    for joint, (_, ratio) in given.items():
+        _number(path, f"gripper mimic of '{joint}'", ratio)
+    followers, ratios = follow({**mimics(root), **given}, names)
+    for joint in (*names, *followers, *given):
+        if joint not in urdf.joints:
+            known = ", ".join(urdf.joints)
+            raise SpecError(f"arm file '{path}': gripper joint '{joint}' unknown; the URDF's are {known}")
+        if "gap" not in data and urdf.joints[joint].kind != "prismatic":
             raise SpecError(
-                f"arm file '{path}': gripper joint '{joint}' is {kinds[joint]}, but grippers here have sliding "
-                "fingers; put it into fixed_joints, the arm then does the tasks that need no grasp"
+                f"arm file '{path}': gripper joint '{joint}' is {urdf.joints[joint].kind}: give 'gap', rows of "
+                "position [rad] and gap between the fingers [m], in place of 'opened' and 'closed', or put it into "
+                "fixed_joints"
             )
-    if not float(data["force"]) > 0:
-        raise SpecError(f"arm file '{path}': gripper force is {data['force']}, expected a positive number [N]")
-    return Gripper(tuple(data["joint_names"]), float(data["opened"]), float(data["closed"]), float(data["force"]))
+    if "gap" in data:
+        rows = [_vector(path, "a row of gripper gap", row, 2) for row in _list(path, "gripper gap", data["gap"])]
+        travel = travel_of(rows)
+        closed, opened = travel[0][0], travel[-1][0]
+    else:
+        travel = ()
+        opened, closed = (_number(path, f"gripper {end}", data[end]) for end in ("opened", "closed"))
+    force = _number(path, "gripper force", data["force"])
+    if not force > 0:
+        raise SpecError(f"arm file '{path}': gripper force is {force}, expected a positive number [N]")
+    try:
+        return Gripper(tuple(names), opened, closed, force, followers, ratios, travel)
+    except SpecError as error:
+        raise SpecError(f"arm file '{path}': {error}") from None
+
+
+def _mount_gripper(path: Path, root: Element, file: Path, data: object) -> bool:
+    """Check the gripper's fields, and add its URDF, if it has one of its own, to the arm's; return whether it has."""
+    if data is None:
+        return False
+    data = _object(path, "gripper", data)
+    unknown = [key for key in data if key not in GRIPPER]
+    ends = [key for key in ("opened", "closed") if key in data]
+    missing = [key for key in ("joint_names", "force") if key not in data]
+    if unknown or missing or len(ends) != (0 if "gap" in data else 2) or ("urdf" in data) != ("mount" in data):
+        raise SpecError(
+            f"arm file '{path}': gripper has {', '.join(data)}; expected joint_names, force and either opened and "
+            "closed or gap; mimic where the URDF does not say it; urdf and mount for a URDF of its own"
+        )
+    if "urdf" not in data:
+        return False
+    own = find_urdf(_text(path, "gripper urdf", data["urdf"]), path.parent)
+    gripper = parse(own)
+    for element, where in ((root, file), (gripper, own)):
+        _find_meshes(element, where)
+    mount(root, gripper, *_place(path, "gripper mount", data["mount"]))
+    return True
+
+
+def _find_meshes(root: Element, file: Path) -> None:
+    """Make the names of meshes absolute paths."""
+    from robots.shapes.visual_meshes import MeshError, find_mesh
+
+    try:
+        for mesh in root.iter("mesh"):
+            mesh.set("filename", str(find_mesh(mesh.get("filename", ""), file)))
+    except MeshError as error:
+        raise SpecError(str(error)) from None
+
+
+def _write_mounted(path: Path, text: str) -> Path:
+    """Write the URDF of arm and gripper together to the cache, and return the file."""
+    from robots.host.writing import write_bytes
+    from robots.shapes.visual_meshes import default_cache_dir
+
+    content = text.encode()
+    file = default_cache_dir().parent / "urdf" / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:24]}.urdf"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, content)
+    return file
+
+
+def _object(path: Path, what: str, data: object) -> Mapping:
+    if not isinstance(data, dict):
+        raise SpecError(f"arm file '{path}': {what} is {brief(repr(data))}, expected an object")
+    return data
+
+
+def _list(path: Path, what: str, data: object) -> Sequence:
+    if not isinstance(data, list) or not data:
+        raise SpecError(f"arm file '{path}': {what} is {brief(repr(data))}, expected a list that is not empty")
+    return data
+
+
+def _vector(path: Path, what: str, data: object, size: int) -> list[float]:
+    if not isinstance(data, list) or len(data) != size:
+        raise SpecError(f"arm file '{path}': {what} is {brief(repr(data))}, expected {size} numbers")
+    return [_number(path, what, value) for value in data]
+
+
+def _place(path: Path, what: str, data: object) -> tuple[str, list[float], list[float]]:
+    """Return the link that something is fixed to, and where: xyz [m] and rpy [rad]."""
+    data = _object(path, what, data)
+    if set(data) - {"rpy"} != {"link", "xyz"}:
+        raise SpecError(f"arm file '{path}': {what} has {', '.join(data)}; expected link, xyz and, if turned, rpy")
+    rpy = _vector(path, f"{what}.rpy", data.get("rpy", [0.0, 0.0, 0.0]), 3)
+    return _text(path, f"{what}.link", data["link"]), _vector(path, f"{what}.xyz", data["xyz"], 3), rpy
 
 
 def _fix_joints(path: Path, root: Element, fixed: object) -> None:

@@ -13,11 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from robots.gripper import Gripper
 from robots.host.reading import read_text
 from robots.host.typed import build
 from robots.kinematics import KinematicChain, LinkTree
 from robots.specs import SpecError
 from robots.urdf import Urdf, read_urdf
+
+APART = 0.03
+"""Least distance between landmarks that are chosen [m]: nearer ones say the same."""
+MOST_LANDMARKS = 6
+"""Landmarks of an arm that states none."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +62,6 @@ class JointLimits:
         for joint, low, high in zip(joint_names, self.q_low, self.q_high):
             if not low < high:
                 raise SpecError(f"joint '{joint}': position limits [{low}, {high}] are empty; expected low < high")
-
-
-@dataclass(frozen=True)
-class Gripper:
-    """A parallel gripper whose fingers move together."""
-
-    joint_names: tuple[str, ...]
-    """Finger joints."""
-    opened: float
-    """Joint position when open [m]."""
-    closed: float
-    """Joint position when closed [m]."""
-    force: float
-    """Largest force a finger [N]."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +132,12 @@ class RobotModel:
     @cached_property
     def tree(self) -> LinkTree:
         """All links, for joint positions of the arm followed by the gripper's."""
-        fingers = self.gripper.joint_names if self.gripper else ()
+        fingers = self.gripper.moving if self.gripper else ()
         return LinkTree.from_urdf(self.urdf, (*self.joint_names, *fingers))
 
     def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
-        """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and finger `opening` [m]."""
-        n = len(q)
-        positions = np.full(n + (len(self.gripper.joint_names) if self.gripper else 0), opening, np.float64)
-        positions[:n] = q
-        poses = self.tree.poses(positions)
+        """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and `opening` [m]."""
+        poses = self.tree.poses(np.concatenate([q, self.gripper.positions(opening)]) if self.gripper else q)
         if self.tree.links[0] == self.base_link:
             return poses
         return np.linalg.inv(poses[self.tree.links.index(self.base_link)]) @ poses
@@ -166,6 +155,20 @@ class RobotModel:
                 "is this the right arm, and does the driver use the same joint names?"
             )
         return np.array([list(names).index(joint) for joint in self.joint_names])
+
+    def visible_links(self) -> tuple[str, ...]:
+        """Choose landmarks: the end effector, and links with a shape from the hand to the base, whose origins at home
+        are `APART` or more from each other; at most `MOST_LANDMARKS`, evenly spread.
+        """
+        poses = dict(zip(self.tree.links, self.link_poses(np.array(self.home))[:, :3, 3]))
+        kept = [self.ee_link]
+        for joint in reversed(self.urdf.chain(self.base_link, self.ee_link)):
+            for link in (joint.child, joint.parent):
+                shaped = bool(self.urdf.links[link].visuals) if link in self.urdf.links else False
+                if shaped and all(np.linalg.norm(poses[link] - poses[other]) >= APART for other in kept):
+                    kept.append(link)
+        chosen = np.unique(np.round(np.linspace(0, len(kept) - 1, MOST_LANDMARKS)).astype(int))
+        return tuple(kept[k] for k in chosen)
 
     @classmethod
     def from_urdf(

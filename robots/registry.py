@@ -1,14 +1,17 @@
-"""The arms by name: three built-in ones, and arm files."""
+"""The arms by name: built-in ones, and arm files."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from robots.arm_file import load_arm
+from robots.gripper import fix_link, follow, mimics
 from robots.model import Gripper, JointLimits, RobotModel
 from robots.specs import SpecError
+from robots.urdf import parse, to_text
 
 
 def franka_panda() -> RobotModel:
@@ -88,10 +91,39 @@ def xarm6() -> RobotModel:
     )
 
 
+def xarm6_gripper() -> RobotModel:
+    """UFACTORY xArm 6 with its gripper, whose fingers turn, as in pybullet_data; the end effector is the tool centre
+    point of the user manual, between the fingertips.
+    """
+    path = _pybullet_data() / "xarm" / "xarm6_with_gripper.urdf"
+    root = parse(path)
+    fix_link(root, "xarm_gripper_tcp", "xarm_gripper_base_link", (0.0, 0.0, 0.172), (0.0, 0.0, 0.0))
+    followers, _ = follow(mimics(root), ["drive_joint"])
+    return replace(
+        xarm6(),
+        name="xarm6_gripper",
+        ee_link="xarm_gripper_tcp",
+        home=(0.0, -0.2, -0.9, 0.0, 1.1, 0.0),
+        gripper=Gripper(
+            ("drive_joint",),
+            opened=0.0445,
+            closed=0.0,
+            force=30.0,
+            followers=followers,
+            # the URDF's kinematics
+            travel=((0.0, 0.85), (0.0145, 0.6), (0.0253, 0.4), (0.0354, 0.2), (0.0445, 0.0)),
+        ),
+        landmarks=("xarm_gripper_tcp", "xarm_gripper_base_link", "link5", "link3", "link2", "link_base"),
+        urdf_xml=to_text(root),
+        urdf_path=str(path),
+    )
+
+
 ROBOTS: dict[str, Callable[[], RobotModel]] = {
     "franka_panda": franka_panda,
     "kuka_iiwa": kuka_iiwa,
     "xarm6": xarm6,
+    "xarm6_gripper": xarm6_gripper,
 }
 
 

@@ -225,12 +225,11 @@ class JointStateReader:
 
 
 def finger_opening(names: Sequence[str], positions: Sequence[float], robot: RobotModel) -> float | None:
-    """Return the mean position [m] of the arm's fingers; None without a gripper, or unless all of them are there."""
-    fingers = robot.gripper.joint_names if robot.gripper is not None else ()
-    if not fingers or len(positions) != len(names) or not set(fingers) <= set(names):
+    """Return the opening [m] of the arm's fingers; None without a gripper, or unless all of its joints are there."""
+    gripper = robot.gripper
+    if gripper is None or len(positions) != len(names) or not set(gripper.joint_names) <= set(names):
         return None
-    at = [list(names).index(name) for name in fingers]
-    return sum(positions[i] for i in at) / len(at)
+    return gripper.opening_at([positions[list(names).index(name)] for name in gripper.joint_names])
 
 
 def trajectory(
@@ -277,11 +276,11 @@ def _time(kind: type, nanoseconds: int):
 def policy_command(
     robot: RobotModel, q: np.ndarray | None, opening: float | None, time_from_start: float, stamp: Time, source: str
 ) -> JointTrajectory:
-    """Build a policy's command to the gate: `trajectory`, the fingers' joints [m], if any, behind the arm's."""
+    """Build a policy's command to the gate: `trajectory`, the fingers' joints, if any, behind the arm's."""
     names = robot.joint_names
     if q is not None and opening is not None and robot.gripper is not None:
         names = (*names, *robot.gripper.joint_names)
-        q = np.concatenate([q, np.full(len(robot.gripper.joint_names), opening)])
+        q = np.concatenate([q, robot.gripper.commanded(opening)])
     return trajectory(names, q, time_from_start, stamp, source)
 
 

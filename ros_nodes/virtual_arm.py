@@ -102,7 +102,7 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
         BundleError: if the bundle cannot be loaded.
     """
     policy = PolicyBundle.load(Path(bundle)) if bundle else None
-    model = load_robot(robot or (policy.robot.name if policy else "franka_panda"))
+    model = load_robot(robot or (policy.arm if policy else "franka_panda"))
     name = task or (policy.task if policy else "reach")
     if policy is not None:
         for what, here, there in (("robot", model.name, policy.robot.name), ("task", name, policy.task)):
@@ -160,8 +160,8 @@ class VirtualArmNode(Node):
             self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, qos.EVENT)
         if robot.gripper is not None:
             self.create_subscription(Float64MultiArray, topics.GRIPPER_COMMAND, self._on_gripper, qos.EVENT)
-            names = robot.gripper.joint_names
-            self._gripper = ForwardController(names, np.full(len(names), robot.gripper.opened))
+            opened = np.array(robot.gripper.commanded(robot.gripper.opened))
+            self._gripper = ForwardController(robot.gripper.joint_names, opened)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, qos.EVENT)
         self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), qos.EVENT)
         self._ended = ended
@@ -206,8 +206,10 @@ class VirtualArmNode(Node):
 
     def _on_gripper(self, message: Float64MultiArray) -> None:
         def accept() -> None:
+            gripper = self._arm.robot.gripper
+            assert gripper is not None  # or else nobody listens
             self._gripper.accept(message.data)
-            self._arm.grip(float(np.mean(message.data)))
+            self._arm.grip(gripper.opening_at(list(message.data)))
 
         self._take(accept)
 

@@ -118,7 +118,7 @@ def _from_recording(
     if "opening" in bundle.observation.names:
         assert bundle.robot.gripper is not None  # the policy measures its fingers
         fingers = joint_columns(taken.q, taken.joint_names, bundle.robot.gripper.joint_names)
-        opening = fingers.mean(axis=1, keepdims=True).astype(np.float32)
+        opening = np.array([[bundle.robot.gripper.opening_at(row)] for row in fingers.tolist()], np.float32)
     images = {name: np.stack(pictures) for name, pictures in taken.pictures.items()}
     return TargetData(images, q, trials_of(q), opening)
 

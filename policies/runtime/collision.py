@@ -218,9 +218,9 @@ def _pinocchio_model(pinocchio: ModuleType, robot: RobotModel):
     locked = [i for i in range(1, whole.njoints) if whole.names[i] not in moving]
     reference = pinocchio.neutral(whole)
     if robot.gripper is not None:
-        for name in robot.gripper.joint_names:
+        for name, position in zip(robot.gripper.moving, robot.gripper.positions(robot.gripper.opened)):
             if whole.existJointName(name):
-                reference[whole.joints[whole.getJointId(name)].idx_q] = robot.gripper.opened
+                reference[whole.joints[whole.getJointId(name)].idx_q] = position
     model = pinocchio.buildReducedModel(whole, locked, reference)
     joints = [model.joints[model.getJointId(name)] for name in robot.joint_names]
     plain = all(joint.nq == 1 for joint in joints) and [j.idx_q for j in joints] == list(range(len(joints)))
@@ -290,9 +290,10 @@ def _weights(robot: RobotModel, hulls: Mapping[str, np.ndarray], pairs: Sequence
     tree, n = robot.tree, len(robot.joint_names)
     offsets = np.linalg.norm(tree.T_fixed[:, :3, 3], axis=1)
     q_most = np.maximum(np.abs(robot.limits.q_low), np.abs(robot.limits.q_high))
-    opened = robot.gripper.opened if robot.gripper else 0.0
+    fingers = robot.gripper.positions(robot.gripper.opened) if robot.gripper else ()
+    farthest = np.abs([*q_most, *fingers])
     for i in np.flatnonzero(tree.kind == 2):
-        offsets[i] += q_most[tree.joint[i]] if tree.joint[i] < n else opened
+        offsets[i] += farthest[tree.joint[i]]
 
     def lever(link: str) -> np.ndarray:
         """(n,) how far the hull's points reach beyond each joint that carries it; 0 for joints that do not."""

@@ -56,7 +56,7 @@ class GripperFilter:
         if not self.low - 0.5 * (self.high - self.low) <= measured <= self.high + 0.5 * (self.high - self.low):
             raise SafetyError(
                 f"the fingers are measured at {measured} m, expected within [{self.low}, {self.high}] m; does the "
-                "driver report the finger joints in metres?"
+                "driver report the finger joints in the URDF's units?"
             )
         self.setpoint, self.target = min(max(measured, self.low), self.high), None
 
@@ -83,20 +83,21 @@ class GripperFilter:
 
 
 def finger_speed(robot: RobotModel) -> float:
-    """Return the speed limit of the slowest finger in the arm's URDF [m/s].
+    """Return the speed of the opening [m/s] at which the slowest finger joint is at the limit in the arm's URDF.
 
     Raises:
         SafetyError: if it gives none.
     """
-    assert robot.gripper is not None
+    gripper = robot.gripper
+    assert gripper is not None
     speeds = []
-    for name in robot.gripper.joint_names:
+    for name in gripper.joint_names:
         joint = robot.urdf.joints.get(name)
         speed = (joint.limit.velocity or 0.0) if joint is not None else 0.0
         if not 0 < speed < float("inf"):
             raise SafetyError(
                 f"robot '{robot.name}': the URDF gives finger joint '{name}' the speed limit {speed}, expected a "
-                "positive one [m/s]; add it to the joint's <limit> tag (see the gripper's datasheet)"
+                "positive one [m/s or rad/s]; add it to the joint's <limit> tag (see the gripper's datasheet)"
             )
-        speeds.append(speed)
-    return min(speeds)
+        speeds.append(speed / abs(gripper.ratio(name)))
+    return min(speeds) * min(abs(gripper.lever(opening)) for opening in (gripper.opened, gripper.closed))

@@ -145,23 +145,23 @@ def gripper_output(
 
 
 def _positions(message: type, gripper: Gripper, opening: float, _dt: float) -> Float64MultiArray:
-    return message(data=[opening] * len(gripper.joint_names))
+    return message(data=gripper.commanded(opening))
 
 
 def _trajectory(_message: type, gripper: Gripper, opening: float, dt: float) -> JointTrajectory:
-    return trajectory(gripper.joint_names, np.full(len(gripper.joint_names), opening), PERIODS * dt)
+    return trajectory(gripper.joint_names, np.array(gripper.commanded(opening)), PERIODS * dt)
 
 
 def _gripper_command(action: type, gripper: Gripper, opening: float, _dt: float):
-    """One finger's position: franka_gripper takes it for half the width, as MoveIt does."""
+    """The first joint's position: of a sliding finger half the width, as franka_gripper and MoveIt take it."""
     goal = action.Goal()  # type: ignore[attr-defined]
-    goal.command.position, goal.command.max_effort = opening, gripper.force
+    goal.command.position, goal.command.max_effort = gripper.commanded(opening)[0], gripper.force
     return goal
 
 
 def _parallel_gripper_command(action: type, gripper: Gripper, opening: float, _dt: float):
     goal = action.Goal()  # type: ignore[attr-defined]
-    goal.command.name, goal.command.position = [gripper.joint_names[0]], [opening]
+    goal.command.name, goal.command.position = [gripper.joint_names[0]], gripper.commanded(opening)[:1]
     goal.command.effort = [gripper.force]
     return goal
 

@@ -32,6 +32,10 @@ class LinkDynamics:
         self._mass = [d[0] for d in dynamics]
         self._inertia = np.array([d[2] for d in dynamics])
         self._damping = [0.0, *(info[6] for info in infos)]
+        gripper = robot.gripper
+        lever = gripper.lever(gripper.opened) if gripper is not None else 1.0
+        self._damped = [lever**2 if link in self._fingers else 1.0 for link in self._links]
+        """By link, the share of an episode's joint damping: a turning finger's is that of a sliding one."""
         rough = self._fingers or self._joints[-1:]
         self._rough = [link in rough for link in self._links]
         self._mass_names = [f"link_mass_{name}" for name in robot.joint_names]
@@ -57,14 +61,15 @@ class LinkDynamics:
             mass[joint + 1] *= factor
         mass[self._joints[-1] + 1] += payload
         contact = {"lateralFriction": friction, "spinningFriction": 0.001}
-        each = zip(self._links, mass, (inertia_scale * self._inertia).tolist(), self._damping, self._rough)
-        for link, kilograms, inertia, own_damping, rough in itertools.islice(each, 1, None):  # the base is fixed
+        dampings = [own + share * damping for own, share in zip(self._damping, self._damped)]
+        each = zip(self._links, mass, (inertia_scale * self._inertia).tolist(), dampings, self._rough)
+        for link, kilograms, inertia, joint_damping, rough in itertools.islice(each, 1, None):  # the base is fixed
             pybullet.changeDynamics(
                 self._arm,
                 link,
                 mass=kilograms,
                 localInertiaDiagonal=inertia,
-                jointDamping=own_damping + damping,
+                jointDamping=joint_damping,
                 physicsClientId=self._client,
                 **(contact if rough else NOTHING),
             )

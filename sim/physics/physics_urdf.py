@@ -32,7 +32,7 @@ def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: 
 
     Args:
         robot: an arm with a URDF file; mesh names become absolute paths.
-        frozen_fingers: position [m] at which the finger joints are made fixed ones; None leaves them joints.
+        frozen_fingers: opening [m] at which the finger joints are made fixed ones; None leaves them joints.
         stops: whether the arm's joints have mechanical stops at their limits.
 
     Raises:
@@ -49,7 +49,9 @@ def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: 
             inertial = add_child(link, "inertial")
             add_child(inertial, "mass", value="0")
             add_child(inertial, "inertia", ixx="0", ixy="0", ixz="0", iyy="0", iyz="0", izz="0")
-    fingers = robot.gripper.joint_names if robot.gripper else ()
+    gripper, frozen = robot.gripper, {}
+    if gripper is not None and frozen_fingers is not None:
+        frozen = dict(zip(gripper.moving, gripper.positions(frozen_fingers).tolist()))
     for joint in root.findall("joint"):
         limit = joint.find("limit")
         if joint.get("name") in robot.joint_names:
@@ -61,6 +63,6 @@ def physics_urdf(robot: RobotModel, frozen_fingers: float | None = None, stops: 
             limit.set("upper", f"{robot.limits.q_high[j]:.9g}" if stops else "-1")
             if joint.get("type") == "continuous":  # PyBullet would ignore the limits
                 joint.set("type", "revolute")
-        if joint.get("name") in fingers and frozen_fingers is not None:
-            fix_joint(joint, frozen_fingers)
+        if (name := joint.get("name", "")) in frozen:
+            fix_joint(joint, frozen[name])
     return to_text(root)

@@ -30,6 +30,10 @@ TABLE_SIZE = (1.2, 1.6, 0.04)
 TABLE_CENTRE = (0.4, 0.0)
 FINGER_GEAR = 500.0
 """Force that keeps the fingers level with each other [N]."""
+SOLVER = (50, 1e-3)
+"""Iterations of the solver, fewer of which weaken the grasp, and the residual at which it stops."""
+LINKAGE_SOLVER = (150, 1e-6)
+"""The same for a gripper whose fingers hang on further joints: with `SOLVER` they give way to what they grasp."""
 MOST_BUILDS = 5_000
 """PyBullet leaks about 1 kB for each body built; after this many the client is opened anew."""
 
@@ -84,10 +88,12 @@ class World:
                     pybullet.disconnect(self.client)
                     raise WorldError(f"robot '{self.robot.name}': PyBullet cannot load it ({error})") from None
         self.scenery = Scenery(self.client)
+        linked = self.robot.gripper is not None and self.robot.gripper.followers and self._frozen is None
+        iterations, residual = LINKAGE_SOLVER if linked else SOLVER
         pybullet.setTimeStep(1.0 / self.physics_hz, physicsClientId=self.client)
         pybullet.setPhysicsEngineParameter(
-            numSolverIterations=50,  # fewer weaken the grasp
-            solverResidualThreshold=1e-3,
+            numSolverIterations=iterations,
+            solverResidualThreshold=residual,
             deterministicOverlappingPairs=1,
             enableFileCaching=0,  # or else `set_state` would get the first file of its name again
             physicsClientId=self.client,
@@ -97,7 +103,8 @@ class World:
             for i in range(pybullet.getNumJoints(self.arm, physicsClientId=self.client))
         ]
         by_name = {info[1].decode(): info[0] for info in infos}
-        moving_fingers = self.robot.gripper.joint_names if self.robot.gripper and self._frozen is None else ()
+        gripper = self.robot.gripper
+        moving_fingers = gripper.moving if gripper and self._frozen is None else ()
         wanted = self.robot.joint_names + moving_fingers
         missing = [name for name in wanted if name not in by_name]
         if missing:
@@ -108,7 +115,7 @@ class World:
         self.joints = [by_name[name] for name in self.robot.joint_names]
         self.fingers = [by_name[name] for name in wanted[self.n :]]
         self._moving = self.joints + self.fingers
-        for finger in self.fingers[1:]:  # the fingers of a parallel gripper share one motor
+        for name, finger in zip(moving_fingers[1:], self.fingers[1:]):  # the fingers of a gripper share one motor
             pybullet.setJointMotorControl2(
                 self.arm, finger, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=self.client
             )
@@ -123,7 +130,8 @@ class World:
                 (0, 0, 0),
                 physicsClientId=self.client,
             )
-            pybullet.changeConstraint(gear, gearRatio=-1, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
+            ratio = -1 / gripper.ratio(name)  # type: ignore[union-attr]
+            pybullet.changeConstraint(gear, gearRatio=ratio, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
         self.dynamics = LinkDynamics(self.client, self.arm, self.robot, self.joints, self.fingers)
         for link in range(-1, self.joints[len(self.joints) // 2] + 1):  # the upper arm touches nothing
             pybullet.setCollisionFilterGroupMask(self.arm, link, 0, 0, physicsClientId=self.client)
@@ -211,7 +219,7 @@ class World:
         self.q, self.dq = np.array(q, float), np.zeros(self.n)
         self.opening = width if self.fingers else self._frozen or 0.0
         self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
-        positions = [*self.q.tolist(), *[width] * len(self.fingers)]
+        positions = [*self.q.tolist(), *(gripper.positions(width).tolist() if gripper and self.fingers else ())]
         pybullet.resetJointStatesMultiDof(
             self.arm,
             self._moving,
@@ -226,7 +234,9 @@ class World:
         q, dq, _, _ = zip(*states)
         n = self.n
         self.q, self.dq = np.array(q[:n]), np.array(dq[:n])
-        self.opening = sum(q[n:]) / len(self.fingers) if self.fingers else self._frozen or 0.0
+        gripper = self.robot.gripper
+        measured = q[n : n + len(gripper.joint_names)] if gripper and self.fingers else ()
+        self.opening = gripper.opening_at(measured) if gripper and measured else self._frozen or 0.0
         self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
 
     @property
@@ -264,18 +274,20 @@ class World:
         )
 
     def drive_fingers(self, target: float, gain: float, force: float) -> None:
-        """Set the position target of the fingers [m]: gain per tick, force limit of each [N].
+        """Set the target of the opening [m]: gain per tick, force limit of each finger [N].
 
         The first finger has the motor, with the force of all; the gear hands it on. A motor less is a row less
         for the solver.
         """
+        gripper = self.robot.gripper
+        assert gripper is not None  # there are fingers
         pybullet.setJointMotorControl2(
             self.arm,
             self.fingers[0],
             pybullet.POSITION_CONTROL,
-            targetPosition=target,
+            targetPosition=float(gripper.positions(target)[0]),
             positionGain=gain,
-            force=force * len(self.fingers),
+            force=gripper.effort(target, force),
             physicsClientId=self.client,
         )
 

@@ -61,7 +61,8 @@ class BulletArm:
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()
         self.joint_names = (*robot.joint_names, *fingers)
         """Every joint that has a motor: the arm's, then the fingers'."""
-        self._drawn = [int(self.model.joint(name).qposadr[0]) for name in self.joint_names]
+        moving = (*robot.joint_names, *(robot.gripper.moving if robot.gripper is not None else ()))
+        self._drawn = [int(self.model.joint(name).qposadr[0]) for name in moving]
         movable = [body.name for body in self._table.bodies if body.mass > 0]
         fixed = [body.name for body in self._table.bodies if body.mass == 0]
         self._movable = {name: int(self.model.joint(name).qposadr[0]) for name in movable}
@@ -124,7 +125,7 @@ class BulletArm:
         self._pending.append((self._time + self.hidden.arm.command_delay, target))
 
     def grip(self, opening: float) -> None:
-        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
+        """Hand the fingers' servos an opening [m]; beyond their range they stop at its end."""
         self._opening = opening
 
     def advance(self, duration: float) -> None:
@@ -147,15 +148,16 @@ class BulletArm:
 
     def read(self) -> JointReading:
         """Read the encoders, with their noise and zero errors, in the order of `joint_names`."""
-        world, n, fingers = self._world, self._n, len(self._world.fingers)
+        world, n, gripper = self._world, self._n, self.robot.gripper
         q = world.q + self._offset + self.hidden.arm.encoder_noise * self._rng.standard_normal(n)
         dq = world.dq + VELOCITY_NOISE * self._rng.standard_normal(n)
         # What the motors give: what moves the joints, and what cancels gravity
         tau = self._stepped.tau + self.hidden.arm.gravity_compensation * self._load.gravity(world.q, LEVEL)
-        nothing = np.zeros(fingers)
+        fingers = np.array(gripper.commanded(world.opening) if gripper is not None else ())
+        nothing = np.zeros(len(fingers))
         return JointReading(
             self.joint_names,
-            np.concatenate([q, nothing + world.opening]),
+            np.concatenate([q, fingers]),
             np.concatenate([dq, nothing]),
             np.concatenate([tau, nothing]),
         )
@@ -163,7 +165,9 @@ class BulletArm:
     def snapshot(self) -> Snapshot:
         """Copy what a renderer needs."""
         qpos = self.model.qpos0.copy()
-        qpos[self._drawn] = np.concatenate([self._world.q, [self._world.opening] * len(self._world.fingers)])
+        gripper = self.robot.gripper
+        fingers = gripper.positions(self._world.opening) if gripper is not None else ()
+        qpos[self._drawn] = np.concatenate([self._world.q, fingers])
         for name, k in self._movable.items():
             qpos[k : k + 7] = self._drawn_pose(name)
         mocap = np.array([self._drawn_pose(name) for name in self._fixed]).reshape(-1, 7)

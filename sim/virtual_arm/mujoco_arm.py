@@ -76,13 +76,12 @@ class MujocoArm:
         self._ee_site = int(self.model.site("ee").id)
         arm = self.hidden.arm
         n = len(robot.joint_names)
+        followers = robot.gripper.followers if robot.gripper is not None else ()
+        self._followers = [int(self.model.joint(name).qposadr[0]) for name in followers]
         self._offset = np.zeros(len(self.joint_names))
         self._offset[:n] = arm.encoder_offset
         self._lead = np.array(arm.kd) / np.array(arm.kp)  # velocity command, as an equivalent position
-        self._rest = np.zeros(len(self.joint_names))
-        self._rest[:n] = robot.home
-        if robot.gripper is not None:
-            self._rest[n:] = robot.gripper.opened
+        self._home = np.array(robot.home)
         self._pending: deque[tuple[float, np.ndarray]] = deque()
         self._rng = np.random.default_rng(0)
         self.appearance = TrialAppearance()
@@ -113,19 +112,21 @@ class MujocoArm:
         mujoco.mj_resetData(self.model, data)
         data.time = now
         self._pending.clear()
-        rest = self._rest - self._offset
-        if opening is not None:
-            rest[len(self.robot.joint_names) :] = opening
-        data.qpos[self._qpos] = rest
-        data.ctrl[self._ctrl] = rest
+        gripper, n = self.robot.gripper, len(self._home)
+        data.qpos[self._qpos[:n]] = data.ctrl[self._ctrl[:n]] = self._home - self._offset[:n]
+        if gripper is not None:
+            start = gripper.opened if opening is None else opening
+            data.qpos[[*self._qpos[n:], *self._followers]] = gripper.positions(start)
+            self.grip(start)
         mujoco.mj_forward(self.model, data)
         self._table.lay(self.scene, object_xy, self._rng)
-        if self._table.opening is not None and self.robot.gripper is not None:  # the fingers close from there
-            data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = self.robot.gripper.closed
+        if self._table.opening is not None and gripper is not None:  # the fingers close from there
+            self.grip(gripper.closed)
 
     def grip(self, opening: float) -> None:
-        """Hand the fingers' servos a position [m]; beyond their range they stop at its end."""
-        self._data.ctrl[self._ctrl[len(self.robot.joint_names) :]] = opening
+        """Hand the fingers' servos an opening [m]; beyond their range they stop at its end."""
+        if self.robot.gripper is not None:
+            self._data.ctrl[self._ctrl[len(self._home) :]] = self.robot.gripper.commanded(opening)
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.

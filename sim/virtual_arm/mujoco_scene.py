@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from robots.camera import CameraModel
-from robots.model import RobotModel
+from robots.model import Gripper, RobotModel
 from robots.shapes.visual_meshes import find_mesh, load_urdf_visuals
 from robots.specs import SpecError
 from robots.urdf import UrdfJoint, UrdfLink
@@ -219,11 +219,32 @@ def _add_joint(body: mujoco.MjsBody, joint: UrdfJoint, robot: RobotModel, hidden
         added.actgravcomp = True  # the motors carry the compensation, within their torque limits
         added.actfrcrange = [-limits.tau[i], limits.tau[i]]
         added.actfrclimited = True
-    elif robot.gripper is not None and name in robot.gripper.joint_names:
-        added.range = sorted((robot.gripper.closed, robot.gripper.opened))
+    elif (gripper := robot.gripper) is not None and name in gripper.moving:
+        k, weight = gripper.moving.index(name), _finger_weight(gripper)
+        added.range = sorted(float(gripper.positions(end)[k]) for end in (gripper.closed, gripper.opened))
         added.limited = True
-        added.armature = 0.1
-        added.damping = [10.0, 0, 0] if np.ndim(added.damping) else 10.0
+        added.armature = 0.1 * weight
+        added.damping = [10.0 * weight, 0, 0] if np.ndim(added.damping) else 10.0 * weight
+
+
+def _finger_weight(gripper: Gripper) -> float:
+    """Return the factor from a sliding finger's inertia, stiffness and damping to those of one of a gripper's joints:
+    by the square of its lever, and for as many fingers as hang on it.
+    """
+    return 2.0 / len(gripper.joint_names) * gripper.lever(0.5 * (gripper.opened + gripper.closed)) ** 2
+
+
+def _couple_fingers(spec: mujoco.MjSpec, gripper: Gripper) -> None:
+    """Make the followers move along with the gripper's first joint."""
+    first = gripper.joint_names[0]
+    for name in gripper.followers:
+        spec.add_equality(
+            type=mujoco.mjtEq.mjEQ_JOINT,
+            objtype=mujoco.mjtObj.mjOBJ_JOINT,
+            name1=name,
+            name2=first,
+            data=[0.0, gripper.ratio(name), *[0.0] * (mujoco.mjNEQDATA - 2)],
+        )
 
 
 def _add_servos(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:
@@ -236,7 +257,9 @@ def _add_servos(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -
             )
     gains = [(joint, arm.kp[i], arm.kd[i]) for i, joint in enumerate(robot.joint_names)]
     if robot.gripper is not None:
-        gains += [(joint, 1000.0, 50.0) for joint in robot.gripper.joint_names]
+        weight = _finger_weight(robot.gripper)
+        gains += [(joint, 1000.0 * weight, 50.0 * weight) for joint in robot.gripper.joint_names]
+        _couple_fingers(spec, robot.gripper)
     for joint, kp, kd in gains:
         spec.add_actuator(
             name=joint,

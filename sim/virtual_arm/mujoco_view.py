@@ -49,8 +49,9 @@ class MujocoScene:
 
     @property
     def opening(self) -> float:
-        """Mean finger position [m]."""
-        return float(self._data.qpos[self._fingers].mean()) if self._fingers else 0.0
+        """Half the gap between the fingers [m]."""
+        gripper = self._robot.gripper
+        return gripper.opening_at(self._data.qpos[self._fingers].tolist()) if gripper is not None else 0.0
 
     def place(self, name: str, position: Vector, quat: Vector = (0.0, 0.0, 0.0, 1.0)) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""

@@ -164,8 +164,21 @@ WRONG = {
     "moving jaw": ({"fixed_joints": {}}, r"joint 'jaw' moves, but is neither .* put it into 'fixed_joints'"),
     "turning gripper": (
         {"fixed_joints": {}, "gripper": {"joint_names": ["jaw"], "opened": 1, "closed": 0, "force": 5}},
-        r"gripper joint 'jaw' is revolute, but grippers here have sliding fingers",
+        r"gripper joint 'jaw' is revolute: give 'gap'",
     ),
+    "gripper without force": (
+        {"fixed_joints": {}, "gripper": {"joint_names": ["jaw"], "gap": [[0, 0], [1, 0.1]]}},
+        r"gripper has joint_names, gap; expected joint_names, force and either opened and closed or gap",
+    ),
+    "gripper without mount": (
+        {"gripper": {"joint_names": ["jaw"], "force": 5, "gap": [[0, 0], [1, 0.1]], "urdf": "small.urdf"}},
+        r"urdf and mount for a URDF of its own",
+    ),
+    "gap of one row": (
+        {"fixed_joints": {}, "gripper": {"joint_names": ["jaw"], "force": 5, "gap": [[0, 0.1]]}},
+        r"travel is .*expected two rows or more",
+    ),
+    "frame on no link": ({"frames": {"tcp": {"link": "palm", "xyz": [0, 0, 0]}}}, r"fixed to link 'palm', which"),
     "home under the table": ({"home": {**HOME, "lift": 1.4}}, r"at home the hand .* is at z = -0"),
     "area": ({"table_area": {"x": [0.3, 0.2], "y": [0, 1]}}, r"table_area is .*expected"),
     "out of reach": ({"table_area": {"x": [0.5, 0.9], "y": [-0.1, 0.1]}}, r"does not get there"),

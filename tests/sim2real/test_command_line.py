@@ -110,7 +110,7 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
         shown[name] = " ".join(capsys.readouterr().out.split())
         for option in ("--algorithm {imitation,ppo,", "--resume", "--mlflow", "--config", "FILE.py:CLASS", "FILE.json"):
             assert option in shown[name]
-        for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6", "{nominal,mild,full,wild}|FILE.json"):
+        for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6,xarm6_gripper", "{nominal,mild,full,wild}|FILE.json"):
             assert choice in shown[name]
     assert "--perception.steps" in shown["camera"]
     assert "--recipe.rounds INT" in shown["state"]

@@ -149,7 +149,7 @@ def test_fingers_never_seen_or_far_outside_start_nothing():
     bench.opening, bench.wanted = 40.0, 0.0  # millimetres
     bench.run(0.3)
     assert bench.report[0] == "stopped"
-    assert "report the finger joints in metres" in bench.report[1]
+    assert "report the finger joints in the URDF's units" in bench.report[1]
     assert bench.sent == []
 
 
