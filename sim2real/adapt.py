@@ -153,7 +153,7 @@ def gap(arguments: Arguments) -> int:
     with stages(("simulated views",)) as progress:
         views = sample_renders(
             bundle.task,
-            bundle.robot.name,
+            bundle.arm,
             space,
             config.views,
             config.seed,

@@ -52,7 +52,7 @@ def rig_check(arguments: Arguments) -> int:
         if not policy.cameras:
             raise ValueError(f"bundle '{policy.name}' takes no images: it has no rig to check")
         found = Rig(policy.name, tuple(policy.cameras.values()))
-        coverage = inspect_rig(policy.task, policy.robot.name, found, config.scenes, config.seed, config.randomise)
+        coverage = inspect_rig(policy.task, policy.arm, found, config.scenes, config.seed, config.randomise)
     else:
         coverage = inspect_rig(task, robot, rig, config.scenes, config.seed, config.randomise)
     for each in coverage.cameras:

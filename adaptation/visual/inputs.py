@@ -62,7 +62,7 @@ class AdaptationInputs:
     @cached_property
     def robot(self) -> RobotModel:
         """The bundle's arm with its meshes, and the landmarks of the bundle's training."""
-        return replace(load_robot(self.bundle.robot.name), landmarks=self.bundle.robot.landmarks)
+        return replace(load_robot(self.bundle.arm), landmarks=self.bundle.robot.landmarks)
 
     @cached_property
     def task(self) -> Task:

@@ -65,7 +65,7 @@ class SimulatedArm:
         rig = Rig(self._bundle.name, cameras) if cameras else None
         names, look = self._bundle.observation.names, "rgb_array" if self._film else None
         names = (*names, *segmented(tuple(self._bundle.cameras)))
-        env = ArmEnv(task, self._bundle.robot.name, self._space, names, cameras=rig, render_mode=look)
+        env = ArmEnv(task, self._bundle.arm, self._space, names, cameras=rig, render_mode=look)
         try:
             return self._run(env, planned, attempt)
         finally:

@@ -29,6 +29,7 @@ from policies.bundle.input_watch import InputWatch
 from robots.camera import CameraModel
 from robots.host.writing import whole_file, whole_folder
 from robots.model import RobotModel
+from robots.registry import ROBOTS
 from robots.shapes.hulls import arm_hulls
 from robots.specs import ActionSpec, ObservationSpec, SpecError
 
@@ -79,6 +80,24 @@ class PolicyBundle:
     def hash(self) -> str:
         """SHA-256 over the manifest, which holds the hashes of all other files."""
         return hashlib.sha256(self._manifest_bytes).hexdigest()
+
+    @property
+    def arm(self) -> str:
+        """Name or arm file by which `load_robot` finds the arm with its meshes, which a bundle lacks.
+
+        Raises:
+            BundleError: if the arm file of the training is not there.
+        """
+        config = self.provenance.get("config")
+        file = config.get("robot") if isinstance(config, dict) else None
+        if self.robot.name in ROBOTS:
+            return self.robot.name
+        if isinstance(file, str) and file.endswith(".json") and Path(file).is_file():
+            return file
+        raise BundleError(
+            f"bundle '{self.name}': its arm '{self.robot.name}' was described by '{file}', which is not there; "
+            "simulation needs the file with its URDF and meshes: call from the folder in which you trained"
+        )
 
     def fresh_memory(self) -> dict[str, np.ndarray]:
         """What the policy carries when an episode begins, float32 zeros by name; empty for most policies."""

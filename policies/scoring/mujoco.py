@@ -81,7 +81,7 @@ class _Lab:
 
     def __init__(self, bundle: PolicyBundle, hidden: HiddenReality | None):
         self.bundle = bundle
-        robot = load_robot(bundle.robot.name)
+        robot = load_robot(bundle.arm)
         self.robot = robot
         self._arm = MujocoArm(robot, tuple(bundle.cameras.values()), hidden or hidden_reality(robot), bundle.task)
         self.task = self._arm.task
