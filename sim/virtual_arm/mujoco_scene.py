@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def build_scene(
     _add_room(spec, hidden)
     for each in bodies:
         _add_body(spec, each, hidden)
-    _add_arm(spec, robot, hidden)
+    _add_arm(spec, robot, hidden, {"world", *(body.name for body in bodies)})
     _add_servos(spec, robot, hidden)
     for camera in cameras:
         _add_camera(spec, camera, robot)
@@ -153,8 +153,8 @@ def _volume(shape: Shape) -> float:
     return math.pi * r * r * shape.size[1] if shape.kind == "cylinder" else 4 / 3 * math.pi * r**3
 
 
-def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> None:
-    """Add one body a link, in the URDF's own frames."""
+def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality, taken: Set[str]) -> None:
+    """Add one body a link, in the URDF's own frames; a link whose name is `taken` gets another."""
     assert robot.urdf_path is not None
     path = Path(robot.urdf_path)
     links = robot.urdf.links
@@ -164,7 +164,8 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality) -> N
     spec.add_material(name="arm", specular=0.35, shininess=0.4)
 
     def add(parent: mujoco.MjsBody, name: str, p: np.ndarray, R: np.ndarray, joint: UrdfJoint | None = None):
-        body = parent.add_body(name=name, pos=p, quat=_quat(R), gravcomp=hidden.arm.gravity_compensation)
+        called = f"{name}_link" if name in taken else name
+        body = parent.add_body(name=called, pos=p, quat=_quat(R), gravcomp=hidden.arm.gravity_compensation)
         if joint is not None:
             _add_joint(body, joint, robot, hidden)
         _add_inertia(body, links[name], hidden)

@@ -13,7 +13,9 @@ from robots.specs import SpecError
 from sim.bullet import pybullet
 from sim.datasets.labelled_renders import begin_state
 from sim.env import ArmEnv
-from tests.robots.test_arm_file import write  # noqa: F401 (a fixture: five joints, 0.45 m long)
+from sim.virtual_arm.hidden_arms import hidden_reality
+from sim.virtual_arm.mujoco_arm import MujocoArm
+from tests.robots.test_arm_file import small_arm, write  # noqa: F401 (a fixture: five joints, 0.45 m long)
 from tests.support.parallel_gripper import write_arm
 
 EPISODES, NEEDED = 5, 4  # the seeds are fixed
@@ -112,3 +114,11 @@ def test_links_to_recognise_are_chosen_where_none_are_stated() -> None:
         assert chosen[0] == arm.ee_link
         assert chosen[-1] == arm.base_link
         assert 4 <= len(chosen) == len(set(chosen)) <= 6
+
+
+@pytest.mark.parametrize(("task", "name"), [("reach", "world"), ("reach", "object")])
+def test_a_link_may_be_called_like_what_stands_on_the_table(write, task: str, name: str) -> None:  # noqa: F811
+    """Many URDFs begin with a link 'world', which MuJoCo has too."""
+    arm = load_robot(str(write(small_arm().replace('"base"', f'"{name}"'))))
+    virtual = MujocoArm(arm, (), hidden_reality(arm), task)
+    assert virtual.q == pytest.approx(arm.home, abs=0.05)
