@@ -119,7 +119,9 @@ class TrainConfig(RunConfig):
         The expert does not turn the hand, because the student does not estimate an object's orientation.
         """
         arrays = tuple(name for name, _ in untrained(self).action_head.arrays)
-        return FullLengthEnv(self.task, self.robot, self.space(), arrays, exact=False, perception_noise=True)
+        return FullLengthEnv(
+            self.task, self.robot, self.space(), arrays, self.cameras, exact=False, perception_noise=True
+        )
 
 
 def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:

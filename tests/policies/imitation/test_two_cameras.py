@@ -129,6 +129,13 @@ def test_the_images_of_every_rig_fit_a_student(rig: str) -> None:
     check_cameras(fitted_task("reach", PANDA, rig))
 
 
+@pytest.mark.parametrize("rig", RIGS)
+def test_an_action_head_is_trained_with_every_rigs_parameters(rig: str) -> None:
+    space = TrainConfig(Path("unused"), cameras=rig).space()
+    with closing(TrainConfig(Path("unused"), cameras=rig).action_head_environment().arm()) as env:
+        assert env.parameter_space.names == space.names
+
+
 def test_cameras_of_several_sizes_or_odd_ones_are_refused() -> None:
     small, odd = FRONT.resized(42, 42), FRONT.resized(63, 63)
     for cameras in ((small, SIDE), (odd,)):
