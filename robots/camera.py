@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from robots.host.reading import brief
 from robots.host.typed import build
+from robots.pose_range import PoseRange
 from robots.specs import SpecError
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -50,6 +51,8 @@ class CameraModel:
     """Largest error of the pose's position along each axis [m]: a tape measure's by default. Training varies it so."""
     rotation_error: float = 0.03
     """Largest error of its rotation about each axis [rad]: 1.7° by default."""
+    pose_range: PoseRange | None = None
+    """Where it may stand, for a policy that takes its calibration; `T_base_camera` is in the middle of that."""
 
     def __post_init__(self) -> None:
         if np.shape(self.K) != (3, 3):
@@ -70,6 +73,10 @@ class CameraModel:
             raise SpecError(f"camera '{self.name}': size {self.height} × {self.width}, expected at most {MOST_PIXELS}")
         if self.T_base_camera is not None and self.T_ee_camera is not None:
             raise SpecError(f"camera '{self.name}': give T_base_camera or T_ee_camera, not both")
+        if self.pose_range is not None and self.T_base_camera is None:
+            raise SpecError(
+                f"camera '{self.name}': a range of poses is for a fixed camera, and it has no T_base_camera"
+            )
         for frame in ("T_base_camera", "T_ee_camera"):
             T = getattr(self, frame)
             if T is not None and not _is_pose(T):
@@ -112,6 +119,12 @@ class CameraModel:
         raise SpecError(
             f"camera '{self.name}': its pose is not known; set T_base_camera, or T_ee_camera and the arm's pose"
         )
+
+    @cached_property
+    def calibration(self) -> np.ndarray:
+        """(16,) float32 of a fixed camera: fx, fy, cx and cy [px], and the upper three rows of `T_base_camera`."""
+        K = np.array(self.K)
+        return np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2], *self.fixed_pose[:3].ravel()], np.float32)
 
     @cached_property
     def fixed_pose(self) -> np.ndarray:
@@ -245,11 +258,12 @@ class CameraModel:
             "encoding": self.encoding,
             "position_error": self.position_error,
             "rotation_error": self.rotation_error,
+            **({"pose_range": asdict(self.pose_range)} if self.pose_range is not None else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping) -> CameraModel:
-        """Build from what `to_dict` returned; distortion, poses, encoding and errors may be left out."""
+        """Build from what `to_dict` returned; distortion, poses, encoding, errors and pose range may be left out."""
         return build(cls, data, f"camera '{data.get('name', '')}'")
 
     def _same_image_as(self, other: CameraModel) -> bool:

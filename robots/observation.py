@@ -84,6 +84,8 @@ PROPRIOCEPTION: dict[str, Source] = {
     "opening": lambda state, robot: opening(state, robot),
 }
 """Arrays that a real robot can fill from its joints, by name."""
+CALIBRATION = "calibration_"
+"""What the name of a camera's lens and pose begins with: an array of `CameraModel.calibration`."""
 ESTIMATED: dict[str, tuple[str, Callable[[PoseEstimate], np.ndarray]]] = {
     "goal": ("goal", lambda pose: pose.position),
     "object_pos": ("object", lambda pose: pose.position),
@@ -178,6 +180,7 @@ class ObservationBuilder:
         """
         self.spec = spec
         self._robot = robot
+        self._calibrations: dict[str, np.ndarray] = {}
         self._sources: dict[str, Source] = {}
         self._rectifiers: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         for array in spec.arrays:
@@ -185,6 +188,8 @@ class ObservationBuilder:
                 self._sources[array.name] = PROPRIOCEPTION[array.name]
             elif array.is_image:
                 self._sources[array.name] = self._image_source(array, cameras, incoming or {})
+            elif array.name.startswith(CALIBRATION):
+                self._sources[array.name] = self._calibration_source(array, cameras)
             elif array.name.startswith("depth_"):
                 self._sources[array.name] = self._depth_source(array, cameras, incoming or {})
             elif array.name in privileged:
@@ -199,10 +204,15 @@ class ObservationBuilder:
             else:
                 raise SpecError(
                     f"observation: '{array.name}' cannot be measured on a robot; known are "
-                    f"{', '.join((*PROPRIOCEPTION, *ESTIMATED))}, image_<camera> and depth_<camera>. "
+                    f"{', '.join((*PROPRIOCEPTION, *ESTIMATED))}, and image_, depth_ and calibration_<camera>. "
                     "Is this a teacher's bundle? Deploy the student's"
                 )
         self._parts = [(a.name, np.dtype(a.dtype), self._sources.get(a.name)) for a in spec.arrays]
+
+    def place(self, cameras: Mapping[str, CameraModel]) -> None:
+        """Use the calibrations of `cameras`, by name, from now on."""
+        for name in self._calibrations:
+            self._calibrations[name] = cameras[name].calibration
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Build the observation of `state`; every array has its spec's dtype.
@@ -223,6 +233,15 @@ class ObservationBuilder:
             SpecError: if the image has the wrong size.
         """
         return self._rectifiers[name](image)
+
+    def _calibration_source(self, array: ArraySpec, cameras: Mapping[str, CameraModel]) -> Source:
+        name = array.name.removeprefix(CALIBRATION)
+        if name not in cameras:
+            raise SpecError(
+                f"observation: '{array.name}' needs camera '{name}'; there are {', '.join(cameras) or 'none'}"
+            )
+        self._calibrations[name] = cameras[name].calibration
+        return lambda state, robot: self._calibrations[name]
 
     def _image_source(
         self, array: ArraySpec, cameras: Mapping[str, CameraModel], incoming: Mapping[str, CameraModel]

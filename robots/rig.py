@@ -4,7 +4,8 @@
                   "eye": [1.2, 0.0, 0.7], "target": [0.45, 0.0, 0.1]}, …]}
 
 A camera is described by `K` and `T_base_camera` (or `T_ee_camera`), as `sim2real calibrate` writes them, or in plain
-words by `fov_y_deg`, `eye` and `target`. A policy takes a small, ideal part of each image: `policy_view`.
+words by `fov_y_deg`, `eye` and `target`. A policy takes a small, ideal part of each image: `policy_view`. A camera with
+a `pose_range` may stand anywhere in it; a policy trained so takes its calibration as well: `placed_view`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from robots.camera import CameraModel, Matrix, as_matrix, look_at
 from robots.host.reading import read_json
 from robots.host.typed import build
 from robots.model import RobotModel
+from robots.pose_range import PoseRange
 from robots.specs import SpecError
 
 Extent = tuple[float, float]
@@ -34,6 +36,20 @@ VIEW = 84
 """Height and width of a policy's images [px]; larger images are reduced to it, smaller ones are taken as they are."""
 HEIGHT = 0.25
 """How far above the table a policy's view reaches, for an area of the size of `AREA` [m]."""
+SIDEWAYS = math.radians(110)
+"""Largest azimuth of a named rig's random camera either way: from behind, the arm hides the table [rad]."""
+ELEVATION = (math.radians(25), math.radians(60))
+"""Its elevation: lower, the arm hides the table; higher, heights are hardly visible [rad]."""
+DISTANCE = (0.9, 1.4)
+"""Its distance, for an area of the size of `AREA` [m]: farther from the base than the area's corners."""
+AIM = 0.1
+"""How far from the area's middle it may aim, likewise [m]."""
+ROLL = math.radians(10)
+"""How far it may be turned about its axis [rad]."""
+MIDDLE = 0.1
+"""Height of the point that it aims at, likewise [m]."""
+WIDE = 150.0
+"""Height of the ideal image that a random camera's view is cut from [°]: its lens is chosen to suit its place."""
 MARGIN = 1.25
 """Size of a policy's view over that of the work area in it: its camera stands elsewhere by a calibration's error."""
 
@@ -94,11 +110,22 @@ def wrist(area: Area) -> CameraModel:
     return CameraModel("wrist", VIEW, VIEW, _pinhole(VIEW, VIEW, 70.0), T_ee_camera=as_matrix(T_ee_camera))
 
 
+def left(area: Area) -> CameraModel:
+    """A camera that stands anywhere between opposite the arm and its left."""
+    return _anywhere("left", area, azimuth=(0.0, SIDEWAYS))
+
+
+def right(area: Area) -> CameraModel:
+    """A camera that stands anywhere between opposite the arm and its right."""
+    return _anywhere("right", area, azimuth=(-SIDEWAYS, 0.0))
+
+
 RIGS: dict[str, tuple[Callable[[Area], CameraModel], ...]] = {
     "front": (front,),
     "front_side": (front, side),
     "front_wrist": (front, wrist),
     "wrist": (wrist,),
+    "random": (left, right),
 }
 """The named rigs, fitted to an arm's table area."""
 
@@ -120,24 +147,26 @@ def load_rig(rig: str | Rig, robot: RobotModel) -> Rig:
         return Rig(rig, tuple(make(area) for make in RIGS[rig]))
     if not rig.endswith(".json"):
         raise SpecError(f"unknown camera rig '{rig}'; known are {', '.join(RIGS)}, or name a rig's file (….json)")
-    return Rig(rig, read_cameras(rig)).policy_views(area)
+    return Rig(rig, read_cameras(rig, area)).policy_views(area)
 
 
-def read_cameras(files: str) -> tuple[CameraModel, ...]:
+def read_cameras(files: str, area: Area = AREA) -> tuple[CameraModel, ...]:
     """Read the cameras of rigs' files and of files by `sim2real calibrate`, comma-separated, as they really are.
+
+    Cameras that may stand anywhere in a range are placed around `area`.
 
     Raises:
         SpecError: if a file cannot be read or describes no cameras, naming it and what is wrong.
     """
-    return tuple(camera for file in files.split(",") for camera in _cameras(Path(file.strip())))
+    return tuple(camera for file in files.split(",") for camera in _cameras(Path(file.strip()), area))
 
 
-def _cameras(path: Path) -> tuple[CameraModel, ...]:
+def _cameras(path: Path, area: Area) -> tuple[CameraModel, ...]:
     data = read_json(path, "rig")
     listed = data.get("cameras", [data])
     if not isinstance(listed, list):
         raise SpecError(f"rig '{path}': cameras is {type(listed).__name__}, expected a list of cameras")
-    return tuple(_camera(path, each) for each in listed)
+    return tuple(_camera(path, each, area) for each in listed)
 
 
 def policy_view(camera: CameraModel, area: Area) -> CameraModel:
@@ -176,8 +205,28 @@ def policy_view(camera: CameraModel, area: Area) -> CameraModel:
     return replace(camera, height=VIEW, width=VIEW, K=K, distortion=())
 
 
+def placed_view(camera: CameraModel, values: Mapping[str, float]) -> CameraModel:
+    """Return what a policy takes of a camera with a pose range, from the place of `values`, see `PoseRange.ranges`."""
+    pose_range = camera.pose_range
+    assert pose_range is not None
+    T = as_matrix(pose_range.pose(values))
+    size = 2 * VIEW
+    wide = replace(
+        camera, height=size, width=size, K=_pinhole(size, size, WIDE), T_base_camera=T, pose_range=None, distortion=()
+    )
+    view = policy_view(wide, pose_range.area)
+    same = (view.height, view.width) == (camera.height, camera.width)
+    return view if same else view.resized(camera.height, camera.width)
+
+
 def describe_camera(camera: CameraModel) -> str:
     """Describe in plain words where a camera stands and what it looks at; metres and degrees."""
+    if camera.pose_range is not None:
+        (a, b), (c, d), (e, f) = (camera.pose_range.ranges[name] for name in ("azimuth", "elevation", "distance"))
+        return (
+            f"anywhere {math.degrees(a):.0f}° to {math.degrees(b):.0f}° to the left of opposite the arm, "
+            f"{math.degrees(c):.0f}° to {math.degrees(d):.0f}° above the table, {e:.2f} to {f:.2f} m from the work area"
+        )
     height_deg = 2 * np.degrees(np.arctan(camera.height / (2 * camera.fy)))
     lens = f"{camera.width} × {camera.height} px, {height_deg:.0f}° high"
     if camera.T_base_camera is None:
@@ -250,12 +299,42 @@ class _DescribedCamera(CameraModel):
         return CameraModel(**given)
 
 
-def _camera(path: Path, data: object) -> CameraModel:
+def _camera(path: Path, data: object, area: Area) -> CameraModel:
+    if isinstance(data, Mapping) and any(key in data for key in _ANYWHERE):
+        return _random_camera(path, data, area)
     try:
         name = data.get("name", "?") if isinstance(data, Mapping) else "?"
         return build(_DescribedCamera, data, f"camera '{name}'").exact()
     except ValueError as error:
         raise SpecError(f"rig '{path}', {error}") from None
+
+
+_ANYWHERE = ("azimuth_deg", "elevation_deg", "distance", "aim", "roll_deg")
+
+
+def _random_camera(path: Path, data: Mapping, area: Area) -> CameraModel:
+    """Build a camera that may stand anywhere in the range that `data` gives; what it leaves out is a named rig's."""
+    own = ("name", *_ANYWHERE, "position_error", "rotation_error")
+    where = f"rig '{path}', camera '{data.get('name', '?')}'"
+    for key in data:
+        if key not in own:
+            raise SpecError(f"{where}: '{key}' does not go with a range of places; known are {', '.join(own)}")
+    for key in ("name", "azimuth_deg"):
+        if key not in data:
+            raise SpecError(f"{where}: '{key}' is missing; a camera that may stand anywhere in a range needs it")
+    given: dict[str, Extent | float] = {}
+    for key in (key for key in _ANYWHERE if key in data):
+        number = key in ("aim", "roll_deg")
+        value = np.array(data[key])
+        if value.shape != (() if number else (2,)) or value.dtype.kind not in "if" or not np.isfinite(value).all():
+            raise SpecError(f"{where}: {key} is {data[key]}, expected {'a number' if number else 'least and largest'}")
+        value = np.radians(value) if key.endswith("_deg") else value
+        given[key.removesuffix("_deg")] = float(value) if number else (float(value[0]), float(value[1]))
+    errors = {key: data[key] for key in ("position_error", "rotation_error") if key in data}
+    try:
+        return replace(_anywhere(data["name"], area, **given), **errors)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{where}: {error}") from None
 
 
 def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float], fov_y_deg: float) -> CameraModel:
@@ -264,6 +343,29 @@ def _looking(name: str, area: Area, eye: Sequence[float], target: Sequence[float
     at, to = ((x + scale * p[0], y + scale * p[1], scale * p[2]) for p in (eye, target))
     camera = CameraModel.looking_at(name, at, to, VIEW, VIEW, fov_y_deg)
     return replace(camera, position_error=min(1.0, scale) * camera.position_error)  # a shorter way is measured better
+
+
+def _anywhere(name: str, area: Area, azimuth: Extent, **given: Extent | float) -> CameraModel:
+    """Build a camera that may stand anywhere in a range, by default that of named rigs; it has the middle's view."""
+    scale = area_scale(area)
+    usual = {
+        "elevation": ELEVATION,
+        "distance": (scale * DISTANCE[0], scale * DISTANCE[1]),
+        "aim": scale * AIM,
+        "roll": ROLL,
+    }
+    pose_range = PoseRange(area, scale * MIDDLE, azimuth, **{**usual, **given})  # type: ignore[arg-type]
+    centre = {key: (low + high) / 2 for key, (low, high) in pose_range.ranges.items()}
+    camera = CameraModel(
+        name,
+        VIEW,
+        VIEW,
+        _pinhole(VIEW, VIEW, WIDE),
+        T_base_camera=as_matrix(pose_range.pose(centre)),
+        pose_range=pose_range,
+    )
+    camera = replace(camera, position_error=min(1.0, scale) * camera.position_error)
+    return replace(placed_view(camera, centre), pose_range=pose_range)
 
 
 def area_scale(area: Area) -> float:

@@ -6,6 +6,7 @@ A draw is commented as `=U(low, high)` (replaces nominal), `*U` (scales it) or `
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -172,8 +173,23 @@ LAG = "How much older its images are than the first camera's."
 
 
 def camera_params(camera: CameraModel) -> tuple[Param, ...]:
-    """Return what is uncertain about one camera: its pose as the rig says, its lens after a careless calibration."""
+    """Return what is uncertain about one camera: its pose as the rig says, its lens after a careless calibration.
+
+    Where it stands varies as well if it has a range of poses.
+    """
     name = f"camera_{camera.name}"
+    places = (
+        Param(
+            f"{name}_place_{key}",
+            (low + high) / 2,
+            "=",
+            U(low, high),
+            "m" if key in ("distance", "aim_x", "aim_y") else "rad",
+            "camera",
+            f"Where it is calibrated to stand: {key}.",
+        )
+        for key, (low, high) in (camera.pose_range.ranges if camera.pose_range else {}).items()
+    )
     shift, turn = camera.position_error, camera.rotation_error
     moves = (
         Param(f"{name}_{axis}", 0.0, "+", U(-shift, shift), "m", "camera", f"Shift along the base's {axis}.")
@@ -184,12 +200,35 @@ def camera_params(camera: CameraModel) -> tuple[Param, ...]:
         for axis in ("pitch", "yaw", "roll")
     )
     return (
+        *places,
         *moves,
         *turns,
         Param(f"{name}_focal", 1.0, "*", U(0.95, 1.05), "", "camera", "Factor of the focal length.", positive=True),
         Param(f"{name}_k1", 0.0, "+", U(-0.03, 0.03), "", "camera", "Distortion that calibration left."),
         Param(f"{name}_cx", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
         Param(f"{name}_cy", 0.0, "+", U(-1.5, 1.5), "px", "camera", "Shift of the principal point."),
+    )
+
+
+def narrowed_pose_range(camera: CameraModel, space: ParameterSpace) -> CameraModel:
+    """Return `camera` with the part of its range of poses that `space` draws from, for a bundle's manifest."""
+    if camera.pose_range is None:
+        return camera
+    nominal = {param.name: param.nominal for param in camera_params(camera)}
+    ranges = {}
+    for key in camera.pose_range.ranges:
+        name = f"camera_{camera.name}_place_{key}"
+        ranges[key] = space[name].range if name in space else (nominal[name],) * 2
+    return replace(
+        camera,
+        pose_range=replace(
+            camera.pose_range,
+            azimuth=ranges["azimuth"],
+            elevation=ranges["elevation"],
+            distance=ranges["distance"],
+            aim=min(ranges["aim_x"][1], ranges["aim_y"][1]),
+            roll=ranges["roll"][1],
+        ),
     )
 
 

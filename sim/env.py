@@ -25,7 +25,7 @@ from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterSpace
 from sim.randomization.servo_parameters import model_params
-from sim.sensing.moved_camera import moved_camera
+from sim.sensing.moved_camera import calibrated_camera, moved_camera
 from sim.sensing.sensors import RobotSensors, observed_cameras
 from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras
 from sim.tasks import Task, load_task
@@ -179,6 +179,7 @@ class ArmEnv(gym.Env, EzPickle):
         if given := (options or {}).get("parameters"):
             drawn = self._full.complete(given, drawn)
         self.parameters = drawn
+        self._place_cameras()
         self.world.apply(drawn, self.task.bodies(drawn))
         spread = drawn["start_spread"]
         start = self._home + spread * (2.0 * rng.random(len(self._home)) - 1.0)
@@ -295,6 +296,7 @@ class ArmEnv(gym.Env, EzPickle):
         if content["made_for"] != self._made_for:
             raise SpecError(f"the state is one of {content['made_for']}, but this environment is {self._made_for}")
         self.parameters = content["parameters"]
+        self._place_cameras()
         generator, self._np_random_seed = content["random"]
         self.np_random.bit_generator.state = generator
         self._step, self.score.held, self._terminated = content["progress"]
@@ -362,6 +364,10 @@ class ArmEnv(gym.Env, EzPickle):
         if self._images is None:
             raise SpecError(f"{what}: the observation has no pictures; ask for some")
         return self._images
+
+    def _place_cameras(self) -> None:
+        """Use the calibrations of this episode's cameras in observations."""
+        self._builder.place({name: calibrated_camera(each, self.parameters) for name, each in self._cameras.items()})
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera's true model in this episode, calibration errors included."""

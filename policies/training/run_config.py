@@ -30,7 +30,7 @@ class RunConfig:
     robot: str = "franka_panda"
     """The arm."""
     cameras: str = DEFAULT_RIG
-    """The camera rig: front, front_side, front_wrist or wrist, or the path of a rig (.json)."""
+    """The camera rig: front, front_side, front_wrist, wrist or random, or the path of a rig (.json)."""
     randomise: str = "full"
     """What varies: nominal, mild, full, wild, or the path of a parameter space (.json)."""
     name: str = ""

@@ -17,6 +17,7 @@ import numpy as np
 from robots.host.processes import end_with_pool
 from robots.kinematics import KinematicsError
 from robots.model import RobotModel
+from robots.observation import CALIBRATION
 from robots.rig import Rig
 from robots.specs import SpecError
 from sim.env import ArmEnv
@@ -86,19 +87,24 @@ class LabelledRenders:
     """(N, 3) float32 where the end effector, or the object, should get to [m, base frame]."""
     opening: np.ndarray
     """(N, 1) float32 finger position [m], as measured; zero for an arm without a gripper."""
+    calibration: np.ndarray | None = None
+    """(N, 16) float32, see `CameraModel.calibration`; None for a camera that always stands in the same place."""
 
     def __len__(self) -> int:
         return len(self.q)
 
     def __getitem__(self, rows: slice | np.ndarray) -> LabelledRenders:
-        return LabelledRenders(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return LabelledRenders(**{name: array[rows] for name, array in self._arrays.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[LabelledRenders]) -> LabelledRenders:
-        """Concatenate, in order."""
-        return cls(
-            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
-        )
+        """Concatenate, in order; all of cameras that always stand in the same place, or none."""
+        return cls(**{name: np.concatenate([part._arrays[name] for part in parts]) for name in parts[0]._arrays})
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if array is not None}
 
 
 def sample_renders(
@@ -150,11 +156,20 @@ def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, .
         shared.append((state.observation["q"], state.points, state.goal, state.opening))
         cameras = [env.camera(image.removeprefix("image_")) for image in images]
         pixels = [camera.project(state.points, state.T_base_ee) for camera in cameras]
-        seen.append(list(zip((state.observation[image] for image in images), pixels)))
+        calibrations = [state.observation.get(f"{CALIBRATION}{camera.name}") for camera in cameras]
+        seen.append(list(zip((state.observation[image] for image in images), pixels, calibrations)))
     q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(
-        LabelledRenders(np.stack(images), q, points, np.stack(pixels).astype(np.float32), goals, openings)
-        for images, pixels in (zip(*column) for column in zip(*seen))
+        LabelledRenders(
+            np.stack(images),
+            q,
+            points,
+            np.stack(pixels).astype(np.float32),
+            goals,
+            openings,
+            None if calibrations[0] is None else np.stack(calibrations),
+        )
+        for images, pixels, calibrations in (zip(*column) for column in zip(*seen))
     )
 
 

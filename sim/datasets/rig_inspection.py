@@ -11,6 +11,7 @@ import numpy as np
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.rig import Extent, Rig, describe_camera
+from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import begin_state
 from sim.datasets.visibility import FEWEST_PIXELS
 from sim.env import ArmEnv
@@ -19,6 +20,8 @@ LEAST_SEEN = 0.9
 """Share of the scenes in which a body must be large enough in at least one camera."""
 DRAWN = 480
 """Height of the images that are drawn [px]."""
+PLACES = 4
+"""Places of a camera that may stand anywhere that are drawn."""
 GRID, FRAME = (255, 214, 0), (20, 20, 20)
 
 
@@ -40,7 +43,8 @@ class CameraCoverage:
     camera: CameraModel
     bodies: tuple[BodyCoverage, ...]
     image: np.ndarray
-    """RGB uint8: a scene at nominal appearance with the work area on it."""
+    """RGB uint8: a scene at nominal appearance with the work area on it; of a camera that may stand anywhere, from
+    `PLACES` places one over the other."""
 
     @property
     def pose_text(self) -> str:
@@ -99,14 +103,14 @@ def inspect_rig(
         area = env.task.workspace[:2]
     finally:
         env.close()
-    pictures = _nominal_images(task, robot, rig, names)
+    pictures = _nominal_images(task, robot, rig, names, area, seed)
     large = sides >= FEWEST_PIXELS
     cameras = []
     for c, camera in enumerate(probe.task.cameras):
         rows = tuple(
             BodyCoverage(body, _median(sides[:, c, b]), float(large[:, c, b].mean())) for b, body in enumerate(bodies)
         )
-        cameras.append(CameraCoverage(camera, rows, draw_area(pictures[camera.name], camera, area)))
+        cameras.append(CameraCoverage(camera, rows, pictures[camera.name]))
     return RigCoverage(tuple(cameras), dict(zip(bodies, large.any(axis=1).mean(axis=0).tolist())))
 
 
@@ -139,11 +143,22 @@ def join_images(coverage: RigCoverage) -> np.ndarray:
     return np.hstack([cv2.resize(tile, (round(tile.shape[1] * height / tile.shape[0]), height)) for tile in tiles])
 
 
-def _nominal_images(task: str, robot: str | RobotModel, rig: str | Rig, names: Sequence[str]) -> dict[str, np.ndarray]:
+def _nominal_images(
+    task: str, robot: str | RobotModel, rig: str | Rig, names: Sequence[str], area: Sequence[Extent], seed: int
+) -> dict[str, np.ndarray]:
+    """Draw each camera's image with the work area on it, from several places if it may stand anywhere."""
     env = ArmEnv(task, robot, "nominal", [f"image_{name}" for name in names], cameras=rig)
+    drawn = parameter_space(env.task, env.robot)
+    anywhere = any(camera.pose_range is not None for camera in env.task.cameras)
+    rng = np.random.default_rng(seed)
+    tiles: dict[str, list[np.ndarray]] = {name: [] for name in names}
     try:
-        shown, _ = env.reset(seed=0)
-        return {name: shown[f"image_{name}"] for name in names}
+        for _ in range(PLACES if anywhere else 1):
+            places = {name: value for name, value in drawn.sample(rng).items() if "_place_" in name}
+            shown, _ = env.reset(seed=0, options={"parameters": places})
+            for name in names:
+                tiles[name].append(draw_area(shown[f"image_{name}"], env.camera(name), area))
+        return {name: np.vstack(each) for name, each in tiles.items()}
     finally:
         env.close()
 

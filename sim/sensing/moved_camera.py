@@ -9,11 +9,21 @@ from dataclasses import replace
 import numpy as np
 
 from robots.camera import CameraModel, as_matrix
+from robots.rig import placed_view
+
+
+def calibrated_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
+    """Return `camera` as it is calibrated: where `parameters` place it, if it has a pose range."""
+    if camera.pose_range is None:
+        return camera
+    values = {key: parameters[f"camera_{camera.name}_place_{key}"] for key in camera.pose_range.ranges}
+    return placed_view(camera, values)
 
 
 def moved_camera(camera: CameraModel, parameters: Mapping[str, float]) -> CameraModel:
-    """Return `camera` with the errors that `parameters` give it (see `camera_params`)."""
+    """Return `camera` as it really is: calibrated, with the errors that `parameters` give it (see `camera_params`)."""
     name = f"camera_{camera.name}"
+    camera = calibrated_camera(camera, parameters)
     fixed = camera.T_base_camera is not None
     T = np.array(camera.T_base_camera if fixed else camera.T_ee_camera)
     pitch, yaw, roll = (parameters[f"{name}_{axis}"] for axis in ("pitch", "yaw", "roll"))

@@ -28,7 +28,7 @@ from sim.rendering.renderer import Frame, RenderedScene, StaticBackground
 from sim.scene import RigidBody, Shape
 from sim.sensing.distortion import distort, lens_map, pack_map
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
-from sim.sensing.moved_camera import moved_camera
+from sim.sensing.moved_camera import calibrated_camera, moved_camera
 from sim.sensing.occluders import occluders_of
 from sim.sensing.scene_cache import ARM, SceneCache
 from sim.tasks import Task
@@ -147,7 +147,7 @@ class SimulatedCameras:
         for name, camera in self._nominal_cameras.items():
             k1 = parameters[f"camera_{name}_k1"]
             if k1:
-                self._lenses[name] = pack_map(*lens_map(camera, k1))
+                self._lenses[name] = pack_map(*lens_map(calibrated_camera(camera, parameters), k1))
         self._disturbance = ImageDisturbance(**{item.name: parameters[item.name] for item in fields(ImageDisturbance)})
         fixed = len(self._arm) + 2
         self._T = np.tile(np.eye(4), (len(self._scene.bodies), 1, 1))
@@ -177,7 +177,8 @@ class SimulatedCameras:
         """Put the surroundings, the bodies from `row` on, where they are, and harden the appearance."""
         cache = self._scene_cache
         radii = [radius(mesh) for mesh in cache.articles.values()]
-        clear = [camera.pose()[:3, 3] for camera in self._nominal_cameras.values() if camera.T_base_camera is not None]
+        cameras = (calibrated_camera(camera, parameters) for camera in self._nominal_cameras.values())
+        clear = [camera.pose()[:3, 3] for camera in cameras if camera.T_base_camera is not None]
         surroundings = sample_surroundings(parameters, self._area, radii, self._robot, clear)
         visible = self._appearance.visible.copy()
         visible[row:] = False

@@ -9,7 +9,7 @@ import numpy as np
 
 from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from robots.observation import PROPRIOCEPTION, joint_array
+from robots.observation import CALIBRATION, PROPRIOCEPTION, joint_array
 from robots.specs import ArraySpec, ObservationSpec, SpecError
 from sim.tasks.task import Task
 
@@ -45,6 +45,9 @@ def observation_spec(task: Task, robot: RobotModel, chosen: str | Sequence[str])
         size = camera.height, camera.width
         known[f"image_{camera.name}"] = ArraySpec.image(f"image_{camera.name}", *size)
         known[f"depth_{camera.name}"] = ArraySpec.depth(f"depth_{camera.name}", *size)
+        if camera.T_base_camera is not None:
+            name = f"{CALIBRATION}{camera.name}"
+            known[name] = ArraySpec(name, camera.calibration.shape, frame="base")
         name = f"segmentation_{camera.name}"
         known[name] = ArraySpec(name, size, "int16", -1, np.iinfo(np.int16).max)
     for name in PROPRIOCEPTION:

@@ -31,7 +31,8 @@ OBJECT_POSE = (
 """The arrays of where an object is and how it is turned; the bounds hold wherever it falls."""
 
 CAMERAS = "cameras"
-"""The observation of every task that holds the images of the rig's cameras, after what is `measured`."""
+"""The observation of every task that holds the images of the rig's cameras, after what is `measured` and the
+calibration of cameras that have a range of poses."""
 DEFAULT_RIG = "front_side"
 """The rig where none is named."""
 STRICT = 0.025
@@ -187,7 +188,8 @@ class Task(ABC):
         if not isinstance(observation, str):
             return tuple(observation)
         if observation == CAMERAS:
-            return (*self.measured, *(f"image_{camera.name}" for camera in self.cameras))
+            calibrations = (f"calibration_{camera.name}" for camera in self.cameras if camera.pose_range is not None)
+            return (*self.measured, *calibrations, *(f"image_{camera.name}" for camera in self.cameras))
         if observation not in self.observations:
             known = ", ".join((*self.observations, CAMERAS))
             raise SpecError(f"task '{self.name}': unknown observation '{observation}'; known are {known}")

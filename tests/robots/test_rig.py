@@ -56,7 +56,7 @@ def write(folder: Path, data: object) -> str:
 
 
 @pytest.mark.parametrize("robot", [PANDA, SMALL, ASIDE], ids=["panda", "small", "aside"])
-@pytest.mark.parametrize("name", RIGS)
+@pytest.mark.parametrize("name", [name for name in RIGS if name != "random"])
 def test_named_rigs_show_the_arms_table_and_fill_the_image_with_it(name: str, robot) -> None:
     rig = load_rig(name, robot)
     area = robot.table_area or AREA

@@ -1,6 +1,7 @@
 """Every parameter of `full` does something, where it should; and nothing where it should not."""
 
 import re
+from contextlib import closing
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,7 @@ ARM = load_robot("franka_panda")
 MOTION, OBJECT, MEASURED, PICTURE = "motion", "object", "measured", "picture"
 SIGNALS = {MOTION, OBJECT, MEASURED, PICTURE}
 FIRST_PICTURE = "first picture"
+TOLD = "calibration"
 SAME = 1e-7  # what differs by less is the solver's rounding
 
 
@@ -38,6 +40,14 @@ def free_motion(parameters, task="reach", actuator="position"):
         rows[MEASURED].append(np.concatenate([observation["q"] - e.world.q, observation["dq"] - e.world.dq]))
         rows[PICTURE].append(observation["image_front"].astype(float))
     return {signal: np.array(values) for signal, values in rows.items()}
+
+
+def random_camera(parameters):
+    """Look at the arm at its start from a camera that may stand anywhere."""
+    with closing(ArmEnv("reach", ARM, "nominal", ("q", "calibration_left", "image_left"), cameras="random")) as e:
+        observation, _ = e.reset(seed=1, options={"parameters": parameters})
+    told, image = (observation[f"{what}_left"].astype(float) for what in ("calibration", "image"))
+    return {TOLD: told, PICTURE: image, MOTION: e.world.q}
 
 
 def thrown_cube(parameters):
@@ -230,17 +240,28 @@ VISUAL = {
     "camera_front_cy": 1.5,
     "camera_front_k1": 0.1,
 }
+EFFECTS |= {
+    f"camera_left_place_{key}": (value, random_camera, {TOLD, PICTURE}, {MOTION}, {})
+    for key, value in {
+        "azimuth": 0.5,
+        "elevation": 0.9,
+        "distance": 1.0,
+        "aim_x": 0.05,
+        "aim_y": 0.05,
+        "roll": 0.1,
+    }.items()
+}
 EFFECTS |= {name: (value, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {}) for name, value in VISUAL.items()}
 PER_JOINT = ("encoder_bias", "gear_offset", "link_mass", "link_com")
 
 
 def family(name):
-    """`encoder_bias_panda_joint3` -> `encoder_bias`; a camera's are those of the front one, or else of the wrist's."""
+    """`encoder_bias_panda_joint3` -> `encoder_bias`; a camera's are those of another one that has the same."""
     for stem in PER_JOINT:
         if name.startswith(stem):
             return stem
-    as_another = (re.sub("camera_(wrist|side)_", f"camera_{camera}_", name) for camera in ("front", "wrist"))
-    return next((other for other in as_another if other in EFFECTS), name)
+    others = (re.sub("camera_[a-z]+_", f"camera_{camera}_", name, count=1) for camera in ("front", "wrist", "left"))
+    return next((other for other in others if other in EFFECTS), name)
 
 
 def test_no_parameter_is_forgotten():

@@ -10,7 +10,7 @@ import pytest
 from robots.camera import CameraModel
 from robots.registry import load_robot
 from robots.rig import Rig, describe_camera, load_rig
-from sim.datasets.rig_inspection import inspect_rig, join_images
+from sim.datasets.rig_inspection import PLACES, inspect_rig, join_images
 
 PANDA = load_robot("franka_panda")
 
@@ -26,6 +26,17 @@ def test_the_default_rig_shows_what_placing_is_about() -> None:
     assert joined.shape[1] == front.image.shape[1] + side.image.shape[1]
     yellow = (np.abs(front.image.astype(int) - (255, 214, 0)).sum(axis=2) < 30).sum()
     assert yellow > 500  # the outline of the work area
+
+
+def test_a_camera_that_may_stand_anywhere_is_drawn_in_several_places() -> None:
+    left, right = inspect_rig("reach", PANDA, "random", 3, 0).cameras
+    for each in (left, right):
+        tiles = np.vsplit(each.image, PLACES)
+        assert tiles[0].shape[0] == tiles[0].shape[1]
+        differences = [np.abs(tiles[0].astype(int) - tile).mean() for tile in tiles[1:]]
+        assert min(differences) > 3
+        assert [body.seen for body in each.bodies] > [0.5]
+    assert left.pose_text.startswith("anywhere 0° to 110° to the left of opposite the arm")
 
 
 def test_a_camera_that_looks_away_or_from_afar_is_named() -> None:
