@@ -38,17 +38,20 @@ from policies.models.restore import restore_student, student_architecture
 from policies.models.state_network import StateNetwork
 from policies.models.surgery import Surgery, carry_encoder
 from policies.models.transfer_modes import ENCODER_KIND, check_mode, restrain
+from policies.models.triangulation import Triangulation
 from policies.scoring.evaluator import EVALUATION_SEEDS, Evaluation, FullLengthEnv, evaluate
 from policies.training.descent import FREE, Restraint
 from policies.training.parallel import Check, one_thread
 from policies.training.progress import Progress, StageProgress, stage
 from policies.training.run_config import RunConfig
 from robots.host.writing import whole_folder, write_json, write_with
+from robots.observation import CALIBRATION
 from robots.registry import load_robot
 from robots.rig import Rig
-from sim.catalogue import describe_cell
+from sim.catalogue import describe_cell, narrowed_pose_range, parameter_space
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.env import ArmEnv
+from sim.randomization.parameters import ParameterSpace
 from sim.tasks import TASKS, Task, load_task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.task import CAMERAS
@@ -185,7 +188,7 @@ def train_camera(config: TrainConfig, progress: StageProgress) -> PolicyBundle:
         bundle = export_student(
             config.name or config.out.name,
             student,
-            camera_contract(config.task, config.robot, config.cameras),
+            camera_contract(config.task, config.robot, config.cameras, space),
             tuple(each[: config.perception.held_out] for each in renders),
             {
                 "config": config.to_dict(),
@@ -226,6 +229,9 @@ def untrained(config: TrainConfig) -> CameraStudent:
     shapes: list[tuple[str, tuple[int, ...]]] = [("ee_pos", (3,))]
     shapes += [("opening", (1,)), (HELD, (1,))] if gripper else []
     shapes += [(name, (3,)) for name in ((OBJECT, GOAL) if task.moves_object else (GOAL,))]
+    calibrated = [k for k, each in enumerate(task.cameras) if each.pose_range is not None]
+    errors = [max(getattr(each, name) for each in task.cameras) for name in ("position_error", "rotation_error")]
+    bodies = len(task.landmarks)
     return CameraStudent(
         encoder,
         ForwardKinematics(robot.chain),
@@ -235,6 +241,8 @@ def untrained(config: TrainConfig) -> CameraStudent:
         config.perception.forgetting_factors or default_factors(task.moves_object),
         cameras=len(task.cameras),
         hold_steps=max(1, round(task.hold_time * task.action.rate_hz)),
+        calibrated=calibrated,
+        triangulation=Triangulation(robot, bodies, camera.height, camera.width, *errors) if calibrated else None,
     )
 
 
@@ -279,7 +287,7 @@ def check_cameras(task: Task) -> None:
 
 def cross_views(task: Task) -> int:
     """Return for how many landmarks two cameras' maps are combined: what each implies of the other must be fixed."""
-    fixed = all(each.T_base_camera is not None for each in task.cameras)
+    fixed = all(each.T_base_camera is not None and each.pose_range is None for each in task.cameras)
     return len(task.landmarks) if len(task.cameras) == 2 and fixed else 0
 
 
@@ -310,11 +318,12 @@ def evaluate_student(student: CameraStudent, config: TrainConfig, progress: Prog
     return found
 
 
-def camera_contract(task: str, robot: str, cameras: str | Rig) -> Contract:
-    """Describe observation and action of a camera policy for `task` on `robot` with a rig."""
+def camera_contract(task: str, robot: str, cameras: str | Rig, space: str | ParameterSpace = "full") -> Contract:
+    """Describe observation and action of a camera policy for `task` on `robot` with a rig, trained in `space`."""
     env = ArmEnv(task, robot, "nominal", CAMERAS, cameras=cameras)
     env.close()
-    named = {each.name: each for each in env.task.cameras}
+    trained_on = parameter_space(env.task, env.robot).preset(space) if isinstance(space, str) else space
+    named = {each.name: narrowed_pose_range(each, trained_on) for each in env.task.cameras}
     return Contract(task, env.observation_spec, env.action_spec, env.robot, named)
 
 
@@ -323,7 +332,9 @@ def export_student(
 ) -> PolicyBundle:
     """Export a student; parity records are taken from `renders`, of the same scenes for each camera."""
     images = {f"image_{camera}": each.images for camera, each in zip(contract.cameras, renders)}
+    calibrated = {f"{CALIBRATION}{camera}": each.calibration for camera, each in zip(contract.cameras, renders)}
     every = {"q": renders[0].q, "opening": renders[0].opening, **images}
+    every |= {name: array for name, array in calibrated.items() if array is not None}
     arrays = {name: every[name] for name in contract.observation.names}
     records, begin = parity_records(student, arrays)
     count, seen = len(renders[0]), None

@@ -19,12 +19,16 @@ from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.crop_refiner import CropRefiner, corners, crops
 from policies.models.cross_view import CrossViewPrior
 from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
+from policies.models.triangulation import Triangulation
 from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
 from policies.training.parallel import Check, one_thread, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
 from sim.datasets.labelled_renders import LabelledRenders, StateLabels
 from sim.tasks.recipe import PerceptionRecipe
+
+CHUNK = 4_096
+"""Rows whose evidence is computed at once."""
 
 
 def fit_encoder(
@@ -134,6 +138,7 @@ def fit_geometry(
     config: PerceptionRecipe,
     seed: int,
     progress: Progress,
+    calibration: Tensor | None = None,
 ) -> None:
     """Train the geometry to turn keypoints into metres.
 
@@ -145,15 +150,21 @@ def fit_geometry(
         config: steps, batch and learning rate.
         seed: of the order of the rows.
         progress: called with the share that is done.
+        calibration: (N, T, 16) of the cameras that may stand anywhere, if there are any.
     """
     generator = torch.Generator().manual_seed(seed)
     student.q_centre.copy_(measured.mean(0))
     student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
     optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
+    chunks = torch.arange(len(offsets)).split(CHUNK)
+    with torch.no_grad():
+        evidence = torch.cat(
+            [student.evidence(points[i], measured[i], None if calibration is None else calibration[i]) for i in chunks]
+        )
 
     def loss(step: int) -> Loss:
         rows = torch.randint(len(offsets), (config.geometry_batch,), generator=generator)
-        found, stds = student.estimate(points[rows], measured[rows])
+        found, stds = student.from_evidence(evidence[rows])
         error = (found - offsets[rows]).unflatten(1, (-1, 3)).norm(dim=2)
         # the second form is minimal where the std equals the expected error
         value = error.mean() if student.filter is None else (error / stds + stds.log()).mean()
@@ -181,7 +192,12 @@ def fit_student(
     training = tuple(each[config.held_out :] for each in renders)
     fit_perception(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, background)
     points = detect_all(student.encoder, training)
-    fit_geometry(student, points, *labels(student, training[0]), config, seed + 1, part(progress, 0.9, 1.0))
+    calibration = calibrations(student, training)
+    if student.triangulation is not None and calibration is not None:
+        fit_triangulation(student, student.triangulation, points, training, calibration)
+    fit_geometry(
+        student, points, *labels(student, training[0]), config, seed + 1, part(progress, 0.9, 1.0), calibration
+    )
     figures = perception_errors(student, held_out)
     errors = ((name, figures[f"{name}_cm"], figures[f"{name}_cm_p90"]) for name in student.estimated)
     progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, middle, most in errors))
@@ -197,6 +213,26 @@ def labels(student: CameraStudent, renders: LabelledRenders | StateLabels) -> tu
     places = {OBJECT: renders.points[:, 0], GOAL: renders.goal}
     offsets = [torch.from_numpy(places[name]) - ee_pos for name in student.estimated]
     return measured, torch.cat(offsets, dim=1)
+
+
+def calibrations(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> Tensor | None:
+    """Return the calibrations (N, T, 16) of the cameras that may stand anywhere; None if there are none."""
+    calibrated = [renders[k].calibration for k in student.calibrated]
+    return torch.stack([torch.from_numpy(each) for each in calibrated], dim=1) if calibrated else None
+
+
+def fit_triangulation(
+    student: CameraStudent,
+    triangulation: Triangulation,
+    points: Tensor,
+    renders: tuple[LabelledRenders, ...],
+    calibration: Tensor,
+) -> None:
+    """Take from `renders` and the keypoints `points` (N, cameras · K, 3) in them how exact detections are."""
+    calibrated = [renders[k] for k in student.calibrated]
+    pixels = torch.stack([torch.from_numpy(each.pixels) for each in calibrated], dim=1)
+    places, q = torch.from_numpy(renders[0].points), torch.from_numpy(renders[0].q)
+    triangulation.fit(student.calibrated_pixels(points), pixels, places, q, calibration)
 
 
 def fit_perception(
@@ -255,7 +291,8 @@ def perception_errors(student: CameraStudent, renders: tuple[LabelledRenders, ..
     """
     points = detect_all(student.encoder, renders)
     measured, offsets = labels(student, renders[0])
-    errors = 100 * (student.locate(points, measured) - offsets).unflatten(1, (-1, 3)).norm(dim=2)
+    found = student.locate(points, measured, calibrations(student, renders))
+    errors = 100 * (found - offsets).unflatten(1, (-1, 3)).norm(dim=2)
     target, seen = (torch.cat(each, dim=1) for each in zip(*(_keypoints(student.encoder, each) for each in renders)))
     pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
     figures: dict = {"keypoint_px": [_median(pixels[seen[:, k] > 0, k]) for k in range(pixels.shape[1])]}

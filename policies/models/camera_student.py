@@ -17,12 +17,22 @@ from torch import Tensor, nn
 
 from policies.bundle.policy_bundle import COMPLETION
 from policies.models.filters.object_filter import HELD, ObjectFilter
-from policies.models.keypoint_encoder import WORKSPACE, ForwardKinematics, KeypointEncoder, as_network_image, as_std
+from policies.models.keypoint_encoder import (
+    STRIDE,
+    WORKSPACE,
+    ForwardKinematics,
+    KeypointEncoder,
+    as_network_image,
+    as_std,
+)
 from policies.models.state_network import StateNetwork
+from policies.models.triangulation import Triangulation
 from robots.model import Gripper
 
 OBJECT, GOAL = "object_pos", "goal"
 """Positions that are estimated from the images: the goal in every task, the object where there is one to move."""
+FARTHEST = 5.0
+"""Where triangulated places are cut off, in `WORKSPACE`s from the end effector."""
 LIKELY, UNLIKELY = 0.5, 0.2
 """Predicted probability of success from which it counts, and below which it is lost."""
 
@@ -45,6 +55,8 @@ class CameraStudent(nn.Module):
         *,
         cameras: int = 1,
         hold_steps: int = 1,
+        calibrated: Sequence[int] = (),
+        triangulation: Triangulation | None = None,
     ):
         """Put the parts together.
 
@@ -57,6 +69,8 @@ class CameraStudent(nn.Module):
             forgetting_factors: of the filter of each estimated position, see `ObjectFilter`.
             cameras: number of images.
             hold_steps: number of actions for which success must last.
+            calibrated: which of the images come with a calibration, from cameras that may stand anywhere.
+            triangulation: locates the task's landmarks in these; None where there are none.
 
         Raises:
             ValueError: if there is not one factor for each position.
@@ -77,8 +91,11 @@ class CameraStudent(nn.Module):
             )
         self.filter = ObjectFilter(forgetting_factors, gripper)
         measured = joints + int(self.fingers)
+        self.calibrated = tuple(calibrated)
+        self.triangulation = triangulation
+        found = 6 * triangulation.bodies + 8 * len(self.calibrated) if triangulation is not None else 0
         self.geometry = nn.Sequential(
-            nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3, 192),
+            nn.Linear(3 * encoder.heat.out_channels * cameras + measured + 3 + found, 192),
             nn.ReLU(),
             nn.Linear(192, 192),
             nn.ReLU(),
@@ -95,14 +112,15 @@ class CameraStudent(nn.Module):
         return {COMPLETION: (1,), **self.filter.memory}
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
-        """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, images (B, H, W, 3) uint8 and memory to actions.
+        """Map q (B, n) [rad], the opening (B, 1) [m] if there is one, calibrations (B, 16) of cameras that may stand
+        anywhere, images (B, H, W, 3) uint8 and memory to actions.
 
         Returns:
             The actions (B, a), and the next memory in the order of `memory`.
         """
-        first, last = 1 + int(self.fingers), 1 + int(self.fingers) + self.cameras
+        last = 1 + int(self.fingers) + len(self.calibrated) + self.cameras
         completion, *memory = arrays[last:]
-        named, following = self.detect(*arrays[:first], *arrays[first:last], *memory)
+        named, following = self.detect(*arrays[:last], *memory)
         row = self.action_head.row(*(named[name] for name, _ in self.action_head.arrays))
         success = torch.sigmoid(self.action_head.success_logit(row))
         longer = torch.where(success > LIKELY, completion + 1.0 / self.hold_steps, completion)
@@ -115,26 +133,59 @@ class CameraStudent(nn.Module):
 
         Arguments as in `forward`, with the filter's memory.
         """
-        first = 1 + int(self.fingers)
-        measured, images = torch.cat(arrays[:first], dim=1), torch.cat(arrays[first : first + self.cameras])
+        start = 1 + int(self.fingers)
+        first = start + len(self.calibrated)
+        measured, images = torch.cat(arrays[:start], dim=1), torch.cat(arrays[first : first + self.cameras])
+        calibration = torch.stack(arrays[start:first], dim=1) if self.calibrated else None
         memory = arrays[first + self.cameras :]
         ee_pos = self.kinematics(measured[:, : self.joints])
         points = self.encoder(as_network_image(images), self.cameras)
-        offsets, stds = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured)
+        offsets, stds = self.estimate(torch.cat(points.chunk(self.cameras), dim=1), measured, calibration)
         opening = measured[:, self.joints :]
         places, held, following = self.filter(ee_pos, opening, offsets, stds, *memory)
         named = {"ee_pos": ee_pos, "opening": opening, HELD: held}
         return named | dict(zip(self.estimated, places.split(3, dim=1))), following
 
-    def locate(self, points: Tensor, measured: Tensor) -> Tensor:
+    def locate(self, points: Tensor, measured: Tensor, calibration: Tensor | None = None) -> Tensor:
         """Turn keypoints (B, cameras · K, 3) and measured joints and opening (B, m) into positions, each minus the end
-        effector (B, 3 · P) [m]."""
-        return self.estimate(points, measured)[0]
+        effector (B, 3 · P) [m]; `calibration` (B, T, 16) is of the cameras that may stand anywhere."""
+        return self.estimate(points, measured, calibration)[0]
 
-    def estimate(self, points: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, points: Tensor, measured: Tensor, calibration: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `locate`, and the predicted std of each error (B, P) [m]."""
+        return self.from_evidence(self.evidence(points, measured, calibration))
+
+    def evidence(self, points: Tensor, measured: Tensor, calibration: Tensor | None = None) -> Tensor:
+        """Return what the geometry takes (B, F), from arguments as in `locate`.
+
+        Where cameras may stand anywhere it begins with the triangulated places, each minus the end effector.
+        """
         scaled = (measured - self.q_centre) / self.q_spread
-        ee_pos = self.kinematics(measured[:, : self.joints])
-        found = self.geometry(torch.cat([points.flatten(1), scaled, ee_pos], dim=1))
+        q = measured[:, : self.joints]
+        ee_pos = self.kinematics(q)
+        plain = [points.flatten(1), scaled, ee_pos]
+        if self.triangulation is None or calibration is None:
+            return torch.cat(plain, dim=1)
+        found = self.triangulation(self.calibrated_pixels(points), q, calibration)
+        offsets = ((found.places - ee_pos[:, None]) / WORKSPACE).clamp(-FARTHEST, FARTHEST).flatten(1)
+        T = calibration[..., 4:].unflatten(-1, (3, 4))
+        where = torch.cat([T[..., 3], T[..., 2]], dim=2).flatten(1)  # position and optical axis
+        sure = (found.stds / WORKSPACE).flatten(1)
+        return torch.cat([offsets, sure, found.residuals.clamp(max=10.0), found.certainty, where, *plain], dim=1)
+
+    def calibrated_pixels(self, points: Tensor) -> Tensor:
+        """Turn keypoints (B, cameras · K, 3) into those of the cameras that may stand anywhere (B, T, K, 3) [px]."""
+        per_camera = points.unflatten(1, (self.cameras, -1))
+        seen = torch.stack([per_camera[:, k] for k in self.calibrated], dim=1)
+        spread = seen[..., 2:] * (STRIDE * (self.encoder.map_size[1] - 1) / 2)
+        return torch.cat([self.encoder.to_pixels(seen[..., :2]), spread], dim=3)
+
+    def from_evidence(self, evidence: Tensor) -> tuple[Tensor, Tensor]:
+        """As `estimate`, from what `evidence` returned."""
+        found = self.geometry(evidence)
         places = 3 * len(self.estimated)
-        return WORKSPACE * found[:, :places], as_std(found[:, places:])
+        offsets = found[:, :places]
+        if self.triangulation is not None:  # the geometry corrects what was triangulated: each position's own landmark
+            known = 3 * min(len(self.estimated), self.triangulation.bodies)
+            offsets = torch.cat([offsets[:, :known] + evidence[:, :known], offsets[:, known:]], dim=1)
+        return WORKSPACE * offsets, as_std(found[:, places:])

@@ -7,6 +7,7 @@ from policies.bundle.weights import require_kind, with_weights
 from policies.models.camera_student import CameraStudent
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.state_network import StateNetwork
+from policies.models.triangulation import Triangulation
 from robots.model import RobotModel
 
 CAMERA_STUDENT = "camera_student"
@@ -33,6 +34,7 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "cross_view_priors": len(student.encoder.cross_view_priors),
         "forgetting_factors": student.filter.forgetting_factors[0].tolist(),
         "hold_steps": student.hold_steps,
+        "calibrated": list(student.calibrated),
         "action_head": student.action_head.architecture(),
     }
 
@@ -40,6 +42,9 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
 def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
     """Build the untrained student that `architecture` describes."""
     head = architecture["action_head"]
+    calibrated = architecture.get("calibrated", [])
+    bodies = len(architecture["landmarks"]) - len(robot.landmarks)
+    size = architecture["height"], architecture["width"]
     return CameraStudent(
         KeypointEncoder(
             len(architecture["landmarks"]),
@@ -58,6 +63,8 @@ def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
         architecture["forgetting_factors"],
         cameras=architecture["cameras"],
         hold_steps=architecture["hold_steps"],
+        calibrated=calibrated,
+        triangulation=Triangulation(robot, bodies, *size, 0.0, 0.0) if calibrated else None,  # the errors are weights
     )
 
 
