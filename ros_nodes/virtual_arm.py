@@ -102,6 +102,8 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
         BundleError: if the bundle cannot be loaded.
     """
     policy = PolicyBundle.load(Path(bundle)) if bundle else None
+    if policy is not None and not cameras:
+        policy.check_placed()
     model = load_robot(robot or (policy.arm if policy else "franka_panda"))
     name = task or (policy.task if policy else "reach")
     if policy is not None:

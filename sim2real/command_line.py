@@ -25,7 +25,7 @@ from sim2real.nodes import (
     virtual_arm,
 )
 from sim2real.options import Arguments, UsageError
-from sim2real.rig import rig_check
+from sim2real.rig import rig_check, rig_place
 from sim2real.session import plan, register, report, run, status
 from sim2real.train import sweep, train
 from sim2real.transfer import compare_transfer, transfer
@@ -58,7 +58,7 @@ TREE: dict[str, dict[str, Command | Group]] = {
     "Learn": {
         "train": train,
         "sweep": sweep,
-        "rig": Group("Look at a camera rig.", {"check": rig_check}),
+        "rig": Group("Look at a camera rig, or place a policy's cameras.", {"check": rig_check, "place": rig_place}),
         "transfer": transfer,
         "compare-transfer": compare_transfer,
     },

@@ -30,6 +30,9 @@ class EvaluateOptions:
     """With sim: what varies."""
     strict: bool = False
     """Trials last to their time limit, and success must hold then, within 2.5 cm."""
+    cameras: str | None = None
+    """Where the cameras of policies that follow them stand, as for 'sim2real rig place'; in the simulator anywhere that
+    they were trained for by default."""
     hidden: Path | None = None
     """With virtual: JSON of another hidden reality than the default one."""
     record_images: bool = False
@@ -48,6 +51,9 @@ def evaluate(arguments: Arguments) -> int:
     if len(set(names)) != len(names):
         raise ValueError(f"bundles have the names {names}; policies that are compared need names of their own")
     paths = dict(zip(names, loaded))
+    if config.cameras is not None:
+        loaded = _placed(loaded, config.cameras, config.out)
+        paths = dict(zip(names, loaded))
     from evaluation.session.task_protocol import task_protocol
 
     if config.robot == "sim":
@@ -69,6 +75,22 @@ def evaluate(arguments: Arguments) -> int:
         write_virtual_report(config.out, protocol, result, paths, config.hidden)
     write_config(config.out / "config.json", config)
     return 0
+
+
+def _placed(bundles: dict, cameras: str, out: Path) -> dict:
+    """Return bundles by their paths for the `cameras` of a lab, written in `out` unless they are there."""
+    from policies.bundle.placing import placed_bundle
+    from robots.rig import read_cameras
+
+    found = {}
+    for bundle in bundles.values():
+        placed, path = placed_bundle(bundle, read_cameras(cameras)), out / "placed" / f"{bundle.name}.zip"
+        if not path.exists():
+            placed.save(path)
+        elif type(bundle).load(path).hash != placed.hash:
+            raise ValueError(f"'{path}' is for other cameras, or another policy; choose another --out")
+        found[path] = placed
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sub-command that shows what a camera rig makes of a task."""
+"""Sub-commands about camera rigs: what one shows of a task, and placing the cameras of a policy."""
 
 from __future__ import annotations
 
@@ -28,6 +28,33 @@ class RigOptions:
     """Randomised scenes in which sizes are measured."""
     seed: int = 0
     """Of the scenes."""
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """The cameras of which policy are placed where."""
+
+    bundle: Path
+    """A policy that was trained with --cameras random, or with a rig of ranges."""
+    cameras: str
+    """The lab's cameras: a rig's file, or those of 'sim2real calibrate', comma-separated."""
+    out: Path
+    """Where the bundle for them is written, a folder or a .zip."""
+
+
+def rig_place(arguments: Arguments) -> int:
+    """Write the bundle of a policy that was trained for cameras anywhere, for those of a lab."""
+    config = arguments.parse(PlaceOptions, rig_place.__doc__)
+    from policies.bundle import PolicyBundle
+    from policies.bundle.placing import placed_bundle
+    from robots.rig import describe_camera, read_cameras
+
+    placed = placed_bundle(PolicyBundle.load(config.bundle), read_cameras(config.cameras))
+    placed.save(config.out)
+    for camera in placed.cameras.values():
+        print(f"{camera.name}: {describe_camera(camera)}")
+    print(config.out)
+    return 0
 
 
 def rig_check(arguments: Arguments) -> int:

@@ -37,6 +37,7 @@ from policies.models.camera_student import GOAL, CameraStudent
 from policies.models.parity import RECORDS, parity_records
 from policies.models.restore import restore_student
 from policies.training.progress import Progress
+from robots.observation import CALIBRATION
 
 FEWEST_CANDIDATES = 3
 """Candidates that `auto` always tries."""
@@ -95,6 +96,11 @@ def adapt_bundle(
     for name in named_methods:
         if name not in METHODS:
             raise ValueError(f"unknown method '{name}'; known are auto, {', '.join(METHODS)}")
+    if any(name.startswith(CALIBRATION) for name in bundle.observation.names):
+        raise TargetError(
+            f"policy '{bundle.name}' takes its cameras' calibration, and is not adapted to their place; calibrate "
+            "and place them: sim2real rig place"
+        )
     target.validate(bundle)
     swapped = swapped_cameras(bundle, target)
     if swapped and not any_colours:

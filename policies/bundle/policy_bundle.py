@@ -99,6 +99,19 @@ class PolicyBundle:
             "simulation needs the file with its URDF and meshes: call from the folder in which you trained"
         )
 
+    def check_placed(self) -> None:
+        """Check that it is known where the cameras stand.
+
+        Raises:
+            SpecError: if some may stand anywhere, with the next step.
+        """
+        free = [name for name, camera in self.cameras.items() if camera.pose_range is not None]
+        if free:
+            raise SpecError(
+                f"policy '{self.name}' was trained for cameras anywhere, and {', '.join(free)} have no place yet; "
+                "write a bundle for those of your lab: sim2real rig place --bundle … --cameras rig.json --out …"
+            )
+
     def fresh_memory(self) -> dict[str, np.ndarray]:
         """What the policy carries when an episode begins, float32 zeros by name; empty for most policies."""
         return {name: np.zeros(shape, np.float32) for name, shape in self.memory.items()}

@@ -132,8 +132,10 @@ class ControlLoop:
             clock: [s]; states are stamped on it.
 
         Raises:
-            SpecError: if the arm's cameras cannot show what the policy expects, or nothing measures an array.
+            SpecError: if the arm's cameras cannot show what the policy expects, or it is not known where they stand,
+                or nothing measures an array.
         """
+        bundle.check_placed()
         self.bundle = bundle
         self.limits = limits
         self._robot = robot

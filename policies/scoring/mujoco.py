@@ -80,6 +80,7 @@ class _Lab:
     """The virtual arm with the sensors of a bundle, at its task."""
 
     def __init__(self, bundle: PolicyBundle, hidden: HiddenReality | None):
+        bundle.check_placed()
         self.bundle = bundle
         robot = load_robot(bundle.arm)
         self.robot = robot

@@ -336,5 +336,6 @@ def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBu
                 f"policy '{policy.name}': the bundle {bundles[policy.name]} has SHA-256 {bundle.hash}, the protocol "
                 f"registered {policy.bundle}; use that bundle, or register a new protocol"
             )
+        bundle.check_placed()
         loaded[policy.name] = bundle
     return loaded

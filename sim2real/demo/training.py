@@ -39,7 +39,10 @@ def scaled_recipes(config: DemoOptions) -> dict[str, PerceptionRecipe]:
         ValueError: if no camera policy can be trained for the task.
     """
     robot = load_robot(config.robot)
-    check_locatable(fitted_task(config.task, robot, load_rig(config.cameras, robot)))
+    task = fitted_task(config.task, robot, load_rig(config.cameras, robot))
+    check_locatable(task)
+    if any(camera.pose_range is not None for camera in task.cameras):
+        raise ValueError(f"cameras is '{config.cameras}', expected cameras in one place each: the demo knocks them")
     recipe = perception_recipe(config.task, config.robot)
     return {"nominal": _scaled(recipe, NOMINAL_SHARE * config.scale), "randomised": _scaled(recipe, config.scale)}
 
