@@ -91,7 +91,7 @@ class LinkDynamics:
         return np.array([self._damping[joint + 1] for joint in self._joints]) + extra[-1]
 
     def _read_load(self, link_names: Mapping[int, str], dynamics: Sequence[tuple]) -> ArmLoad:
-        """Read PyBullet's masses, what hangs on the last joint (the fingers) fixed to it where it is at 0."""
+        """Read PyBullet's masses, what hangs on the last joint (the fingers) fixed to it, closed."""
         robot, n = self._robot, len(self._joints)
         poses = robot.link_poses(np.zeros(n))
         T = {link: poses[robot.tree.links.index(name)] for link, name in link_names.items()}

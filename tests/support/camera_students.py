@@ -38,7 +38,8 @@ def untrained_bundle(task: str, cameras: str | Rig) -> PolicyBundle:
     """Export a Panda's camera policy with random weights, and a crop refiner."""
     torch.manual_seed(0)
     config = TrainConfig(Path("nowhere"), task=task, cameras=cameras, perception=TINY, recipe=StateRecipe(hidden=(16,)))
-    with closing(ArmEnv(task, config.robot, "nominal", CAMERAS, cameras=cameras)) as env:
+    space = "full" if cameras == "random" else "nominal"  # cameras that may stand anywhere are nowhere in particular
+    with closing(ArmEnv(task, config.robot, space, CAMERAS, cameras=cameras)) as env:
         renders = draw_renders(env, 60, seed=0)
     contract = camera_contract(task, config.robot, cameras)
     return export_student("untrained", untrained(config), contract, renders, {})

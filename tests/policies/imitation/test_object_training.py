@@ -116,7 +116,7 @@ def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, camera
     q = torch.from_numpy((np.array(PANDA.home) + rng.normal(0, 0.1, (5, 7))).astype(np.float32))
     opening = torch.full((5, 1), 0.03)
     ways = torch.from_numpy(rng.normal(0, 0.1, (5, 6)).astype(np.float32))
-    student.estimate = lambda points, measured: (ways, torch.full((5, 2), 0.01))  # type: ignore[method-assign]
+    student.estimate = lambda points, measured, calibration: (ways, torch.full((5, 2), 0.01))  # type: ignore[method-assign]
     ee_pos = student.kinematics(q)
     records = {
         "ee_pos": ee_pos.numpy(),

@@ -57,18 +57,18 @@ def test_a_planar_arms_torques_have_their_closed_form():
 
 @pytest.mark.parametrize("name", ROBOTS)
 def test_it_agrees_with_pybullet_where_pybullet_is_right(name):
-    """In a fresh client, before any mass was changed; fingers at zero, as the load has them."""
+    """In a fresh client, before any mass was changed; fingers closed, as the load has them."""
     robot = load_robot(name)
     world = World(robot)
     world.apply({}, [])
     rng = np.random.default_rng(0)
-    fingers = [0.0] * len(world.fingers)
+    fingers = robot.gripper.positions(0.0).tolist() if robot.gripper else []
     n, load = world.n, world.dynamics.nominal_load
     for _ in range(5):
         q = rng.uniform(robot.limits.q_low, robot.limits.q_high)
         dq = rng.uniform(-1, 1, n)
         still = [0.0] * (n + len(fingers))
-        moving = [*dq.tolist(), *fingers]
+        moving = [*dq.tolist(), *[0.0] * len(fingers)]
         h = pybullet.calculateInverseDynamics(world.arm, [*q, *fingers], moving, still, physicsClientId=world.client)
         M = pybullet.calculateMassMatrix(world.arm, [*q, *fingers], physicsClientId=world.client)
         assert load.terms(q, dq, world.gravity)[1] == pytest.approx(np.array(h)[:n], abs=1e-3)
