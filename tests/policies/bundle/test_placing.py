@@ -33,6 +33,8 @@ from sim.tasks import fitted_task
 from sim2real.command_line import main
 from tests.support.camera_students import untrained_bundle
 
+pytestmark = pytest.mark.slow
+
 PANDA = load_robot("franka_panda")
 LAB = (
     CameraModel.looking_at("left", (1.0, 0.85, 0.7), (0.5, 0.0, 0.1), 480, 640, 45.0),
