@@ -8,36 +8,23 @@ import pytest
 
 from sim.env import ArmEnv
 from sim.scene import yaw_quat
-from sim.tasks import TASKS, Task, load_task
+from sim.tasks import TASKS, load_task
 from sim.tasks.motion import square_turn
+from tests.support.expert_runs import expert_successes
 
 EPISODES, NEEDED = 8, 6  # at a true share of 0.98, five or fewer of eight have a chance of 4e-4; the seeds are fixed
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_expert_succeeds_under_full_randomisation(task):
-    assert successes(load_task(task)) >= NEEDED
+    assert expert_successes(load_task(task), "franka_panda", EPISODES) >= NEEDED
 
 
 def test_a_cube_that_is_held_askew_is_lifted_all_the_same():
     """The expert of camera policies, which do not see a cube's turn, leaves the hand as it is turned."""
     task = load_task("pick_place")
     task.exact = False
-    assert successes(task) >= NEEDED
-
-
-def successes(task: Task) -> int:
-    env = ArmEnv(task, "franka_panda", "full")
-    count = 0
-    for seed in range(EPISODES):
-        env.reset(seed=seed)
-        ended = False
-        while not ended:
-            *_, terminated, truncated, info = env.step(env.expert())
-            ended = terminated or truncated
-        count += info["is_success"]
-    env.close()
-    return count
+    assert expert_successes(task, "franka_panda", EPISODES) >= NEEDED
 
 
 def test_the_peg_is_not_pressed_onto_the_table():

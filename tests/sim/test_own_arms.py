@@ -16,6 +16,7 @@ from sim.env import ArmEnv
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from tests.robots.test_arm_file import small_arm, write  # noqa: F401 (a fixture: five joints, 0.45 m long)
+from tests.support.expert_runs import expert_successes
 from tests.support.parallel_gripper import write_arm
 
 EPISODES, NEEDED = 5, 4  # the seeds are fixed
@@ -23,10 +24,7 @@ EPISODES, NEEDED = 5, 4  # the seeds are fixed
 
 def description(name: str) -> Path:
     """Return a URDF of the package example-robot-data."""
-    try:
-        files = importlib.metadata.files("example-robot-data") or []
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("example-robot-data is not installed; pip install 'sim2real-arms[dev]'")
+    files = importlib.metadata.files("example-robot-data") or []
     (found,) = (file for file in files if file.name == name)
     return Path(str(found.locate()))
 
@@ -52,17 +50,7 @@ ARMS: dict[str, Callable[[Path], str]] = {"ur5": ur5, "iiwa": iiwa, "xarm6_gripp
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("task", ["push", "pick_place"])
 def test_experts_handle_objects_with_any_gripper(arm: str, task: str, tmp_path: Path) -> None:
-    env = ArmEnv(task, ARMS[arm](tmp_path), "full")
-    successes = 0
-    for seed in range(EPISODES):
-        env.reset(seed=seed)
-        ended = False
-        while not ended:
-            *_, terminated, truncated, info = env.step(env.expert())
-            ended = terminated or truncated
-        successes += info["is_success"]
-    env.close()
-    assert successes >= NEEDED
+    assert expert_successes(task, ARMS[arm](tmp_path), EPISODES) >= NEEDED
 
 
 def test_fingers_that_turn_close_on_a_cube_and_keep_it(tmp_path: Path) -> None:
