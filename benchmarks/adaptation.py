@@ -24,9 +24,9 @@ from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.adapted_control import TASKS, adapted_control
 from benchmarks.arm_pose.panda_vision import panda, panda_camera, panda_methods
 from benchmarks.domain_adaptation.features import standardised, unit_rows
+from benchmarks.parts.adapted_control import TASKS, adapted_control
 from benchmarks.parts.record import heading, need, origin, save
 from policies.scoring.intervals import wilson_bounds
 from robots.camera import CameraModel

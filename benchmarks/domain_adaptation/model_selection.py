@@ -4,7 +4,7 @@ Half of the trials are for model selection. A simulated policy locates each tria
 noise that differs from trial to trial, and mistakes some goals for another place. Accepting a candidate that scatters
 as much as source-only is a false acceptance.
 
-    python benchmarks/model_selection.py [--repeats 400]
+    python benchmarks/domain_adaptation/model_selection.py [--repeats 400]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from adaptation.visual.model_selection import GoalConsistency, goal_consistency
 from benchmarks.parts.record import heading, origin

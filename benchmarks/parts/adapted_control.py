@@ -3,15 +3,11 @@
 One policy a seed and task is trained under `mild` and adapted to 300 unlabelled frames of the virtual arm (unseen
 appearance, camera and dynamics), recorded while a script moves it over the table. It is evaluated there with and
 without adaptation on the same fresh episodes. Finished seeds are kept in the output folder and are not run again.
-
-    python benchmarks/adapted_control.py --out runs/adapted_control [--seeds 5] [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from adaptation.visual.adapt import adapt_bundle
 from adaptation.visual.methods import SOURCE_ONLY
 from adaptation.visual.target import TargetData, load_target
-from benchmarks.parts.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.scoring.evaluator import EVALUATION_SEEDS
@@ -36,7 +29,7 @@ from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
 RECORDING_SEEDS = 5_000_000
 """First seed of recorded episodes; evaluation starts at `EVALUATION_SEEDS`."""
 TRIALS, FRAMES = 60, 5
-"""Recorded trials, half of them for model selection, and frames of each (benchmarks/model_selection.py)."""
+"""Recorded trials, half of them for model selection, and frames of each."""
 EVERY = 0.5
 """Between frames [s]."""
 LOW, HIGH = (0.35, -0.2), (0.65, 0.2)
@@ -155,17 +148,15 @@ def _train(setting: Setting, folder: Path, seed: int, student: PerceptionRecipe)
     train_camera(config, lambda stage, share, text: None)
 
 
-def adapted_control(
-    out: Path, seeds: int, quick: bool, method: str, settings: list[str], only: int | None = None
-) -> dict[str, float]:
-    """Measure all, or `only` one seed; the points gained are the mean over seeds of the setting that gained least."""
+def adapted_control(out: Path, seeds: int, quick: bool, method: str, settings: list[str]) -> dict[str, float]:
+    """Measure all; the points gained are the mean over seeds of the setting that gained least."""
     torch.set_num_threads(1)
     figures: dict[str, float] = {}
     gains = []
     for name in settings:
         rows = []
         print(f"\n{name}: success on the virtual arm, held to the end; frames without labels")
-        for seed in range(seeds) if only is None else (only,):
+        for seed in range(seeds):
             found = measure(name, seed, out, quick, method)
             before, after = (found[key]["success"] for key in ("before", "after"))
             rows.append(100 * (after - before))
@@ -188,26 +179,3 @@ def _half_width(values: list[float]) -> float:
 
     n = len(values)
     return float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/adapted_control"), help="folder of policies and results")
-    parser.add_argument("--seeds", type=int, default=5, help="policies a task")
-    parser.add_argument("--only-seed", type=int, help="one seed alone, to share the work among processes")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(TASKS), help="which")
-    parser.add_argument("--method", default="background-compositing", help="as of 'sim2real adapt --method'")
-    parser.add_argument("--quick", action="store_true", help="smaller trainings, fewer trials")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    described = origin()
-    print(heading(described))
-    figures = adapted_control(
-        arguments.out, arguments.seeds, arguments.quick, arguments.method, arguments.settings, arguments.only_seed
-    )
-    print(json.dumps(figures, indent=2))
-    save(arguments.json, described, figures)
-
-
-if __name__ == "__main__":
-    main()
