@@ -7,13 +7,15 @@ where training environments allow 3 cm (`Task.is_strict_success`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode
 
 from policies.models.filters.object_filter import HELD
 from policies.scoring.failure_causes import EpisodeRecord, failure_shares, segmented, success_by_visibility
@@ -36,7 +38,8 @@ TRAINING_SEEDS = 1_000_000_000
 """Training draws its seeds below this."""
 
 BatchPolicy = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-"""A policy over many arms: arrays (B, …) by name to actions (B, a)."""
+"""A policy over many arms: arrays (B, …) by name to actions (B, a). The method `begin` of one with a memory is called
+with the number of arms when their episodes begin, all at once."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,14 @@ class FullLengthEnv:
     """Whether visibility and causes of failure are recorded, see `EpisodeWatch`; for observations with images."""
     household: Path | None = None
     """Folder of meshes that stand about, see `RenderConfig`."""
+    expert_gain: float = 1.0
+    """Factor on the expert's own gain."""
 
     def arm(self) -> ArmEnv:
         """Make the environment without wrappers."""
         task = load_task(self.task)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: so long that it never ends an episode
+        task.expert_gain = self.expert_gain
         if not self.exact:
             vars(task)["exact"] = False
         shown = self.observation
@@ -87,6 +93,16 @@ class FullLengthEnv:
         if self.watched:
             return WatchedEpisodes(self.arm())
         return PerceptionNoise(self.arm()) if self.perception_noise else ExpertLabels(self.arm())
+
+
+@contextmanager
+def open_arms(make: FullLengthEnv, count: int, workers: int) -> Iterator[ArmVectorEnv]:
+    """Open `count` environments in `workers` processes, and close them again."""
+    arms = ArmVectorEnv(make, count, workers, autoreset_mode=AutoresetMode.SAME_STEP)
+    try:
+        yield arms
+    finally:
+        arms.close()
 
 
 def worker_seconds(arms: ArmVectorEnv | Sb3ArmVectorEnv) -> float:
@@ -165,19 +181,29 @@ def evaluate(
     make: FullLengthEnv,
     episodes: int,
     first_seed: int = EVALUATION_SEEDS,
-    begin: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run `episodes` episodes of `act` in `arms`, environments made by `make`; episode k has seed `first_seed` + k.
 
-    The result does not depend on the number of environments. For a policy with a memory, `begin` is called with the
-    number of arms when their episodes begin, all at once.
+    The result does not depend on the number of environments.
 
     Raises:
         ValueError: if there is no episode to run.
     """
     if episodes < 1:
         raise ValueError(f"evaluate: {episodes} episodes, expected at least 1")
+    return summarise_episodes(make, first_seed, *run_episodes(act, arms, make, episodes, first_seed))
+
+
+def run_episodes(
+    act: BatchPolicy, arms: gym.vector.VectorEnv, make: FullLengthEnv, episodes: int, first_seed: int
+) -> tuple[np.ndarray, list[EpisodeRecord]]:
+    """Run episodes as `evaluate` does.
+
+    Returns:
+        Success after each action, (episodes, steps) bool, and the record of each episode where they are watched.
+    """
     task = load_task(make.task)
+    begin = getattr(act, "begin", None)
     steps = round(task.time_limit * task.action.rate_hz)
     names = make.names()
     near = np.zeros((episodes, steps), bool)
@@ -197,6 +223,14 @@ def evaluate(
                     break
         if make.watched:
             records += cast(ArmVectorEnv, arms).call("episode_record")[:count]
+    return near, records
+
+
+def summarise_episodes(
+    make: FullLengthEnv, first_seed: int, near: np.ndarray, records: Sequence[EpisodeRecord] = ()
+) -> Evaluation:
+    """Summarise what `run_episodes` returned."""
+    task = load_task(make.task)
     hold = max(1, round(task.hold_time * task.action.rate_hz))
     space = make.space if isinstance(make.space, str) else make.space.name
     return Evaluation.of(near, hold, space, first_seed, records)

@@ -137,5 +137,6 @@ class _Lab:
             snapshot, now = self._arm.snapshot(), self._arm.time
             taken = {name: self._camera_view.take(name, snapshot, rng) for name in self._arm.cameras}
             self._frames = {name: CameraFrame(now, image) for name, image in taken.items()}
-        opening = float(reading.q[n:].mean()) if len(reading.q) > n else None
+        gripper = self.robot.gripper
+        opening = gripper.opening_at(reading.q[n:].tolist()) if gripper is not None else None
         return RobotState(self._arm.time, reading.q[:n], reading.dq[:n], self._frames, opening=opening)

@@ -131,7 +131,8 @@ class PerceptionNoise(ExpertLabels):
         grips = "gripper" in arm.action_spec.names
         self._moves_object = arm.task.moves_object
         self._filter = ObjectFilter(default_factors(True), arm.robot.gripper) if grips else None
-        self._noise = WHILE_GRASPING if self._filter else WHILE_PUSHING
+        noise = WHILE_GRASPING if self._filter else WHILE_PUSHING
+        self._noise = NoiseStd(*(arm.task.scale * each for each in noise))  # a small arm's cameras are nearer
         if self._filter:
             assert isinstance(self.observation_space, gym.spaces.Dict)
             held = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
