@@ -14,20 +14,21 @@ import torch
 
 from policies.bundle import PolicyBundle
 from policies.imitation.action_head import fit_action_head
-from policies.imitation.camera_run import TrainConfig, carry_perception, untrained
-from policies.imitation.dagger import open_arms
+from policies.imitation.camera_run import TrainConfig, untrained
+from policies.imitation.encoder_start import DEFAULT_TUNE
 from policies.imitation.perception import fit_student
 from policies.imitation.recipes import action_head_recipe
 from policies.models.camera_policy import CameraPolicy
+from policies.models.keypoint_encoder import SMALL
 from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import EVALUATION_SEEDS, evaluate
-from policies.training.descent import FREE
+from policies.scoring.batches import evaluate_in_batches
 from policies.training.progress import Progress, StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
 from robots.host.writing import write_with
 from sim.datasets.labelled_renders import LabelledRenders, sample_renders
 from sim.tasks.recipe import StateRecipe
+from sim.workers.pool import Workers
 
 ACTION_HEAD_FILE = "action_head.pt"
 """File with the weights of the shared action head, in the comparison's folder."""
@@ -44,12 +45,12 @@ class CompareCameraConfig(CompareRendersConfig):
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown task or mode, or a source that does not fit."""
         super().validate()
-        run = self.run(FROM_SCRATCH)
-        run.validate()
-        carry_perception(PolicyBundle.load(self.source), untrained(run), run)
+        self.run(FROM_SCRATCH).validate()
+        self.run(DEFAULT_TUNE).validate()
 
     def run(self, method: str) -> TrainConfig:
-        """Return the configuration of a method's run."""
+        """Return the configuration of a method's run; its encoder is of the source's architecture."""
+        carried = method != FROM_SCRATCH
         return TrainConfig(
             self.out / "run",
             self.task,
@@ -58,7 +59,9 @@ class CompareCameraConfig(CompareRendersConfig):
             randomise=self.randomise,
             workers=self.workers,
             threads=1,
-            mode="fine-tune" if method == FROM_SCRATCH else method,
+            encoder=PolicyBundle.load(self.source).network.get("encoder", SMALL),
+            start=self.source if carried else None,
+            tune=method if carried else DEFAULT_TUNE,
             recipe=self.recipe,
             perception=self.perception,
         )
@@ -78,24 +81,21 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
     bundle = PolicyBundle.load(config.source)
     run = config.run(FROM_SCRATCH)
     space, make = run.space(), run.environment()
-    action_head = _shared_action_head(config, stage(progress, "action_head"))
+    with run.open_workers() as workers:
+        action_head = _shared_action_head(config, workers, stage(progress, "action_head"))
 
-    def draw(count: int, seed: int) -> tuple[LabelledRenders, ...]:
-        return sample_renders(config.task, config.robot, space, count, seed, config.workers, cameras=config.cameras)
-
-    with open_arms(make, min(20, config.episodes), config.workers) as arms:
+        def draw(count: int, seed: int) -> tuple[LabelledRenders, ...]:
+            return sample_renders(config.task, config.robot, space, count, seed, workers, cameras=config.cameras)
 
         def learn(method: str, renders: tuple[LabelledRenders, ...], seed: int) -> dict:
             torch.manual_seed(seed)
             student = untrained(run)
             student.action_head = copy.deepcopy(action_head)
-            restraint = FREE
-            if method != FROM_SCRATCH:
-                _, restraint = carry_perception(bundle, student, config.run(method))
+            _, restraint = config.run(method).begin_encoder(student)
             settings = replace(config.perception, renders=len(renders[0]), held_out=HELD_OUT)
             figures = fit_student(student, renders, settings, seed, silent, restraint)
             act = CameraPolicy(student, make.names())
-            found = evaluate(act, arms, make, config.episodes, EVALUATION_SEEDS, act.begin)
+            found = evaluate_in_batches(act, workers, make, config.episodes)
             return {**figures, "success": found.success}
 
         results = run_budgets(config.out, config.budgets, draw, learn, stage(progress, "runs"))
@@ -104,7 +104,7 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
     return report_budgets(config.out, config.budgets, results, columns, {**config.about(bundle), **about_head})
 
 
-def _shared_action_head(config: CompareCameraConfig, progress: Progress) -> StateNetwork:
+def _shared_action_head(config: CompareCameraConfig, workers: Workers, progress: Progress) -> StateNetwork:
     """Train the action head of every run, or read the one that an interrupted comparison left."""
     torch.manual_seed(ACTION_HEAD_SEED)
     run = config.run(FROM_SCRATCH)
@@ -113,7 +113,7 @@ def _shared_action_head(config: CompareCameraConfig, progress: Progress) -> Stat
     if file.is_file():
         action_head.load_state_dict(torch.load(file, weights_only=True))
         return action_head
-    fit_action_head(action_head, run.action_head_environment(), run.recipe, run.workers, ACTION_HEAD_SEED, progress)
+    fit_action_head(action_head, run.action_head_environment(), run.recipe, workers, ACTION_HEAD_SEED, progress)
     config.out.mkdir(parents=True, exist_ok=True)
     write_with(file, partial(torch.save, action_head.state_dict()))
     return action_head

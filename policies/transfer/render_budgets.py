@@ -13,7 +13,7 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.models.transfer_modes import MODES, check_mode
+from policies.models.transfer_modes import MODES, find_mode
 from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
 from policies.transfer.learning_curves import FROM_SCRATCH, Curve, compare_curves, draw_curves, mean_interval
@@ -42,7 +42,7 @@ class CompareRendersConfig:
     randomise: str = "full"
     """What varies."""
     modes: tuple[str, ...] = tuple(MODES)
-    """Modes to try, beside from scratch."""
+    """Values of --tune to try, beside from scratch."""
     seeds: int = 3
     """Runs of each."""
     renders: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
@@ -59,7 +59,7 @@ class CompareRendersConfig:
     def validate(self) -> None:
         """Raise ValueError for a field out of range or an unknown mode."""
         for mode in self.modes:
-            check_mode(mode)
+            find_mode(mode)
         if self.seeds < 1 or self.episodes < 1 or not self.renders or min(self.renders) < 1:
             raise ValueError(
                 f"compare-transfer: seeds ({self.seeds}), episodes ({self.episodes}) and renders ({self.renders}) "

@@ -11,13 +11,15 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.bundle.provenance import provenance
-from policies.imitation.dagger import Records, as_policy, open_arms
 from policies.imitation.recipes import state_recipe
+from policies.imitation.rollouts import Records
 from policies.imitation.state_run import SCRATCH, Start, StateRun, StateRunConfig, train_state
 from policies.models.state_network import StateNetwork, restore_state_network
+from policies.models.state_policy import StatePolicy
 from policies.models.surgery import SAME_NAMES, Surgery, action_gain, operate
-from policies.models.transfer_modes import MODES, check_mode, restrain, state_kind
-from policies.scoring.evaluator import VALIDATION_SEEDS, Evaluation, evaluate
+from policies.models.transfer_modes import MODES, find_mode, restrain, state_kind
+from policies.scoring.batches import evaluate_in_batches
+from policies.scoring.evaluator import VALIDATION_SEEDS, Evaluation
 from policies.training.descent import Restraint
 from policies.training.progress import StageProgress
 from policies.training.run_folder import RunError, RunFolder
@@ -32,9 +34,9 @@ class TransferConfig(StateRunConfig):
 
     source: Path = Path()
     """Bundle to start from, of any task and arm: `--from`."""
-    mode: str = "fine-tune"
-    """How the carried weights are trained further: feature-extractor, fine-tune, gradual-unfreeze, l2-sp, distil or
-    shrink-perturb."""
+    tune: str = "all"
+    """How carried weights are trained further: features (frozen), last:N (layers), all, gradual-unfreeze, l2-sp, distil
+    or shrink-perturb."""
     now: tuple[str, ...] = ()
     """What arrays of the source are called in the new task, as in `goal=object_pos`."""
 
@@ -44,13 +46,13 @@ class TransferConfig(StateRunConfig):
         Raises:
             ValueError: for an unknown mode, a source that does not fit, or what `StateRunConfig` refuses.
         """
-        check_mode(self.mode)
+        find_mode(self.tune)
         super().validate()
         self.start()
 
     def start(self, report: Callable[[Surgery], None] = lambda surgery: None) -> Start:
         """Return what the run starts from; `report` is called with the surgery."""
-        return start_from(PolicyBundle.load(self.source), self, report, self.mode, names(self.now))
+        return start_from(PolicyBundle.load(self.source), self, report, self.tune, names(self.now))
 
     @classmethod
     def from_dict(cls, data: dict) -> TransferConfig:
@@ -76,7 +78,7 @@ def start_from(
     bundle: PolicyBundle,
     config: StateRunConfig,
     report: Callable[[Surgery], None],
-    mode: str = "fine-tune",
+    tune: str = "all",
     now: Mapping[str, str] = SAME_NAMES,
 ) -> Start:
     """Make a run start from `bundle`.
@@ -85,7 +87,7 @@ def start_from(
         bundle: of a state policy.
         config: of the new run.
         report: called with the surgery when it is done.
-        mode: name in `MODES`.
+        tune: how the carried weights are trained further, see `find_mode`.
         now: what arrays of the source are called in the new task.
 
     Raises:
@@ -99,18 +101,18 @@ def start_from(
         fresh = copy.deepcopy(network)
         surgery = operate(source, network, gain, same_arm, now)
         report(surgery)
-        return restrain(mode, network, fresh, surgery, state_kind(network))
+        return restrain(tune, network, fresh, surgery, state_kind(network))
 
     env = config.environment().arm()
     env.close()
     trial = StateNetwork.for_specs(env.observation_spec, env.action_spec, config.recipe.hidden)
-    surgery = operate(
-        source, trial, gain, same_arm, now
-    )  # what cannot be carried is refused here, before anything slow
+    # what cannot be carried, or not be tuned so, is refused here, before anything slow
+    surgery = operate(source, trial, gain, same_arm, now)
+    restrain(tune, trial, copy.deepcopy(trial), surgery, state_kind(trial))
     parent = {
         "parent": bundle.hash,
         "parent_name": bundle.name,
-        "mode": mode,
+        "tune": tune,
         "now": dict(now),
         "surgery": surgery.to_dict(),
     }
@@ -148,8 +150,9 @@ def evaluate_unchanged(bundle: PolicyBundle, config: StateRunConfig) -> Evaluati
     gain = action_gain(bundle.action, env.action_spec)
     if operate(source, network, gain, bundle.robot.name == config.robot).new:
         return None
-    with open_arms(make, config.recipe.envs, config.workers) as arms:
-        return evaluate(as_policy(network), arms, make, config.recipe.validation_episodes, VALIDATION_SEEDS)
+    with config.open_workers() as workers:
+        act, episodes = StatePolicy(network), config.recipe.validation_episodes
+        return evaluate_in_batches(act, workers, make, episodes, VALIDATION_SEEDS)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class CompareConfig:
     randomise: str = "full"
     """What varies."""
     modes: tuple[str, ...] = tuple(MODES)
-    """Modes to try, beside from scratch."""
+    """Values of --tune to try, beside from scratch."""
     now: tuple[str, ...] = ()
     """What arrays of the source are called in the new task, as in `goal=object_pos`."""
     seeds: int = 3
@@ -186,7 +189,7 @@ class CompareConfig:
     def validate(self) -> None:
         """Raise ValueError for a field out of range, an unknown mode, or a source that does not fit."""
         for mode in self.modes:
-            check_mode(mode)
+            find_mode(mode)
         for name in ("seeds", "budgets", "episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"compare-transfer: {name} is {getattr(self, name)}, expected at least 1")

@@ -10,22 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.imitation.camera_run import TrainConfig, train_camera
+from policies.imitation.action_time import warn_if_slow
+from policies.imitation.camera_run import TrainConfig, camera_contract, train_camera, untrained
 from policies.imitation.perception import fit_encoder
 from policies.models.keypoint_encoder import KeypointEncoder
+from policies.models.restore import restore_student
 from policies.models.surgery import carry_encoder
-from policies.models.transfer_modes import ENCODER_KIND, MODES, restrain
+from policies.models.transfer_modes import TUNINGS, encoder_kind, restrain
 from policies.transfer.camera_transfer import CompareCameraConfig, compare_camera
 from robots.camera import CameraModel
 from robots.registry import load_robot
 from robots.rig import Rig
 from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import LabelledRenders, sample_renders
+from sim.datasets.labelled_renders import sample_renders
 from sim.tasks import fitted_task
 from sim.tasks.recipe import PerceptionRecipe
+from sim.workers.start import open_workers
 from tests.support.camera_students import HEAD
+from tests.support.dots import dots
 
 pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 QUIET = lambda *_: None  # noqa: E731
@@ -39,24 +44,6 @@ SMALL_RUN = {
     "recipe": HEAD,
     "evaluation_episodes": 1,
 }
-
-
-def dots(count: int, seed: int) -> LabelledRenders:
-    """Pictures of a bright dot on grey: renders that need no simulation."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.uniform(8, 75, (count, 1, 2)).astype(np.float32)
-    y, x = np.mgrid[:84, :84]
-    dot = np.exp(-((x - pixels[..., :1]) ** 2 + (y - pixels[..., 1:]) ** 2) / 18)
-    images = np.repeat((60 + 180 * dot)[..., None], 3, axis=3).astype(np.uint8)
-    zeros = np.zeros((count, 7), np.float32)
-    return LabelledRenders(
-        images,
-        zeros,
-        np.zeros((count, 1, 3), np.float32),
-        pixels,
-        np.zeros((count, 3), np.float32),
-        np.zeros((count, 1), np.float32),
-    )
 
 
 def encoders() -> tuple[KeypointEncoder, KeypointEncoder]:
@@ -90,20 +77,20 @@ def learn(mode: str, steps: int) -> tuple[KeypointEncoder, KeypointEncoder]:
     fresh = copy.deepcopy(target)
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
     start = copy.deepcopy(target)
-    restraint = restrain(mode, target, fresh, surgery, ENCODER_KIND)
+    restraint = restrain(mode, target, fresh, surgery, encoder_kind(target))
     config = PerceptionRecipe(renders=64, steps=steps, batch=16, held_out=1)
     fit_encoder(target, dots(64, 0), config, 0, QUIET, restraint)
     return start, target
 
 
 def test_a_feature_extractor_changes_neither_weights_nor_statistics_of_its_features() -> None:
-    start, end = learn("feature-extractor", 6)
+    start, end = learn("features", 6)
     for name, value in start.features.state_dict().items():
         torch.testing.assert_close(end.features.state_dict()[name], value, rtol=0, atol=0)
     assert (end.heat.weight - start.heat.weight).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("mode", ["fine-tune", "gradual-unfreeze", "l2-sp", "distil", "shrink-perturb"])
+@pytest.mark.parametrize("mode", ["all", "gradual-unfreeze", "l2-sp", "distil", "shrink-perturb"])
 def test_other_modes_let_the_features_learn_in_the_end(mode: str) -> None:
     start, end = learn(mode, 9)
     weight = "1.0.weight"
@@ -113,16 +100,18 @@ def test_other_modes_let_the_features_learn_in_the_end(mode: str) -> None:
 def test_an_unknown_mode_lists_the_known() -> None:
     source, target = encoders()
     surgery = carry_encoder(source, ("hand", "object"), target, ("object",))
-    with pytest.raises(ValueError, match=f"known are {', '.join(MODES)}"):
-        restrain("magic", target, copy.deepcopy(target), surgery, ENCODER_KIND)
+    with pytest.raises(ValueError, match=f"known are {', '.join(TUNINGS)}"):
+        restrain("magic", target, copy.deepcopy(target), surgery, encoder_kind(target))
 
 
 def test_views_are_drawn_by_the_camera_that_is_given() -> None:
     robot = load_robot("franka_panda")
     space = parameter_space(fitted_task("reach", robot, "front"), robot).preset("nominal")
-    (own,) = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, cameras="front")
     rig = Rig("own", (replace(SIDE, name="front"),))
-    (side,) = sample_renders("reach", "franka_panda", space, 4, seed=3, workers=1, cameras=rig)
+    with open_workers(1) as workers:
+        (own,), (side,) = (
+            sample_renders("reach", "franka_panda", space, 4, 3, workers, cameras=each) for each in ("front", rig)
+        )
     np.testing.assert_array_equal(own.points, side.points)  # the same scenes
     np.testing.assert_allclose(side.pixels[0], SIDE.project(side.points[0]), atol=1e-3)
     assert np.abs(own.images.astype(int) - side.images).mean() > 5
@@ -169,7 +158,7 @@ def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Pa
         source,
         cameras=str(camera_file),
         randomise="nominal",
-        modes=("feature-extractor",),
+        modes=("features",),
         seeds=1,
         renders=(60, 120),
         episodes=2,
@@ -179,6 +168,37 @@ def test_the_comparison_of_cameras_counts_pictures(source: Path, camera_file: Pa
     )
     report = compare_camera(config, QUIET)
     assert report["methods"]["scratch"]["steps"] == [60, 120]
-    assert set(report["errors"]) == {"scratch", "feature-extractor"}
+    assert set(report["errors"]) == {"scratch", "features"}
     assert (tmp_path / "compared" / "transfer.png").stat().st_size > 1_000
     assert compare_camera(config, QUIET)["methods"] == report["methods"]
+
+
+def test_a_policy_is_trained_on_published_weights_and_carried_on(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, file = torchvision.models.resnet18(weights=None), tmp_path / "resnet18.pth"
+    torch.save(network.state_dict(), file)
+    run = {**SMALL_RUN, "cameras": "front", "encoder": "resnet18"}
+    config = TrainConfig(tmp_path / "run", weights=str(file), tune="features", **run)
+    bundle = train_camera(config, QUIET)
+    assert bundle.provenance["transfer"] == {"weights": str(file), "encoder": "resnet18", "tune": "features"}
+    assert bundle.provenance["metrics"]["action_milliseconds"] > 0
+    assert bundle.check_parity() <= 1e-5
+    backbone = restore_student(bundle).encoder.backbone
+    assert backbone is not None
+    torch.testing.assert_close(backbone.stages[2].layer3[1].conv2.weight, network.layer3[1].conv2.weight)
+    with pytest.raises(
+        BundleError, match="the source's encoder is resnet18, the new one small; give --encoder resnet18"
+    ):
+        TrainConfig(tmp_path / "next", start=tmp_path / "run" / "bundle", **{**run, "encoder": "small"}).validate()
+    TrainConfig(tmp_path / "next", start=tmp_path / "run" / "bundle", **run).validate()
+
+
+def test_an_encoder_that_is_too_slow_is_named_before_anything_is_drawn(caplog: pytest.LogCaptureFixture) -> None:
+    config = TrainConfig(Path("unused"), cameras="front", perception=TINY)
+    contract = camera_contract(config.task, config.robot, config.cameras)
+    warn_if_slow(untrained(config), contract)
+    assert "takes" not in caplog.text
+    hasty = replace(contract, action=replace(contract.action, rate_hz=1e6))
+    assert warn_if_slow(untrained(config), hasty) > 0
+    assert "encoder 'small' takes" in caplog.text
+    assert "will not hold 1e+06 Hz here" in caplog.text

@@ -1,0 +1,1 @@
+"""Image networks that others have published, up to a sixteenth of the image's resolution, and their weights."""
