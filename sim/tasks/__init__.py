@@ -12,6 +12,7 @@ from sim.tasks.pick_place import PickPlace
 from sim.tasks.push import Push
 from sim.tasks.reach import Reach
 from sim.tasks.reach_clutter import ReachClutter
+from sim.tasks.several_things import MARK, with_things
 from sim.tasks.stack import Stack
 from sim.tasks.task import Scene, Task
 from sim.tasks.task_file import is_task_file, load_task_file
@@ -29,11 +30,17 @@ TASKS: dict[str, Callable[[], Task]] = {
 
 
 def load_task(name: str) -> Task:
-    """Build the task registered under `name`, or that of a file, `my_task.py:MyTask`.
+    """Build the task registered under `name`, or that of a file, `my_task.py:MyTask`; `…@5` has five things.
 
     Raises:
-        SpecError: for an unknown name, with the known ones; for a file without such a task.
+        SpecError: for an unknown name, with the known ones; for a file without such a task; for things that it cannot
+            have.
     """
+    base, mark, count = name.partition(MARK)
+    if mark:
+        if not count.isdecimal():
+            raise SpecError(f"task '{name}': '{count}' is no number of things; expected for example {base}{MARK}5")
+        return with_things(type(load_task(base)), int(count), name)
     if is_task_file(name):
         return load_task_file(name)
     if name not in TASKS:

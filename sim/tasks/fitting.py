@@ -13,12 +13,22 @@ from robots.observation import CALIBRATION, PROPRIOCEPTION, joint_array
 from robots.specs import ArraySpec, ObservationSpec, SpecError
 from sim.tasks.task import Task
 
+LEAST_REACHED = 0.4
+"""Share of a task's area in which an arm must be able to grasp."""
+
 
 def check_fit(task: Task, robot: RobotModel) -> None:
     """Raise `SpecError` unless `robot` can grasp if it must, reaches the task's workspace, and cameras are above it."""
     if task.needs_gripper and robot.gripper is None:
         raise SpecError(f"task '{task.name}' needs a gripper, but robot '{robot.name}' has none; take another arm")
-    for corner in itertools.product(*task.workspace):
+    if task.reach is not None and task.reach.share < LEAST_REACHED:
+        (x_low, x_high), (y_low, y_high) = task.reach.area
+        raise SpecError(
+            f"task '{task.name}': robot '{robot.name}' grasps in only {100 * task.reach.share:.0f} % of the area from "
+            f"({x_low}, {y_low}) to ({x_high}, {y_high}) m, expected {100 * LEAST_REACHED:.0f} %; give it another "
+            "'table_area', or a home above it"
+        )
+    for corner in itertools.product(*task.workspace) if task.reach is None else ():
         try:
             robot.chain.inverse(np.array(robot.home), np.array(corner), robot.R_home, iterations=100, tolerance=0.01)
         except KinematicsError:

@@ -11,8 +11,9 @@ from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, Shape, upright_to
 from sim.tasks.motion import GAIN, move
+from sim.tasks.places import sample_xy
 from sim.tasks.recipe import StateRecipe
-from sim.tasks.task import GOAL, Scene, Task, distance, material, sample_xy
+from sim.tasks.task import GOAL, Scene, Task, distance, material
 
 X_RANGE = (0.42, 0.60)
 Y_RANGE = (-0.15, 0.15)
@@ -86,7 +87,7 @@ class Insert(Task):
         """Put the peg between the fingers, and the block somewhere."""
         forward = scene.ee_R[:, 2]  # out of the hand
         scene.place("object", scene.ee_pos + GRIP * forward, upright_to(-forward))
-        xy = sample_xy(rng, *self.workspace[:2])
+        xy = sample_xy(rng, *self.workspace[:2], self.reach)
         scene.place("socket", (*xy, scene.table_height + SOCKET[2] / 2))
         self.refresh(scene)
 

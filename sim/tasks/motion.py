@@ -25,6 +25,10 @@ FINGERTIP = 0.012
 FINGER_SLANT = 0.0095
 """By how much more they extend along y, where a cube's upper edge meets them [m]: their outer sides slant, from 15 mm
 aside at the tips to 25 mm over a cube."""
+FREE = 0.004
+"""Gap that is left between a fixed jaw and a cube that is as far off as the fingers still close on [m]."""
+LEFT = 0.006
+"""Gap between a fixed jaw and a cube that it has let go, before the hand rises [m]."""
 NOTHING = 0.6
 """Share of a cube's half edge up to which a finger that has closed that far holds nothing."""
 
@@ -72,7 +76,23 @@ def is_held(scene: Scene, position: np.ndarray, quat: np.ndarray, half: float) -
     """
     turn = yaw_of(quat) - scene.ee_yaw
     width = half * (abs(math.cos(turn)) + abs(math.sin(turn)))
-    return NOTHING * half < scene.opening < width + 0.003 and float(np.abs(position - scene.ee_pos).max()) < 0.02
+    away = position - scene.between(scene.opening)
+    return NOTHING * half < scene.opening < width + 0.003 and float(np.abs(away).max()) < 0.02
+
+
+def way_to_grasp(scene: Scene, position: np.ndarray, half: float, clear: float) -> np.ndarray:
+    """Return the way (3,) [m] of the hand that brings a cube at `position`, of half edge `half` [m], between the jaws.
+
+    Where one jaw is fixed, it stays `clear` [m] away from the cube, and the other one then pushes the cube to it: the
+    cube may be anywhere between closing jaws. Where both move, the cube is in the middle.
+    """
+    fixed = scene.between(0.0)
+    wide = scene.opening - half
+    jaw = scene.between(1.0) - fixed
+    if wide < clear:  # closing
+        between = float(np.clip((position - fixed) @ jaw, half, half + 2.0 * max(wide, 0.0)))
+        return position - fixed - between * jaw
+    return position - scene.between(half + clear)
 
 
 def funnel(aside: float) -> float:
@@ -88,6 +108,15 @@ def rise_first(up: float) -> float:
     return min(1.0, max(0.0, (0.05 - up) / 0.03))
 
 
+def leave(scene: Scene, position: np.ndarray, half: float) -> np.ndarray:
+    """Return the horizontal way (3,) [m] that takes a fixed jaw `LEFT` away from a cube that has been let go, before
+    the hand rises; 0 where both jaws move.
+    """
+    jaw = scene.between(1.0) - scene.between(0.0)
+    away = min(float((position - scene.between(half)) @ jaw) - LEFT, 0.0) * jaw
+    return np.array([away[0], away[1], 0.0])
+
+
 def pick(
     spec: ActionSpec, scene: Scene, position: np.ndarray, quat: np.ndarray, half: float, exact: bool = True
 ) -> np.ndarray:
@@ -97,12 +126,12 @@ def pick(
     If it need not be `exact`, the hand keeps its turn, and the closing fingers turn the cube. They also close from
     further aside, and lower: a policy that imitates this from images, 7 mm off, would wait for less in vain.
     """
-    way = position - scene.ee_pos
+    close = 0.008 if exact else 0.013
+    way = way_to_grasp(scene, position, half, close + FREE)
     if not exact:
         way[2] -= LOWER
     aside = math.hypot(way[0], way[1])
     turn = square_turn(scene, quat) if exact else 0.0
-    close = 0.008 if exact else 0.013
     wanted = HOVER * funnel(max(aside - close, 0.1 * (abs(turn) - 0.1)))
     if wanted > 0.0 or way[2] < -close:
         up = way[2] + wanted

@@ -11,21 +11,11 @@ from robots.model import RobotModel
 from robots.specs import ActionSpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody, Shape
+from sim.tasks.places import sample_turn, sample_xy_apart
 from sim.tasks.placing import PlaceExpert, sample_placing, set_down
 from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample
-from sim.tasks.task import (
-    GOAL,
-    OBJECT_POSE,
-    SHAPES,
-    Scene,
-    Task,
-    cube_size,
-    distance,
-    manipulated_body,
-    sample_turn,
-    sample_xy_apart,
-)
+from sim.tasks.task import GOAL, OBJECT_POSE, SHAPES, Scene, Task, cube_size, distance, manipulated_body
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -54,6 +44,8 @@ class PickPlace(Task):
     landmarks = ("object", "pad")
     moves_object = True
     gap = 0.16
+    named = ("object",)
+    sized = True
     success_radius = TOLERANCE
     params = (
         # =Choice(0, 0, 1): a ball rolls out of the fingers' way
@@ -81,14 +73,14 @@ class PickPlace(Task):
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """A cube, and a pad whose origin is the middle of its top."""
-        depth = max(DEPTH, parameters["pad_height"])
-        block = Shape("box", (PAD, PAD, depth), (0.0, 0.0, -depth / 2))
+        depth, edge = max(DEPTH, parameters["pad_height"]), self.scale * PAD
+        block = Shape("box", (edge, edge, depth), (0.0, 0.0, -depth / 2))
         return manipulated_body(parameters), RigidBody("pad", (block,), colour=(0.15, 0.35, 0.80))
 
     def reset(self, scene: Scene, parameters: Mapping[str, float], rng: np.random.Generator) -> None:
         """Stand both somewhere, apart from each other, the cube turned anyhow."""
         self._half = parameters["object_size"] / 2
-        xy = sample_xy_apart(rng, *self.workspace[:2], self.gap, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], self.scale * self.gap, 2, reach=self.reach)
         rise = cube_size(parameters)[2] / 2
         scene.place("object", (*xy[0], scene.table_height + rise), sample_turn(rng))
         scene.place("pad", (*xy[1], scene.table_height + parameters["pad_height"]))

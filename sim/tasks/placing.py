@@ -10,13 +10,19 @@ from robots.model import RobotModel
 from robots.rig import Extent
 from robots.specs import ActionSpec
 from sim.scene import yaw_quat
-from sim.tasks.motion import OPEN, carry, is_held, move, pick
+from sim.tasks.motion import LEFT, OPEN, carry, is_held, leave, move, pick
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
 from sim.tasks.task import Scene, distance
 
 PLACE_STATES = {"over": 0.25, "absent": 0.1, "way": 0.1, "held": 0.25, "placed": 0.15, "anywhere": 0.15}
 """Shares of the hand's positions in `sample_placing`: over the object, over a place without one, on the way there, with
 the object between the fingers, over the object at its goal, anywhere."""
+
+
+WITHDRAWN = 0.1
+"""How high above the goal the hand comes to rest when it has let go [m]."""
+WITHDRAWAL = 0.06
+"""The longest way that one action on the way there is computed from [m], which limits the speed."""
 
 
 class PlaceExpert(NamedTuple):
@@ -59,8 +65,10 @@ def set_down(
         held = is_held(scene, at, quat, half)
     aside, above = how.release if held else how.again
     if abs(at[2] - goal[2]) < above and distance(at[:2], goal[:2]) < aside:
-        up = 0.0 if scene.opening < half + 0.008 else 0.06  # open first
-        return move(spec, np.array([0.0, 0.0, up]), gripper=OPEN)
+        up = float(np.clip(goal[2] + WITHDRAWN - scene.ee_pos[2], -WITHDRAWAL, WITHDRAWAL))
+        away = leave(scene, at, half)
+        up = 0.0 if scene.opening < half + 0.008 or distance(away, np.zeros(3)) > 0.5 * LEFT else up  # open first
+        return move(spec, away + np.array([0.0, 0.0, up]), gripper=OPEN)
     if held:
         return carry(spec, scene, at, goal + np.array([0.0, 0.0, how.drop]), how.lift)
     return pick(spec, scene, at, quat, half, exact)
@@ -112,7 +120,8 @@ def sample_placing(
     p[2] = max(p[2], scene.table_height + 0.01)
     q = joints_near(robot, p, rng)
     if kind == "held":
-        held = robot.chain.pose(q)[1] + rng.normal(0.0, (0.004, 0.004, 0.007))
+        R, hand = robot.chain.pose(q)
+        held = hand + R @ robot.between(half) + rng.normal(0.0, (0.004, 0.004, 0.007))
         held[2] = max(held[2], scene.table_height + half)
         scene.place("object", tuple(held), yaw_quat(rng.normal(0.0, 0.2)))
     return StateSample(q, float(np.clip(opening, gripper.closed, gripper.opened)))

@@ -12,9 +12,10 @@ from robots.specs import ActionSpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
 from sim.tasks.motion import FINGER_SLANT, FINGERTIP, funnel, move, rise_first
+from sim.tasks.places import sample_turn, sample_xy_apart
 from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample, anywhere, choose, joints_near
-from sim.tasks.task import GOAL, OBJECT_POSE, Scene, Task, cube_size, distance, material, sample_turn, sample_xy_apart
+from sim.tasks.task import GOAL, OBJECT_POSE, Scene, Task, cube_size, distance, material
 
 X_RANGE = (0.40, 0.60)
 Y_RANGE = (-0.16, 0.16)
@@ -99,6 +100,7 @@ class Push(Task):
     opening = 0.0
     landmarks = ("object", "mark")
     moves_object = True
+    named = ("object",)
     success_radius = TOLERANCE
     params = (
         # *U(0.85, 1.15)

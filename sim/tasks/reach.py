@@ -11,8 +11,9 @@ from robots.specs import ActionSpec
 from sim.randomization.parameters import Choice, Param, U
 from sim.scene import RigidBody
 from sim.tasks.motion import move
-from sim.tasks.recipe import PerceptionRecipe, StateRecipe
-from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body, sample_turn, sample_xy
+from sim.tasks.places import sample_turn, sample_xy
+from sim.tasks.recipe import APPROACHED, StateRecipe
+from sim.tasks.task import SHAPES, Scene, Task, cube_size, distance, manipulated_body
 
 X_RANGE = (0.35, 0.65)
 Y_RANGE = (-0.2, 0.2)
@@ -34,6 +35,7 @@ class Reach(Task):
     expert_gains = (0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
     physics_hz = 120.0  # nothing is handled: the end effector is within 2 mm (median) of where 960 Hz puts it
     single_object = True
+    named = ("object",)
     success_radius = TOLERANCE
     params = (
         # =Choice(0, 1): a ball rolls off a table that leans, or when it is knocked
@@ -61,9 +63,7 @@ class Reach(Task):
         ),
     )
 
-    perception: ClassVar = PerceptionRecipe(
-        steps=3_000, batch=64, object_weight=4.0, refiner_steps=(4_600, 1_200), geometry_steps=4_000
-    )
+    perception: ClassVar = APPROACHED
 
     def bodies(self, parameters: Mapping[str, float]) -> tuple[RigidBody, ...]:
         """One cube."""

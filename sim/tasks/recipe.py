@@ -130,6 +130,10 @@ class PerceptionRecipe:
             )
 
 
+APPROACHED = PerceptionRecipe(
+    steps=3_000, batch=64, object_weight=4.0, refiner_steps=(4_600, 1_200), geometry_steps=4_000
+)
+"""For an object that the hand only goes near to; tuned on reaching, with refiners of object and hand."""
 LOCATED = PerceptionRecipe(
     renders=45_000,
     steps=10_000,

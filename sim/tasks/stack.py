@@ -11,10 +11,11 @@ from robots.model import RobotModel
 from robots.specs import ActionSpec, ArraySpec
 from sim.randomization.parameters import Param, U
 from sim.scene import RigidBody, box
+from sim.tasks.places import sample_turn, sample_xy_apart
 from sim.tasks.placing import PlaceExpert, sample_placing, set_down
 from sim.tasks.recipe import LOCATED, StateRecipe
 from sim.tasks.state_samples import StateSample
-from sim.tasks.task import OBJECT_POSE, Scene, Task, distance, material, sample_turn, sample_xy_apart
+from sim.tasks.task import OBJECT_POSE, Scene, Task, distance, material
 
 X_RANGE = (0.38, 0.62)
 Y_RANGE = (-0.2, 0.2)
@@ -37,9 +38,11 @@ class Stack(Task):
     needs_gripper = True
     landmarks = ("object", "base")
     hues: ClassVar = {"object": 0.3, "base": 0.3}  # the reddish cube goes onto the bluish one
+    named = ("object", "base")
     movable = ("object", "base")
     moves_object = True
     gap = 0.15
+    sized = True
     params = (
         # =U(0.035, 0.05)
         Param("object_size", 0.04, "=", U(0.035, 0.05), "m", "dynamics", "Edge of the upper cube.", positive=True),
@@ -71,7 +74,7 @@ class Stack(Task):
         """Stand both somewhere, apart from each other, turned anyhow."""
         self._half = parameters["object_size"] / 2
         self._rise = (parameters["object_size"] + parameters["base_size"]) / 2
-        xy = sample_xy_apart(rng, *self.workspace[:2], self.gap, 2)
+        xy = sample_xy_apart(rng, *self.workspace[:2], self.scale * self.gap, 2, reach=self.reach)
         for name, at, size in zip(("object", "base"), xy, (parameters["object_size"], parameters["base_size"])):
             scene.place(name, (*at, scene.table_height + size / 2), sample_turn(rng))
 

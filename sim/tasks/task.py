@@ -5,7 +5,6 @@ Importing this needs no PyBullet: a task also runs in any other engine that offe
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,13 @@ from typing import Any, ClassVar, Protocol, TypedDict
 
 import numpy as np
 
+from robots.arms.reach import ReachMap, reach_map
 from robots.camera import CameraModel
 from robots.model import RobotModel
-from robots.rig import AREA, RIGS, Extent, Rig, load_rig
+from robots.rig import AREA, RIGS, Rig, area_scale, load_rig
 from robots.specs import ActionSpec, ArraySpec, SpecError
 from sim.randomization.parameters import Param
-from sim.scene import RigidBody, Shape, Vector, yaw_quat
+from sim.scene import RigidBody, Shape, Vector
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.state_samples import StateSample, sample_approach
 
@@ -61,6 +61,9 @@ class Scene(Protocol):
     @property
     def ee_yaw(self) -> float:
         """How far the end effector is turned from home about the base's z [rad]."""
+
+    def between(self, opening: float) -> np.ndarray:
+        """Return the point (3,) that is midway between the fingers when they stand at `opening` [m], base frame [m]."""
 
     def place(self, name: str, position: Vector, quat: Vector = ...) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""
@@ -129,6 +132,8 @@ class Task(ABC):
     hues: ClassVar[Mapping[str, float]] = {}
     """How much of the colour circle, around its nominal hue, a landmark's hue varies over, from 0 to 1, where the hue
     tells which of two like ones it is; others have any hue."""
+    named: ClassVar[tuple[str, ...]] = ()
+    """Bodies that can be asked for by colour among several things, the handled one first; see `several_things`."""
     movable: ClassVar[tuple[str, ...]] = ("object",)
     """Bodies that may fall off the table."""
     moves_object: ClassVar[bool] = False
@@ -146,9 +151,19 @@ class Task(ABC):
     goal_size: ClassVar[int] = 3
     """Length of the goals."""
 
+    sized: ClassVar[bool] = False
+    """Whether what it handles is as much smaller as the table area of a small arm."""
+    scale: float = 1.0
+    """Factor of the lengths in `params` and of `gap`, which `fit` sets for an arm, if the task is `sized`."""
+
+    reach: ReachMap | None = None
+    """Where in the workspace the arm grasps, where it must: `fit` computes it, and places are drawn there."""
+
     exact: bool = True
     """Whether the expert relies on millimetres and on how an object is turned; False where the policy that imitates it
     locates objects to a centimetre, and not their turn."""
+    exact_arrays: ClassVar[tuple[str, ...]] = ("object_quat",)
+    """Arrays of the state that only an exact expert needs."""
     opening: ClassVar[float | None] = None
     """Finger position at the start [m], from where the fingers then close unless the action has a `gripper`;
     None for fingers that start, and stay, open."""
@@ -176,8 +191,10 @@ class Task(ABC):
             )
         if robot.table_area is not None:
             self.workspace = (*robot.table_area, self.workspace[2])
+            self.scale = min(1.0, area_scale(robot.table_area)) if self.sized else 1.0
+        self.reach = reach_map(robot, (self.workspace[0], self.workspace[1])) if self.needs_gripper else None
         if rig is not None or (type(self).cameras is Task.cameras and "cameras" not in vars(self)):
-            self.cameras = load_rig(rig or DEFAULT_RIG, robot).cameras
+            self.cameras = load_rig(rig or robot.rig or DEFAULT_RIG, robot).cameras
 
     def arrays(self, observation: str | Sequence[str]) -> tuple[str, ...]:
         """Return the names of the arrays of an observation: `CAMERAS`, one of `observations`, or such names.
@@ -307,45 +324,6 @@ def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.float64(math.dist(a.tolist(), b.tolist()))  # a list's floats cost a seventh of an array's
     d = np.asarray(a) - b
     return np.sqrt((d * d).sum(axis=-1))
-
-
-def sample_xy(rng: np.random.Generator, x_range: Extent, y_range: Extent) -> tuple[float, float]:
-    """Draw a point (x, y) [m]; `rng.uniform` of single numbers takes ten times as long."""
-    a, b = rng.random(2).tolist()
-    return x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
-
-
-def sample_turn(rng: np.random.Generator) -> np.ndarray:
-    """Draw the quaternion xyzw (4,) of a turn about z."""
-    return yaw_quat(math.pi * (2.0 * rng.random() - 1.0))
-
-
-def sample_xy_apart(
-    rng: np.random.Generator,
-    x_range: Extent,
-    y_range: Extent,
-    gap: float,
-    count: int,
-    away_from: Sequence[tuple[float, float]] = (),
-) -> list[tuple[float, float]]:
-    """Draw `count` points (x, y) [m] that are `gap` [m] from each other and from `away_from`.
-
-    A draw that gets too crowded starts over with a gap a tenth smaller.
-    """
-    while True:
-        points = list(away_from)
-        draws = rng.random((32 * count, 2))
-        few = 4 * count  # mostly enough: a list of all of them takes a third of the time
-        for a, b in itertools.chain.from_iterable(part.tolist() for part in (draws[:few], draws[few:])):
-            x, y = x_range[0] + a * (x_range[1] - x_range[0]), y_range[0] + b * (y_range[1] - y_range[0])
-            for u, v in points:
-                if (x - u) ** 2 + (y - v) ** 2 <= gap * gap:
-                    break
-            else:
-                points.append((x, y))
-                if len(points) == count + len(away_from):
-                    return points[len(away_from) :]
-        gap *= 0.9
 
 
 class Material(TypedDict):
