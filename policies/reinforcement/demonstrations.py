@@ -1,4 +1,4 @@
-"""Demonstrations: collected from the scripted expert or read from a file, imitated, and kept in the replay buffer."""
+"""Demonstrations: collected from the scripted expert or recorded, imitated, and kept in the replay buffer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Demonstrations:
 
     @classmethod
     def load(cls, path: Path | str, names: Sequence[str], actions: int) -> Demonstrations:
-        """Read a file written by `save`, or by another recorder in the same format.
+        """Read what `save` wrote, for a run that is resumed.
 
         Args:
             path: of the .npz.

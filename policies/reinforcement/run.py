@@ -23,7 +23,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 from policies.bundle import PolicyBundle
-from policies.imitation.dagger import open_arms
 from policies.models.history_network import HistoryNetwork
 from policies.models.state_export import export_state
 from policies.reinforcement.actor import ActingNetwork, Actor, copy_actor, make_actor
@@ -38,6 +37,7 @@ from policies.reinforcement.checkpoint import (
 )
 from policies.reinforcement.columns import prepare_columns, reveal
 from policies.reinforcement.curricula import make_curriculum, plan_episodes, report_outcomes
+from policies.reinforcement.dataset_demonstrations import check_demonstrations, read_demonstrations
 from policies.reinforcement.demonstrations import Demonstrations, as_tensors, collect_demonstrations, imitate
 from policies.reinforcement.inference import fit_inference
 from policies.reinforcement.learner import buffer_of, build_model, keep_demonstrations, train_critic
@@ -49,6 +49,7 @@ from policies.scoring.evaluator import (
     VALIDATION_SEEDS,
     FullLengthEnv,
     evaluate,
+    open_arms,
     worker_seconds,
 )
 from policies.training.progress import Progress, StageProgress
@@ -73,20 +74,24 @@ class ReinforcementConfig(StateConfig):
     algorithm: str = "sac"
     """ppo, sac, td3, ddpg, tqc, crossq or recurrent_ppo."""
     demonstrations: Path | None = None
-    """Recorded demonstrations (.npz, see docs/train.md) instead of the scripted expert's."""
+    """A LeRobot data set, as 'sim2real dataset' writes it, instead of the scripted expert's episodes."""
     recipe: ReinforcementRecipe = field(default_factory=lambda: reinforcement_recipe("sac"))
     """Settings of the algorithm."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check; raise as `StateConfig.validate`."""
         super().validate()
+        if self.ray:
+            raise ValueError(
+                f"--ray {self.ray} is for imitation and sweeps; reinforcement learning needs its arms at every step"
+            )
         algorithm = load_algorithm(self.algorithm)
         self.recipe.validate(algorithm)
         make = self.environment()
         make.names()
         make().close()
-        if self.demonstrations is not None and algorithm.recurrent:
-            raise ValueError(f"algorithm '{self.algorithm}' does not imitate; leave --demonstrations out")
+        if self.demonstrations is not None:
+            check_demonstrations(self.demonstrations, self.algorithm, self.robot, self.task)
 
     def environment(self) -> PracticeEnv:
         """Return what makes the training environments."""
@@ -211,9 +216,7 @@ class ReinforcementRun:
                 self._folder.save_round(segment, added_since(buffer, since))
             inferred = self._take_over(model, actor, segment)
             actor.clear_records()
-            found = evaluate(
-                actor, evaluation_arms, self._evaluated, recipe.validation_episodes, VALIDATION_SEEDS, actor.begin
-            )
+            found = evaluate(actor, evaluation_arms, self._evaluated, recipe.validation_episodes, VALIDATION_SEEDS)
             best["bar"] = max(best["bar"], found.low)
             if found.success >= best["bar"]:  # the later one, unless it is clearly worse
                 best = {**best, "success": found.success, "segment": segment, "network": _copy(actor)}
@@ -293,7 +296,9 @@ class ReinforcementRun:
         if kept.is_file():
             return Demonstrations.load(kept, names, actions)
         if config.demonstrations is not None:
-            shown = Demonstrations.load(config.demonstrations, names, actions)
+            shown = read_demonstrations(
+                config.demonstrations, self._env.robot, self._env.action_spec, names, recipe.reward == "sparse"
+            )
         elif recipe.demonstrations:
             seed = int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]) % (TRAINING_SEEDS - recipe.envs)
             report = lambda share: self._progress("demonstrations", share, "")  # noqa: E731
@@ -331,9 +336,7 @@ class ReinforcementRun:
         network.load_state_dict(best["network"])
         self._progress("evaluate", 0.0, "")
         actor.clear_records()
-        evaluation = evaluate(
-            actor, evaluation_arms, self._evaluated, config.evaluation_episodes, EVALUATION_SEEDS, actor.begin
-        )
+        evaluation = evaluate(actor, evaluation_arms, self._evaluated, config.evaluation_episodes, EVALUATION_SEEDS)
         self._progress("evaluate", 1.0, f"success {evaluation}")
         metrics = {
             "evaluation": evaluation.to_dict(),

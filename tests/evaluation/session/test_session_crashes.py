@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,9 @@ from evaluation.report.session_report import protocol_deviations, read_session
 from evaluation.session.protocol_file import register_file
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import begin_session
-from evaluation.simulation.pool import LocalTrial, Pool, PoolError, run_trials
+from evaluation.simulation.pool import run_trials
+from sim.workers.local import LocalWorkers
+from sim.workers.pool import WorkersError
 from sim2real.command_line import main
 from tests.support.session_plan import PLAN, facts
 
@@ -112,12 +114,30 @@ def test_a_full_disk_is_named_and_the_session_goes_on_when_there_is_space(plan, 
     assert any(text.startswith("Resumed") for text in protocol_deviations(read_session(out)))
 
 
+class Dying:
+    """A worker that dies at its first batch."""
+
+    count = 1
+    seconds = 0.0
+
+    def __init__(self):
+        self._inner = LocalWorkers(1)
+
+    def submit(self, function, *arguments):
+        return self._inner.submit(os._exit, 3)
+
+    def share(self, value):
+        return value
+
+    def close(self):
+        self._inner.close()
+
+
 def test_a_worker_that_dies_is_named_and_nothing_is_made_up(plan, tmp_path) -> None:
-    _, registration = register_file(plan)
-    with begin_session(tmp_path / "out", registration, "sim").store() as store, ProcessPoolExecutor(1) as executor:
+    file, registration = register_file(plan)
+    with begin_session(tmp_path / "out", registration, "sim").store() as store, closing(Dying()) as workers:
         scheduler = TrialScheduler(registration.protocol, store)
-        pool = Pool(1, lambda planned, attempt: LocalTrial(executor.submit(os._exit, 3)))
-        with pytest.raises(PoolError, match=r"a worker died.*start again to go on"):
-            run_trials(scheduler, pool)
+        with pytest.raises(WorkersError, match=r"a worker died.*start again to go on"):
+            run_trials(scheduler, workers, file.bundles, "mild")
         assert scheduler.progress.counted == 0
         assert store.trials() == ()

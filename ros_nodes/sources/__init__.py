@@ -1,0 +1,1 @@
+"""Sources of commands beside the policy node, each behind the safety gate."""
