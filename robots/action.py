@@ -53,14 +53,26 @@ class ActionResolver:
         self._gripper = robot.gripper if has_gripper else None
         self._n = n
         self._target = np.array(robot.home)
-        self._yaw = 0.0
+        self._R, self._yaw = robot.R_home, 0.0
         self.opening: float | None = None
         """Finger position that the last action commands [m]; None if the action has no `gripper` element."""
 
-    def reset(self, q: np.ndarray) -> None:
-        """Start from the measured joint positions `q` [rad], the end effector not turned from home."""
+    @property
+    def target(self) -> np.ndarray:
+        """The joint position target (n,) [rad] of the last action; at first where the arm stood."""
+        return self._target.copy()
+
+    def reset(self, q: np.ndarray, R: np.ndarray | None = None, yaw: float = 0.0) -> None:
+        """Start from the measured joint positions `q` [rad].
+
+        Args:
+            q: (n,) [rad]
+            R: (3, 3) what `ee_delta` keeps the end effector's rotation at, before it is turned; home's if None.
+            yaw: how far it is turned from there [rad].
+        """
         self._target = np.array(q, np.float64)
-        self._yaw = 0.0
+        self._R = self._robot.R_home if R is None else np.ascontiguousarray(R, np.float64)
+        self._yaw = yaw
 
     def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
@@ -70,7 +82,7 @@ class ActionResolver:
             if self._turns:
                 self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
             self._target = ee_target(
-                robot.chain.table, self._target, q, si[:3], robot.R_home, self._yaw, self._low, self._high, MAX_LEAD
+                robot.chain.table, self._target, q, si[:3], self._R, self._yaw, self._low, self._high, MAX_LEAD
             )
         else:
             move = si[: self._n] * self._spec.dt if self._spec.kind == "joint_velocity" else si[: self._n]
@@ -81,3 +93,41 @@ class ActionResolver:
             share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open
             self.opening = self._gripper.closed + share * (self._gripper.opened - self._gripper.closed)
         return self._target.copy()
+
+
+def actions_between(
+    spec: ActionSpec, robot: RobotModel, q: np.ndarray, targets: np.ndarray, openings: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the normalised actions (N, a) float32 that lead from target to target: the inverse of `ActionResolver`.
+
+    Args:
+        spec: of the actions.
+        robot: the arm.
+        q: (N, n) measured positions [rad]; the first is where the targets start from.
+        targets: (N, n) joint position targets [rad].
+        openings: (N,) commanded openings [m], where the actions have a `gripper`.
+    """
+    before = np.concatenate([q[:1], targets[:-1]])
+    if spec.kind == "ee_delta":
+        poses = [(robot.chain.pose(a), robot.chain.pose(b)) for a, b in zip(before, targets)]
+        moves = np.array([after[1] - earlier[1] for earlier, after in poses])
+        if "yaw" in spec.names:
+            turns = [turn_about_z(after[0] @ earlier[0].T) for earlier, after in poses]
+            moves = np.column_stack([moves, turns])
+    elif spec.kind == "joint_position":
+        moves = targets - np.array(robot.home)
+    else:
+        moves = (targets - before) / (spec.dt if spec.kind == "joint_velocity" else 1.0)
+    actions = moves / np.array(spec.scale[: moves.shape[1]])
+    if spec.names[-1] == "gripper":
+        if openings is None or robot.gripper is None:
+            raise SpecError("action: the last element is 'gripper', but there is no opening")
+        gripper = robot.gripper
+        share = (openings - gripper.closed) / (gripper.opened - gripper.closed)
+        actions = np.column_stack([actions, 2.0 * share - 1.0])
+    return np.clip(actions, -1.0, 1.0).astype(np.float32)
+
+
+def turn_about_z(R: np.ndarray) -> float:
+    """Return how far a rotation (3, 3) turns about z [rad], small tilts aside."""
+    return float(np.arctan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1]))

@@ -7,20 +7,18 @@ and names that the URDF does not have are refused with the ones that it has.
 from __future__ import annotations
 
 import hashlib
-import itertools
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from robots.arms.reach import reached_area
+from robots.arms.vendor import SCHEME, find_vendor_file
 from robots.gripper import Gripper, fix_link, follow, mimics, mount, travel_of
 from robots.host.reading import brief, read_json
-from robots.kinematics import KinematicChain, KinematicsError
+from robots.kinematics import KinematicChain
 from robots.model import JointLimits, RobotModel
-from robots.rig import AREA, Area
+from robots.rig import AREA, RIGS
 from robots.specs import SpecError
 from robots.urdf import Element, Urdf, UrdfError, fix_joint, parse, read_urdf, to_text
 
@@ -36,6 +34,7 @@ FIELDS = (
     "frames",
     "landmarks",
     "table_area",
+    "rig",
 )
 REQUIRED = ("urdf", "ee_link", "home", "limits")
 LIMITS = {"q_low": "lower", "q_high": "upper", "dq": "velocity", "ddq": None, "jerk": None, "tau": "effort"}
@@ -44,17 +43,11 @@ LONGEST = 1000
 """Text in the file."""
 LARGEST = 1e9
 """Of a number in the file, whatever it means."""
-SCALES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Sizes of a work area that are tried, over that of `AREA`."""
-HIGHEST = 0.25
-"""Height above the table that the hand must reach over an area of the size of `AREA` [m]."""
-MOST_TURNED = 0.1
-"""Turn of the hand from home that counts as kept [rad]."""
-GRIPPER = ("joint_names", "force", "opened", "closed", "gap", "mimic", "urdf", "mount")
+GRIPPER = ("joint_names", "force", "opened", "closed", "gap", "mimic", "centred", "speed", "concave", "urdf", "mount")
 
 
-def load_arm(path: Path | str) -> RobotModel:
-    """Read the arm that the JSON file `path` describes.
+def load_arm(path: Path | str, shapes: bool = True) -> RobotModel:
+    """Read the arm that the JSON file `path` describes; without `shapes`, its meshes may be missing.
 
     Raises:
         SpecError: for anything missing, unknown or unusable; all missing limits are named at once.
@@ -95,7 +88,8 @@ def load_arm(path: Path | str) -> RobotModel:
             raise SpecError(
                 f"arm file '{path}': home of joint '{joint}' is {home[joint]:g}, expected in [{low}, {high}]"
             )
-    check_links(file, urdf)
+    if shapes:
+        check_links(file, urdf)
     try:
         robot = RobotModel(
             name=data.get("name", path.stem),
@@ -107,9 +101,12 @@ def load_arm(path: Path | str) -> RobotModel:
             gripper=gripper,
             landmarks=tuple(_text(path, "a landmark", link) for link in landmarks or ()),
             table_area=_table_area(path, data.get("table_area")),
+            rig=_rig(path, data.get("rig")),
             urdf_xml=text,
             urdf_path=str(file),
         )
+        if shapes and (concave := data.get("gripper", {}).get("concave")):
+            robot = _cut(path, robot, concave)
         if landmarks is None:
             robot = replace(robot, landmarks=robot.visible_links())
         if robot.table_area is None and (area := reached_area(robot)) != AREA:
@@ -120,43 +117,14 @@ def load_arm(path: Path | str) -> RobotModel:
     return robot
 
 
-def reached_area(robot: RobotModel) -> Area:
-    """Return the part of the table that `robot` works in: `AREA` if it reaches that from home, else the largest one of
-    its shape, symmetrical about x, that it reaches with its hand turned as at home.
-
-    An arm that reaches none still has `AREA`: it can be identified and driven, and a task says what is out of reach.
-    """
-    (x_low, x_high), (y_low, y_high) = AREA
-    for scale in SCALES:
-        for x in sorted((0.05 * k for k in range(2, 21)), key=lambda x: abs(x - sum(AREA[0]) / 2)):
-            half = scale * (x_high - x_low) / 2
-            area = (round(x - half, 3), round(x + half, 3)), (round(scale * y_low, 3), round(scale * y_high, 3))
-            heights = (0.02 if robot.gripper else 0.1, scale * HIGHEST)
-            if area[0][0] > 0 and all(
-                _reaches(robot, np.array(point)) for point in itertools.product(area[0], (*area[1], 0.0), heights)
-            ):
-                return area
-    return AREA
-
-
-def _reaches(robot: RobotModel, p: np.ndarray) -> bool:
-    """Whether the hand gets to `p` (3,) [m], and with six joints or more is still turned as at home."""
-    chain = robot.chain
-    low, high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
-    try:
-        q = chain.inverse(np.array(robot.home), p, robot.R_home, iterations=100, tolerance=5e-3)
-    except KinematicsError:
-        return False
-    turned = 0.5 * (np.trace(chain.pose(q)[0].T @ robot.R_home) - 1.0) < math.cos(MOST_TURNED)
-    return bool((low <= q).all() and (q <= high).all()) and not (turned and len(q) >= 6)
-
-
 def find_urdf(name: str, folder: Path) -> Path:
-    """Find a URDF beside the arm file, or with `package://` in an installed description package.
+    """Find a URDF beside the arm file, with `package://` in a description package, with `vendor://` a vendor's.
 
     Raises:
         SpecError: with the places that were tried.
     """
+    if name.startswith(SCHEME):
+        return find_vendor_file(name)
     if not name.startswith("package://"):
         tried = [folder / name]
     else:
@@ -279,10 +247,25 @@ def _gripper(path: Path, data: object, root: Element, urdf: Urdf) -> Gripper | N
     force = _number(path, "gripper force", data["force"])
     if not force > 0:
         raise SpecError(f"arm file '{path}': gripper force is {force}, expected a positive number [N]")
+    centred, speed = (
+        None if key not in data else _number(path, f"gripper {key}", data[key]) for key in ("centred", "speed")
+    )
+    half = None if centred is None else centred / 2
     try:
-        return Gripper(tuple(names), opened, closed, force, followers, ratios, travel)
+        return Gripper(tuple(names), opened, closed, force, followers, ratios, travel, half, speed)
     except SpecError as error:
         raise SpecError(f"arm file '{path}': {error}") from None
+
+
+def _cut(path: Path, robot: RobotModel, concave: object) -> RobotModel:
+    """Cut the collision meshes of fingers that are not convex."""
+    from robots.shapes.convex_parts import with_convex_parts
+
+    links = [_text(path, "a concave link", link) for link in _list(path, "gripper concave", concave)]
+    unknown = [link for link in links if link not in robot.urdf.links]
+    if unknown:
+        raise SpecError(f"gripper concave: link '{unknown[0]}' unknown; the URDF's are {', '.join(robot.urdf.links)}")
+    return with_convex_parts(robot, links)
 
 
 def _mount_gripper(path: Path, root: Element, file: Path, data: object) -> bool:
@@ -296,7 +279,8 @@ def _mount_gripper(path: Path, root: Element, file: Path, data: object) -> bool:
     if unknown or missing or len(ends) != (0 if "gap" in data else 2) or ("urdf" in data) != ("mount" in data):
         raise SpecError(
             f"arm file '{path}': gripper has {', '.join(data)}; expected joint_names, force and either opened and "
-            "closed or gap; mimic where the URDF does not say it; urdf and mount for a URDF of its own"
+            "closed or gap; mimic where the URDF does not say it; centred where one jaw is fixed; speed; concave; urdf "
+            "and mount for a URDF of its own"
         )
     if "urdf" not in data:
         return False
@@ -373,6 +357,12 @@ def _check_joints(path: Path, urdf: Urdf, arm: Sequence[str], fingers: Sequence[
                 f"arm file '{path}': joint '{joint.name}' moves, but is neither one of the arm's "
                 f"({', '.join(arm)}) nor of a gripper; put it into 'fixed_joints' with the position at which it stands"
             )
+
+
+def _rig(path: Path, name: object) -> str | None:
+    if name is not None and name not in RIGS:
+        raise SpecError(f"arm file '{path}': rig is {brief(repr(name))}, expected one of {', '.join(RIGS)}")
+    return name
 
 
 def _table_area(path: Path, data: object) -> tuple[tuple[float, float], tuple[float, float]] | None:

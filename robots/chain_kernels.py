@@ -216,7 +216,8 @@ def _damped(J, twist, ridge):
 def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
     """Move joint targets (n,) so that the end effector moves by `dp` (3,) [m], turned from `R_home` by `yaw` [rad].
 
-    The new targets are kept within `lead` [rad] of the measured positions `q`, then within the joint limits. One
+    The way from the measured positions `q` to the new targets is shortened as a whole until no joint's is longer than
+    `lead` [rad], so that an arm that lags neither turns aside nor tilts the hand; then the joint limits are kept. One
     function, because every call of a compiled one costs some microseconds between two steps of physics.
     """
     R = R_home
@@ -231,7 +232,10 @@ def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
         moved = _step_within(table, target, dp, R, DAMPING, low, high)
     else:
         moved = step_towards(table, target, dp, R, DAMPING)
+    furthest = lead
     for j in range(moved.shape[0]):
-        moved[j] = min(max(moved[j], q[j] - lead), q[j] + lead)
+        furthest = max(furthest, abs(moved[j] - q[j]))
+    for j in range(moved.shape[0]):
+        moved[j] = q[j] + lead / furthest * (moved[j] - q[j])
         moved[j] = min(max(moved[j], low[j]), high[j])
     return moved

@@ -33,6 +33,12 @@ class Gripper:
     travel: tuple[tuple[float, float], ...] = ()
     """Openings [m], ascending, each with the first joint's position [rad or m]; linear in between. Empty where the
     joint's position is the opening."""
+    centred: float | None = None
+    """Opening at which the end effector is midway between the fingers, of which only one moves [m]; None where they
+    move by the same way, so that it always is."""
+
+    speed: float | None = None
+    """Largest speed of the first joint in simulation [rad/s or m/s]; None where force alone limits it."""
 
     def __post_init__(self) -> None:
         if self.ratios and (len(self.ratios) != len(self.moving) or not all(self.ratios)):

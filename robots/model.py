@@ -88,6 +88,8 @@ class RobotModel:
     table_area: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Smallest and largest x and y [m] at which tasks put things; None for the tasks' own, which suit arms that
     reach as far as a Panda."""
+    rig: str | None = None
+    """Name of the camera rig that suits the arm where none is named; None for the tasks' own."""
     urdf_xml: str = field(default="", repr=False)
     """Text of the URDF."""
     urdf_path: str | None = field(default=None, compare=False)
@@ -134,6 +136,27 @@ class RobotModel:
         """All links, for joint positions of the arm followed by the gripper's."""
         fingers = self.gripper.moving if self.gripper else ()
         return LinkTree.from_urdf(self.urdf, (*self.joint_names, *fingers))
+
+    @cached_property
+    def jaw(self) -> np.ndarray:
+        """Unit vector (3,) in the end effector's frame from the fixed jaw to the moving one; 0 where both move."""
+        gripper = self.gripper
+        if gripper is None or gripper.centred is None:
+            return np.zeros(3)
+        q, step = np.array(self.home), 1e-4
+        links = self.tree.links
+        at = np.array([self.link_poses(q, 0.5 * (gripper.closed + gripper.opened) + d) for d in (-step, step)])
+        T_base_ee = at[0, links.index(self.ee_link)]
+        finger = links.index(self.urdf.joints[gripper.joint_names[0]].child)
+        point = np.linalg.inv(at[0, finger]) @ T_base_ee[:, 3]  # of the finger, where the end effector is
+        way = T_base_ee[:3, :3].T @ ((at[1, finger] - at[0, finger]) @ point)[:3]
+        way[2] = 0.0  # across the hand's direction
+        return way / np.linalg.norm(way)
+
+    def between(self, opening: float) -> np.ndarray:
+        """Return the point (3,) midway between the fingers at `opening` [m], in the end effector's frame [m]."""
+        centred = self.gripper.centred if self.gripper is not None else None
+        return self.jaw * (opening - centred) if centred is not None else np.zeros(3)
 
     def link_poses(self, q: np.ndarray, opening: float = 0.0) -> np.ndarray:
         """Compute the poses (L, 4, 4) of `tree.links` in the base frame at `q` [rad] and `opening` [m]."""

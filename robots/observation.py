@@ -86,6 +86,8 @@ PROPRIOCEPTION: dict[str, Source] = {
 """Arrays that a real robot can fill from its joints, by name."""
 CALIBRATION = "calibration_"
 """What the name of a camera's lens and pose begins with: an array of `CameraModel.calibration`."""
+ASKED_COLOURS = "asked_colours"
+"""Reference colours (k, 3) of the things that are asked for, RGB in [0, 1], of a policy for several things."""
 ESTIMATED: dict[str, tuple[str, Callable[[PoseEstimate], np.ndarray]]] = {
     "goal": ("goal", lambda pose: pose.position),
     "object_pos": ("object", lambda pose: pose.position),
@@ -181,6 +183,7 @@ class ObservationBuilder:
         self.spec = spec
         self._robot = robot
         self._calibrations: dict[str, np.ndarray] = {}
+        self._asked: np.ndarray | None = None
         self._sources: dict[str, Source] = {}
         self._rectifiers: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         for array in spec.arrays:
@@ -194,6 +197,8 @@ class ObservationBuilder:
                 self._sources[array.name] = self._depth_source(array, cameras, incoming or {})
             elif array.name in privileged:
                 continue
+            elif array.name == ASKED_COLOURS:
+                self._sources[array.name] = lambda state, robot: self._asked_colours()
             elif array.name in ESTIMATED and ESTIMATED[array.name][0] in poses:
                 self._sources[array.name] = _estimated(*ESTIMATED[array.name])
             elif array.name in ESTIMATED:
@@ -213,6 +218,15 @@ class ObservationBuilder:
         """Use the calibrations of `cameras`, by name, from now on."""
         for name in self._calibrations:
             self._calibrations[name] = cameras[name].calibration
+
+    def ask(self, colours: np.ndarray) -> None:
+        """Ask for the things of these reference colours (k, 3), RGB in [0, 1], from now on."""
+        self._asked = colours
+
+    def _asked_colours(self) -> np.ndarray:
+        if self._asked is None:
+            raise SpecError("observation: no thing is asked for; name one of those on the table")
+        return self._asked
 
     def build(self, state: RobotState, privileged: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Build the observation of `state`; every array has its spec's dtype.

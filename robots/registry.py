@@ -127,18 +127,29 @@ ROBOTS: dict[str, Callable[[], RobotModel]] = {
 }
 
 
-def load_robot(name: str) -> RobotModel:
-    """Build the arm registered under `name`, or read it from an arm file (`….json`, see docs/own_arm.md).
+ARM_FILES: dict[str, Path] = {"so101": Path(__file__).with_name("arms") / "so101.json"}
+"""Arms that are arm files of this project; their URDFs and meshes are the vendor's, see `robots.arms.vendor`."""
+
+
+def load_robot(name: str, shapes: bool = True) -> RobotModel:
+    """Build the arm called `name` in `ROBOTS` or `ARM_FILES`, or read an arm file (`….json`, see docs/own_arm.md).
+
+    Args:
+        name: of the arm, or its file.
+        shapes: whether the meshes of an arm file's URDF must be there; dynamics need none.
 
     Raises:
         SpecError: for an unknown name; lists the known ones.
     """
     if name.endswith(".json"):
-        return load_arm(name)
+        return load_arm(name, shapes)
+    if name in ARM_FILES:
+        return load_arm(ARM_FILES[name], shapes)
     if name not in ROBOTS:
+        known = ", ".join(sorted((*ROBOTS, *ARM_FILES)))
         raise SpecError(
-            f"unknown robot '{name}'; known are {', '.join(sorted(ROBOTS))}, or name an arm file (….json); "
-            "docs/own_arm.md shows how to write one"
+            f"unknown robot '{name}'; known are {known}, or name an arm file (….json); docs/own_arm.md shows how to "
+            "write one"
         )
     return ROBOTS[name]()
 

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 
 # prctl(PR_SET_PDEATHSIG, signal), then become the command; the setting survives execve. The parent may have died
 # before the call: then it is another process's child by now.
@@ -36,6 +37,16 @@ def end_with_pool() -> None:
     pool = multiprocessing.parent_process()
     if pool is not None:
         threading.Thread(target=_end_after, args=(pool.sentinel,), name="end_with_pool", daemon=True).start()
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Return the processor time that process `pid` has used [s]; None where the system does not tell, or it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    user, system = text.rpartition(")")[2].split()[11:13]  # proc(5): utime and stime; the name may hold anything
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _end_after(sentinel: int) -> None:

@@ -26,7 +26,8 @@ PARAMETERS = (
     Parameter(
         "bundle_sha256", "", "hash of the bundle, as 'sim2real bundle check' prints it; given, no other is taken"
     ),
-    Parameter("robot", "", "name of the arm, where no bundle is given"),
+    Parameter("robot", "", "name of the arm, or path of its arm file, where no bundle is given"),
+    Parameter("moves_gripper", False, "commands move the fingers too; a bundle says so itself"),
     Parameter(
         "limits_file",
         "",
@@ -146,7 +147,10 @@ def guarded_robot(settings: Parameters) -> tuple[RobotModel, float, bool]:
                 "another bundle, or its manifest was edited"
             )
         return loaded.robot, loaded.action.rate_hz, loaded.action.names[-1] == "gripper"
-    return load_robot(name), 20.0, False
+    robot, grips = load_robot(name), settings.flag("moves_gripper")
+    if grips and robot.gripper is None:
+        raise SpecError(f"parameter 'moves_gripper' is true, but robot '{robot.name}' has no gripper; leave it out")
+    return robot, 20.0, grips
 
 
 def safety_limits(settings: Parameters, robot: RobotModel, policy_hz: float) -> SafetyLimits:

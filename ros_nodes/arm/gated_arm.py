@@ -20,6 +20,20 @@ from ros_nodes.messages import policy_command
 
 GATE_TIMEOUT = 0.15
 """Longest silence of the safety gate while the policy commands [s]."""
+OWN_MOTION = 0.6
+"""How long after this source's last command the arm may still move by it [s]; more than any command timeout."""
+
+
+def twin(node: Node) -> str:
+    """Return whether another node goes by this one's name, in a sentence; empty if none does.
+
+    With two publishers of commands under one name the gate lets nothing move, and stops what moves: look first.
+    """
+    own = (node.get_name(), node.get_namespace())
+    if node.get_node_names_and_namespaces().count(own) < 2:
+        return ""
+    name = node.get_fully_qualified_name()
+    return f"another {name} is in this ROS domain; end it (one that was killed lingers for 20 s)"
 
 
 class _CommandPublisher:
@@ -52,9 +66,10 @@ class GatedArm(_CommandPublisher):
         # Two nodes may share a name, and rclpy's executor tells no publisher's identity: a token tells them apart
         source = f"{node.get_fully_qualified_name()} {secrets.token_hex(3)}"
         super().__init__(node, inputs, robot, dt, topics.POLICY_COMMAND, source)
+        self._sent_at = -np.inf
 
     def check(self) -> None:
-        """Raise `RefusalError` unless the gate is alive, is subscribed to this node and lets the arm move."""
+        """Raise `RefusalError` unless the gate is alive, listens to this node and lets the arm move by it alone."""
         silence = self._inputs.gate_silence()
         if not silence <= GATE_TIMEOUT:
             heard = "never heard" if np.isinf(silence) else f"silent for {silence:.2f} s (limit {GATE_TIMEOUT} s)"
@@ -63,6 +78,8 @@ class GatedArm(_CommandPublisher):
         if self._inputs.gate_state not in ("ready", "moving"):
             state = self._inputs.gate_state or "state unknown"
             raise RefusalError(f"safety gate: {state}: {self._inputs.gate_reason}", "gate_unwilling")
+        if self._inputs.gate_state == "moving" and time.monotonic() - self._sent_at > OWN_MOTION:
+            raise RefusalError("safety gate: another source of commands moves the arm; end that first", "gate_busy")
         if self._publisher.get_subscription_count() == 0:
             topic = self._publisher.topic_name
             raise RefusalError(f"safety gate: does not listen to {topic}; are topics remapped alike?", "gate_silent")
@@ -71,6 +88,7 @@ class GatedArm(_CommandPublisher):
         """Hand the target (n,) [rad], and the fingers' [m], to the gate."""
         self.check()
         self._publish(q_target, opening)
+        self._sent_at = time.monotonic()
         return q_target
 
     def warm_up(self, q_target: np.ndarray, opening: float | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from policies.bundle import PolicyBundle
 from policies.runtime.loop import LoopLimits
 from robots.specs import SpecError
@@ -18,6 +20,7 @@ PARAMETERS = (
     Parameter("gripper_age", 0.25, "greatest age of the finger positions, for policies with a gripper [s]"),
     Parameter("frame_age", 0.25, "greatest age of a camera's frame [s]"),
     *pose_inputs.PARAMETERS,
+    Parameter("goal_thing", "", "which of several things to act on, as on the topic goal_thing: red, or red on blue"),
     Parameter("check_inputs", True, "stop on inputs unlike those that the bundle's policy was trained on"),
     Parameter(
         "match_light",
@@ -76,12 +79,21 @@ def chosen_topics(parameters: Parameters, bundle: PolicyBundle) -> dict[str, top
         SpecError: for a malformed `image_topics`, or a camera in it that the bundle does not observe.
     """
     needed = [array.name.removeprefix("image_") for array in bundle.observation.arrays if array.is_image]
+    return named_topics(parameters.text("image_topics"), needed)
+
+
+def named_topics(text: str, needed: Sequence[str]) -> dict[str, topics.CameraTopics]:
+    """Return the topics of the cameras that are `needed`, by name; `text` is the parameter `image_topics`.
+
+    Raises:
+        SpecError: for a malformed one, or a camera in it that is not needed.
+    """
     given: dict[str, str] = {}
-    for pair in filter(None, parameters.text("image_topics").split(",")):
+    for pair in filter(None, text.split(",")):
         name, _, topic = pair.strip().partition("=")
         if name not in needed or not topic:
             raise SpecError(
-                f"parameter 'image_topics': '{pair}', expected <camera>=<topic> with a camera of the bundle: "
+                f"parameter 'image_topics': '{pair}', expected <camera>=<topic> with a camera of the policy: "
                 f"{', '.join(needed) or 'it has none'}"
             )
         given[name] = topic

@@ -41,6 +41,18 @@ def test_a_blocked_arm_does_not_wind_up() -> None:
     np.testing.assert_allclose(back, HOME + MAX_LEAD - 0.01)
 
 
+def test_an_arm_that_lags_is_sent_straight_on() -> None:
+    resolver = ActionResolver(EE, PANDA)
+    resolver.reset(HOME)
+    for _ in range(20):
+        target = resolver.resolve(np.array([0.0, 0.0, -1.0], np.float32), HOME)  # the arm does not move at all
+    assert np.abs(target - HOME).max() <= MAX_LEAD + 1e-9
+    R, p = PANDA.chain.pose(target)
+    way = p - PANDA.chain.pose(HOME)[1]
+    assert np.hypot(way[0], way[1]) < 0.15 * -way[2]
+    assert np.arccos(R[:, 2] @ PANDA.R_home[:, 2]) < 0.05
+
+
 @pytest.mark.parametrize(
     ("kind", "scale", "expected"),
     [

@@ -27,10 +27,12 @@ from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import sample_renders
 from sim.tasks import fitted_task
+from sim.workers.start import open_workers
 if __name__ == "__main__":
     robot = load_robot("franka_panda")
     space = parameter_space(fitted_task("reach", robot, "front"), robot)
-    sample_renders("reach", "franka_panda", space, 100_000, 0, workers=2, cameras="front")
+    with open_workers(2) as workers:
+        sample_renders("reach", "franka_panda", space, 100_000, 0, workers, cameras="front")
 """
 COMMAND = """
 import signal, subprocess, sys, time

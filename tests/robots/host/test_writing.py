@@ -141,6 +141,8 @@ APPENDING = {
     "evaluation/session/ledger.py",  # appends a line under a lock
     "evaluation/report/images.py",  # a video into memory
     "ros_nodes/recording/bag.py",  # reserves room for what it appends
+    "policies/foreign/messages.py",  # a message into memory
+    "robots/datasets/videos.py",  # into the folder that `write_dataset` makes whole
 }
 """May open files for writing themselves; so may what writes into a temporary folder."""
 WRITES = {"write_text", "write_bytes", "savez", "savez_compressed", "imwrite", "json.dump", "torch.save"}

@@ -12,6 +12,7 @@ from ros_nodes import topics
 from ros_nodes.arm.controllers import CONTROLLERS
 from ros_nodes.arm.grippers import GRIPPERS
 from tests.support.launch_stand_in import ROOT
+from tests.support.teleoperator import ScriptedOperator
 from tests.support.tiny_bundle import CAMERA
 
 POLICY = ROOT / "launch" / "security" / "policy.xml"
@@ -64,7 +65,10 @@ def test_running_nodes_do_nothing_that_the_policy_forbids(ros, tiny_bundle_path,
     ros.gate(tiny_bundle_path)
     ros.start("supervisor", wait=60.0)
     ros.start("policy_node", bundle=tiny_bundle_path, wait=40.0)
-    nodes = ("safety_gate", "policy_node", "policy_node_inputs", "supervisor", "recorder")
+    operator = ScriptedOperator(ros.environment, "--robot", "franka_panda", "--cameras", "front=camera/image_raw")
+    ros.processes.append(operator.child)
+    own = ("policy_node", "policy_node_inputs", "teleop", "teleop_inputs")
+    nodes = ("safety_gate", *own, "supervisor", "recorder")
     ros.wait(lambda: set(nodes) <= set(ros.observer.get_node_names()), "all nodes", 40.0)
     ros.wait(lambda: len(names_of(ros, "publisher", "recorder")) >= 3, "the recorder's topics", 20.0)
     ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to be configured", 60.0)
@@ -80,6 +84,8 @@ def test_running_nodes_do_nothing_that_the_policy_forbids(ros, tiny_bundle_path,
             patterns = allowed(node, kind, verb)
             forbidden = {n for n in names if not any(fnmatch.fnmatchcase(n, pattern) for pattern in patterns)}
             assert not forbidden, f"{node} may not {verb} {sorted(forbidden)}"
+    operator.press("Q")
+    assert operator.child.wait(10.0) == 0
 
 
 def names_of(ros, ask: str, node: str) -> set[str]:
