@@ -37,6 +37,9 @@ HUBER = 1.0
 """Scale of the Huber loss [px]."""
 FEWEST_EDGES = 100
 MOST_FRAMES = 24
+BLOCKS = 3
+"""Contiguous blocks of the recording: each is judged by a fit to the others. Neighbouring frames of one sweep are too
+alike to judge each other."""
 LARGEST_DELAY = 0.5
 """[s]"""
 
@@ -62,11 +65,13 @@ class Refinement:
     delay: float
     """Delay of the joint readings relative to the images [s]."""
     before_px: float
-    """Median distance of the outline from edges, on held-out frames, before the refinement."""
+    """Median distance of the outline from edges before the refinement."""
     after_px: float
-    """The same after."""
+    """The same after, each block of the recording by a fit to the other blocks."""
     frame_px: np.ndarray
-    """(held-out frames,) median of each, after the refinement."""
+    """(frames,) median of each, likewise."""
+    apart_m: float
+    """Largest distance of the camera from those of the blocks' fits [m]: how well the recording determines it."""
     turned_rad: float
     """Rotation of the camera by the refinement [rad]."""
     shifted_m: float
@@ -150,7 +155,7 @@ class ArmOutline:
 def refine(recording: ArmRecording, outline: ArmOutline, camera: CameraModel, find_delay: bool = True) -> Refinement:
     """Refine `camera.T_base_camera` from a recording of the arm.
 
-    Of the frames with different arm poses, every other one is fitted, the rest are held out.
+    All frames with different arm poses are fitted; each contiguous block of them is judged by a fit to the others.
 
     Raises:
         CalibrationError: for images of another size, or too few edges along the arm's outline.
@@ -172,7 +177,7 @@ def refine(recording: ArmRecording, outline: ArmOutline, camera: CameraModel, fi
         raise CalibrationError(f"all {N} images are the same; did the camera freeze?")
     t, q = _readings(recording)
     rows = _choose(recording, t)
-    fit, held_out = rows[::2], rows[1::2] if len(rows) > 1 else rows
+    blocks = np.array_split(rows, min(BLOCKS, len(rows)))
     moving = find_delay and len(t) > 2
     gradients = {int(i): gradient(recording.images[i]) for i in rows}
 
@@ -187,26 +192,34 @@ def refine(recording: ArmRecording, outline: ArmOutline, camera: CameraModel, fi
             found.append(np.abs(edges) if len(edges) else np.array([np.nan]))
         return found
 
-    current, delay = camera, 0.0
-    for search in SEARCH:
-        matches = [(i, match(outline.points(joints(i, delay), current), gradients[int(i)], search)) for i in fit]
-        total = sum(len(match.edge) for _, match in matches)
-        if total < FEWEST_EDGES:
-            raise CalibrationError(
-                f"only {total} points of the arm's outline lie on an edge of the {len(fit)} images, expected at least "
-                f"{FEWEST_EDGES}; is the starting pose within a few centimetres, and are these the arm's joints?"
-            )
-        current, delay = _solve(matches, joints, outline.robot, current, delay, moving)
+    def fitted(which: np.ndarray) -> tuple[CameraModel, float]:
+        current, delay = camera, 0.0
+        for search in SEARCH:
+            matches = [(i, match(outline.points(joints(i, delay), current), gradients[int(i)], search)) for i in which]
+            total = sum(len(match.edge) for _, match in matches)
+            if total < FEWEST_EDGES:
+                raise CalibrationError(
+                    f"only {total} points of the arm's outline lie on an edge of {len(which)} images, expected at "
+                    f"least {FEWEST_EDGES}; is the starting pose within a few centimetres, and are these the arm's "
+                    "joints?"
+                )
+            current, delay = _solve(matches, joints, outline.robot, current, delay, moving)
+        return current, delay
+
+    final, delay = fitted(rows)
+    others = [np.setdiff1d(rows, block) if len(blocks) > 1 else block for block in blocks]
+    refits = [fitted(which) for which in others]
     last = SEARCH[0]
-    before = np.concatenate(distances(camera, 0.0, last, held_out))
-    after = distances(current, delay, last, held_out)
-    moved = np.linalg.inv(camera.pose()) @ current.pose()
+    before = np.concatenate(distances(camera, 0.0, last, rows))
+    after = [each for block, refit in zip(blocks, refits) for each in distances(*refit, last, block)]
+    moved = np.linalg.inv(camera.pose()) @ final.pose()
     return Refinement(
-        current,
+        final,
         delay,
         float(np.nanmedian(before)),
         float(np.nanmedian(np.concatenate(after))),
         np.array([np.median(frame) for frame in after]),
+        max(float(np.linalg.norm(refit.pose()[:3, 3] - final.pose()[:3, 3])) for refit, _ in refits),
         float(Rotation.from_matrix(moved[:3, :3]).magnitude()),
         float(np.linalg.norm(moved[:3, 3])),
     )

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from adaptation.gap.camera_pose import camera_factors
+from adaptation.gap.evidence import UNSEEN, Evidence, gather_evidence
 from adaptation.gap.image_gap import Factor, LayerGap, factors, layer_gaps, nearest_across, side_by_side
 from adaptation.gap.layers import layer_features
 from adaptation.visual.inputs import AdaptationInputs
-from adaptation.visual.rig_calibration import find_cameras
 from policies.models.camera_student import CameraStudent
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.randomization.parameters import ParameterSpace
@@ -38,27 +38,40 @@ class CameraGap:
     plane: Plane | None = None
     """The images' last-layer features in a plane."""
     poses: Sequence[Factor] = ()
-    """Factors of the camera's pose and lens; none where nothing tells them."""
+    """Factors of the camera's pose and lens, the least covered first."""
+    evidence: Evidence | None = None
+    """What the images tell of the camera."""
+
+    @property
+    def unknown(self) -> str:
+        """Why the images do not show this arm from a camera that is found; empty if they do."""
+        return self.evidence.unknown if self.evidence else ""
 
 
 def measure_gaps(
     student: CameraStudent, inputs: AdaptationInputs, views: Sequence[LabelledRenders], space: ParameterSpace
 ) -> list[CameraGap]:
-    """Compare the target's images of each camera with simulated `views` of it, drawn under `space`."""
-    found = find_cameras(student, inputs)
+    """Compare the target's images of each camera with simulated `views` of it, drawn under `space`.
+
+    Where the images do not show this arm from a camera that is found, nothing of that camera is called covered.
+    """
+    evidence = gather_evidence(student, inputs, views)
     gaps = []
     for camera, simulated, images in zip(inputs.rig.cameras, views, inputs.images):
         here, there = (layer_features(student.encoder, each) for each in (simulated.images, images))
-        last = list(here)[-1]
-        calibration = found[camera.name]
+        last, told = list(here)[-1], evidence[camera.name]
+        of_images = factors(simulated.images, images, space, inputs.seed)
+        if told.unknown:
+            of_images = [factor.untold(UNSEEN) for factor in of_images]
         gaps.append(
             CameraGap(
                 camera.name,
                 layer_gaps(here, there),
-                factors(simulated.images, images),
+                of_images,
                 [(images[t], simulated.images[s]) for t, s in nearest_across(here[last], there[last], PAIRS)],
                 side_by_side(here[last], there[last]),
-                camera_factors(calibration, space, camera.name) if calibration.observations else (),
+                camera_factors(told, space, camera.name),
+                told,
             )
         )
     return gaps

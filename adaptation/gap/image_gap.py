@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import cv2
 import numpy as np
 from scipy.linalg import sqrtm
 
+from sim.randomization.parameters import ParameterSpace
+from sim.sensing.image_disturbance import ImageDisturbance, disturb
+
 FOLDS = 5
 AXES = 32
 """Largest number of principal axes for distances; covariances of more need more pictures."""
+COVERED, NOT_COVERED = 0.8, 0.2
+"""Least share of the target's pictures within the simulation's range of a factor that is covered, and largest of one
+that is not; between them, or where a shifted picture would not show, the recording does not tell."""
+SHIFT = 2.0
+"""Shift, in widths of a parameter's range, that must show in the pictures before its factor is called covered."""
+SHIFTED = 100
+"""Simulated pictures that are shifted."""
+SHOWN = 0.95
+"""Least share of pictures shifted so far that must lie outside the range."""
+
+Verdict = Literal["covered", "not covered", "not told"]
 
 
 class GapError(ValueError):
@@ -45,22 +60,36 @@ class Factor:
     target: float
     """Median of the target's pictures."""
     covered: float
-    """Share of the target's pictures within [low, high]."""
+    """Share of the target's pictures, or probability of the estimate, within [low, high]."""
     remedy: str
     """Remedy for values outside."""
     simulated: tuple[float, ...] = ()
     """Value of every simulated picture."""
     measured: tuple[float, ...] = ()
     """Value of every target picture."""
+    unknown: str = ""
+    """Why the recording does not tell whether the factor is covered, and what would; empty where it does."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Covered, not covered, or not told by this recording."""
+        if self.unknown:
+            return "not told"
+        return "covered" if self.covered >= COVERED else "not covered"
+
+    def untold(self, reason: str) -> Factor:
+        """Return this factor, not told for `reason` unless it is not covered."""
+        return self if self.verdict == "not covered" else replace(self, unknown=reason)
 
 
-def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> float:
+def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
     """Return the proxy A-distance 2 (1 − 2 ε), at least 0, of a cross-validated classifier (Ben-David et al. 2007).
+
+    Folds are contiguous: neighbouring pictures of one trial would recognise each other, not their domain.
 
     Args:
         source: (N, D) features.
-        target: (M, D) features.
-        seed: of the folds.
+        target: (M, D) features, in the order of time.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -69,7 +98,7 @@ def proxy_a_distance(source: np.ndarray, target: np.ndarray, seed: int = 0) -> f
 
     X, y = np.concatenate([source, target]), np.repeat([0, 1], [len(source), len(target)])
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=300))
-    predicted = cross_val_predict(classifier, X, y, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed))
+    predicted = cross_val_predict(classifier, X, y, cv=StratifiedKFold(FOLDS))
     error = 0.5 * (np.mean(predicted[y == 0] != 0) + np.mean(predicted[y == 1] != 1))
     return float(max(0.0, 2 * (1 - 2 * error)))
 
@@ -186,28 +215,97 @@ def noise(image: np.ndarray) -> float:
     return float(np.median(np.abs(response)) / 0.6745 / 6)
 
 
-FACTORS: dict[str, tuple[Callable[[np.ndarray], float], str]] = {
-    "exposure": (brightness, "widen exposure and the lights' brightness, or set the camera's exposure"),
-    "white_balance": (warmth, "widen white_balance, or fix the camera's white balance"),
-    "tint": (greenness, "widen tint"),
-    "gamma": (contrast, "widen gamma and ambient light"),
-    "appearance_strength": (
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a picture for a group of parameters."""
+
+    of: Callable[[np.ndarray], float]
+    """Value of a picture (H, W, 3) uint8."""
+    remedy: str
+    """Where the target is not covered."""
+    record: str
+    """What would tell, where the recording does not."""
+    parameter: str | None = None
+    """Disturbance that shifts the measure; None where none does."""
+
+
+_CARD = "photograph a white sheet in the light of the task and compare it with a render of one"
+FACTORS: dict[str, Measure] = {
+    "exposure": Measure(
+        brightness,
+        "widen exposure and the lights' brightness, or set the camera's exposure",
+        _CARD,
+        "exposure",
+    ),
+    "white_balance": Measure(warmth, "widen white_balance, or fix the camera's white balance", _CARD, "white_balance"),
+    "tint": Measure(greenness, "widen tint", _CARD, "tint"),
+    "gamma": Measure(contrast, "widen gamma and ambient light", "photograph a grey scale", "gamma"),
+    "appearance_strength": Measure(
         colourfulness,
         "draw colours and textures otherwise, or use your own photographs as backgrounds",
+        "compare the pictures themselves, on the page",
     ),
-    "blur": (sharpness, "widen blur and motion_blur, or focus the camera"),
-    "noise": (noise, "widen shot_noise, read_noise and jpeg, or give the camera more light"),
+    "blur": Measure(sharpness, "widen blur and motion_blur, or focus the camera", "photograph a printed edge", "blur"),
+    "noise": Measure(
+        noise,
+        "widen shot_noise, read_noise and jpeg, or give the camera more light",
+        "record a second without any motion",
+        "shot_noise",
+    ),
 }
-"""Measure of a picture for each group of parameters, and the remedy where the target is not covered."""
+"""By the parameter, or the group of parameters, that they stand for."""
 
 
-def factors(source: np.ndarray, target: np.ndarray) -> list[Factor]:
-    """Compare pictures (N, H, W, 3) and (M, H, W, 3) uint8 factor by factor; the least covered comes first."""
+def factors(source: np.ndarray, target: np.ndarray, space: ParameterSpace, seed: int = 0) -> list[Factor]:
+    """Compare pictures (N, H, W, 3) and (M, H, W, 3) uint8 factor by factor; the least covered comes first.
+
+    Scenes differ in brightness and colour as well. A factor is called covered only if simulated pictures that are
+    shifted by `SHIFT` widths of its parameter's range in `space` would lie outside.
+    """
+    rng = np.random.default_rng(seed)
     found = []
-    for name, (measure, remedy) in FACTORS.items():
-        here, there = (np.array([measure(image) for image in images]) for images in (source, target))
+    for name, measure in FACTORS.items():
+        here, there = (np.array([measure.of(image) for image in images]) for images in (source, target))
+        shifted = _shifted(measure, source, space, rng)
         low, high = np.quantile(here, [0.05, 0.95])
-        covered = float(((there >= low) & (there <= high)).mean())
-        values = tuple(here.tolist()), tuple(there.tolist())
-        found.append(Factor(name, float(low), float(high), float(np.median(there)), covered, remedy, *values))
+        ends = low, high
+        if len(shifted) == 1:  # the parameter has one direction: less of it than in simulation is covered
+            ends = (-np.inf, high) if np.median(shifted[0]) > np.median(here) else (low, np.inf)
+        covered = _share(there, *ends)
+        shown = min((1 - _share(values, *ends) for values in shifted), default=0.0)
+        unknown = ""
+        if covered > NOT_COVERED and shown < SHOWN:
+            unknown = f"scenes differ by more: of pictures shifted far out of the range {100 * shown:.0f} % would show"
+        elif NOT_COVERED < covered < COVERED:
+            unknown = f"{100 * covered:.0f} % of the pictures are within the range"
+        found.append(
+            Factor(
+                name,
+                float(low),
+                float(high),
+                float(np.median(there)),
+                covered,
+                measure.remedy,
+                tuple(here.tolist()),
+                tuple(there.tolist()),
+                f"{unknown}; {measure.record}" if unknown else "",
+            )
+        )
     return sorted(found, key=lambda factor: factor.covered)
+
+
+def _shifted(measure: Measure, source: np.ndarray, space: ParameterSpace, rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the values of `source` with the parameter shifted up and, where it may be negative, down."""
+    if measure.parameter is None:
+        return []
+    low, high = space[measure.parameter].range
+    shift = SHIFT * max(high - low, 1e-3)
+    found = []
+    for sign in (1.0, -1.0) if low < 0 else (1.0,):
+        effect = ImageDisturbance(**{measure.parameter: sign * shift})
+        found.append(np.array([measure.of(disturb(image, effect, rng)) for image in source[:SHIFTED]]))
+    return found
+
+
+def _share(values: np.ndarray, low: float, high: float) -> float:
+    return float(((values >= low) & (values <= high)).mean())

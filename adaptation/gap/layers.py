@@ -23,6 +23,12 @@ def layer_features(encoder: KeypointEncoder, images: np.ndarray, batch: int = 10
         x = as_network_image(torch.from_numpy(images[start : start + batch]))
         for i, layer in enumerate(encoder.features):
             x = layer(x)
-            name = "pixels" if i == 0 else f"block {i}"
-            parts.setdefault(name, []).append(torch.cat([x.mean((2, 3)), x.std((2, 3))], dim=1).numpy())
+            found = {f"stage {k}": each for k, each in enumerate(x)} if isinstance(x, tuple) else {_name(i): x}
+            for name, each in found.items():
+                pooled = torch.cat([each.mean((2, 3)), each.std((2, 3))], dim=1)
+                parts.setdefault(name, []).append(pooled.numpy())
     return {name: np.concatenate(each).astype(float) for name, each in parts.items()}
+
+
+def _name(layer: int) -> str:
+    return "pixels" if layer == 0 else f"block {layer}"

@@ -38,24 +38,24 @@ td.n{text-align:right;font-variant-numeric:tabular-nums}.out{color:var(--bad);fo
 @media (prefers-color-scheme:dark){:root{--ink:#e4e8ee;--soft:#9fabba;--line:#333b47;--card:#1d232d;--sim:#7fb0f0;
 --real:#f2a65a;--bad:#ff8a80;--good:#7fd6a0}body{background:#14181f}}
 """
-COVERED = 0.8
-"""Share of the target's pictures that a factor must cover to count as covered."""
 BINS = 24
 
 
 def gap_page(title: str, cameras: Sequence[CameraGap]) -> str:
     """Write the page: which policy against which target, and a section for each of the `cameras`."""
     several = len(cameras) > 1
-    missing = [
-        f"{factor.name} ({each.camera})" if several and factor in each.factors else factor.name
-        for each in cameras
-        for factor in (*each.factors, *each.poses)
-        if factor.covered < COVERED
-    ]
-    if missing:
-        verdict = f"The simulation does not cover the target in {', '.join(missing)}."
-    else:
+    named: dict[str, list[str]] = {"covered": [], "not covered": [], "not told": []}
+    for each in cameras:
+        for factor in (*each.factors, *each.poses):
+            suffix = f" ({each.camera})" if several and factor in each.factors else ""
+            named[factor.verdict].append(f"{factor.name}{suffix}")
+    missing, untold = named["not covered"], named["not told"]
+    verdict = f"The simulation does not cover the target in {', '.join(missing)}." if missing else ""
+    if untold:
+        verdict += f" This recording does not tell of {', '.join(untold)}."
+    if not missing and not untold:
         verdict = "In every factor that is measured, the simulation covers the target."
+    verdict = verdict.strip()
     separation = ", ".join(
         f"{each.layers[-1].a_distance:.2f}{f' ({each.camera})' if several else ''}" for each in cameras
     )
@@ -82,7 +82,7 @@ def _section(gap: CameraGap) -> str:
     if gap.poses:
         pose = (
             "<h3>Camera pose and lens</h3><p class=soft>Ranges of the simulation, and the target's camera, "
-            "estimated from landmarks in its images, with its uncertainty.</p>"
+            f"estimated from landmarks in its images, with its uncertainty. {html.escape(_evidence(gap))}</p>"
             f"<section class=factors>{''.join(map(_card, gap.poses))}</section>"
         )
     clouds = ""
@@ -103,6 +103,12 @@ def _section(gap: CameraGap) -> str:
     )
 
 
+def _evidence(gap: CameraGap) -> str:
+    if gap.evidence is None:
+        return ""
+    return f"Not told: {gap.unknown}." if gap.unknown else f"Median distances: {gap.evidence.text}."
+
+
 def write_gap_page(path: Path, page: str) -> None:
     """Write the page."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +116,12 @@ def write_gap_page(path: Path, page: str) -> None:
 
 
 def _card(factor: Factor) -> str:
-    covered = factor.covered >= COVERED
-    advice = "covered" if covered else html.escape(factor.remedy)
+    advice = {"covered": "covered", "not covered": factor.remedy, "not told": factor.unknown}[factor.verdict]
+    colour = {"covered": "in", "not covered": "out", "not told": "soft"}[factor.verdict]
+    share = f"{100 * factor.covered:.0f} %" if factor.verdict != "not told" else "not told"
     return (
-        f"<article><h4>{html.escape(factor.name)}<span class={'in' if covered else 'out'}>"
-        f"{100 * factor.covered:.0f} %</span></h4>{_histograms(factor)}<p class=soft>{advice}</p></article>"
+        f"<article><h4>{html.escape(factor.name)}<span class={colour}>{share}</span></h4>{_histograms(factor)}"
+        f"<p class=soft>{html.escape(advice)}</p></article>"
     )
 
 

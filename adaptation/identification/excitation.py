@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pinocchio
 
-from adaptation.identification.inertial import Motion, arm_model, friction_direction, regressor
+from adaptation.identification.torque.inertial import Motion, arm_model, friction_direction, regressor
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import Box
 from policies.training.progress import Progress

@@ -1,17 +1,27 @@
-"""Check a recording of an arm's joints before a fit: what is wrong with it, and which joints it does not excite."""
+"""Check a recording of an arm's joints before a fit: all that is wrong with it, and which joints it does not excite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from adaptation.identification.joint_log import JointLog, LogError
+from adaptation.identification.log_checks import (
+    Finding,
+    LogUse,
+    clock_jumps,
+    echoes,
+    end_stops,
+    limits_of,
+    missing_values,
+    position_units,
+    readable,
+    stamps,
+    torque_units,
+)
 from robots.model import RobotModel
-
-Level = Literal["refused", "left out", "note"]
 
 GAP = 3.0
 """A pause of this many periods between samples is a gap: no window reaches across it."""
@@ -27,18 +37,8 @@ SMALL_MOTION = 0.02
 """The sign of a joint with a smaller standard deviation [rad] is not checked: it may be within its backlash."""
 LATEST = 0.5
 """Largest lag of the cross-correlation [s]."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding of `inspect`."""
-
-    level: Level
-    """refused: unusable; left out: used without this part; note: information only."""
-    text: str
-    """What is wrong, the value, the value expected, the next step."""
-    joint: str | None = None
-    """The joint, or None for the whole recording."""
+SLOWEST, SHORTEST = 50.0, 5.0
+"""Lowest rate [Hz] and shortest length [s] of a recording of torques."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Inspection:
     log: str
     """Name of the recording."""
     duration: float
-    """Overlap of commands and states [s]."""
+    """Overlap of commands and states, or length of the states without commands [s]."""
     rate_hz: float
     """Median rate of the states."""
     command_rate_hz: float
-    """Median rate of the commands."""
+    """Median rate of the commands; 0 without commands."""
     lag: tuple[float, ...]
     """Lag of each joint behind its command by cross-correlation [s]; NaN without motion."""
     findings: tuple[Finding, ...]
@@ -80,51 +80,99 @@ class Inspection:
 
     def lines(self) -> list[str]:
         """Return the report as text."""
-        head = (
-            f"{self.log}: {self.duration:.1f} s, states at {self.rate_hz:.1f} Hz, "
-            f"commands at {self.command_rate_hz:.1f} Hz"
-        )
+        commands = f"commands at {self.command_rate_hz:.1f} Hz" if self.command_rate_hz else "no commands"
+        head = f"{self.log}: {self.duration:.1f} s, states at {self.rate_hz:.1f} Hz, {commands}"
         return [head, *(f"  {f.level}: {f.text}" for f in self.findings)]
 
 
-def inspect(log: JointLog, robot: RobotModel, shortest_delay: float = 0.02) -> Inspection:
-    """Check `log`, in `robot`'s joint order, for everything that would invalidate a fit.
+def inspect(log: JointLog, robot: RobotModel, shortest_delay: float = 0.02, source: LogUse = "motion") -> Inspection:
+    """Check `log`, in `robot`'s joint order, for everything that would invalidate a fit; all of it at once.
 
     Args:
         log: from `JointLog.in_order`.
         robot: for limits.
         shortest_delay: shortest delay [s] that the rate must resolve.
+        source: what is identified from; commands are checked for motion only, torques for torque only.
     """
-    found: list[Finding] = []
-    step, step_command = float(np.median(np.diff(log.t))), float(np.median(np.diff(log.t_command)))
-    start, stop = max(log.t[0], log.t_command[0]), min(log.t[-1], log.t_command[-1])
-    shared = stop - start
-    shorter = min(np.ptp(log.t), np.ptp(log.t_command))
+    found = missing_values(log, robot, source) + stamps(log)
+    name, left = log.name, readable(log)
     nothing = tuple(float("nan") for _ in log.joint_names)
-    if step <= 0 or step_command <= 0:
-        found.append(Finding("refused", "most stamps are equal; record the sensors' own stamps"))
-        return Inspection(log.name, shared, 0.0, 0.0, nothing, tuple(found))
-    rates = (1 / step, 1 / step_command)
+    if left is None:
+        return Inspection(name, 0.0, 0.0, 0.0, nothing, tuple(found))
+    log = left
+    step = float(np.median(np.diff(log.t)))
+    step_command = float(np.median(np.diff(log.t_command))) if len(log.t_command) else 0.0
+    duration, rate = float(np.ptp(log.t)), 1 / step if step > 0 else 0.0
+    rate_command = 1 / step_command if step_command > 0 else 0.0
+    units = position_units(log, robot)
+    found += units
+    if any("degrees" in f.text for f in units):
+        log = log.in_si(("degrees",))  # for what else is wrong
+    if step > 0:
+        found += clock_jumps(log)
+    found += end_stops(log, robot)
+    if source != "motion":
+        found += torque_units(log, robot) + _torque_sampling(log, step)
+    lags = dict.fromkeys(log.joint_names, float("nan"))
+    if source != "torque" and rate and rate_command:
+        duration = _overlap(log)
+        found += _motion(log, robot, step, step_command, shortest_delay, lags, bool(units))
+    lag = tuple(lags.get(joint, float("nan")) for joint in robot.joint_names)
+    return Inspection(name, duration, rate, rate_command, lag, tuple(found))
+
+
+def _overlap(log: JointLog) -> float:
+    return float(max(min(log.t[-1], log.t_command[-1]) - max(log.t[0], log.t_command[0]), 0.0))
+
+
+def _torque_sampling(log: JointLog, step: float) -> list[Finding]:
+    """Check rate and length, and which joints move, for a fit to torques."""
+    texts = []
+    if step > 1 / SLOWEST:
+        texts.append(f"{1 / step:.0f} samples a second, expected at least {SLOWEST:.0f} for torques; record faster")
+    if step > 0 and np.ptp(log.t) < SHORTEST:
+        texts.append(f"{np.ptp(log.t):.1f} s, expected at least {SHORTEST:.0f} s; record longer")
+    still = [joint for joint, q in zip(log.joint_names, log.q.T) if q.std() < CONSTANT]
+    if len(still) == len(log.joint_names):
+        texts.append("no joint moves; record a motion ('sim2real excite')")
+        still = []
+    return [
+        *(Finding("refused", text) for text in texts),
+        *(Finding("left out", f"joint '{j}' does not move; its friction and rotor stay unknown", j) for j in still),
+    ]
+
+
+def _motion(
+    log: JointLog,
+    robot: RobotModel,
+    step: float,
+    step_command: float,
+    shortest_delay: float,
+    lags: dict[str, float],
+    wrong_units: bool,
+) -> list[Finding]:
+    """Check commands against states, and put each joint's lag into `lags`."""
+    shared, shorter = _overlap(log), min(np.ptp(log.t), np.ptp(log.t_command))
     if shared < 0.5 * shorter:
-        found.append(
+        return [
             Finding(
                 "refused",
                 f"the clocks of commands ({log.t_command[0]:.2f} to {log.t_command[-1]:.2f} s) and states "
-                f"({log.t[0]:.2f} to {log.t[-1]:.2f} s) share {max(shared, 0):.2f} s of {shorter:.2f} s; record both "
+                f"({log.t[0]:.2f} to {log.t[-1]:.2f} s) share {shared:.2f} s of {shorter:.2f} s; record both "
                 "with one clock, or pass --common-start if both began at the same moment (the delay is then unknown)",
             )
+        ]
+    found = _sampling(log, step, step_command, shortest_delay)
+    if echoed := echoes(log):
+        text = (
+            f"the command of {', '.join(echoed)} repeats the measured position while it moves; record what the "
+            "controller receives, not what its state says"
         )
-        return Inspection(log.name, max(shared, 0.0), *rates, nothing, tuple(found))
-    found += _units(log, robot)
-    if any(f.level == "refused" for f in found):
-        return Inspection(log.name, shared, *rates, nothing, tuple(found))
-    found += _sampling(log, step, step_command, shortest_delay)
-    lags = []
+        return [*found, Finding("refused", text)]
     for j, joint in enumerate(log.joint_names):
-        findings, lag = _joint(log, robot, j, joint, max(step, 0.002))
-        found += findings
-        lags.append(lag)
-    moved = [lag for lag in lags if np.isfinite(lag)]
+        findings, lags[joint] = _joint(log, robot, j, joint, max(step, 0.002))
+        found += [f for f in findings if not (wrong_units and f.level == "refused")]
+    moved = [lag for lag in lags.values() if np.isfinite(lag)]
     if moved and np.median(moved) < -1.5 * max(step, step_command):
         found.append(
             Finding(
@@ -135,24 +183,7 @@ def inspect(log: JointLog, robot: RobotModel, shortest_delay: float = 0.02) -> I
         )
     if not moved:
         found.append(Finding("refused", "no joint was commanded to move; record a motion ('sim2real excite')"))
-    return Inspection(log.name, shared, *rates, tuple(lags), tuple(found))
-
-
-def _units(log: JointLog, robot: RobotModel) -> list[Finding]:
-    limits = np.maximum(np.abs(robot.limits.q_low), np.abs(robot.limits.q_high))
-    largest = np.abs(np.vstack([log.q, log.command])).max(axis=0)
-    j = int(np.argmax(largest / limits))
-    if largest[j] <= 1.5 * limits[j]:
-        return []
-    degrees = bool((largest * np.pi / 180 <= 1.5 * limits).all())
-    said = "these look like degrees: pass --degrees" if degrees else "which unit is this, and is this the right arm?"
-    return [
-        Finding(
-            "refused",
-            f"joint '{log.joint_names[j]}' reaches {largest[j]:.1f}, its limit is {limits[j]:.2f} rad; {said}",
-            log.joint_names[j],
-        )
-    ]
+    return found
 
 
 def _sampling(log: JointLog, step: float, step_command: float, shortest_delay: float) -> list[Finding]:
@@ -195,7 +226,7 @@ def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) ->
         text = f"joint '{joint}': its command is constant (±{log.command[:, j].std():.4f} rad); its servo stays unknown"
         return [Finding("left out", text, joint)], nan
     found = []
-    low, high = robot.limits.q_low[j], robot.limits.q_high[j]
+    low, high, motor = (limits_of(log, robot, name)[j] for name in ("q_low", "q_high", "tau"))
     at_limit = float(((log.command[:, j] <= low + 1e-3) | (log.command[:, j] >= high - 1e-3)).mean())
     if at_limit > SATURATED:
         text = (
@@ -204,11 +235,11 @@ def _joint(log: JointLog, robot: RobotModel, j: int, joint: str, step: float) ->
         )
         return [Finding("left out", text, joint)], nan
     if log.tau is not None:
-        at_limit = float((np.abs(log.tau[:, j]) >= 0.98 * robot.limits.tau[j]).mean())
+        at_limit = float((np.abs(log.tau[:, j]) >= 0.98 * motor).mean())
         if at_limit > SATURATED:
             text = (
                 f"joint '{joint}': {100 * at_limit:.0f} % of its torques stand at the motor's "
-                f"{robot.limits.tau[j]:.1f} N·m; gains cannot be told from a saturated motor, its servo stays unknown"
+                f"{motor:.1f} N·m; gains cannot be told from a saturated motor, its servo stays unknown"
             )
             return [Finding("left out", text, joint)], nan
     if log.q[:, j].std() < 0.1 * log.command[:, j].std():
@@ -255,6 +286,25 @@ def _cross_correlate(q: np.ndarray, command: np.ndarray, step: float) -> tuple[f
     return float(shifts[np.argmax(correlation)] * step), float(correlation.max()), float(correlation.min())
 
 
-def summary(inspections: Sequence[Inspection]) -> str:
-    """Return the reports of several recordings as text."""
-    return "\n".join(line for inspection in inspections for line in inspection.lines())
+def complete(log: JointLog, robot: RobotModel) -> JointLog:
+    """Return `log` in `robot`'s joint order, if it has finite positions and commands of all joints, on forward clocks.
+
+    Raises:
+        LogError: with all that is missing.
+    """
+    log = log.in_order(robot)
+    found = missing_values(log, robot, "motion") + stamps(log)
+    Inspection(log.name, 0.0, 0.0, 0.0, (), tuple(found)).check()
+    return log
+
+
+def show(inspections: Sequence[Inspection]) -> None:
+    """Print the reports of several recordings, a finding a line.
+
+    Raises:
+        LogError: if one cannot be used, with the number of reasons, which are then printed.
+    """
+    print("\n".join(line for inspection in inspections for line in inspection.lines()))
+    refused = [f"'{i.log}' ({len(i.refused)})" for i in inspections if i.refused]
+    if refused:
+        raise LogError(f"refused, for the reasons above: {', '.join(refused)}")

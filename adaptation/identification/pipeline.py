@@ -9,10 +9,10 @@ import numpy as np
 
 from adaptation.identification.bands import DRAWS, band_ends, scaled_to, scores, speeds
 from adaptation.identification.dropo import dropo
-from adaptation.identification.fit import FitConfig, Progress, fit_servo
+from adaptation.identification.fit import QUICK, FitConfig, Progress, fit_servo
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_inspection import Inspection, inspect
-from adaptation.identification.posterior import Posterior, posterior
+from adaptation.identification.posterior import Posterior, posterior, term_of
 from adaptation.identification.replay import SETTLE, Replay, ReplayWindow, replay_windows
 from adaptation.identification.simulation_based import check_installed, simulation_based
 from adaptation.identification.uniform_log import UniformLog, resample_log
@@ -141,6 +141,19 @@ class Identification:
     """Number of replays of the fit."""
     steps_per_s: float
     """Simulated time steps a second during the fit, of all threads."""
+    quick: bool = False
+    """Whether the search had the budget of a first look only."""
+
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """Terms that the recordings do not tell, with the number of joints of which they do not."""
+        known = self.posterior.known
+        terms = [term_of(name) for name, each in known.items() if not each]
+        every = [term_of(name) for name in known]
+        return tuple(
+            term if every.count(term) == 1 else f"{term} ({terms.count(term)} of {every.count(term)} joints)"
+            for term in dict.fromkeys(terms)
+        )
 
     def figures(self) -> dict:
         """Return the report's figures as plain JSON types."""
@@ -152,6 +165,7 @@ class Identification:
             "trained_on": list(self.trained_on),
             "evaluated_on": list(self.evaluated_on),
             "left_out": list(self.left_out),
+            "quick": self.quick,
             "rmse_before": float(before.mean()),
             "rmse_after": float(after.mean()),
             "rmse_by_joint": dict(zip(self.joint_names, after.mean(axis=0).tolist())),
@@ -167,9 +181,20 @@ class Identification:
 
 
 def identify_arm(
-    robot: RobotModel, logs: Sequence[JointLog], config: IdentifyConfig, progress: Progress | None = None
+    robot: RobotModel,
+    logs: Sequence[JointLog],
+    config: IdentifyConfig,
+    progress: Progress | None = None,
+    space: ParameterSpace | None = None,
 ) -> Identification:
     """Identify `robot` from recordings of it.
+
+    Args:
+        robot: the arm.
+        logs: with commands.
+        config: of the fit.
+        progress: called with the share that is done.
+        space: the prior, by default `prior`'s; of torques, `TorqueIdentification.space`.
 
     Raises:
         LogError: with all reasons, if a recording is unusable.
@@ -185,12 +210,12 @@ def identify_arm(
     chosen = spread(replay_windows(train, config.window), config.most_windows)
     used = np.any([w.log.joint_used for w in chosen], axis=0)
     fixed, left_out = _not_identifiable(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
-    space = prior(robot, config.gravity_compensation)
+    space = space or prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
     found = fit_servo(replay, space, config.fit, fixed, progress)
     result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
     result = METHODS[config.method](replay, space, found, result, used, np.random.default_rng(config.seed))
-    result = scaled_to(replay, result, np.random.default_rng(config.seed))
+    result = scaled_to(replay, found, result, used, np.random.default_rng(config.seed))
     return Identification(
         robot.name,
         robot.joint_names,
@@ -203,6 +228,7 @@ def identify_arm(
         found.seconds,
         found.candidates,
         found.simulator_steps / found.seconds,
+        replace(config.fit, seed=QUICK.seed) == QUICK,
     )
 
 

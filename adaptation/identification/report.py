@@ -33,6 +33,7 @@ def identification_page(found: Identification) -> str:
         f"<p><b>{1e3 * f['rmse_after']:.1f} mrad</b> mean error, against {1e3 * f['rmse_before']:.1f} mrad before; "
         f"the 90 % band holds <b>{100 * f['coverage_90']:.0f} %</b> of the samples. {found.candidates} candidates, "
         f"{found.seconds:.0f} s, {found.steps_per_s:,.0f} simulator steps a second.</p>",
+        "<p class='bad'>Quick: a first look, whose search may have missed the best.</p>" * found.quick,
         "<h2>The recordings</h2>",
         *_recordings(found),
         "<h2>Joint by joint</h2>",

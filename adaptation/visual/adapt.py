@@ -31,7 +31,7 @@ from adaptation.visual.target import IMAGE, TargetData, TargetError, named
 from policies.bundle import PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.provenance import provenance
-from policies.imitation.perception import detect
+from policies.imitation.perception import detect, landmark_residuals
 from policies.models.camera_policy import CameraPolicy
 from policies.models.camera_student import GOAL, CameraStudent
 from policies.models.parity import RECORDS, parity_records
@@ -100,6 +100,11 @@ def adapt_bundle(
         raise TargetError(
             f"policy '{bundle.name}' takes its cameras' calibration, and is not adapted to their place; calibrate "
             "and place them: sim2real rig place"
+        )
+    if bundle.things is not None:
+        raise TargetError(
+            f"policy '{bundle.name}' is asked for one of several things, and frames do not tell for which; adapt the "
+            "policy for one thing, or train with a wider --randomise"
         )
     target.validate(bundle)
     swapped = swapped_cameras(bundle, target)
@@ -224,6 +229,12 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
     arrays = target[rows].arrays
     adaptation = {"parent": bundle.hash, "method": chosen.method, "target": target.hash, "report": report}
     records, begin = parity_records(chosen.student, {name: arrays[name] for name in bundle.observation.names})
+    opening = np.zeros((len(target), 1)) if target.opening is None else target.opening
+    images = [target.images[camera] for camera in bundle.cameras]
+    no_calibration = [None] * len(images)
+    residuals = landmark_residuals(
+        chosen.student, bundle.robot, bundle.cameras, images, target.q, opening, no_calibration
+    )
     packed = export_bundle(
         f"{bundle.name}+{chosen.method}",
         chosen.student,
@@ -233,6 +244,8 @@ def _pack(bundle: PolicyBundle, chosen: Candidate, target: TargetData, report: d
         {"adaptation": adaptation, "parent": bundle.provenance, **provenance()},
         memory=chosen.student.memory,
         begin=begin,
+        masking=bundle.masking,
+        landmarks=bundle.landmarks.widened(residuals) if bundle.landmarks and residuals else bundle.landmarks,
     )
-    # the input checks of the parent, widened by the target's images
+    # the limits and input checks of the parent, widened by the target's images
     return replace(packed, inputs=bundle.inputs.widened(named(IMAGE, target.images)))

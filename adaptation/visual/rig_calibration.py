@@ -6,13 +6,14 @@ random states, cameras drawn from the posteriors ─▶ pixels ─▶ the studen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from adaptation.visual.inputs import AdaptationInputs, is_fixed
 from adaptation.visual.self_calibration import (
-    DISTINCT,
     MEDIAN_LENGTH,
     NOISE,
     Calibration,
@@ -23,7 +24,9 @@ from adaptation.visual.self_calibration import (
     project,
     triangulate,
 )
-from policies.imitation.perception import detect, fit_geometry, labels
+from policies.bundle.landmark_residuals import DISTINCT
+from policies.imitation.geometry import fit_geometry, labels
+from policies.imitation.perception import detect
 from policies.models.camera_student import CameraStudent
 from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.progress import silent
@@ -39,25 +42,24 @@ CAMERAS = 64
 """Times that each camera is drawn from its posterior to train the geometry."""
 
 
-def find_cameras(student: CameraStudent, inputs: AdaptationInputs) -> dict[str, Calibration]:
+def find_cameras(
+    student: CameraStudent, inputs: AdaptationInputs, priors: Sequence[np.ndarray] | None = None
+) -> dict[str, Calibration]:
     """Calibrate the bundle's cameras by the landmarks that the student's encoder locates in the target.
 
     Those that the arm's landmarks alone do not tell, as on the hand, are calibrated after the others, by the task's
-    landmarks that stand still within a trial as well.
+    landmarks that stand still within a trial as well. `priors` are those of `calibrate`.
     """
     task, target, robot = inputs.task, inputs.target, inputs.bundle.robot
     bodies = len(task.landmarks)
     still_rows = [k for k, name in enumerate(task.landmarks) if not (task.moves_object and name in task.movable)]
     arm = slice(bodies, bodies + len(robot.landmarks))
     points, T_base_ee = arm_landmarks(robot, target.q, target.opening), ee_poses(robot, target.q)
-    seen = {
-        camera.name: _sighting(student.encoder, located, camera)
-        for camera, located in zip(inputs.rig.cameras, _detected(student, inputs))
-    }
+    seen = sightings(student, inputs)
     found: dict[str, Calibration] = {}
     for camera in inputs.rig.cameras:
         if is_fixed(camera):
-            by_arm = calibrate(camera, points, seen[camera.name][arm])
+            by_arm = calibrate(camera, points, seen[camera.name][arm], priors=priors)
             if by_arm.observations >= ENOUGH:
                 found[camera.name] = by_arm
     rest = [camera for camera in inputs.rig.cameras if camera.name not in found]
@@ -73,8 +75,18 @@ def find_cameras(student: CameraStudent, inputs: AdaptationInputs) -> dict[str, 
         )
         for camera in rest:
             sighting = seen[camera.name]
-            found[camera.name] = calibrate(camera, points, sighting[arm], T_base_ee, still, sighting[still_rows])
+            found[camera.name] = calibrate(
+                camera, points, sighting[arm], T_base_ee, still, sighting[still_rows], priors
+            )
     return {camera.name: found[camera.name] for camera in inputs.rig.cameras}
+
+
+def sightings(student: CameraStudent, inputs: AdaptationInputs) -> dict[str, Sighting]:
+    """Locate the task's and the arm's landmarks in the target's images of each camera."""
+    return {
+        camera.name: _sighting(student.encoder, located, camera)
+        for camera, located in zip(inputs.rig.cameras, _detected(student, inputs))
+    }
 
 
 def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, found: dict[str, Calibration]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from policies.bundle.landmark_residuals import DISTINCT
 from robots.camera import CameraModel, as_matrix
 from robots.model import RobotModel
 
@@ -37,9 +38,6 @@ CELL, MOST_OBSERVATIONS = 4.0, 10
 observations as cells that it appears in, at most `MOST_OBSERVATIONS`. The arm's base has one."""
 MARGIN = 2.0
 """Landmarks nearer to the image's edge than this are left out [px]."""
-DISTINCT = 6.0
-"""Largest spread [px] of a landmark that counts as found: an encoder's best is 4, a crop refiner's 2, and those of a
-landmark that is not in the image are 9 and more."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,7 @@ def calibrate(
     T_base_ee: np.ndarray | None = None,
     still: StillPoints | None = None,
     seen_still: Sighting | None = None,
+    priors: Sequence[np.ndarray] | None = None,
 ) -> Calibration:
     """Estimate the camera that shows landmarks where they are `seen`.
 
@@ -116,8 +115,11 @@ def calibrate(
         T_base_ee: (N, 4, 4) poses of the end effector, for a camera on the hand.
         still: landmarks that stand still, if they are to be used; their positions are estimated with the camera.
         seen_still: (N, S) their pixels, likewise.
+        priors: (9,) standard deviations, from the narrowest to the widest, of which the most probable are taken;
+            `PRIOR` with its pose widened by `WIDTHS` by default.
     """
     N = len(points)
+    priors = [_deviations(width) for width in WIDTHS] if priors is None else priors
     if still is None or seen_still is None:
         still = StillPoints(np.zeros(N, int), np.zeros((1, 0, 3)), np.zeros((1, 0, 3, 3)))
         seen_still = Sighting(np.zeros((N, 0, 2)))
@@ -148,16 +150,15 @@ def calibrate(
 
     x = np.concatenate([np.zeros(9), expected_places.ravel()])
     for _ in range(ROUNDS):
-        x = least_squares(residuals, x, args=(_deviations(WIDTHS[-1]),)).x
+        x = least_squares(residuals, x, args=(priors[-1],)).x
         left = errors(perturbed(nominal, x[:9]), x[9:]) / noise
         noise = np.maximum(noise * min(1.0, _median_length(left) / MEDIAN_LENGTH), NOISE)
     best = -np.inf
-    for width in reversed(WIDTHS):
-        deviation = _deviations(width)
+    for deviation in reversed(priors):
         solution = least_squares(residuals, x, args=(deviation,))
         x = solution.x
         information = solution.jac.T @ solution.jac
-        # Laplace's approximation of the evidence (MacKay 2003, chapter 28), but for what all widths share
+        # Laplace's approximation of the evidence (MacKay 2003, chapter 28), but for what all priors share
         evidence = -solution.cost - np.log(deviation).sum() - np.linalg.slogdet(information)[1] / 2
         if evidence > best:
             best, chosen, covariance = evidence, x, np.linalg.inv(information)[:9, :9]

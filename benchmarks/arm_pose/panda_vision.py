@@ -1,8 +1,9 @@
 """Pose of a real Panda by networks that are trained on renders alone; a part of benchmarks/adaptation.py.
 
-One seed: nominal and randomised renders, the outline tracked through the video, and a network trained on real frames
-as the upper bound; on request, seed 0 with every adaptation without a geometric model as well. Frames are split by time
-into alternate blocks of half a second: the ceiling is trained on one half, everything is judged on the other.
+One seed: nominal and randomised renders, the outline tracked through the video, and networks taught on one contiguous
+third of the video, by its tracked frames or, as the upper bound, by its real labels, and judged on the other thirds,
+picture by picture; by the former's landmarks the arm is followed there, and each picture is found or lost. On
+request, seed 0 with every adaptation without a geometric model as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +36,11 @@ TRACKED = "outline tracked through the video"
 SELF_TRAINED = "self-trained on tracked frames"
 UPPER_BOUND = "trained on real frames"
 NOMINAL = "nominal renders"
+BY_BLOCKS = "followed beyond the taught third"
+BLOCKS = 3
+"""Contiguous blocks of distinct pictures; repeats of one picture stay together."""
+FAR_OFF = 0.05
+"""[m] an end effector farther off should have been declared lost."""
 
 
 @dataclass(frozen=True)
@@ -53,38 +60,75 @@ class Effort:
 QUICK = Effort(views=800, steps=250, channels=16, geometry_steps=400, adapt_steps=20, seeds=1)
 
 
+@dataclass(frozen=True)
+class BlockFigures:
+    """End effectors of frames outside the taught block, pooled over the blocks."""
+
+    error: np.ndarray
+    """(M,) [m]."""
+    lost: np.ndarray
+    """(M,) bool."""
+
+    @property
+    def found_p90(self) -> float:
+        """90 % error of the frames that are not lost [m]; NaN if all are."""
+        found = self.error[~self.lost]
+        return float(np.quantile(found, 0.9)) if len(found) else float("nan")
+
+    @property
+    def lost_share(self) -> float:
+        """Share of frames declared lost."""
+        return float(self.lost.mean())
+
+    @property
+    def false_found(self) -> float:
+        """Share of all frames that are not declared lost although they are more than `FAR_OFF` off."""
+        return float((~self.lost & (self.error > FAR_OFF)).mean())
+
+
 def panda(data: Path, quick: bool) -> dict[str, float]:
-    """Measure every seed; report the mean gap closed and the median over seeds of the median error."""
+    """Measure every seed; report the mean gap closed, the median error, and the figures by blocks over seeds."""
     torch.set_num_threads(1)
     effort = QUICK if quick else Effort()
-    closed, errors, single = [], [], []
+    closed, errors, single, blocks = [], [], [], []
     for seed in range(effort.seeds):
-        rows, chosen = one_seed(data, effort, seed)
+        rows, chosen, figures = one_seed(data, effort, seed)
         lower, upper = rows[NOMINAL][0], rows[UPPER_BOUND][0]
         closed.append((lower - rows[chosen][0]) / (lower - upper))
         errors.append(rows[chosen][0])
         single.append(rows[SELF_TRAINED][0])
+        blocks.append(figures)
         print(f"  seed {seed}: chosen without labels: {chosen}; gap closed {100 * closed[-1]:.0f} %", flush=True)
+    pooled = BlockFigures(np.concatenate([b.error for b in blocks]), np.concatenate([b.lost for b in blocks]))
     print(f"end effector, median of the judged frames, by seed [m]: {', '.join(f'{e:.3f}' for e in errors)}")
+    print(
+        f"taught on one third, judged on the others: lost {100 * pooled.lost_share:.1f} %, 90 % of the found within "
+        f"{pooled.found_p90:.3f} m, found but more than {FAR_OFF} m off {100 * pooled.false_found:.1f} % of "
+        f"{len(pooled.error)} frames; by seed lost " + ", ".join(f"{100 * b.lost_share:.0f} %" for b in blocks)
+    )
     return {
         "panda_gap_closed": float(np.mean(closed)),
         "panda_ee_error_m": float(np.median(errors)),
         "panda_ee_error_worst_seed_m": float(np.max(errors)),
         "panda_single_picture_error_m": float(np.median(single)),
+        "panda_blocks_p90_m": pooled.found_p90,
+        "panda_lost_share": pooled.lost_share,
+        "panda_false_found": pooled.false_found,
     }
 
 
 def panda_methods(data: Path, quick: bool) -> dict[str, float]:
     """Measure every adaptation without a geometric model, on one seed."""
     torch.set_num_threads(1)
-    rows, _ = one_seed(data, QUICK if quick else Effort(), 0, tuple(METHODS))
+    rows, *_ = one_seed(data, QUICK if quick else Effort(), 0, tuple(METHODS))
     return {f"panda_{method}_error_m": rows[method][0] for method in METHODS}
 
 
 def one_seed(
     data: Path, effort: Effort, seed: int, tried: tuple[str, ...] = (SOURCE_ONLY,)
-) -> tuple[dict[str, tuple[float, float, float]], str]:
-    """Train, adapt and judge; return median, 90 % error [m] and mask overlap by method, and the one that is chosen."""
+) -> tuple[dict[str, tuple[float, float, float]], str, BlockFigures]:
+    """Train, adapt and judge; return median, 90 % error [m] and mask overlap by method, the one that is chosen, and the
+    figures by blocks."""
     folder = data / "panda_images"
     frames = json.loads((folder / "frames.json").read_text())["frames"]
     q = np.array([frame["q"] for frame in frames])
@@ -94,7 +138,7 @@ def one_seed(
     scene = ArmScene(robot, camera.resized(effort.height, effort.width), photographs)
     size = (effort.width, effort.height)
     real = stacked([scene.label(cv2.resize(i, size, interpolation=cv2.INTER_AREA), each) for i, each in zip(images, q)])
-    judged = np.arange(len(real)) // 17 % 2 == 1
+    block = blocks_of(images)
     working = WORKING_STEP * np.round(q[0] / WORKING_STEP)
     begun = time.perf_counter()
     networks: dict[str, ArmPoseNetwork] = {}
@@ -109,49 +153,75 @@ def one_seed(
     for method in tried:
         if method != SOURCE_ONLY:
             networks[method] = adapted(source, method, views, real.images, seed, effort.adapt_steps)
-    found = track_arm(source, scene, ArmOutline(robot, HIDDEN), images, working, seed=seed)
-    print(f"  outline tracked, {_since(begun)}", flush=True)
-    networks[SELF_TRAINED] = self_trained(source, scene, real.images, found, effort, seed)
-    networks[UPPER_BOUND] = copy.deepcopy(source)
-    fit(
-        networks[UPPER_BOUND],
-        real[~judged],
-        effort.steps // 3,
-        batch=32,
-        seed=seed,
-        peak=1e-3,
-        geometry_steps=effort.geometry_steps,
-    )
+    outline = ArmOutline(robot, HIDDEN)
+    found = track_arm(source, scene, outline, images, working, seed=seed)
+    print(f"  outline tracked, {_since(begun)}: {100 * found.lost.mean():.0f} % lost", flush=True)
     rows, jumps = {}, {}
     of_source = spread(source, real.images[::4])
-    print(f"  on {int(judged.sum())} judged frames, {_since(begun)}: end effector [m], mask, jumps without labels [m]")
+    print(f"  {len(real)} frames, {_since(begun)}: end effector [m], mask, jumps without labels [m]")
     for name, network in networks.items():
-        ee, mask = predict(network, real.images[judged])
-        rows[name] = _row(ee, mask, real[judged])
+        rows[name] = _row(*predict(network, real.images), real)
         jumps[name] = augmented_jump(network, real.images[::4], 0, of_source)
         print(f"    {name:36} {_words(rows[name])}  jumps {jumps[name]:.3f}")
-    mask = stacked([scene.label(real.images[i], found.q[i]) for i in np.flatnonzero(judged)]).masks > 0.5
-    rows[TRACKED] = _row(found.ee_pos[judged], mask, real[judged])
-    alone = _row(found.landmark_ee_pos[judged], mask, real[judged])
-    print(f"    {TRACKED:36} {_words(rows[TRACKED])}  from edges {np.median(found.score):.2f} px")
-    print(f"    by each picture's landmarks alone    median {alone[0]:.3f}  90 % {alone[1]:.3f}")
-    # two label-free criteria: which network changes least under augmentation, and whether the tracked outline is nearer
-    # to edges than the outline at the landmarks' pose
+    mask = stacked([scene.label(image, q) for image, q in zip(real.images, found.q)]).masks > 0.5
+    rows[TRACKED] = _row(found.ee_pos, mask, real)
+    alone = _row(found.landmark_ee_pos, mask, real)
+    print(f"    {TRACKED:36} {_words(rows[TRACKED])}  lost {100 * found.lost.mean():.0f} %")
+    lost_alone = 100 * found.landmark_lost.mean()
+    print(f"    by each picture's landmarks alone    {_words(alone)}  lost {lost_alone:.0f} %")
+    # both criteria are label-free: which network changes least under augmentation, and of how many frames it is known
+    # that the tracked outline is the arm's, as against the outline at the landmarks' pose
     networks_only = min(tried, key=jumps.__getitem__)
-    improved = np.median(found.score) < np.median(found.landmark_score)
-    print(f"    least jumps: {networks_only}; outline before and after: ", end="")
-    print(f"{np.median(found.landmark_score):.2f} and {np.median(found.score):.2f} px")
-    return rows, TRACKED if improved else networks_only
+    improved = (~found.lost).sum() > max((~found.landmark_lost).sum(), found.lost.sum())
+    figures = by_blocks(source, scene, outline, images, real, found, block, working, effort, seed, rows)
+    print(f"    {BY_BLOCKS}: lost {100 * figures.lost_share:.0f} %, 90 % of the found {figures.found_p90:.3f}")
+    return rows, TRACKED if improved else networks_only, figures
 
 
-def self_trained(
-    source: ArmPoseNetwork, scene: ArmScene, pictures: np.ndarray, found: ArmTrack, effort: Effort, seed: int
-) -> ArmPoseNetwork:
-    """Return a copy of `source` trained on the video's pictures, labelled by the tracked angles."""
-    network = copy.deepcopy(source)
-    labelled = labelled_by(found, scene, pictures)
-    fit(network, labelled, effort.steps // 3, batch=32, seed=seed, peak=1e-3, geometry_steps=effort.geometry_steps)
-    return network
+def blocks_of(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the contiguous block (N,) of each picture; repeats of a picture are in the block of the first."""
+    new = np.array([i == 0 or not np.array_equal(images[i], images[i - 1]) for i in range(len(images))])
+    distinct = np.cumsum(new) - 1
+    return distinct * BLOCKS // (distinct[-1] + 1)
+
+
+def by_blocks(
+    source: ArmPoseNetwork,
+    scene: ArmScene,
+    outline: ArmOutline,
+    images: Sequence[np.ndarray],
+    real: ArmRenders,
+    found: ArmTrack,
+    block: np.ndarray,
+    working: np.ndarray,
+    effort: Effort,
+    seed: int,
+    rows: dict[str, tuple[float, float, float]],
+) -> BlockFigures:
+    """Teach networks on each block, judge them on the others, and add their `rows`."""
+    predicted: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {SELF_TRAINED: [], UPPER_BOUND: []}
+    errors, lost = [], []
+    for taught in range(BLOCKS):
+        judged = np.flatnonzero(block != taught)
+        labels = {
+            SELF_TRAINED: labelled_by(found, scene, real.images, np.flatnonzero(block == taught)),
+            UPPER_BOUND: real[block == taught],
+        }
+        for name, each in labels.items():
+            network = copy.deepcopy(source)
+            if each is not None:
+                steps = effort.steps // 3
+                fit(network, each, steps, batch=32, seed=seed, peak=1e-3, geometry_steps=effort.geometry_steps)
+            predicted[name].append((judged, *predict(network, real.images[judged])))
+            if name == SELF_TRAINED:
+                followed = track_arm(network, scene, outline, [images[i] for i in judged], working, seed=seed)
+                errors.append(np.linalg.norm(followed.ee_pos - real.ee_pos[judged], axis=1))
+                lost.append(followed.lost)
+    for name, parts in predicted.items():
+        order, ee, mask = (np.concatenate(column) for column in zip(*parts))
+        rows[name] = _row(ee, mask, real[order])
+        print(f"    {name:36} {_words(rows[name])}")
+    return BlockFigures(np.concatenate(errors), np.concatenate(lost))
 
 
 def panda_camera(folder: Path) -> CameraModel:

@@ -2,9 +2,10 @@
 
     every picture: landmarks ─▶ q ─▶ outline ─▶ q, and the outline's distance from edges
     then forwards and backwards: a neighbour's q where its outline is nearer to edges
+    at last a verdict on every picture: found or lost
 
-The score needs no label. It can be nearly as good for a wrong pose as for the right one, where no picture of a video
-starts near the right pose: inspect the rendered masks before the angles are used.
+The score needs no label. It can be nearly as good for a wrong pose as for the right one; the verdict compares it with
+the same pose's score in the video's other pictures.
 """
 
 from __future__ import annotations
@@ -20,12 +21,9 @@ from benchmarks.arm_pose.edges import Edges, motion_mask, outer_links
 from benchmarks.arm_pose.fit_pose import fit_landmarks, fit_outline
 from benchmarks.arm_pose.network import ArmPoseNetwork, landmarks
 from benchmarks.arm_pose.renders import ArmRenders, ArmScene, stacked
+from benchmarks.arm_pose.verdicts import judge, lost, lost_stretches, outline_score
 from robots.camera import CameraModel
 
-LOOK = 6.0
-"""How far the score looks for an edge [px]."""
-MOST = 4.0
-"""Distance [px] that counts for a point without an edge, or farther from one."""
 SURE = 0.3
 """Share of a heat map's spread that counts as standard deviation of the landmark."""
 STARTS = 4
@@ -54,6 +52,12 @@ class ArmTrack:
     """(N, 3) end effector by each picture's landmarks alone [m]."""
     landmark_score: np.ndarray
     """(N,) the score at the landmarks' pose [px]."""
+    in_view: np.ndarray
+    """(N,) share of the arm in the picture."""
+    lost: np.ndarray
+    """(N,) bool, whether the pose is not to be trusted."""
+    landmark_lost: np.ndarray
+    """(N,) bool, the same of the landmarks' pose."""
 
 
 def track_arm(
@@ -102,10 +106,20 @@ def track_arm(
         best_start(outline, camera.resized(height // 2, width // 2), each, [q, working], wide, seed + k)
         for k, (each, q) in enumerate(zip(coarse, alone))
     ]
-    found, scores = track_outline(outline, camera, edges, first, starts, sweeps, seed)
-    before = [distance_from_edges(outline, camera, q, each) for q, each in zip(alone, edges)]
-    ee, by_landmarks = (np.array([scene.robot.chain.pose(q)[1] for q in each])[shown] for each in (found, alone))
-    return ArmTrack(np.array(found)[shown], ee, np.array(scores)[shown], by_landmarks, np.array(before)[shown])
+    found, _ = track_outline(outline, camera, edges, first, starts, sweeps, seed)
+    own, elsewhere, in_view = judge(outline, camera, found, edges)
+    before, before_elsewhere, before_in_view = judge(outline, camera, alone, edges)
+    ee, by_landmarks = (np.array([scene.robot.chain.pose(q)[1] for q in each]) for each in (found, alone))
+    return ArmTrack(
+        np.array(found)[shown],
+        ee[shown],
+        own[shown],
+        by_landmarks[shown],
+        before[shown],
+        in_view[shown],
+        lost_stretches(lost(own, elsewhere, in_view), ee)[shown],
+        lost(before, before_elsewhere, before_in_view)[shown],
+    )
 
 
 def best_start(
@@ -171,13 +185,16 @@ def track_outline(
 
 def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, edges: Edges) -> float:
     """Return the mean distance of the outline at `q` from edges [px], `MOST` where there is none."""
-    points = outline.points(q, camera)
-    edge = np.abs(edges.match(points, LOOK).edge)
-    count = len(points[0])
-    return float((np.minimum(edge, MOST).sum() + MOST * (count - len(edge))) / count) if count else MOST
+    return outline_score(outline.points(q, camera), edges)
 
 
-def labelled_by(followed: ArmTrack, scene: ArmScene, pictures: np.ndarray, share: float = 0.7) -> ArmRenders:
-    """Label the `share` of the pictures (N, H, W, 3) with the best scores by the tracked angles."""
-    rows = np.argsort(followed.score, kind="stable")[: max(3, round(share * len(pictures)))]
-    return stacked([scene.label(pictures[i], followed.q[i]) for i in np.sort(rows)])
+def labelled_by(
+    followed: ArmTrack, scene: ArmScene, pictures: np.ndarray, rows: np.ndarray | None = None
+) -> ArmRenders | None:
+    """Label those of the pictures (N, H, W, 3) that are not lost by the tracked angles.
+
+    `rows` are the pictures to label, all by default. None if all are lost.
+    """
+    rows = np.arange(len(pictures)) if rows is None else rows
+    kept = rows[~followed.lost[rows]]
+    return stacked([scene.label(pictures[i], followed.q[i]) for i in kept]) if len(kept) else None

@@ -245,8 +245,9 @@ def arm_pictures(outline: ArmOutline, count: int, late: int = 0) -> ArmRecording
     return ArmRecording(np.stack(images), q[:count], 0.1 * np.arange(count))
 
 
+@pytest.mark.slow
 def test_a_camera_is_put_back_by_the_arms_outline(outline: ArmOutline) -> None:
-    recording = arm_pictures(outline, 12)
+    recording = arm_pictures(outline, 8)
     moved = moved_by(FRONT, np.array([0.01, -0.015, 0.01, 0.01, -0.01, 0.015]))
     found = refine(recording, outline, moved)
     assert found.before_px > 1.0
@@ -254,10 +255,24 @@ def test_a_camera_is_put_back_by_the_arms_outline(outline: ArmOutline) -> None:
     points = np.array([[0.4, 0.2, 0.1], [0.5, -0.2, 0.3], [0.3, 0.0, 0.6]])
     assert np.abs(found.camera.project(points) - FRONT.project(points)).max() < 0.6
     assert abs(found.delay) < 0.02
+    assert found.apart_m < 0.01
 
 
+@pytest.mark.slow
+def test_a_third_of_a_sweep_is_judged_by_the_other_thirds(outline: ArmOutline) -> None:
+    """Where the last third shows another camera's images, no fit to the others explains it."""
+    recording = arm_pictures(outline, 9)
+    images = recording.images.copy()
+    images[6:] = np.roll(images[6:], 4, axis=2)
+    found = refine(replace(recording, images=images), outline, FRONT, find_delay=False)
+    assert np.median(found.frame_px[6:]) > 2.0
+    assert np.median(found.frame_px[6:]) > 2 * np.median(found.frame_px[:6])
+    assert found.apart_m > 0.005
+
+
+@pytest.mark.slow
 def test_late_joint_readings_are_found_along_with_the_pose(outline: ArmOutline) -> None:
-    found = refine(arm_pictures(outline, 16, late=1), outline, FRONT)
+    found = refine(arm_pictures(outline, 12, late=1), outline, FRONT)
     assert found.delay == pytest.approx(0.1, abs=0.03)
     points = np.array([[0.4, 0.2, 0.1], [0.5, -0.2, 0.3], [0.3, 0.0, 0.6]])
     assert np.abs(found.camera.project(points) - FRONT.project(points)).max() < 1.0
@@ -305,6 +320,7 @@ def test_the_command_goes_from_pictures_to_a_mounted_camera(tmp_path: Path, ches
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_refines_a_camera(tmp_path: Path, outline: ArmOutline, capsys) -> None:
     recording = arm_pictures(outline, 8)
     frames = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adaptation.identification.bands import band_ends, scaled_to, scores
-from adaptation.identification.fit import PRIOR_STD
+from adaptation.identification.bands import _weighted_quantile, band_ends, motions, scaled_to, scores, without
+from adaptation.identification.fit import PRIOR_STD, Fit
 from adaptation.identification.posterior import Posterior
 from adaptation.identification.replay import Replay, replay_windows
 from adaptation.identification.uniform_log import UniformLog
@@ -26,6 +26,37 @@ def test_a_band_of_normal_errors_holds_its_level():
     low, high = band_ends(drawn, best, np.full((1, 2), 0.3), scores(rng, 4000, 2))
     assert high[0] == pytest.approx(0.3 * 1.645, rel=0.01)
     assert low[0] == pytest.approx(-0.3 * 1.645, rel=0.01)
+
+
+def test_a_band_has_two_sides_where_all_draws_lie_on_one() -> None:
+    drawn = np.linspace(1.0, 2.0, 101)[:, None, None]
+    low, high = band_ends(drawn, np.zeros((1, 1)), np.full((1, 1), 1e-9), np.zeros((101, 1, 1)))
+    assert high[0, 0] == pytest.approx(1.95)
+    assert low[0, 0] == pytest.approx(-0.25 * 0.9)
+
+
+def fitted(u: np.ndarray, jacobian: tuple, errors: tuple, free: bool = True) -> Fit:
+    n = errors[0].shape[1]
+    return Fit(u, np.full(len(u), free), jacobian, jacobian, errors, np.full(n, 0.1), 1, 1, 1.0)
+
+
+def test_a_fit_without_a_motion_is_that_of_the_others() -> None:
+    """Of a linear arm whose first motion disagrees with the second, each alone asks for another parameter."""
+    rng = np.random.default_rng(0)
+    J = tuple(rng.standard_normal((2000, 1, 1)) for _ in range(2))
+    wanted = (0.45, 0.60)
+    both = np.array([0.525])
+    errors = tuple((j * (both[0] - u))[..., 0] + 0.001 * rng.standard_normal((2000, 1)) for j, u in zip(J, wanted))
+    found = fitted(both, J, errors)
+    for row, other in ((0, 0.60), (1, 0.45)):
+        assert without(found, both, [row], np.ones(1, bool))[0] == pytest.approx(other, abs=0.01)
+
+
+def test_every_motion_counts_as_much_however_long_it_is() -> None:
+    values = np.concatenate([np.full((900, 1), 1.0), np.full((100, 1), 3.0)])
+    by_motion = np.concatenate([np.full(900, 1 / 900), np.full(100, 1 / 100)])
+    assert _weighted_quantile(values, by_motion, 0.6)[0] == 3.0
+    assert _weighted_quantile(values, np.ones(1000), 0.6)[0] == 1.0
 
 
 @pytest.mark.slow
@@ -51,7 +82,11 @@ def test_the_band_is_scaled_to_what_was_fitted_and_holds_on_other_motions(tails,
     tight = np.eye(len(space)) * (1e-4 * PRIOR_STD) ** 2
     floor = np.full(6, 0.002 * wrong)
     guess = Posterior(space, u, tight, floor, np.zeros(6))
-    found = scaled_to(Replay(ROBOT, replay_windows([log(1), log(2)]), 1), guess, rng)
+    replay = Replay(ROBOT, replay_windows([log(1), log(2)]), 1)
+    assert motions(replay) == [[0], [1]]
+    errors = tuple(replay.errors(guess.best))
+    exact = fitted(u, tuple(np.zeros((*e.shape, 0)) for e in errors), errors, free=False)
+    found = scaled_to(replay, exact, guess, np.ones(6, bool), rng)
     other = Replay(ROBOT, replay_windows([log(3)]), 1)
     errors, *drawn = (e[0] for e in other.batch([found.best, *found.draws(rng, 60)]))
     std = np.tile(found.error_floor, (len(errors), 1))

@@ -86,6 +86,7 @@ def test_held_out_motions_are_replayed_to_the_noise(found):
     assert figures["rmse_after"] < 0.05 * figures["rmse_before"]
 
 
+@pytest.mark.slow
 def test_what_the_motion_tells_is_found(found):
     best, known, interval = found.posterior.best, found.posterior.known, found.posterior.interval()
     for joint in ("lift", "elbow"):
@@ -103,6 +104,17 @@ def test_what_the_motion_tells_is_found(found):
 
 def test_the_band_holds_most_of_the_samples(found):
     assert 0.8 <= found.figures()["coverage_90"] <= 0.97
+
+
+def test_what_the_motion_does_not_tell_is_named_by_term(found):
+    known = found.posterior.known
+    named = " ".join(found.untold)
+    assert "arm_mass_scale" in found.untold
+    assert "kp" not in named  # of both joints it is known
+    for term in ("stribeck", "backlash", "torque_limit"):
+        missing = sum(not known[f"servo_{term}_{joint}"] for joint in ("lift", "elbow"))
+        assert (f"{term} ({missing} of 2 joints)" in found.untold) == (missing > 0)
+    assert not found.quick
 
 
 def test_the_space_narrows_what_is_known_and_keeps_the_rest(found):
@@ -213,6 +225,9 @@ def test_the_command_writes_space_and_report(robot, tmp_path, capsys, monkeypatc
     printed = capsys.readouterr().out
     assert "states at 50.0 Hz" in printed
     assert "mrad after" in printed
+    assert "quick: a first look, whose search may have missed the best" in printed
+    assert "not told: " in printed
+    assert json.loads(out.with_suffix(".report.json").read_text())["quick"]
     assert "servo_delay" in ParameterSpace.from_json(out)
     assert out.with_suffix(".html").read_text().startswith("<!doctype html>")
     assert json.loads(out.with_suffix(".report.json").read_text())["trained_on"]

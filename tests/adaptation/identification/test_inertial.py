@@ -6,7 +6,7 @@ import numpy as np
 import pinocchio
 import pytest
 
-from adaptation.identification.inertial import (
+from adaptation.identification.torque.inertial import (
     PRESLIDING,
     Motion,
     _from_cholesky,

@@ -23,7 +23,7 @@ from adaptation.visual.self_calibration import Sighting, arm_landmarks, calibrat
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
 from adaptation.visual.target import TargetData, TargetError
 from policies.bundle import PolicyBundle
-from policies.imitation.perception import labels
+from policies.imitation.geometry import labels
 from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.restore import restore_student
 from robots.camera import CameraModel
@@ -218,6 +218,11 @@ def test_an_adapted_bundle_has_the_whole_contract_of_its_parent(
         assert getattr(adapted, name) == getattr(parent, name), name
     assert {f"observation.{name}" for name in parent.observation.names} <= set(adapted.parity)
     assert adapted.provenance["adaptation"]["parent"] == parent.hash
+    assert adapted.masking == parent.masking
+    assert (adapted.landmarks is None) == (parent.landmarks is None)
+    for name, (low, high) in parent.landmarks.ranges.items() if parent.landmarks and adapted.landmarks else ():
+        assert adapted.landmarks.ranges[name][0] <= low
+        assert adapted.landmarks.ranges[name][1] >= high
     again = PolicyBundle.load(adapted.save(tmp_path / "adapted"))
     restored, before = restore_student(again), restore_student(parent)
     assert not changed(weights(before, "encoder"), weights(restored, "encoder"))
@@ -275,6 +280,8 @@ def test_gap_and_adapt_run_from_the_command_line(
     out = tmp_path / "gap.html"
     assert main(["gap", *files, "--out", str(out), "--views", "20", "--workers", "1"]) == 0
     page = out.read_text()
+    assert ">covered<" not in page  # an encoder that was not trained locates nothing
+    assert capsys.readouterr().out.count("not told: the arm's landmarks are located") == len(inputs.bundle.cameras)
     for camera in inputs.bundle.cameras:
         assert f"<h2>Camera {camera}</h2>" in page
     monkeypatch.setattr("adaptation.visual.inputs.STATES", 100)

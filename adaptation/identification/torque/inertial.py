@@ -9,14 +9,14 @@ what the motion does not excite. Joints are weighted by their own residual.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pinocchio
 from scipy.optimize import least_squares
 from scipy.signal import butter, sosfiltfilt
 
-from robots.urdf import parse, to_text
+from robots.urdf import add_child, parse, to_text
 
 PRESLIDING = 0.001
 """Distance over which Coulomb friction reverses [rad], by cross-validation on a real Panda's log."""
@@ -43,6 +43,12 @@ class Motion:
 
     def __getitem__(self, rows: slice | np.ndarray) -> Motion:
         return Motion(self.t[rows], self.q[rows], self.dq[rows], self.ddq[rows], self.tau[rows], self.direction[rows])
+
+    @classmethod
+    def joined(cls, motions: Sequence[Motion]) -> Motion:
+        """Return the samples of several motions, for a fit, to which their order is nothing."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(motion, name) for motion in motions]) for name in names))
 
 
 def friction_direction(dq: np.ndarray, dt: float) -> np.ndarray:
@@ -97,6 +103,13 @@ def arm_model(urdf_xml: str, joint_names: Sequence[str], without: Sequence[str] 
         inertial = link.find("inertial")
         if link.get("name") in without and inertial is not None:
             link.remove(inertial)
+    for joint in root.findall("joint"):
+        if joint.get("type") == "continuous":  # one number, as in logs, rather than pinocchio's cosine and sine
+            joint.set("type", "revolute")
+            limit = joint.find("limit")
+            limit = add_child(joint, "limit", effort="0", velocity="0") if limit is None else limit
+            limit.set("lower", "-1e9")
+            limit.set("upper", "1e9")
     model = pinocchio.buildModelFromXML(to_text(root))
     locked = [model.getJointId(name) for name in list(model.names)[1:] if name not in joint_names]
     return pinocchio.buildReducedModel(model, locked, pinocchio.neutral(model)) if locked else model
@@ -112,14 +125,15 @@ class InertialFit:
     """(n, 4) viscous [N·m·s/rad], Coulomb and offset [N·m], rotor [kg·m²]."""
     sigma: np.ndarray
     """(n,) residual on the fitted samples [N·m]."""
-    std: np.ndarray
-    """(14 n,) standard deviation of link parameters, then friction; the prior's where the motion does not excite."""
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """(14 n,) link parameters, then friction, as `regressor` has its columns."""
+        return np.concatenate([self.inertial.ravel(), self.friction.ravel()])
 
     def torque(self, model: pinocchio.Model, motion: Motion) -> np.ndarray:
         """Predict the torques (T, n) [N·m] of `motion`."""
-        return np.einsum(
-            "tja,a->tj", regressor(model, motion), np.concatenate([self.inertial.ravel(), self.friction.ravel()])
-        )
+        return regressor(model, motion) @ self.parameters
 
     def masses(self) -> np.ndarray:
         """(n,) [kg]."""
@@ -177,17 +191,14 @@ def fit_inertial(model: pinocchio.Model, motion: Motion, pull: float = PULL, rou
         friction = x[10 * n :].reshape(n, 4) * scale[:, None]
         error = np.einsum("tja,a->tj", Y, np.concatenate([links.ravel(), friction.ravel()])) - motion.tau
         sigma = np.maximum(error.std(axis=0), 1e-4)
-    rows = (Y / sigma[None, :, None]).reshape(-1, 14 * n)
-    spread = np.concatenate([np.abs(links).ravel() + 0.05, np.repeat(scale, 4)])
-    information = rows.T @ rows / 50.0 + np.diag(1.0 / spread**2)  # 10 Hz of signal at 1 kHz: 50 samples are one
-    return InertialFit(links, friction, sigma, np.sqrt(np.diag(np.linalg.inv(information))))
+    return InertialFit(links, friction, sigma)
 
 
 def _parameters(inertia: pinocchio.Inertia) -> np.ndarray:
     return np.array(inertia.toDynamicParameters())
 
 
-def _pseudo(p: np.ndarray) -> np.ndarray:
+def pseudo_inertia(p: np.ndarray) -> np.ndarray:
     """Pseudo-inertia (4, 4) of parameters (10,) in pinocchio's order."""
     m, h = p[0], p[1:4]
     I = np.array([[p[4], p[5], p[7]], [p[5], p[6], p[8]], [p[7], p[8], p[9]]])  # noqa: E741
@@ -200,7 +211,7 @@ def _pseudo(p: np.ndarray) -> np.ndarray:
 
 def _to_cholesky(p: np.ndarray) -> np.ndarray:
     """Log-Cholesky coordinates (10,) of parameters (10,); a URDF's inconsistent inertia is made consistent first."""
-    values, vectors = np.linalg.eigh(_pseudo(p))
+    values, vectors = np.linalg.eigh(pseudo_inertia(p))
     J = (vectors * np.maximum(values, 1e-5)) @ vectors.T
     L = np.linalg.cholesky(J[::-1, ::-1])[::-1, ::-1]  # upper triangular: J = L L'
     return np.array([*np.log(np.diag(L)), L[0, 1], L[1, 2], L[0, 2], L[0, 3], L[1, 3], L[2, 3]])

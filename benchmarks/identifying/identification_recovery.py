@@ -206,20 +206,39 @@ def recovery(quick: bool, calibrate: bool, arms: int, keep: Path | None = None) 
             f"time, over {len(inside)} arms"
         )
     rate, spread_of = _mean_over_arms([hit for hit, _ in rows])
+    by_term = _by_term(rows)
+    for term, (share, half, count, narrowed_share) in by_term.items():
+        print(
+            f"  {term:16} {100 * share:5.1f} ± {100 * half:4.1f} % of {count}; narrowed {100 * narrowed_share:3.0f} %"
+        )
     told, told_spread = _mean_over_arms([{n: hit[n] for n in hit if known[n]} for hit, known in rows])
     print(
-        f"recovery: {100 * rate:.1f} ± {100 * spread_of:.1f} % over {len(rows)} arms (arms are the unit); of the "
+        f"recovery{', quick' if quick else ''}: {100 * rate:.1f} ± {100 * spread_of:.1f} % over {len(rows)} arms (arms "
+        f"are the unit); of the "
         f"{100 * np.mean(narrowed):.0f} % of the parameters that were narrowed {100 * told:.1f} ± "
-        f"{100 * told_spread:.1f} %; target 85 %; {steps / seconds:.0f} simulator steps/s"
+        f"{100 * told_spread:.1f} %; target 85 to 95 %; {steps / seconds:.0f} simulator steps/s"
     )
     return {
         "recovery_rate": rate,
         "recovery_rate_95": [rate - spread_of, rate + spread_of],
         "recovery_rate_by_engine": per_engine,
+        "recovery_rate_by_term": {term: share for term, (share, *_) in by_term.items()},
+        "recovery_quick": quick,
         "recovery_rate_narrowed_only": told,
         "recovery_narrowed": float(np.mean(narrowed)),
         "recovery_arms": len(rows),
     }
+
+
+def _by_term(rows: Sequence[tuple[Mapping[str, bool], Mapping[str, bool]]]) -> dict[str, tuple]:
+    """Share of truths inside by term, half its 95 % interval over arms, number of parameters, and share narrowed."""
+    found = {}
+    for term in dict.fromkeys(term_of(name) for hit, _ in rows for name in hit):
+        hits = [{name: inside for name, inside in hit.items() if term_of(name) == term} for hit, _ in rows]
+        hits = [each for each in hits if each]
+        known = [known[name] for hit, known in rows for name in hit if term_of(name) == term]
+        found[term] = (*_mean_over_arms(hits), len(known), float(np.mean(known)))
+    return found
 
 
 def _mean_over_arms(hits: Sequence[Mapping[str, bool]]) -> tuple[float, float]:

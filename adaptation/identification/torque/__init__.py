@@ -1,0 +1,1 @@
+"""Inertial parameters and friction of an arm, from its torques."""
