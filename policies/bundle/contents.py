@@ -46,6 +46,9 @@ class Manifest:
     """SHA-256 of every other file, by name."""
     inputs: dict = field(default_factory=dict)
     memory: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    camera_mask: dict = field(default_factory=dict)
+    landmarks: dict = field(default_factory=dict)
+    things: dict = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from robots.host.typed import build
+from robots.observation import ASKED_COLOURS
 from robots.specs import ObservationSpec, SpecError
 
 FEWEST = 32
@@ -64,6 +65,8 @@ class InputWatch:
         """
         ranges = {}
         for array in spec.arrays:
+            if array.name == ASKED_COLOURS:  # chosen, not measured: the manifest lists those that there are
+                continue
             seen = np.asarray(observations[array.name])
             if len(seen) < FEWEST:
                 raise SpecError(
@@ -91,37 +94,42 @@ class InputWatch:
 
     def reason(self, observation: Mapping[str, np.ndarray]) -> str:
         """Return why `observation` is out of distribution; empty if it is not."""
-        for name, seen in self.ranges.items():
-            value = observation[name]
-            picture = value.dtype == np.uint8 and value.ndim == 3
-            row = picture_statistics(value) if picture else value.reshape(-1).astype(np.float64)
-            low, high = np.array(seen.low), np.array(seen.high)
-            slack = SLACK * np.maximum(high - low, FLOOR)
-            least, most = low - slack, high + slack
-            if picture:
-                least[:3], most[:3] = least[:3] - LIGHT_SLACK, most[:3] + LIGHT_SLACK
-                least[3:], most[3:] = low[3:] / DETAIL_FACTOR, high[3:] * DETAIL_FACTOR
-            beyond = np.maximum(least - row, row - most)
-            worst = int(beyond.argmax())
-            if not beyond[worst] <= 0:
-                what = STATISTICS[worst] if picture else f"element {worst}"
-                return (
-                    f"input '{name}': {what} is {row[worst]:.4g}, training saw {low[worst]:.4g} to {high[worst]:.4g} "
-                    f"(allowed are {least[worst]:.4g} to {most[worst]:.4g}); "
-                    + (
-                        "is the lens covered, the light out, the camera another one?"
-                        if picture
-                        else "has the arm been moved to where the policy never was?"
-                    )
+        return next(filter(None, (self.reason_of(name, observation[name]) for name in self.ranges)), "")
+
+    def reason_of(self, name: str, value: np.ndarray) -> str:
+        """As `reason`, of the array called `name` alone."""
+        seen = self.ranges.get(name)
+        if seen is None:
+            return ""
+        picture = value.dtype == np.uint8 and value.ndim == 3
+        row = picture_statistics(value) if picture else value.reshape(-1).astype(np.float64)
+        low, high = np.array(seen.low), np.array(seen.high)
+        slack = SLACK * np.maximum(high - low, FLOOR)
+        least, most = low - slack, high + slack
+        if picture:
+            least[:3], most[:3] = least[:3] - LIGHT_SLACK, most[:3] + LIGHT_SLACK
+            least[3:], most[3:] = low[3:] / DETAIL_FACTOR, high[3:] * DETAIL_FACTOR
+        beyond = np.maximum(least - row, row - most)
+        worst = int(beyond.argmax())
+        if not beyond[worst] <= 0:
+            what = STATISTICS[worst] if picture else f"element {worst}"
+            return (
+                f"input '{name}': {what} is {row[worst]:.4g}, training saw {low[worst]:.4g} to {high[worst]:.4g} "
+                f"(allowed are {least[worst]:.4g} to {most[worst]:.4g}); "
+                + (
+                    "is the lens covered, the light out, the camera another one?"
+                    if picture
+                    else "has the arm been moved to where the policy never was?"
                 )
-            if seen.whiten:
-                distance = float(np.linalg.norm(np.array(seen.whiten) @ (row - np.array(seen.mean))))
-                if not distance <= DISTANCE_SLACK * seen.distance:
-                    return (
-                        f"input '{name}': {distance:.1f} standard deviations from what training saw, which went to "
-                        f"{seen.distance:.1f} (allowed {DISTANCE_SLACK * seen.distance:.1f}); each element is known, "
-                        "the combination is not"
-                    )
+            )
+        if seen.whiten:
+            distance = float(np.linalg.norm(np.array(seen.whiten) @ (row - np.array(seen.mean))))
+            if not distance <= DISTANCE_SLACK * seen.distance:
+                return (
+                    f"input '{name}': {distance:.1f} standard deviations from what training saw, which went to "
+                    f"{seen.distance:.1f} (allowed {DISTANCE_SLACK * seen.distance:.1f}); each element is known, "
+                    "the combination is not"
+                )
         return ""
 
     def to_dict(self) -> dict:

@@ -20,26 +20,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from policies.bundle.camera_mask import CAMERA_MASK, STD_OUTPUT, CameraMasking
 from policies.bundle.contents import FORMAT_VERSION, BundleError, read_contents
 from policies.bundle.graph_check import GraphNames, check_graph
 from policies.bundle.input_watch import InputWatch
+from policies.bundle.landmark_residuals import KEYPOINTS, LandmarkResiduals
+from policies.bundle.things import Things, check_things
 from robots.camera import CameraModel
 from robots.host.writing import whole_file, whole_folder
 from robots.model import RobotModel
-from robots.registry import ROBOTS
+from robots.registry import ARM_FILES, ROBOTS
 from robots.shapes.hulls import arm_hulls
 from robots.specs import ActionSpec, ObservationSpec, SpecError
 
-PARITY_TOLERANCE = 1e-5
+PARITY_TOLERANCE = 1e-4
+"""Largest deviation of a replayed action. Runtimes and processors add up float32 in different orders, which has changed
+an action by up to 1.3e-5; a wrong result is off by far more, and 1e-4 of 4 cm is 4 µm."""
 BEGIN = "begin"
 """Name of the parity array that marks the first record of an episode."""
 COMPLETION = "completion"
 """Name of a memory (1,): for what share of the task's hold time success has lasted. At 1 the task is done."""
 DONE = 0.999
 """Completion from which a task is done; 1, but for rounding."""
+
+
+class PolicyOutput(NamedTuple):
+    """What a policy computes from one observation."""
+
+    action: np.ndarray
+    """(n,) float32, normalised."""
+    predicted_std: np.ndarray | None
+    """(P,) of the positions that it locates [m], for one that takes any subset of its cameras; else None."""
+    keypoints: np.ndarray | None
+    """(C, K, 3) where it locates them in the images, see `KEYPOINTS`, for one that tells; else None."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,12 @@ class PolicyBundle:
     memory: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of what the policy carries from one action to the next, by name: inputs of the graph, and its outputs
     `next_<name>`; all zeros when an episode begins."""
+    masking: CameraMasking | None = None
+    """Which cameras the policy can do without, and how unsure it may then be; None where it needs all."""
+    landmarks: LandmarkResiduals | None = None
+    """How far the arm's landmarks were from where they were expected in training; None where that is not known."""
+    things: Things | None = None
+    """What the policy can be asked for among several things; None where it is about one."""
 
     @cached_property
     def hash(self) -> str:
@@ -90,7 +113,7 @@ class PolicyBundle:
         """
         config = self.provenance.get("config")
         file = config.get("robot") if isinstance(config, dict) else None
-        if self.robot.name in ROBOTS:
+        if self.robot.name in (*ROBOTS, *ARM_FILES):
             return self.robot.name
         if isinstance(file, str) and file.endswith(".json") and Path(file).is_file():
             return file
@@ -116,23 +139,36 @@ class PolicyBundle:
         """What the policy carries when an episode begins, float32 zeros by name; empty for most policies."""
         return {name: np.zeros(shape, np.float32) for name, shape in self.memory.items()}
 
-    def act(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray] | None = None) -> np.ndarray:
+    def act(
+        self,
+        observation: Mapping[str, np.ndarray],
+        memory: dict[str, np.ndarray] | None = None,
+        mask: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Compute the normalised action (n,) float32 for one observation.
 
         Args:
             observation: what is seen, by name.
             memory: what `fresh_memory` gave when the episode began; it is changed in place.
+            mask: (C,) float32, 0 for cameras that do not count, where the policy can do without some; by default all
+                count.
 
         Raises:
-            SpecError: if the observation does not match the spec, or the policy has a memory and is given none.
+            SpecError: if observation or mask do not match the spec, or the policy has a memory and is given none.
         """
         self.observation.validate(observation)
+        if mask is not None:
+            if self.masking is None:
+                raise SpecError(
+                    f"policy '{self.name}' needs all its cameras, and was given a mask of them; leave it out"
+                )
+            self.masking.spec.check(mask)
         if self.memory and (memory is None or memory.keys() != self.memory.keys()):
             raise SpecError(
                 f"policy '{self.name}' has a memory of {', '.join(self.memory)}, and was given "
                 f"{', '.join(memory) if memory else 'none'}; pass what fresh_memory() gave when the episode began"
             )
-        return self.infer(observation, memory or {})
+        return self.infer(observation, memory or {}, mask).action
 
     @staticmethod
     def is_done(memory: Mapping[str, np.ndarray]) -> bool | None:
@@ -140,14 +176,21 @@ class PolicyBundle:
         completion = memory.get(COMPLETION)
         return None if completion is None else bool(completion[0] > DONE)
 
-    def infer(self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray]) -> np.ndarray:
-        """As `act`, for an observation and a memory that are known to be as specified."""
+    def infer(
+        self, observation: Mapping[str, np.ndarray], memory: dict[str, np.ndarray], mask: np.ndarray | None = None
+    ) -> PolicyOutput:
+        """As `act`, for arrays that are known to be as specified."""
         feed = {name: observation[name][None] for name in self.observation.names}
         feed |= {name: memory[name][None] for name in self.memory}
-        action, *following = self._session.run(["action", *(f"next_{name}" for name in self.memory)], feed)
-        for name, array in zip(self.memory, following):
-            memory[name] = array[0]
-        return action[0]
+        if self.masking is not None:
+            feed[CAMERA_MASK] = (self.masking.all_cameras() if mask is None else mask)[None]
+        found = dict(zip(self._outputs, self._session.run(self._outputs, feed)))
+        for name in self.memory:
+            memory[name] = found[f"next_{name}"][0]
+        stds, keypoints = found.get(STD_OUTPUT), found.get(KEYPOINTS)
+        return PolicyOutput(
+            found["action"][0], None if stds is None else stds[0], None if keypoints is None else keypoints[0]
+        )
 
     def check_parity(self) -> float:
         """Replay the recorded observations; return the largest deviation from the recorded actions.
@@ -156,14 +199,15 @@ class PolicyBundle:
             BundleError: if it is above `PARITY_TOLERANCE`.
         """
         actions = self.parity["action"]
-        names = self.observation.names
+        names, masks = self.observation.names, self.parity.get(f"observation.{CAMERA_MASK}")
         worst = 0.0
         begins = self.parity.get(BEGIN, np.ones(len(actions), bool))
         memory = self.fresh_memory()
         for i, expected in enumerate(actions):
             if begins[i]:
                 memory = self.fresh_memory()
-            action = self.act({name: self.parity[f"observation.{name}"][i] for name in names}, memory)
+            seen = {name: self.parity[f"observation.{name}"][i] for name in names}
+            action = self.act(seen, memory, None if masks is None else masks[i])
             deviation = float(np.abs(action - expected).max())
             if not np.isfinite(deviation):  # max() would keep the smaller number beside a NaN
                 raise BundleError(
@@ -232,19 +276,45 @@ class PolicyBundle:
                 network=manifest.network,
                 inputs=InputWatch.from_dict(manifest.inputs),
                 memory=manifest.memory,
+                masking=CameraMasking.from_dict(manifest.camera_mask),
+                landmarks=LandmarkResiduals.from_dict(manifest.landmarks),
+                things=Things.from_dict(manifest.things),
                 weights=contents.weights(where),
             )
             bundle.__dict__["_manifest_bytes"] = contents.raw_manifest  # the hash is over the bytes on disk
             bundle.inputs.validate(bundle.observation)
+            check_things(bundle.things, bundle.observation)
+            if bundle.masking is not None:
+                bundle.masking.validate(bundle.images)
+            if bundle.landmarks is not None:
+                bundle.landmarks.validate(bundle.images)
             _ = bundle.robot.chain, bundle.robot.tree  # the URDF is read here, not where the arm moves
-            names = check_graph(
-                bundle.onnx, contents.payload["parity.npz"], bundle.observation.names, bundle.memory, where
-            )
+            names = check_graph(bundle.onnx, contents.payload["parity.npz"], bundle.array_names, bundle.memory, where)
             bundle._check_graph(names)
         except (SpecError, UnicodeDecodeError) as error:
             again = "copy it again from where it was made, or export it again"
             raise BundleError(f"{'' if where in str(error) else f'{where}: '}{error}; {again}") from None
         return bundle
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Names of the cameras whose images the policy takes, in order."""
+        return tuple(each.name.removeprefix("image_") for each in self.observation.arrays if each.is_image)
+
+    @property
+    def array_names(self) -> tuple[str, ...]:
+        """Names of the graph's inputs but the memory: the observation's, and the mask of cameras if there is one."""
+        return (*self.observation.names, *((CAMERA_MASK,) if self.masking else ()))
+
+    @cached_property
+    def _outputs(self) -> list[str]:
+        following = [f"next_{name}" for name in self.memory]
+        return [
+            "action",
+            *following,
+            *((STD_OUTPUT,) if self.masking else ()),
+            *((KEYPOINTS,) if self.landmarks else ()),
+        ]
 
     @cached_property
     def _session(self):
@@ -282,28 +352,32 @@ class PolicyBundle:
             "network": self.network,
             "inputs": self.inputs.to_dict(),
             **({"memory": {name: list(shape) for name, shape in self.memory.items()}} if self.memory else {}),
+            **({"camera_mask": self.masking.to_dict()} if self.masking else {}),
+            **({"landmarks": self.landmarks.to_dict()} if self.landmarks else {}),
+            **({"things": self.things.to_dict()} if self.things else {}),
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in self._payload.items()},
         }
         return json.dumps(manifest, indent=2).encode()
 
     def _check_graph(self, graph: GraphNames) -> None:
         inputs, outputs = list(graph.inputs), list(graph.outputs)
-        if sorted(inputs) != sorted([*self.observation.names, *self.memory]):
+        if sorted(inputs) != sorted([*self.array_names, *self.memory]):
             raise BundleError(
-                f"bundle '{self.name}': policy.onnx takes {inputs}, the manifest's observation is "
-                f"{list(self.observation.names)} and its memory {list(self.memory)}; export it again"
+                f"bundle '{self.name}': policy.onnx takes {inputs}, the manifest's arrays are "
+                f"{list(self.array_names)} and its memory {list(self.memory)}; export it again"
             )
-        missing = [name for name in ("action", *(f"next_{name}" for name in self.memory)) if name not in outputs]
+        missing = [name for name in self._outputs if name not in outputs]
         if missing:
             raise BundleError(
                 f"bundle '{self.name}': policy.onnx gives {outputs}, but no '{missing[0]}'; export it again"
             )
-        keys = {f"observation.{name}" for name in self.observation.names} | {"action"}
+        keys = {f"observation.{name}" for name in self.array_names} | {"action"}
         keys |= {BEGIN} if self.memory else set()
         if set(self.parity) != keys or len(self.parity["action"]) == 0:
             raise BundleError(f"bundle '{self.name}': parity.npz holds {sorted(self.parity)}, expected {sorted(keys)}")
         records = len(self.parity["action"])
         shapes = {f"observation.{array.name}": array.shape for array in self.observation.arrays}
+        shapes |= {f"observation.{CAMERA_MASK}": self.masking.spec.shape} if self.masking else {}
         shapes |= {"action": (self.action.size,)} | ({BEGIN: ()} if self.memory else {})
         for key, shape in shapes.items():
             found = self.parity[key]

@@ -84,6 +84,7 @@ class SafetyGate:
         self._settled_at = -np.inf
         self._lag = lag
         self._moved_at = -np.inf
+        self._skipped = False  # a period of motion, since the last tick
         self._lock = threading.Lock()
         self._state: RobotState | None = None
         self._command: Command | None = None
@@ -258,6 +259,7 @@ class SafetyGate:
 
     def skip(self) -> PlannedMotion:
         """Follow the stopping motion for one period that has passed without a setpoint; return as `ahead` does."""
+        self._skipped = self._skipped or not self._filter.at_rest
         self._filter.skip()
         return self._filter.ahead()
 
@@ -381,8 +383,8 @@ class SafetyGate:
             opening = self._grip(self._gripper, command)
             setpoint = replace(setpoint, opening=opening, grip=self._gripper.target)
         fault = self._filter.fault
-        if not self._filter.at_rest:
-            self._moved_at = now
+        if self._skipped or not self._filter.at_rest:
+            self._moved_at, self._skipped = now, False
         at_rest = now - self._moved_at > self._lag if self._lag else self._filter.at_rest
         if fault:
             self._mode, self._reason = ("stopped" if at_rest else "stopping"), fault

@@ -100,4 +100,6 @@ def finger_speed(robot: RobotModel) -> float:
                 "positive one [m/s or rad/s]; add it to the joint's <limit> tag (see the gripper's datasheet)"
             )
         speeds.append(speed / abs(gripper.ratio(name)))
+    if gripper.speed is not None:  # of the first joint
+        speeds.append(gripper.speed)
     return min(speeds) * min(abs(gripper.lever(opening)) for opening in (gripper.opened, gripper.closed))

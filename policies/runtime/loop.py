@@ -1,7 +1,8 @@
 """The control loop that runs a policy on an arm: the same one in simulation, on the virtual arm and on a real arm.
 
 read → observe → act → resolve → filter → send → log. It refuses to act on a state that is missing, stale, out of
-the policy's specification or not finite: then the arm is stopped in a controlled way and the reason is kept.
+the policy's specification or not finite: then the arm is stopped in a controlled way and the reason is kept. A camera
+that fails is masked instead, where the policy can do without it.
 
 Robot side: numpy and onnxruntime only.
 """
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from policies.bundle import PolicyBundle
+from policies.runtime.asked_thing import AskedThing
+from policies.runtime.camera_watch import CameraWatch
 from policies.runtime.deadlines import Clock
 from policies.runtime.light_match import LightMatching
+from policies.runtime.residual_watch import ResidualWatch
 from policies.runtime.safety_filter import Command, SafetyFilter
 from robots.action import ActionResolver
 from robots.camera import CameraModel
@@ -50,6 +54,10 @@ class RefusalError(RuntimeError):
         """Say `reason` in a sentence; a policy node counts it under `key`, see docs/troubleshooting.md."""
         super().__init__(reason)
         self.key = key
+
+
+def _refuse(camera: str, reason: str, key: str) -> None:
+    raise RefusalError(reason, key)
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,8 @@ class LoopStep:
     """Why that is not what the policy asked for; empty if it is."""
     done: bool | None = None
     """Whether the policy's task is done; None for a policy that does not tell."""
+    masked: tuple[str, ...] = ()
+    """Cameras without which the policy goes on from this step."""
 
 
 class ControlLoop:
@@ -143,13 +153,19 @@ class ControlLoop:
         self._clock = clock
         self._builder = ObservationBuilder(bundle.observation, bundle.robot, bundle.cameras, incoming, poses=poses)
         self._poses = needed_poses(bundle.observation)
-        self._cameras = tuple(a.name.removeprefix("image_") for a in bundle.observation.arrays if a.is_image)
-        self.light = LightMatching(bundle.inputs, self._cameras)
+        shapes = [array.shape for array in bundle.observation.arrays if array.is_image]
+        self.cameras = CameraWatch(bundle.images, bundle.masking, shapes, limits.frame_age)
+        """Which cameras count."""
+        self.residuals = ResidualWatch(bundle)
+        """Whether they still stand where they should; its `update` is for the caller to call, once a second or so."""
+        self.light = LightMatching(bundle.inputs, bundle.images)
         """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver = ActionResolver(bundle.action, bundle.robot)
         self._warm_up_resolver = ActionResolver(bundle.action, bundle.robot)  # with its own target
         self._memory = bundle.fresh_memory()
+        self.thing = AskedThing(bundle, self._builder)
+        """What the policy acts on among several things."""
         self._started: float | None = None
         self._last: float | None = None
         self._q_start = np.array(bundle.robot.home)
@@ -180,22 +196,18 @@ class ControlLoop:
             )
         if self._grips:
             self._check_fingers(state, now)
-        for name in self._cameras:
-            frame = state.frames.get(name)
-            if frame is None:
-                raise RefusalError(
-                    f"camera '{name}': no frame received; is the camera driver running?", "camera_missing"
-                )
-            age = now - frame.stamp
-            if not age <= self.limits.frame_age:
-                raise RefusalError(
-                    f"camera '{name}': no frame for {age:.3f} s (limit {self.limits.frame_age:.3f} s); "
-                    "is the camera driver running?",
-                    "camera_stale",
-                )
+        for name in self.cameras.counting:
+            fault = self.cameras.fault(name, state, now)
+            if fault is not None:
+                self._exclude(name, *fault)
         for name in self._poses:
             self._check_pose(name, state, now)
         return state
+
+    def _exclude(self, camera: str, reason: str, key: str) -> None:
+        """Go on without a camera that failed in motion, if the policy can; the arm never starts without one."""
+        if self._started is None or not self.cameras.exclude(camera, reason, key):
+            raise RefusalError(reason, key)
 
     def _check_pose(self, name: str, state: RobotState, now: float) -> None:
         pose = state.poses.get(name)
@@ -229,7 +241,7 @@ class ControlLoop:
         state = self._robot.read()
         if state is None:
             raise RefusalError("joint state: none received; is the arm's driver running?", "state_missing")
-        action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
+        action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory()).action
         self._resolver.reset(state.q)
         self._resolver.resolve(np.zeros_like(action), state.q)
 
@@ -251,7 +263,7 @@ class ControlLoop:
         if state is None:
             return None
         with contextlib.suppress(RefusalError, SpecError):
-            action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory())
+            action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory(), self.cameras.mask).action
             self._warm_up_resolver.reset(state.q)
             return self._warm_up_resolver.resolve(action, state.q), self._warm_up_resolver.opening
         return None
@@ -263,7 +275,13 @@ class ControlLoop:
             RefusalError: if there is no fresh state, with the reason.
         """
         now = self._clock()
+        self.thing.take()
+        if self.thing.missing:
+            raise RefusalError(self.thing.missing, "thing_missing")
+        self.cameras.reset()
         state = self.check(self._robot.read(), now)
+        if self.residuals.unusual:  # whoever starts anew has looked at the cameras
+            self.residuals.reset()
         self.light.reset()
         self._observe(state)
         self._resolver.reset(state.q)
@@ -294,8 +312,17 @@ class ControlLoop:
         self._robot.stop(reason)
 
     def _step(self, now: float, started: float) -> LoopStep:
+        counting = self.cameras.counting
+        if self.thing.take():  # no longer done, and what it remembers is of another thing
+            self._memory = self.bundle.fresh_memory()
         state = self.check(self._robot.read(), now)
-        action = self.bundle.infer(self._observe(state), self._memory)
+        if self.limits.check_inputs and self.residuals.unusual:
+            raise RefusalError(self.residuals.unusual, "input_unknown")
+        found = self.bundle.infer(self._observe(state, self._exclude), self._memory, self.cameras.mask)
+        action = found.action
+        if too_unsure := self.cameras.judge(found.predicted_std, self.bundle.action.dt):
+            raise RefusalError(*too_unsure)
+        self.residuals.add(state, found.keypoints, self.cameras.counting, now)
         if not np.isfinite(action).all():
             raise RefusalError(
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
@@ -313,7 +340,8 @@ class ControlLoop:
         sent = self._robot.send(command, self._resolver.opening)
         period_error = 0.0 if self._last is None else now - self._last - self.bundle.action.dt
         self._last = now
-        oldest = min((state.frames[name] for name in self._cameras), key=lambda frame: frame.stamp, default=None)
+        frames = (state.frames[name] for name in self.cameras.counting)
+        oldest = min(frames, key=lambda frame: frame.stamp, default=None)
         frame_age = frame_wait = float("nan")
         if oldest is not None:
             frame_age = now - oldest.stamp
@@ -330,17 +358,24 @@ class ControlLoop:
             q_sent=sent,
             reasons=reasons,
             done=self.bundle.is_done(self._memory),
+            masked=tuple(name for name in counting if name in self.cameras.failed),
         )
 
-    def _observe(self, state: RobotState) -> dict[str, np.ndarray]:
+    def _observe(self, state: RobotState, exclude: Callable[[str, str, str], None] = _refuse) -> dict[str, np.ndarray]:
+        """Return the observation; `exclude` takes a camera whose image is unlike those of training, and why."""
+        state = self.cameras.filled(state)
         observation = self._builder.build(state)
         try:
             self.bundle.observation.validate(observation)
         except SpecError as error:
             raise RefusalError(f"observation {error}", "observation_invalid") from None
-        unknown = self.bundle.inputs.reason(observation) if self.limits.check_inputs else ""
-        if unknown:
-            raise RefusalError(unknown, "input_unknown")
+        for name, array in observation.items() if self.limits.check_inputs else ():
+            camera = name.removeprefix("image_")
+            unknown = "" if camera in self.cameras.failed else self.bundle.inputs.reason_of(name, array)
+            if unknown and camera in self.cameras.counting:
+                exclude(camera, unknown, "input_unknown")
+            elif unknown:
+                raise RefusalError(unknown, "input_unknown")
         return self.light(observation, state)  # after the check: matching must not hide a covered lens
 
 

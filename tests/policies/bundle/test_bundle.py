@@ -84,7 +84,7 @@ def test_a_graph_of_other_inputs_is_refused(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text())
     edit_manifest(saved, observation={"arrays": manifest["observation"]["arrays"][:1]})
     with pytest.raises(
-        BundleError, match=r"policy\.onnx takes \['q', 'ee_pos', 'image_front'\], the manifest's observation"
+        BundleError, match=r"policy\.onnx takes \['q', 'ee_pos', 'image_front'\], the manifest's arrays"
     ):
         PolicyBundle.load(saved)
 

@@ -165,10 +165,11 @@ def test_every_reason_that_is_counted_is_explained_and_none_is_made_up():
 
 
 def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
-    runtime, arm, node, inputs, poses = (
+    runtime, cameras, arm, node, inputs, poses = (
         (ROOT / name).read_text()
         for name in (
             "policies/runtime/loop.py",
+            "policies/runtime/camera_watch.py",
             "ros_nodes/arm/gated_arm.py",
             "ros_nodes/policy_node.py",
             "ros_nodes/arm/inputs.py",
@@ -176,6 +177,7 @@ def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
         )
     )
     refused = re.findall(r"RefusalError\((?:[^()]|\([^()]*\))*?\"([a-z_]+)\",?\s*\)", runtime + arm + node)
+    refused += re.findall(r"\"(camera_[a-z]+)\"", cameras)
     counted = re.findall(r"_count\((?:getattr\(error, \"key\", )?\"([a-z_]+)\"", node)
     dropped = [re.sub(r"\{.*?\}", "…", key) for key in re.findall(r"_reject\(f?\"(.*?)\"", inputs + poses)]
     behind_a_filter_of_its_own = {"limits", "not_running"}  # no node has one, or calls a loop that does not run

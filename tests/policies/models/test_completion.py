@@ -1,4 +1,4 @@
-"""A camera policy knows when it is done, rests, and starts again when success is lost."""
+"""A camera policy knows when it is done, comes to rest, and starts again when success is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from policies.bundle.policy_bundle import COMPLETION, PolicyBundle
 from policies.imitation.camera_run import TrainConfig, untrained
-from policies.models.camera_student import CameraStudent
+from policies.models.camera_student import RESTED, CameraStudent
 from robots.registry import load_robot
 from sim.tasks.recipe import PerceptionRecipe
 
@@ -29,26 +29,29 @@ def act(student: CameraStudent, logit: float, memory: list[torch.Tensor]) -> tup
     measured = (HOME, torch.tensor([[0.04]])) if student.fingers else (HOME,)
     with torch.no_grad():
         action, *following = student(*measured, IMAGE, *memory)
-    return action, list(following)
+    return action, following[: len(memory)]
 
 
 def fresh(student: CameraStudent) -> list[torch.Tensor]:
     return [torch.zeros(1, *shape) for shape in student.memory.values()]
 
 
-def test_it_rests_once_success_has_lasted_for_the_hold_time() -> None:
+def test_it_is_done_once_success_has_lasted_and_then_comes_to_rest() -> None:
     student = student_for("reach")
     memory = fresh(student)
     assert next(iter(student.memory)) == COMPLETION
     assert student.hold_steps == 10  # half a second at 20 Hz
-    moved, done = [], []
-    for _ in range(12):
+    asked, done = [], []
+    for _ in range(32):
         action, memory = act(student, 3.0, memory)
-        moved.append(bool(action.abs().max() > 0))
+        asked.append(float(action.abs().max()))
         done.append(PolicyBundle.is_done({COMPLETION: memory[0][0].numpy()}))
-    assert moved == [True] * 9 + [False] * 3
-    assert done == [False] * 9 + [True] * 3
-    assert float(memory[0]) == pytest.approx(1.0)
+    assert done == [False] * 9 + [True] * 23
+    assert asked[0] > 0
+    assert asked[1:10] == pytest.approx([asked[0]] * 9, rel=1e-3)
+    assert asked[19] == pytest.approx(asked[0] / 2, rel=1e-3)
+    assert asked[29:] == pytest.approx([0.0] * 3, abs=1e-6)
+    assert float(memory[0]) == pytest.approx(RESTED)
 
 
 @pytest.mark.parametrize(("logit", "rests"), [(-0.5, True), (-3.0, False)])
@@ -56,7 +59,7 @@ def test_it_starts_again_only_when_success_is_lost(logit: float, rests: bool) ->
     """A probability of 0.38 is not enough to become done, and not little enough to give it up."""
     student = student_for("reach")
     memory = fresh(student)
-    for _ in range(12):
+    for _ in range(32):
         _, memory = act(student, 3.0, memory)
     action, _ = act(student, logit, memory)
     assert bool((action == 0).all()) == rests
@@ -74,7 +77,7 @@ def test_a_short_success_does_not_count_twice() -> None:
 def test_fingers_keep_what_the_policy_does_with_them_while_the_arm_rests() -> None:
     student = student_for("pick_place")
     memory = fresh(student)
-    for _ in range(20):
+    for _ in range(4 * student.hold_steps):
         action, memory = act(student, 3.0, memory)
     names = student.action_head.actions
     assert bool((action[0, :-1] == 0).all())

@@ -59,7 +59,7 @@ def push(student: CameraStudent, steps: int) -> tuple[torch.Tensor, torch.Tensor
         late = places[max(0, step - 4)] - hand
         ways = torch.cat([late, late], dim=1)
         student.estimate = lambda *_, ways=ways: (ways, torch.full((1, 2), 0.02))  # type: ignore[method-assign]
-        told, following = student.detect(q, image, image, *memory)
+        told, *_, following = student.detect(q, image, image, torch.ones(1, 2), *memory)
         memory = list(following)
     return told["object_pos"][0], places[-1][0]
 

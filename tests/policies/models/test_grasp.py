@@ -72,7 +72,8 @@ def lift(student: CameraStudent, openings: list[float]) -> torch.Tensor:
         student.kinematics.forward = lambda q, hand=hand: hand  # type: ignore[method-assign]
         ways = torch.cat([rest - hand, rest - hand], dim=1)
         student.estimate = lambda *_, ways=ways: (ways, torch.full((1, 2), 0.02))  # type: ignore[method-assign]
-        told, following = student.detect(q, torch.tensor([[opening]]), image, image, *memory)
+        both = torch.ones(1, 2)
+        told, *_, following = student.detect(q, torch.tensor([[opening]]), image, image, both, *memory)
         memory, place = list(following), told["object_pos"] - hand
     return place[0]
 

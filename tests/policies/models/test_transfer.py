@@ -143,7 +143,7 @@ def moved(before: StateNetwork, after: StateNetwork, name: str, where: torch.Ten
 
 
 def test_a_feature_extractor_keeps_what_it_carried_and_learns_the_rest() -> None:
-    before, after, masks = descend("feature-extractor", 0)
+    before, after, masks = descend("features", 0)
     first = masks["body.0.weight"]
     assert moved(before, after, "body.0.weight", first) == 0.0
     assert moved(before, after, "body.2.weight", masks["body.2.weight"]) == 0.0
@@ -163,7 +163,7 @@ def test_layers_thaw_one_a_round_from_the_top() -> None:
 
 
 def test_fine_tuning_moves_what_was_carried_less_than_training_would() -> None:
-    before, after, masks = descend("fine-tune", 0)
+    before, after, masks = descend("all", 0)
     mask = masks["body.2.weight"]
     assert (
         0.0 < moved(before, after, "body.2.weight", mask) <= 0.3 * 20 * 1e-2 * 1.1
@@ -302,7 +302,7 @@ def test_a_transfer_resumes_in_its_mode_and_runs_again_from_its_file(source: Pat
     recipe = replace(TINY, rounds=2)
     whole = TransferConfig(
         tmp_path / "whole", randomise="nominal", evaluation_episodes=4, recipe=recipe, workers=1, source=source,
-        mode="feature-extractor",
+        tune="features",
     )  # fmt: skip
     expected = transfer_state(whole, QUIET, QUIET)
     with pytest.raises(KeyboardInterrupt):
@@ -312,7 +312,7 @@ def test_a_transfer_resumes_in_its_mode_and_runs_again_from_its_file(source: Pat
     assert main(["transfer", *again]) == 0
     for name in ("killed", "again"):
         found = PolicyBundle.load(tmp_path / name / "best")
-        assert found.provenance["transfer"]["mode"] == "feature-extractor"
+        assert found.provenance["transfer"]["tune"] == "features"
         assert all((found.weights[key] == expected.weights[key]).all() for key in expected.weights)
         config = json.loads((tmp_path / name / "config.json").read_text())
         assert TransferConfig.from_dict({**config, "out": str(whole.out), "name": ""}) == whole
@@ -320,7 +320,11 @@ def test_a_transfer_resumes_in_its_mode_and_runs_again_from_its_file(source: Pat
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"mode": "magic"}, "known are feature-extractor"), ({"recipe": replace(TINY, hidden=(8,))}, "hidden layers")],
+    [
+        ({"tune": "magic"}, "known are features"),
+        ({"tune": "last:9"}, "expected last:1 to last:"),
+        ({"recipe": replace(TINY, hidden=(8,))}, "hidden layers"),
+    ],
 )
 def test_what_cannot_be_carried_is_refused_before_anything_is_written(
     source: Path, tmp_path: Path, change: dict, message: str
@@ -338,7 +342,7 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
         source,
         task="reach",
         randomise="nominal",
-        modes=("fine-tune",),
+        modes=("all",),
         seeds=2,
         budgets=2,
         episodes=4,
@@ -346,7 +350,7 @@ def test_the_comparison_writes_curves_and_goes_on_where_it_was(source: Path, tmp
         recipe=replace(TINY, round_steps=10, gradient_steps=20),
     )
     report = compare_state(config, QUIET)
-    carried, scratch = (np.array(report["methods"][method]["success"]) for method in ("fine-tune", "scratch"))
+    carried, scratch = (np.array(report["methods"][method]["success"]) for method in ("all", "scratch"))
     assert carried.shape == scratch.shape == (2, 2)
     assert carried[:, 0].mean() >= scratch[:, 0].mean()  # the same task again: it can do it already
     elsewhere = replace(config, task="pick_place").run("check", 0)

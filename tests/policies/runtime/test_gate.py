@@ -329,3 +329,28 @@ def test_arm_counts_as_at_rest_when_its_controller_has_got_there():
             now += 0.01
         rested[lag] = now
     assert rested[0.05] - rested[0.0] == pytest.approx(0.05, abs=0.011)
+
+
+def test_a_controller_that_lags_also_commands_what_was_skipped():
+    """After a stall that the way to rest fell into, the arm rests a lag later, and no new motion begins before."""
+    lag, resting = 0.05, 0
+    gate = SafetyGate(PANDA, default_limits(PANDA, 20.0), 0.01, 0.1, lag=lag)
+    gate.on_controller(True)
+    q, now = np.array(PANDA.home), 0.0
+    while now < 0.3:
+        gate.on_state(RobotState(now, q, np.zeros(7)))
+        gate.on_heartbeat(now)
+        gate.on_command(np.array(PANDA.home) + 0.2, now)
+        setpoint = gate.tick(now)
+        q = q if setpoint is None else setpoint.q
+        now += 0.01
+    gate.on_release()
+    for _ in range(60):
+        gate.skip()
+    now += 0.6
+    while gate.report.state != "ready":
+        gate.on_state(RobotState(now, q, np.zeros(7)))
+        gate.tick(now)
+        resting, now = resting + 1, now + 0.01
+        assert resting < 20
+    assert 0.01 * resting >= lag

@@ -1,0 +1,1 @@
+"""Cameras without a ROS driver of their own."""
