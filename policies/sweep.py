@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.cluster import connected
 from policies.training.progress import StageProgress
 from policies.training.run_folder import RunFolder, save_figure
 from policies.transfer.learning_curves import mean_interval
@@ -29,6 +28,8 @@ from robots.host.locks import FolderLock
 from robots.host.processes import tied
 from robots.host.reading import read_json, read_text
 from robots.host.writing import write_json
+from sim.workers.pool import WorkersError
+from sim.workers.start import open_workers
 
 STAGES = ("runs", "report")
 RESERVED = ("--seed", "--out", "--resume", "--name")
@@ -162,19 +163,16 @@ def _finished(config: SweepConfig, runs: Sequence[Run], shared: Sequence[str]) -
             for future in as_completed(pending):
                 yield pending[future], future.result()
         return
-    with connected(config.ray) as ray:
-        remote = ray.remote(num_cpus=1)(train_there)
-        waiting = {remote.remote(run.arguments(shared), _packed(run.folder)): run for run in runs}
-        while waiting:
-            (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            run = waiting.pop(ready)
+    with open_workers(ray=config.ray) as workers:
+        there = {workers.submit(train_there, run.arguments(shared), _packed(run.folder)): run for run in runs}
+        for future in as_completed(there):
             try:
-                content, error = ray.get(ready)
-            except ray.exceptions.RayError as failure:
-                content, error = b"", " ".join(str(failure).split())[:300]
+                content, error = future.result()
+            except WorkersError as failure:
+                content, error = b"", str(failure)
             if content:
-                _unpack(content, run.folder)
-            yield run, error
+                _unpack(content, there[future].folder)
+            yield there[future], error
 
 
 def _train_here(run: Run, shared: Sequence[str]) -> str:

@@ -1,12 +1,8 @@
-"""Train the perception of a camera student: first the keypoint encoder, then the geometry that gives metres.
-
-The geometry is trained on the encoder's own outputs, so that it is adapted to their errors; it needs no images and
-is fast.
-"""
+"""Train the perception of a camera student: first the keypoint encoder, then the geometry that gives metres."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 
@@ -15,20 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from policies.models.camera_student import GOAL, OBJECT, CameraStudent
+from policies.bundle.camera_mask import QUANTILE, CameraMasking
+from policies.bundle.landmark_residuals import LandmarkResiduals, arm_points, calibrated, landmark_residual
+from policies.imitation.frozen_maps import frozen_maps
+from policies.imitation.geometry import calibrations, evidence_of, fit_geometry, fit_triangulation, labels
+from policies.models.camera_student import CameraStudent
 from policies.models.crop_refiner import CropRefiner, corners, crops
 from policies.models.cross_view import CrossViewPrior
 from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
-from policies.models.triangulation import Triangulation
+from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
-from policies.training.parallel import Check, one_thread, run_parallel
+from policies.training.parallel import Check, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
-from sim.datasets.labelled_renders import LabelledRenders, StateLabels
+from robots.camera import CameraModel
+from robots.model import RobotModel
+from sim.datasets.labelled_renders import LabelledRenders
 from sim.tasks.recipe import PerceptionRecipe
-
-CHUNK = 4_096
-"""Rows whose evidence is computed at once."""
 
 
 def fit_encoder(
@@ -38,6 +37,7 @@ def fit_encoder(
     seed: int,
     progress: Progress,
     restraint: Restraint = FREE,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> None:
     """Train the encoder's heat maps to locate the keypoints in the labelled renders `renders`.
 
@@ -45,7 +45,7 @@ def fit_encoder(
     L1 distance of its expectation; points outside the image or behind the camera do not count.
     """
     generator = torch.Generator().manual_seed(seed)
-    images = torch.from_numpy(renders.images)
+    images, asked = torch.from_numpy(renders.images), asked_for(renders)
     target, seen = _keypoints(encoder, renders)
     counts = torch.ones(target.shape[1])
     counts[0] = config.object_weight
@@ -53,16 +53,21 @@ def fit_encoder(
     cell = 2.0 / (encoder.map_size[1] - 1)
     maps = nn.ModuleDict({"features": encoder.features, "heat": encoder.heat})  # refiners may be trained meanwhile
     maps.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    maps.train()
     optimiser = torch.optim.AdamW(maps.parameters(), config.learning_rate, weight_decay=1e-4)
+    frozen = frozen_maps(encoder, images, restraint, progress)
 
     def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (config.batch,), generator=generator)
         share = step / config.steps
-        encoder.features.train(not restraint.frozen_statistics(share))
-        image = as_network_image(images[rows])
+        maps.train().requires_grad_(True)
+        for name in restraint.frozen(share):
+            maps.get_submodule(name).eval().requires_grad_(False)
+        image = as_network_image(images[rows], None if asked is None else asked[rows])
         with fast():
-            logits = encoder.heat_maps(image)
+            if frozen is None:
+                logits = encoder.heat_maps(image)
+            else:
+                logits = encoder.heat_maps_of(tuple(each[rows].float() for each in frozen))
         entropy = -(encoder.gaussian(target[rows], cell) * F.log_softmax(logits, dim=2)).sum(2)
         offset = (encoder.locate(logits)[..., :2] - target[rows]).abs().sum(-1)
         value = ((0.1 * entropy + offset) * seen[rows] * counts).mean()
@@ -72,8 +77,9 @@ def fit_encoder(
         )
 
     rates = one_cycle(config.learning_rate, config.steps)
-    gradient_descent(optimiser, rates, config.steps, loss, progress, maps, restraint.rate_scale)
-    maps.eval()
+    kept = checkpoints.of("encoder", network=maps, optimiser=optimiser, generator=generator)
+    gradient_descent(optimiser, rates, config.steps, loss, progress, maps, restraint.rate_scale, kept)
+    maps.eval().requires_grad_(True)
 
 
 @torch.no_grad()
@@ -95,10 +101,12 @@ def fit_refiner(
     config: PerceptionRecipe,
     seed: int,
     progress: Progress,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> None:
     """Train the refiner to locate keypoint `point` of `renders` near a first estimate of it."""
     generator = torch.Generator().manual_seed(seed)
     images, pixels = torch.from_numpy(renders.images), torch.from_numpy(renders.pixels[:, point])
+    asked = asked_for(renders)
     pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera: outside every crop
     refiner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     refiner.train()
@@ -106,7 +114,7 @@ def fit_refiner(
 
     def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (config.batch,), generator=generator)
-        image = as_network_image(images[rows])
+        image = as_network_image(images[rows], None if asked is None else asked[rows])
         corner = corners(pixels[rows] + draw_first_errors(config.batch, generator), image.shape[2], image.shape[3])
         with fast():
             logits = refiner.logits(crops(image, corner))
@@ -118,7 +126,8 @@ def fit_refiner(
 
         return Loss(refiner.loss(logits, wanted), text=text)
 
-    gradient_descent(optimiser, one_cycle(config.learning_rate, steps), steps, loss, progress)
+    kept = checkpoints.of(f"refiner_{point}", network=refiner, optimiser=optimiser, generator=generator)
+    gradient_descent(optimiser, one_cycle(config.learning_rate, steps), steps, loss, progress, checkpoint=kept)
     refiner.eval()
 
 
@@ -130,50 +139,6 @@ def draw_first_errors(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(kind < 0.5, small, wide * torch.where(kind < 0.9, 13.0, 40.0))
 
 
-def fit_geometry(
-    student: CameraStudent,
-    points: Tensor,
-    measured: Tensor,
-    offsets: Tensor,
-    config: PerceptionRecipe,
-    seed: int,
-    progress: Progress,
-    calibration: Tensor | None = None,
-) -> None:
-    """Train the geometry to turn keypoints into metres.
-
-    Args:
-        student: its `geometry` and its normaliser of q are changed in place.
-        points: (N, cameras · K, 3) keypoints and spreads in map coordinates, as the encoder outputs them.
-        measured: (N, m) joint positions [rad]; for a student with fingers followed by their opening [m].
-        offsets: (N, 3 · P) the positions that the student estimates, each minus the end effector [m].
-        config: steps, batch and learning rate.
-        seed: of the order of the rows.
-        progress: called with the share that is done.
-        calibration: (N, T, 16) of the cameras that may stand anywhere, if there are any.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    student.q_centre.copy_(measured.mean(0))
-    student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
-    optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
-    chunks = torch.arange(len(offsets)).split(CHUNK)
-    with torch.no_grad():
-        evidence = torch.cat(
-            [student.evidence(points[i], measured[i], None if calibration is None else calibration[i]) for i in chunks]
-        )
-
-    def loss(step: int) -> Loss:
-        rows = torch.randint(len(offsets), (config.geometry_batch,), generator=generator)
-        found, stds = student.from_evidence(evidence[rows])
-        error = (found - offsets[rows]).unflatten(1, (-1, 3)).norm(dim=2)
-        # the second form is minimal where the std equals the expected error
-        value = error.mean() if student.filter is None else (error / stds + stds.log()).mean()
-        return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
-
-    with one_thread():
-        gradient_descent(optimiser, one_cycle(2e-3, config.geometry_steps), config.geometry_steps, loss, progress)
-
-
 def fit_student(
     student: CameraStudent,
     renders: tuple[LabelledRenders, ...],
@@ -182,6 +147,7 @@ def fit_student(
     progress: Progress,
     restraint: Restraint = FREE,
     background: Callable[[Check], None] = lambda check: None,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> dict:
     """Train encoder and geometry on `renders`, of the same scenes for each camera; `background` as in `fit_perception`.
 
@@ -190,49 +156,18 @@ def fit_student(
     """
     held_out = tuple(each[: config.held_out] for each in renders)
     training = tuple(each[config.held_out :] for each in renders)
-    fit_perception(student.encoder, training, config, seed, part(progress, 0.0, 0.9), restraint, background)
-    points = detect_all(student.encoder, training)
+    told = part(progress, 0.0, 0.9)
+    fit_perception(student.encoder, training, config, seed, told, restraint, background, checkpoints)
+    points, alone = detect_all(student.encoder, training), detect_alone(student, training)
     calibration = calibrations(student, training)
     if student.triangulation is not None and calibration is not None:
         fit_triangulation(student, student.triangulation, points, training, calibration)
-    fit_geometry(
-        student, points, *labels(student, training[0]), config, seed + 1, part(progress, 0.9, 1.0), calibration
-    )
+    told, wanted = part(progress, 0.9, 1.0), labels(student, training[0])
+    fit_geometry(student, points, *wanted, config, seed + 1, told, calibration, alone, checkpoints)
     figures = perception_errors(student, held_out)
     errors = ((name, figures[f"{name}_cm"], figures[f"{name}_cm_p90"]) for name in student.estimated)
     progress(1.0, ", ".join(f"{name} {middle:.1f} cm (90 %: {most:.1f})" for name, middle, most in errors))
     return figures
-
-
-def labels(student: CameraStudent, renders: LabelledRenders | StateLabels) -> tuple[Tensor, Tensor]:
-    """Return what is measured (N, m), and the positions to estimate minus the end effector (N, 3 · P) [m]."""
-    q = torch.from_numpy(renders.q)
-    measured = torch.cat([q, torch.from_numpy(renders.opening)], dim=1) if student.fingers else q
-    ee_pos = student.kinematics(q)
-    # the object is the first of the landmarks
-    places = {OBJECT: renders.points[:, 0], GOAL: renders.goal}
-    offsets = [torch.from_numpy(places[name]) - ee_pos for name in student.estimated]
-    return measured, torch.cat(offsets, dim=1)
-
-
-def calibrations(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> Tensor | None:
-    """Return the calibrations (N, T, 16) of the cameras that may stand anywhere; None if there are none."""
-    calibrated = [renders[k].calibration for k in student.calibrated]
-    return torch.stack([torch.from_numpy(each) for each in calibrated], dim=1) if calibrated else None
-
-
-def fit_triangulation(
-    student: CameraStudent,
-    triangulation: Triangulation,
-    points: Tensor,
-    renders: tuple[LabelledRenders, ...],
-    calibration: Tensor,
-) -> None:
-    """Take from `renders` and the keypoints `points` (N, cameras · K, 3) in them how exact detections are."""
-    calibrated = [renders[k] for k in student.calibrated]
-    pixels = torch.stack([torch.from_numpy(each.pixels) for each in calibrated], dim=1)
-    places, q = torch.from_numpy(renders[0].points), torch.from_numpy(renders[0].q)
-    triangulation.fit(student.calibrated_pixels(points), pixels, places, q, calibration)
 
 
 def fit_perception(
@@ -243,6 +178,7 @@ def fit_perception(
     progress: Progress,
     restraint: Restraint = FREE,
     background: Callable[[Check], None] = lambda check: None,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> None:
     """Train the encoder and its refiners on `renders`, of the same scenes for each camera.
 
@@ -260,7 +196,7 @@ def fit_perception(
             progress(sum(done) / sum(work), text)
 
     def train_encoder() -> None:
-        fit_encoder(encoder, pictures, config, seed, partial(report, 0), restraint)
+        fit_encoder(encoder, pictures, config, seed, partial(report, 0), restraint, checkpoints)
         if len(renders) == 2:
             fit_cross_view_priors(encoder, *renders)
 
@@ -271,7 +207,7 @@ def fit_perception(
 
         for k, (refiner, steps) in enumerate(zip(encoder.refiners, config.refiner_steps)):
             assert isinstance(refiner, CropRefiner)
-            fit_refiner(refiner, pictures, k, steps, config, seed + 2 + k, partial(checked, 1 + k))
+            fit_refiner(refiner, pictures, k, steps, config, seed + 2 + k, partial(checked, 1 + k), checkpoints)
         background(check)
 
     if config.refiner_steps:
@@ -282,24 +218,108 @@ def fit_perception(
 
 
 @torch.no_grad()
+def masking(student: CameraStudent, renders: tuple[LabelledRenders, ...], cameras: tuple[str, ...]) -> CameraMasking:
+    """Take from `renders`, of the same scenes for each of the `cameras`, how unsure the student is with all of them."""
+    points, (measured, _) = detect_all(student.encoder, renders), labels(student, renders[0])
+    stds = student.estimate(points, measured, calibrations(student, renders))[1]
+    return CameraMasking.of(cameras, student.estimated, stds.numpy())
+
+
+@torch.no_grad()
+def landmark_residuals(
+    student: CameraStudent,
+    robot: RobotModel,
+    cameras: Mapping[str, CameraModel],
+    images: Sequence[np.ndarray],
+    q: np.ndarray,
+    opening: np.ndarray,
+    calibration: Sequence[np.ndarray | None],
+    asked: np.ndarray | None = None,
+) -> LandmarkResiduals | None:
+    """Measure how far the arm's landmarks are from where they are expected; None if no camera sees them.
+
+    Args:
+        student: locates them.
+        robot: the arm.
+        cameras: where they are taken to stand, by name.
+        images: (N, H, W, 3) uint8 of each.
+        q: (N, n) joint positions [rad].
+        opening: (N, 1) of the fingers [m].
+        calibration: (N, 16) of each camera that may stand anywhere, see `CameraModel.calibration`; else None.
+        asked: (N, k, 3) colours that are asked for, where any are.
+    """
+    points = student.in_pixels(detect(student.encoder, *images, asked=asked)).numpy()
+    found: dict[str, list[float]] = {name: [] for name in cameras}
+    for i in range(len(q) if robot.landmarks else 0):
+        places, T_base_ee = arm_points(robot, q[i], float(opening[i, 0]))
+        for k, (name, camera) in enumerate(cameras.items()):
+            said = calibration[k]
+            there = camera if said is None else calibrated(camera, said[i])
+            found[name].append(landmark_residual(there, places, T_base_ee, points[i, k]))
+    residuals = LandmarkResiduals.of(found)
+    return residuals if residuals.ranges else None
+
+
+@torch.no_grad()
 def perception_errors(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> dict:
     """Measure the student's errors on labelled renders of the same scenes for each camera.
 
     Returns:
         `keypoint_px` (median error of each keypoint, camera after camera; None if it is in no image), and for each
-        estimated position `<name>_cm`, `<name>_cm_p90` and `<name>_cm_p95`.
+        estimated position `<name>_cm`, `<name>_cm_p90` and `<name>_cm_p95`. Among several things also `wrong_thing`:
+        the share of images in which what is located is nearer to another thing. Of a student that takes subsets of its
+        cameras also `masked`: `<name>_cm` for each other `mask`, with the share of states in which the policy would go
+        on, `usable`.
     """
-    points = detect_all(student.encoder, renders)
-    measured, offsets = labels(student, renders[0])
-    found = student.locate(points, measured, calibrations(student, renders))
-    errors = 100 * (found - offsets).unflatten(1, (-1, 3)).norm(dim=2)
+    points, (measured, offsets) = detect_all(student.encoder, renders), labels(student, renders[0])
+    located = partial(
+        _located, student, points, detect_alone(student, renders), measured, calibrations(student, renders)
+    )
+    errors, stds = located(student.masks[0], offsets)
     target, seen = (torch.cat(each, dim=1) for each in zip(*(_keypoints(student.encoder, each) for each in renders)))
     pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
     figures: dict = {"keypoint_px": [_median(pixels[seen[:, k] > 0, k]) for k in range(pixels.shape[1])]}
     for name, error in zip(student.estimated, errors.T):
         figures |= {f"{name}_cm": float(error.median())}
         figures |= {f"{name}_cm_p{share}": float(error.quantile(share / 100)) for share in (90, 95)}
-    return figures
+    figures |= wrong_thing(student, points, renders)
+    limits, masked = stds.quantile(QUANTILE, dim=0), []
+    for mask in student.masks[1:]:
+        errors, stds = located(mask, offsets)
+        middle = {f"{name}_cm": float(error.median()) for name, error in zip(student.estimated, errors.T)}
+        masked.append({"mask": mask.tolist(), **middle, "usable": float((stds <= limits).all(1).float().mean())})
+    return {**figures, "masked": masked} if masked else figures
+
+
+def wrong_thing(student: CameraStudent, points: Tensor, renders: tuple[LabelledRenders, ...]) -> dict[str, float]:
+    """Measure in which share of the images the first of `points` is nearer to another thing than to the one asked for.
+
+    Args:
+        student: that located them.
+        points: (N, cameras · K, 3) what `detect_all` returned.
+        renders: of the same scenes for each camera; nothing is returned unless several things are in them.
+    """
+    wrong = []
+    for found, each in zip(student.in_pixels(points)[:, :, 0, :2].unbind(1), renders):
+        if each.others is not None:
+            own = (found - torch.from_numpy(each.pixels[:, 0])).norm(dim=1)
+            other = (found[:, None] - torch.from_numpy(each.others)).norm(dim=2).min(1).values
+            wrong.append((other < own)[own.isfinite()].float().mean())
+    return {"wrong_thing": float(torch.stack(wrong).mean())} if wrong else {}
+
+
+def _located(
+    student: CameraStudent,
+    points: Tensor,
+    alone: Tensor | None,
+    measured: Tensor,
+    calibration: Tensor | None,
+    mask: Tensor,
+    offsets: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return the errors (N, P) [cm] with `mask` (cameras,), and their predicted std (N, P) [m]."""
+    found, stds = student.from_evidence(evidence_of(student, mask, points, alone, measured, calibration))
+    return 100 * (found - offsets).unflatten(1, (-1, 3)).norm(dim=2), stds
 
 
 def _median(errors: Tensor) -> float | None:
@@ -308,22 +328,48 @@ def _median(errors: Tensor) -> float | None:
 
 def detect_all(encoder: KeypointEncoder, renders: tuple[LabelledRenders, ...]) -> Tensor:
     """Locate the keypoints in renders of the same scenes for each camera (N, cameras · K, 3); see `detect`."""
-    return detect(encoder, *(each.images for each in renders))
+    return detect(encoder, *(each.images for each in renders), asked=renders[0].asked)
+
+
+def detect_alone(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> Tensor | None:
+    """As `detect_all`, for a student that takes subsets of its cameras: in each camera's images alone.
+
+    None where that is no different.
+    """
+    if not student.maskable or not student.encoder.cross_view_priors:
+        return None
+    return detect(student.encoder, *(each.images for each in renders), alone=True, asked=renders[0].asked)
 
 
 @torch.no_grad()
-def detect(encoder: KeypointEncoder, *images: np.ndarray, batch: int = 250) -> Tensor:
+def detect(
+    encoder: KeypointEncoder,
+    *images: np.ndarray,
+    batch: int = 250,
+    alone: bool = False,
+    asked: np.ndarray | None = None,
+) -> Tensor:
     """Locate the keypoints, x, y and spread in map coordinates, in images (N, H, W, 3) uint8.
 
+    Colours that are `asked` for are (N, k, 3).
+
     Returns:
-        (N, cameras · K, 3), for simultaneous images from one or more cameras.
+        (N, cameras · K, 3), for simultaneous images from one or more cameras; `alone` in each camera's by itself.
     """
     encoder.eval()
     parts = []
     for i in range(0, len(images[0]), batch):
         pictures = torch.from_numpy(np.concatenate([each[i : i + batch] for each in images]))
-        parts.append(torch.cat(encoder(as_network_image(pictures), len(images)).chunk(len(images)), dim=1))
+        mask = torch.zeros(len(pictures) // len(images), len(images)) if alone else None
+        colours = None if asked is None else torch.from_numpy(asked[i : i + batch]).repeat(len(images), 1, 1)
+        found = encoder(as_network_image(pictures, colours), len(images), mask)
+        parts.append(torch.cat(found.chunk(len(images)), dim=1))
     return torch.cat(parts)
+
+
+def asked_for(renders: LabelledRenders) -> Tensor | None:
+    """Return the colours (N, k, 3) that are asked for in `renders`, None where none are."""
+    return None if renders.asked is None else torch.from_numpy(renders.asked)
 
 
 def _keypoints(encoder: KeypointEncoder, renders: LabelledRenders) -> tuple[Tensor, Tensor]:

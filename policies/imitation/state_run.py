@@ -18,21 +18,23 @@ import numpy as np
 import torch
 
 from policies.bundle import PolicyBundle
-from policies.imitation.dagger import Dagger, Records, as_policy, join_records, open_arms
+from policies.imitation.dagger import Dagger, metrics_row
 from policies.imitation.expert_gain import tunable_task, tune_expert_gain
 from policies.imitation.recipes import state_recipe, warn_if_untuned
+from policies.imitation.rollouts import Records, join_records
 from policies.models.state_export import RecordedInputs, export_state
 from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv, evaluate, worker_seconds
+from policies.models.state_policy import StatePolicy
+from policies.scoring.batches import evaluate_in_batches
+from policies.scoring.evaluator import FullLengthEnv, open_arms
 from policies.training.descent import FREE, Restraint
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import StateConfig
 from policies.training.run_folder import RunFolder
 from sim.tasks.recipe import StateRecipe
-from sim.vector.vector_env import ArmVectorEnv
+from sim.workers.pool import Workers
 
 STAGES = ("rounds", "evaluate", "bundle")
-NEVER = float("nan")
 GAIN = "expert.json"
 """File with the expert's gain, and the mean reward of an action at every gain that was tried."""
 
@@ -131,17 +133,17 @@ class StateRun:
 
     def learn(self) -> Learned:
         """Carry out the rounds that are left."""
-        with open_arms(self._make, self._config.recipe.envs, self._config.workers) as arms:
-            return self._learn(arms)
+        with self._config.open_workers() as workers:
+            return self._learn(workers)
 
-    def _learn(self, arms: ArmVectorEnv) -> Learned:
+    def _learn(self, workers: Workers) -> Learned:
         config, recipe = self._config, self._config.recipe
         if config.tune_expert:
-            self._tune_expert(arms)
+            self._make = replace(self._make, expert_gain=self._tuned_gain())
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
         network = StateNetwork.for_specs(self._env.observation_spec, self._env.action_spec, recipe.hidden)
-        dagger = Dagger(arms, self._make, network, recipe, config.seed, self._start.network)
+        dagger = Dagger(workers, self._make, network, recipe, config.seed, self._start.network)
         state = self._folder.load_state()
         done = state["rounds"] if state else 0
         spent = state["spent"] if state else {"seconds": 0.0, "cpu_seconds": 0.0}
@@ -160,21 +162,9 @@ class StateRun:
                     best = {**best, "success": found.success, "round": number, "network": _copy(network)}
             now = {
                 "seconds": spent["seconds"] + time.monotonic() - began,
-                "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began + worker_seconds(arms),
+                "cpu_seconds": spent["cpu_seconds"] + time.process_time() - cpu_began + workers.seconds,
             }
-            rows.append(
-                {
-                    "round": number + 1,
-                    "env_steps": (number + 1) * recipe.envs * recipe.round_steps,
-                    "gradient_steps": sum(recipe.gradient_steps_of(i) for i in range(number + 1)),
-                    "expert_share": recipe.share_of_expert(number),
-                    "loss": round_.loss,
-                    "success": found.success if found else NEVER,
-                    "low": found.low if found else NEVER,
-                    "high": found.high if found else NEVER,
-                    **now,
-                }
-            )
+            rows.append({**metrics_row(recipe, number, round_), **now})
             self._folder.save_state(
                 {
                     "rounds": number + 1,
@@ -188,26 +178,27 @@ class StateRun:
             self._folder.write_metrics(rows, purge_from=number + 1 if number == done and done else None)
         return Learned(network, dagger.parts, rows, best)
 
-    def _tune_expert(self, arms: ArmVectorEnv) -> None:
-        """Give the expert the gain that is best in this space; measured once a run."""
+    def _tuned_gain(self) -> float:
+        """Return the gain of the expert that is best in this space; measured once a run."""
         if not self._folder.has(GAIN):
             report = partial(self._progress, "rounds", 0.0)
-            gain, rewards = tune_expert_gain(
-                arms, self._config.task, report=lambda g, reward: report(f"gain {g:g}: {reward:.4f}")
-            )
+            with open_arms(self._make, self._config.recipe.envs, self._config.workers) as arms:
+                gain, rewards = tune_expert_gain(
+                    arms, self._config.task, report=lambda g, reward: report(f"gain {g:g}: {reward:.4f}")
+                )
             self._folder.write_json(GAIN, {"gain": gain, "rewards": {str(g): r for g, r in rewards.items()}})
-        arms.call("set_expert_gain", self._folder.read_json(GAIN)["gain"])
+        return self._folder.read_json(GAIN)["gain"]
 
     def finish(self) -> PolicyBundle:
         """Train, evaluate the best round, and export bundles."""
         config, recipe = self._config, self._config.recipe
-        with open_arms(self._make, recipe.envs, config.workers) as arms:
-            learned = self._learn(arms)
+        with config.open_workers() as workers:
+            learned = self._learn(workers)
             network, parts, rows, best = learned.network, learned.parts, learned.rows, learned.best
             self._progress("evaluate", 0.0, "")
             last_weights = _copy(network)
             network.load_state_dict(best["network"])
-            evaluation = evaluate(as_policy(network), arms, self._make, config.evaluation_episodes, EVALUATION_SEEDS)
+            evaluation = evaluate_in_batches(StatePolicy(network), workers, self._make, config.evaluation_episodes)
         self._progress("evaluate", 1.0, f"success {evaluation}")
         metrics = {
             "evaluation": evaluation.to_dict(),

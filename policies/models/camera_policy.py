@@ -30,7 +30,8 @@ class CameraPolicy:
         """Act on `observation`, of the same arms as before."""
         if not self._memory:
             self.begin(len(observation[self._names[0]]))
-        arrays = (torch.from_numpy(observation[name]) for name in self._names)
+        arrays = [torch.from_numpy(observation[name]) for name in self._names]
+        arrays += [torch.ones(len(arrays[0]), self._student.cameras)] if self._student.maskable else []
         action, *following = self._student(*arrays, *self._memory)
-        self._memory = tuple(following)
+        self._memory = tuple(following[: len(self._memory)])
         return action.numpy()

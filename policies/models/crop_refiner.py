@@ -25,9 +25,9 @@ class CropRefiner(nn.Module):
 
     grid: Tensor
 
-    def __init__(self, channels: int = 32):
+    def __init__(self, channels: int = 32, inputs: int = 3):
         super().__init__()
-        self.first = nn.Sequential(nn.PixelUnshuffle(CELL), _block(3 * CELL**2, channels))
+        self.first = nn.Sequential(nn.PixelUnshuffle(CELL), _block(inputs * CELL**2, channels))
         self.blocks = nn.ModuleList(_block(channels, channels, dilation) for dilation in (1, 2, 4))
         self.heat = nn.Conv2d(channels, 1, 1)
         centres = CELL * torch.arange(SIDE // CELL) + (CELL - 1) / 2
@@ -35,7 +35,7 @@ class CropRefiner(nn.Module):
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
     def forward(self, image: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine `guess` (B, 2) [px] in images (B, 3, H, W) in [-1, 1].
+        """Refine `guess` (B, 2) [px] in images (B, 3, H, W) in [-1, 1], or with more planes.
 
         Returns:
             The point (B, 2) and its standard deviation per axis (B, 1), in pixels.
@@ -45,7 +45,7 @@ class CropRefiner(nn.Module):
         return corner + inside, spread
 
     def logits(self, crop: Tensor) -> Tensor:
-        """Compute the map's logits (B, cells) of crops (B, 3, SIDE, SIDE)."""
+        """Compute the map's logits (B, cells) of crops (B, C, SIDE, SIDE)."""
         features = self.first(crop)
         for block in self.blocks:
             features = features + block(features)
@@ -79,10 +79,11 @@ def corners(guess: Tensor, height: int, width: int) -> Tensor:
 
 
 def crops(image: Tensor, corner: Tensor) -> Tensor:
-    """Cut (B, 3, SIDE, SIDE) out of images (B, 3, H, W), from column and row `corner` (B, 2) on."""
+    """Cut (B, C, SIDE, SIDE) out of images (B, C, H, W), from column and row `corner` (B, 2) on."""
     steps = torch.arange(SIDE)
     rows, columns = corner[:, 1:] + steps, corner[:, :1] + steps
-    batch, channel = torch.arange(image.shape[0])[:, None, None, None], torch.arange(3)[None, :, None, None]
+    batch = torch.arange(image.shape[0])[:, None, None, None]
+    channel = torch.arange(image.shape[1])[None, :, None, None]
     return image[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 

@@ -37,11 +37,16 @@ class CrossViewPrior(nn.Module):
         chance = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
         self.ratio = torch.where(chance > RARE**2, joint / chance.clamp_min(RARE**2), 0.0)
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, first: Tensor, second: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Turn both cameras' logits (B, cells) into those given both images.
+
+        A camera whose `mask` (B, 2) is 0 implies nothing about the other one's map; by default both are 1.
 
         By Bayes' rule, the images being independent given where the point is: p(i | both) ∝ p(i | first) · Σ_j
         p(j | second) · p(i, j) / p(i) p(j).
         """
         implied = torch.softmax(second, dim=1) @ self.ratio.T, torch.softmax(first, dim=1) @ self.ratio
-        return first + torch.log(implied[0] + FLOOR), second + torch.log(implied[1] + FLOOR)
+        by_second, by_first = (torch.log(each + FLOOR) for each in implied)
+        if mask is not None:
+            by_second, by_first = by_second * mask[:, 1:], by_first * mask[:, :1]
+        return first + by_second, second + by_first

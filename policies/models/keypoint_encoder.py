@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from policies.models.asked_colour import PLANES, asked_planes
+from policies.models.backbones.architectures import ARCHITECTURES, Backbone
+from policies.models.backbones.pyramid import Pyramid
 from policies.models.crop_refiner import CropRefiner
 from policies.models.cross_view import CrossViewPrior
 from policies.models.filters.goal_filter import REFERENCE_STD
@@ -54,6 +57,12 @@ class ForwardKinematics(nn.Module):
         return p
 
 
+SMALL = "small"
+"""Name of the encoder that no one has published."""
+ENCODERS = (SMALL, *ARCHITECTURES)
+"""Names of all encoders."""
+
+
 def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
@@ -61,11 +70,11 @@ def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.
 
 
 class KeypointEncoder(nn.Module):
-    """A small convolutional network that locates named points in an image.
+    """A convolutional network that locates named points in an image.
 
     Each point has a heat map over the image at a quarter of its resolution; its location is the map's
-    expectation (spatial soft-max, Finn et al. 2016), trained with dense labels. Dilation gives every cell a receptive
-    field of 81 pixels.
+    expectation (spatial soft-max, Finn et al. 2016), trained with dense labels. The features are those of a small
+    network, whose dilation gives every cell a receptive field of 81 pixels, or of a published one and a pyramid.
     """
 
     grid: Tensor
@@ -79,44 +88,72 @@ class KeypointEncoder(nn.Module):
         dilations: Sequence[int] = (1, 2, 4, 2),
         refiners: int = 0,
         cross_view_priors: int = 0,
+        name: str = SMALL,
+        asked: int = 0,
     ):
-        """Build the network; larger `dilations` enlarge the receptive field.
+        """Build the network; larger `dilations` enlarge the receptive field of the small one.
 
         The first points, as many as there are `refiners`, have a crop refiner each; the first ones, as many as there
-        are `cross_view_priors`, combine the maps of two cameras.
+        are `cross_view_priors`, combine the maps of two cameras. `name` is that of an architecture, or `small`.
+        The images have the planes of `asked` colours, see `as_network_image`.
 
         Raises:
-            ValueError: if the image's size is odd, or there are more refiners or cross-view priors than points.
+            ValueError: if the image's size is odd, there are more refiners or cross-view priors than points, the
+                architecture is unknown, or a published one is asked for colours.
         """
         super().__init__()
         if height % 2 or width % 2:
             raise ValueError(f"images of {height} × {width} px: height and width must be even")
-        self.features = nn.Sequential(
-            nn.PixelUnshuffle(2),  # twelve channels at half the size are convolved faster than three at the whole
-            _block(12, channels, stride=2),
-            *(_block(channels, channels, dilation=dilation) for dilation in dilations),
-        )
+        if asked and name != SMALL:
+            raise ValueError(
+                f"encoder '{name}' takes plain images, and none in which a colour is asked for; with several things "
+                f"leave --encoder at {SMALL}"
+            )
+        self.name, self.asked = name, asked
+        inputs = 3 + PLANES * asked
+        rows, columns = self.map_size = (height // 2 + 1) // 2, (width // 2 + 1) // 2
+        if name == SMALL:
+            self.features = nn.Sequential(
+                nn.PixelUnshuffle(2),  # twelve channels at half the size are convolved faster than three at the whole
+                _block(4 * inputs, channels, stride=2),
+                *(_block(channels, channels, dilation=dilation) for dilation in dilations),
+            )
+        else:
+            backbone = Backbone(name)
+            cells = (STRIDE * torch.arange(count, dtype=torch.float32) for count in self.map_size)
+            down, across = ((backbone.centres(length), each) for length, each in zip((height, width), cells))
+            self.features = nn.Sequential(
+                backbone, Pyramid(backbone.architecture.channels, channels, rows=down, columns=across)
+            )
         self.heat = nn.Conv2d(channels, keypoints, 1)
         for name, count in (("refiners", refiners), ("cross_view_priors", cross_view_priors)):
             if count > keypoints:
                 raise ValueError(f"{count} {name} for {keypoints} keypoints: each is for one")
-        self.refiners = nn.ModuleList(CropRefiner() for _ in range(refiners))
-        rows, columns = (height // 2 + 1) // 2, (width // 2 + 1) // 2
-        self.map_size = (rows, columns)
+        self.refiners = nn.ModuleList(CropRefiner(inputs=inputs) for _ in range(refiners))
         self.cross_view_priors = nn.ModuleList(CrossViewPrior(rows * columns) for _ in range(cross_view_priors))
         y, x = torch.meshgrid(torch.linspace(-1, 1, rows), torch.linspace(-1, 1, columns), indexing="ij")
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
+    @property
+    def backbone(self) -> Backbone | None:
+        """The published network, None for the small encoder."""
+        return self.features[0] if isinstance(self.features[0], Backbone) else None
+
     def heat_maps(self, image: Tensor) -> Tensor:
-        """Compute the maps' logits (B, K, rows · columns) of images (B, 3, H, W) in [-1, 1]."""
+        """Compute the maps' logits (B, K, rows · columns) of images from `as_network_image`, (B, 3, H, W) or more."""
         return self.heat(self.features(image)).flatten(2).float()
 
-    def forward(self, image: Tensor, cameras: int = 1) -> Tensor:
-        """Locate the points in images (B, 3, H, W) in [-1, 1]; see `locate`.
+    def heat_maps_of(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Compute the same from what the backbone returned."""
+        return self.heat(self.features[1](maps)).flatten(2).float()
 
-        The images of two `cameras`, taken at the same times, are concatenated camera after camera.
+    def forward(self, image: Tensor, cameras: int = 1, mask: Tensor | None = None) -> Tensor:
+        """Locate the points in images from `as_network_image`, (B, 3, H, W) or more; see `locate`.
+
+        The images of two `cameras`, taken at the same times, are concatenated camera after camera; `mask` is as in
+        `fused`.
         """
-        points = self.locate(self.fused(self.heat_maps(image)) if cameras == 2 else self.heat_maps(image))
+        points = self.locate(self.fused(self.heat_maps(image), mask) if cameras == 2 else self.heat_maps(image))
         closer = []
         for k, refiner in enumerate(self.refiners):
             pixels = self.to_pixels(points[:, k, :2])
@@ -125,9 +162,12 @@ class KeypointEncoder(nn.Module):
             closer.append(torch.cat([self.from_pixels(pixels), spread * (2.0 / (STRIDE * (self.map_size[1] - 1)))], 1))
         return torch.cat([torch.stack(closer, dim=1), points[:, len(closer) :]], dim=1) if closer else points
 
-    def fused(self, logits: Tensor) -> Tensor:
-        """Combine the first with the second half of maps (B, K, rows · columns), which are two cameras'."""
-        fused = [torch.cat(each(*logits[:, k].chunk(2))) for k, each in enumerate(self.cross_view_priors)]
+    def fused(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Combine the first with the second half of maps (2 · B, K, rows · columns), which are two cameras'.
+
+        `mask` (B, 2) is 0 for a camera that says nothing about the other one's maps, by default 1 for both.
+        """
+        fused = [torch.cat(each(*logits[:, k].chunk(2), mask)) for k, each in enumerate(self.cross_view_priors)]
         return torch.cat([torch.stack(fused, dim=1), logits[:, len(fused) :]], dim=1) if fused else logits
 
     def locate(self, logits: Tensor) -> Tensor:
@@ -169,9 +209,15 @@ WORKSPACE = 0.2
 """Typical distance to a goal [m]: scales the geometry's output to about one."""
 
 
-def as_network_image(image: Tensor) -> Tensor:
-    """Turn images (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory."""
-    return image.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
+def as_network_image(image: Tensor, asked: Tensor | None = None) -> Tensor:
+    """Turn images (B, H, W, 3) uint8 into floats (B, 3, H, W) in [-1, 1], channels last in memory.
+
+    Each of the colours `asked` (B, k, 3) for, in [0, 1], adds two planes, see `asked_planes`.
+    """
+    plain = image.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
+    if asked is None:
+        return plain
+    return torch.cat([plain, *(asked_planes(plain, colour) for colour in asked.unbind(1))], dim=1)
 
 
 def as_std(output: Tensor) -> Tensor:

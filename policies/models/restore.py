@@ -5,7 +5,7 @@ from __future__ import annotations
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.weights import require_kind, with_weights
 from policies.models.camera_student import CameraStudent
-from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
+from policies.models.keypoint_encoder import SMALL, ForwardKinematics, KeypointEncoder
 from policies.models.state_network import StateNetwork
 from policies.models.triangulation import Triangulation
 from robots.model import RobotModel
@@ -27,6 +27,8 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "landmarks": list(landmarks),
         "height": height,
         "width": width,
+        "encoder": student.encoder.name,
+        **({"asked": student.encoder.asked} if student.encoder.asked else {}),
         "channels": student.encoder.heat.in_channels,
         "cameras": student.cameras,
         "fingers": student.fingers,
@@ -35,6 +37,7 @@ def student_architecture(student: CameraStudent, landmarks: tuple[str, ...], hei
         "forgetting_factors": student.filter.forgetting_factors[0].tolist(),
         "hold_steps": student.hold_steps,
         "calibrated": list(student.calibrated),
+        "maskable": student.maskable,
         "action_head": student.action_head.architecture(),
     }
 
@@ -53,6 +56,8 @@ def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
             architecture["channels"],
             refiners=architecture["refiners"],
             cross_view_priors=architecture["cross_view_priors"],
+            name=architecture.get("encoder", SMALL),
+            asked=architecture.get("asked", 0),
         ),
         ForwardKinematics(robot.chain),
         StateNetwork(
@@ -65,6 +70,7 @@ def new_student(architecture: dict, robot: RobotModel) -> CameraStudent:
         hold_steps=architecture["hold_steps"],
         calibrated=calibrated,
         triangulation=Triangulation(robot, bodies, *size, 0.0, 0.0) if calibrated else None,  # the errors are weights
+        maskable=architecture.get("maskable", False),
     )
 
 

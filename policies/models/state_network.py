@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,18 +56,18 @@ def features_of(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Feature,
     heading from object to goal, and how far behind and beside the object the end effector is in that heading.
     """
     shapes = dict(arrays)
-    found = [Feature(name, _size(shape), _flat(name)) for name, shape in arrays]
+    found = [Feature(name, _size(shape), partial(_flat, name)) for name, shape in arrays]
     points = [name for name in ("goal", "object_pos", "tip", "ee_pos") if name in shapes]
     for to, of in itertools.combinations(points, 2):
-        found.append(Feature(f"{to} - {of}", 3, _difference(to, of)))
-        found.append(Feature(f"near({to} - {of})", 3, _squashed(to, of)))
+        found.append(Feature(f"{to} - {of}", 3, partial(_difference, to, of)))
+        found.append(Feature(f"near({to} - {of})", 3, partial(_squashed, to, of)))
     if {"goal", "tip"} <= set(shapes):
-        found.append(Feature("fine(goal - tip)", 3, _squashed("goal", "tip", FINE)))
+        found.append(Feature("fine(goal - tip)", 3, partial(_squashed, "goal", "tip", near=FINE)))
     if {"goal", "object_pos", "ee_pos"} <= set(shapes):
         found.append(Feature("heading", 2, _heading))
         found.append(Feature("ee_pos in heading", 4, _ee_in_heading))
     if "object_quat" in shapes:
-        found.append(Feature("object_turn", 2, _object_turn("ee_yaw" in shapes)))
+        found.append(Feature("object_turn", 2, partial(_object_turn, "ee_yaw" in shapes)))
     if "posts" in shapes:
         found.append(Feature("posts - ee_pos", _size(shapes["posts"]), _posts))
     return tuple(found)
@@ -209,29 +210,25 @@ def _size(shape: Sequence[int]) -> int:
     return size
 
 
-def _flat(name: str) -> Callable[[Arrays], Tensor]:
-    return lambda arrays: arrays[name].flatten(1)
+def _flat(name: str, arrays: Arrays) -> Tensor:
+    return arrays[name].flatten(1)
 
 
-def _difference(to: str, of: str) -> Callable[[Arrays], Tensor]:
-    return lambda arrays: arrays[to] - arrays[of]
+def _difference(to: str, of: str, arrays: Arrays) -> Tensor:
+    return arrays[to] - arrays[of]
 
 
-def _squashed(to: str, of: str, near: float = NEAR) -> Callable[[Arrays], Tensor]:
-    return lambda arrays: torch.tanh((arrays[to] - arrays[of]) / near)
+def _squashed(to: str, of: str, arrays: Arrays, near: float = NEAR) -> Tensor:
+    return torch.tanh((arrays[to] - arrays[of]) / near)
 
 
-def _object_turn(against_fingers: bool) -> Callable[[Arrays], Tensor]:
+def _object_turn(against_fingers: bool, arrays: Arrays) -> Tensor:
     """Sine and cosine of four times the cube's turn about z, against the fingers' where they turn."""
-
-    def compute(arrays: Arrays) -> Tensor:
-        x, y, z, w = arrays["object_quat"].unbind(1)
-        turn = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-        if against_fingers:
-            turn = turn - arrays["ee_yaw"][:, 0]
-        return torch.stack([torch.sin(4 * turn), torch.cos(4 * turn)], dim=1)
-
-    return compute
+    x, y, z, w = arrays["object_quat"].unbind(1)
+    turn = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+    if against_fingers:
+        turn = turn - arrays["ee_yaw"][:, 0]
+    return torch.stack([torch.sin(4 * turn), torch.cos(4 * turn)], dim=1)
 
 
 def _heading(arrays: Arrays) -> Tensor:

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from policies.bundle import BundleError
+from policies.models.backbones.weights import load_backbone
 from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.state_network import StateNetwork
 from robots.specs import ActionSpec
@@ -22,6 +24,8 @@ from robots.specs import ActionSpec
 SAME_NAMES: Mapping[str, str] = {}
 OF_JOINTS = ("q", "dq")
 """Features that mean something else on another arm."""
+FIRST = "1.0.weight"
+"""The first convolution of the small encoder, among its features."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,8 @@ def carry_encoder(
 ) -> Surgery:
     """Carry the features, and the heat maps of landmarks that both have, from `source` into `target`, in place.
 
-    Refiners are learned anew: each is a small network for one thing.
+    Refiners are learned anew: each is a small network for one thing. Weights of what a new encoder takes beyond the
+    plain image, the planes of colours that it is asked for, start at zero.
 
     Args:
         source: the earlier encoder.
@@ -204,20 +209,38 @@ def carry_encoder(
         ours: names of its landmarks.
 
     Raises:
-        BundleError: if the encoders' widths differ.
+        BundleError: if the encoders' architectures or widths differ, or the source is asked for more colours.
     """
+    if source.name != target.name:
+        raise BundleError(
+            f"transfer: the source's encoder is {source.name}, the new one {target.name}; give --encoder {source.name}"
+        )
     if source.heat.in_channels != target.heat.in_channels:
         raise BundleError(
             f"transfer: the source's encoder is {source.heat.in_channels} channels wide, the new one "
             f"{target.heat.in_channels}; give --perception.channels {source.heat.in_channels}"
         )
+    if source.asked > target.asked:
+        raise BundleError(
+            f"transfer: the source's encoder is asked for {source.asked} colours, the new one for {target.asked}; give "
+            "--things"
+        )
     masks = {name: torch.zeros_like(parameter) for name, parameter in target.named_parameters()}
-    target.features.load_state_dict(source.features.state_dict())
+    features = dict(source.features.state_dict())
+    columns = 0
+    if source.asked < target.asked:  # the first convolution takes the planes behind the plain image
+        columns = features[FIRST].shape[1]
+        features[FIRST] = F.pad(
+            features[FIRST], (0, 0, 0, 0, 0, target.features.state_dict()[FIRST].shape[1] - columns)
+        )
+    target.features.load_state_dict(features)
     carried, new = [], []
     for name, mask in masks.items():
         if name.startswith("features."):
             mask.fill_(1.0)
             carried.append(Piece(name, tuple(mask.shape)))
+    if columns:
+        masks[f"features.{FIRST}"][:, columns:] = 0.0
     with torch.no_grad():
         for row, name in enumerate(ours):
             piece = Piece(f"heat.weight[{name}]", tuple(target.heat.weight[row].shape))
@@ -235,6 +258,25 @@ def carry_encoder(
     shape = tuple(source.heat.weight.shape[1:])
     left = tuple(Piece(f"heat.weight[{name}]", shape) for name in theirs if name not in ours)
     return Surgery(tuple(carried), tuple(new), left, masks)
+
+
+def carry_backbone(weights: str, target: KeypointEncoder) -> Surgery:
+    """Load published weights, see `load_backbone`, into the backbone of `target`; all above it is new.
+
+    Raises:
+        ValueError: if they cannot be loaded.
+    """
+    backbone, unused = load_backbone(target.name, weights)
+    assert target.backbone is not None
+    target.backbone.load_state_dict(backbone.state_dict())
+    masks = {name: torch.zeros_like(parameter) for name, parameter in target.named_parameters()}
+    carried: list[Piece] = []
+    new: list[Piece] = []
+    for name, mask in masks.items():
+        inside = name.startswith("features.0.")
+        mask.fill_(float(inside))
+        (carried if inside else new).append(Piece(name, tuple(mask.shape)))
+    return Surgery(tuple(carried), (*new, Piece("geometry", ())), tuple(Piece(name, ()) for name in unused), masks)
 
 
 def _width(columns: slice) -> int:

@@ -1,10 +1,14 @@
-"""How a network that was carried from another task is trained further: one table of modes, for any kind of network."""
+"""How a network with carried weights is trained further: one table of modes, for any kind of network.
+
+The names are the values of `--tune`.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +20,10 @@ from policies.training.descent import Restraint
 from policies.training.precision import fast
 
 CARRIED_RATE = 0.3
-"""Factor on the learning rate of carried weights in `fine-tune` and `gradual-unfreeze`."""
+"""Factor on the learning rate of carried weights in `all`, `last:N` and `gradual-unfreeze`."""
+STAGE_DECAY = 0.5
+"""Further factor for each layer above, in a published network: general features lie below (Howard & Ruder, "Universal
+language model fine-tuning", ACL 2018)."""
 L2_SP = 0.01
 """Weight of the squared distance to the starting point (Li, Grandvalet & Davoine, "Explicit inductive bias for
 transfer learning", ICML 2018)."""
@@ -35,16 +42,26 @@ Masks = Mapping[str, Tensor]
 class NetworkKind:
     """What the modes need to know about a kind of network; time is that of `Restraint`."""
 
-    is_feature: Callable[[str], bool]
-    """Whether the parameter of a name belongs to the features, which `feature-extractor` freezes."""
+    layers: tuple[str, ...]
+    """Names of the modules that compute the features, from the input up."""
+    decay: float
+    """Factor on a carried layer's learning rate for each carried one above it, in `all` and `last:N`."""
     unfrozen: Callable[[str, float], float]
     """Factor on the learning rate of a parameter's carried elements at a time, in `gradual-unfreeze`."""
     thaw: float
-    """Time before which `gradual-unfreeze` keeps the statistics of batch normalisation."""
+    """Time before which `gradual-unfreeze` freezes the layers, with their statistics of batch normalisation."""
     features: Callable[[nn.Module, Tensor], Tensor]
     """From a network and its input (B, …) to the features that `distil` compares."""
     distillation: Callable[[float], float]
     """Factor on `DISTIL` at a time."""
+
+    def carried(self, masks: Masks) -> tuple[str, ...]:
+        """Return the layers of which anything was carried."""
+        return tuple(layer for layer in self.layers if any(mask.any() for mask in _of(layer, masks).values()))
+
+
+def _of(layer: str, masks: Masks) -> dict[str, Tensor]:
+    return {name: mask for name, mask in masks.items() if name.startswith(f"{layer}.")}
 
 
 def state_kind(network: StateNetwork) -> NetworkKind:
@@ -56,7 +73,8 @@ def state_kind(network: StateNetwork) -> NetworkKind:
         return learning.body[:-1](learning.normalise(row))
 
     return NetworkKind(
-        is_feature=lambda name: not name.startswith(f"body.{2 * top}."),
+        layers=tuple(f"body.{2 * k}" for k in range(top)),
+        decay=1.0,
         unfrozen=lambda name, round_: CARRIED_RATE if int(name.split(".")[1]) // 2 >= top - round_ else 0.0,
         thaw=0.0,
         features=features,
@@ -67,7 +85,7 @@ def state_kind(network: StateNetwork) -> NetworkKind:
 def _encoder_features(learning: nn.Module, image: Tensor) -> Tensor:
     assert isinstance(learning, KeypointEncoder)
     with fast():
-        return learning.features(image)
+        return learning.features(image) if learning.backbone is None else learning.backbone(image)[-1]
 
 
 def _encoder_unfrozen(name: str, share: float) -> float:
@@ -76,28 +94,60 @@ def _encoder_unfrozen(name: str, share: float) -> float:
     return 0.0 if name.startswith("features.") else 1.0
 
 
-ENCODER_KIND = NetworkKind(
-    is_feature=lambda name: name.startswith("features."),
-    unfrozen=_encoder_unfrozen,
-    thaw=THAW,
-    features=_encoder_features,
-    distillation=lambda share: 1.0 - 2.0 * share,
-)
-"""A keypoint encoder, whose features are all layers below the heat maps."""
+def encoder_kind(encoder: KeypointEncoder) -> NetworkKind:
+    """Describe a keypoint encoder, whose features are all layers below the heat maps."""
+    backbone = encoder.backbone
+    if backbone is None:
+        layers = [f"features.{k}" for k in range(1, len(encoder.features))]
+    else:
+        layers = [*(f"features.0.stages.{k}" for k in range(len(backbone.stages))), "features.1"]
+    return NetworkKind(
+        layers=tuple(layers),
+        decay=1.0 if backbone is None else STAGE_DECAY,
+        unfrozen=_encoder_unfrozen,
+        thaw=THAW,
+        features=_encoder_features,
+        distillation=lambda share: 1.0 - 2.0 * share,
+    )
+
 
 Mode = Callable[[nn.Module, nn.Module, Masks, NetworkKind], Restraint]
 
 
-def _feature_extractor(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
-    """Freeze the carried features; new columns and the last layer learn."""
-    scale = {name: 1.0 - mask for name, mask in masks.items() if kind.is_feature(name)}
-    return Restraint(lambda time: scale, lambda time: True)
+def _features(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
+    """Freeze the carried features; new columns and all above learn."""
+    return _tuned(kind.carried(masks), masks, lambda name: 1.0)
 
 
-def _fine_tune(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
-    """Train everything, the carried elements at a third of the learning rate."""
-    scale = {name: 1.0 - (1.0 - CARRIED_RATE) * mask for name, mask in masks.items()}
-    return Restraint(lambda time: scale)
+def _all(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
+    """Train everything, the carried elements at a third of the learning rate, or less further down."""
+    return _tuned((), masks, partial(_layer_rate, layers=kind.carried(masks), decay=kind.decay))
+
+
+def _last(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind, count: int) -> Restraint:
+    """Freeze all carried layers but the last `count`, and train the others as `all` does.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    layers = kind.carried(masks)
+    if not 1 <= count <= len(layers):
+        raise ValueError(f"tune is '{LAST}{count}', expected {LAST}1 to {LAST}{len(layers)}, or features")
+    return _tuned(layers[:-count], masks, partial(_layer_rate, layers=layers, decay=kind.decay))
+
+
+def _layer_rate(name: str, layers: tuple[str, ...], decay: float) -> float:
+    """Return the factor on the learning rate of a parameter's carried elements, by the carried layers above it."""
+    above = next((len(layers) - 1 - k for k, layer in enumerate(layers) if name.startswith(f"{layer}.")), 0)
+    return CARRIED_RATE * decay**above
+
+
+def _tuned(frozen: tuple[str, ...], masks: Masks, rate: Callable[[str], float]) -> Restraint:
+    """Freeze what was carried in the layers `frozen`, and train what was carried elsewhere at `rate` of its name."""
+    rates = {name: 0.0 if name.startswith(tuple(f"{layer}." for layer in frozen)) else rate(name) for name in masks}
+    scale = {name: 1.0 - (1.0 - rates[name]) * mask for name, mask in masks.items() if rates[name] < 1.0}
+    whole = tuple(layer for layer in frozen if all(mask.all() for mask in _of(layer, masks).values()))
+    return Restraint(lambda time: scale, lambda time: whole)
 
 
 def _gradual_unfreeze(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
@@ -107,7 +157,8 @@ def _gradual_unfreeze(network: nn.Module, fresh: nn.Module, masks: Masks, kind: 
         rates = {name: kind.unfrozen(name, time) for name in masks}
         return {name: 1.0 - (1.0 - rate) * masks[name] for name, rate in rates.items() if rate < 1.0}
 
-    return Restraint(scale, lambda time: time < kind.thaw)
+    layers = kind.carried(masks)
+    return Restraint(scale, lambda time: layers if time < kind.thaw else ())
 
 
 def _l2_sp(network: nn.Module, fresh: nn.Module, masks: Masks, kind: NetworkKind) -> Restraint:
@@ -150,30 +201,41 @@ def _shrink_perturb(network: nn.Module, fresh: nn.Module, masks: Masks, kind: Ne
     return Restraint()
 
 
+LAST = "last:"
+"""Beginning of the mode that trains the last layers; their number follows."""
 MODES: dict[str, Mode] = {
-    "feature-extractor": _feature_extractor,
-    "fine-tune": _fine_tune,
+    "features": _features,
+    "all": _all,
     "gradual-unfreeze": _gradual_unfreeze,
     "l2-sp": _l2_sp,
     "distil": _distil,
     "shrink-perturb": _shrink_perturb,
 }
-"""Modes of transfer by name."""
+"""Modes of transfer by name, beside `last:N`."""
+TUNINGS = ("features", f"{LAST}N", *list(MODES)[1:])
+"""What `--tune` may be."""
 
 
-def check_mode(mode: str) -> None:
-    """Raise ValueError for an unknown mode; lists the known ones."""
-    if mode not in MODES:
-        raise ValueError(f"unknown transfer mode '{mode}'; known are {', '.join(MODES)}")
+def find_mode(tune: str) -> Mode:
+    """Return the mode that `tune` names.
+
+    Raises:
+        ValueError: for an unknown one; lists the known ones.
+    """
+    number = tune.removeprefix(LAST)
+    if tune.startswith(LAST) and number.isdecimal() and len(number) < 4:
+        return partial(_last, count=int(number))
+    if tune not in MODES:
+        raise ValueError(f"tune is '{tune}'; known are {', '.join(TUNINGS)}")
+    return MODES[tune]
 
 
-def restrain(mode: str, network: nn.Module, fresh: nn.Module, surgery: Surgery, kind: NetworkKind) -> Restraint:
-    """Return the restraint that `mode` puts on the carried `network`.
+def restrain(tune: str, network: nn.Module, fresh: nn.Module, surgery: Surgery, kind: NetworkKind) -> Restraint:
+    """Return the restraint that the mode `tune` puts on the carried `network`.
 
     `distil` and `shrink-perturb` also change the network's weights, towards those of `fresh`.
 
     Raises:
         ValueError: for an unknown mode.
     """
-    check_mode(mode)
-    return MODES[mode](network, fresh, surgery.masks, kind)
+    return find_mode(tune)(network, fresh, surgery.masks, kind)

@@ -117,16 +117,17 @@ class Triangulation(nn.Module):
         prior = [rotation_error / 3**0.5] * 3 + [position_error / 3**0.5] * 3 + [FOCAL]
         self.register_buffer("prior", torch.tensor(prior).clamp_min(1e-4))
 
-    def forward(self, points: Tensor, q: Tensor, calibration: Tensor) -> Located:
+    def forward(self, points: Tensor, q: Tensor, calibration: Tensor, mask: Tensor | None = None) -> Located:
         """Locate the bodies.
 
         Args:
             points: (B, C, K, 3) x, y and spread of the keypoints [px].
             q: (B, n) joint positions [rad].
             calibration: (B, C, 16) of the cameras, off by their errors.
+            mask: (B, C) 0 for cameras whose detections do not count; by default all do.
         """
-        cameras, residuals, certainty = self.correct(Pinholes.of(calibration), points[:, :, self.bodies :], q)
-        places, stds = self.triangulate(cameras, points[:, :, : self.bodies])
+        cameras, residuals, certainty = self.correct(Pinholes.of(calibration), points[:, :, self.bodies :], q, mask)
+        places, stds = self.triangulate(cameras, points[:, :, : self.bodies], mask)
         return Located(places, stds, residuals, certainty)
 
     def arm(self, q: Tensor) -> Tensor:
@@ -137,7 +138,9 @@ class Triangulation(nn.Module):
         ]
         return torch.stack(found, dim=1)
 
-    def correct(self, nominal: Pinholes, detected: Tensor, q: Tensor) -> tuple[Pinholes, Tensor, Tensor]:
+    def correct(
+        self, nominal: Pinholes, detected: Tensor, q: Tensor, mask: Tensor | None = None
+    ) -> tuple[Pinholes, Tensor, Tensor]:
         """Move cameras to where they explain the arm's landmarks `detected` (B, C, L, 3) [px] best.
 
         Returns:
@@ -149,6 +152,7 @@ class Triangulation(nn.Module):
         points = self.arm(q)[:, None]
         variance = self._variance(detected, slice(self.bodies, None))
         known = self._inside(detected) * torch.tensor(self._rigid).float()[:, None]
+        known = known if mask is None else known * mask[:, :, None, None]
         state = torch.cat([nominal.p, nominal.p, nominal.f[..., :1]], dim=2) * 0.0
         for step in range(STEPS):
             cameras = nominal.moved(state)
@@ -170,9 +174,10 @@ class Triangulation(nn.Module):
         mean = (weights * squares.sum(-1)).sum(-1) / (2.0 * certainty.clamp_min(0.1))
         return nominal.moved(state), mean.sqrt(), certainty
 
-    def triangulate(self, cameras: Pinholes, detected: Tensor) -> tuple[Tensor, Tensor]:
+    def triangulate(self, cameras: Pinholes, detected: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return places and standard deviations, as in `Located`, of bodies `detected` (B, C, P, 3) [px]."""
-        variance = self._variance(detected, slice(0, self.bodies))
+        precision = 1.0 / self._variance(detected, slice(0, self.bodies))
+        precision = (precision if mask is None else precision * mask[:, :, None, None])[..., None]
         places = self.middle.expand(len(detected), -1, 3)
         for _ in range(STEPS):
             pixels, ray, depth = cameras.look(places[:, None])
@@ -180,7 +185,7 @@ class Triangulation(nn.Module):
             # d pixel / d place = f / z · (axis - ray · optical axis)
             by_place = away[..., :2, :] - ray[..., None] * away[..., 2:, :]
             by_place = by_place * (cameras.f[:, :, None] / depth.clamp_min(NEAREST))[..., None]
-            weighted = by_place / variance[..., None]
+            weighted = by_place * precision
             information = self.information + (weighted.transpose(3, 4) @ by_place).sum(1)
             pull = (weighted.transpose(3, 4) @ (detected[..., :2] - pixels)[..., None]).sum(1)
             pull = pull + self.information @ (self.middle - places)[..., None]

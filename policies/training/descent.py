@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 
 import torch
 from torch import Tensor, nn
 
+from policies.training.checkpoints import UNKEPT, Checkpoint, Kept
 from policies.training.progress import Progress, silent
 
 AVERAGED = 100
@@ -27,8 +28,9 @@ class Restraint:
 
     rate_scale: Callable[[float], Mapping[str, Tensor]] = lambda time: {}
     """From time to the factor on the optimiser's step, for each element of a parameter, by the parameter's name."""
-    frozen_statistics: Callable[[float], bool] = lambda time: False
-    """From time to whether batch normalisation keeps its running statistics."""
+    frozen: Callable[[float], tuple[str, ...]] = lambda time: ()
+    """From time to the names of the modules that keep their weights and the statistics of their batch normalisation;
+    never a module that it did not name before."""
     penalty: Callable[[nn.Module, Tensor, float], Tensor | None] = lambda network, batch, time: None
     """Added to the loss: a function of the network, its input (B, …) and time; None for nothing."""
 
@@ -56,8 +58,9 @@ def gradient_descent(
     progress: Progress = silent,
     network: nn.Module | None = None,
     rate_scale: Callable[[float], Mapping[str, Tensor]] = FREE.rate_scale,
+    checkpoint: Checkpoint | None = None,
 ) -> float:
-    """Take `steps` gradient steps.
+    """Take `steps` gradient steps, or those that are left of them.
 
     Args:
         optimiser: of the parameters that learn.
@@ -67,12 +70,15 @@ def gradient_descent(
         progress: called with the share of the steps that is done.
         network: names the parameters that `rate_scale` is about.
         rate_scale: from the share of the steps that is done to the factors of `scaled_step`.
+        checkpoint: keeps all that the steps change, and has what an earlier process kept.
 
     Returns:
         The mean of the last `AVERAGED` losses.
     """
-    recent = 0.0
-    for step, rate in zip(range(steps), rates):
+    checkpoint = checkpoint or UNKEPT.of("")
+    kept = checkpoint.restore()
+    recent = kept.recent
+    for step, rate in zip(range(kept.step, steps), islice(rates, kept.step, None)):
         for group in optimiser.param_groups:
             group["lr"] = rate
         found = loss(step)
@@ -86,6 +92,8 @@ def gradient_descent(
             recent += float(found.value.detach()) / min(AVERAGED, steps)
         if step % EVERY == 0:
             progress(step / steps, found.text())
+        if checkpoint.due or step == steps - 1:
+            checkpoint.keep(Kept(step + 1, recent), float(found.value.detach()))
     return recent
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -14,9 +16,14 @@ from sim.catalogue import parameter_space
 from sim.randomization.parameters import PRESETS, ParameterSpace
 from sim.tasks import Task, fitted_task
 from sim.tasks.task import DEFAULT_RIG
-from sim.tasks.task_file import task_file_record
+from sim.tasks.task_file import is_task_file, task_file_record
+from sim.workers.pool import Workers
+from sim.workers.ray_pool import check_cluster
+from sim.workers.start import open_workers
 
-C = TypeVar("C", bound="StateConfig")
+C = TypeVar("C", bound="RunConfig")
+FEW = 8
+"""Workers that no machine refuses."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,41 @@ class RunConfig:
     """Seed of everything random."""
     workers: int = 2
     """Processes that simulate."""
+    ray: str = ""
+    """Address of a Ray cluster whose cores simulate instead; `local` starts one here."""
+    evaluation_episodes: int = 200
+    """Fresh episodes on which the finished policy is evaluated."""
+
+    def validate(self) -> None:
+        """Check everything that is cheap to check.
+
+        Raises:
+            ValueError: for a field out of range, an unknown name, or a folder that exists.
+            WorkersError: for a cluster that does not answer, or is to be sent what it cannot be.
+        """
+        refuse_existing(self.out)
+        for name in ("workers", "evaluation_episodes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.ray:
+            check_cluster(self.ray, self.files())
+        cores = len(os.sched_getaffinity(0))
+        if not self.ray and self.workers > max(FEW, 2 * cores):
+            raise ValueError(f"workers is {self.workers}, and there are {cores} cores; one for each core is best")
+
+    def open_workers(self) -> AbstractContextManager[Workers]:
+        """Start the processes that simulate; nodes of a cluster are sent the files that the run names.
+
+        Raises:
+            WorkersError: if they cannot be started.
+        """
+        return open_workers(self.workers, self.ray, self.files())
+
+    def files(self) -> list[Path]:
+        """Return the files and folders that simulation reads: of a task, an arm and a rig of one's own."""
+        task = [Path(self.task.rpartition(":")[0])] if is_task_file(self.task) else []
+        arm = [Path(self.robot).parent] if self.robot.endswith(".json") else []
+        return [*task, *arm, *([Path(self.cameras)] if self.cameras.endswith(".json") else [])]
 
     def space(self) -> ParameterSpace:
         """Return the parameter space to train on.
@@ -67,30 +109,6 @@ class RunConfig:
     def to_dict(self) -> dict:
         """Return plain JSON types."""
         return json.loads(json.dumps(asdict(self), default=str))
-
-
-@dataclass(frozen=True)
-class StateConfig(RunConfig):
-    """Fields that all training runs from state have in common."""
-
-    observation: str = "state"
-    """What the policy observes: one of the task's named observations without images."""
-    evaluation_episodes: int = 200
-    """Fresh episodes on which the finished policy is evaluated."""
-    mlflow: str = ""
-    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
-
-    def validate(self) -> None:
-        """Check everything that is cheap to check.
-
-        Raises:
-            ValueError: for a field out of range, an unknown name, or a folder that exists.
-        """
-        refuse_existing(self.out)
-        if self.workers < 1 or self.evaluation_episodes < 1:
-            raise ValueError(
-                f"workers ({self.workers}) and evaluation_episodes ({self.evaluation_episodes}) must be at least 1"
-            )
 
     def begin(self) -> RunFolder:
         """Check everything, then make the run's folder."""
@@ -122,3 +140,13 @@ class StateConfig(RunConfig):
                 "begun this run; train again with a new --out"
             )
         return cls(**{**data, "out": Path(data["out"])})
+
+
+@dataclass(frozen=True)
+class StateConfig(RunConfig):
+    """Fields that all training runs from state have in common."""
+
+    observation: str = "state"
+    """What the policy observes: one of the task's named observations without images."""
+    mlflow: str = ""
+    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""

@@ -5,7 +5,7 @@ provenance.json  revision, versions, machine, date
 checkpoint/      records of every round and the newest state, from which the run goes on
 metrics.csv      one line a round
 curve.png        the same as a picture; tensorboard/ the same for TensorBoard
-best/, last/     bundles
+best/, last/     bundles, or bundle/
 metrics.json     the evaluation on fresh seeds; its presence means that the run is finished
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -85,9 +86,8 @@ class RunFolder:
         if not (path / "config.json").is_file():
             raise RunError(f"'{path}' holds no run: config.json is missing; give the folder of 'sim2real train --out'")
         if (path / "metrics.json").is_file():
-            raise RunError(
-                f"the run in '{path}' is finished; its bundle is {path / 'best'}; train again with a new --out"
-            )
+            bundle = path / ("bundle" if (path / "bundle").is_dir() else "best")
+            raise RunError(f"the run in '{path}' is finished; its bundle is {bundle}; train again with a new --out")
         return cls(path, _tracker(path, read_json(path / "config.json", "run")))
 
     def finish(self, metrics: dict) -> None:
@@ -167,17 +167,24 @@ class RunFolder:
         save_figure(figure, self.path / "curve.png")
 
 
-def load_tensors(path: Path, what: str) -> dict:
-    """Read what `torch.save` wrote: nothing but tensors and plain types is unpickled.
+def load_tensors(path: Path, what: str, most: int = MOST_ARRAYS, advice: str = "train again with a new --out") -> dict:
+    """Read what `torch.save` wrote, at most so many bytes: nothing but tensors and plain types is unpickled.
 
     Raises:
-        RunError: if it cannot be read.
+        RunError: if it cannot be read; the message ends with `advice`.
+        FileError: if it is missing, no regular file, or larger.
     """
-    content = read_bytes(path, what, MOST_ARRAYS)
+    content = io.BytesIO(read_bytes(path, what, most))
     try:
-        return torch.load(io.BytesIO(content), weights_only=True)
+        if zipfile.is_zipfile(content):
+            with zipfile.ZipFile(content) as archive:
+                unpacked = sum(info.file_size for info in archive.infolist())
+            if unpacked > most:
+                raise ValueError(f"it unpacks to {unpacked} bytes, expected at most {most}")
+        content.seek(0)
+        return torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its parser met
-        raise RunError(f"{what} '{path}' is damaged: {brief(str(error))}; train again with a new --out") from None
+        raise RunError(f"{what} '{path}' is damaged: {brief(str(error))}; {advice}") from None
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -5,19 +5,15 @@ Each render has its own arm pose, object, appearance and camera; neighbouring fr
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from robots.host.processes import end_with_pool
 from robots.kinematics import KinematicsError
 from robots.model import RobotModel
-from robots.observation import CALIBRATION
+from robots.observation import ASKED_COLOURS, CALIBRATION
 from robots.rig import Rig
 from robots.specs import SpecError
 from sim.env import ArmEnv
@@ -26,9 +22,11 @@ from sim.sensing.simulated_cameras import RenderConfig
 from sim.tasks import fitted_task
 from sim.tasks.state_samples import StateSample
 from sim.tasks.task import CAMERAS
+from sim.workers.pool import Workers, in_order
+from sim.workers.worker_cache import WorkerCache
 
 CHUNK = 250
-"""LabelledRenders that one call of a worker draws."""
+"""Renders in a batch for a worker."""
 MOST_DRAWS = 100
 """Draws of a state until the arm reaches one."""
 
@@ -45,11 +43,18 @@ class SampledState:
     """(4, 4) true pose of the end effector."""
     goal: np.ndarray
     """(3,) where the end effector, or the object, should get to [m, base frame]."""
+    others: np.ndarray
+    """(m, 3) things that are not asked for [m, base frame]."""
 
     @property
     def opening(self) -> np.ndarray:
         """(1,) finger position [m], as measured; zero where it is not observed."""
         return self.observation.get("opening", np.zeros(1))
+
+    @property
+    def asked(self) -> tuple[np.ndarray, ...]:
+        """The colours (k, 3) that are asked for, in [0, 1]; nothing where they are not observed."""
+        return (self.observation[ASKED_COLOURS],) if ASKED_COLOURS in self.observation else ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class LabelledRenders:
     """(N, 1) float32 finger position [m], as measured; zero for an arm without a gripper."""
     calibration: np.ndarray | None = None
     """(N, 16) float32, see `CameraModel.calibration`; None for a camera that always stands in the same place."""
+    asked: np.ndarray | None = None
+    """(N, k, 3) float32 colours that are asked for, in [0, 1]; None for a task that is not about one of several."""
+    others: np.ndarray | None = None
+    """(N, m, 2) float32 the other things in the image, as `pixels`; None likewise."""
 
     def __len__(self) -> int:
         return len(self.q)
@@ -113,13 +122,13 @@ def sample_renders(
     space: ParameterSpace,
     count: int,
     seed: int,
-    workers: int = 2,
+    workers: Workers,
     progress: Callable[[float], None] = lambda share: None,
     *,
     cameras: str | Rig | None = None,
     household: Path | None = None,
 ) -> tuple[LabelledRenders, ...]:
-    """Draw `count` independent states of `task` under `space`; the same ones whatever the number of workers.
+    """Draw `count` independent states of `task` under `space`; the same ones whatever the workers.
 
     Args:
         task: name of a task.
@@ -127,7 +136,7 @@ def sample_renders(
         space: what varies.
         count: number of states.
         seed: of everything random.
-        workers: processes.
+        workers: processes that draw them.
         progress: called with the share that is done.
         cameras: the rig, as `ArmEnv` takes it.
         household: folder of meshes that stand about, see `RenderConfig`.
@@ -137,14 +146,8 @@ def sample_renders(
     """
     chunks = -(-count // CHUNK)
     seeds = np.random.SeedSequence(seed).generate_state(chunks).tolist()
-    draw = partial(_draw_chunk, task, robot, space, cameras, household)
-    parts: list[tuple[LabelledRenders, ...]] = [()] * chunks
-    # spawn: a fork of a process that has used threads may hang
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_pool) as pool:
-        futures = {pool.submit(draw, chunk_seed): i for i, chunk_seed in enumerate(seeds)}
-        for done, future in enumerate(as_completed(futures), start=1):
-            parts[futures[future]] = future.result()
-            progress(done / chunks)
+    batches = [(task, robot, space, cameras, household, each) for each in seeds]
+    parts = in_order(workers, draw_batch, batches, lambda done: progress(done / chunks))
     return tuple(LabelledRenders.joined(each)[:count] for each in zip(*parts))
 
 
@@ -153,12 +156,13 @@ def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, .
     images = [array.name for array in env.observation_spec.arrays if array.is_image]
     shared, seen = [], []
     for state in sample_states(env, count, seed):
-        shared.append((state.observation["q"], state.points, state.goal, state.opening))
+        shared.append((state.observation["q"], state.points, state.goal, state.opening, *state.asked))
         cameras = [env.camera(image.removeprefix("image_")) for image in images]
         pixels = [camera.project(state.points, state.T_base_ee) for camera in cameras]
+        others = [camera.project(state.others, state.T_base_ee) if len(state.others) else None for camera in cameras]
         calibrations = [state.observation.get(f"{CALIBRATION}{camera.name}") for camera in cameras]
-        seen.append(list(zip((state.observation[image] for image in images), pixels, calibrations)))
-    q, points, goals, openings = (np.stack(column).astype(np.float32) for column in zip(*shared))
+        seen.append(list(zip((state.observation[image] for image in images), pixels, calibrations, others)))
+    q, points, goals, openings, *asked = (np.stack(column).astype(np.float32) for column in zip(*shared))
     return tuple(
         LabelledRenders(
             np.stack(images),
@@ -168,8 +172,10 @@ def draw_renders(env: ArmEnv, count: int, seed: int) -> tuple[LabelledRenders, .
             goals,
             openings,
             None if calibrations[0] is None else np.stack(calibrations),
+            asked[0] if asked else None,
+            None if others[0] is None else np.stack(others).astype(np.float32),
         )
-        for images, pixels, calibrations in (zip(*column) for column in zip(*seen))
+        for images, pixels, calibrations, others in (zip(*column) for column in zip(*seen))
     )
 
 
@@ -184,7 +190,8 @@ def sample_states(env: ArmEnv, count: int, seed: int) -> Iterator[SampledState]:
         state = begin_state(env, rng)
         goal = env.task.desired_goal(env.world)
         observation = env.place_arm(state.q, state.opening)
-        yield SampledState(observation, *landmarks(env), goal)
+        others = [env.world.pose(name)[0] for name in env.task.movable if name not in env.task.landmarks]
+        yield SampledState(observation, *landmarks(env), goal, np.array(others).reshape(-1, 3))
 
 
 def begin_state(env: ArmEnv, rng: np.random.Generator) -> StateSample:
@@ -230,15 +237,16 @@ def landmarks(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*bodies, *arm]), poses[robot.tree.links.index(robot.ee_link)]
 
 
-_ENVIRONMENTS: dict[tuple, ArmEnv] = {}
-"""One environment a worker process, opened at its first chunk."""
-
-
-def _draw_chunk(
+def draw_batch(
     task: str, robot: str, space: ParameterSpace, cameras: str | Rig | None, household: Path | None, seed: int
 ) -> tuple[LabelledRenders, ...]:
-    key = (task, robot, space.name, cameras, household)
-    if key not in _ENVIRONMENTS:
-        rendering = RenderConfig(household=household)
-        _ENVIRONMENTS[key] = ArmEnv(task, robot, space, CAMERAS, cameras=cameras, rendering=rendering)
-    return draw_renders(_ENVIRONMENTS[key], CHUNK, seed)
+    """Draw `CHUNK` renders in a worker; see `sample_renders`."""
+    return draw_renders(_environment((task, robot, space, cameras, household)), CHUNK, seed)
+
+
+def _open(description: tuple[str, str, ParameterSpace, str | Rig | None, Path | None]) -> ArmEnv:
+    task, robot, space, cameras, household = description
+    return ArmEnv(task, robot, space, CAMERAS, cameras=cameras, rendering=RenderConfig(household=household))
+
+
+_environment = WorkerCache(_open, ArmEnv.close)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from robots.arms.reach import ReachMap
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.rig import Extent, Rig, describe_camera
@@ -114,8 +115,12 @@ def inspect_rig(
     return RigCoverage(tuple(cameras), dict(zip(bodies, large.any(axis=1).mean(axis=0).tolist())))
 
 
-def draw_area(image: np.ndarray, camera: CameraModel, area: Sequence[Extent]) -> np.ndarray:
-    """Return `image` enlarged, with the outline of the work area on the table [m] if the camera is fixed."""
+def draw_area(
+    image: np.ndarray, camera: CameraModel, area: Sequence[Extent], reach: ReachMap | None = None
+) -> np.ndarray:
+    """Return `image` enlarged, with the outline of the work area on the table [m] if the camera is fixed, and with a
+    dot in each of its cells in which the arm grasps.
+    """
     scale = max(1, round(DRAWN / image.shape[0]))
     shown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     if camera.T_base_camera is None:
@@ -128,6 +133,12 @@ def draw_area(image: np.ndarray, camera: CameraModel, area: Sequence[Extent]) ->
         points = np.round(((pixels + 0.5) * scale - 0.5) * 16).clip(-(2**20), 2**20).astype(np.int32)
         for colour, width in ((FRAME, 5), (GRID, 2)):
             cv2.polylines(shown, [points], True, colour, width, cv2.LINE_AA, 4)
+    if reach is not None:
+        cells = reach.centres()
+        for x, y in camera.project(np.column_stack([cells, np.zeros(len(cells))])):
+            if np.isfinite([x, y]).all():
+                at = round(float(x + 0.5) * scale - 0.5), round(float(y + 0.5) * scale - 0.5)
+                cv2.circle(shown, at, 2, GRID, -1, cv2.LINE_AA)
     return shown
 
 
@@ -157,7 +168,7 @@ def _nominal_images(
             places = {name: value for name, value in drawn.sample(rng).items() if "_place_" in name}
             shown, _ = env.reset(seed=0, options={"parameters": places})
             for name in names:
-                tiles[name].append(draw_area(shown[f"image_{name}"], env.camera(name), area))
+                tiles[name].append(draw_area(shown[f"image_{name}"], env.camera(name), area, env.task.reach))
         return {name: np.vstack(each) for name, each in tiles.items()}
     finally:
         env.close()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from policies.bundle import PolicyBundle
-from policies.cluster import ClusterError
-from policies.sweep import SweepConfig, SweepError, label, run_sweep
+from policies.sweep import SweepConfig, SweepError, run_sweep
+from sim.workers.pool import WorkersError
 from sim2real.command_line import main
 
 QUIET = lambda *_: None  # noqa: E731
@@ -57,14 +57,16 @@ def test_a_sweep_goes_on_where_it_was_and_nothing_else_goes_on_in_its_folder(her
 @pytest.mark.slow
 @pytest.mark.real_time
 def test_a_cluster_of_two_nodes_trains_the_same_policy(here: Path, tmp_path: Path, ray_cluster) -> None:
-    config = SweepConfig(tmp_path / "there", (7,), ("recipe.hidden=8,16",), ray=ray_cluster.address)
-    run_sweep(config, TINY, QUIET)
-    for setting in config.settings():
-        ours, theirs = (
-            PolicyBundle.load(out / label(setting) / "seed_7" / "last").weights for out in (here, tmp_path / "there")
-        )
-        for name, weights in ours.items():
-            np.testing.assert_array_equal(weights, theirs[name])
+    run_sweep(SweepConfig(tmp_path / "sweep", (7,), ("recipe.hidden=8",), ray=ray_cluster.address), TINY, QUIET)
+    words = [*TINY, "--ray", ray_cluster.address, "--seed", "7", "--recipe.hidden", "16"]
+    assert main(["train", *words, "--out", str(tmp_path / "run")]) == 0  # its batches alone are computed there
+    for ours, theirs in (
+        (here / "hidden=8/seed_7", tmp_path / "sweep/hidden=8/seed_7"),
+        (here / "hidden=16/seed_7", tmp_path / "run"),
+    ):
+        one, other = (PolicyBundle.load(run / "last").weights for run in (ours, theirs))
+        for name, weights in one.items():
+            np.testing.assert_array_equal(weights, other[name])
 
 
 @pytest.mark.slow
@@ -94,5 +96,5 @@ def test_a_sweep_that_makes_no_sense_is_refused(change: dict, arguments: tuple, 
 
 
 def test_a_cluster_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"Ray at '127\.0\.0\.1:1'"):
+    with pytest.raises(WorkersError, match=r"Ray at '127\.0\.0\.1:1'"):
         run_sweep(SweepConfig(tmp_path / "out", (0,), ray="127.0.0.1:1"), TINY, QUIET)

@@ -31,6 +31,7 @@ from sim.env import ArmEnv
 from sim.tasks import fitted_task
 from sim.tasks.recipe import PerceptionRecipe
 from sim.tasks.state_samples import sample_approach
+from sim.workers.start import open_workers
 from tests.support.simulated import run_simulated
 from tests.support.tiny_bundle import tiny_bundle
 
@@ -71,8 +72,10 @@ def test_map_coordinates_round_trip_and_cells_are_centred() -> None:
 @pytest.mark.slow
 def test_views_are_the_same_whatever_the_number_of_workers() -> None:
     space = parameter_space(fitted_task("reach", PANDA, "front"), PANDA).preset("full")
-    (one,) = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=1, cameras="front")
-    (two,) = sample_renders("reach", "franka_panda", space, 300, seed=5, workers=2, cameras="front")
+    with open_workers(1) as alone, open_workers(2) as both:
+        (one,), (two,) = (
+            sample_renders("reach", "franka_panda", space, 300, 5, each, cameras="front") for each in (alone, both)
+        )
     assert len(one) == 300
     np.testing.assert_array_equal(one.images, two.images)
     np.testing.assert_array_equal(one.pixels, two.pixels)
@@ -106,7 +109,8 @@ def test_the_run_says_where_it_came_from(run: Path) -> None:
     provenance = PolicyBundle.load(run / "bundle").provenance
     assert provenance["config"] == config
     assert provenance["versions"]["torch"] == importlib.metadata.version("torch")
-    assert sorted(path.name for path in run.iterdir()) == ["bundle", "config.json", "metrics.json"]
+    left = {path.name for path in run.iterdir()}
+    assert {"bundle", "config.json", "metrics.json", "metrics.csv", "curve.png", "perception.csv"} < left
 
 
 @pytest.mark.slow
@@ -133,7 +137,8 @@ def test_the_student_comes_back_from_its_bundle(run: Path) -> None:
 def still_target() -> TargetData:
     """Frames of the domain that the small policy was trained in: nothing to adapt to."""
     space = parameter_space(fitted_task("reach", PANDA, "front"), PANDA).preset("nominal")
-    (renders,) = sample_renders("reach", "franka_panda", space, 120, seed=77, cameras="front")
+    with open_workers(2) as workers:
+        (renders,) = sample_renders("reach", "franka_panda", space, 120, 77, workers, cameras="front")
     return TargetData({"front": renders.images}, renders.q, np.repeat(np.arange(12), 10))
 
 

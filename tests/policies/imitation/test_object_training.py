@@ -15,14 +15,14 @@ from policies.bundle import BundleError, PolicyBundle
 from policies.imitation.camera_run import (
     TrainConfig,
     camera_contract,
-    carry_perception,
     check_locatable,
     export_student,
     train_camera,
     untrained,
 )
-from policies.imitation.dagger import collect, open_arms, row_of
+from policies.imitation.dagger import row_of
 from policies.imitation.recipes import action_head_recipe, state_recipe
+from policies.imitation.rollouts import Rollout, collect
 from policies.models.filters.contact import outside_hand
 from policies.models.filters.object_filter import HELD
 from policies.models.restore import restore_student
@@ -37,6 +37,7 @@ from sim.env import ArmEnv
 from sim.tasks import Task
 from sim.tasks.recipe import PerceptionRecipe, StateRecipe
 from sim.tasks.stack import Stack
+from sim.workers.start import open_workers
 
 PANDA = load_robot("franka_panda")
 QUIET = lambda *_: None  # noqa: E731
@@ -96,8 +97,9 @@ def test_collecting_includes_fingers_that_closed_on_nothing() -> None:
     make = FullLengthEnv("pick_place", "franka_panda", "nominal", arrays, exact=False)
     action_head = StateNetwork([("opening", (1,))], make.arm().action_spec.names, (8,))
     recipe = replace(TINY, envs=2, round_steps=15, disturbed_share=0.0, spell=2.0)
-    with open_arms(make, 2, 1) as arms:
-        openings = [collect(arms, action_head, recipe, 0, 1, 10, QUIET, [*arrays], share) for share in (0.0, 1.0)]
+    rollout = Rollout(make, recipe, 0, 1, 10, tuple(action_head.actions), arrays)
+    with open_workers(1) as workers:
+        openings = [collect(workers, action_head, replace(rollout, closing=share), QUIET) for share in (0.0, 1.0)]
     usual, closed = (records["opening"].min() for records in openings)
     assert usual > 0.03  # in 0.6 s nobody has reached a cube
     assert closed < 0.005
@@ -116,7 +118,7 @@ def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, camera
     q = torch.from_numpy((np.array(PANDA.home) + rng.normal(0, 0.1, (5, 7))).astype(np.float32))
     opening = torch.full((5, 1), 0.03)
     ways = torch.from_numpy(rng.normal(0, 0.1, (5, 6)).astype(np.float32))
-    student.estimate = lambda points, measured, calibration: (ways, torch.full((5, 2), 0.01))  # type: ignore[method-assign]
+    student.estimate = lambda *_: (ways, torch.full((5, 2), 0.01))  # type: ignore[method-assign]
     ee_pos = student.kinematics(q)
     records = {
         "ee_pos": ee_pos.numpy(),
@@ -128,6 +130,7 @@ def test_a_student_with_true_estimates_acts_as_its_action_head(task: str, camera
     image = torch.zeros(5, 84, 84, 3, dtype=torch.uint8)
     inputs = (q,) if task == "push" else (q, opening)
     inputs += (image,) * student.cameras
+    inputs += (torch.ones(5, student.cameras),) if student.maskable else ()
     with torch.no_grad():
         head = student.action_head
         memory = [torch.zeros(5, *shape) for shape in student.memory.values()]
@@ -187,7 +190,8 @@ def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: P
     config.validate()
     student, bundle = untrained(config), PolicyBundle.load(seer)
     source = restore_student(bundle)
-    surgery, restraint = carry_perception(bundle, student, replace(config, mode="feature-extractor"))
+    surgery, restraint = replace(config, tune="features").begin_encoder(student)
+    assert surgery is not None
     assert not any(float(scale.sum()) for scale in restraint.rate_scale(0.5).values())  # what was carried stands still
     for ours, theirs in zip(student.encoder.features.parameters(), source.encoder.features.parameters()):
         torch.testing.assert_close(ours, theirs)
@@ -198,8 +202,8 @@ def test_an_encoder_is_carried_by_the_names_of_landmarks(seer: Path, tmp_path: P
     assert "heat.weight[mark]" in {piece.name for piece in surgery.new}
     with pytest.raises(BundleError, match="8 channels wide, the new one 32"):
         replace(config, perception=PerceptionRecipe()).validate()
-    with pytest.raises(ValueError, match="unknown transfer mode 'magic'"):
-        replace(config, mode="magic").validate()
+    with pytest.raises(ValueError, match="tune is 'magic'"):
+        replace(config, tune="magic").validate()
 
 
 @pytest.mark.slow
@@ -210,7 +214,7 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
         "push",
         cameras="front",
         randomise="nominal",
-        modes=("feature-extractor",),
+        modes=("features",),
         seeds=1,
         renders=(60, 120),
         episodes=1,
@@ -220,7 +224,7 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
     )
     report = compare_camera(config, QUIET)
     assert report["methods"]["scratch"]["steps"] == [60, 120]
-    assert set(report["errors"]["feature-extractor"]) == {"object_pos_cm", "goal_cm"}
+    assert set(report["errors"]["features"]) == {"object_pos_cm", "goal_cm"}
     written = (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns
     assert compare_camera(config, QUIET)["methods"] == report["methods"]  # nothing is done twice
     assert (tmp_path / "compared" / "action_head.pt").stat().st_mtime_ns == written
@@ -231,7 +235,7 @@ def test_what_a_carried_encoder_saves_is_counted_in_renders(seer: Path, tmp_path
 def test_a_task_without_a_sampler_and_fields_out_of_range_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"task 'insert': its state holds tip, and a camera policy locates only object_pos and goal; .*, stack$",
+        match=r"task 'insert': its state holds tip, and .* locates only object_pos and goal; .*, stack, reach_clutter$",
     ):
         TrainConfig(tmp_path / "a", task="insert").validate()
     unsampled = type("Unsampled", (Stack,), {"sample_state": Task.sample_state, "name": "unsampled"})()

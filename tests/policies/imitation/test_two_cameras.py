@@ -93,7 +93,8 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
     assert bundle.check_parity() <= 1e-5
     found = evaluate_in_mujoco(bundle, 1)  # in images of both cameras of the virtual lab
     assert (found.episodes, found.randomise) == (1, "MuJoCo")
-    rows = np.flatnonzero(bundle.parity["begin"])[:5]
+    both = bundle.parity["observation.camera_mask"].all(axis=1)
+    rows = np.flatnonzero(bundle.parity["begin"] & both)[:5]
     q, front, side = (bundle.parity[f"observation.{name}"][rows] for name in bundle.observation.names)
     act, swapped = (CameraPolicy(restore_student(bundle), bundle.observation.names) for _ in range(2))
     action = act({"q": q, "image_front": front, "image_side": side})
@@ -103,6 +104,11 @@ def test_a_bundle_of_two_cameras_runs_and_comes_back(bundle: PolicyBundle) -> No
     figures = bundle.provenance["metrics"]["perception"]
     assert len(figures["keypoint_px"]) == 2 * len(bundle.network["landmarks"])
     assert figures["keypoint_px"][-1] is None  # the arm's base is in no picture of the side camera
+    assert [each["mask"] for each in figures["masked"]] == [[1.0, 0.0], [0.0, 1.0]]
+    assert all(each["goal_cm"] > 0 and 0 <= each["usable"] <= 1 for each in figures["masked"])
+    assert bundle.masking is not None
+    assert bundle.masking.cameras == ("front", "side")
+    assert bundle.masking.usual < bundle.masking.limits
 
 
 @pytest.mark.parametrize(

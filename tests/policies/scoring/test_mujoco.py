@@ -34,6 +34,9 @@ class SeenScene:
         self.ee_pos = seen["ee_pos"].astype(float)
         self.opening, self.ee_yaw = (float(seen[n][0]) if n in seen else 0.0 for n in ("opening", "ee_yaw"))
 
+    def between(self, opening: float) -> np.ndarray:
+        return self.ee_pos
+
     def pose(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         if name == "base":
             return self._seen["goal"] - np.array([0.0, 0.0, 0.0435]), np.array([0.0, 0.0, 0.0, 1.0])

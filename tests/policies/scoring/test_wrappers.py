@@ -133,7 +133,7 @@ def test_a_pushing_hand_goes_on_to_where_the_cube_must_be_though_it_seems_to_be_
                 seems = goal if np.linalg.norm(thing - goal) < 0.045 else thing
                 env.step(task.expert_from(world, seems, goal))
             left.append(float(np.linalg.norm(world.pose("object")[0] - goal)))
-    assert np.max(left) < 0.03  # it was 4.5 cm away when it seemed to be there
+    assert np.max(left) < 0.035  # it was 4.5 cm away when it seemed to be there
     assert np.median(left) < 0.02
 
 

@@ -1,0 +1,132 @@
+"""A training from cameras that was killed goes on, and ends with the same policy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from policies.bundle import PolicyBundle
+from policies.imitation.camera_run import TrainConfig, resume_camera
+from policies.training import checkpoints
+from policies.training.checkpoints import CURVE, Checkpoints
+from policies.training.descent import Loss, constant, gradient_descent
+from policies.training.run_folder import RunError
+from sim2real.command_line import main
+from tests.support.camera_students import HEAD
+
+ROOT = Path(__file__).resolve().parents[3]
+QUIET = lambda *_: None  # noqa: E731
+RUN = """
+import sys
+from pathlib import Path
+
+from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
+from policies.training import checkpoints
+from sim.tasks.recipe import PerceptionRecipe
+from tests.support.camera_students import HEAD
+
+if __name__ == "__main__":
+    checkpoints.KEPT_EVERY = 0.0
+    out = Path(sys.argv[1])
+    tiny = PerceptionRecipe(
+        renders=100, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=30, geometry_batch=64,
+        held_out=20,
+    )
+    config = TrainConfig(out, workers=1, perception=tiny, recipe=HEAD, evaluation_episodes=1, name="killed")
+    if out.exists():
+        resume_camera(out, lambda *_: None)
+    else:
+        train_camera(config, lambda *_: None)
+"""
+
+
+def run(script: Path, out: Path, kill_at: Path | None = None) -> None:
+    """Train in a process of its own; kill it and its workers as soon as `kill_at` exists."""
+    child = subprocess.Popen(
+        [sys.executable, script, out], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+    )
+    while kill_at is not None and not kill_at.exists():
+        assert child.poll() is None, "the run ended before it was killed"
+        time.sleep(0.01)
+    if kill_at is not None:
+        os.killpg(child.pid, signal.SIGKILL)
+    assert child.wait() == (0 if kill_at is None else -signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_policy(tmp_path: Path) -> None:
+    script, whole, broken = tmp_path / "run.py", tmp_path / "whole", tmp_path / "broken"
+    script.write_text(RUN)
+    run(script, whole)
+    for stage in ("checkpoint/state.pt", "checkpoint/geometry.pt"):  # loops are broken off below
+        run(script, broken, kill_at=broken / stage)
+    assert not (broken / "metrics.json").exists()
+    run(script, broken)
+    one, other = (PolicyBundle.load(path / "bundle") for path in (whole, broken))
+    assert (whole / "bundle/policy.onnx").read_bytes() == (broken / "bundle/policy.onnx").read_bytes()
+    for name, array in one.parity.items():
+        np.testing.assert_array_equal(other.parity[name], array)
+    assert json.loads((whole / "metrics.json").read_text()) == json.loads((broken / "metrics.json").read_text())
+    loops = {line.split(",")[0] for line in (broken / CURVE).read_text().splitlines()[1:]}
+    assert loops == {"encoder", "refiner_0", "refiner_1", "geometry"}
+    with pytest.raises(RunError, match=r"is finished; its bundle is .*bundle;"):
+        resume_camera(broken, QUIET)
+
+
+@pytest.mark.parametrize("broken_at", [1, 7, 20])
+def test_a_loop_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_at: int) -> None:
+    monkeypatch.setattr(checkpoints, "KEPT_EVERY", 0.0)
+
+    def descend(path: Path, steps: int = 20, end: int = 20) -> tuple[nn.Module, float]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+        generator = torch.Generator().manual_seed(1)
+        optimiser = torch.optim.AdamW(network.parameters())
+
+        def loss(step: int) -> Loss:
+            if step == end:
+                raise KeyboardInterrupt
+            return Loss(network(torch.randn(8, 3, generator=generator)).square().mean())
+
+        kept = Checkpoints(path).of("loop", network=network, optimiser=optimiser, generator=generator)
+        return network, gradient_descent(optimiser, constant(0.01), steps, loss, checkpoint=kept)
+
+    for name in ("whole", "broken"):
+        (tmp_path / name / "checkpoint").mkdir(parents=True)
+    whole, mean = descend(tmp_path / "whole")
+    if broken_at < 20:
+        with pytest.raises(KeyboardInterrupt):
+            descend(tmp_path / "broken", end=broken_at)
+    again, same = descend(tmp_path / "broken")
+    assert same == mean
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    assert descend(tmp_path / "broken", end=0)[1] == mean  # nothing is left to do
+
+
+def test_the_configuration_comes_back(tmp_path: Path) -> None:
+    config = TrainConfig(tmp_path / "run", "push", start=tmp_path, household=tmp_path, recipe=HEAD)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("policies.imitation.camera_run.sample_renders", interrupted)
+    out = tmp_path / "run"
+    assert main(["train", "--out", str(out)]) == 130
+    assert f"interrupted; go on with 'sim2real train --resume {out}'" in capsys.readouterr().err
+    assert main(["train", "--resume", str(out)]) == 130
