@@ -15,7 +15,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, JointState
 
@@ -173,16 +172,7 @@ def _video(path: Path) -> Sequence[np.ndarray]:
 
 def main(args: list[str] | None = None) -> int:
     """Play until SIGINT or SIGTERM; return the exit status."""
-    ended = process.start(args)
-    try:
-        node = CameraPlayer()
-    except (SpecError, BundleError) as error:
-        return process.fail("camera_player", str(error))
-    try:
-        process.spin(process.make_executor(node), ended)
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return process.run_node("camera_player", CameraPlayer, (SpecError, BundleError), args)
 
 
 if __name__ == "__main__":

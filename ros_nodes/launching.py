@@ -92,6 +92,13 @@ VIRTUAL_ARGUMENTS = {
     "hidden": Argument("file of the virtual arm's hidden reality; empty: the default one", ("virtual_arm",)),
 }
 """What the virtual arm in place of a real one takes."""
+_WHERE = ("namespace", "preset", "params_file", "controller", "controller_topic", "gripper", "gripper_topic")
+GATE_ARGUMENTS = {
+    "robot": Argument("name of the arm, or path of its arm file", _GATE, required=True),
+    "moves_gripper": Argument("true: the fingers are commanded too", _GATE, bool),
+    **{name: ARM_ARGUMENTS[name] for name in (*_WHERE, "gripper_states", "joint_states", "joint_prefix")},
+}
+"""What a gate without a bundle takes."""
 SESSION_ARGUMENTS = {
     "protocol": Argument("path of the registered protocol, a .toml file", ("lab_session",), required=True),
     "out": Argument("folder of the session; empty: beside the protocol", ("lab_session",)),

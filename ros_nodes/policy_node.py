@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
@@ -29,7 +29,7 @@ from std_msgs.msg import Float64MultiArray, String
 from policies.bundle import BundleError, PolicyBundle
 from policies.runtime.deadlines import Pacer, WarmUp
 from policies.runtime.dry_run import DryRunError, check_confirmed
-from policies.runtime.loop import ControlLoop, LoopStep, RefusalError
+from policies.runtime.loop import ControlLoop, RefusalError
 from robots.specs import SpecError
 from ros_nodes import process, qos, topics
 from ros_nodes.arm.calibrated_cameras import check_size, displacement, read_calibrated
@@ -38,6 +38,7 @@ from ros_nodes.arm.inputs import ArmInputs
 from ros_nodes.arm.joint_names import JointNames
 from ros_nodes.arm.markers import Markers
 from ros_nodes.arm.policy_parameters import PARAMETERS, chosen_topics, loop_limits
+from ros_nodes.arm.policy_report import PolicyReport, latency_message
 from ros_nodes.arm.pose_inputs import PoseInputs, pose_sources
 from ros_nodes.arm.robot_description import check_description
 from ros_nodes.parameters import Parameters, resolved
@@ -72,12 +73,12 @@ class PolicyNode(LifecycleNode):
         self._let_sleep: Callable[[], None] = lambda: None
         self._failure = ""
         self._key = ""  # of the counts, for `_failure` and `reason`
-        self._state = "unconfigured"
+        self._said = PolicyReport("unconfigured")  # what was published last
         self._done: bool | None = None  # the task, by the loop's last step
-        self._said_done: bool | None = None
         self._counts: Counter[str] = Counter()  # refusals so far, by reason
         self._diagnostics = self.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, qos.EVENT)
         self.add_on_set_parameters_callback(self._set)
+        self.create_subscription(String, topics.GOAL_THING, lambda message: self._ask(message.data), qos.EVENT)
         self.create_timer(0.02, self._watch)
         self.create_timer(1.0, self._publish_diagnostics)
         self.create_timer(0.1, self._show_poses)
@@ -165,9 +166,13 @@ class PolicyNode(LifecycleNode):
                 self._settings.checked(parameter.name, parameter.value)
                 if parameter.name == "match_light" and self._loop is not None:
                     self._loop.light.switch(bool(parameter.value))
-                elif parameter.name.partition(".")[0] in SETTINGS and self._state not in ("unconfigured", "finalized"):
+                elif parameter.name.partition(".")[0] in SETTINGS and self._said.state not in (
+                    "unconfigured",
+                    "finalized",
+                ):
                     raise SpecError(
-                        f"parameter '{parameter.name}' is read when the node is configured, and it is {self._state}; "
+                        f"parameter '{parameter.name}' is read when the node is configured, and it is "
+                        f"{self._said.state}; "
                         "deactivate and clean up first"
                     )
         except SpecError as error:
@@ -223,12 +228,24 @@ class PolicyNode(LifecycleNode):
         self._arm = arm
         self._loop = ControlLoop(bundle, arm, limits, safety=None, incoming=inputs.infos, poses=sources)
         self._loop.light.switch(self._settings.flag("match_light"))
+        if thing := self._settings.text("goal_thing"):
+            self._loop.thing.ask(thing)
         self._loop.warm_up()
         inputs.rectify = self._loop.rectify
         self._bundle = bundle
         inputs.watching = False
         what = f"bundle '{bundle.name}' {bundle.hash[:12]} verified"
         self.get_logger().info(f"{what}, {bundle.action.rate_hz:g} Hz, {process.prioritise()}")
+
+    def _ask(self, thing: str) -> None:
+        """Ask the policy for another thing; what it cannot be asked for is logged, and changes nothing."""
+        try:
+            if self._loop is None:
+                raise SpecError(f"{thing[:60]!r} is asked for, but no policy is loaded; configure the node first")
+            self._loop.thing.ask(thing)
+        except SpecError as error:
+            self._count("thing_refused")
+            self.get_logger().error(f"{topics.GOAL_THING}: {error}")
 
     def _await_arm(self, inputs: ArmInputs, poses: dict[str, str]) -> None:
         wait = self._settings.number("wait")
@@ -271,7 +288,9 @@ class PolicyNode(LifecycleNode):
                 self.get_logger().error(traceback.format_exc())
                 return
             self._done = step.done
-            self._latency.publish(_latency(step))
+            for _ in step.masked:
+                self._count("camera_masked")
+            self._latency.publish(latency_message(step))
 
     def _warm_up(self, loop: ControlLoop) -> None:
         sent = loop.warm_up_step()
@@ -290,8 +309,10 @@ class PolicyNode(LifecycleNode):
         if self._failure:
             self._note_failure()
             self.trigger_deactivate()
-        elif self._done != self._said_done:
-            self._announce(self._state)
+        elif self._report(self._said.state) != self._said:
+            if self._said.warning != self._warning:
+                self.get_logger().warning(self._warning)
+            self._announce(self._said.state)
 
     def _note_failure(self) -> None:
         if self._failure:
@@ -329,34 +350,30 @@ class PolicyNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         counts = self._counts + (self._inputs.rejected if self._inputs is not None else Counter())
-        light = self._loop.light.report() if self._loop is not None else {}
-        status = DiagnosticStatus(
-            name=self.get_fully_qualified_name().lstrip("/"),
-            hardware_id=self._bundle.name if self._bundle is not None else "",
-            level=DiagnosticStatus.ERROR if self.reason else DiagnosticStatus.OK,
-            message=f"{self._state}: {self.reason}" if self.reason else self._state,
-            values=[KeyValue(key=key, value=str(n)) for key, n in sorted({**counts, **light}.items())],
-        )
+        more: dict[str, object] = {}
+        if self._loop is not None:
+            self._loop.residuals.update()
+            more |= self._loop.light.report()
+            more |= {f"residual_px_{name}": f"{px:.1f}" for name, px in self._loop.residuals.medians.items()}
+        name = self.get_fully_qualified_name().lstrip("/")
+        status = self._report(self._said.state).diagnostics(name, self._bundle, {**counts, **more})
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
+    @property
+    def _warning(self) -> str:
+        if self._loop is None:
+            return ""
+        return " ".join(filter(None, (self._loop.cameras.warning, self._loop.residuals.warning)))
+
+    def _report(self, state: str) -> PolicyReport:
+        thing = self._loop.thing.name if self._loop is not None else ""
+        return PolicyReport(state, self.reason, self._key if self.reason else "", self._warning, self._done, thing)
+
     def _announce(self, state: str) -> None:
-        self._state, self._said_done = state, self._done
-        bundle = self._bundle
-        report = {
-            "state": state,
-            "reason": self.reason,
-            "key": self._key if self.reason else "",
-            "done": self._said_done,
-            "bundle": bundle.name if bundle else "",
-            "hash": bundle.hash if bundle else "",
-        }
-        self._state_publisher.publish(String(data=json.dumps(report)))
-
-
-def _latency(step: LoopStep) -> Float64MultiArray:
-    return Float64MultiArray(data=[step.state_age, step.frame_age, step.compute, step.period_error, step.frame_wait])
+        self._said = self._report(state)
+        self._state_publisher.publish(String(data=json.dumps(self._said.to_dict(self._bundle))))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -135,6 +135,25 @@ def stay_awake(latency: Path = CPU_LATENCY) -> Callable[[], None]:
     return lambda: os.close(request)
 
 
+def run_node(
+    name: str, make: Callable[[], Node], refused: tuple[type[Exception], ...], args: list[str] | None = None
+) -> int:
+    """Run the node that `make` builds until SIGINT or SIGTERM; return the exit status.
+
+    What `make` refuses, by an exception among `refused`, is said in one line that begins with `name`.
+    """
+    ended = start(args)
+    try:
+        try:
+            node = make()
+        except refused as error:
+            return fail(name, str(error))
+        spin(make_executor(node), ended)
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
 def fail(node: str, reason: str) -> int:
     """Say in one line why a process ends; return its exit status."""
     print(f"{node}: {' '.join(reason.split())}", file=sys.stderr, flush=True)

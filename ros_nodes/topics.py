@@ -65,13 +65,16 @@ POLICY_SHADOW = "policy/shadow_joint_trajectory"
 """trajectory_msgs/JointTrajectory: what would have been sent; shadow mode only, nothing acts on it"""
 POLICY_STATE = "policy/state"
 """std_msgs/String, JSON {"state": the lifecycle's state, "reason": str, "key": under which it is counted,
-"done": whether the task is, null for a policy that does not tell, "bundle": name, "hash": SHA-256}; latched (transient
-local)"""
+"done": whether the task is, null for a policy that does not tell, "thing": what it acts on among several, "bundle":
+name, "hash": SHA-256}; latched (transient local)"""
 POLICY_LATENCY = "policy/latency"
 """std_msgs/Float64MultiArray [s]: age of the joint state, age of the oldest frame (NaN without cameras), compute time,
 period error, how long that frame had lain in the policy's process; one message an action"""
 LATENCY_COLUMNS = 5
 """Numbers in such a message."""
+GOAL_THING = "goal_thing"
+"""std_msgs/String: which of several things a policy acts on from now on, by the names that its manifest declares, as
+"red", or "red on blue"; any other text is refused, and the policy goes on as before"""
 
 # Gate to everybody
 GATE_HEARTBEAT = "safety_gate/heartbeat"
@@ -95,9 +98,25 @@ GATE_MARKERS = "safety_gate/markers"
 POLICY_MARKERS = "policy/markers"
 """visualization_msgs/MarkerArray, latched: the goal's and the object's pose, where an estimator measures them"""
 
+# Commands in words, of which GOAL_THING comes
+GOAL_TEXT = "goal_text"
+"""std_msgs/String, a command in words"""
+GOAL_TEXT_STATE = "goal_text/state"
+"""std_msgs/String, JSON {"text": the command, "accepted": bool, "goal": what is published, "reason": why it is refused,
+"understood": what was, to be read back, "certainty": number, "slots": {slot: {"value", "confidence"}}}; latched"""
+
 RECORDER_STATE = "recorder/state"
 """std_msgs/String, JSON {"state": "recording" | "failed" | "closed", "reason": str, "path": folder, "topics": n,
 "messages": n written, "bytes": n}; latched, once a second"""
+
+# Of the driver of servo chains (`ros_nodes.arm.feetech`)
+DRIVER_STATE = "feetech_driver/state"
+"""std_msgs/String, JSON {"state": "off" | "on" | "stopping" | "stopped", "key": str, "reason": str,
+"counts": {key: n}}; latched"""
+DRIVER_TORQUE = "feetech_driver/torque"
+"""std_srvs/SetBool: the servos hold where they are, or let go"""
+DRIVER_RESET = "feetech_driver/reset"
+"""std_srvs/Trigger: leave a latched stop; the cause must be gone, and the gate at rest"""
 
 # Of the virtual arm, in place of an operator beside a real one
 VIRTUAL_PLACE = "virtual_arm/place"

@@ -29,6 +29,7 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.bundle.things import Things
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
@@ -39,7 +40,8 @@ from ros_nodes.arm.joint_controllers import CommandRejected, ForwardController, 
 from ros_nodes.arm.virtual_cameras import run_cameras
 from ros_nodes.messages import seconds
 from ros_nodes.parameters import Parameter, Parameters
-from sim.tasks import TASKS, fitted_task
+from sim.tasks import TASKS, fitted_task, load_task
+from sim.tasks.several_things import SeveralThings
 from sim.tasks.task import DEFAULT_RIG
 from sim.virtual_arm.engines import ENGINES, make_virtual_arm
 from sim.virtual_arm.hidden_arms import hidden_reality
@@ -81,6 +83,7 @@ PARAMETERS = (
     Parameter("cameras", "", f"rig: {', '.join(RIGS)}, or a .json file; empty: the bundle's, else front_side"),
     Parameter("hidden", "", "JSON file of a HiddenReality; what it leaves out, or all if empty, is the arm's default"),
     Parameter("controller", CONTROLLERS[0], f"the active controller: {' or '.join(CONTROLLERS)}"),
+    Parameter("goal_thing", "", "which of several things the trials are about, as on the topic goal_thing"),
     Parameter("fault", "none", f"a fault to show: {', '.join(FAULTS)}"),
 )
 
@@ -166,6 +169,12 @@ class VirtualArmNode(Node):
             self._gripper = ForwardController(robot.gripper.joint_names, opened)
         self.create_subscription(Float64MultiArray, topics.VIRTUAL_PLACE, self._on_place, qos.EVENT)
         self.create_subscription(String, topics.VIRTUAL_FAULT, lambda message: self._try_fault(message.data), qos.EVENT)
+        self._things: Things | None = None
+        if isinstance(task := load_task(setup.task), SeveralThings):
+            self._things = Things(task.named, task.references)
+            self.create_subscription(String, topics.GOAL_THING, lambda message: self._try_ask(message.data), qos.EVENT)
+        if thing := parameters.text("goal_thing"):
+            self._ask(thing)
         self._ended = ended
         self._threads = [
             threading.Thread(target=self._guarded, args=(loop,), name=loop.__name__, daemon=True)
@@ -246,6 +255,18 @@ class VirtualArmNode(Node):
         except SpecError as error:
             self.get_logger().error(str(error))
 
+    def _ask(self, thing: str) -> None:
+        if self._things is None:
+            raise SpecError(f"parameter 'goal_thing' is '{thing}', but the task is about one thing; leave it out")
+        with self._lock:
+            self._arm.ask(self._things.named(thing))
+
+    def _try_ask(self, thing: str) -> None:
+        try:
+            self._ask(thing)
+        except SpecError as error:
+            self.get_logger().error(f"{topics.GOAL_THING}: {error}")
+
     # The servo loop
 
     def _servo_loop(self) -> None:
@@ -267,7 +288,8 @@ class VirtualArmNode(Node):
             elif behind < 0:
                 time.sleep(-behind)
             with self._lock:
-                self._servo()
+                # The controller computes for its own period: after a stall it makes up for each that was missed
+                self._servo(self._now() - (time.monotonic() - deadline))
                 self._arm.advance(SERVO_PERIOD)
                 tick += 1
                 if tick % STATE_EVERY:
@@ -291,8 +313,8 @@ class VirtualArmNode(Node):
                 if self._fault != "joint_states_stop":
                     self._joint_publisher.publish(message)
 
-    def _servo(self) -> None:
-        q, dq = self._controller.update(self._now())
+    def _servo(self, at: float) -> None:
+        q, dq = self._controller.update(at)
         if not np.isfinite(q).all():
             # Neither libfranka nor other drivers pass NaN to their motors: the arm stays where it was sent last
             self.get_logger().error("driver: joint command is not finite; holding", throttle_duration_sec=1.0)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from sim.randomization.parameters import CONSTANT, Choice, Distribution, LogU, N, Param, ParameterSpace, U
 from sim.randomization.surroundings import MARKS, MOST_ARTICLES
+from sim.tasks.several_things import SeveralThings
 from sim.tasks.task import Task
 
 DYNAMICS = (
@@ -87,6 +90,12 @@ DISTURBANCE = (
 START = (
     Param("start_spread", 0.15, "=", CONSTANT, "rad", "dynamics", "Start pose: home ± this, each joint.", at_least=0.0),
 )
+STRONG = 50.0
+"""Force at the hand from which on an arm bears the loads and knocks of this file [N]; weaker ones get a share."""
+LOADS = ("payload_mass", "joint_damping", "ee_knock")
+"""Parameters in proportion to an arm's strength."""
+WEIGHTS = ("object_mass", "object_knock", "object_force_noise")
+"""Parameters in proportion to the weight of what is handled."""
 
 
 VISUAL = (
@@ -238,7 +247,7 @@ def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
     Returns:
         `table_height` [m]; `area`, smallest and largest x and y [m, base frame]; `bodies`, kind and size [m]
         of their shapes at nominal parameters, by name; `sizes`, nominal value and range in `space` of the task's own
-        lengths [m].
+        lengths [m]; of a task about one of several things also `colours`, the names by which they are asked for.
     """
     nominal = parameter_space(task, robot).nominal()
     own = [param.name for param in task.params if param.unit == "m"]
@@ -256,6 +265,7 @@ def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
             }
             for name in own
         },
+        **({"colours": list(task.references)} if isinstance(task, SeveralThings) else {}),
     }
 
 
@@ -317,4 +327,22 @@ def parameter_space(task: Task, robot: RobotModel) -> ParameterSpace:
         *VISUAL,
         *WILD,
     )
-    return ParameterSpace((*common, *cameras, *lags)).with_params(*task.params)
+    space = ParameterSpace((*common, *cameras, *lags)).with_params(*task.params)
+    factors = dict.fromkeys(LOADS, strength(robot)) | dict.fromkeys(WEIGHTS, task.scale**3)
+    factors |= {param.name: task.scale for param in task.params if param.unit == "m"}
+    return space.with_params(*(times(space[name], factor) for name, factor in factors.items() if factor != 1.0))
+
+
+def times(param: Param, factor: float) -> Param:
+    """Return a parameter with its values multiplied by `factor`, as for things of another size."""
+    d = param.distribution
+    if param.operator != "*":
+        d = replace(d, low=factor * d.low, high=factor * d.high, choices=tuple(factor * value for value in d.choices))
+    return replace(param, nominal=factor * param.nominal, distribution=d)
+
+
+def strength(robot: RobotModel) -> float:
+    """Return the share of `STRONG` that the arm's strongest joint holds at the length of the arm, at most 1."""
+    chain = robot.chain
+    length = float(np.linalg.norm(chain.p_fixed[1:], axis=1).sum())
+    return min(1.0, max(robot.limits.tau) / length / STRONG)

@@ -133,7 +133,7 @@ class ArmEnv(gym.Env, EzPickle):
         segmented = tuple(f"segmentation_{name}" for name in self._cameras)
         self._privileged = not set(privileged).isdisjoint(self.observation_spec.names)
         self._builder = ObservationBuilder(self.observation_spec, self.robot, self._cameras, {}, privileged + segmented)
-        self._resolver = ActionResolver(self.action_spec, self.robot)
+        self.resolver = ActionResolver(self.action_spec, self.robot)
         self._home = np.array(self.robot.home)
         self._q_low, self._q_high = np.array(self.robot.limits.q_low), np.array(self.robot.limits.q_high)
         self.world = World(self.robot, physics_hz, frozen_fingers(self.task, self.robot), stops=actuator != "position")
@@ -196,7 +196,7 @@ class ArmEnv(gym.Env, EzPickle):
         self.task.refresh(self.world)
         grip = opening if gripper is None or self.task.opening is None else gripper.closed
         self._actuator.reset(q, grip, drawn)
-        self._resolver.reset(q)
+        self.resolver.reset(q)
         self._disturbances.begin(drawn)
         if self._images is not None:
             self._images.begin(drawn, self.world.bodies[1:])
@@ -225,9 +225,9 @@ class ArmEnv(gym.Env, EzPickle):
         action = np.asarray(action, np.float64)
         if action.shape != (self.action_spec.size,) or not all(map(math.isfinite, action.tolist())):
             raise SpecError(f"action {action}: expected {self.action_spec.size} finite numbers in [-1, 1]")
-        target = self._resolver.resolve(action, self._sensors.state.q)
+        target = self.resolver.resolve(action, self._sensors.state.q)
         forces = self._disturbances.draw(self.np_random)
-        self._actuator.run(target, self._resolver.opening, self.np_random, forces)
+        self._actuator.run(target, self.resolver.opening, self.np_random, forces)
         self._step += 1
         self.world.read()
         self._sensors.read(self._step * self.action_spec.dt, self.np_random)
@@ -324,7 +324,7 @@ class ArmEnv(gym.Env, EzPickle):
         return {
             "task": self.task,
             "actuator": self._actuator,
-            "resolver": self._resolver,
+            "resolver": self.resolver,
             "disturbances": self._disturbances,
             "sensors": self._sensors,
         }

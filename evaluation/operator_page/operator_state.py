@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -25,6 +25,8 @@ LOST_AFTER = 5.0
 """Longest silence of all pages before the operator counts as absent [s]; a page polls four times a second."""
 LONGEST_NOTE = 2000
 LONGEST_NAME = 80
+STEERS_ON = 1.0
+"""How long after a page's last keys another one may not steer [s]."""
 SECOND: tuple[Answer, ...] = ("success", "failure")
 """What a second rater may answer."""
 PAST = 8
@@ -106,6 +108,7 @@ class OperatorState:
         self._seen: dict[str, float] = {}
         self._ever_seen = False
         self._gate = {"state": "unknown", "reason": ""}
+        self._warning = ""
         self._frame: np.ndarray | None = None
         self._frame_number = 0
         self._past: list[PastTrial] = []
@@ -113,6 +116,9 @@ class OperatorState:
         self._second: tuple[int, int] | None = None
         self._second_seen = -math.inf
         self._second_verdicts: list[SecondVerdict] = []
+        self.steerable = False
+        """Whether a page's keys steer the arm; in a session they do not."""
+        self._steered: tuple[float, str, frozenset[str]] = (-math.inf, "", frozenset())
 
     # The session's side
 
@@ -153,6 +159,12 @@ class OperatorState:
         with self._lock:
             return self._second is not None and self._second_seen >= self._clock() - self._lost_after
 
+    def steered(self) -> tuple[float, frozenset[str]]:
+        """Return when a page last said which keys are held, by the clock given, and which."""
+        with self._lock:
+            at, _, keys = self._steered
+            return at, keys
+
     def show_past(self, trial: PastTrial) -> None:
         """Add a trial to those that the page lists; what it shows of the same attempt is replaced."""
         with self._lock:
@@ -181,6 +193,11 @@ class OperatorState:
         """Set the safety gate's state and reason."""
         with self._lock:
             self._gate = {"state": state or "unknown", "reason": reason}
+
+    def show_warning(self, text: str) -> None:
+        """Set what is wrong with the policy's inputs while it goes on; empty for nothing."""
+        with self._lock:
+            self._warning = text
 
     def show_frame(self, frame: np.ndarray) -> None:
         """Set the camera image, RGB uint8 (height, width, 3), overlay included."""
@@ -225,9 +242,25 @@ class OperatorState:
                 "past": [] if second else [asdict(trial) for trial in self._past[-PAST:]],
                 "second": self._second_key() if second else "",
                 "gate": dict(self._gate),
+                "warning": self._warning,
                 "frame": self._frame_number,
                 "pages": len(self._watching()),
+                "steerable": self.steerable and not second,
             }
+
+    def steer(self, client: str, keys: Sequence[str]) -> None:
+        """Take which keys are held on the page `client`.
+
+        Raises:
+            OperatorError: if pages do not steer, or another one does.
+        """
+        with self._lock:
+            at, by, held = self._steered
+            if not self.steerable:
+                raise OperatorError("the arm is not steered from this page")
+            if held and by != client and self._clock() - at < STEERS_ON:
+                raise OperatorError("another page steers the arm")
+            self._steered = (self._clock(), client, frozenset(keys))
 
     def hand_in_second(self, key: str, answer: str, by: str = "") -> None:
         """Give a second rater's verdict on the trial `key`, once.

@@ -1,7 +1,7 @@
 """Serves the operator's page: files, state, camera, answers. The standard library alone, no network needed.
 
 It listens on the loopback interface by default, and every request needs the token that is printed at the start. All
-that a holder of the token can do to the arm is to stop it.
+that a holder of the token can do to the arm is to stop it; where it is teleoperated from the page, to steer it too.
 
 One thread serves all connections in an event loop. An answer, STOP above all, is handed in as soon as it has come in;
 what only looks, the state and the images of any number of pages, waits in a queue of which one at a time is served.
@@ -198,6 +198,8 @@ class PageServer:
         """Hand in an answer."""
         if not self._allowed(request):
             return _refusal(HTTPStatus.FORBIDDEN, NO_TOKEN)
+        if request.path == "/steer":
+            return self._steer(request)
         if request.path != "/answer":
             return _refusal(HTTPStatus.NOT_FOUND, "answers go to /answer")
         names = ("key", "answer", "note", "by", "role")
@@ -216,6 +218,21 @@ class PageServer:
         except OperatorError as error:
             return _refusal(HTTPStatus.CONFLICT, str(error))
         return _json(HTTPStatus.OK, {"taken": answer})
+
+    def _steer(self, request: _Request) -> _Response:
+        """Take which keys are held."""
+        try:
+            said = json.loads(request.body)
+            client, keys = said["client"], said["held"]
+            if not isinstance(client, str) or not isinstance(keys, list) or not all(isinstance(k, str) for k in keys):
+                raise ValueError("texts expected")
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return _refusal(HTTPStatus.BAD_REQUEST, "expected JSON with client, a text, and held, a list of keys")
+        try:
+            self._operator.steer(client[:40], keys)
+        except OperatorError as error:
+            return _refusal(HTTPStatus.CONFLICT, str(error))
+        return _json(HTTPStatus.OK, {})
 
     def _allowed(self, request: _Request) -> bool:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")

@@ -12,9 +12,10 @@ from evaluation.session.protocol import Registration
 from evaluation.session.scheduler import TrialScheduler
 from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.trials import Trial
-from evaluation.simulation.pool import local_pool, ray_pool, run_trials
+from evaluation.simulation.pool import run_trials
 from evaluation.simulation.simulated_trials import film_failures
 from robots.host.locks import FolderLock
+from sim.workers.start import open_workers
 
 
 def run_simulated_session(
@@ -39,7 +40,7 @@ def run_simulated_session(
 
     Raises:
         LockedError: if another process carries the session out.
-        ProtocolError, TrialError, PoolError: trials recorded by then are kept, and the same call goes on.
+        ProtocolError, TrialError, WorkersError: trials recorded by then are kept, and the same call goes on.
     """
     protocol = registration.protocol
     folder = begin_session(out, registration, "sim", {"space": space})
@@ -48,16 +49,15 @@ def run_simulated_session(
         if not scheduler.finished:
             what = "resumed" if scheduler.resumed else "started"
             folder.note(store, what, f"simulation, randomised: {space}")
-            pool_of = ray_pool(protocol, bundles, space, ray) if ray else local_pool(protocol, bundles, space, workers)
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with pool_of as pool, Progress(*columns) as bars:
+            with open_workers(workers, ray) as opened, Progress(*columns) as bars:
                 done = scheduler.progress
                 bar = bars.add_task("trials", total=done.planned, completed=done.planned - done.left)
 
                 def advance(_: Trial) -> None:
                     bars.update(bar, completed=scheduler.progress.planned - scheduler.progress.left)
 
-                run_trials(scheduler, pool, advance)
+                run_trials(scheduler, opened, bundles, space, advance)
             folder.note(store, "finished")
     if videos:
         film_failures(folder, bundles, space, videos)

@@ -24,6 +24,7 @@ from evaluation.session.trial_outcome import TrialOutcome
 from evaluation.session.trials import Trial
 from evaluation.simulation.visibility_tables import cause_figures, printed, visibility_tables
 from policies.bundle import PolicyBundle
+from policies.bundle.things import Things
 from policies.scoring.failure_causes import EpisodeWatch, segmented
 from policies.training.progress import StageProgress
 from robots.host.locks import FolderLock
@@ -32,17 +33,47 @@ from robots.specs import SpecError
 from sim.env import ArmEnv
 from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
+from sim.tasks.several_things import SeveralThings
 
 HELD_OUT_SEEDS = 1_000_000_000
 """Evaluation seeds start here; training never gets there."""
 
 
+def asked_parameters(bundle: PolicyBundle, thing: str) -> dict[str, float]:
+    """Return the parameters of episodes in which `bundle` is asked for `thing`; none where it is not.
+
+    Raises:
+        SpecError: if it cannot be asked for it.
+    """
+    if not thing:
+        return {}
+    task = load_task(bundle.task)
+    if not isinstance(task, SeveralThings):
+        raise SpecError(f"policy '{bundle.name}' is about one thing, and cannot be asked for '{thing}'")
+    return task.asking((bundle.things or Things(task.named, task.references)).named(thing))
+
+
 class SimulatedArm:
     """One bundle in its own task under one parameter space."""
 
-    def __init__(self, bundle: PolicyBundle, protocol: Protocol, space: str | ParameterSpace, *, film: bool = False):
-        """Prepare to run trials of `protocol`; `film` keeps the frames of each."""
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        protocol: Protocol,
+        space: str | ParameterSpace,
+        *,
+        film: bool = False,
+        thing: str = "",
+    ):
+        """Prepare to run trials of `protocol`.
+
+        `film` keeps the frames of each. Each is about the `thing` that is asked for or, among several, about any.
+
+        Raises:
+            SpecError: if the bundle cannot be asked for it.
+        """
         self._bundle, self._protocol, self._space = bundle, protocol, space
+        self._asked = asked_parameters(bundle, thing)
         self.frames: list[np.ndarray] = []
         """Of the last trial, if filmed."""
         self._film = film
@@ -76,7 +107,9 @@ class SimulatedArm:
         task, body = env.task, env.task.placed_body
         # objects that depend on each other are drawn from the trial's seed; the row records where they stand
         places = {body: (planned.initial["x"], planned.initial["y"])} if task.single_object else {}
-        shown, info = env.reset(seed=HELD_OUT_SEEDS + planned.seed, options={"places": places})
+        shown, info = env.reset(
+            seed=HELD_OUT_SEEDS + planned.seed, options={"places": places, "parameters": self._asked}
+        )
         watch = EpisodeWatch(env) if bundle.cameras else None
         if watch:
             watch.begin(shown)
@@ -173,18 +206,20 @@ def evaluate_in_simulation(
     out: Path,
     progress: StageProgress,
     strict: bool = False,
+    thing: str = "",
 ) -> ReportData:
-    """Try every bundle and write `trials.sqlite`, `report.html` and `summary.json` into `out`.
+    """Try every bundle, asked for `thing` if given, and write `trials.sqlite`, `report.html` and `summary.json`.
 
     Trials that the store holds already are not run again.
     """
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
     protocol = task_protocol(loaded, trials, seed, f"simulation {space} {seed}", strict)
-    folder = begin_session(out, protocol, "sim", {"space": space})
+    about = {"space": space, "thing": thing} if thing else {"space": space}
+    folder = begin_session(out, protocol, "sim", about)
     with FolderLock(out), folder.store() as store:
         scheduler = TrialScheduler(protocol, store)
         for name, bundle in loaded.items():
-            arm = SimulatedArm(bundle, protocol, space)
+            arm = SimulatedArm(bundle, protocol, space, thing=thing)
             mine = [t for t in scheduler.open() if t.policy == name]
             for done, planned in enumerate(mine, start=1):
                 for attempt in range(scheduler.attempt(planned), scheduler.attempt(planned) + 2):
@@ -198,7 +233,8 @@ def evaluate_in_simulation(
         title="Evaluation in simulation",
         trials=recorded,
         policies=tuple(PolicyCard(name, name, inference=protocol.inference) for name in bundles),
-        setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}.",
+        setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}."
+        + (f" Asked for: {thing}." if thing else ""),
         success_radius=protocol.success_radius,
         tables=visibility_tables(recorded),
     )

@@ -200,6 +200,7 @@ class PageInterface:
         for second in self._state.take_second_verdicts():
             self._scheduler.log("second verdict", json.dumps(asdict(second)))
         self._state.show_gate(self._node.gate.state, self._blind(self._node.gate.reason))
+        self._state.show_warning(self._blind(self._node.policy_warning))
         if now >= self._next_frame and self._node.frame is not None:
             self._next_frame = now + FRAME_PERIOD
             self._state.show_frame(self._overlaid(self._node.frame))

@@ -110,6 +110,8 @@ class SessionNode(Node):
         """Reason that a policy last gave for a refusal or stop; the caller clears it."""
         self.policy_key = ""
         """Under which it is counted, as the troubleshooting page lists them."""
+        self.policy_warning = ""
+        """What a policy last said is wrong while it goes on, for example without a camera; the caller clears it."""
         self.policy_done = False
         """Whether the policy says that its task is done."""
         self.outcome: TrialOutcome | None = None
@@ -361,6 +363,7 @@ class SessionNode(Node):
         if report is None:
             return
         self.policy_done = report.get("done") is True
+        self.policy_warning = str(report.get("warning") or self.policy_warning)
         if report["reason"]:
             self.policy_reason, self.policy_key = report["reason"], report["key"]
 

@@ -13,7 +13,7 @@ MACHINERY = frozenset(
     {
         *("state_missing", "state_stale", "state_invalid"),
         *("gripper_missing", "gripper_stale", "gripper_lost"),
-        *("camera_missing", "camera_stale", "pose_missing", "pose_stale"),
+        *("camera_missing", "camera_stale", "camera_frozen", "pose_missing", "pose_stale"),
         *("controller_lost", "controller_inactive", "controller_contested", "two_policies", "clock_step"),
         *("gate_silent", "gate_unwilling", "command_stale", "policy_dead", "e_stop_silent", "shutdown"),
     }

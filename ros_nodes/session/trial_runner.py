@@ -28,8 +28,9 @@ from ros_nodes.session.operator_interface import LOST, OperatorInterface, Undo
 from ros_nodes.session.session_node import SessionError, SessionNode
 from ros_nodes.session.trial_ending import BY_POLICY, Ending, by_gate, by_policy, computing_times
 
-CONFIGURING = 30.0
-"""Longest that the policy nodes take to load their bundles, all at once [s]."""
+CONFIGURING = 120.0
+"""Longest that the policy nodes take to load their bundles, all at once [s]: on a busy machine numba compiles for half
+a minute the first time."""
 FIRST_COMMAND = 5.0
 """Longest wait for an activated policy's first command [s]: discovery alone may take three."""
 VIDEO_PERIOD = 0.1
@@ -258,7 +259,7 @@ class TrialRunner:
             automatic=measured,
             stopped=stopped or fault,
             attempt=attempt,
-            note=ending.reason,
+            note="; ".join(filter(None, (node.policy_warning, ending.reason))),
         )
         void_reason = ""
         if outcome.at_goal_from_start:
@@ -292,7 +293,7 @@ class TrialRunner:
         node.video = [] if film else None
         node.watch_camera(film or node.recorder is not None or node.keep_frame)
         node.outcome = outcome
-        node.policy_reason = node.policy_key = ""
+        node.policy_reason = node.policy_key = node.policy_warning = ""
         node.policy_done = False
         lifecycle = [self._nodes[planned.policy]]
         failure = ""

@@ -120,6 +120,7 @@ def run_session(
     *,
     robot: Robot = "virtual",
     hidden: Path | None = None,
+    thing: str = "",
     recording: RecordingOptions | None = None,
     processes: Processes | None = None,
     make_interface: MakeInterface | None = None,
@@ -136,6 +137,7 @@ def run_session(
         robot: `virtual` starts a virtual arm and its gate in a ROS domain of their own; `ros` uses the arm and the
             gate that are there in this environment's domain.
         hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
+        thing: what the policies are asked for among several things; empty for tasks about one.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
         make_interface: makes what starts and judges the trials; for the virtual arm `Unattended` by default.
@@ -163,7 +165,7 @@ def run_session(
     if robot == "virtual":
         reality = hidden_reality(next(iter(loaded.values())).robot, hidden)
         reality.save(out_dir / "hidden_reality.json")
-        details = {"hidden": str(hidden or "")}
+        details = {"hidden": str(hidden or "")} | ({"thing": thing} if thing else {})
     folder = begin_session(out_dir, protocol, robot, details)
     with folder.store() as store:
         scheduler = TrialScheduler(plan, store)
@@ -177,12 +179,13 @@ def run_session(
         Children(out_dir / "logs", _environment(robot, domain, out_dir)) as children,
     ):
         any_bundle = next(iter(bundles.values()))
+        asked = ("-p", f"goal_thing:={thing}") if thing else ()
         if robot == "virtual":
-            children.start("virtual_arm", processes.arm(any_bundle, hidden))
+            children.start("virtual_arm", (*processes.arm(any_bundle, hidden), *asked))
             children.start("safety_gate", processes.gate(any_bundle), layer=1)
         nodes = {policy: f"policy_{i}" for i, policy in enumerate(loaded)}
         for policy, node_name in nodes.items():
-            command = connection.policy_command(processes.policy(node_name, bundles[policy]))
+            command = connection.policy_command((*processes.policy(node_name, bundles[policy]), *asked))
             if camera_calibration is not None:
                 command = (*command, "-p", f"camera_calibration:={camera_calibration}")
             children.start(node_name, command, layer=2)

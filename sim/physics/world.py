@@ -244,6 +244,10 @@ class World:
         """How far the end effector is turned from home about the base's z [rad]."""
         return float(ee_yaw(self.ee_R, self.robot)[0])
 
+    def between(self, opening: float) -> np.ndarray:
+        """Return the point (3,) that is midway between the fingers when they stand at `opening` [m], base frame [m]."""
+        return self.ee_pos + self.ee_R @ self.robot.between(opening)
+
     def drive(self, targets: list[float], gains: list[float], forces: list[float]) -> None:
         """Set position targets of the arm's joints [rad]: gain per tick, torque limit [N·m]; fingers are left alone."""
         pybullet.setJointMotorControlArray(
@@ -288,6 +292,7 @@ class World:
             targetPosition=float(gripper.positions(target)[0]),
             positionGain=gain,
             force=gripper.effort(target, force),
+            **({} if gripper.speed is None else {"maxVelocity": gripper.speed}),
             physicsClientId=self.client,
         )
 

@@ -100,7 +100,11 @@ class AppearanceRanges:
 
 
 def sample_appearance(
-    rng: np.random.Generator, scene: RenderedScene, ranges: AppearanceRanges, surfaces: Sequence[str] = ()
+    rng: np.random.Generator,
+    scene: RenderedScene,
+    ranges: AppearanceRanges,
+    surfaces: Sequence[str] = (),
+    nominal: Appearance | None = None,
 ) -> Appearance:
     """Draw the appearance of one episode, from the nominal one and never from the last.
 
@@ -112,8 +116,9 @@ def sample_appearance(
         scene: whose.
         ranges: how far; `ranges.validate(scene)` is the caller's, once.
         surfaces: groups behind the `vivid` ones.
+        nominal: the nominal appearance; the scene's by default.
     """
-    nominal = scene.nominal_appearance
+    nominal = scene.nominal_appearance if nominal is None else nominal
     groups, group_of = scene.groups, scene.group_of_body
     G, N = len(groups), len(scene.textures)
     u = rng.random((G, 10))

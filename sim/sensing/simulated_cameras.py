@@ -21,7 +21,7 @@ from sim.randomization.appearance_sampler import AppearanceRanges, sample_appear
 from sim.randomization.clutter import CLOTH, is_uncluttered, sample_clutter
 from sim.randomization.surroundings import MARKS, has_surroundings, sample_surroundings
 from sim.randomization.wild_appearance import harden_appearance
-from sim.rendering.appearance import RenderError
+from sim.rendering.appearance import Appearance, RenderError
 from sim.rendering.bullet_renderer import RENDERERS, BulletRenderer, Renderer
 from sim.rendering.household import radius
 from sim.rendering.renderer import Frame, RenderedScene, StaticBackground
@@ -104,7 +104,9 @@ class SimulatedCameras:
             raise RenderError(f"unknown renderer '{config.renderer}'; known are {', '.join(RENDERERS)}")
         ranges = config.appearance
         self._appearance_ranges = replace(
-            ranges, vivid=task.landmarks, group_colour={**ranges.group_colour, **task.hues}
+            ranges,
+            vivid=tuple(dict.fromkeys((*task.hues, *task.landmarks))),
+            group_colour={**ranges.group_colour, **task.hues},
         )
         self._robot = robot
         self._area = task.workspace[:2]
@@ -131,12 +133,14 @@ class SimulatedCameras:
         clutter = () if is_uncluttered(parameters) and not surroundings else sample_clutter(parameters, self._area)
         self._scene = self._scene_of(bodies, bool(clutter), surroundings)
         strength = parameters["appearance_strength"]
+        nominal = self._nominal_appearance(bodies)
         if strength > 0:
             rng = np.random.default_rng(int(parameters["appearance_seed"]))
             surfaces = ("table", CLOTH) if clutter and clutter[-1].visible else ("table",)
-            self._appearance = sample_appearance(rng, self._scene, self._appearance_ranges.scaled(strength), surfaces)
+            ranges = self._appearance_ranges.scaled(strength)
+            self._appearance = sample_appearance(rng, self._scene, ranges, surfaces, nominal)
         else:
-            self._appearance = self._scene.nominal_appearance
+            self._appearance = nominal
         first = len(self._arm) + 2 + sum(len(body.shapes) for body in bodies)
         if clutter:
             visible = self._appearance.visible.copy()
@@ -172,6 +176,14 @@ class SimulatedCameras:
         self._drawn = dict.fromkeys(self._nominal_cameras, 0)
         self._static: dict[str, StaticBackground] = {}
         self._stood: dict[str, np.ndarray] = {}
+
+    def _nominal_appearance(self, bodies: Sequence[RigidBody]) -> Appearance:
+        """Return the scene's nominal appearance with the colours that `bodies` have in this episode."""
+        nominal = self._scene.nominal_appearance
+        colours, first = nominal.colours.copy(), len(self._arm) + 2
+        own = [body.colour for body in bodies for _ in body.shapes]
+        colours[first : first + len(own)] = own
+        return replace(nominal, colours=colours)
 
     def _add_surroundings(self, parameters: Mapping[str, float], row: int, surface: str) -> None:
         """Put the surroundings, the bodies from `row` on, where they are, and harden the appearance."""

@@ -26,14 +26,14 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 
-from robots.host.processes import end_with_pool
+from robots.host.processes import end_with_pool, processor_seconds
 from robots.specs import SpecError
 from sim.vector.shared_arrays import SINGLE, Layout, lay_out
 
 PLAIN, REPORTS, FAILED = b"k", b"s", b"!"
 STEP, RESET, CALL, CLOSE = b"s", b"r", b"c", b"x"
 TIMEOUT = 120.0
-"""How long a worker may take for a step, or to import and to make its environments; then it counts as hung [s]."""
+"""A worker that has not answered for so long, and has used no processor time meanwhile, counts as hung [s]."""
 COLLECT_AFTER = 10_000
 """Objects after which a worker looks for cycles; Python's 700 are made in a few steps, and none is in a cycle."""
 
@@ -189,12 +189,7 @@ class WorkerPool:
         for worker in workers:
             pipe = self._pipes[worker]
             try:
-                if not self._pollers[worker].poll(1e3 * TIMEOUT):
-                    self.close(patience_s=0.0)
-                    raise WorkerError(
-                        f"worker {worker} (environments {self._named(worker)}) has not answered for "
-                        f"{TIMEOUT:g} s; is an environment stuck, or the machine suspended?"
-                    )
+                self._await(worker)
                 answer = pipe.recv_bytes()
             except (EOFError, OSError):
                 self._report_death(worker)
@@ -205,6 +200,22 @@ class WorkerPool:
         if failure:
             raise WorkerError(f"worker {failure[0]} (environments {self._named(failure[0])}) raised:\n{failure[1]}")
         return found
+
+    def _await(self, worker: int) -> None:
+        """Wait for an answer as long as the worker makes any headway: on a busy machine that may take long."""
+        pid, poll = self._processes[worker].pid or 0, self._pollers[worker].poll
+        if poll(1e3 * TIMEOUT):
+            return
+        used = None
+        while (now := processor_seconds(pid)) is not None and now != used:
+            used = now
+            if poll(1e3 * TIMEOUT):
+                return
+        self.close(patience_s=0.0)
+        raise WorkerError(
+            f"worker {worker} (environments {self._named(worker)}) has not answered for {TIMEOUT:g} s and stands "
+            "still; is an environment stuck, or the machine suspended?"
+        )
 
     def _report_death(self, worker: int) -> None:
         process = self._processes[worker]

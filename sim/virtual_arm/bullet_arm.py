@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class BulletArm:
         if object_xy is not None:
             check_place(self.model, object_xy)
         self._rng = np.random.default_rng(seed)
-        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.object_colours, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.draw_colours(self._rng), self._rng)
         gripper = self.robot.gripper
         start = opening if opening is not None else self._table.opening
         if start is None:
@@ -115,6 +116,11 @@ class BulletArm:
         self._target, self._last = home.copy(), home.copy()
         self._stepped = SteppedArm(self._servos, home)
         self._world.read()
+
+    def ask(self, names: Sequence[str]) -> None:
+        """Take what the operator asks for as what the task is about; see `VirtualTable.ask`."""
+        colours = self._table.ask(self._world, names, self.appearance.colours)
+        self.appearance = replace(self.appearance, colours=colours)
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad]; it acts after the hidden delay.

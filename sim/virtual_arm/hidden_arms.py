@@ -14,6 +14,7 @@ import numpy as np
 
 from robots.model import RobotModel
 from robots.urdf import add_child, parse, to_text
+from sim.catalogue import strength
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality, LinkInertia, as_ball
 
 MASS_ERROR = 0.04
@@ -65,6 +66,7 @@ def _arm(robot: RobotModel) -> HiddenArm:
 
     return HiddenArm(
         inertia=_inertias(robot),
+        tool_mass=strength(robot) * HiddenArm.tool_mass,
         kp=of_limit(8.0),
         kd=of_limit(0.35),
         friction=of_limit(0.005),
@@ -81,6 +83,8 @@ def _inertias(robot: RobotModel) -> dict[str, LinkInertia]:
         body = link.inertial
         if body is None or body.inertia is None or body.mass is None or body.mass <= 0:
             continue
+        if np.linalg.eigvalsh(body.inertia)[0] <= 0:
+            continue  # a frame that some exporters give a mass of next to nothing
         turned = body.R @ body.inertia @ body.R.T
         factor = 1.0 + MASS_ERROR * (-1.0) ** k
         about_com = factor * turned[[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]

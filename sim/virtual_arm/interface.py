@@ -6,8 +6,8 @@ is how bodies, contacts and motors are computed. MuJoCo is the one that training
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,24 +21,23 @@ from sim.virtual_arm.real_camera import RealCamera
 VELOCITY_NOISE = 0.004
 """Standard deviation of a joint velocity reading [rad/s]: an encoder differentiated and filtered."""
 
-ObjectColours = tuple[tuple[float, ...], ...]
-"""RGB in [0, 1] each."""
+Colours = Mapping[str, tuple[float, ...]]
+"""RGB in [0, 1], by body."""
 
 
 @dataclass(frozen=True)
 class TrialAppearance:
     """What varies from trial to trial although the camera stays as it is."""
 
-    object_colour: tuple[float, ...] = (0.82, 0.10, 0.09)
-    """RGB in [0, 1]."""
+    colours: Colours = field(default_factory=dict)
+    """Of the bodies that do not have the same in each trial."""
     light: float = 1.0
     """Factor on every light."""
 
     @classmethod
-    def draw(cls, scene: HiddenScene, colours: ObjectColours, rng: np.random.Generator) -> TrialAppearance:
-        """Draw a trial's appearance, the object of one of `colours`."""
-        colour = colours[rng.integers(len(colours))]
-        return cls(colour, 1 + scene.light_variation * rng.uniform(-1, 1))
+    def draw(cls, scene: HiddenScene, colours: Colours, rng: np.random.Generator) -> TrialAppearance:
+        """Draw the light of a trial in which bodies have the `colours`."""
+        return cls(colours, 1 + scene.light_variation * rng.uniform(-1, 1))
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,13 @@ class VirtualArm(Protocol):
 
         Raises:
             SpecError: if the place is off the table, or leaves no room for what else the task needs.
+        """
+
+    def ask(self, names: Sequence[str]) -> None:
+        """Take what the operator asks for, colours of things, as what the task is about: now and in later trials.
+
+        Raises:
+            SpecError: if the task is not about one of several things.
         """
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -83,6 +84,9 @@ class MujocoArm:
         self._lead = np.array(arm.kd) / np.array(arm.kp)  # velocity command, as an equivalent position
         self._home = np.array(robot.home)
         self._pending: deque[tuple[float, np.ndarray]] = deque()
+        self._fingers = np.zeros(len(fingers))
+        speed = robot.gripper.speed if robot.gripper is not None else None
+        self._stride = np.inf if speed is None else speed * TIMESTEP  # of the fingers' targets
         self._rng = np.random.default_rng(0)
         self.appearance = TrialAppearance()
         self.place((0.5, 0.0), seed=0)
@@ -107,7 +111,7 @@ class MujocoArm:
         if opening is None:
             opening = self._table.opening
         self._rng = np.random.default_rng(seed)
-        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.object_colours, self._rng)
+        self.appearance = TrialAppearance.draw(self.hidden.scene, self._table.draw_colours(self._rng), self._rng)
         data, now = self._data, self._data.time
         mujoco.mj_resetData(self.model, data)
         data.time = now
@@ -117,6 +121,7 @@ class MujocoArm:
         if gripper is not None:
             start = gripper.opened if opening is None else opening
             data.qpos[[*self._qpos[n:], *self._followers]] = gripper.positions(start)
+            data.ctrl[self._ctrl[n:]] = gripper.commanded(start)
             self.grip(start)
         mujoco.mj_forward(self.model, data)
         self._table.lay(self.scene, object_xy, self._rng)
@@ -126,7 +131,12 @@ class MujocoArm:
     def grip(self, opening: float) -> None:
         """Hand the fingers' servos an opening [m]; beyond their range they stop at its end."""
         if self.robot.gripper is not None:
-            self._data.ctrl[self._ctrl[len(self._home) :]] = self.robot.gripper.commanded(opening)
+            self._fingers = np.array(self.robot.gripper.commanded(opening))
+
+    def ask(self, names: Sequence[str]) -> None:
+        """Take what the operator asks for as what the task is about; see `VirtualTable.ask`."""
+        colours = self._table.ask(self.scene, names, self.appearance.colours)
+        self.appearance = replace(self.appearance, colours=colours)
 
     def command(self, q: np.ndarray, dq: np.ndarray | None = None) -> None:
         """Hand the servos a joint position target (n,) [rad] and velocity [rad/s]; it acts after the hidden delay.
@@ -146,6 +156,8 @@ class MujocoArm:
         for _ in range(round(duration / TIMESTEP)):
             while self._pending and self._pending[0][0] <= data.time + 1e-9:
                 data.ctrl[self._ctrl[:n]] = self._pending.popleft()[1]
+            way = self._fingers - data.ctrl[self._ctrl[n:]]
+            data.ctrl[self._ctrl[n:]] += np.minimum(np.maximum(way, -self._stride), self._stride)
             mujoco.mj_step(self.model, data)
 
     def read(self) -> JointReading:

@@ -46,7 +46,6 @@ class MujocoRenderer:
         self._data = mujoco.MjData(self._model)
         self._light = self._model.light_diffuse.copy()
         self._ambient = self._model.vis.headlight.ambient.copy()
-        self._object = int(self._model.geom("object").id)
         try:
             self._renderers = {size: mujoco.Renderer(self._model, *size) for size in sorted(set(self._sizes.values()))}
         except Exception as error:  # each OpenGL platform raises its own kinds
@@ -68,7 +67,8 @@ class MujocoRenderer:
         self._data.mocap_pos[:], self._data.mocap_quat[:] = snapshot.mocap[:, :3], snapshot.mocap[:, 3:]
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        self._model.geom_rgba[self._object, :3] = snapshot.appearance.object_colour
+        for name, colour in snapshot.appearance.colours.items():
+            self._model.geom(name).rgba[:3] = colour
         self._model.light_diffuse[:] = self._light * snapshot.appearance.light
         self._model.vis.headlight.ambient[:] = self._ambient * snapshot.appearance.light
         renderer = self._renderers[self._sizes[camera]]

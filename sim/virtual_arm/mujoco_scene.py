@@ -12,7 +12,7 @@ from robots.camera import CameraModel
 from robots.model import Gripper, RobotModel
 from robots.shapes.visual_meshes import find_mesh, load_urdf_visuals
 from robots.specs import SpecError
-from robots.urdf import UrdfJoint, UrdfLink
+from robots.urdf import UrdfGeometry, UrdfJoint, UrdfLink
 from sim.scene import RigidBody, Shape
 from sim.virtual_arm.hidden_reality import HiddenReality, as_ball
 from sim.virtual_arm.mujoco_gl import mujoco
@@ -138,7 +138,7 @@ def _add_body(spec: mujoco.MjSpec, rigid: RigidBody, hidden: HiddenReality) -> N
         )
 
 
-def _half_size(shape: Shape) -> list[float]:
+def _half_size(shape: Shape | UrdfGeometry) -> list[float]:
     """Return what MuJoCo calls the size."""
     if shape.kind == "box":
         return [v / 2 for v in shape.size]
@@ -173,10 +173,9 @@ def _add_arm(spec: mujoco.MjSpec, robot: RobotModel, hidden: HiddenReality, take
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, rgba=[*rgba, 1], contype=0, conaffinity=0, mass=0
             ).material = "arm"
-        for mesh, p_hull, R_hull in hulls[name]:
+        for solid, p_hull, R_hull in hulls[name]:
             body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_MESH,
-                meshname=mesh,
+                **solid,
                 pos=p_hull,
                 quat=_quat(R_hull),
                 group=HIDDEN_GROUP,
@@ -319,16 +318,20 @@ def _add_shells(spec: mujoco.MjSpec, link: str, mesh) -> list[tuple[str, np.ndar
     return shells
 
 
-def _add_hulls(spec: mujoco.MjSpec, link: UrdfLink, urdf: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Add a link's collision meshes, of which MuJoCo takes the convex hull; return names and poses."""
-    hulls = []
+def _add_hulls(spec: mujoco.MjSpec, link: UrdfLink, urdf: Path) -> list[tuple[dict, np.ndarray, np.ndarray]]:
+    """Add a link's collision meshes, of which MuJoCo takes the convex hull; return each shape and its pose."""
+    hulls: list[tuple[dict, np.ndarray, np.ndarray]] = []
     for k, collision in enumerate(link.collisions):
         shape = collision.geometry
-        if shape is None or shape.kind != "mesh":
-            continue  # fingers' pads and the like: not needed to stop an arm at a table
-        added = spec.add_mesh(name=f"{link.name}_hull{k}", file=str(find_mesh(shape.filename, urdf)))
-        added.maxhullvert = 64
-        hulls.append((added.name, collision.p, collision.R))
+        if shape is None or not (shape.kind == "mesh" or shape.kind in KINDS):
+            continue
+        if shape.kind == "mesh":
+            added = spec.add_mesh(name=f"{link.name}_hull{k}", file=str(find_mesh(shape.filename, urdf)))
+            added.scale, added.maxhullvert = shape.size, 64
+            solid = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": added.name}
+        else:
+            solid = {"type": KINDS[shape.kind], "size": _half_size(shape)}
+        hulls.append((solid, collision.p, collision.R))
     return hulls
 
 

@@ -53,6 +53,10 @@ class MujocoScene:
         gripper = self._robot.gripper
         return gripper.opening_at(self._data.qpos[self._fingers].tolist()) if gripper is not None else 0.0
 
+    def between(self, opening: float) -> np.ndarray:
+        """Return the point (3,) that is midway between the fingers when they stand at `opening` [m], base frame [m]."""
+        return self.ee_pos + self.ee_R @ self._robot.between(opening)
+
     def place(self, name: str, position: Vector, quat: Vector = (0.0, 0.0, 0.0, 1.0)) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""
         x, y, z, w = quat

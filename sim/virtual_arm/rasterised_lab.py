@@ -47,7 +47,6 @@ class RasterRenderer:
             bodies.append(Body(name, _mesh(model, g), colour=(r, green, b), casts_shadow=not flat))
             self._textures.append((texture, _repeats_per_metre(model, g, material) if texture >= 0 else 1.0))
         self._scene = RenderedScene(bodies, pool)
-        self._object = self._geoms.index(int(model.geom("object").id))
         self._appearance = self._nominal_appearance(arm)
         for camera in self._cameras:
             self.draw(arm.snapshot(), camera)  # the first image compiles the kernels
@@ -61,7 +60,8 @@ class RasterRenderer:
         poses[:, :3, :3] = self._data.geom_xmat[self._geoms].reshape(-1, 3, 3)
         poses[:, :3, 3] = self._data.geom_xpos[self._geoms]
         colours = self._appearance.colours.copy()
-        colours[self._object] = snapshot.appearance.object_colour
+        for name, colour in snapshot.appearance.colours.items():
+            colours[self._geoms.index(int(self._model.geom(name).id))] = colour
         light = snapshot.appearance.light
         appearance = replace(
             self._appearance,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from robots.model import RobotModel
 from robots.specs import SpecError
 from sim.catalogue import parameter_space
+from sim.randomization.named_colours import COLOURS
 from sim.rendering.contrast import within_hues
 from sim.scene import RigidBody
 from sim.tasks import load_task
+from sim.tasks.several_things import SeveralThings
 from sim.tasks.task import Scene
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import Judgement
+from sim.virtual_arm.interface import Colours, Judgement
 
 CLEAR = 0.10
 """Least distance of what the operator places from everything else that a task puts on the table [m]."""
@@ -37,7 +41,7 @@ class VirtualTable:
         scene = hidden.scene
         known = {"object_mass": scene.object_mass, "object_friction": scene.object_friction}
         if "object_size" in self._parameters:
-            known["object_size"] = scene.object_size
+            known["object_size"] = self.task.scale * scene.object_size
         self._parameters |= known
         self.bodies: tuple[RigidBody, ...] = self.task.bodies(self._parameters)
         """The handled one first."""
@@ -45,11 +49,61 @@ class VirtualTable:
         own = self.bodies[0].colour
         self.object_colours = tuple(each for each in colours if within_hues(each, own, spread)) or (own,)
         """Those that the object may have: where its hue tells it from another one, those of like hue."""
+        self._filaments = colours
+        self._names: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
 
     @property
     def opening(self) -> float | None:
         """Where the fingers stand when a trial begins [m]; None: wide open, and they stay so."""
         return self.task.opening
+
+    def draw_colours(self, rng: np.random.Generator) -> Colours:
+        """Draw the colours of a trial: the object's or, of several things, each one's, those asked for among them."""
+        if not isinstance(self.task, SeveralThings):
+            return {"object": self.object_colours[rng.integers(len(self.object_colours))]}
+        count = len(self.task.references)
+        drawn = {f"{body}_colour": float(rng.integers(count)) for body in self.task.named}
+        self._parameters |= {"things_seed": float(rng.integers(2**31)), **drawn, **self._asked}
+        self._names = self.task.colour_names(self._parameters)
+        return {body: self._filament(name) for body, name in self._names.items()}
+
+    def _filament(self, name: str) -> tuple[float, ...]:
+        """Return the colour of the thing that is called `name` here, or the reference where there is no filament."""
+        named = COLOURS[name]
+        return next((each for each in self._filaments if named.holds(each)), named.reference)
+
+    def ask(self, scene: Scene, names: Sequence[str], colours: Colours) -> Colours:
+        """Make the things called `names` those that the task is about: in later trials, and now where they are there.
+
+        The things are alike, so that two change roles by changing colours and places: nobody would notice.
+
+        Args:
+            scene: the table.
+            names: colours, in the order of the task's `named`.
+            colours: of the present trial, as `draw_colours` returned.
+
+        Returns:
+            The colours from now on.
+
+        Raises:
+            SpecError: if the task is not about one of several things.
+        """
+        if not isinstance(self.task, SeveralThings):
+            raise SpecError(f"virtual arm: task '{self.task.name}' is not about one of several things")
+        self._asked = self.task.asking(names)
+        shapes, changed = {body.name: body.shapes for body in self.bodies}, dict(colours)
+        for body, name in zip(self.task.named, names):
+            other = next((each for each, known in self._names.items() if known == name), body)
+            if other == body or shapes[other] != shapes[body]:
+                continue  # nothing to do now, or another size: from the next trial on
+            (here, turn), (there, turned) = (tuple(v.copy() for v in scene.pose(each)) for each in (body, other))
+            scene.place(body, there, turned)
+            scene.place(other, here, turn)
+            for each in (self._names, changed):
+                each[body], each[other] = each[other], each[body]  # type: ignore[assignment]
+        self.task.refresh(scene)
+        return changed
 
     def lay(self, scene: Scene, xy: tuple[float, float] | None, rng: np.random.Generator) -> None:
         """Put what the operator places at `xy` [m, base frame], and draw where the rest stands; None: draw it all.

@@ -23,9 +23,13 @@ from tests.support.velocity_arm import KIND, VelocityArm, end_as_launch_does
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
+BUNDLE, ROBOT = {"bundle": "/some/bundle"}, {"robot": "xarm6"}
 MORE = {"session.launch.py": {"protocol": "/some/protocol.toml"}}
-"""What a file requires beside the bundle."""
-NODES = {"session.launch.py": {"safety_gate", "supervisor", "lab_session"}}
+"""What a file requires beside the bundle, or the robot."""
+NODES = {
+    "session.launch.py": {"safety_gate", "supervisor", "lab_session"},
+    "gate.launch.py": {"safety_gate", "supervisor"},
+}
 """What it starts, where it is not gate, policy and supervisor."""
 
 
@@ -50,7 +54,8 @@ def start(ros, file: str, without: tuple[str, ...] = (), **arguments: object) ->
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
 def test_launch_file_evaluates(file):
-    required = {"bundle": "/some/bundle", **MORE.get(file.name, {})}
+    first = ROBOT if file.name == "gate.launch.py" else BUNDLE
+    required = {**first, **MORE.get(file.name, {})}
     launch = evaluate(file, required)
     executables = {command.executable for command in launch.commands}
     assert NODES.get(file.name, {"safety_gate", "policy_node", "supervisor"}) <= executables
@@ -58,7 +63,7 @@ def test_launch_file_evaluates(file):
     profile = Path(launch.environment["FASTDDS_DEFAULT_PROFILES_FILE"])
     sizes = ElementTree.parse(profile).getroot().iter("{http://www.eprosima.com}segment_size")
     assert [int(size.text) for size in sizes] == [32 * 2**20]
-    with pytest.raises(LaunchError, match="argument 'bundle' is required"):
+    with pytest.raises(LaunchError, match=f"argument '{next(iter(first))}' is required"):
         evaluate(file, MORE.get(file.name, {}))
     with pytest.raises(LaunchError, match="unknown arguments"):
         evaluate(file, {**required, "bndle": "y"})
@@ -177,7 +182,8 @@ def test_sections_count_in_their_namespace(tmp_path):
 def test_setup_installs_what_the_launch_files_start():
     text = (ROOT / "setup.py").read_text()
     for file in FILES:
-        for command in evaluate(file, {"bundle": "x", **MORE.get(file.name, {})}).commands:
+        first = ROBOT if file.name == "gate.launch.py" else BUNDLE
+        for command in evaluate(file, {**first, **MORE.get(file.name, {})}).commands:
             assert f'"{command.executable} = ros_nodes.{command.executable}:main"' in text
 
 

@@ -203,6 +203,23 @@ def test_trajectory_controllers_rules(ros: RosBench) -> None:
     assert "not finite; holding" in said
 
 
+def test_a_stalled_machine_makes_no_command_leap(ros: RosBench) -> None:
+    arm = Beside(ros)
+    target = HOME + np.array([1.2, 0, 0, 0, 0, 0, 0])
+    arm.trajectory.publish(trajectory(PANDA.joint_names, target, 2.0))
+    time.sleep(0.5)
+    arm.joints.clear()
+    for _ in range(6):
+        arm.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.035)
+        arm.process.send_signal(signal.SIGCONT)
+        time.sleep(0.15)
+    torque = np.array([message.effort[message.name.index("panda_joint1")] for message in arm.joints])
+    # 0.6 rad/s for 35 ms against 600 N·m/rad would be 12 N·m at once
+    assert np.abs(np.diff(torque)).max() < 5.0
+    assert arm.arrives(target)
+
+
 def test_forward_controller_holds_the_last_command(ros: RosBench) -> None:
     arm = Beside(ros, controller="forward_position_controller")
     target = HOME - 0.1

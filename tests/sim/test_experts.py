@@ -1,4 +1,4 @@
-"""Scripted experts succeed with everything random; the exact shares are printed by benchmarks/experts.py."""
+"""Scripted experts succeed with everything random; the exact shares are printed by benchmarks/parts/experts.py."""
 
 import math
 from dataclasses import dataclass
@@ -27,6 +27,22 @@ def test_a_cube_that_is_held_askew_is_lifted_all_the_same():
     assert expert_successes(task, "franka_panda", EPISODES) >= NEEDED
 
 
+def test_posts_are_passed_over_by_the_place_of_the_goal_alone():
+    """The expert of camera policies, which do not locate the posts."""
+    task = load_task("reach_clutter")
+    task.exact = False
+    env = ArmEnv(task, "franka_panda", "full")
+    for seed in range(EPISODES):
+        env.reset(seed=seed)
+        ended = False
+        while not ended:
+            action = task.expert_from(env.world, env.world.ee_pos, task.desired_goal(env.world))
+            *_, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        assert info["is_success"]
+    env.close()
+
+
 def test_the_peg_is_not_pressed_onto_the_table():
     """After success the expert holds a depth: the arm stands still, 2 to 4 cm in a hole of 4.5 cm."""
     task = load_task("insert")
@@ -37,6 +53,21 @@ def test_the_peg_is_not_pressed_onto_the_table():
         env.step(env.expert())
     depth = task._mouth[2] - task.achieved_goal(env.world)[2]
     assert 0.02 < depth < 0.04
+    assert np.abs(env.world.dq).max() < 0.02
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["pick_place", "stack"])
+def test_the_hand_comes_to_rest_above_what_it_has_set_down(name):
+    task = load_task(name)
+    task.hold_time = 60.0
+    env = ArmEnv(task, "franka_panda", "nominal")
+    env.reset(seed=0)
+    for _ in range(190):
+        env.step(env.expert())
+    goal = task.desired_goal(env.world)
+    assert task.is_success(task.achieved_goal(env.world), goal)
+    assert 0.08 < env.world.ee_pos[2] - goal[2] < 0.12
     assert np.abs(env.world.dq).max() < 0.02
     env.close()
 

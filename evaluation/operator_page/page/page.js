@@ -14,12 +14,17 @@ const SHOWN = {
   homing: ["home"], placing: ["placed"], ready: ["start"], verdict: ["success", "failure", "void"],
   stopped: ["clear"], paused: ["resume"], done: ["finish"],
 };
+// Keys that steer a teleoperated arm while they are held, as on a terminal
+const STEER = new Set("wsadrfqeoch");
+const STEER_MS = 50;
 const SIGNS = { success: "✓", failure: "✗" };
 const at = (id) => document.getElementById(id);
 let shown = { key: "", phase: "", answers: [], number: 0, attempt: 0 };
 let armedAt = 0;
 let picture = 0;
 let pictureUrl = "";
+const held = new Set();
+let steering = false;
 
 async function ask(path, options = {}) {
   const headers = { Authorization: `Bearer ${TOKEN}` };
@@ -134,6 +139,8 @@ function show(state) {
   const good = ["ready", "moving"].includes(state.gate.state);
   const bad = ["stopped", "stopping"].includes(state.gate.state);
   badge("gate", `gate: ${state.gate.state}${state.gate.reason ? `, ${state.gate.reason}` : ""}`, good ? "good" : bad ? "bad" : "");
+  say("warning", state.warning);
+  at("warning").hidden = !state.warning;
   const others = state.pages > 1 ? `, ${state.pages} pages open` : "";
   badge("link", `connected${others}`, "good");
   at("noted").hidden = second || !["running", "verdict"].includes(state.phase);
@@ -196,6 +203,28 @@ async function hand_in(answer) {
   }
 }
 
+async function steer() {
+  if (steering) return;
+  steering = true;
+  let last = 0;
+  do { // once more when nothing is held: the arm rests at once
+    last = held.size;
+    try {
+      const body = JSON.stringify({ client: CLIENT, held: [...held] });
+      const response = await ask("/steer", { method: "POST", body });
+      if (!response.ok) say("problem", (await response.json()).error);
+    } catch (error) {
+      // What does not get through in time steers nothing
+    }
+    await new Promise((resolve) => setTimeout(resolve, STEER_MS));
+  } while (last || held.size);
+  steering = false;
+}
+
+function release() {
+  held.clear();
+}
+
 function introduce() {
   const name = at("by").value.trim();
   say("who", role() === "second" ? `Second rater${name ? `: ${name}` : ""}` : name ? `Operator: ${name}` : "Who are you?");
@@ -230,6 +259,12 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
   const focused = document.activeElement;
+  if (shown.steerable && STEER.has(event.key) && !["TEXTAREA", "INPUT"].includes(focused.tagName)) {
+    event.preventDefault();
+    held.add(event.key);
+    steer();
+    return;
+  }
   if (["TEXTAREA", "INPUT"].includes(focused.tagName) || (event.key === " " && ["BUTTON", "SUMMARY"].includes(focused.tagName))) return;
   const id = Object.keys(ANSWERS).find((each) => ANSWERS[each] && ANSWERS[each] === event.key);
   if (id && !at(id).disabled) {
@@ -237,6 +272,10 @@ document.addEventListener("keydown", (event) => {
     hand_in(id);
   }
 });
+
+document.addEventListener("keyup", (event) => held.delete(event.key.toLowerCase()));
+window.addEventListener("blur", release);
+document.addEventListener("visibilitychange", release);
 
 at("by").value = recall("by");
 for (const choice of document.querySelectorAll("input[name=role]")) choice.checked = choice.value === recall("role");

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -249,3 +250,33 @@ def test_the_report_opens_offline_and_is_accessible(tmp_path) -> None:
         loaded = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
         assert [name for name in loaded if not name.startswith("data:")] == []
         assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.real_time
+def test_keys_on_the_page_steer_while_they_are_held(tmp_path) -> None:
+    operator = OperatorState()
+    operator.steerable = True
+    operator.ask(READY)
+    with PageServer(operator) as server, chromium(tmp_path / "profile") as browser:
+        browser.get(server.url)
+        until(browser, lambda b: text(b, "link").startswith("connected"), "the link")
+
+        def steered(*keys: str) -> None:
+            until(browser, lambda b: operator.steered()[1] == set(keys), f"{keys} to steer")
+
+        ActionChains(browser).key_down("w").perform()
+        steered("w")
+        for _ in range(10):
+            time.sleep(0.05)
+            assert time.monotonic() - operator.steered()[0] < 0.2  # said again and again
+        ActionChains(browser).key_down("d").perform()
+        steered("w", "d")
+        ActionChains(browser).key_up("w").perform()
+        steered("d")
+        browser.execute_script("window.dispatchEvent(new Event('blur'))")  # another window gets the key's release
+        steered()
+        browser.find_element(By.ID, "who").click()
+        browser.find_element(By.ID, "by").send_keys("wsad")  # typing a name steers nothing
+        time.sleep(0.3)
+        steered()

@@ -45,6 +45,13 @@ def call(server: PageServer, path: str, body: object = None, token: str | None =
         return error.code, json.loads(error.read())
 
 
+def test_a_page_shows_what_a_policy_warns_of() -> None:
+    operator = OperatorState()
+    assert operator.state("a")["warning"] == ""
+    operator.show_warning("camera 'side' has probably been moved")
+    assert operator.state("a")["warning"] == "camera 'side' has probably been moved"
+
+
 def test_an_answer_is_taken_once_and_only_for_its_question() -> None:
     operator = OperatorState()
     operator.ask(READY)

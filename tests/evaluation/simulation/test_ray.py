@@ -8,8 +8,8 @@ import pytest
 
 from evaluation.report.session_report import read_session
 from evaluation.session.protocol_file import open_registered, register_file
-from evaluation.simulation.pool import PoolError
 from evaluation.simulation.simulated_session import run_simulated_session
+from sim.workers.pool import WorkersError
 from tests.support.session_plan import PLAN
 from tests.support.tiny_bundle import tiny_bundle
 
@@ -41,6 +41,6 @@ def test_a_cluster_of_two_nodes_gives_the_same_rows(plan, ray_cluster, tmp_path)
 
 def test_a_cluster_that_is_not_there_is_named(plan, tmp_path) -> None:
     file, registration = open_registered(plan)
-    with pytest.raises(PoolError, match=r"Ray at '127\.0\.0\.1:1'"):
+    with pytest.raises(WorkersError, match=r"Ray at '127\.0\.0\.1:1'"):
         run_simulated_session(registration, file.bundles, tmp_path / "out", "mild", ray="127.0.0.1:1", videos=0)
     assert read_session(tmp_path / "out").trials == ()

@@ -142,6 +142,7 @@ def chunked(folder: Path) -> tuple[bytes, list[tuple[int, int]]]:
     return whole, [(chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length) for chunk in chunks]
 
 
+@pytest.mark.slow
 def test_cut_recording_loses_its_last_chunk_only(tmp_path):
     """The chunks before the cut are kept, and nothing else is."""
     whole, chunks = chunked(tmp_path / "whole")
@@ -155,6 +156,7 @@ def test_cut_recording_loses_its_last_chunk_only(tmp_path):
             assert numbers(file, topics=["/t1"]) == list(range(1, kept, 2))
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_loses_one_chunk_at_most(tmp_path):
     """Wherever it is, in lengths and declarations too; the original stays."""
     whole, chunks = chunked(tmp_path / "whole")

@@ -21,6 +21,7 @@ from policies.bundle import PolicyBundle
 from robots.camera import as_matrix
 from robots.specs import SpecError
 from ros_nodes import topics
+from ros_nodes.session import operator_interface
 from ros_nodes.session.child_processes import ChildDied, Children
 from ros_nodes.session.operator_interface import PAUSES
 from ros_nodes.session.ros_environment import free_domain
@@ -117,22 +118,27 @@ def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     session = subprocess.Popen([sys.executable, "-c", script], env=environment, cwd=ROOT)
-    deadline = time.monotonic() + 30
-    while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(2.0)
-    assert len(processes_of(tmp_path)) == 4
-    session.send_signal(number)
-    if number == signal.SIGTERM:
-        session.send_signal(number)  # the impatient send it twice
-    assert session.wait(timeout=15) != 0
+    try:
+        deadline = time.monotonic() + 30
+        while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(2.0)
+        assert len(processes_of(tmp_path)) == 4
+        session.send_signal(number)
+        if number == signal.SIGTERM:
+            session.send_signal(number)  # the impatient send it twice
+        assert session.wait(timeout=15) != 0
+    finally:
+        session.kill()  # one that goes on would disturb every later test
     deadline = time.monotonic() + 5
     while processes_of(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not processes_of(tmp_path)
 
 
-def test_a_stall_voids_and_never_counts(bundles, tmp_path) -> None:
+def test_a_stall_voids_and_never_counts(bundles, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(operator_interface, "PAUSES", (0.2,) * len(PAUSES))
+
     def impatient(node: str, bundle: Path) -> tuple[str, ...]:
         # A frame is 28 to 62 ms old when it is used: sooner or later one is too old
         return (*Processes().policy(node, bundle), "-p", "frame_age:=0.045")

@@ -138,8 +138,29 @@ class Stuck(gym.Wrapper):
         return super().step(action)
 
 
+class Slow(gym.Wrapper):
+    def step(self, action):
+        until = time.monotonic() + 2.5
+        while time.monotonic() < until:
+            pass
+        return super().step(action)
+
+
 def make_stuck():
     return Stuck(CONFIG())
+
+
+def make_slow():
+    return Slow(CONFIG())
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_slow_is_waited_for(monkeypatch):
+    env = ArmVectorEnv([make_slow, CONFIG], workers=2)
+    env.reset(seed=0)
+    monkeypatch.setattr(worker_pool, "TIMEOUT", 0.5)
+    env.step(np.ones((2, 3), np.float32))
+    env.close()
 
 
 @pytest.mark.slow
