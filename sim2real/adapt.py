@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sim2real.options import Arguments, Preset, stages
+from sim2real.options import CAMERA_TOPICS, Arguments, Preset, read_topics, stages
 
 if TYPE_CHECKING:
     from adaptation.visual.target import TargetData
     from policies.bundle import PolicyBundle
 
 CAMERA_FILES = tyro.conf.arg(metavar="FILE.json,…")
-CAMERA_TOPICS = tyro.conf.arg(metavar="CAMERA=TOPIC,…")
 
 
 @dataclass(frozen=True)
@@ -132,12 +131,13 @@ def gap(arguments: Arguments) -> int:
     if config.views < 20:
         raise ValueError(f"views is {config.views}, expected at least 20")
     from adaptation.gap.camera_gap import measure_gaps
-    from adaptation.gap.page import COVERED, gap_page, write_gap_page
+    from adaptation.gap.page import gap_page, write_gap_page
     from adaptation.visual.adapt import swapped_cameras
     from adaptation.visual.inputs import AdaptationInputs
     from policies.bundle import PolicyBundle
     from policies.models.restore import restore_student
     from sim.datasets.labelled_renders import sample_renders
+    from sim.workers.start import open_workers
 
     bundle = PolicyBundle.load(config.bundle)
     target = _read_target(config, bundle)
@@ -150,14 +150,14 @@ def gap(arguments: Arguments) -> int:
     student = restore_student(bundle)
     inputs = AdaptationInputs(bundle, target, config.seed)
     space = inputs.full_space.preset(config.randomise)
-    with stages(("simulated views",)) as progress:
+    with open_workers(config.workers) as workers, stages(("simulated views",)) as progress:
         views = sample_renders(
             bundle.task,
             bundle.arm,
             space,
             config.views,
             config.seed,
-            config.workers,
+            workers,
             lambda share: progress("simulated views", share, ""),
             cameras=inputs.rig,
         )
@@ -165,9 +165,10 @@ def gap(arguments: Arguments) -> int:
     write_gap_page(config.out, gap_page(f"{bundle.name} against {config.target.name}", gaps))
     for each in gaps:
         print(f"camera {each.camera}")
+        print(f"  {f'not told: {each.unknown}' if each.unknown or each.evidence is None else each.evidence.text}")
         for factor in (*each.factors, *each.poses):
-            note = f": {factor.remedy}" if factor.covered < COVERED else ""
-            print(f"  {factor.name:18} {100 * factor.covered:3.0f} % of the target covered{note}")
+            note = {"covered": "", "not covered": f": {factor.remedy}", "not told": f": {factor.unknown}"}
+            print(f"  {factor.name:20} {factor.verdict}{note[factor.verdict]}")
         for layer in each.layers:
             distances = f"A-distance {layer.a_distance:.2f}  MMD² {layer.mmd:.3f}  Fréchet {layer.frechet:.3f}"
             print(f"  {layer.layer:15} {distances}")
@@ -179,11 +180,5 @@ def _read_target(config: TargetOptions, bundle: PolicyBundle) -> TargetData:
     from adaptation.visual.target_files import read_target
     from robots.rig import read_cameras
 
-    topics = {}
-    for part in filter(None, (part.strip() for part in config.topics.split(","))):
-        camera, _, topic = part.partition("=")
-        if not topic:
-            raise ValueError(f"--topics: '{part}', expected <camera>=<topic>, for example front=/front/image_raw")
-        topics[camera] = topic
     cameras = read_cameras(config.cameras) if config.cameras else ()
-    return read_target(config.target, bundle, cameras, topics, print)
+    return read_target(config.target, bundle, cameras, read_topics(config.topics), print)

@@ -184,12 +184,15 @@ def refine_pose(arguments: Arguments) -> int:
         recording = read_arm_recording(config.images, read_frames(config.poses))
     found = refine(recording, ArmOutline(robot, config.ignore), camera)
     rows = [(str(i), f"{px:.2f}") for i, px in enumerate(found.frame_px)]
-    _table("held-out frame", ["outline to edge [px], median"], rows)
+    _table("frame, by a fit to the other blocks", ["outline to edge [px], median"], rows)
     print(
         f"held out: {found.before_px:.2f} px before, {found.after_px:.2f} px after; the camera turned by "
         f"{np.degrees(found.turned_rad):.2f}° and moved by {1e3 * found.shifted_m:.1f} mm; "
-        f"joint readings are {1e3 * found.delay:.0f} ms behind"
+        f"joint readings are {1e3 * found.delay:.0f} ms behind; fits without a third of the recording end within "
+        f"{1e3 * found.apart_m:.1f} mm"
     )
+    if not found.apart_m < found.shifted_m:
+        print("not told: those fits differ by more than the camera was moved; record poses all over the images")
     if not found.after_px < found.before_px:
         raise ValueError("the refined pose fits frames that were held out no better: nothing written")
     return _write(config.out, found.camera)

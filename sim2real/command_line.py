@@ -11,22 +11,30 @@ from dataclasses import dataclass
 from sim2real import __version__
 from sim2real.adapt import adapt, gap
 from sim2real.calibrate import calibrate_lens, calibrate_mount, refine_pose
+from sim2real.dataset import check_dataset, export_dataset, import_dataset
 from sim2real.demo.options import DemoOptions
 from sim2real.evaluate import check_bundle, evaluate
+from sim2real.fetch import fetch
+from sim2real.goal import fit_goal, goal
 from sim2real.identify import delays, excite, identify
 from sim2real.nodes import (
     collect_views,
     dry_run,
+    feetech_driver,
+    foreign_policy,
+    goal_node,
     play_camera,
     play_motion,
     policy_node,
     record,
     safety_gate,
+    teleop,
+    uvc_camera,
     virtual_arm,
 )
 from sim2real.options import Arguments, UsageError
 from sim2real.rig import rig_check, rig_place
-from sim2real.session import plan, register, report, run, status
+from sim2real.session import export_session, plan, register, report, run, status
 from sim2real.train import sweep, train
 from sim2real.transfer import compare_transfer, transfer
 
@@ -61,6 +69,11 @@ TREE: dict[str, dict[str, Command | Group]] = {
         "rig": Group("Look at a camera rig, or place a policy's cameras.", {"check": rig_check, "place": rig_place}),
         "transfer": transfer,
         "compare-transfer": compare_transfer,
+        "dataset": Group(
+            "Write, take over or check a LeRobot data set.",
+            {"export": export_dataset, "import": import_dataset, "check": check_dataset},
+        ),
+        "fit-goal": fit_goal,
     },
     "Adapt": {
         "gap": gap,
@@ -76,19 +89,29 @@ TREE: dict[str, dict[str, Command | Group]] = {
     "Measure": {
         "evaluate": evaluate,
         "plan": plan,
-        "session": Group("Carry out an evaluation session.", {"register": register, "run": run, "status": status}),
+        "session": Group(
+            "Carry out an evaluation session.",
+            {"register": register, "run": run, "status": status, "export": export_session},
+        ),
         "report": report,
     },
     "Robot": {
+        "fetch": fetch,
         "bundle": Group("Verify a policy bundle.", {"check": check_bundle}),
         "virtual-arm": virtual_arm,
         "policy-node": policy_node,
         "safety-gate": safety_gate,
+        "feetech-driver": feetech_driver,
+        "teleop": teleop,
+        "foreign-policy": foreign_policy,
+        "uvc-camera": uvc_camera,
         "dry-run": dry_run,
         "record": record,
         "play-camera": play_camera,
         "play-motion": play_motion,
         "collect-views": collect_views,
+        "goal": goal,
+        "goal-node": goal_node,
     },
 }
 """All sub-commands by name, under the headings of the overview."""
@@ -121,9 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(prog, f"{error} (see {prog} --help)", 2)
     except SystemExit as end:  # --help has been shown
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         print(file=sys.stderr)
-        return _fail(prog, "interrupted", 130)
+        return _fail(prog, "; ".join(["interrupted", *map(str, interruption.args)]), 130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         return 1
     except ImportError as error:

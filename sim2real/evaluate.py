@@ -8,8 +8,7 @@ from typing import Literal
 
 import tyro
 
-from sim2real.config_file import write_config
-from sim2real.options import Arguments, Preset, stages
+from sim2real.options import Arguments, Preset, stages, write_config
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class EvaluateOptions:
     they were trained for by default."""
     hidden: Path | None = None
     """With virtual: JSON of another hidden reality than the default one."""
+    thing: str = ""
+    """Of policies for several things, which one they are asked for: red, or red on blue; with sim any by default."""
     record_images: bool = False
     """With virtual: keep unlabelled frames for 'sim2real adapt'."""
 
@@ -61,7 +62,7 @@ def evaluate(arguments: Arguments) -> int:
 
         with stages(tuple(names)) as progress:
             evaluate_in_simulation(
-                paths, config.randomise, config.trials, config.seed, config.out, progress, config.strict
+                paths, config.randomise, config.trials, config.seed, config.out, progress, config.strict, config.thing
             )
     else:
         from ros_nodes.session.trial_runner import RecordingOptions
@@ -69,12 +70,24 @@ def evaluate(arguments: Arguments) -> int:
         from ros_nodes.session.virtual_session import run_session
 
         policies = dict(zip(names, loaded.values()))
+        _check_thing(policies, config.thing)
         protocol = task_protocol(policies, config.trials, config.seed, "virtual", config.strict)
         recording = RecordingOptions(images=config.record_images, videos=1)
-        result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
+        result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording, thing=config.thing)
         write_virtual_report(config.out, protocol, result, paths, config.hidden)
     write_config(config.out / "config.json", config)
     return 0
+
+
+def _check_thing(policies: dict, thing: str) -> None:
+    """Refuse a `thing` that some of the policies, by name, cannot be asked for, or a policy that needs one."""
+    for name, bundle in policies.items():
+        if bundle.things is None and thing:
+            raise ValueError(f"--thing is '{thing}', but policy '{name}' is about one thing; leave it out")
+        if bundle.things is not None and not thing:
+            raise ValueError(f"policy '{name}' must be asked for a thing; give --thing, one of: {bundle.things}")
+        if bundle.things is not None:
+            bundle.things.named(thing)
 
 
 def _placed(bundles: dict, cameras: str, out: Path) -> dict:
@@ -113,6 +126,8 @@ def check_bundle(arguments: Arguments) -> int:
     print(f"bundle     {checked.name}  (SHA-256 {checked.hash})")
     print(f"task       {checked.task} on {checked.robot.name}")
     print(f"sees       {inputs}")
+    if checked.things is not None:
+        print(f"asked for  {checked.things}")
     print(f"commands   {checked.action.kind} ({', '.join(checked.action.names)}) at {checked.action.rate_hz:g} Hz")
     for camera in checked.cameras.values():
         print(f"camera     {camera.name}: {describe_camera(camera)}")
@@ -131,6 +146,8 @@ def _cell(cell: dict | None) -> list[str]:
     for name, shapes in cell["bodies"].items():
         sizes = "; ".join(f"{each['kind']} {' × '.join(f'{1000 * v:.0f}' for v in each['size'])} mm" for each in shapes)
         lines.append(f"{name}: {sizes}")
+    if "colours" in cell:
+        lines.append(f"things of distinct colours, among {', '.join(cell['colours'])}")
     for name, size in cell["sizes"].items():
         low, high = size["range"]
         lines.append(f"{name}: {1000 * size['nominal']:.0f} mm (trained with {1000 * low:.0f} to {1000 * high:.0f})")

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from sim2real.options import Arguments, Preset, stages
+import tyro
+
+from sim2real.options import Arguments, Preset, UsageError, stages
+
+if TYPE_CHECKING:
+    from adaptation.identification.joint_log import JointLog
+    from adaptation.identification.torque.identification import TorqueIdentification
+    from robots.model import RobotModel
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,13 @@ class IdentifyOptions:
     """A recording (.npz, .csv, .mcap, rosbag2 folder), or a folder of them."""
     out: Path
     """Where the parameter space is written, for 'sim2real train --randomise'."""
+    source: Annotated[Literal["motion", "torque", "both"], tyro.conf.arg(name="from")] = "motion"
+    """What is fitted: servos to commands and positions (motion); inertials and friction to torques or currents, without
+    commands (torque); first these, then the servos of that arm (both)."""
+    torque_constants: tuple[float, ...] = ()
+    """Torque of a current at each joint, gear included [N·m/A]; one number serves all."""
+    without: tuple[str, ...] = ()
+    """Links, with all that hangs on them, that the arm had not when its torques were recorded."""
     task: str | None = None
     """Task to train on later: its own objects, cameras and looks are then part of the space."""
     rest: Preset = "full"
@@ -27,16 +41,19 @@ class IdentifyOptions:
     """Names of a recording's columns, where the file has none; the arm's joints by default."""
     command_topic: str | None = None
     """Topic of the commands in a bag."""
-    degrees: bool = False
-    """The recordings are in degrees."""
+    columns: tuple[str, ...] = ()
+    """Where the recordings have a quantity, where the guess that is shown is wrong: QUANTITY=NAME of t, q, q_cmd, dq,
+    tau and current. NAME is a CSV's columns with * for the joint, an npz file's array, or a field of a bag's states."""
+    units: tuple[Literal["degrees", "mA", "ms", "us", "ns"], ...] = ()
+    """Units of the recordings that are not rad, A or s."""
     common_start: bool = False
     """Commands and states have different clocks, but began at the same moment. Makes the delay meaningless."""
     gravity_compensation: bool = False
     """The arm's controller cancels gravity, as industrial arms' do."""
     window: float = 20.0
     """Length of the windows that are fitted [s]."""
-    held_out: float = 0.5
-    """Share of the recordings that the fit never sees."""
+    held_out: float | None = None
+    """Share that is held out: half of the recordings by default; with torques, the last third of each."""
     method: Literal["laplace", "dropo", "sbi"] = "laplace"
     """How what stays unknown is described: laplace (a normal around the best candidate), dropo (independent normals
     under which the recording is likely), sbi (a learned posterior; needs the extra 'sbi')."""
@@ -52,12 +69,61 @@ class IdentifyOptions:
     """Threads."""
 
 
+def _read(config: IdentifyOptions, robot: RobotModel) -> list[JointLog]:
+    """Read the recordings, and print what was read as what."""
+    from adaptation.identification.joint_log import QUANTITIES
+    from adaptation.identification.log_files import find_logs, read_log
+
+    pairs = [each.partition("=") for each in config.columns]
+    if wrong := [f"{a}{b}{c}" for a, b, c in pairs if a not in QUANTITIES or not c]:
+        raise UsageError(f"--columns {wrong[0]}: expected QUANTITY=NAME with one of {', '.join(QUANTITIES)}")
+    columns = {quantity: name for quantity, _, name in pairs}
+    logs = []
+    for path in find_logs(config.logs):
+        log = read_log(path, config.joints or robot.joint_names, config.command_topic, columns)
+        print(f"{log.name}: {log.columns}")
+        log = log.in_order(robot).in_si(config.units)
+        log = log.with_torques(_constants(config, robot)) if config.torque_constants else log
+        logs.append(log.with_common_start() if config.common_start else log)
+    return logs
+
+
+def _constants(config: IdentifyOptions, robot: RobotModel) -> tuple[float, ...]:
+    given, n = config.torque_constants, len(robot.joint_names)
+    if len(given) not in (1, n) or not all(0 < abs(each) < float("inf") for each in given):
+        raise UsageError(f"--torque-constants has {len(given)} values ({given}), expected 1 or {n} other than 0")
+    return given if len(given) == n else given * n
+
+
+def _identify_torques(config: IdentifyOptions, robot: RobotModel, logs: list[JointLog]) -> TorqueIdentification:
+    """Fit to torques, and write the URDF and its report beside `config.out`."""
+    from adaptation.identification.torque.identification import identify_torques
+    from adaptation.identification.torque.report import torque_page
+    from robots.host.writing import write_json, write_text
+
+    held_out = 1 / 3 if config.held_out is None else config.held_out
+    found = identify_torques(robot, logs, config.without, held_out)
+    urdf, page, figures = (config.out.with_suffix(end) for end in (".urdf", ".torque.html", ".torque.json"))
+    write_text(urdf, found.urdf_xml)
+    write_text(page, torque_page(found))
+    write_json(figures, found.figures(), indent=1)
+    print(f"held-out torques, by the given URDF and by the identified one [N·m], {found.seconds:.1f} s:")
+    for joint, before, after in zip(robot.joint_names, *found.rmse):
+        print(f"  {joint}: {before:.3f}, {after:.3f}")
+    told, base = found.told.parameters, found.told.base
+    print(
+        f"{sum(each.told for each in told)} of {len(told)} parameters and {sum(each.told for each in base)} of "
+        f"{len(base)} base parameters told by the recording; the rest is the given URDF's choice\n"
+        f"{urdf}, {page.name}, {figures.name}"
+    )
+    return found
+
+
 def identify(arguments: Arguments) -> int:
-    """Make the simulator an arm's twin from recordings of it, with what stays unknown."""
+    """Make the simulator an arm's twin from recordings of its motion or its torques, with what stays unknown."""
     config = arguments.parse(IdentifyOptions, identify.__doc__)
     from adaptation.identification.fit import QUICK, FitConfig
-    from adaptation.identification.log_files import find_logs, read_log
-    from adaptation.identification.log_inspection import inspect, summary
+    from adaptation.identification.log_inspection import inspect, show
     from adaptation.identification.pipeline import IdentifyConfig, base_space
     from adaptation.identification.pipeline import identify_arm as run
     from adaptation.identification.report import identification_page
@@ -67,7 +133,7 @@ def identify(arguments: Arguments) -> int:
     budget = QUICK if config.quick else FitConfig(evaluations=config.evaluations, iterations=config.iterations)
     settings = IdentifyConfig(
         window=config.window,
-        held_out=config.held_out,
+        held_out=0.5 if config.held_out is None else config.held_out,
         fit=replace(budget, seed=config.seed),
         gravity_compensation=config.gravity_compensation,
         method=config.method,
@@ -75,18 +141,26 @@ def identify(arguments: Arguments) -> int:
         seed=config.seed,
     )
     settings.validate()
-    robot = load_robot(config.robot)
+    robot = load_robot(config.robot, shapes=config.source == "motion" or config.task is not None)
     base = base_space(config.task, robot, config.rest)
-    logs = [read_log(p, config.joints or robot.joint_names, config.command_topic) for p in find_logs(config.logs)]
-    logs = [log.in_order(robot) for log in logs]
-    if config.degrees:
-        logs = [log.in_radians() for log in logs]
-    if config.common_start:
-        logs = [log.with_common_start() for log in logs]
-    print(summary([inspect(log, robot) for log in logs]))
-    with stages(("fit",)) as progress:
-        found = run(robot, logs, settings, lambda share, text: progress("fit", share, text))
+    logs = _read(config, robot)
     config.out.parent.mkdir(parents=True, exist_ok=True)
+    space = None
+    if config.source == "motion":
+        show([inspect(log, robot) for log in logs])
+    else:
+        from adaptation.identification.torque.identification import inspect_torques
+
+        show([inspect_torques(log, robot, config.without, config.source) for log in logs])
+        torques = _identify_torques(config, robot, logs)
+        robot, space = torques.identified_robot(), torques.space(config.gravity_compensation)
+    if space is not None and config.source == "torque":
+        name = f"identified:{robot.name}"
+        (base.with_params(*space.params) if base else replace(space, name=name)).to_json(config.out)
+        print(config.out)
+        return 0
+    with stages(("fit",)) as progress:
+        found = run(robot, logs, settings, lambda share, text: progress("fit", share, text), space)
     found.posterior.space(base, f"identified:{robot.name}").to_json(config.out)
     figures = found.figures()
     write_json(config.out.with_suffix(".report.json"), figures, indent=1)
@@ -97,6 +171,8 @@ def identify(arguments: Arguments) -> int:
         f"{1e3 * figures['rmse_after']:.1f} mrad after; the 90 % band holds {100 * figures['coverage_90']:.0f} % of "
         f"the samples\n{known} of {len(figures['known'])} parameters told by the logs"
         + (f"; left out: {', '.join(found.left_out)}" if found.left_out else "")
+        + (f"\nnot told: {', '.join(found.untold)}; 'sim2real excite' plans a motion" if found.untold else "")
+        + ("\nquick: a first look, whose search may have missed the best; fit again without --quick" * found.quick)
         + f"\n{config.out}, {config.out.with_suffix('.html').name}, {config.out.with_suffix('.report.json').name}"
     )
     return 0

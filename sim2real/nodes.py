@@ -35,6 +35,34 @@ def safety_gate(arguments: Arguments) -> int:
     return _start(arguments, safety_gate.__doc__, node.PARAMETERS, node.main)
 
 
+def feetech_driver(arguments: Arguments) -> int:
+    """Drive an arm with Feetech bus servos, such as the SO-101, behind the safety gate."""
+    from ros_nodes.arm import feetech as node
+
+    return _start(arguments, feetech_driver.__doc__, node.PARAMETERS, node.main)
+
+
+def teleop(arguments: Arguments) -> int:
+    """Steer an arm by keyboard, gamepad or leader arm through the safety gate, and record demonstrations."""
+    from ros_nodes.sources import teleop as node
+
+    return _start(arguments, teleop.__doc__, node.PARAMETERS, node.main)
+
+
+def foreign_policy(arguments: Arguments) -> int:
+    """Run a policy that was trained elsewhere, an ONNX graph or a server of action chunks, through the safety gate."""
+    from ros_nodes.sources import foreign_policy as node
+
+    return _start(arguments, foreign_policy.__doc__, node.PARAMETERS, node.main)
+
+
+def uvc_camera(arguments: Arguments) -> int:
+    """Publish a USB camera's images, with the stamps of their exposure, at a fixed exposure."""
+    from ros_nodes.sensing import uvc_camera as node
+
+    return _start(arguments, uvc_camera.__doc__, node.PARAMETERS, node.main)
+
+
 @dataclass(frozen=True)
 class RecordHead(FileOption):
     """Options of the command that the node does not have."""
@@ -82,6 +110,13 @@ def collect_views(arguments: Arguments) -> int:
     from ros_nodes import view_collector as node
 
     return _start(arguments, collect_views.__doc__, node.PARAMETERS, node.main)
+
+
+def goal_node(arguments: Arguments) -> int:
+    """Take commands in words over ROS 2, and tell the policy node which thing is asked for."""
+    from ros_nodes.language import goal_reader as node
+
+    return _start(arguments, goal_node.__doc__, node.PARAMETERS, node.main)
 
 
 def _start(

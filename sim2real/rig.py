@@ -8,12 +8,20 @@ from pathlib import Path
 from sim2real.options import Arguments, Preset
 
 
+def default_rig(robot: str) -> str:
+    """Return the name of the rig that an arm's description names, or else the tasks' own."""
+    from robots.registry import load_robot
+    from sim.tasks.task import DEFAULT_RIG
+
+    return load_robot(robot, shapes=False).rig or DEFAULT_RIG
+
+
 @dataclass(frozen=True)
 class RigOptions:
     """Which rig is checked, for which task."""
 
-    cameras: str = "front_side"
-    """The camera rig: its name, or the file of one of your own."""
+    cameras: str = ""
+    """The camera rig: its name, or the file of one of your own; by default the arm's, else front_side."""
     task: str = "reach"
     """The task."""
     robot: str = "franka_panda"
@@ -70,8 +78,10 @@ def rig_check(arguments: Arguments) -> int:
     from robots.host.writing import write_bytes
     from robots.rig import Rig
     from sim.datasets.rig_inspection import inspect_rig, join_images
+    from sim.tasks import load_task
+    from sim.tasks.several_things import SeveralThings
 
-    task, robot, rig = config.task, config.robot, config.cameras
+    task, robot, rig = config.task, config.robot, config.cameras or default_rig(config.robot)
     if config.bundle is not None:
         from policies.bundle import PolicyBundle
 
@@ -82,6 +92,9 @@ def rig_check(arguments: Arguments) -> int:
         coverage = inspect_rig(policy.task, policy.arm, found, config.scenes, config.seed, config.randomise)
     else:
         coverage = inspect_rig(task, robot, rig, config.scenes, config.seed, config.randomise)
+    chosen = load_task(policy.task if config.bundle is not None else task)
+    if isinstance(chosen, SeveralThings):
+        print(f"{chosen.things} things, of the colours {', '.join(chosen.references)}")
     for each in coverage.cameras:
         print(f"{each.camera.name}: {each.pose_text}")
         for body in each.bodies:

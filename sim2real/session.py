@@ -1,4 +1,4 @@
-"""Sub-commands of evaluation sessions: plan, register, run, look, report."""
+"""Sub-commands of evaluation sessions: plan, register, run, look, export, report."""
 
 from __future__ import annotations
 
@@ -155,6 +155,43 @@ def status(arguments: Arguments) -> int:
     from evaluation.report.session_report import print_session
 
     print_session(config.session)
+    return 0
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What is exported."""
+
+    session: tyro.conf.Positional[Path]
+    """Folder of a session, or of demonstrations."""
+    out: Path
+    """The table, .csv or .parquet: a row a trial."""
+    videos: Path | None = None
+    """Folder for an mp4 of each trial of which the session kept a video (session run --videos); must not exist."""
+
+
+def export_session(arguments: Arguments) -> int:
+    """Write the trials of a session as a table, .csv or .parquet, and its videos as mp4."""
+    config = arguments.parse(TableOptions, export_session.__doc__)
+    from contextlib import closing
+
+    from evaluation.report.video import write_mp4
+    from evaluation.session.demonstrations import has_demonstrations
+    from evaluation.session.session_folder import TRIALS, open_session
+    from evaluation.session.store import TrialStore
+    from evaluation.session.trial_table import write_trial_table
+    from robots.host.writing import whole_folder
+
+    kept = {} if has_demonstrations(config.session) else open_session(config.session).videos()
+    with closing(TrialStore(config.session / TRIALS)) as store:
+        trials = store.trials()
+    names = write_trial_table(trials, config.out)
+    print(f"{config.out}: {len(trials)} trials, {len(names)} columns")
+    if config.videos is not None:
+        with whole_folder(config.videos) as folder:
+            for (policy, index), path in kept.items():
+                write_mp4(path, folder / f"{policy}_{index}.mp4")
+        print(f"{config.videos}: {len(kept)} videos")
     return 0
 
 

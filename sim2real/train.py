@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from sim2real.options import Arguments, FileOption, stages
+from sim2real.rig import default_rig
 
 Observation = Annotated[str, tyro.conf.arg(metavar="{state,cameras}")]
 Algorithm = Literal["imitation", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
@@ -22,20 +24,23 @@ class TrainHead(FileOption):
 
     task: str = "reach"
     """What to learn: a task's name, or the file and class of your own."""
+    things: int = 1
+    """Things of distinct colours on the table, of which the policy handles the one that is asked for; with 5, task
+    pick_place becomes pick_place@5."""
     robot: str = "franka_panda"
     """The arm: a name, or an arm file."""
     observation: Observation = ""
     """What the policy receives; by default cameras, with reinforcement learning state (or another of the task's
     observations without images)."""
-    cameras: str = "front_side"
-    """The camera rig: its name, or the file of one of your own."""
+    cameras: str = ""
+    """The camera rig: its name, or the file of one of your own; by default the arm's, else front_side."""
     algorithm: Algorithm = "imitation"
     """imitation of the task's scripted expert, or reinforcement learning from state."""
     mlflow: str = ""
     """Address of an MLflow server that is sent the figures of a run from state, as http://server:5000; nothing is sent
     by default."""
     resume: Path | None = None
-    """Folder of an interrupted run from state to go on with; takes no other option."""
+    """Folder of an interrupted run to go on with; takes no other option."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,13 @@ def train(arguments: Arguments) -> int:
     if head.resume is not None:
         return _resume(arguments, head.resume)
     imitation = head.algorithm == "imitation"
-    head = replace(head, observation=head.observation or ("cameras" if imitation else "state"))
+    from sim.tasks.several_things import among
+    from sim.tasks.task import DEFAULT_RIG
+
+    task = among(head.task, head.things)
+    head = replace(head, task=task, things=1, observation=head.observation or ("cameras" if imitation else "state"))
+    if not head.cameras:  # what the state says needs no rig, and no arm to ask for one
+        head = replace(head, cameras=default_rig(head.robot) if head.observation == "cameras" else DEFAULT_RIG)
     check_observation(head.task, head.observation, imitation)
     if not imitation:
         training = _reinforcement(head)
@@ -71,9 +82,10 @@ def train(arguments: Arguments) -> int:
     else:
         training = from_cameras(head.task, head.robot)
     config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
+    config = replace(config, task=task)
     if head.mlflow and not hasattr(config, "mlflow"):
         raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
-    with stages(training.stages) as progress:
+    with stages(training.stages) as progress, _resumable(config.out):
         bundle = training.run(config, progress)
     training.report(bundle, config.out)
     return 0
@@ -141,20 +153,36 @@ def _resume(arguments: Arguments, path: Path) -> int:
 
     config = RunFolder.open(path).read_json("config.json")
     names: Sequence[str | tuple[str, ...]]
+    report: Callable[[Any, Path], None] = print_evaluated
+    resume: Callable[..., Any]
     if "algorithm" in config:
         from policies.reinforcement.run import STAGES, resume_reinforcement
 
         names, resume = STAGES, resume_reinforcement
+    elif "perception" in config:
+        from policies.imitation.camera_run import STAGES as CAMERA_STAGES
+        from policies.imitation.camera_run import resume_camera
+
+        names, resume, report = CAMERA_STAGES, resume_camera, _print_evaluated_bundle
     else:
         from policies.imitation.state_run import STAGES as ROUNDS
         from policies.imitation.state_run import resume_state
         from policies.transfer.state_transfer import resume_transfer
 
         names, resume = ROUNDS, resume_transfer if "source" in config else resume_state
-    with stages(names) as progress:
+    with stages(names) as progress, _resumable(path):
         bundle = resume(path, progress)
-    print_evaluated(bundle, path)
+    report(bundle, path)
     return 0
+
+
+@contextmanager
+def _resumable(path: Path) -> Iterator[None]:
+    """Say how to go on with an interrupted run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"go on with 'sim2real train --resume {path}'") from None
 
 
 @dataclass(frozen=True)

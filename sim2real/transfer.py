@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -43,6 +43,10 @@ class TransferHead(CompareHead):
     """What the policy receives; by default state, or cameras if the bundle is a camera policy's."""
     cameras: str = "front_side"
     """The camera rig: its name, or the file of one of your own."""
+    scratch: bool = True
+    """Train from scratch with the same budget as well, into OUT_scratch, and say whether transfer paid."""
+    comparison: Path | None = None
+    """File of compare-transfer (transfer.json) to quote instead; a mode that lost there is refused."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class CameraTransferHead(FileOption):
     """What the policy receives."""
     cameras: str = "front_side"
     """The camera rig: its name, or the file of one of your own."""
+    scratch: bool = True
+    """Train from scratch with the same budget as well, into OUT_scratch, and say whether transfer paid."""
+    comparison: Path | None = None
+    """File of compare-transfer (transfer.json) to quote instead; a mode that lost there is refused."""
     start: Source = None
     """Bundle to start from, of a camera policy."""
 
@@ -67,8 +75,8 @@ Head = TypeVar("Head", bound=CompareHead)
 def transfer(arguments: Arguments) -> int:
     """Train a policy from an earlier one: for another task, arm or camera.
 
-    A policy from state starts one from state, a camera policy one from cameras; --mode says how what is carried over
-    is held.
+    A policy from state starts one from state, a camera policy one from cameras; --tune says how what is carried over
+    is held. Whether transfer paid is measured, or quoted.
     """
     head = _with_source(arguments, TransferHead())
     camera = _is_camera_policy(head.source, head.observation)
@@ -92,20 +100,59 @@ def transfer(arguments: Arguments) -> int:
         training = Training(default, STAGES, lambda config, progress: run(config, progress, keep), print_evaluated)
     else:
         training = from_cameras(head.task, head.robot)
+        training = replace(training, default=replace(training.default, encoder=_encoder(head.source)))
         offered = CameraTransferHead(
             task=head.task,
             robot=head.robot,
             observation=head.observation,
             cameras=head.cameras,
+            scratch=head.scratch,
+            comparison=head.comparison,
             start=head.source,
         )
     config = arguments.parse(training.default, transfer.__doc__, offered)
+    quote = _quote(head, config.tune)
+    if not quote and _scratch_folder(config.out).exists():
+        raise ValueError(f"'{_scratch_folder(config.out)}' exists already; choose another --out, or --no-scratch")
     with stages(training.stages) as progress:
         bundle = training.run(config, progress)
     if carried:
         print("\n".join(carried))
     training.report(bundle, config.out)
+    print(quote or _against_scratch(config, bundle))
     return 0
+
+
+def _quote(head: TransferHead, tune: str) -> str:
+    """Return what a stored comparison, or the wish for none, says; empty where one is to be made."""
+    from policies.transfer.negative_transfer import quoted
+
+    if head.comparison is not None:
+        return quoted(head.comparison, head.task, head.robot, tune)
+    return "" if head.scratch else "not compared with training from scratch: whether transfer paid is unknown"
+
+
+def _scratch_folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}_scratch")
+
+
+def _against_scratch(config, bundle) -> str:
+    """Train from scratch as `config` says otherwise, and compare with what was transferred."""
+    from policies.imitation.camera_run import STAGES as CAMERA_STAGES
+    from policies.imitation.camera_run import TrainConfig, train_camera
+    from policies.imitation.encoder_start import DEFAULT_TUNE
+    from policies.imitation.state_run import STAGES, StateRunConfig, train_state
+    from policies.transfer.negative_transfer import compared
+
+    out = _scratch_folder(config.out)
+    if isinstance(config, TrainConfig):
+        with stages(CAMERA_STAGES) as progress:
+            fresh = train_camera(replace(config, out=out, start=None, tune=DEFAULT_TUNE), progress)
+    else:
+        own = {each.name: getattr(config, each.name) for each in fields(StateRunConfig)}
+        with stages(STAGES) as progress:
+            fresh = train_state(StateRunConfig(**{**own, "out": out}), progress)
+    return compared(*(each.provenance["metrics"]["evaluation"] for each in (bundle, fresh)))
 
 
 def compare_transfer(arguments: Arguments) -> int:
@@ -151,6 +198,14 @@ def _is_camera_policy(source: Path | None, observation: str) -> bool:
     from policies.models.restore import CAMERA_STUDENT
 
     return PolicyBundle.load(source).network.get("kind") == CAMERA_STUDENT
+
+
+def _encoder(source: Path | None) -> str:
+    """Return the name of the encoder of a camera policy's bundle."""
+    from policies.bundle import PolicyBundle
+    from policies.models.keypoint_encoder import SMALL
+
+    return PolicyBundle.load(source).network.get("encoder", SMALL) if isinstance(source, Path) else SMALL
 
 
 def _recipe(head: CompareHead):

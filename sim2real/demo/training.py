@@ -80,7 +80,7 @@ def _episodes(count: int, config: DemoOptions) -> int:
 
 
 def training_commands(config: DemoOptions, recipes: Mapping[str, PerceptionRecipe], out: Path) -> dict[str, list[str]]:
-    """Return the words after `sim2real` that train each policy in the folder `out`, which holds the rig."""
+    """Return the words after `sim2real` that train each policy in the folder `out`, which holds the rig, or go on."""
     jobs, head = {}, action_head_recipe(config.task, config.robot)
     for name, preset, cores in (("nominal", "nominal", 1), ("randomised", "full", 2)):
         options: dict[str, object] = {
@@ -103,6 +103,8 @@ def training_commands(config: DemoOptions, recipes: Mapping[str, PerceptionRecip
             if value != getattr(default, field.name):
                 words = value if isinstance(value, tuple) else (value,)
                 jobs[name] += [f"--perception.{field.name.replace('_', '-')}", *map(str, words)]
+        if (out / name / "config.json").is_file():
+            jobs[name] = ["train", "--resume", str(out / name)]
     return jobs
 
 

@@ -146,11 +146,8 @@ def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "insert"], "choose --observation state, or one of the tasks reach, push, pick_place, stack"),
-        (
-            ["--task", "reach_clutter", "--observation", "cameras"],
-            "its state holds posts, and a camera policy locates only goal;",
-        ),
+        (["--task", "insert"], "its state holds tip, and a camera policy locates only object_pos and goal; choose"),
+        (["--task", "insert"], "one of the tasks reach, push, pick_place, stack, reach_clutter"),
         (["--task", "push", "--observation", "camera"], "unknown observation 'camera'; known are state, cameras"),
         (["--algorithm", "sac", "--observation", "sonar"], "no observation 'sonar'; known are state, robot, cameras"),
         (["--algorithm", "sac", "--observation", "cameras"], "takes vectors, but 'image_front' is a picture"),
@@ -160,7 +157,7 @@ def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: p
         (["--task", "pick_place", "--robot", "xarm6"], "needs a gripper, but robot 'xarm6' has none"),
         (["--task", "absent.py:MyTask"], "absent.py"),
         (["--robot", "absent.json"], "absent.json"),
-        (["--robot", "robocop"], "known are franka_panda, kuka_iiwa, xarm6"),
+        (["--robot", "robocop"], "known are franka_panda, kuka_iiwa, so101, xarm6"),
         (["--mlflow", "http://127.0.0.1:9"], "--mlflow is for runs from state"),
         (["--resume", "x", "--seed", "3"], "nothing else"),
     ],

@@ -46,6 +46,11 @@ def test_trainings_are_the_task_s_recipe_scaled(task: str, tmp_path: Path) -> No
             replace(each, position_error=0.5 * each.position_error, rotation_error=0.5 * each.rotation_error)
             for each in nominal
         )
+    (tmp_path / "nominal").mkdir()
+    (tmp_path / "nominal" / "config.json").touch()
+    jobs = training_commands(config, recipes, tmp_path)
+    assert jobs["nominal"] == ["train", "--resume", str(tmp_path / "nominal")]
+    assert "--resume" not in jobs["randomised"]
 
 
 def test_the_expected_time_grows_with_all_that_takes_time() -> None:

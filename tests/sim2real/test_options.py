@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from sim2real.config_file import ConfigFileError, fill, read_config
-from sim2real.options import Arguments, FileOption, UsageError
+from sim2real.options import Arguments, ConfigFileError, FileOption, UsageError, fill, read_config
 
 
 @dataclass(frozen=True)
