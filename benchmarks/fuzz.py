@@ -33,8 +33,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.parts.fuzz_kinds import KINDS, Kind, digest, endless_graph, finite
-from benchmarks.parts.mutations import damage
+from benchmarks.fuzzing.fuzz_kinds import KINDS, Kind, digest, endless_graph, finite
+from benchmarks.fuzzing.mutations import damage
 from benchmarks.parts.record import heading, origin, save
 
 PATIENCE = 90.0

@@ -220,7 +220,7 @@ def transfers(pair: tuple[str, str], seeds: int, episodes: int, folder: Path, qu
     source = folder / f"{before}_state_0" / "best"
     if not source.exists():
         from_state(before, 0, episodes, source.parent)
-    modes = ("fine-tune",) if quick else tuple(MODES)
+    modes = ("all",) if quick else tuple(MODES)
     recipe = replace(state_recipe(task, "franka_panda"), round_steps=150, gradient_steps=600, batch=256)
     config = CompareConfig(
         folder / f"{before}_to_{task}",

@@ -52,8 +52,6 @@ COLLISION_EVERY = 5
 """Every so many setpoints the second collision model looks at one."""
 ROUNDING = 1e-5
 """Of a limit: third differences of positions in double precision, divided by dt³, are good to about this."""
-AT_ARM = 1e-3
-"""The same of controllers' commands: their messages' times are whole nanoseconds, and third differences at 1 kHz."""
 STEP = 0.1
 """[rad] the peer's `max_relative_target`."""
 
@@ -259,7 +257,7 @@ def at_the_arm(arguments: Arguments, console: Console) -> tuple[int, int]:
             for order, limit in enumerate(at_controller.judged(path, robot, limits).values(), start=1):
                 shares = [np.abs(np.diff(q, order, axis=0)) / at_controller.TICK**order / limit for q in streams]
                 share = np.concatenate([each.max(1) for each in shares])
-                count = int((share > 1 + AT_ARM).sum())
+                count = int((share > 1 + at_controller.ROUNDING).sum())
                 exceeded[path.peer] += count
                 cells.append(f"{count} ({share.max():.2f})")
             cells += ["not judged"] * (4 - len(cells))

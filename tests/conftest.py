@@ -9,13 +9,11 @@ import pytest
 
 
 def pytest_collection_modifyitems(items):
-    """Try real-time tests up to three times, and begin with the files that hold slow tests.
+    """Try real-time tests up to three times.
 
     A machine that stalls for 0.1 s is no fault of the nodes, which then stop. Every further try is reported as such; a
-    node that is wrong fails all three. A long file that began last would leave the other worker idle.
+    node that is wrong fails all three.
     """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         if item.get_closest_marker("ros") or item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=2))

@@ -43,8 +43,8 @@ MOST_LINES = 400
 """Lines that a module may have."""
 HEAVY = ("pybullet", "gymnasium", "torch", "stable_baselines3", "rclpy", "mujoco")
 """What the robot side must not load. numba counts too, but is used where it is installed."""
-LEARNING_SIDE = {"policies.bundle.export", "policies.bundle.weights"}
-"""Modules of the robot side's folders that write bundles, for which torch is needed."""
+LEARNING_SIDE = {"policies.bundle.export", "policies.bundle.weights", "policies.language.fitting"}
+"""Modules of the robot side's folders that write or fit what the robot reads, for which torch is needed."""
 SHARED_NAMES = {"main"}
 """Public names that several modules define for the same purpose."""
 
@@ -80,7 +80,7 @@ def circles(tree: SourceTree) -> list[str]:
 
 def large_folders(tree: SourceTree) -> list[str]:
     """Folders of more modules than a reader can keep in mind."""
-    folders = [tree.sources[module].path.parent for module in tree.product if not tree.is_package(module)]
+    folders = [source.path.parent for module, source in tree.sources.items() if not tree.is_package(module)]
     return sorted(f"{folder.relative_to(tree.root)}" for folder in set(folders) if folders.count(folder) > MOST_MODULES)
 
 
@@ -242,7 +242,7 @@ def loaded(modules: list[str], blocked: tuple[str, ...] = ()) -> list[str]:
 
 def robot_side() -> list[str]:
     """Modules that run on the robot, beside the nodes."""
-    folders = ("robots", "policies.bundle", "policies.runtime")
+    folders = ("robots", "policies.bundle", "policies.language", "policies.runtime")
     return [m for m in TREE.product if m.startswith(tuple(f"{f}." for f in folders)) and m not in LEARNING_SIDE]
 
 

@@ -37,7 +37,7 @@ from tests.support.pages import (
 from tests.support.tiny_bundle import tiny_bundle
 
 ROOMS = ("robots", "sim", "policies", "adaptation", "evaluation", "ros_nodes", "sim2real")
-GROUPS = ("bundle", "calibrate", "session")
+GROUPS = ("bundle", "calibrate", "dataset", "rig", "session")
 """Commands that have sub-commands."""
 SLOW = {"README", "first_steps", "own_task", "simulate", "bundle_format"}
 """Pages whose Python blocks take more than a few seconds."""
@@ -86,7 +86,7 @@ def read_options(monkeypatch, tmp_path, request):
     monkeypatch.chdir(tmp_path)
 
     def read(arguments: list[str]) -> None:
-        if "--from" in arguments:
+        if "--from" in arguments and arguments[0] != "identify":
             source = Path(arguments[arguments.index("--from") + 1])
             source.parent.mkdir(parents=True, exist_ok=True)
             if source.name == "bundle":  # a camera policy's
@@ -218,9 +218,9 @@ LAUNCHES = commands("ros2 launch sim2real_arms ", PAGES)
 def test_launch_arguments_exist(page, line):
     name = line.split()[3]
     given = dict(re.findall(r"(\w+):=(\S*)", line))
-    needed = {"protocol": "x"} if name == "session.launch.py" else {}
+    needed = {"session.launch.py": {"bundle": "x", "protocol": "x"}, "gate.launch.py": {"robot": "x"}}
     values = {key: value for key, value in given.items() if key != "params_file"}
-    evaluate(ROOT / "launch" / name, {"bundle": "x", **needed, **values})
+    evaluate(ROOT / "launch" / name, {**needed.get(name, {"bundle": "x"}), **values})
 
 
 def test_launch_files_and_nodes_exist():

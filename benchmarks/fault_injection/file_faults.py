@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from benchmarks.fault_injection.check import Check, Place, Seen
 from benchmarks.fault_injection.scene import run
-from benchmarks.parts.fuzz_kinds import endless_graph
+from benchmarks.fuzzing.fuzz_kinds import endless_graph
 from evaluation.session.protocol_file import register_file
 from robots.host.locks import FolderLock
 from robots.host.reading import FileError, read_json

@@ -39,8 +39,14 @@ SILENCE = 1.2
 """Time from a killed gate to the next one [s]."""
 OFFSET = 0.01
 """Where the controller holds the arm when a gate takes over, at most so far from where it is measured [rad]."""
+ROUNDING = 1e-3
+"""Of a limit: messages' times are whole nanoseconds, and third differences are taken at 1 kHz."""
 WAIT = 0.3
 """After a stop, until the operator resets the gate [s]."""
+
+
+Command = Callable[[np.ndarray, np.ndarray], np.ndarray | None]
+"""From the last setpoint and the arm's velocity; None releases the arm."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,29 @@ def share_of(path: Path, limits: SafetyLimits) -> SafetyLimits:
 class Bench:
     """An arm, its controller and the gate before it, on a clock of their own."""
 
-    def __init__(self, node: Node, robot: RobotModel, limits: SafetyLimits, path: Path, rng: np.random.Generator):
-        """Hold the arm at home."""
+    def __init__(
+        self,
+        node: Node,
+        robot: RobotModel,
+        limits: SafetyLimits,
+        path: Path,
+        rng: np.random.Generator,
+        share: float = 0.2,
+        offset: float = OFFSET,
+    ):
+        """Hold the arm at home.
+
+        Args:
+            node: makes publishers.
+            robot: the arm.
+            limits: what the gate enforces.
+            path: from gate to arm.
+            rng: of commands and disturbances.
+            share: of the gate's periods, in which it is given a command.
+            offset: error of the measured positions at a gate's start [rad].
+        """
         self._node, self._robot, self._limits, self._path, self._rng = node, robot, limits, path, rng
+        self._share, self._offset = share, offset
         self._now = 10**12  # [ns]
         q = np.array(robot.home)
         if path.kind == "joint_trajectory_controller":
@@ -109,7 +135,12 @@ class Bench:
         self.given = 0
         """Commands that the gate was given."""
 
-    def run(self, seconds: float, command: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    @property
+    def now(self) -> float:
+        """The time [s]."""
+        return 1e-9 * self._now
+
+    def run(self, seconds: float, command: Command) -> list[np.ndarray]:
         """Run for a while and until the arm rests; return the commands to the arm (m, n) [rad], TICK apart.
 
         They are cut where a supervisor has sent zeros.
@@ -124,18 +155,18 @@ class Bench:
             self._advance(self._now + round(1e9 * SILENCE))
         return np.split(np.array(self.q), self._cuts)
 
-    def _live(self, command: Callable[[np.ndarray, np.ndarray], np.ndarray], end: int) -> None:
+    def _live(self, command: Command, end: int) -> None:
         """Run one gate until it is killed at `end` [ns]."""
         rng = self._rng
         output = Output(
             self._node, self._robot, self._path.kind, f"/bench/{self._path.kind}", DT, controller_hz=1 / TICK
         )
         settle = 0.0 if output.schedule is None else Schedule.SETTLE
-        gate = SafetyGate(self._robot, self._limits, DT, 0.1, settle=settle)
+        gate = SafetyGate(self._robot, self._limits, DT, 0.1, settle=settle, lag=output.lag)
         gate.on_controller(True)
         measured = self.q[-1]
         if output.schedule is not None:
-            measured = measured + rng.uniform(-OFFSET, OFFSET, len(measured))
+            measured = measured + rng.uniform(-self._offset, self._offset, len(measured))
         sent, quiet, part = measured, 0, round(1e9 * DT / output.parts)
         due = self._now
         while self._now < end:
@@ -150,10 +181,14 @@ class Bench:
                 quiet += 1
                 if quiet * DT > WAIT:
                     quiet = int(not gate.request_reset(now)[0])
-            elif rng.random() < 0.2:
+            elif rng.random() < self._share:
                 v = (self.q[-1] - self.q[-2]) / TICK if len(self.q) > 1 else np.zeros_like(measured)
-                gate.on_command(command(sent, v), now, "policy")
-                self.given += 1
+                wanted = command(sent, v)
+                if wanted is None:
+                    gate.on_release("policy")
+                else:
+                    gate.on_command(wanted, now, "policy")
+                    self.given += 1
             output.catch_up(self._now, gate.skip)
             setpoint = gate.tick(now)
             sent = measured if setpoint is None else setpoint.q

@@ -12,14 +12,18 @@ from pathlib import Path
 
 from policies.bundle.provenance import provenance
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def origin(seeds: Iterable[int] = (), packages: Iterable[str] = ()) -> dict[str, object]:
     """Describe this run, as plain JSON types, with the versions of further `packages` where they are installed."""
     found = provenance()
     versions = {**found["versions"], **{name: _version(name) for name in packages}}
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
     return {
         **found,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", str(name), *sys.argv[1:]]),
         "versions": {name: number for name, number in versions.items() if number},
         "load": round(os.getloadavg()[0], 1),
         "seeds": list(seeds),

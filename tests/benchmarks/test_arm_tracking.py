@@ -10,8 +10,10 @@ from adaptation.calibration.refine import ArmOutline
 from benchmarks.arm_pose.edges import Edges
 from benchmarks.arm_pose.fit_pose import fit_landmarks, fit_outline
 from benchmarks.arm_pose.network import ArmPoseNetwork
+from benchmarks.arm_pose.panda_vision import BlockFigures, blocks_of
 from benchmarks.arm_pose.renders import ArmScene
 from benchmarks.arm_pose.tracking import ArmTrack, distance_from_edges, labelled_by, track_arm, track_outline
+from benchmarks.arm_pose.verdicts import judge, lost, lost_stretches, share_in_view
 from robots.camera import CameraModel
 from robots.registry import load_robot
 
@@ -79,8 +81,8 @@ def test_a_picture_without_the_arm_changes_nothing(outline: ArmOutline) -> None:
 def test_one_picture_that_is_right_carries_its_neighbours(outline: ArmOutline) -> None:
     true = [WORKING + step * np.array([0.05, 0.02, 0.0, 0.03, 0.0, 0.0, 0.0]) for step in range(4)]
     edges = [Edges.of(picture(outline, q, seed)) for seed, q in enumerate(true)]
-    lost = WORKING + np.array([0.9, 0.5, -0.6, 0.5, 0.0, 0.0, 0.0])
-    first = [lost, true[1] + 0.02, lost, lost]
+    far = WORKING + np.array([0.9, 0.5, -0.6, 0.5, 0.0, 0.0, 0.0])
+    first = [far, true[1] + 0.02, far, far]
     alone, _ = track_outline(outline, CAMERA, edges, first, starts=1, sweeps=0)
     together, scores = track_outline(outline, CAMERA, edges, first, starts=1, sweeps=1)
     errors = [[np.linalg.norm(place(q) - place(t)) for q, t in zip(each, true)] for each in (alone, together)]
@@ -97,16 +99,54 @@ def test_a_video_repeats_pictures_and_refuses_what_is_none(outline: ArmOutline) 
     found = track_arm(network, scene, outline, [image, image, image], WORKING, starts=1, sweeps=1, wide=1)
     assert found.q.shape == (3, 7)
     np.testing.assert_array_equal(found.q[0], found.q[2])
+    assert found.lost.all()  # one picture has no others to compare with
     with pytest.raises(ValueError, match="a video of 0 pictures"):
         track_arm(network, scene, outline, [], WORKING)
     with pytest.raises(ValueError, match="expected at least one and one size"):
         track_arm(network, scene, outline, [image, image[::2]], WORKING)
 
 
-def test_the_pictures_that_fit_best_are_labelled() -> None:
+def test_lost_pictures_teach_nothing() -> None:
     scene = ArmScene(PANDA, CAMERA.resized(60, 80))
     q = WORKING + np.linspace(0, 0.3, 5)[:, None]
     ee = np.array([place(each) for each in q])
-    found = ArmTrack(q, ee, np.array([1.0, 3.0, 0.5, 2.5, 0.7]), ee, np.full(5, 4.0))
-    views = labelled_by(found, scene, np.zeros((5, 60, 80, 3), np.uint8), share=0.6)
-    np.testing.assert_allclose(views.ee_pos, ee[[0, 2, 4]], atol=1e-6)
+    one, lost = np.ones(5), np.array([False, True, False, True, False])
+    found = ArmTrack(q, ee, one, ee, one, one, lost, lost)
+    pictures = np.zeros((5, 60, 80, 3), np.uint8)
+    np.testing.assert_allclose(labelled_by(found, scene, pictures).ee_pos, ee[[0, 2, 4]], atol=1e-6)
+    np.testing.assert_allclose(labelled_by(found, scene, pictures, np.array([1, 2])).ee_pos, ee[[2]], atol=1e-6)
+    assert labelled_by(found, scene, pictures, np.array([1, 3])) is None
+
+
+def test_a_pose_that_fits_the_background_or_is_out_of_view_is_lost(outline: ArmOutline) -> None:
+    """The static arm in the background matches in every picture, the moving one in its own."""
+    still = WORKING + np.array([1.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    true = [WORKING + step * np.array([0.12, 0.04, 0.0, 0.06, 0.0, 0.0, 0.0]) for step in range(4)]
+    room = outline.mask(still, CAMERA) >= 0
+    edges = [Edges.of(np.where(room, 210, picture(outline, q, k)).astype(np.uint8)) for k, q in enumerate(true)]
+    assert not lost(*judge(outline, CAMERA, true, edges)).any()
+    assert lost(*judge(outline, CAMERA, [still] * 4, edges)).all()
+    away = CameraModel.looking_at("away", (1.2, 0.9, 0.7), (0.9, -1.2, 0.4), 120, 160, 55.0)
+    assert share_in_view(outline, away, WORKING) < 0.2
+    assert share_in_view(outline, CAMERA, WORKING) > 0.9
+    assert lost(np.array([0.5]), np.array([2.0]), np.array([0.2])).all()
+
+
+def test_a_stretch_of_which_some_is_lost_is_lost_as_a_whole() -> None:
+    ee = np.zeros((10, 3))
+    ee[:, 0] = 0.01 * np.arange(10)
+    ee[5:, 1] = 0.2  # the arm cannot have jumped: another hypothesis
+    seen = np.zeros(10, bool)
+    seen[[1, 2]] = True
+    np.testing.assert_array_equal(lost_stretches(seen, ee), [True] * 5 + [False] * 5)
+    seen[:] = False
+    seen[7] = True  # one of five
+    np.testing.assert_array_equal(lost_stretches(seen, ee), seen)
+
+
+def test_blocks_are_contiguous_and_keep_repeated_pictures_together() -> None:
+    shown = [0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 4, 5]
+    images = [np.full((2, 2, 3), each, np.uint8) for each in shown]
+    np.testing.assert_array_equal(blocks_of(images), [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2])
+    figures = BlockFigures(np.array([0.01, 0.02, 0.6, 0.7]), np.array([False, False, False, True]))
+    assert (figures.lost_share, figures.false_found) == (0.25, 0.25)

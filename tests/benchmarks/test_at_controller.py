@@ -8,8 +8,9 @@ import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
-from benchmarks.limits import AT_ARM, cell, next_command
-from benchmarks.parts.at_controller import PATHS, TICK, Bench, judged, share_of
+from benchmarks.limits import cell, next_command
+from benchmarks.parts.at_controller import PATHS, ROUNDING, TICK, Bench, judged, share_of
+from benchmarks.parts.hostile_chunks import HostilePolicy
 from robots.registry import load_robot
 
 PANDA = load_robot("franka_panda")
@@ -37,4 +38,19 @@ def test_commands_at_the_controller_stay_within_the_limits(node, path):
     if path.peer:
         assert worst["ddq"] > 10
     else:
-        assert max(worst.values()) <= 1 + AT_ARM, worst
+        assert max(worst.values()) <= 1 + ROUNDING, worst
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["blended", "raw"])
+def test_a_hostile_chunk_policy_makes_the_arm_exceed_nothing(node, raw):
+    """Late, overlapping, contradictory, not finite or mistimed, also past the blender."""
+    path = PATHS[1]
+    limits, rng = share_of(path, cell(PANDA)[0]), np.random.default_rng(2)
+    bench = Bench(node, PANDA, limits, path, rng, share=1.0)
+    policy = HostilePolicy(rng, limits, raw, lambda: bench.now)
+    (q,) = bench.run(15.0, policy.command)
+    assert bench.given > 200
+    assert len(policy.chunks) > 8
+    assert np.abs(q - q[0]).max() > 0.05
+    for order, limit in enumerate(judged(path, PANDA, limits).values(), start=1):
+        assert (np.abs(np.diff(q, order, axis=0)) / TICK**order / limit).max() <= 1 + ROUNDING

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from benchmarks import fuzz
 from benchmarks.fuzz import OUTCOMES, examine, fuzz_kind
-from benchmarks.parts.fuzz_kinds import KINDS, Kind, endless_graph
-from benchmarks.parts.mutations import damage
+from benchmarks.fuzzing.fuzz_kinds import KINDS, Kind, endless_graph
+from benchmarks.fuzzing.mutations import damage
 from policies.bundle import BundleError, PolicyBundle, graph_check
 from policies.bundle.contents import StoredArrays
 from robots.host.reading import FileError, parse_arrays, parse_json, read_bytes, read_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import tables
+from benchmarks.parts import tables
 from tests.support.pages import DOCS, RESULTS
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from robots.model import RobotModel
 from sim.env import ArmEnv
 from sim.tasks import Task
 
 
-def expert_successes(task: str | Task, robot: str, episodes: int) -> int:
+def expert_successes(task: str | Task, robot: str | RobotModel, episodes: int) -> int:
     """Return in how many episodes under full randomisation, with the seeds from 0, the expert succeeds."""
     env = ArmEnv(task, robot, "full")
     count = 0

@@ -1,6 +1,6 @@
 """What it costs to train for cameras anywhere: success at places that training never drew, beside a fixed rig's.
 
-    python benchmarks/random_rigs.py [--task TASK] [--poses N] [--episodes N] [--bundles DIR] [--json FILE]
+    python benchmarks/parts/random_rigs.py [--task TASK] [--poses N] [--episodes N] [--bundles DIR] [--json FILE]
 
 One policy is trained with the rig `random`, one with `front_side`, by the same recipe. The first is evaluated with each
 of the rigs that are drawn here, off their calibrations by as much as in training. Success is strict: within 2.5 cm of
@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import tyro
@@ -24,14 +24,15 @@ from benchmarks.parts.record import heading, origin, save
 from policies.bundle import PolicyBundle
 from policies.bundle.placing import placed_bundle
 from policies.imitation.camera_run import TrainConfig, train_camera
-from policies.imitation.dagger import open_arms
 from policies.imitation.recipes import action_head_recipe, perception_recipe
 from policies.models.camera_policy import CameraPolicy
 from policies.models.restore import restore_student
-from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv, evaluate
+from policies.scoring.batches import evaluate_in_batches
+from policies.scoring.evaluator import EVALUATION_SEEDS, FullLengthEnv
 from policies.scoring.intervals import wilson
 from robots.camera import CameraModel
 from robots.rig import Rig, describe_camera, placed_view
+from sim.workers.start import open_workers
 
 RIGS = ("random", "front_side")
 """The rig whose price is measured, and the one in one place."""
@@ -93,8 +94,8 @@ def successes(arguments: Arguments, bundle: PolicyBundle, episodes: int, first_s
     rig = Rig(bundle.name, tuple(bundle.cameras.values()))
     make = FullLengthEnv(bundle.task, arguments.robot, "full", bundle.observation.names, rig)
     act = CameraPolicy(restore_student(bundle), bundle.observation.names)
-    with open_arms(make, min(20, episodes), arguments.workers) as arms:
-        return evaluate(act, arms, make, episodes, first_seed, act.begin).successes
+    with open_workers(arguments.workers) as workers:
+        return evaluate_in_batches(act, workers, make, episodes, first_seed).successes
 
 
 def main(arguments: Arguments) -> None:

@@ -1,6 +1,6 @@
 """Write the tables of docs/results from the JSON of the benchmarks.
 
-    python benchmarks/tables.py [--check]
+    python benchmarks/parts/tables.py [--check]
 
 Each docs/results/data/NAME.json holds {"title", "command", "date", "revision", "machine", "columns": [...],
 "rows": [[...]]}; unknown values are null. A page shows it between `<!-- table: NAME -->` and `<!-- end -->`. With
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 MARKED = re.compile(r"<!-- table: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 FIELDS = {"title", "command", "date", "revision", "machine", "columns", "rows"}
 

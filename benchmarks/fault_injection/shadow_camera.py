@@ -3,7 +3,7 @@
 Plays each recording under `--data` (panda_images, and the videos of real_tabletops) as a camera topic, starts the
 policy node with `shadow:=true`, and listens to what it would do and to every topic that can move an arm.
 
-    python benchmarks/shadow_camera.py --data DATA --bundle runs/demo/adapted
+    python benchmarks/fault_injection/shadow_camera.py --data DATA --bundle runs/demo/adapted
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.parts.record import heading, origin, save
 from policies.bundle import PolicyBundle

@@ -1,6 +1,7 @@
 """How often the scripted experts succeed, for every task, arm and preset, with Wilson intervals.
 
-    python benchmarks/experts.py [--quick] [--tasks push stack] [--arms franka_panda] [--presets full] [--json FILE]
+    python benchmarks/parts/experts.py [--quick] [--tasks push stack] [--arms franka_panda] [--presets full]
+                                       [--json FILE]
 
 Each episode runs to its time limit, also after success, so that one run gives three figures:
 
@@ -20,9 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-# Python puts this file's folder first, where statistics.py hides the standard library's module.
-sys.path.pop(0)
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import tyro

@@ -21,7 +21,9 @@ from onnx import TensorProto, helper
 
 from adaptation.calibration.recordings import arm_poses, read_camera, read_frames
 from adaptation.identification.log_files import read_log
+from adaptation.identification.log_inspection import complete
 from adaptation.visual.target import load_target
+from benchmarks.fuzzing.fuzz_dataset import DATASET, make_dataset, read_dataset
 from evaluation.session.protocol import load
 from evaluation.session.protocol_file import register_file
 from evaluation.session.session_folder import begin_session
@@ -33,6 +35,7 @@ from policies.runtime.dry_run import check_confirmed
 from policies.runtime.limits import read_limits_file
 from robots.arm_file import load_arm
 from robots.registry import load_robot
+from robots.servos.calibration import read_calibration
 from robots.shapes.hulls import arm_hulls, collision_hulls
 from robots.shapes.meshes import sphere
 from ros_nodes.arm.calibrated_cameras import read_calibrated
@@ -44,6 +47,7 @@ from sim.randomization.parameters import ParameterSpace
 from sim.tasks import load_task
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim2real.command_line import main
+from tests.support.servo_arm import CALIBRATION, OLD_CALIBRATION
 from tests.support.tiny_bundle import CAMERA, tiny_bundle
 
 ROBOT = load_robot("franka_panda")
@@ -156,8 +160,7 @@ def _log(folder: Path) -> None:
 
 
 def _log_of(path: Path) -> object:
-    log = read_log(path, ROBOT.joint_names)
-    return [log.t, log.q, log.q_command] if hasattr(log, "q_command") else dataclasses.astuple(log)
+    return dataclasses.astuple(complete(read_log(path, ROBOT.joint_names), ROBOT))
 
 
 def _demonstrations(folder: Path) -> None:
@@ -261,6 +264,12 @@ MANIFEST = ("bundle/manifest.json",)
 BUNDLE_FILES = tuple(f"bundle/{name}" for name in ("policy.onnx", "parity.npz", "robot.urdf", "hulls.npz"))
 STATES = ("bag/bag_0.mcap",)
 
+
+def _servo_calibration(folder: Path) -> None:
+    (folder / "new.json").write_text(json.dumps(CALIBRATION))
+    (folder / "old.json").write_text(json.dumps(OLD_CALIBRATION))
+
+
 KINDS: dict[str, Kind] = {
     "bundle": Kind(_bundle, BUNDLE_FILES, lambda f: _check_bundle(f / "bundle"), sealed=True),
     "bundle behind its hashes": Kind(_bundle, BUNDLE_FILES, lambda f: _check_bundle(f / "bundle"), repack=_rehash),
@@ -277,6 +286,11 @@ KINDS: dict[str, Kind] = {
         _write("camera.json", CAMERA.to_dict()),
         ("camera.json",),
         lambda f: [read_camera(f / "camera.json"), read_calibrated(str(f / "camera.json"), ["front"])],
+    ),
+    "servo calibration": Kind(
+        _servo_calibration,
+        ("new.json", "old.json"),
+        lambda f: [read_calibration(f / name).servos for name in ("new.json", "old.json")],
     ),
     "parameter space": Kind(
         lambda f: parameter_space(load_task("reach"), ROBOT).to_json(f / "space.json"),
@@ -307,6 +321,7 @@ KINDS: dict[str, Kind] = {
     "pictures": Kind(_frames, ("frames.json", "0.png", "1.png", "2.png"), _read_frames),
     "motion": Kind(_motion, ("motion.npz",), lambda f: read_motion(f / "motion.npz", ROBOT)),
     "demonstrations": Kind(_demonstrations, ("shown.npz",), lambda f: Demonstrations.load(f / "shown.npz", ["q"], 3)),
+    "data set": Kind(make_dataset, DATASET, read_dataset),
     "dry run": Kind(
         lambda f: (f / "dry.json").write_text(json.dumps({"confirmed_by": "me", "bundle": _small().hash})),
         ("dry.json",),
