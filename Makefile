@@ -18,12 +18,12 @@ JAZZY := .venv-jazzy
 ROBOT_PYTHON ?= $(BIN)/python
 ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
-.PHONY: install demo check test test-fast test-robot test-jazzy docs bench build clean
+.PHONY: install demo check test test-fast test-clock test-slow test-robot test-jazzy docs bench build clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): install.sh constraints.txt pyproject.toml setup.py setup.cfg
-	sh install.sh $(VENV) train,ros,ray,sbi,bench,docs,dev $(PYTHON)
+	sh install.sh $(VENV) train,datasets,ros,ray,sbi,bench,docs,dev $(PYTHON)
 	@touch $@
 
 demo: install
@@ -35,13 +35,18 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py
 
-# What computes shares the cores, file by file; what waits for the clock then has them to itself.
-test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not ros and not real_time'
-	$(BIN)/python -m pytest -m 'ros or real_time'
+# Quick tests come first, then slow ones, which share the cores file by file; what waits for the clock has them to itself.
+test: check test-fast test-slow test-clock
 
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 test-fast: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not ros and not real_time'
+	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not slow and not ros and not real_time'
+
+test-slow: install
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not ros and not real_time'
+
+test-clock: install
+	$(BIN)/python -m pytest -m 'ros or real_time'
 
 test-jazzy: install
 	@test -x $(JAZZY)/bin/python || $(BIN)/python -m venv $(JAZZY)
