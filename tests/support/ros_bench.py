@@ -261,13 +261,13 @@ class RosBench:
         self._e_stop.publish(Bool(data=pressed))
 
     def trigger(self, service: str) -> Trigger.Response:
-        return self._call(Trigger, service, Trigger.Request())
+        return self.call(Trigger, service, Trigger.Request())
 
     def change_state(self, transition: int, node: str = "policy_node") -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self._call(ChangeState, f"{node}/change_state", request).success
+        return self.call(ChangeState, f"{node}/change_state", request).success
 
-    def _call(self, kind: type, service: str, request):
+    def call(self, kind: type, service: str, request):
         client = self.observer.create_client(kind, service)
         try:
             self.wait(client.service_is_ready, f"service {service}")

@@ -12,7 +12,7 @@ from policies.language.slots import ACTIONS
 from policies.language.word_pieces import split_words
 from robots.host.reading import FileError
 
-COMMANDS = Path(__file__).resolve().parents[3] / "benchmarks" / "parts" / "commands.csv"
+COMMANDS = Path(__file__).resolve().parents[3] / "benchmarks" / "commands" / "commands.csv"
 NOUNS = {"cube", "block", "one", "thing", "object"}
 
 

@@ -27,7 +27,7 @@ from tests.policies.language.test_understanding import reading
 from tests.support.tiny_bert import write_tiny_bert
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = ROOT / "benchmarks" / "parts" / "commands.csv"
+COMMANDS = ROOT / "benchmarks" / "commands" / "commands.csv"
 
 
 @pytest.fixture(scope="module")

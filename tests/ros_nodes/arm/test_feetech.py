@@ -78,7 +78,7 @@ def test_driver_follows_the_gate_and_a_person_releases_its_stops(ros, servos, tm
     assert joints[-1].name == [*robot.joint_names, "gripper"]
     assert state(ros)["state"] == "off"
     assert not any(servo.torque for servo in emulator.servos.values())
-    assert ros._call(SetBool, topics.DRIVER_TORQUE, SetBool.Request(data=True)).success
+    assert ros.call(SetBool, topics.DRIVER_TORQUE, SetBool.Request(data=True)).success
 
     jaw = ros.observer.create_publisher(Float64MultiArray, topics.GRIPPER_COMMAND, qos.COMMAND)
     ros.wait(lambda: jaw.get_subscription_count() == 1, "the gripper's controller")

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from lifecycle_msgs.msg import Transition
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
 from policies.bundle import PolicyBundle
 from ros_nodes import qos, topics
 from tests.ros_nodes.arm.test_security import allowed, names_of
 from tests.support.camera_students import untrained_bundle
 from tests.support.ros_bench import RosBench, finish
+from tests.support.spoken import COMMAND, SPOKEN
 from tests.support.tiny_bert import write_memorised_heads, write_tiny_bert
 
 pytestmark = pytest.mark.ros
@@ -82,11 +84,31 @@ def test_words_choose_the_thing_and_activate_no_policy(ros: RosBench, files: dic
     assert not arm.received
 
 
+def test_what_is_heard_counts_when_a_person_confirms_it(ros: RosBench, files: dict[str, Path]) -> None:
+    goals = ros.listen(String, topics.GOAL_THING)
+    states = ros.listen(String, topics.GOAL_TEXT_STATE, qos.LATCHED)
+    ros.start("language.goal_reader", **files, listen=SPOKEN)
+    ros.wait(lambda: len(states) == 1, "what was heard", 60.0)
+    said = json.loads(states[0].data)
+    assert (said["text"].lower().rstrip("."), said["goal"], said["awaits"]) == (COMMAND, "blue", "confirmation")
+    assert not goals
+    answer = ros.call(SetBool, topics.GOAL_CONFIRM, SetBool.Request(data=True))
+    assert answer.success, answer.message
+    ros.wait(lambda: len(goals) == 1, "the goal")
+    assert goals[0].data == "blue"
+    again = ros.call(SetBool, topics.GOAL_CONFIRM, SetBool.Request(data=True))
+    assert (again.success, again.message) == (False, "nothing was heard that awaits confirmation")
+    assert names_of(ros, "service", "goal_reader") <= allowed("goal_reader", "services", "reply")
+
+
 def test_a_reader_that_cannot_start_says_why(ros: RosBench, files: dict[str, Path], tiny_bundle_path: Path) -> None:
     children = {
         "parameter 'bundle' is empty": ros.start("language.goal_reader"),
         "declares no colours": ros.start("language.goal_reader", **{**files, "bundle": tiny_bundle_path}),
         "heads '/nowhere' cannot be read": ros.start("language.goal_reader", **{**files, "heads": "/nowhere"}),
+        "speech model '/nowhere' lacks": ros.start(
+            "language.goal_reader", **files, listen=SPOKEN, speech_model="/nowhere"
+        ),
     }
     for said, child in children.items():
         status, words = finish(child, 60.0)
