@@ -36,6 +36,8 @@ class EvaluateOptions:
     """With virtual: JSON of another hidden reality than the default one."""
     thing: str = ""
     """Of policies for several things, which one they are asked for: red, or red on blue; with sim any by default."""
+    goal: str = ""
+    """The same as a command in words, in quotes."""
     record_images: bool = False
     """With virtual: keep unlabelled frames for 'sim2real adapt'."""
 
@@ -57,37 +59,48 @@ def evaluate(arguments: Arguments) -> int:
         paths = dict(zip(names, loaded))
     from evaluation.session.task_protocol import task_protocol
 
+    policies = dict(zip(names, loaded.values()))
+    if config.thing and config.goal:
+        raise ValueError("--thing and --goal both say what is asked for; give one of them")
+    thing = _thing_meant(config.goal, policies) if config.goal else config.thing
     if config.robot == "sim":
         from evaluation.simulation.simulated_trials import evaluate_in_simulation
 
         with stages(tuple(names)) as progress:
             evaluate_in_simulation(
-                paths, config.randomise, config.trials, config.seed, config.out, progress, config.strict, config.thing
+                paths, config.randomise, config.trials, config.seed, config.out, progress, config.strict, thing
             )
     else:
         from ros_nodes.session.trial_runner import RecordingOptions
         from ros_nodes.session.virtual_report import write_virtual_report
         from ros_nodes.session.virtual_session import run_session
 
-        policies = dict(zip(names, loaded.values()))
-        _check_thing(policies, config.thing)
-        protocol = task_protocol(policies, config.trials, config.seed, "virtual", config.strict)
+        protocol = task_protocol(policies, config.trials, config.seed, "virtual", config.strict, thing)
         recording = RecordingOptions(images=config.record_images, videos=1)
-        result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording, thing=config.thing)
+        result = run_session(protocol, paths, config.out, hidden=config.hidden, recording=recording)
         write_virtual_report(config.out, protocol, result, paths, config.hidden)
     write_config(config.out / "config.json", config)
     return 0
 
 
-def _check_thing(policies: dict, thing: str) -> None:
-    """Refuse a `thing` that some of the policies, by name, cannot be asked for, or a policy that needs one."""
+def _thing_meant(goal: str, policies: dict) -> str:
+    """Return which thing a command in words asks all `policies` for, by name.
+
+    Raises:
+        ValueError: if one of them would refuse it; with what was understood.
+    """
+    from policies.language.abilities import abilities_of_bundle
+    from policies.language.understanding import CommandReader
+
+    reader, thing = CommandReader.load(), ""
     for name, bundle in policies.items():
-        if bundle.things is None and thing:
-            raise ValueError(f"--thing is '{thing}', but policy '{name}' is about one thing; leave it out")
-        if bundle.things is not None and not thing:
-            raise ValueError(f"policy '{name}' must be asked for a thing; give --thing, one of: {bundle.things}")
-        if bundle.things is not None:
-            bundle.things.named(thing)
+        found = reader.understand(goal, abilities_of_bundle(bundle))
+        if not found.accepted:
+            raise ValueError(
+                f"--goal: policy '{name}' refuses '{goal}': it {found.reason}; understood: {found.understood}"
+            )
+        thing = found.goal
+    return thing
 
 
 def _placed(bundles: dict, cameras: str, out: Path) -> dict:

@@ -100,6 +100,9 @@ class Protocol:
     """Level of the tests."""
     to_the_end: bool = False
     """Whether every trial lasts to its timeout and success must hold then; otherwise a trial ends with success."""
+    thing: str = ""
+    """What policies for several things are asked for, "red" or "red on blue"; empty for those about one thing, and in
+    simulation for any."""
 
     def validate(self) -> None:
         """Raise ProtocolError naming the first field that cannot be carried out."""

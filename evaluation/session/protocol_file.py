@@ -28,6 +28,7 @@ from evaluation.session.protocol import (
     register_protocol,
 )
 from policies.bundle import BundleError, PolicyBundle
+from policies.bundle.things import check_asked
 from robots.host.reading import FileError, read_toml
 from robots.specs import SpecError
 from sim.tasks import load_task
@@ -44,6 +45,7 @@ _PLAIN: dict[str, type | tuple[type, ...]] = {
     "blinded": bool,
     "stop": str,
     "alpha": (int, float),
+    "thing": str,
 }
 _REQUIRED = ("name", "task", "trials", "policies")
 _WORKSPACE = tuple(field.name for field in fields(PlacementArea))
@@ -93,7 +95,7 @@ def read_protocol_file(path: Path) -> ProtocolFile:
         task = load_task(document["task"])
     except SpecError as error:
         raise ProtocolError(f"{where}: {error}") from error
-    policies, bundles = _policies(document["policies"], document["task"], path)
+    policies, bundles = _policies(document["policies"], document["task"], document.get("thing", ""), path)
     (x_low, x_high), (y_low, y_high) = task.workspace[:2]
     plain = {name: document[name] for name in _PLAIN if name in document}
     if "success_radius" not in plain and task.success_radius is None:
@@ -157,7 +159,7 @@ def open_registered(path: Path) -> tuple[ProtocolFile, Registration]:
     return replace(file, protocol=registration.protocol), registration
 
 
-def _policies(given: object, task: object, path: Path) -> tuple[tuple[PlannedPolicy, ...], dict[str, Path]]:
+def _policies(given: object, task: object, thing: str, path: Path) -> tuple[tuple[PlannedPolicy, ...], dict[str, Path]]:
     where = f"protocol '{path}'"
     if not isinstance(given, list) or not given:
         raise ProtocolError(f"{where}: policies is {given!r}, expected one [[policies]] table for each")
@@ -180,6 +182,11 @@ def _policies(given: object, task: object, path: Path) -> tuple[tuple[PlannedPol
             bundle = PolicyBundle.load(bundle_path)
         except BundleError as error:
             raise BundleError(f"{where}: policy '{entry['name']}': {error}") from error
+        if thing:
+            try:
+                check_asked(entry["name"], bundle.things, thing)
+            except SpecError as error:
+                raise ProtocolError(f"{where}: {error}") from None
         if bundle.task != task:
             raise ProtocolError(
                 f"{where}: policy '{entry['name']}' was trained for '{bundle.task}', but the task is '{task}'"

@@ -15,7 +15,7 @@ RADIUS = 0.03
 
 
 def task_protocol(
-    bundles: Mapping[str, PolicyBundle], trials: int, seed: int, name: str, strict: bool = False
+    bundles: Mapping[str, PolicyBundle], trials: int, seed: int, name: str, strict: bool = False, thing: str = ""
 ) -> Protocol:
     """Plan `trials` a policy over the whole workspace of the bundles' task and arm; places follow from `seed`.
 
@@ -25,6 +25,7 @@ def task_protocol(
         seed: of places, order and trials.
         name: of the plan.
         strict: whether a trial lasts to its time limit, and success must hold then, within `STRICT`.
+        thing: what policies for several things are asked for.
 
     Raises:
         SpecError: if the bundles are for different tasks or arms.
@@ -49,4 +50,5 @@ def task_protocol(
         hold_time=task.hold_time,
         timeout=task.time_limit,
         to_the_end=strict,
+        thing=thing,
     )

@@ -63,17 +63,16 @@ class SimulatedArm:
         space: str | ParameterSpace,
         *,
         film: bool = False,
-        thing: str = "",
     ):
         """Prepare to run trials of `protocol`.
 
-        `film` keeps the frames of each. Each is about the `thing` that is asked for or, among several, about any.
+        `film` keeps the frames of each. Each is about what the protocol asks for or, among several things, about any.
 
         Raises:
             SpecError: if the bundle cannot be asked for it.
         """
         self._bundle, self._protocol, self._space = bundle, protocol, space
-        self._asked = asked_parameters(bundle, thing)
+        self._asked = asked_parameters(bundle, protocol.thing)
         self.frames: list[np.ndarray] = []
         """Of the last trial, if filmed."""
         self._film = film
@@ -213,13 +212,12 @@ def evaluate_in_simulation(
     Trials that the store holds already are not run again.
     """
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
-    protocol = task_protocol(loaded, trials, seed, f"simulation {space} {seed}", strict)
-    about = {"space": space, "thing": thing} if thing else {"space": space}
-    folder = begin_session(out, protocol, "sim", about)
+    protocol = task_protocol(loaded, trials, seed, f"simulation {space} {seed}", strict, thing)
+    folder = begin_session(out, protocol, "sim", {"space": space})
     with FolderLock(out), folder.store() as store:
         scheduler = TrialScheduler(protocol, store)
         for name, bundle in loaded.items():
-            arm = SimulatedArm(bundle, protocol, space, thing=thing)
+            arm = SimulatedArm(bundle, protocol, space)
             mine = [t for t in scheduler.open() if t.policy == name]
             for done, planned in enumerate(mine, start=1):
                 for attempt in range(scheduler.attempt(planned), scheduler.attempt(planned) + 2):

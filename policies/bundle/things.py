@@ -62,6 +62,16 @@ class Things:
         return build(cls, data, "things") if data else None
 
 
+def check_asked(policy: str, things: Things | None, thing: str) -> None:
+    """Raise `SpecError` if `policy` cannot be asked for `thing`, or must be asked for one and is not."""
+    if things is not None and thing:
+        things.named(thing)
+    elif things is not None:
+        raise SpecError(f"policy '{policy}' must be asked for a thing; name one of: {things}")
+    elif thing:
+        raise SpecError(f"policy '{policy}' is about one thing, and cannot be asked for '{thing}'; leave it out")
+
+
 def check_things(things: Things | None, spec: ObservationSpec) -> None:
     """Raise `SpecError` unless `things` are declared just where the observation has their colours."""
     shape = spec[ASKED_COLOURS].shape if ASKED_COLOURS in spec.names else None

@@ -21,6 +21,7 @@ from evaluation.operator_page.overlay import draw_ghost
 from evaluation.session.protocol import PlannedTrial
 from evaluation.session.scheduler import BY_OPERATOR, TrialScheduler
 from evaluation.session.store import UNDONE
+from policies.bundle.things import ON
 from robots.camera import CameraModel
 from ros_nodes.session.session_node import SessionError, SessionNode
 from sim.catalogue import parameter_space
@@ -160,6 +161,8 @@ class PageInterface:
         self._state, self._node, self._scheduler = state, node, scheduler
         self._blank = Question(session=scheduler.protocol.name, total=scheduler.progress.planned)
         self._places_by_hand = robot == "ros"
+        handled = scheduler.protocol.thing.split(ON)[0]
+        self._object = f"the {handled} object, alone of its colour," if handled else "the object"
         self._question = self._blank
         self._once_more = ""
         self._camera: CameraModel | None = None
@@ -244,7 +247,7 @@ class PageInterface:
     def prepare(self) -> bool:
         """Wait for "placed" where the object is placed by hand, then for "start"."""
         if self._places_by_hand:
-            text = self._once_more + "Put the object into the yellow outline, and step back out of the arm's reach."
+            text = f"{self._once_more}Put {self._object} into the yellow outline, and step back out of the arm's reach."
             if self._answer("placing", text, "placed") is None:
                 return False
         text = self._once_more + "Start when nobody is in reach of the arm."

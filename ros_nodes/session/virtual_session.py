@@ -27,6 +27,7 @@ from evaluation.session.session_folder import SessionFolder, begin_session
 from evaluation.session.store import TrialStore
 from evaluation.session.trials import Trial
 from policies.bundle import PolicyBundle
+from policies.bundle.things import check_asked
 from robots.camera import CameraModel
 from robots.host.locks import FolderLock
 from robots.host.writing import write_arrays, write_text
@@ -120,7 +121,6 @@ def run_session(
     *,
     robot: Robot = "virtual",
     hidden: Path | None = None,
-    thing: str = "",
     recording: RecordingOptions | None = None,
     processes: Processes | None = None,
     make_interface: MakeInterface | None = None,
@@ -137,7 +137,6 @@ def run_session(
         robot: `virtual` starts a virtual arm and its gate in a ROS domain of their own; `ros` uses the arm and the
             gate that are there in this environment's domain.
         hidden: JSON of a `HiddenReality` for the virtual arm; the default reality if None.
-        thing: what the policies are asked for among several things; empty for tasks about one.
         recording: frames to keep; none by default.
         processes: how to start them; the project's own nodes by default.
         make_interface: makes what starts and judges the trials; for the virtual arm `Unattended` by default.
@@ -165,7 +164,7 @@ def run_session(
     if robot == "virtual":
         reality = hidden_reality(next(iter(loaded.values())).robot, hidden)
         reality.save(out_dir / "hidden_reality.json")
-        details = {"hidden": str(hidden or "")} | ({"thing": thing} if thing else {})
+        details = {"hidden": str(hidden or "")}
     folder = begin_session(out_dir, protocol, robot, details)
     with folder.store() as store:
         scheduler = TrialScheduler(plan, store)
@@ -179,7 +178,7 @@ def run_session(
         Children(out_dir / "logs", _environment(robot, domain, out_dir)) as children,
     ):
         any_bundle = next(iter(bundles.values()))
-        asked = ("-p", f"goal_thing:={thing}") if thing else ()
+        asked = ("-p", f"goal_thing:={plan.thing}") if plan.thing else ()
         if robot == "virtual":
             children.start("virtual_arm", (*processes.arm(any_bundle, hidden), *asked))
             children.start("safety_gate", processes.gate(any_bundle), layer=1)
@@ -340,5 +339,6 @@ def _load(protocol: Protocol, bundles: Mapping[str, Path]) -> dict[str, PolicyBu
                 f"registered {policy.bundle}; use that bundle, or register a new protocol"
             )
         bundle.check_placed()
+        check_asked(policy.name, bundle.things, protocol.thing)
         loaded[policy.name] = bundle
     return loaded

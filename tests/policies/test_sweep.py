@@ -55,7 +55,6 @@ def test_a_sweep_goes_on_where_it_was_and_nothing_else_goes_on_in_its_folder(her
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
 def test_a_cluster_of_two_nodes_trains_the_same_policy(here: Path, tmp_path: Path, ray_cluster) -> None:
     run_sweep(SweepConfig(tmp_path / "sweep", (7,), ("recipe.hidden=8",), ray=ray_cluster.address), TINY, QUIET)
     words = [*TINY, "--ray", ray_cluster.address, "--seed", "7", "--recipe.hidden", "16"]

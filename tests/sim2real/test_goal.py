@@ -41,6 +41,15 @@ def test_the_part_of_a_fit_that_is_missing_is_named(tmp_path: Path, capsys: pyte
     assert "--made is 0" in capsys.readouterr().err
 
 
+def test_what_is_asked_for_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--bundles", str(tiny_bundle().save(tmp_path / "one")), "--out", str(tmp_path / "out")]
+    assert main([*words, "--thing", "red", "--goal", "Push the red cube."]) == 1
+    assert "--thing and --goal both say what is asked for" in capsys.readouterr().err
+    assert main([*words, "--goal", "Push the red cube."]) == 1
+    assert "one thing" in (said := capsys.readouterr().err) or "no text encoder" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_bundle_is_asked_for_what_it_can_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_tiny_bert(tmp_path / "bert")

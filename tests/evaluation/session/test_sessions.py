@@ -33,6 +33,7 @@ def carry_out(plan: Path, out: Path, workers: int = 1, **options) -> None:
     [
         ('task = "reach"', 'task = "fly"', "unknown task 'fly'; known are reach"),
         ("trials = 4", "trials = 0", "trials is 0, expected at least 1"),
+        ("trials = 4", 'thing = "red"\ntrials = 4', "policy 'right' is about one thing, and cannot be asked for 'red'"),
         ("trials = 4", 'trials = "4"', "trials is '4', expected a whole number"),
         ("trials = 4", "trials = true", "trials is True, expected a whole number"),
         ("trials = 4", "trails = 4", "unknown entry 'trails'; known are alpha"),

@@ -26,7 +26,6 @@ def plan(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
 def test_a_cluster_of_two_nodes_gives_the_same_rows(plan, ray_cluster, tmp_path) -> None:
     import ray
 

@@ -76,7 +76,6 @@ def test_files_travel_to_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
 def test_a_node_that_dies_costs_only_its_batches(ray_cluster) -> None:
     space = parameter_space(fitted_task("reach", load_robot("franka_panda"), "front"), load_robot("franka_panda"))
     drawn = ("reach", "franka_panda", space.preset("full"), 1_500, 3)
