@@ -43,7 +43,7 @@ BACKEND = select_backend()
 
 try:
     import mujoco as mujoco
-except ImportError:
+except ModuleNotFoundError:  # any other failure of the import speaks for itself
     raise ImportError(
         "the virtual arm runs in MuJoCo, which is not installed: pip install 'sim2real-arms[train]'"
     ) from None
