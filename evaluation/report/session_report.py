@@ -208,7 +208,7 @@ def _setting(session: Session, several: bool) -> str:
     return (
         f"{head} {plan.task} {ROBOTS.get(session.folder.robot, session.folder.robot)}. Success: within "
         f"{100 * plan.success_radius:.3g} cm of the goal for {plan.hold_time:g} s, within {plan.timeout:g} s. "
-        f"{len(plan.policies)} policies met the same {plan.trials} places."
+        f"{len(plan.policies)} policies met the same {plan.trials} places.{plan.asked}"
     )
 
 

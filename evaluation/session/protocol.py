@@ -143,6 +143,11 @@ class Protocol:
             )
 
     @property
+    def asked(self) -> str:
+        """What the policies are asked for, as the end of a paragraph; empty where there is nothing to choose."""
+        return f" Asked for: {self.thing}." if self.thing else ""
+
+    @property
     def inference(self) -> Inference:
         """What the plan fixes of the statistics."""
         return Inference(self.alpha, self.stop == "sequential")

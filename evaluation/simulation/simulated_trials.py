@@ -232,7 +232,7 @@ def evaluate_in_simulation(
         trials=recorded,
         policies=tuple(PolicyCard(name, name, inference=protocol.inference) for name in bundles),
         setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}."
-        + (f" Asked for: {thing}." if thing else ""),
+        f"{protocol.asked}",
         success_radius=protocol.success_radius,
         tables=visibility_tables(recorded),
     )

@@ -72,7 +72,7 @@ def write_virtual_report(
             "the safety gate. Success: what should get to the goal is within "
             f"{100 * protocol.success_radius:.3g} cm of it, "
             f"let go where the task needs that, for {protocol.hold_time:g} s, {_when(protocol)}. Every policy met the "
-            f"same {protocol.trials} places, in randomised order."
+            f"same {protocol.trials} places, in randomised order.{protocol.asked}"
         ),
         date=system["date"],
         success_radius=protocol.success_radius,
