@@ -72,6 +72,12 @@ def _encoders() -> str:
     return f"{{{','.join(ENCODERS)}}}"
 
 
+def _devices() -> str:
+    from policies.training.device import DEVICES
+
+    return f"{{{','.join(DEVICES)}}}"
+
+
 CHOICES: dict[str, Callable[[], str]] = {
     "task": _tasks,
     "robot": _robots,
@@ -80,6 +86,7 @@ CHOICES: dict[str, Callable[[], str]] = {
     "encoder": _encoders,
     "weights": lambda: "FILE|package",
     "tune": _tunings,
+    "device": _devices,
 }
 """Shown as the value of text options with these names: what is registered, and which files are taken."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adaptation.visual.image_level import ImageError
 from adaptation.visual.translation_networks import Discriminator, Generator, as_tensor, real_loss, translated_loss
+from policies.training.device import CPU
 
 PATCHES = 64
 """Locations of a picture that are compared."""
@@ -45,8 +46,12 @@ class TranslationConfig:
                 raise ValueError(f"translation: {name} is {getattr(self, name)}, expected a positive number")
 
 
-def learn_contrastive(source: np.ndarray, target: np.ndarray, config: TranslationConfig, seed: int) -> Generator:
+def learn_contrastive(
+    source: np.ndarray, target: np.ndarray, config: TranslationConfig, seed: int, device: torch.device = CPU
+) -> Generator:
     """Learn to translate source pictures (N, H, W, 3) uint8 into the target's appearance, from unpaired pictures.
+
+    The generator is on `device`, where it has learned.
 
     Raises:
         ImageError: for pictures of another type or size, too few of them, or all the same.
@@ -55,13 +60,13 @@ def learn_contrastive(source: np.ndarray, target: np.ndarray, config: Translatio
     _check_domains(source, target)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    generator, discriminator = Generator(config.width), Discriminator(config.width)
-    heads = nn.ModuleList(nn.Linear(config.width, PROJECTED) for _ in range(len(generator.blocks) + 1))
+    generator, discriminator = Generator(config.width).to(device), Discriminator(config.width).to(device)
+    heads = nn.ModuleList(nn.Linear(config.width, PROJECTED) for _ in range(len(generator.blocks) + 1)).to(device)
     for_generator = _adam([*generator.parameters(), *heads.parameters()], config)
     for_discriminator = _adam(discriminator.parameters(), config)
     for _ in range(config.steps):
-        s = as_tensor(source[rng.integers(len(source), size=config.batch)])
-        t = as_tensor(target[rng.integers(len(target), size=config.batch)])
+        s = as_tensor(source[rng.integers(len(source), size=config.batch)]).to(device)
+        t = as_tensor(target[rng.integers(len(target), size=config.batch)]).to(device)
         translated = generator(s)
         loss = real_loss(discriminator(translated)) + patch_contrast(generator, heads, s, translated)
         loss = loss + patch_contrast(generator, heads, t, generator(t))  # the paper's identity term
@@ -78,7 +83,7 @@ def patch_contrast(generator: Generator, heads: nn.ModuleList, image: Tensor, tr
         places = torch.randperm(theirs.shape[2] * theirs.shape[3])[:PATCHES]
         a, b = (F.normalize(head(x.flatten(2)[:, :, places].transpose(1, 2)), dim=2) for x in (ours, theirs.detach()))
         logits = (a @ b.transpose(1, 2)) / TEMPERATURE
-        own = torch.arange(len(places)).expand(len(image), -1)
+        own = torch.arange(len(places), device=image.device).expand(len(image), -1)
         total = total + F.cross_entropy(logits.flatten(0, 1), own.flatten())
     return total / len(heads)
 

@@ -41,7 +41,7 @@ def domain_adversarial(source: Tensor, target: Tensor, discriminator: nn.Module,
     `discriminator` maps (N, D) to the logit (N, 1) of a row being from the source.
     """
     logits = discriminator(reverse_gradient(torch.cat([source, target]), strength))[:, 0]
-    is_source = torch.cat([torch.ones(len(source)), torch.zeros(len(target))])
+    is_source = torch.cat([logits.new_ones(len(source)), logits.new_zeros(len(target))])
     return F.binary_cross_entropy_with_logits(logits, is_source)
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from policies.training.device import device_of
+
 
 class Generator(nn.Module):
     """Changes a picture's appearance: a residual network at half resolution, with its last layer initialised to zero.
@@ -90,5 +92,6 @@ def as_tensor(images: np.ndarray) -> Tensor:
 def translate(generator: Generator, images: np.ndarray, batch: int = 100) -> np.ndarray:
     """Translate pictures (N, H, W, 3) uint8."""
     generator.eval()
-    parts = [generator(as_tensor(images[i : i + batch])) for i in range(0, len(images), batch)]
+    device = device_of(generator)
+    parts = [generator(as_tensor(images[i : i + batch]).to(device)).cpu() for i in range(0, len(images), batch)]
     return ((torch.cat(parts) + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -7,9 +7,12 @@ be neither action.
 
 from __future__ import annotations
 
+import torch
+
 from policies.imitation.dagger import Dagger, metrics_row
 from policies.models.state_network import StateNetwork
 from policies.scoring.evaluator import FullLengthEnv
+from policies.training.device import CPU
 from policies.training.progress import Progress
 from policies.training.run_folder import RunFolder
 from sim.tasks.recipe import StateRecipe
@@ -28,6 +31,7 @@ def fit_action_head(
     seed: int,
     progress: Progress,
     folder: RunFolder | None = None,
+    device: torch.device = CPU,
 ) -> dict:
     """Train `action_head` in place; keep the last of the rounds with the highest success.
 
@@ -39,6 +43,7 @@ def fit_action_head(
         seed: of everything random.
         progress: called with the share that is done.
         folder: keeps each round, and has those of an earlier process; None to keep nothing.
+        device: where it learns.
 
     Returns:
         `validation`, the success of each round that was validated, and `best`, the highest.
@@ -47,7 +52,7 @@ def fit_action_head(
     found = state or {"rounds": 0, "rates": [], "rows": [], "best": {}}
     rates, rows, best = found["rates"], found["rows"], found["best"]
     if found["rounds"] < recipe.rounds:
-        dagger = Dagger(workers, make, action_head, recipe, seed, closing=CLOSING)
+        dagger = Dagger(workers, make, action_head, recipe, seed, closing=CLOSING, device=device)
         if folder is not None and state is not None:
             dagger.resume(folder.load_rounds(state["rounds"]), state["network"], state["optimiser"])
         for number in range(found["rounds"], recipe.rounds):

@@ -42,6 +42,7 @@ from policies.scoring.batches import evaluate_in_batches
 from policies.scoring.evaluator import FullLengthEnv
 from policies.training.checkpoints import Checkpoints
 from policies.training.descent import Restraint
+from policies.training.device import CPU, find_device
 from policies.training.parallel import Check, one_thread
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import RunConfig
@@ -185,9 +186,10 @@ def _finish(config: TrainConfig, folder: RunFolder, workers: Workers, progress: 
     seeds = np.random.SeedSequence(config.seed).generate_state(4).tolist()
     torch.manual_seed(seeds[0])
     space = config.space()
-    student = untrained(config)
+    student, device = untrained(config), find_device(config.device)
     contract = camera_contract(config.task, config.robot, config.cameras, space)
     milliseconds = None if config.encoder == SMALL else warn_if_slow(student, contract)
+    student.encoder.to(device)
     surgery, restraint = config.begin_encoder(student)
     note_unused(surgery, config.weights, config.start)
     renders = sample_renders(
@@ -211,7 +213,7 @@ def _finish(config: TrainConfig, folder: RunFolder, workers: Workers, progress: 
         make = config.action_head_environment()
         with one_thread():
             head_figures.update(
-                fit_action_head(student.action_head, make, config.recipe, workers, seeds[3], report, folder)
+                fit_action_head(student.action_head, make, config.recipe, workers, seeds[3], report, folder, device)
             )
 
     errors = fit_student(
@@ -224,6 +226,7 @@ def _finish(config: TrainConfig, folder: RunFolder, workers: Workers, progress: 
         train_action_head,
         Checkpoints(folder.path),
     )
+    student.to(CPU)
     torch.set_num_threads(1)
     progress("evaluate", 0.0, "")
     judged = config.environment()

@@ -7,6 +7,7 @@ nothing else, so that an interrupted run resumes bit for bit.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from policies.scoring.batches import evaluate_in_batches
 from policies.scoring.evaluator import VALIDATION_SEEDS, Evaluation, FullLengthEnv
 from policies.scoring.wrappers import EXPERT
 from policies.training.descent import FREE, Loss, Restraint, cosine, gradient_descent
+from policies.training.device import CPU, device_of
 from policies.training.progress import Progress
 from sim.tasks import load_task
 from sim.tasks.recipe import StateRecipe
@@ -70,6 +72,7 @@ class Dagger:
         seed: int,
         start: Callable[[StateNetwork, Records], Restraint] = lambda network, records: FREE,
         closing: float = 0.0,
+        device: torch.device = CPU,
     ):
         """Prepare the first round.
 
@@ -81,10 +84,14 @@ class Dagger:
             seed: of everything random.
             start: called with the network, its normaliser fitted, and the first round's records; may change it.
             closing: as in `Rollout`.
+            device: where the network learns; it acts on the processor.
         """
         self.parts: list[Records] = []
         """Records of each round."""
-        self.optimiser = torch.optim.Adam(network.parameters(), recipe.learning_rate, fused=True)
+        self._learner = network if device == CPU else copy.deepcopy(network).to(device)
+        """What learns; `network` acts, on the processor."""
+        fused = device.type in ("cpu", "cuda")
+        self.optimiser = torch.optim.Adam(self._learner.parameters(), recipe.learning_rate, fused=fused)
         self._workers, self._make, self._network, self._recipe = workers, make, network, recipe
         self._seed, self._start, self._closing = seed, start, closing
         self._restraint = FREE
@@ -95,8 +102,9 @@ class Dagger:
         """Go on behind the rounds that collected `parts`, from the state of network and optimiser after them."""
         self.parts = list(parts)
         self._begin()
-        self._network.load_state_dict(network)
+        self._learner.load_state_dict(network)
         self.optimiser.load_state_dict(optimiser)
+        self._act_as_learned()
 
     def round(self, number: int, progress: Progress) -> Round:
         """Carry out round `number`, counted from 0; `progress` is called with the share of all rounds."""
@@ -111,12 +119,12 @@ class Dagger:
         actions = tuple(network.actions)
         rollout = Rollout(self._make, recipe, number, self._seed, self._hold_steps, actions, names, self._closing)
         self.parts.append(collect(self._workers, network, rollout, told))
+        told = partial(report, 0.5, "fit")
         if number == 0:
             self._begin()
-        told = partial(report, 0.5, "fit")
-        loss = fit_round(
-            network, self.optimiser, join_records(self.parts), recipe, number, self._seed, told, self._restraint
-        )
+        records = join_records(self.parts)
+        loss = fit_round(self._learner, self.optimiser, records, recipe, number, self._seed, told, self._restraint)
+        self._act_as_learned()
         if number + 1 < min(recipe.validate_from, recipe.rounds):
             return Round(loss, None)
         found = evaluate_in_batches(
@@ -126,8 +134,12 @@ class Dagger:
         return Round(loss, found)
 
     def _begin(self) -> None:
-        self._network.fit_normaliser(row_of(self._network, self.parts[0]))
-        self._restraint = self._start(self._network, self.parts[0])
+        self._learner.fit_normaliser(row_of(self._learner, self.parts[0]))
+        self._restraint = self._start(self._learner, self.parts[0])
+
+    def _act_as_learned(self) -> None:
+        if self._network is not self._learner:
+            self._network.load_state_dict(self._learner.state_dict())
 
 
 def fit_round(
@@ -140,16 +152,21 @@ def fit_round(
     progress: Progress,
     restraint: Restraint = FREE,
 ) -> float:
-    """Regress `network` on all `records` for the gradient steps of round `round_`; return its last losses' mean."""
+    """Regress `network` on all `records` for the gradient steps of round `round_`, on its device.
+
+    Returns:
+        The mean of the last losses.
+    """
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, round_, 2]).generate_state(1)[0]))
-    row, labels = row_of(network, records), torch.from_numpy(records[EXPERT])
-    near = torch.from_numpy(records[NEAR]).float()
+    device = device_of(network)
+    row, labels = row_of(network, records).to(device), torch.from_numpy(records[EXPERT]).to(device)
+    near = torch.from_numpy(records[NEAR]).float().to(device)
     steps, last = recipe.gradient_steps_of(round_), round_ == recipe.rounds - 1
     rates = (recipe.learning_rate * (cosine(step / steps) if last else 1.0) for step in range(steps))
     scale = restraint.rate_scale(round_)
 
     def loss(step: int) -> Loss:
-        chosen = torch.randint(len(row), (recipe.batch,), generator=generator)
+        chosen = torch.randint(len(row), (recipe.batch,), generator=generator).to(device)
         batch = row[chosen]
         value = imitation_loss(network.body(network.normalise(batch)), labels[chosen])
         penalty = restraint.penalty(network, batch, round_)

@@ -31,12 +31,13 @@ def frozen_maps(
     backbone.eval()
     kept: tuple[Tensor, ...] | None = None
     for start in range(0, len(images), BATCH):
-        with fast():
+        with fast(images.device):
             found = backbone(as_network_image(images[start : start + BATCH]))
         if kept is None:
             if 2 * len(images) * sum(each[0].numel() for each in found) > MOST_BYTES:
                 return None
-            kept = tuple(torch.empty(len(images), *each.shape[1:], dtype=torch.half) for each in found)
+            shapes = [(len(images), *each.shape[1:]) for each in found]
+            kept = tuple(torch.empty(shape, dtype=torch.half, device=images.device) for shape in shapes)
         for whole, each in zip(kept, found):
             whole[start : start + BATCH] = each
         if not all(bool(torch.isfinite(each[start : start + BATCH]).all()) for each in kept):

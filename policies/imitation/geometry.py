@@ -13,6 +13,7 @@ from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.triangulation import Triangulation
 from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.descent import Loss, gradient_descent, one_cycle
+from policies.training.device import device_of, moved
 from policies.training.parallel import one_thread
 from policies.training.progress import Progress
 from sim.datasets.labelled_renders import LabelledRenders, StateLabels
@@ -38,6 +39,8 @@ def fit_geometry(
 ) -> None:
     """Train the geometry to turn keypoints into metres, from all cameras and from each subset that the student takes.
 
+    It learns on the device of the student's encoder.
+
     Args:
         student: its `geometry` and its normaliser of q are changed in place.
         points: (N, cameras · K, 3) keypoints and spreads in map coordinates, as the encoder outputs them.
@@ -53,8 +56,9 @@ def fit_geometry(
     generator = torch.Generator().manual_seed(seed)
     student.q_centre.copy_(measured.mean(0))
     student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
-    optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
+    device = device_of(student.encoder)
     evidence = torch.stack([evidence_of(student, mask, points, alone, measured, calibration) for mask in student.masks])
+    evidence, offsets = evidence.to(device), offsets.to(device)
     subsets, batch = len(evidence), config.geometry_batch
     share = MASKED_SHARE if subsets > 1 else 0.0
     masked, steps = round(share * batch), round(config.geometry_steps / (1.0 - share))
@@ -64,14 +68,15 @@ def fit_geometry(
         subset = torch.zeros(batch, dtype=torch.long)
         if masked:
             subset[:masked] = torch.randint(1, subsets, (masked,), generator=generator)
-        found, stds = student.from_evidence(evidence[subset, rows])
-        error = (found - offsets[rows]).unflatten(1, (-1, 3)).norm(dim=2)
+        found, stds = student.from_evidence(evidence[subset.to(device), rows.to(device)])
+        error = (found - offsets[rows.to(device)]).unflatten(1, (-1, 3)).norm(dim=2)
         # the second form is minimal where the std equals the expected error
         value = error.mean() if student.filter is None else (error / stds + stds.log()).mean()
         return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
 
-    kept = checkpoints.of("geometry", network=student.geometry, optimiser=optimiser, generator=generator)
-    with one_thread():
+    with one_thread(), moved(student.geometry, device):
+        optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
+        kept = checkpoints.of("geometry", network=student.geometry, optimiser=optimiser, generator=generator)
         gradient_descent(optimiser, one_cycle(2e-3, steps), steps, loss, progress, checkpoint=kept)
 
 

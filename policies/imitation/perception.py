@@ -21,6 +21,7 @@ from policies.models.cross_view import CrossViewPrior
 from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
+from policies.training.device import device_of
 from policies.training.parallel import Check, run_parallel
 from policies.training.precision import fast
 from policies.training.progress import Progress, part
@@ -39,15 +40,16 @@ def fit_encoder(
     restraint: Restraint = FREE,
     checkpoints: Checkpoints = UNKEPT,
 ) -> None:
-    """Train the encoder's heat maps to locate the keypoints in the labelled renders `renders`.
+    """Train the encoder's heat maps, on its device, to locate the keypoints in the labelled renders `renders`.
 
     The loss is the cross-entropy of each heat map against a Gaussian one cell wide at the label, plus the
     L1 distance of its expectation; points outside the image or behind the camera do not count.
     """
     generator = torch.Generator().manual_seed(seed)
-    images, asked = torch.from_numpy(renders.images), asked_for(renders)
-    target, seen = _keypoints(encoder, renders)
-    counts = torch.ones(target.shape[1])
+    device = device_of(encoder)
+    images, asked = torch.from_numpy(renders.images).to(device), asked_for(renders, device)
+    target, seen = (each.to(device) for each in _keypoints(encoder, renders))
+    counts = torch.ones(target.shape[1], device=device)
     counts[0] = config.object_weight
     counts /= counts.mean()
     cell = 2.0 / (encoder.map_size[1] - 1)
@@ -57,13 +59,13 @@ def fit_encoder(
     frozen = frozen_maps(encoder, images, restraint, progress)
 
     def loss(step: int) -> Loss:
-        rows = torch.randint(len(images), (config.batch,), generator=generator)
+        rows = torch.randint(len(images), (config.batch,), generator=generator).to(device)
         share = step / config.steps
         maps.train().requires_grad_(True)
         for name in restraint.frozen(share):
             maps.get_submodule(name).eval().requires_grad_(False)
         image = as_network_image(images[rows], None if asked is None else asked[rows])
-        with fast():
+        with fast(device):
             if frozen is None:
                 logits = encoder.heat_maps(image)
             else:
@@ -90,7 +92,8 @@ def fit_cross_view_priors(encoder: KeypointEncoder, first: LabelledRenders, seco
     for k, prior in enumerate(encoder.cross_view_priors):
         assert isinstance(prior, CrossViewPrior)
         both = (seen[:, k] * seen_by_second[:, k]) > 0
-        prior.fit(*(encoder.gaussian(each[both, k : k + 1], cell)[:, 0] for each in (ours, theirs)))
+        places = (each[both, k : k + 1].to(encoder.grid.device) for each in (ours, theirs))
+        prior.fit(*(encoder.gaussian(each, cell)[:, 0] for each in places))
 
 
 def fit_refiner(
@@ -105,18 +108,20 @@ def fit_refiner(
 ) -> None:
     """Train the refiner to locate keypoint `point` of `renders` near a first estimate of it."""
     generator = torch.Generator().manual_seed(seed)
-    images, pixels = torch.from_numpy(renders.images), torch.from_numpy(renders.pixels[:, point])
-    asked = asked_for(renders)
+    device = device_of(refiner)
+    images, asked = torch.from_numpy(renders.images).to(device), asked_for(renders, device)
+    pixels = torch.from_numpy(renders.pixels[:, point]).to(device)
     pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera: outside every crop
     refiner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     refiner.train()
     optimiser = torch.optim.AdamW(refiner.parameters(), config.learning_rate, weight_decay=1e-4)
 
     def loss(step: int) -> Loss:
-        rows = torch.randint(len(images), (config.batch,), generator=generator)
+        rows = torch.randint(len(images), (config.batch,), generator=generator).to(device)
         image = as_network_image(images[rows], None if asked is None else asked[rows])
-        corner = corners(pixels[rows] + draw_first_errors(config.batch, generator), image.shape[2], image.shape[3])
-        with fast():
+        guess = pixels[rows] + draw_first_errors(config.batch, generator).to(device)
+        corner = corners(guess, image.shape[2], image.shape[3])
+        with fast(device):
             logits = refiner.logits(crops(image, corner))
         wanted = pixels[rows] - corner
 
@@ -357,19 +362,19 @@ def detect(
         (N, cameras · K, 3), for simultaneous images from one or more cameras; `alone` in each camera's by itself.
     """
     encoder.eval()
-    parts = []
+    device, parts = device_of(encoder), []
     for i in range(0, len(images[0]), batch):
         pictures = torch.from_numpy(np.concatenate([each[i : i + batch] for each in images]))
-        mask = torch.zeros(len(pictures) // len(images), len(images)) if alone else None
-        colours = None if asked is None else torch.from_numpy(asked[i : i + batch]).repeat(len(images), 1, 1)
-        found = encoder(as_network_image(pictures, colours), len(images), mask)
+        mask = torch.zeros(len(pictures) // len(images), len(images), device=device) if alone else None
+        colours = None if asked is None else torch.from_numpy(asked[i : i + batch]).repeat(len(images), 1, 1).to(device)
+        found = encoder(as_network_image(pictures.to(device), colours), len(images), mask).cpu()
         parts.append(torch.cat(found.chunk(len(images)), dim=1))
     return torch.cat(parts)
 
 
-def asked_for(renders: LabelledRenders) -> Tensor | None:
-    """Return the colours (N, k, 3) that are asked for in `renders`, None where none are."""
-    return None if renders.asked is None else torch.from_numpy(renders.asked)
+def asked_for(renders: LabelledRenders, device: torch.device) -> Tensor | None:
+    """Return the colours (N, k, 3) that are asked for in `renders`, on `device`; None where none are."""
+    return None if renders.asked is None else torch.from_numpy(renders.asked).to(device)
 
 
 def _keypoints(encoder: KeypointEncoder, renders: LabelledRenders) -> tuple[Tensor, Tensor]:

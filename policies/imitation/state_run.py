@@ -28,6 +28,7 @@ from policies.models.state_policy import StatePolicy
 from policies.scoring.batches import evaluate_in_batches
 from policies.scoring.evaluator import FullLengthEnv, open_arms
 from policies.training.descent import FREE, Restraint
+from policies.training.device import find_device
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import StateConfig
 from policies.training.run_folder import RunFolder
@@ -143,7 +144,8 @@ class StateRun:
         began, cpu_began = time.monotonic(), time.process_time()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, 3]).generate_state(1)[0]))
         network = StateNetwork.for_specs(self._env.observation_spec, self._env.action_spec, recipe.hidden)
-        dagger = Dagger(workers, self._make, network, recipe, config.seed, self._start.network)
+        device = find_device(config.device)
+        dagger = Dagger(workers, self._make, network, recipe, config.seed, self._start.network, device=device)
         state = self._folder.load_state()
         done = state["rounds"] if state else 0
         spent = state["spent"] if state else {"seconds": 0.0, "cpu_seconds": 0.0}

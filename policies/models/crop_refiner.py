@@ -80,10 +80,10 @@ def corners(guess: Tensor, height: int, width: int) -> Tensor:
 
 def crops(image: Tensor, corner: Tensor) -> Tensor:
     """Cut (B, C, SIDE, SIDE) out of images (B, C, H, W), from column and row `corner` (B, 2) on."""
-    steps = torch.arange(SIDE)
+    steps = torch.arange(SIDE, device=image.device)
     rows, columns = corner[:, 1:] + steps, corner[:, :1] + steps
-    batch = torch.arange(image.shape[0])[:, None, None, None]
-    channel = torch.arange(image.shape[1])[None, :, None, None]
+    batch = torch.arange(image.shape[0], device=image.device)[:, None, None, None]
+    channel = torch.arange(image.shape[1], device=image.device)[None, :, None, None]
     return image[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 

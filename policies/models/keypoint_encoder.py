@@ -193,12 +193,14 @@ class KeypointEncoder(nn.Module):
     def from_pixels(self, pixels: Tensor) -> Tensor:
         """Turn pixels (…, 2), x and y, into map coordinates: -1 to 1 from the first to the last cell's centre."""
         rows, columns = self.map_size
-        return pixels * torch.tensor([2.0 / (STRIDE * (columns - 1)), 2.0 / (STRIDE * (rows - 1))]) - 1.0
+        scale = [2.0 / (STRIDE * (columns - 1)), 2.0 / (STRIDE * (rows - 1))]
+        return pixels * torch.tensor(scale, device=pixels.device) - 1.0
 
     def to_pixels(self, points: Tensor) -> Tensor:
         """Turn map coordinates (…, 2) into pixels."""
         rows, columns = self.map_size
-        return (points + 1.0) * torch.tensor([STRIDE * (columns - 1) / 2.0, STRIDE * (rows - 1) / 2.0])
+        scale = [STRIDE * (columns - 1) / 2.0, STRIDE * (rows - 1) / 2.0]
+        return (points + 1.0) * torch.tensor(scale, device=points.device)
 
 
 STRIDE = 4

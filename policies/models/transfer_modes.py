@@ -84,7 +84,7 @@ def state_kind(network: StateNetwork) -> NetworkKind:
 
 def _encoder_features(learning: nn.Module, image: Tensor) -> Tensor:
     assert isinstance(learning, KeypointEncoder)
-    with fast():
+    with fast(image.device):
         return learning.features(image) if learning.backbone is None else learning.backbone(image)[-1]
 
 

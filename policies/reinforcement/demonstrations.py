@@ -185,7 +185,8 @@ def imitate(
     observations = as_tensors(demonstrations.observation)
     if algorithm.joined:
         observations = {JOINED: torch.from_numpy(join_arrays(demonstrations.observation, arrays))}
-    labels = torch.from_numpy(demonstrations.expert)
+    observations = {name: array.to(model.device) for name, array in observations.items()}
+    labels = torch.from_numpy(demonstrations.expert).to(model.device)
     policy: Any = model.policy
     actor = policy.actor if hasattr(policy, "actor") else policy
     optimiser = torch.optim.Adam(actor.parameters(), 1e-3)
@@ -193,7 +194,7 @@ def imitate(
 
     def loss(step: int) -> Loss:
         assert algorithm.deterministic is not None
-        chosen = torch.randint(len(labels), (batch,), generator=generator)
+        chosen = torch.randint(len(labels), (batch,), generator=generator).to(model.device)
         batch_of = {name: array[chosen] for name, array in observations.items()}
         found = algorithm.deterministic(model, batch_of.get(JOINED, batch_of))
         return Loss(imitation_loss(found, labels[chosen]))

@@ -43,8 +43,9 @@ def fit_inference(
     begins[1:] |= buffer.dones[: rows - 1].astype(bool)
     history = torch.from_numpy(history_windows(moving, buffer.actions[:rows], begins, network.length)).flatten(0, 1)
     observations = {name: array[:rows].reshape(-1, *array.shape[2:]) for name, array in buffer.observations.items()}
+    rows_there = {name: array.to(model.device) for name, array in as_tensors(observations).items()}
     with torch.no_grad():
-        latent = columns_of(model).latent(as_tensors(observations))
+        latent = columns_of(model).latent(rows_there).cpu()
     kept = int(len(history) * (1 - HELD_OUT))
     torch.manual_seed(seed)
     for layer in network.infer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
@@ -28,13 +29,20 @@ from policies.reinforcement.demonstrations import (
 from policies.reinforcement.joined import Joined
 from policies.reinforcement.practice import Shapes
 from policies.reinforcement.recipe import ReinforcementRecipe
+from policies.training.device import CPU
 
 INITIAL_ENTROPY = "auto_0.05"
 """Where SAC's and TQC's entropy coefficient starts: rewards are distances, hundredths an action."""
 
 
 def build_model(
-    algorithm: Algorithm, recipe: ReinforcementRecipe, arms: VecEnv, seen: Shapes, known: Shapes, shown: int
+    algorithm: Algorithm,
+    recipe: ReinforcementRecipe,
+    arms: VecEnv,
+    seen: Shapes,
+    known: Shapes,
+    shown: int,
+    device: torch.device = CPU,
 ) -> BaseAlgorithm:
     """Build the model of `algorithm` for `arms`.
 
@@ -45,6 +53,7 @@ def build_model(
         seen: arrays that the policy observes.
         known: arrays that only critics observe.
         shown: number of demonstrated transitions, for which a hindsight buffer has room.
+        device: where it learns.
     """
     network: dict[str, Any] = {
         "features_extractor_class": NamedColumns,
@@ -53,7 +62,7 @@ def build_model(
     }
     hidden = list(recipe.hidden)
     size = arms.action_space.shape[0]  # type: ignore[index]
-    settings: dict[str, Any] = {"learning_rate": recipe.learning_rate, "gamma": recipe.discount, "device": "cpu"}
+    settings: dict[str, Any] = {"learning_rate": recipe.learning_rate, "gamma": recipe.discount, "device": device}
     if algorithm.off_policy:
         network["net_arch"] = {"pi": hidden, "qf": hidden}
         settings |= {
@@ -105,7 +114,7 @@ def keep_demonstrations(
     buffer = buffer_of(model)
     if isinstance(buffer, Demonstrated):
         make = DictReplayBuffer if isinstance(buffer, DictReplayBuffer) else ReplayBuffer
-        kept = make(len(demonstrations), model.observation_space, model.action_space, "cpu")  # type: ignore[arg-type]
+        kept = make(len(demonstrations), model.observation_space, model.action_space, model.device)  # type: ignore[arg-type]
         fill_buffer(kept, demonstrations, names)
         buffer.demonstrations, buffer.share = kept, recipe.demonstration_share
     elif buffer is not None:

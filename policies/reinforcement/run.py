@@ -52,6 +52,7 @@ from policies.scoring.evaluator import (
     open_arms,
     worker_seconds,
 )
+from policies.training.device import find_device
 from policies.training.progress import Progress, StageProgress
 from policies.training.run_config import StateConfig
 from policies.training.run_folder import RunFolder
@@ -192,7 +193,8 @@ class ReinforcementRun:
         config, recipe = self._config, self._config.recipe
         began, cpu_began = time.monotonic(), time.process_time()
         seed_everything(config.seed, 0)
-        model = build_model(self._algorithm, recipe, arms, self._seen, self._known, len(shown) if shown else 0)
+        count, device = len(shown) if shown else 0, find_device(config.device)
+        model = build_model(self._algorithm, recipe, arms, self._seen, self._known, count, device)
         if shown is not None:
             keep_demonstrations(model, recipe, shown, self._names)
         curriculum = make_curriculum(recipe, config.space(), self._episode_steps)
@@ -221,10 +223,8 @@ class ReinforcementRun:
             if found.success >= best["bar"]:  # the later one, unless it is clearly worse
                 best = {**best, "success": found.success, "segment": segment, "network": _copy(actor)}
             cpu = time.process_time() - cpu_began + worker_seconds(evaluation_arms) + worker_seconds(raw)
-            now = {
-                "seconds": state["spent"]["seconds"] + time.monotonic() - began,
-                "cpu_seconds": state["spent"]["cpu_seconds"] + cpu,
-            }
+            spent = state["spent"]
+            now = {"seconds": spent["seconds"] + time.monotonic() - began, "cpu_seconds": spent["cpu_seconds"] + cpu}
             returns = [episode["r"] for episode in cast(list, model.ep_info_buffer)]
             rows.append(
                 {

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from policies.bundle.provenance import provenance
-from policies.training.run_folder import RunFolder, refuse_existing
+from policies.training.device import find_device
+from policies.training.run_folder import RunFolder, read_run_config, refuse_existing
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.randomization.parameters import PRESETS, ParameterSpace
@@ -48,6 +49,9 @@ class RunConfig:
     """Processes that simulate."""
     ray: str = ""
     """Address of a Ray cluster whose cores simulate instead; `local` starts one here."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps; only cpu repeats runs to the
+    bit."""
     evaluation_episodes: int = 200
     """Fresh episodes on which the finished policy is evaluated."""
 
@@ -59,6 +63,7 @@ class RunConfig:
             WorkersError: for a cluster that does not answer, or is to be sent what it cannot be.
         """
         refuse_existing(self.out)
+        find_device(self.device)
         for name in ("workers", "evaluation_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
@@ -124,7 +129,7 @@ class RunConfig:
             RunError: if there is no unfinished run.
         """
         folder = RunFolder.open(path)
-        return cls.from_dict({**folder.read_json("config.json"), "out": str(path)}), folder
+        return cls.from_dict(read_run_config(path)), folder
 
     @classmethod
     def from_dict(cls: type[C], data: dict) -> C:

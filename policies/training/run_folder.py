@@ -27,7 +27,7 @@ from policies.bundle import BundleError
 from policies.training.tracking import RUN_FILE, Tracker, open_tracker
 from robots.host.locks import FolderLock
 from robots.host.reading import MOST_ARRAYS, brief, read_arrays, read_bytes, read_json
-from robots.host.writing import write_arrays, write_json, write_text, write_with
+from robots.host.writing import whole_folder, write_arrays, write_json, write_text, write_with
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,14 +67,14 @@ class RunFolder:
         """
         refuse_existing(path)
         tracker = _tracker(path, documents.get("config.json"))
-        path.mkdir(parents=True)
-        (path / "checkpoint").mkdir()
-        folder = cls(path, tracker)
-        if tracker is not None:
-            write_text(path / RUN_FILE, tracker.run)
-        for name, content in documents.items():
-            folder.write_json(name, content)
-        return folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_folder(path) as made:
+            (made / "checkpoint").mkdir()
+            if tracker is not None:
+                write_text(made / RUN_FILE, tracker.run)
+            for name, content in documents.items():
+                write_json(made / name, content)
+        return cls(path, tracker)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -83,12 +83,11 @@ class RunFolder:
         Raises:
             RunError: if there is no run, or it is finished.
         """
-        if not (path / "config.json").is_file():
-            raise RunError(f"'{path}' holds no run: config.json is missing; give the folder of 'sim2real train --out'")
+        config = read_run_config(path)
         if (path / "metrics.json").is_file():
             bundle = path / ("bundle" if (path / "bundle").is_dir() else "best")
             raise RunError(f"the run in '{path}' is finished; its bundle is {bundle}; train again with a new --out")
-        return cls(path, _tracker(path, read_json(path / "config.json", "run")))
+        return cls(path, _tracker(path, config))
 
     def finish(self, metrics: dict) -> None:
         """Write the evaluation: the run is finished."""
@@ -165,6 +164,17 @@ class RunFolder:
         second.plot(steps, [row[column] for row in rows], marker="o")
         second.set(xlabel="environment steps", ylabel=SECOND[column])
         save_figure(figure, self.path / "curve.png")
+
+
+def read_run_config(path: Path) -> dict:
+    """Read the configuration of the run in `path`, with this folder as its `out`.
+
+    Raises:
+        RunError: if there is no run.
+    """
+    if not (path / "config.json").is_file():
+        raise RunError(f"'{path}' holds no run: config.json is missing; give the folder of 'sim2real train --out'")
+    return {**read_json(path / "config.json", "run"), "out": str(path)}
 
 
 def load_tensors(path: Path, what: str, most: int = MOST_ARRAYS, advice: str = "train again with a new --out") -> dict:

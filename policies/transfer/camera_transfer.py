@@ -22,6 +22,7 @@ from policies.models.camera_policy import CameraPolicy
 from policies.models.keypoint_encoder import SMALL
 from policies.models.state_network import StateNetwork
 from policies.scoring.batches import evaluate_in_batches
+from policies.training.device import CPU, find_device
 from policies.training.progress import Progress, StageProgress, silent, stage
 from policies.transfer.learning_curves import FROM_SCRATCH
 from policies.transfer.render_budgets import HELD_OUT, CompareRendersConfig, report_budgets, run_budgets
@@ -58,6 +59,8 @@ class CompareCameraConfig(CompareRendersConfig):
             self.cameras,
             randomise=self.randomise,
             workers=self.workers,
+            ray=self.ray,
+            device=self.device,
             threads=1,
             encoder=PolicyBundle.load(self.source).network.get("encoder", SMALL),
             start=self.source if carried else None,
@@ -91,10 +94,11 @@ def compare_camera(config: CompareCameraConfig, progress: StageProgress) -> dict
             torch.manual_seed(seed)
             student = untrained(run)
             student.action_head = copy.deepcopy(action_head)
+            student.encoder.to(find_device(run.device))
             _, restraint = config.run(method).begin_encoder(student)
             settings = replace(config.perception, renders=len(renders[0]), held_out=HELD_OUT)
             figures = fit_student(student, renders, settings, seed, silent, restraint)
-            act = CameraPolicy(student, make.names())
+            act = CameraPolicy(student.to(CPU), make.names())
             found = evaluate_in_batches(act, workers, make, config.episodes)
             return {**figures, "success": found.success}
 
@@ -113,7 +117,8 @@ def _shared_action_head(config: CompareCameraConfig, workers: Workers, progress:
     if file.is_file():
         action_head.load_state_dict(torch.load(file, weights_only=True))
         return action_head
-    fit_action_head(action_head, run.action_head_environment(), run.recipe, workers, ACTION_HEAD_SEED, progress)
+    make, device = run.action_head_environment(), find_device(run.device)
+    fit_action_head(action_head, make, run.recipe, workers, ACTION_HEAD_SEED, progress, device=device)
     config.out.mkdir(parents=True, exist_ok=True)
     write_with(file, partial(torch.save, action_head.state_dict()))
     return action_head

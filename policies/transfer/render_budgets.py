@@ -51,6 +51,10 @@ class CompareRendersConfig:
     """Fresh episodes on which every run is evaluated."""
     workers: int = 2
     """Processes that render and simulate."""
+    ray: str = ""
+    """Address of a Ray cluster whose cores do so instead; `local` starts one here."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps."""
     perception: PerceptionRecipe = field(
         default_factory=lambda: PerceptionRecipe(steps=600, batch=64, geometry_steps=1_000)
     )

@@ -183,6 +183,10 @@ class CompareConfig:
     """Fresh episodes on which every point is evaluated."""
     workers: int = 2
     """Processes that simulate."""
+    ray: str = ""
+    """Address of a Ray cluster whose cores simulate instead; `local` starts one here."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps."""
     recipe: StateRecipe = field(default_factory=lambda: state_recipe("stack", "franka_panda"))
     """How it is learned; the same for all."""
 
@@ -214,6 +218,8 @@ class CompareConfig:
             randomise=self.randomise,
             seed=seed,
             workers=self.workers,
+            ray=self.ray,
+            device=self.device,
             recipe=recipe,
         )
 

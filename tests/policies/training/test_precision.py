@@ -19,7 +19,7 @@ def measured_anew():
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_takes_the_precision_that_takes_less_time(kind, monkeypatch, measured_anew):
-    monkeypatch.setattr(precision, "_spent", lambda asked: 1.0 if asked == kind else 2.0)
+    monkeypatch.setattr(precision, "_spent", lambda asked, device: 1.0 if asked == kind else 2.0)
     with fast():
         found = torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))
     assert found.dtype == kind
@@ -27,7 +27,7 @@ def test_takes_the_precision_that_takes_less_time(kind, monkeypatch, measured_an
 
 
 def test_a_little_faster_is_not_worth_it(monkeypatch, measured_anew):
-    monkeypatch.setattr(precision, "_spent", lambda asked: 0.9 if asked == torch.bfloat16 else 1.0)
+    monkeypatch.setattr(precision, "_spent", lambda asked, device: 0.9 if asked == torch.bfloat16 else 1.0)
     assert not halves_are_fast()
 
 
