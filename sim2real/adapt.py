@@ -51,21 +51,31 @@ class AdaptOptions(TargetOptions):
     """Time after which auto begins no further method [s]."""
     any_colours: bool = False
     """Take images that look as if red and blue were swapped."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps."""
 
 
 def adapt(arguments: Arguments) -> int:
-    """Adapt a camera policy to what the real camera sees, from unlabelled frames."""
+    """Adapt a camera policy to what the real camera sees, from unlabelled frames.
+
+    Killed or interrupted, the same command goes on; OUT.run has tables and TensorBoard's curves.
+    """
     config = arguments.parse(AdaptOptions, adapt.__doc__)
 
+    from adaptation.adaptation_folder import AdaptationFolder
     from adaptation.visual.adapt import adapt_bundle as run
     from adaptation.visual.methods import SOURCE_ONLY
     from policies.bundle import PolicyBundle
+    from policies.training.device import find_device
     from robots.host.writing import write_json
+
+    device = find_device(config.device)
 
     if config.out.exists():
         raise ValueError(f"'{config.out}' exists already; choose another --out, or remove it")
     bundle = PolicyBundle.load(config.bundle)
     target = _read_target(config, bundle)
+    folder = config.out.with_name(f"{config.out.name}.run")
     with stages(("candidates",)) as progress:
         outcome = run(
             bundle,
@@ -75,6 +85,8 @@ def adapt(arguments: Arguments) -> int:
             lambda share, text: progress("candidates", share, text),
             config.budget,
             any_colours=config.any_colours,
+            device=device,
+            folder=folder,
         )
     _print_candidates(outcome.report)
     if outcome.report["skipped"]:
@@ -88,8 +100,10 @@ def adapt(arguments: Arguments) -> int:
                 f"{judged} trials were held out to judge by; with fewer than {fewest} no candidate can win by the test"
             )
         print("no candidate beats source-only on the held-out frames: nothing written, keep the bundle you have")
+        AdaptationFolder(folder).finish()
         return 3
     replace(outcome.bundle, name=config.name or outcome.bundle.name).save(config.out)
+    AdaptationFolder(folder).finish()
     print(f"adapted by {outcome.method}: {config.out}")
     return 0
 

@@ -85,7 +85,7 @@ def train(arguments: Arguments) -> int:
     config = replace(config, task=task)
     if head.mlflow and not hasattr(config, "mlflow"):
         raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
-    with stages(training.stages) as progress, _resumable(config.out):
+    with stages(training.stages) as progress, resumable(config.out):
         bundle = training.run(config, progress)
     training.report(bundle, config.out)
     return 0
@@ -143,12 +143,23 @@ def from_cameras(task: str, robot: str) -> Training:
 
     recipe, perception = action_head_recipe(task, robot), perception_recipe(task, robot)
     default = TrainConfig(tyro.MISSING, recipe=recipe, perception=perception)
-    return Training(default, STAGES, train_camera, _print_evaluated_bundle)
+    return Training(default, STAGES, train_camera, print_evaluated_bundle)
 
 
 def _resume(arguments: Arguments, path: Path) -> int:
     if arguments.peek(_ResumeOption())[1]:
         raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
+    bundle, report = resume_run(path)
+    report(bundle, path)
+    return 0
+
+
+def resume_run(path: Path) -> tuple[Any, Callable[[Any, Path], None]]:
+    """Go on with the run in `path`; return its bundle, and what prints it.
+
+    Raises:
+        RunError: if there is no unfinished run.
+    """
     from policies.training.run_folder import RunFolder
 
     config = RunFolder.open(path).read_json("config.json")
@@ -163,26 +174,25 @@ def _resume(arguments: Arguments, path: Path) -> int:
         from policies.imitation.camera_run import STAGES as CAMERA_STAGES
         from policies.imitation.camera_run import resume_camera
 
-        names, resume, report = CAMERA_STAGES, resume_camera, _print_evaluated_bundle
+        names, resume, report = CAMERA_STAGES, resume_camera, print_evaluated_bundle
     else:
         from policies.imitation.state_run import STAGES as ROUNDS
         from policies.imitation.state_run import resume_state
         from policies.transfer.state_transfer import resume_transfer
 
         names, resume = ROUNDS, resume_transfer if "source" in config else resume_state
-    with stages(names) as progress, _resumable(path):
-        bundle = resume(path, progress)
-    report(bundle, path)
-    return 0
+    with stages(names) as progress, resumable(path):
+        return resume(path, progress), report
 
 
 @contextmanager
-def _resumable(path: Path) -> Iterator[None]:
+def resumable(path: Path, command: str = "train") -> Iterator[None]:
     """Say how to go on with an interrupted run."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with 'sim2real train --resume {path}'") from None
+    except KeyboardInterrupt as interruption:
+        said = interruption.args or (f"go on with 'sim2real {command} --resume {path}'",)
+        raise KeyboardInterrupt(*said) from None
 
 
 @dataclass(frozen=True)
@@ -195,7 +205,8 @@ def print_bundle(bundle, out: Path) -> None:
     print(f"trained '{bundle.name}' for '{bundle.task}': {out / 'bundle'}  (SHA-256 {bundle.hash[:12]}…)")
 
 
-def _print_evaluated_bundle(bundle, out: Path) -> None:
+def print_evaluated_bundle(bundle, out: Path) -> None:
+    """Print the figures of a finished run from cameras."""
     print_bundle(bundle, out)
     print(f"{_success(bundle)}")
 

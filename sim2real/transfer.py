@@ -16,6 +16,8 @@ from sim2real.train import (
     check_observation,
     from_cameras,
     print_evaluated,
+    resumable,
+    resume_run,
 )
 
 Source = Annotated[Path | None, tyro.conf.arg(name="from", metavar="BUNDLE")]
@@ -47,6 +49,18 @@ class TransferHead(CompareHead):
     """Train from scratch with the same budget as well, into OUT_scratch, and say whether transfer paid."""
     comparison: Path | None = None
     """File of compare-transfer (transfer.json) to quote instead; a mode that lost there is refused."""
+    resume: Path | None = None
+    """Folder of an interrupted transfer to go on with, its run from scratch included; takes --no-scratch and
+    --comparison alone."""
+
+
+@dataclass(frozen=True)
+class _ResumeHead(FileOption):
+    """What goes with --resume."""
+
+    scratch: bool = True
+    comparison: Path | None = None
+    resume: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,11 @@ def transfer(arguments: Arguments) -> int:
     A policy from state starts one from state, a camera policy one from cameras; --tune says how what is carried over
     is held. Whether transfer paid is measured, or quoted.
     """
+    resumed, others = arguments.peek(_ResumeHead())
+    if resumed.resume is not None:
+        if others:
+            raise ValueError("--resume takes the folder of a transfer, --no-scratch or --comparison, and nothing else")
+        return _resume(resumed.resume, TransferHead(scratch=resumed.scratch, comparison=resumed.comparison))
     head = _with_source(arguments, TransferHead())
     camera = _is_camera_policy(head.source, head.observation)
     head = replace(head, observation=head.observation or ("cameras" if camera else "state"))
@@ -114,13 +133,47 @@ def transfer(arguments: Arguments) -> int:
     quote = _quote(head, config.tune)
     if not quote and _scratch_folder(config.out).exists():
         raise ValueError(f"'{_scratch_folder(config.out)}' exists already; choose another --out, or --no-scratch")
-    with stages(training.stages) as progress:
-        bundle = training.run(config, progress)
-    if carried:
-        print("\n".join(carried))
-    training.report(bundle, config.out)
-    print(quote or _against_scratch(config, bundle))
+    with resumable(config.out, "transfer"):
+        with stages(training.stages) as progress:
+            bundle = training.run(config, progress)
+        if carried:
+            print("\n".join(carried))
+        training.report(bundle, config.out)
+        print(quote or _against_scratch(config, bundle))
     return 0
+
+
+def _resume(path: Path, head: TransferHead) -> int:
+    """Go on with the transfer in `path`, and with the run from scratch beside it."""
+    from policies.imitation.camera_run import TrainConfig
+    from policies.training.run_config import RunConfig
+    from policies.training.run_folder import RunError, read_run_config
+    from policies.transfer.state_transfer import TransferConfig
+
+    data = read_run_config(path)
+    if not data.get("source") and not data.get("start"):
+        raise RunError(f"'{path}' holds a run that starts from no bundle; go on with 'sim2real train --resume {path}'")
+    kind: type[RunConfig] = TransferConfig if "source" in data else TrainConfig
+    config = kind.from_dict(data)
+    quote = _quote(replace(head, task=config.task, robot=config.robot), data["tune"])
+    with resumable(path, "transfer"):
+        bundle = _finished(path)
+        if bundle is None:
+            bundle, report = resume_run(path)
+            report(bundle, path)
+        elif quote or _finished(_scratch_folder(path)) is not None:
+            raise RunError(f"the transfer in '{path}' is finished; transfer again with a new --out")
+        print(quote or _against_scratch(config, bundle))
+    return 0
+
+
+def _finished(path: Path):
+    """Return the bundle of the finished run in `path`; None if there is none."""
+    from policies.bundle import PolicyBundle
+
+    if not (path / "metrics.json").is_file():
+        return None
+    return PolicyBundle.load(path / ("bundle" if (path / "bundle").is_dir() else "best"))
 
 
 def _quote(head: TransferHead, tune: str) -> str:
@@ -137,7 +190,7 @@ def _scratch_folder(out: Path) -> Path:
 
 
 def _against_scratch(config, bundle) -> str:
-    """Train from scratch as `config` says otherwise, and compare with what was transferred."""
+    """Train from scratch as `config` says otherwise, or go on with that, and compare with what was transferred."""
     from policies.imitation.camera_run import STAGES as CAMERA_STAGES
     from policies.imitation.camera_run import TrainConfig, train_camera
     from policies.imitation.encoder_start import DEFAULT_TUNE
@@ -145,7 +198,12 @@ def _against_scratch(config, bundle) -> str:
     from policies.transfer.negative_transfer import compared
 
     out = _scratch_folder(config.out)
-    if isinstance(config, TrainConfig):
+    fresh = _finished(out)
+    if fresh is not None:
+        pass
+    elif (out / "config.json").is_file():
+        fresh, _ = resume_run(out)
+    elif isinstance(config, TrainConfig):
         with stages(CAMERA_STAGES) as progress:
             fresh = train_camera(replace(config, out=out, start=None, tune=DEFAULT_TUNE), progress)
     else:

@@ -12,11 +12,13 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from adaptation.adaptation_folder import NOWHERE, AdaptationFolder
 from adaptation.visual.image_level import channels_swapped
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
@@ -36,6 +38,7 @@ from policies.models.camera_policy import CameraPolicy
 from policies.models.camera_student import GOAL, CameraStudent
 from policies.models.parity import RECORDS, parity_records
 from policies.models.restore import restore_student
+from policies.training.device import CPU, moved
 from policies.training.progress import Progress
 from robots.observation import CALIBRATION
 
@@ -74,6 +77,8 @@ def adapt_bundle(
     budget: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
     any_colours: bool = False,
+    device: torch.device = CPU,
+    folder: Path | None = None,
 ) -> Outcome:
     """Adapt `bundle` to `target` by `method`, one or several of `METHODS`, or `auto`, which tries as many as can win.
 
@@ -83,14 +88,18 @@ def adapt_bundle(
         method: names, comma-separated, or `auto`.
         seed: of everything random.
         progress: called with the share that is done and the method that is tried.
-        budget: time after which no further candidate is started [s]; those left out are named in the report.
+        budget: time of candidates after which no further one is started [s]; those left out are named in the report.
         clock: for the budget [s].
         any_colours: accept images whose red and blue appear swapped.
+        device: where networks learn.
+        folder: keeps the candidates, and has those of an earlier process; None to keep nothing.
 
     Raises:
         TargetError: if the target data does not fit the bundle.
         BundleError: if the bundle cannot be trained further.
         ValueError: for an unknown method; lists the known ones.
+        RunError: if `folder` holds another adaptation.
+        LockedError: if another process works in it.
     """
     named_methods = [] if method == "auto" else [name.strip() for name in method.split(",")]
     for name in named_methods:
@@ -117,25 +126,10 @@ def adapt_bundle(
     fit, held_out = split_trials(target)
     names = [SOURCE_ONLY, *named_methods] if named_methods else candidate_methods(len(np.unique(held_out.trial)))
     inputs = AdaptationInputs(bundle, fit, seed)
-    candidates: list[Candidate] = []
-    consistency: list[GoalConsistency] = []
-    agreement: list[ActionAgreement] = []
-    skipped = []
-    begun = clock()
-    for i, name in enumerate(dict.fromkeys(names)):
-        if i > 1 and clock() - begun > budget:
-            skipped.append(name)
-            continue
-        progress(i / len(names), name)
-        torch.manual_seed(seed)
-        changed = copy.deepcopy(student)
-        report = METHODS[name](changed, inputs)
-        candidates.append(Candidate(name, changed.eval(), report))
-        consistency.append(goal_consistency(locate_goals(changed, bundle, held_out), held_out.trial))
-        if held_out.simulated is not None:
-            there = replace(held_out, images=held_out.simulated)
-            real, simulated = actions(changed, bundle, held_out), actions(student, bundle, there)
-            agreement.append(action_agreement(real, simulated, held_out.trial))
+    about = {"bundle": bundle.hash, "target": target.hash, "method": method, "seed": seed, "device": device.type}
+    with NOWHERE if folder is None else AdaptationFolder.begin(folder, about) as kept:
+        tried = _try_all(names, student, inputs, held_out, kept, device, progress, budget, clock)
+    candidates, consistency, agreement = tried.candidates, tried.consistency, tried.agreement
     scores: Sequence[GoalConsistency | ActionAgreement] = agreement or consistency
     chosen = candidates[_choose(scores)]
     tests = max(1, len(scores) - 1)
@@ -146,7 +140,7 @@ def adapt_bundle(
         "selection_trials": len(consistency[0].scatter),
         "fewest_selection_trials": fewest_trials(tests),
         "criterion": "action agreement" if agreement else "goal consistency",
-        "skipped": skipped,
+        "skipped": tried.skipped,
         "candidates": {
             candidate.method: {
                 "scatter": consistency[i].score,
@@ -162,6 +156,62 @@ def adapt_bundle(
     if chosen.method == SOURCE_ONLY:
         return Outcome(bundle, SOURCE_ONLY, report)
     return Outcome(_pack(bundle, chosen, target, report), chosen.method, report)
+
+
+@dataclass
+class _Tried:
+    """Candidates, and how each does on the held-out frames."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    consistency: list[GoalConsistency] = field(default_factory=list)
+    agreement: list[ActionAgreement] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def row(self, seconds: float) -> dict[str, str | float]:
+        """Return the newest candidate's line of the table."""
+        newest = self.consistency[-1]
+        row = {"seconds": seconds, "scatter": float(newest.score), "spread": float(newest.spread)}
+        row |= {"action_difference": float(self.agreement[-1].score)} if self.agreement else {}
+        return {"method": self.candidates[-1].method, **row}
+
+
+def _try_all(
+    names: Sequence[str],
+    student: CameraStudent,
+    inputs: AdaptationInputs,
+    held_out: TargetData,
+    kept: AdaptationFolder,
+    device: torch.device,
+    progress: Progress,
+    budget: float,
+    clock: Callable[[], float],
+) -> _Tried:
+    """Try the methods `names`, arguments otherwise as in `adapt_bundle`; `kept` has those of an earlier process."""
+    tried, rows, spent, bundle = _Tried(), [], 0.0, inputs.bundle
+    for i, name in enumerate(dict.fromkeys(names)):
+        changed = copy.deepcopy(student)
+        known = kept.load(name, changed)
+        if known is None and i > 1 and spent > budget:
+            tried.skipped.append(name)
+            continue
+        progress(i / len(names), name)
+        if known is None:
+            begun = clock()
+            torch.manual_seed(inputs.seed)
+            with moved(changed.encoder, device):
+                figures = METHODS[name](changed, inputs, kept.checkpoints(name))
+            known = figures, clock() - begun
+            kept.save(name, changed, *known)
+        spent += known[1]
+        tried.candidates.append(Candidate(name, changed.eval(), known[0]))
+        tried.consistency.append(goal_consistency(locate_goals(changed, bundle, held_out), held_out.trial))
+        if held_out.simulated is not None:
+            there = replace(held_out, images=held_out.simulated)
+            real, simulated = actions(changed, bundle, held_out), actions(student, bundle, there)
+            tried.agreement.append(action_agreement(real, simulated, held_out.trial))
+        rows.append(tried.row(known[1]))
+        kept.write_metrics(rows)
+    return tried
 
 
 def candidate_methods(trials: int) -> list[str]:

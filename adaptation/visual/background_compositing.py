@@ -19,6 +19,7 @@ from adaptation.visual.inputs import AdaptationInputs, Foregrounds
 from adaptation.visual.self_calibration import Calibration
 from adaptation.visual.style_transfer import fine_tune
 from policies.models.keypoint_encoder import KeypointEncoder
+from policies.training.checkpoints import UNKEPT, Checkpoints
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.rig import Rig
@@ -91,6 +92,7 @@ def train_on_composites(
     found: dict[str, Calibration],
     renders: int = RENDERS,
     steps: int = STEPS,
+    kept: Checkpoints = UNKEPT,
 ) -> None:
     """Train `encoder` on renders from the cameras that were `found`, each in front of the background that it shows.
 
@@ -104,12 +106,12 @@ def train_on_composites(
     rig = Rig(inputs.bundle.name, tuple(each.camera for each in found.values()))
     rng = np.random.default_rng(inputs.seed)
     states = renders // len(rig.cameras)
-    kept = rng.permutation(states)[: states // 4]
+    plain = rng.permutation(states)[: states // 4]
     sets = []
     for camera, images, drawn in zip(rig.cameras, inputs.images, inputs.foregrounds(rig, states)):
         if isinstance(drawn, Foregrounds):
             background = estimate_background(images, arm_masks(robot, camera, target.q, opening))
-            sets.append(LabelledRenders.joined([composite(drawn, background, rng), drawn.renders[kept]]))
+            sets.append(LabelledRenders.joined([composite(drawn, background, rng), drawn.renders[plain]]))
         else:
-            sets.append(LabelledRenders.joined([drawn, drawn[kept]]))
-    fine_tune(encoder, tuple(sets), steps, BATCH, PEAK, inputs.seed)
+            sets.append(LabelledRenders.joined([drawn, drawn[plain]]))
+    fine_tune(encoder, tuple(sets), steps, BATCH, PEAK, inputs.seed, kept)

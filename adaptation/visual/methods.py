@@ -19,18 +19,19 @@ from adaptation.visual.rig_calibration import find_cameras, learn_geometry
 from adaptation.visual.self_calibration import Calibration
 from adaptation.visual.style_transfer import train_on_matched, train_on_style_transfer
 from policies.models.camera_student import CameraStudent
+from policies.training.checkpoints import UNKEPT, Checkpoints
 
 SOURCE_ONLY = "source-only"
 
-Method = Callable[[CameraStudent, AdaptationInputs], dict]
-"""Changes the student; returns its figures as plain JSON types."""
+Method = Callable[[CameraStudent, AdaptationInputs, Checkpoints], dict]
+"""Changes the student; returns its figures as plain JSON types. Its loops of gradient steps are kept by the last."""
 
 
-def _source_only(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _source_only(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
     return {}
 
 
-def _batch_norm(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _batch_norm(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
     N = len(inputs.target)
     order = np.random.default_rng(inputs.seed).permutation(N)
     moments = np.array_split(order, max(1, N * student.cameras // 64))
@@ -39,9 +40,9 @@ def _batch_norm(student: CameraStudent, inputs: AdaptationInputs) -> dict:
     return {}
 
 
-def _self_calibration(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _self_calibration(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
     found = find_cameras(student, inputs)
-    learn_geometry(student, inputs, found)
+    learn_geometry(student, inputs, found, kept)
     return {"cameras": {name: calibration_report(each) for name, each in found.items()}}
 
 
@@ -58,39 +59,41 @@ def calibration_report(found: Calibration) -> dict:
     }
 
 
-def _batch_norm_and_self_calibration(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _batch_norm_and_self_calibration(
+    student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT
+) -> dict:
     _batch_norm(student, inputs)
-    return _self_calibration(student, inputs)
+    return _self_calibration(student, inputs, kept)
 
 
-def _coral(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _coral(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
     align_features(student.encoder, inputs, "coral")
-    return _batch_norm_and_self_calibration(student, inputs)
+    return _batch_norm_and_self_calibration(student, inputs, kept)
 
 
-def _adversarial(student: CameraStudent, inputs: AdaptationInputs) -> dict:
+def _adversarial(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
     align_features(student.encoder, inputs, "adversarial")
-    return _batch_norm_and_self_calibration(student, inputs)
+    return _batch_norm_and_self_calibration(student, inputs, kept)
 
 
-def _histogram(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_matched(student.encoder, inputs, match_histogram)
-    return _self_calibration(student, inputs)
+def _histogram(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
+    train_on_matched(student.encoder, inputs, match_histogram, kept=kept)
+    return _self_calibration(student, inputs, kept)
 
 
-def _fourier(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_matched(student.encoder, inputs, match_fourier)
-    return _self_calibration(student, inputs)
+def _fourier(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
+    train_on_matched(student.encoder, inputs, match_fourier, kept=kept)
+    return _self_calibration(student, inputs, kept)
 
 
-def _style_transfer(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_style_transfer(student.encoder, inputs, TranslationConfig())
-    return _self_calibration(student, inputs)
+def _style_transfer(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
+    train_on_style_transfer(student.encoder, inputs, TranslationConfig(), kept=kept)
+    return _self_calibration(student, inputs, kept)
 
 
-def _background_compositing(student: CameraStudent, inputs: AdaptationInputs) -> dict:
-    train_on_composites(student.encoder, inputs, find_cameras(student, inputs))
-    return _self_calibration(student, inputs)
+def _background_compositing(student: CameraStudent, inputs: AdaptationInputs, kept: Checkpoints = UNKEPT) -> dict:
+    train_on_composites(student.encoder, inputs, find_cameras(student, inputs), kept=kept)
+    return _self_calibration(student, inputs, kept)
 
 
 METHODS: dict[str, Method] = {

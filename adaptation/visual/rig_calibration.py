@@ -29,6 +29,7 @@ from policies.imitation.geometry import fit_geometry, labels
 from policies.imitation.perception import detect
 from policies.models.camera_student import CameraStudent
 from policies.models.keypoint_encoder import KeypointEncoder
+from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.progress import silent
 from robots.camera import CameraModel
 from sim.datasets.labelled_renders import StateLabels
@@ -89,7 +90,9 @@ def sightings(student: CameraStudent, inputs: AdaptationInputs) -> dict[str, Sig
     }
 
 
-def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, found: dict[str, Calibration]) -> None:
+def learn_geometry(
+    student: CameraStudent, inputs: AdaptationInputs, found: dict[str, Calibration], kept: Checkpoints = UNKEPT
+) -> None:
     """Fit the student's geometry to rigs drawn from the posteriors of its cameras."""
     rng = np.random.default_rng(inputs.seed)
     seen = [
@@ -97,7 +100,8 @@ def learn_geometry(student: CameraStudent, inputs: AdaptationInputs, found: dict
         for camera, located in zip(inputs.rig.cameras, _detected(student, inputs))
     ]
     measured, offsets = labels(student, inputs.states)
-    fit_geometry(student, torch.cat(seen, dim=1), measured, offsets, PerceptionRecipe(), inputs.seed, silent)
+    points, recipe = torch.cat(seen, dim=1), PerceptionRecipe()
+    fit_geometry(student, points, measured, offsets, recipe, inputs.seed, silent, checkpoints=kept)
 
 
 def _simulated_detections(
