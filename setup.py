@@ -46,6 +46,7 @@ setup(
         "adaptation.gap",
         "adaptation.identification",
         "adaptation.identification.torque",
+        "adaptation.twin",
         "adaptation.visual",
         "evaluation",
         "evaluation.operator_page",
@@ -62,6 +63,7 @@ setup(
         "ros_nodes.sources",
         "sim2real",
         "sim2real.demo",
+        "sim2real.twin",
     ],
     package_data={
         "evaluation.operator_page": ["page/*"],

@@ -16,7 +16,7 @@ from sim2real.demo.options import DemoOptions
 from sim2real.evaluate import check_bundle, evaluate
 from sim2real.fetch import fetch
 from sim2real.goal import fit_goal, goal
-from sim2real.identify import delays, excite, identify
+from sim2real.identify import delays, excite, identify, twin
 from sim2real.nodes import (
     collect_views,
     dry_run,
@@ -82,6 +82,7 @@ TREE: dict[str, dict[str, Command | Group]] = {
             "Calibrate a camera's lens, mount or place; writes what simulation and launch files take.",
             {"intrinsics": calibrate_lens, "hand-eye": calibrate_mount, "refine": refine_pose},
         ),
+        "twin": twin,
         "excite": excite,
         "identify": identify,
         "delays": delays,

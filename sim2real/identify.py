@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from sim2real.options import Arguments, Preset, UsageError, stages
+from sim2real.twin.options import TwinOptions
 
 if TYPE_CHECKING:
     from adaptation.identification.joint_log import JointLog
@@ -176,6 +177,17 @@ def identify(arguments: Arguments) -> int:
         + f"\n{config.out}, {config.out.with_suffix('.html').name}, {config.out.with_suffix('.report.json').name}"
     )
     return 0
+
+
+def twin(arguments: Arguments) -> int:
+    """Make a twin of an arm step by step: excite, record, identify, train, judge; each call says what is next."""
+    head, _ = arguments.peek(TwinOptions())
+    from sim2real.twin.folder import stored_options
+
+    config = arguments.parse(stored_options(head.out), twin.__doc__)
+    from sim2real.twin.guide import run_twin
+
+    return run_twin(config)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ regressor has the smallest condition number is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ TABLE = Box((-3.0, -3.0, -1.0), (3.0, 3.0, 0.0))
 """The table: everything below the base's plane."""
 SHRINK = 0.85
 """Factor on the amplitude of a motion that collides."""
+STRIDE = 2.0
+"""Motion between two pauses [s]."""
 
 
 class ExcitationError(ValueError):
@@ -49,6 +52,8 @@ class ExciteConfig:
     """Share of the speed and acceleration limits that the motion may use."""
     fade: float = 2.0
     """From rest to full amplitude, and back [s]."""
+    pause: float = 0.0
+    """Standstill after every `STRIDE` of motion [s]: shows static friction, dead band, backlash and offset."""
     tries: int = 30
     """Number of random motions that are compared."""
     table: bool = True
@@ -67,6 +72,8 @@ class ExciteConfig:
             raise ExcitationError(
                 f"share is {self.share}, expected in (0, 0.8]; reach is {self.reach}, expected above 0"
             )
+        if not 0 <= self.pause <= STRIDE:
+            raise ExcitationError(f"pause is {self.pause} s, expected within [0, {STRIDE:g}]")
         if self.harmonics < 2 or self.tries < 1:
             raise ExcitationError(f"harmonics ({self.harmonics}) must be at least 2, tries ({self.tries}) at least 1")
         if self.rate_hz < 10 * self.harmonics * self.base_hz:
@@ -100,8 +107,19 @@ class Excitation:
         write_arrays(path, arrays)
 
 
-def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress | None = None) -> Excitation:
+def find_excitation(
+    robot: RobotModel,
+    config: ExciteConfig,
+    progress: Progress | None = None,
+    score: Callable[[np.ndarray, np.ndarray], float] | None = None,
+) -> Excitation:
     """Find a safe and informative motion for `robot`.
+
+    Args:
+        robot: the arm.
+        config: limits and shape.
+        progress: called with the share that is done.
+        score: of times (T,) and positions (T, n), smaller is better; by default `condition_number`.
 
     Raises:
         ExcitationError: if the configuration is invalid, or no safe motion was found.
@@ -112,7 +130,7 @@ def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress 
     model = arm_model(robot.urdf_xml, robot.joint_names)
     t = np.arange(0.0, config.duration, 1 / config.rate_hz)
     best: tuple[float, np.ndarray, float] | None = None
-    conditions = []
+    conditions, least = [], np.inf
     for i in range(config.tries):
         wave = _wave(robot, config, t, rng)
         safe, scale = _collision_free(robot, wave, collisions, config.rate_hz)
@@ -120,10 +138,11 @@ def find_excitation(robot: RobotModel, config: ExciteConfig, progress: Progress 
             continue
         condition = condition_number(model, t, safe)
         conditions.append(condition)
-        if best is None or condition < best[0]:
-            best = condition, safe, scale
+        value = score(t, safe) if score else condition
+        if best is None or value < least:
+            best, least = (condition, safe, scale), value
         if progress:
-            progress((i + 1) / config.tries, f"condition {best[0]:.0f}")
+            progress((i + 1) / config.tries, f"condition {best[0]:.0f}" if score is None else f"score {least:.3f}")
     if best is None:
         raise ExcitationError(
             f"robot '{robot.name}': no motion about its home pose keeps clear of itself and the table; "
@@ -165,7 +184,8 @@ def _wave(robot: RobotModel, config: ExciteConfig, t: np.ndarray, rng: np.random
     k = np.arange(1, config.harmonics + 1)
     w = 2 * np.pi * config.base_hz * k
     a, b = rng.standard_normal((2, n, config.harmonics)) / np.sqrt(k)  # smaller amplitudes at higher frequencies
-    x = np.sin(t[:, None] * w) @ a.T + np.cos(t[:, None] * w) @ b.T
+    moved = _with_pauses(t, config.pause)[:, None]
+    x = np.sin(moved * w) @ a.T + np.cos(moved * w) @ b.T
     ramp = np.clip(np.minimum(t, t[-1] - t) / config.fade, 0, 1)
     x = x * (ramp**3 * (10 - 15 * ramp + 6 * ramp**2))[:, None]  # velocity and acceleration begin at zero
     dq = np.gradient(x, t, axis=0)
@@ -186,6 +206,15 @@ def _wave(robot: RobotModel, config: ExciteConfig, t: np.ndarray, rng: np.random
             f"robot '{robot.name}': joint '{joint}' stands at its limit at home; give another home pose"
         )
     return home + x * factor
+
+
+def _with_pauses(t: np.ndarray, pause: float) -> np.ndarray:
+    """Return the time (T,) [s] along a motion that stands still for `pause` [s] after every `STRIDE`, smoothly."""
+    if pause == 0.0:
+        return t
+    whole, rest = np.divmod(t, STRIDE + pause)
+    share = np.minimum(rest / STRIDE, 1.0)
+    return STRIDE * (whole + share**3 * (10 - 15 * share + 6 * share**2))
 
 
 def _collision_free(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -186,6 +186,8 @@ def identify_arm(
     config: IdentifyConfig,
     progress: Progress | None = None,
     space: ParameterSpace | None = None,
+    judged: Collection[str] = (),
+    start: np.ndarray | None = None,
 ) -> Identification:
     """Identify `robot` from recordings of it.
 
@@ -195,9 +197,11 @@ def identify_arm(
         config: of the fit.
         progress: called with the share that is done.
         space: the prior, by default `prior`'s; of torques, `TorqueIdentification.space`.
+        judged: names of the recordings that are held out; a share drawn at random by default.
+        start: (d,) candidate in the unit cube that the search begins at, as of a fit to fewer recordings.
 
     Raises:
-        LogError: with all reasons, if a recording is unusable.
+        LogError: with all reasons, if a recording is unusable, or if those left for the fit are none.
     """
     config.validate()
     ordered = [log.in_order(robot) for log in logs]
@@ -206,13 +210,18 @@ def identify_arm(
     if refused:
         raise LogError("; ".join(refused))
     uniform = [resample_log(log, inspection) for log, inspection in zip(ordered, inspections)]
-    train, test = split_recordings(uniform, config.held_out, config.seed)
+    if judged:
+        train, test = ([log for log in uniform if (log.name in judged) == held] for held in (False, True))
+        if not train or not test:
+            raise LogError(f"of {len(logs)} logs {len(test)} are held out; expected at least one on either side")
+    else:
+        train, test = split_recordings(uniform, config.held_out, config.seed)
     chosen = spread(replay_windows(train, config.window), config.most_windows)
     used = np.any([w.log.joint_used for w in chosen], axis=0)
     fixed, left_out = _not_identifiable(robot, used, [i for i in inspections if i.log in {log.name for log in train}])
     space = space or prior(robot, config.gravity_compensation)
     replay = Replay(robot, chosen, config.workers)
-    found = fit_servo(replay, space, config.fit, fixed, progress)
+    found = fit_servo(replay, space, config.fit, fixed, progress, start)
     result = posterior(found, space, used, tuple(speeds(replay, space.at(found.u), found.errors)))
     result = METHODS[config.method](replay, space, found, result, used, np.random.default_rng(config.seed))
     result = scaled_to(replay, found, result, used, np.random.default_rng(config.seed))

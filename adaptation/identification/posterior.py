@@ -70,6 +70,8 @@ class Posterior:
     """Whether the training space has normals, truncated at two standard deviations, instead of uniform intervals."""
     samples: np.ndarray | None = None
     """(k, d) draws in the unit cube, of a posterior that is not normal."""
+    weight: np.ndarray | None = None
+    """(n,) information of one sample about its joint's position [1/rad²]; its neighbours repeat part of it."""
 
     @property
     def std(self) -> np.ndarray:
@@ -177,7 +179,8 @@ def posterior(
     widening = WIDENING if widening is None else widening
     J, K = np.concatenate(fit.jacobian), np.concatenate(fit.coarse)
     d = J.shape[-1]
-    weight = np.where(used, 1.0 / (fit.sigma**2 * correlation_times(fit.errors)), 0.0)
+    sample = 1.0 / (fit.sigma**2 * correlation_times(fit.errors))
+    weight = np.where(used, sample, 0.0)
     P = np.eye(d) / PRIOR_STD**2
     C = np.linalg.inv(_information(J, K, weight) + P)
     names = [name for name, free in zip(prior.names, fit.free) if free]
@@ -187,7 +190,7 @@ def posterior(
     index = np.flatnonzero(fit.free)
     full[np.ix_(index, index)] = C * np.outer(wider, wider)
     floor, slope = _error_model(fit.errors, speeds)
-    return Posterior(prior, fit.u, full, floor, slope, dict(widening))
+    return Posterior(prior, fit.u, full, floor, slope, dict(widening), weight=sample)
 
 
 def _information(J: np.ndarray, K: np.ndarray, weight: np.ndarray) -> np.ndarray:

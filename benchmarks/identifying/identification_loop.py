@@ -18,6 +18,7 @@ from adaptation.identification.excitation import ExciteConfig, find_excitation
 from adaptation.identification.fit import FitConfig
 from adaptation.identification.joint_log import JointLog
 from adaptation.identification.pipeline import IdentifyConfig, base_space, identify_arm
+from adaptation.twin.virtual_recording import play_on_virtual_arm
 from policies.bundle import PolicyBundle
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
@@ -25,7 +26,6 @@ from policies.scoring.intervals import wilson
 from policies.scoring.mujoco import episodes_in_mujoco
 from robots.registry import load_robot
 from sim.virtual_arm.hidden_reality import HiddenArm, HiddenReality
-from sim.virtual_arm.mujoco_arm import MujocoArm
 
 ROBOT, TASK = "franka_panda", "reach"
 LATE = HiddenReality(
@@ -49,16 +49,7 @@ def record(seed: int, duration: float) -> JointLog:
     """What the virtual arm does under one excitation motion, as its encoders report it."""
     robot = load_robot(ROBOT)
     motion = find_excitation(robot, ExciteConfig(duration=duration, rate_hz=RATE_HZ, tries=10, seed=seed))
-    arm = MujocoArm(robot, (), LATE)
-    arm.place((0.5, 0.3), seed)
-    n = len(robot.joint_names)
-    q, dq = np.empty_like(motion.q), np.empty_like(motion.q)
-    for i, target in enumerate(motion.q):
-        reading = arm.read()
-        q[i], dq[i] = reading.q[:n], reading.dq[:n]
-        arm.command(target)
-        arm.advance(1 / RATE_HZ)
-    return JointLog(f"motion {seed}", robot.joint_names, motion.t, motion.q, motion.t, q, dq)
+    return play_on_virtual_arm(robot, LATE, motion.t, motion.q, f"motion {seed}", seed)
 
 
 def loop(quick: bool, seeds: int, folder: Path | None = None) -> dict:

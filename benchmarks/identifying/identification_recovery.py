@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptation.identification.excitation import ExciteConfig, find_excitation
-from adaptation.identification.fit import PRIOR_STD, QUICK, Fit, FitConfig, fit_servo
+from adaptation.identification.fit import BRIEF, PRIOR_STD, QUICK, Fit, FitConfig, fit_servo
 from adaptation.identification.pipeline import spread
 from adaptation.identification.posterior import LEVEL, UNKNOWN, Posterior, posterior, shortest_interval, term_of
 from adaptation.identification.replay import Replay, replay_windows
@@ -29,10 +29,6 @@ CALIBRATION_SEEDS = (*range(5000, 5010), *range(5500, 5510))
 """Other arms, the second half of them logged by MuJoCo, that set the widening factors."""
 NOISE = 0.0005  # rad, of the encoders in logs that we make
 PERIOD = 0.01
-RECOVERY_FIT = FitConfig(
-    delays=4, leads=2, screen=6, descent=4, kept=1, rounds=1, evaluations=0, iterations=8, final_step=0.005
-)
-"""Smaller than the default, for sixty fits."""
 
 
 def simulator_log(robot: RobotModel, truth: dict, command: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -178,7 +174,7 @@ def recovery(quick: bool, calibrate: bool, arms: int, keep: Path | None = None) 
     """Fit the arms and return the figures; with `calibrate` other arms, and the widening factors."""
     robot = load_robot("xarm6")
     command = recovery_motion(robot, quick)
-    config = QUICK if quick else RECOVERY_FIT
+    config = QUICK if quick else BRIEF
     if calibrate:
         return {"widening": calibration(robot, command, config, arms, keep)}
     rows, narrowed, per_engine, steps, seconds = [], [], {}, 0, 0.0

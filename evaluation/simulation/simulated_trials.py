@@ -199,7 +199,7 @@ def film_failures(folder: SessionFolder, bundles: Mapping[str, Path], space: str
 
 def evaluate_in_simulation(
     bundles: Mapping[str, Path],
-    space: str,
+    space: str | ParameterSpace,
     trials: int,
     seed: int,
     out: Path,
@@ -209,11 +209,14 @@ def evaluate_in_simulation(
 ) -> ReportData:
     """Try every bundle, asked for `thing` if given, and write `trials.sqlite`, `report.html` and `summary.json`.
 
+    `space` is what varies: a preset, or a parameter space, whose name the plan and the report have.
+
     Trials that the store holds already are not run again.
     """
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
-    protocol = task_protocol(loaded, trials, seed, f"simulation {space} {seed}", strict, thing)
-    folder = begin_session(out, protocol, "sim", {"space": space})
+    varied = space if isinstance(space, str) else space.name
+    protocol = task_protocol(loaded, trials, seed, f"simulation {varied} {seed}", strict, thing)
+    folder = begin_session(out, protocol, "sim", {"space": varied})
     with FolderLock(out), folder.store() as store:
         scheduler = TrialScheduler(protocol, store)
         for name, bundle in loaded.items():
@@ -231,7 +234,7 @@ def evaluate_in_simulation(
         title="Evaluation in simulation",
         trials=recorded,
         policies=tuple(PolicyCard(name, name, inference=protocol.inference) for name in bundles),
-        setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {space}."
+        setting=f"{trials} trials of {protocol.task} a policy on seeds that training never used, randomised: {varied}."
         f"{protocol.asked}",
         success_radius=protocol.success_radius,
         tables=visibility_tables(recorded),

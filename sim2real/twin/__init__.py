@@ -1,0 +1,1 @@
+"""The guided twin of an arm: excite, record, identify, train, judge."""
