@@ -3,11 +3,13 @@
 A motion's information about every parameter is that of its replay: the derivative of the simulated joint positions at
 the best candidate, weighted as the samples of the recordings are. Of many safe motions the one is chosen after which
 the mean variance of the parameters, as shares of their priors', is predicted to be least (A-optimal design, Pukelsheim,
-"Optimal Design of Experiments", 1993): what is widest counts most.
+"Optimal Design of Experiments", 1993): what is widest counts most. Recordings tell less than their replays promise, as
+model errors are not noise: by how much past ones fell short, parameter by parameter, the next is expected to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +25,14 @@ from robots.model import RobotModel
 
 HOPELESS = 100.0
 """Widening from which on a parameter keeps its prior whatever is recorded: it does not count in the design."""
+LEAST_SHARE = 0.01
+"""Least share of the information that replays promise which a further recording is expected to hold."""
 STEP = 0.01
 """Longest time step of the predicted replays [s]."""
 PAUSES = (0.0, 0.6)
 """Standstills of the motions that are compared [s]."""
+Trajectory = tuple[np.ndarray, np.ndarray]
+"""Times (T,) [s] and commanded positions (T, n) [rad]."""
 BASES = (0.06, 0.1, 0.2)
 """Lowest frequencies of the motions that are compared [Hz]."""
 
@@ -64,6 +70,7 @@ def find_next_motion(
     robot: RobotModel,
     posterior: Posterior,
     config: ExciteConfig,
+    past: Sequence[Trajectory] = (),
     workers: int = 2,
     progress: Progress | None = None,
 ) -> NextMotion:
@@ -73,13 +80,14 @@ def find_next_motion(
         robot: the arm.
         posterior: of the recordings so far.
         config: its `tries` are spread over motions of several frequencies, with and without pauses.
+        past: the commands of the recordings that `posterior` is of.
         workers: threads.
         progress: called with the share that is done.
 
     Raises:
         ExcitationError: if no safe motion was found.
     """
-    predict = PredictedPosterior(robot, posterior, workers)
+    predict = PredictedPosterior(robot, posterior, past, workers)
     shapes = [
         replace(config, base_hz=base, pause=pause)
         for base in BASES
@@ -109,8 +117,8 @@ def find_next_motion(
 class PredictedPosterior:
     """Predicts a posterior after one more recording."""
 
-    def __init__(self, robot: RobotModel, posterior: Posterior, workers: int = 2):
-        """Prepare for recordings of `robot` that are added to those of `posterior`.
+    def __init__(self, robot: RobotModel, posterior: Posterior, past: Sequence[Trajectory] = (), workers: int = 2):
+        """Prepare for recordings of `robot` that are added to those of `posterior`, whose commands are `past`.
 
         Raises:
             ValueError: if the posterior does not say what a sample tells.
@@ -129,6 +137,13 @@ class PredictedPosterior:
         # widened intervals are those of information that is divided by the factors
         self._shrink = 1.0 / np.outer(widening, widening)
         self._weight = np.where(posterior.weight > 0, posterior.weight, np.median(posterior.weight))
+        if past:
+            promised = np.eye(len(names)) / PRIOR_STD**2 + self._shrink * sum(self._told(t, q) for t, q in past)
+            gained, hoped = (
+                PRIOR_STD**2 / np.diag(C) - 1.0 for C in (posterior.covariance[index], np.linalg.inv(promised))
+            )
+            share = np.sqrt(np.clip(gained / np.maximum(hoped, 1e-9), LEAST_SHARE, 1.0))
+            self._shrink = self._shrink * np.outer(share, share)
 
     def std(self, t: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Return the predicted standard deviations (d,) in the unit cube, after the motion `q` (T, n) [rad] at `t`."""
@@ -148,6 +163,10 @@ class PredictedPosterior:
         return float(np.mean(variance[self._counts]) / PRIOR_STD**2)
 
     def _covariance(self, t: np.ndarray, q: np.ndarray) -> np.ndarray:
+        return np.linalg.inv(self._known + self._told(t, q) * self._shrink)
+
+    def _told(self, t: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """Return the information (k, k) of a motion's replay about the free parameters."""
         period = float(t[1] - t[0])
         n = len(self._robot.joint_names)
         log = UniformLog("planned", period, q, q, ((0, len(q)),), np.ones(n, bool))
@@ -155,5 +174,4 @@ class PredictedPosterior:
         objective = Objective(replay, self._posterior.prior, self._free, np.ones(n, bool))
         _, jacobian = grouped_jacobian(objective, self._posterior.u[self._free])
         J = np.nan_to_num(np.concatenate(jacobian))
-        F = np.einsum("tni,n,tnj->ij", J, self._weight, J)
-        return np.linalg.inv(self._known + F * self._shrink)
+        return np.einsum("tni,n,tnj->ij", J, self._weight, J)

@@ -115,7 +115,9 @@ class Guide:
             plan = {"chosen": "best conditioned", "condition": motion.condition}
         else:
             posterior = load_posterior(self.twin.posterior(fits))
-            found = find_next_motion(self.robot, posterior, self._excite(100 * fits), self.config.workers, progress=say)
+            past = [self._commands_of(each) for each in self.names[1 : fits + 1]]
+            design, workers = self._excite(100 * fits), self.config.workers
+            found = find_next_motion(self.robot, posterior, design, past, workers, say)
             motion = found.excitation
             plan = {
                 "chosen": f"predicted to narrow the posterior most, {found.kind}",
@@ -125,6 +127,10 @@ class Guide:
         motion.save(self.twin.motion(name))
         self.twin.state.plans[name] = {**plan, "seconds": float(motion.t[-1]), "nearest": motion.nearest}
         self.twin.save()
+
+    def _commands_of(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        arrays = read_arrays(self.twin.motion(name), "motion")
+        return arrays["t"], arrays["q"]
 
     def _recorded(self, name: str, progress: StageProgress) -> bool:
         """Play a motion on the virtual arm where it is one; take its recording, if there is one that can be used."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from evaluation.report import charts as svg
 from evaluation.report.markup import panel, percent, row, span, table
 from evaluation.report.stylesheet import CSS
@@ -26,7 +28,7 @@ def twin_page(twin: TwinFolder, robot: str, steps: Sequence[str]) -> str:
     sections = [("next", "Next", _next(twin, steps))]
     if state.fits:
         sections += [
-            ("judged", "Judged on the motion left out", _judged(state.fits)),
+            ("judged", "Judged on the motion left out", _judged(state.fits, state.plans)),
             ("known", "What is known", _parameters(state.fits)),
         ]
     if found := state.policies.get(str(len(state.fits))):
@@ -98,7 +100,7 @@ def _next(twin: TwinFolder, steps: Sequence[str]) -> str:
     return "".join(parts)
 
 
-def _judged(fits: Sequence[dict]) -> str:
+def _judged(fits: Sequence[dict], plans: dict[str, dict]) -> str:
     rounds = [
         row(
             f'<a href="fits/{k + 1}.html">{k + 1}</a>',
@@ -108,11 +110,20 @@ def _judged(fits: Sequence[dict]) -> str:
                 percent(fit["coverage_90"]),
                 f"{sum(fit['known'].values())} of {len(fit['known'])}",
                 percent(fit["shrunk"]),
+                _prediction(fits[k - 1], fit, plans.get(str(k + 1), {})) if k else "–",
             ],
         )
         for k, fit in enumerate(fits)
     ]
-    columns = ("fit to motions up to", "before [mrad]", "after [mrad]", "in the 90 % band", "told", "narrower")
+    columns = (
+        "fit to motions up to",
+        "before [mrad]",
+        "after [mrad]",
+        "in the 90 % band",
+        "told",
+        "narrower",
+        "width by the last motion, predicted and found",
+    )
     last = fits[-1]
     joints = [
         row(escape(joint), [f"{1e3 * error:.1f}", percent(last["coverage_by_joint"][joint])])
@@ -121,6 +132,15 @@ def _judged(fits: Sequence[dict]) -> str:
     return table(columns, rounds, "Each fit, replayed open loop over the motion that judges.") + table(
         ("joint", "error [mrad]", "in the 90 % band"), joints, "The newest fit, joint by joint."
     )
+
+
+def _prediction(before: dict, after: dict, plan: dict) -> str:
+    """Return the median factors on the widths that a motion was predicted to narrow: predicted, and found."""
+    narrowed = {name: factor for name, factor in plan.get("narrowed", {}).items() if name in after["std"]}
+    if not narrowed:
+        return "–"
+    found = [after["std"][name] / before["std"][name] for name in narrowed]
+    return f"× {np.median(list(narrowed.values())):.2f}, × {np.median(found):.2f}"
 
 
 def _parameters(fits: Sequence[dict]) -> str:

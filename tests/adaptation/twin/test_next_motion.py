@@ -36,7 +36,7 @@ def moving(*joints: int) -> np.ndarray:
 
 def test_a_motion_narrows_what_it_moves_and_widens_nothing():
     found = posterior()
-    std = PredictedPosterior(ROBOT, found, 1).std(T, moving(5))
+    std = PredictedPosterior(ROBOT, found, workers=1).std(T, moving(5))
     narrowed = dict(zip(SPACE.names, std / found.std))
     assert max(narrowed.values()) <= 1.0 + 1e-9
     assert narrowed["servo_kp_joint6"] < 0.7
@@ -45,8 +45,16 @@ def test_a_motion_narrows_what_it_moves_and_widens_nothing():
 
 
 def test_the_joint_that_is_unknown_is_the_one_to_move():
-    predict = PredictedPosterior(ROBOT, posterior(known="joint1"), 1)
+    predict = PredictedPosterior(ROBOT, posterior(known="joint1"), workers=1)
     assert predict.score(T, moving(5)) < predict.score(T, moving(0)) < predict.score_now
+
+
+def test_a_motion_is_expected_to_tell_as_little_as_the_past_ones():
+    """After a motion whose recording told nothing of joint 6, the same motion again promises next to nothing."""
+    trusting = PredictedPosterior(ROBOT, posterior(), workers=1).std(T, moving(5))
+    wary = PredictedPosterior(ROBOT, posterior(), [(T, moving(5))], workers=1).std(T, moving(5))
+    i = SPACE.names.index("servo_kp_joint6")
+    assert trusting[i] < 0.7 * PRIOR_STD < 0.75 * PRIOR_STD < wary[i]
 
 
 def test_a_posterior_without_weights_is_refused():
@@ -59,8 +67,8 @@ def test_a_posterior_without_weights_is_refused():
 def test_the_next_motion_is_safe_and_better_than_the_first():
     config = ExciteConfig(duration=24.5, rate_hz=50.0, harmonics=4, tries=4)
     found, first = posterior(known="joint1"), find_excitation(ROBOT, config)
-    chosen = find_next_motion(ROBOT, found, config, 1)
-    predict = PredictedPosterior(ROBOT, found, 1)
+    chosen = find_next_motion(ROBOT, found, config, workers=1)
+    predict = PredictedPosterior(ROBOT, found, workers=1)
     assert predict.score(chosen.excitation.t, chosen.excitation.q) <= predict.score(first.t, first.q)
     assert "servo_kp_joint2" in chosen.newly_told
     assert next(iter(chosen.narrowed.values())) < 0.5
