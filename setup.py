@@ -43,6 +43,7 @@ setup(
         "policies.transfer",
         "adaptation",
         "adaptation.calibration",
+        "adaptation.contact",
         "adaptation.gap",
         "adaptation.identification",
         "adaptation.identification.torque",

@@ -90,6 +90,22 @@ def read_joint_table(path: Path, joint_names: Sequence[str], columns: Mapping[st
     return JointTable(names, arrays, "columns " + ", ".join(shown))
 
 
+def read_point(path: Path, name: str) -> np.ndarray | None:
+    """Read the columns `name`_x, `name`_y, `name`_z, (N, 3); NaN where a cell is empty. None if there are none.
+
+    Raises:
+        FileError: if the file cannot be read.
+        TableError: if it is no table, or lacks some of the three.
+    """
+    head, values = _cells(path)
+    found = [head.index(column) if (column := f"{name}_{axis}") in head else -1 for axis in "xyz"]
+    if max(found) < 0:
+        return None
+    if min(found) < 0:
+        raise TableError(f"the header {_shortly(head)} has some of {name}_x, {name}_y, {name}_z, expected all or none")
+    return values[:, found]
+
+
 def _cells(path: Path) -> tuple[list[str], np.ndarray]:
     text = read_text(path, "log", MOST_CSV).lstrip("\ufeff")
     first = text.split("\n", 1)[0]

@@ -11,6 +11,8 @@ recovery  40 arms drawn from the prior, 20 logged by our simulator and 20 by MuJ
           --calibrate measures the widening factors on 20 other arms and prints them
 loop      the virtual arm, made late and loaded, is recorded and identified; policies trained on the result, on `mild`
           and on `full` are judged on it, five seeds each
+contact   30 objects of hidden mass and friction, pushed and lifted by MuJoCo's Panda: are they in the 90 % interval?
+          --calibrate measures the widening factors on 20 other objects and prints them
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from adaptation.identification.joint_log import JointLog
 from adaptation.identification.log_files import find_logs, read_log
 from adaptation.identification.pipeline import IdentifyConfig, identify_arm, split_recordings
 from adaptation.identification.torque.identification import identify_torques
+from benchmarks.identifying.contact_recovery import contact
 from benchmarks.identifying.identification_loop import loop
 from benchmarks.identifying.identification_recovery import recovery
 from benchmarks.parts.record import heading, origin, save
@@ -190,7 +193,7 @@ def panda(data: Path) -> dict:
     }
 
 
-PARTS = ("so101", "panda", "recovery", "loop")
+PARTS = ("so101", "panda", "recovery", "loop", "contact")
 DATA = {"so101", "panda"}
 
 
@@ -199,7 +202,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--data", type=Path, help="folder with so101/ and panda_torque/")
     parser.add_argument("--quick", action="store_true", help="small budgets: does it run?")
-    parser.add_argument("--calibrate", action="store_true", help="with recovery: measure the widening factors instead")
+    parser.add_argument("--calibrate", action="store_true", help="with recovery, contact: measure the widening factors")
     parser.add_argument("--arms", type=int, help="with recovery: arms of each engine, at most 20 (10); 2 with --quick")
     parser.add_argument("--fits", type=Path, help="with recovery: folder where fits are kept, and looked for first")
     parser.add_argument("--seeds", type=int, default=5, help="with loop: policies trained in each space")
@@ -223,6 +226,8 @@ def main() -> None:
         figures |= recovery(arguments.quick, arguments.calibrate, arms, arguments.fits)
     if "loop" in parts:
         figures |= loop(arguments.quick, 1 if arguments.quick else arguments.seeds, arguments.runs)
+    if "contact" in parts:
+        figures |= contact(arguments.quick, arguments.calibrate)
     figures["minutes"] = (time.perf_counter() - began) / 60
     print(f"{figures['minutes']:.1f} minutes")
     save(arguments.json, described, figures)

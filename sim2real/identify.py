@@ -27,9 +27,10 @@ class IdentifyOptions:
     """A recording (.npz, .csv, .mcap, rosbag2 folder), or a folder of them."""
     out: Path
     """Where the parameter space is written, for 'sim2real train --randomise'."""
-    source: Annotated[Literal["motion", "torque", "both"], tyro.conf.arg(name="from")] = "motion"
+    source: Annotated[Literal["motion", "torque", "both", "contact"], tyro.conf.arg(name="from")] = "motion"
     """What is fitted: servos to commands and positions (motion); inertials and friction to torques or currents, without
-    commands (torque); first these, then the servos of that arm (both)."""
+    commands (torque); first these, then the servos of that arm (both); mass and sliding friction of an object to the
+    torques of its lifts and pushes (contact)."""
     torque_constants: tuple[float, ...] = ()
     """Torque of a current at each joint, gear included [N·m/A]; one number serves all."""
     without: tuple[str, ...] = ()
@@ -38,6 +39,8 @@ class IdentifyOptions:
     """Task to train on later: its own objects, cameras and looks are then part of the space."""
     rest: Preset = "full"
     """Preset of what identification does not touch, with --task."""
+    base: Path | None = None
+    """With --from contact: space whose object is replaced, as of an earlier 'sim2real identify --task'."""
     joints: tuple[str, ...] = ()
     """Names of a recording's columns, where the file has none; the arm's joints by default."""
     command_topic: str | None = None
@@ -72,21 +75,30 @@ class IdentifyOptions:
 
 def _read(config: IdentifyOptions, robot: RobotModel) -> list[JointLog]:
     """Read the recordings, and print what was read as what."""
-    from adaptation.identification.joint_log import QUANTITIES
     from adaptation.identification.log_files import find_logs, read_log
+
+    logs = []
+    for path in find_logs(config.logs):
+        log = read_log(path, config.joints or robot.joint_names, config.command_topic, _columns(config))
+        log = _converted(config, robot, log.in_order(robot))
+        logs.append(log.with_common_start() if config.common_start else log)
+    return logs
+
+
+def _columns(config: IdentifyOptions) -> dict[str, str]:
+    from adaptation.identification.joint_log import QUANTITIES
 
     pairs = [each.partition("=") for each in config.columns]
     if wrong := [f"{a}{b}{c}" for a, b, c in pairs if a not in QUANTITIES or not c]:
         raise UsageError(f"--columns {wrong[0]}: expected QUANTITY=NAME with one of {', '.join(QUANTITIES)}")
-    columns = {quantity: name for quantity, _, name in pairs}
-    logs = []
-    for path in find_logs(config.logs):
-        log = read_log(path, config.joints or robot.joint_names, config.command_topic, columns)
-        print(f"{log.name}: {log.columns}")
-        log = log.in_order(robot).in_si(config.units)
-        log = log.with_torques(_constants(config, robot)) if config.torque_constants else log
-        logs.append(log.with_common_start() if config.common_start else log)
-    return logs
+    return {quantity: name for quantity, _, name in pairs}
+
+
+def _converted(config: IdentifyOptions, robot: RobotModel, log: JointLog) -> JointLog:
+    """Return a recording in SI units, with torques; print what was read as what."""
+    print(f"{log.name}: {log.columns}")
+    log = log.in_si(config.units)
+    return log.with_torques(_constants(config, robot)) if config.torque_constants else log
 
 
 def _constants(config: IdentifyOptions, robot: RobotModel) -> tuple[float, ...]:
@@ -120,9 +132,51 @@ def _identify_torques(config: IdentifyOptions, robot: RobotModel, logs: list[Joi
     return found
 
 
+def _identify_contact(config: IdentifyOptions) -> int:
+    """Fit an object to torques, and write the space, a report and its figures."""
+    from adaptation.contact.contact_log import inspect_contact, read_contact_log
+    from adaptation.contact.contact_page import contact_page
+    from adaptation.contact.object_fit import identify_object
+    from adaptation.identification.log_files import find_logs
+    from adaptation.identification.log_inspection import show
+    from robots.host.writing import write_json, write_text
+    from robots.registry import load_robot
+    from sim.catalogue import DYNAMICS, parameter_space
+    from sim.randomization.parameters import ParameterSpace
+    from sim.tasks import load_task
+
+    robot = load_robot(config.robot)
+    if config.base is not None:
+        base = ParameterSpace.from_json(config.base)
+    elif config.task is not None:
+        base = parameter_space(load_task(config.task), robot).preset(config.rest)
+    else:
+        base = ParameterSpace(tuple(p for p in DYNAMICS if p.name in ("object_mass", "object_friction")))
+    logs = [
+        read_contact_log(path, robot, config.joints, _columns(config), lambda log: _converted(config, robot, log))
+        for path in find_logs(config.logs)
+    ]
+    show([inspect_contact(each, robot, config.without) for each in logs])
+    found = identify_object(robot, logs, config.without, seed=config.seed)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    page, figures = (config.out.with_suffix(end) for end in (".contact.html", ".contact.json"))
+    write_text(page, contact_page(found))
+    write_json(figures, found.figures(), indent=1)
+    print("\n".join(each.text() for each in found.estimates))
+    if not (found.mass.told or found.friction.told):
+        raise ValueError(f"these recordings tell nothing of an object; {page} says why, and no space was written")
+    found.space(base, f"object:{base.name}").to_json(config.out)
+    print(f"{config.out}, {page.name}, {figures.name}")
+    return 0
+
+
 def identify(arguments: Arguments) -> int:
     """Make the simulator an arm's twin from recordings of its motion or its torques, with what stays unknown."""
     config = arguments.parse(IdentifyOptions, identify.__doc__)
+    if config.base is not None and config.source != "contact":
+        raise UsageError("--base is for --from contact; leave it out, or take --task")
+    if config.source == "contact":
+        return _identify_contact(config)
     from adaptation.identification.fit import QUICK, FitConfig
     from adaptation.identification.log_inspection import inspect, show
     from adaptation.identification.pipeline import IdentifyConfig, base_space

@@ -148,7 +148,7 @@ def identify_torques(
     inspections = [inspect_torques(log, robot, without) for log in logs]
     if refused := [f"log '{i.log}': {f.text}" for i in inspections for f in i.refused]:
         raise LogError("; ".join(refused))
-    pieces = [piece for log in logs for piece in _pieces(log)]
+    pieces = [piece for log in logs for piece in motion_pieces(log)]
     if not pieces:
         raise LogError(f"no piece of {2 * SHORTEST:.0f} s without a gap; record one")
     kept, judged = [], []
@@ -177,7 +177,7 @@ def identify_torques(
     )
 
 
-def _pieces(log: JointLog) -> list[Motion]:
+def motion_pieces(log: JointLog) -> list[Motion]:
     """Filter what lies between gaps; speeds that were not recorded are derived from positions."""
     assert log.tau is not None
     steps = np.diff(log.t)

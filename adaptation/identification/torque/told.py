@@ -67,7 +67,7 @@ def what_is_told(
     errors = Y @ fit.parameters - joined.tau
     ends = np.cumsum([len(motion.t) for motion in motions])[:-1]
     weight = 1.0 / (fit.sigma**2 * correlation_times(tuple(np.split(errors, ends))))
-    spread = _prior_spread(model, fit, joined)
+    spread = prior_spread(model, fit.inertial, joined)
     rows = (Y * (np.sqrt(weight)[None, :, None] * spread)).reshape(-1, Y.shape[-1])
     information = rows.T @ rows
     covariance = spread[:, None] * np.linalg.inv(information + np.eye(len(spread))) * spread
@@ -85,10 +85,10 @@ def what_is_told(
     return Told(each, base, float(1.0 / np.sqrt(links @ information @ links + 1.0)))
 
 
-def _prior_spread(model: pinocchio.Model, fit: InertialFit, motion: Motion) -> np.ndarray:
-    """Standard deviation (14 n,) of what is plausible before any torque is measured."""
+def prior_spread(model: pinocchio.Model, inertial: np.ndarray, motion: Motion) -> np.ndarray:
+    """Standard deviation (14 n,) of what is plausible of links like `inertial` (n, 10) before torques are measured."""
     links = []
-    for body, found in zip(list(model.inertias)[1:], fit.inertial):
+    for body, found in zip(list(model.inertias)[1:], inertial):
         mass = max(body.mass, found[0], LEVER)
         lever = LEVER + float(np.linalg.norm(body.lever))
         links.append([mass, *[mass * lever] * 3, *[mass * lever**2] * 6])
