@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from adaptation.identification.pipeline import base_space
 from policies.scoring.intervals import wilson
 from robots.dynamics import ArmDynamics
 from robots.registry import load_robot
 from sim.physics.servo_model import ServoArm
-from sim.randomization.parameters import ParameterSpace
+from sim.randomization.parameters import CONSTANT, Param, ParameterSpace
 from sim.randomization.servo_parameters import prior
 from sim2real.command_line import main
 from sim2real.twin.folder import TwinFolder, stored_options
 from sim2real.twin.options import TwinOptions
 from sim2real.twin.page import twin_page
+from sim2real.twin.policies import measure_policies
+from tests.support.tiny_bundle import tiny_bundle
 
 ROBOT = load_robot("xarm6")
 OPTIONS = ["--robot", "xarm6", "--duration", "24.5", "--rate-hz", "50", "--tries", "1", "--motions", "1", "--no-train"]
@@ -89,6 +93,32 @@ def test_a_fit_is_judged_on_the_motion_that_it_had_not(twin):
     plan = json.loads((folder / "twin.json").read_text())["plans"]["2"]
     assert plan["chosen"].startswith("predicted to narrow the posterior most")
     assert min(plan["narrowed"].values()) < 1.0
+
+
+@pytest.mark.slow
+def test_a_policy_is_tried_in_the_old_and_the_new_ranges(tmp_path):
+    """A controller that is told its goal holds it in the nominal ranges, and not behind a delay of half a second."""
+    bundle, said = tmp_path / "controller.zip", []
+    tiny_bundle(camera=None, estimated=("goal",)).save(bundle)
+    config = TwinOptions(out=tmp_path / "twin", rest="nominal", bundle=bundle, train=False, trials=2)
+    twin = TwinFolder(config)
+    twin.state.fits.append({})
+    panda = load_robot("franka_panda")
+    late = Param("servo_delay", 0.5, "=", CONSTANT, "s", "timing", "Late.")
+    base = base_space("reach", panda, "nominal")
+    assert base is not None
+    base.with_params(*prior(panda).narrowed(0.0).with_params(late).params).to_json(twin.space)
+    found = measure_policies(twin, lambda stage, share, text: said.append((stage, share)))
+    assert found["old_ranges"] == {"old": {"successes": 2, "trials": 2}}
+    assert found["new_ranges"] == {"old": {"successes": 0, "trials": 2}}
+    assert "change" not in found
+    assert {stage for stage, _ in said} == {"old ranges", "new ranges"}
+    said.clear()
+    assert measure_policies(twin, lambda stage, share, text: said.append((stage, share))) == found
+    assert said == []  # no trial is run again
+    twin.config = replace(config, task="push")
+    with pytest.raises(ValueError, match="is for task 'reach' on 'franka_panda', the twin is for 'push'"):
+        measure_policies(twin, lambda *_: None)
 
 
 def test_a_folder_that_is_no_twin_is_left_alone(tmp_path, capsys):
