@@ -75,7 +75,7 @@ class Guide:
         """Take the next step; return False if none is left, or the operator's is next."""
         twin, fits = self.twin, len(self.twin.state.fits)
         for name in self.names[: fits + 2]:  # the judge, and one more than the fits have
-            if not twin.motion(name).is_file():
+            if name not in twin.state.plans or not twin.motion(name).is_file():
                 self._plan(name, progress)
                 return True
             if name not in twin.state.recordings and not self._recorded(name, progress):
