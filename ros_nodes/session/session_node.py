@@ -151,7 +151,7 @@ class SessionNode(Node):
             self._check()
 
     def wait_for_arm(
-        self, timeout: float = 30.0, calibrated: Mapping[str, CameraModel] | None = None
+        self, timeout: float, calibrated: Mapping[str, CameraModel] | None = None
     ) -> dict[str, CameraModel]:
         """Wait until the arm's joints, truth and cameras are there; return the cameras as their CameraInfo says.
 

@@ -110,6 +110,10 @@ class SessionResult:
     """`latency.npz`: `policy` (N,) str, `index` (N,), `latency` (N, 5) [s] as on `topics.POLICY_LATENCY`."""
 
 
+FIRST_START = 60.0
+"""Longest wait for processes that compile their kinematics and read an arm's meshes, all at once [s]."""
+ARM_THERE = 30.0
+"""Longest wait for an arm that is there already [s]."""
 MakeInterface = Callable[[SessionNode, TrialScheduler, CameraModel], OperatorInterface]
 """Makes the operator interface of a session; the camera's pose is known."""
 
@@ -211,7 +215,7 @@ def run_session(
         node.by_task = robot == "virtual" and _by_task(plan, first)  # only the virtual arm tells
         try:
             scheduler = TrialScheduler(plan, store)
-            real = node.wait_for_arm(calibrated=calibrated)
+            real = node.wait_for_arm(FIRST_START if robot == "virtual" else ARM_THERE, calibrated)
             main = next(iter(cameras))
             if make_interface is not None:
                 operator = make_interface(node, scheduler, with_pose(real[main], cameras[main]))
@@ -226,8 +230,7 @@ def run_session(
                     node.recorder.calibrate(camera)
             renderer = node.renderer() if robot == "virtual" else "the camera"
             write_text(out_dir / RENDERER_FILE, renderer + "\n")
-            # Long enough for a first start, when every process compiles the kinematics at once
-            node.gate_at_rest(timeout=60.0)
+            node.gate_at_rest(FIRST_START)
             runner.configure()
             folder.note(store, "resumed" if scheduler.resumed else "started", f"{robot}, pictures by {renderer}")
             runner.run()
