@@ -29,7 +29,7 @@ from robots.host.processes import tied
 from robots.host.reading import read_json, read_text
 from robots.host.writing import write_json
 from sim.workers.pool import WorkersError
-from sim.workers.start import open_workers
+from sim.workers.start import open_workers, refuse_too_many
 
 STAGES = ("runs", "report")
 RESERVED = ("--seed", "--out", "--resume", "--name")
@@ -65,6 +65,8 @@ class SweepConfig:
             raise SweepError(f"seeds are {list(self.seeds)}, expected one or more different ones")
         if self.parallel < 1:
             raise SweepError(f"parallel is {self.parallel}, expected at least 1")
+        if not self.ray:
+            refuse_too_many("parallel", self.parallel)
         for option in RESERVED:
             if any(a == option or a.startswith(f"{option}=") for a in arguments):
                 raise SweepError(f"a sweep sets {option} itself; leave it out behind '--'")

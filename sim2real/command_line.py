@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from robots.host.writing import FULL, WriteError
 from sim2real import __version__
 from sim2real.adapt import adapt, gap
 from sim2real.calibrate import calibrate_lens, calibrate_mount, refine_pose
@@ -157,13 +159,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(prog, f"'{error.name}' is not installed; {hint}", 1)
     except MemoryError:
         return _fail(prog, "out of memory; is a file much larger than it should be, or another program at work?", 1)
-    except (ValueError, RuntimeError, OSError) as error:
+    except OSError as error:
+        return _fail(prog, _full(error) or str(error), 1)
+    except (ValueError, RuntimeError) as error:
         return _fail(prog, str(error), 1)
 
 
 def _fail(prog: str, message: str, status: int) -> int:
     print(f"{prog}: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _full(error: OSError) -> str:
+    """Return what to say where a disk is full, and the error has no words of its own; else nothing."""
+    if isinstance(error, WriteError) or error.errno not in FULL:
+        return ""
+    where = f"'{error.filename}'" if error.filename else f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
+    return f"{where} could not be written: the disk is full ({error.strerror}); free some space and try again"
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:

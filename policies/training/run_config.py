@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,11 +20,9 @@ from sim.tasks.task import DEFAULT_RIG
 from sim.tasks.task_file import is_task_file, task_file_record
 from sim.workers.pool import Workers
 from sim.workers.ray_pool import check_cluster
-from sim.workers.start import open_workers
+from sim.workers.start import open_workers, refuse_too_many
 
 C = TypeVar("C", bound="RunConfig")
-FEW = 8
-"""Workers that no machine refuses."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class RunConfig:
     bit."""
     evaluation_episodes: int = 200
     """Fresh episodes on which the finished policy is evaluated."""
+    mlflow: str = ""
+    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""
 
     def validate(self) -> None:
         """Check everything that is cheap to check.
@@ -69,9 +69,8 @@ class RunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
         if self.ray:
             check_cluster(self.ray, self.files())
-        cores = len(os.sched_getaffinity(0))
-        if not self.ray and self.workers > max(FEW, 2 * cores):
-            raise ValueError(f"workers is {self.workers}, and there are {cores} cores; one for each core is best")
+        else:
+            refuse_too_many("workers", self.workers)
 
     def open_workers(self) -> AbstractContextManager[Workers]:
         """Start the processes that simulate; nodes of a cluster are sent the files that the run names.
@@ -79,7 +78,7 @@ class RunConfig:
         Raises:
             WorkersError: if they cannot be started.
         """
-        return open_workers(self.workers, self.ray, self.files())
+        return open_workers(self.workers, self.ray, self.files(), partial(_fit, self.task, self.robot, self.cameras))
 
     def files(self) -> list[Path]:
         """Return the files and folders that simulation reads: of a task, an arm and a rig of one's own."""
@@ -147,11 +146,14 @@ class RunConfig:
         return cls(**{**data, "out": Path(data["out"])})
 
 
+def _fit(task: str, robot: str, cameras: str) -> None:
+    """Raise where a node lacks what a run simulates."""
+    fitted_task(task, load_robot(robot), cameras)
+
+
 @dataclass(frozen=True)
 class StateConfig(RunConfig):
     """Fields that all training runs from state have in common."""
 
     observation: str = "state"
     """What the policy observes: one of the task's named observations without images."""
-    mlflow: str = ""
-    """Address of an MLflow server to log the figures to, as http://server:5000; nothing is sent by default."""

@@ -25,6 +25,8 @@ from sim.workers.pool import Workers, WorkersError, relayed, timed
 
 CONNECT = 10.0
 """Longest wait for a Ray cluster [s]."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of HTTP/2, and so of gRPC, says first (RFC 9113, 3.4); the server answers with its settings."""
 TRIES_AGAIN = 20
 """How often a batch is computed anew because its node died."""
 LARGEST = 200_000_000
@@ -49,6 +51,32 @@ class RayWorkers:
         """Put `value` into the object store."""
         return self._ray.put(value)
 
+    def check_nodes(self, check: Callable[[], object]) -> None:
+        """Call `check` once on every node that computes.
+
+        Raises:
+            WorkersError: if it raises on one; names the node.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        nodes = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        checks = [
+            self._remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=True), max_retries=0
+            ).remote(self._files, check)
+            for node in nodes
+        ]
+        for node, answer in zip(nodes, checks):
+            try:
+                self._ray.get(answer)
+            except self._ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", error)
+                said = " ".join(str(cause).split("traceback:")[0].split())[:400]
+                raise WorkersError(
+                    f"Ray's node {node['NodeManagerAddress']} cannot do the batches: {said} (what is named by a path "
+                    "is sent along; all else must be installed there, in the same version)"
+                ) from None
+
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, self._ray.exceptions.RayTaskError):
             return error.cause
@@ -56,11 +84,13 @@ class RayWorkers:
 
 
 @contextmanager
-def ray_workers(address: str, files: Iterable[Path] = ()) -> Iterator[Workers]:
+def ray_workers(
+    address: str, files: Iterable[Path] = (), check: Callable[[], object] = lambda: None
+) -> Iterator[Workers]:
     """Use the cluster at `address`; `local` starts one on this machine. A connection that is made here is closed again.
 
     Raises:
-        WorkersError: as `check_cluster`, or if the cluster does not let us in.
+        WorkersError: as `check_cluster`, if the cluster does not let us in, or if `check` raises on a node.
     """
     packed = check_cluster(address, files)
     import ray
@@ -72,7 +102,9 @@ def ray_workers(address: str, files: Iterable[Path] = ()) -> Iterator[Workers]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise WorkersError(f"Ray at '{address}': {error}; start it with 'ray start', or use 'local'") from error
     try:
-        yield RayWorkers(ray, packed)
+        workers = RayWorkers(ray, packed)
+        workers.check_nodes(check)
+        yield workers
     finally:
         if begun_here:
             ray.shutdown()
@@ -132,11 +164,15 @@ def _unpack(files: bytes) -> None:
 
 
 def _check_address(address: str) -> None:
-    """Raise WorkersError where no server listens: Ray itself tries for minutes, and then ends the process."""
+    """Raise WorkersError where no gRPC server answers: Ray itself tries for minutes, and then ends the process."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:  # `local`, `auto`
         return
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT).close()
+        with socket.create_connection((host, int(port)), timeout=CONNECT) as server:
+            server.sendall(PREFACE)
+            answer = server.recv(9)
+        if answer[3:4] != b"\x04" and "RAY_USE_TLS" not in os.environ:  # type of the frame: settings
+            raise ValueError("what answers there is not Ray")
     except (OSError, ValueError) as error:
         raise WorkersError(f"Ray at '{address}': {error}; start it with 'ray start --head', or use 'local'") from error

@@ -83,6 +83,65 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_policy(tmp_path
         resume_camera(broken, QUIET)
 
 
+FULL = """
+import resource
+import sys
+from pathlib import Path
+
+from policies.training import checkpoints
+from sim2real import train
+from sim2real.command_line import main
+
+if __name__ == "__main__":
+    checkpoints.KEPT_EVERY = 0.0
+    out, stage, words = sys.argv[1], sys.argv[2], sys.argv[3:]
+    shown = train.stages
+
+    def stages(names):
+        bars = shown(names)
+        report = bars.__class__.__call__
+
+        def fill(self, name, share, text):
+            if name == stage:  # from here on the disk takes no more
+                resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+            report(self, name, share, text)
+
+        bars.__class__ = type("Filling", (bars.__class__,), {"__call__": fill})
+        return bars
+
+    train.stages = stages
+    sys.exit(main(["train", *(["--resume", out] if Path(out).exists() else ["--out", out, *words])]))
+"""
+SHORT = ["--perception.renders=60", "--perception.held-out=20", "--perception.steps=4", "--perception.batch=8"]
+SHORT += ["--perception.channels=8", "--perception.refiner-steps", "4", "--perception.geometry-steps=10", "--workers=1"]
+SHORT += ["--cameras=front", "--recipe.envs=4", "--recipe.rounds=1", "--recipe.round-steps=10"]
+SHORT += ["--recipe.gradient-steps=10", "--recipe.last-gradient-steps=10", "--recipe.validation-episodes=1"]
+SHORT += ["--recipe.validate-from=1", "--evaluation-episodes=1"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_named_in_a_line_and_nothing_is_lost(tmp_path: Path) -> None:
+    script, out = tmp_path / "full.py", tmp_path / "run"
+    script.write_text(FULL)
+    said = []
+    for stage in ("renders", "evaluate"):
+        done = subprocess.run(
+            [sys.executable, script, out, stage, *SHORT],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1, done.stderr
+        said.append([line for line in done.stderr.splitlines() if "could not be written: the disk is full" in line])
+        assert len(said[-1]) == 1
+        assert "Traceback" not in done.stderr
+    assert "checkpoint/" in said[0][0]
+    assert "run/.bundle" in said[1][0] or "run/bundle" in said[1][0]
+    kept = {path.name for path in (out / "checkpoint").iterdir()}
+    assert {"encoder.pt", "refiner_0.pt", "geometry.pt", "state.pt"} <= kept
+    assert not (out / "metrics.json").exists()
+
+
 @pytest.mark.parametrize("broken_at", [1, 7, 20])
 def test_a_loop_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken_at: int) -> None:
     monkeypatch.setattr(checkpoints, "KEPT_EVERY", 0.0)

@@ -29,6 +29,7 @@ from policies.transfer.state_transfer import (
 )
 from robots.specs import ActionSpec
 from sim.tasks.recipe import StateRecipe
+from sim.workers.pool import WorkersError
 from sim2real.command_line import main
 from sim2real.transfer import comparison_table
 
@@ -333,6 +334,14 @@ def test_what_cannot_be_carried_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         transfer_state(config, QUIET, QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_checks_its_cluster_and_its_device_first(source: Path, tmp_path: Path) -> None:
+    config = CompareConfig(tmp_path / "compared", source, task="reach", recipe=TINY)
+    with pytest.raises(WorkersError, match=r"Ray at '127\.0\.0\.1:1'"):
+        replace(config, ray="127.0.0.1:1").validate()
+    with pytest.raises(ValueError, match="device is 'tpu'"):
+        replace(config, device="tpu").validate()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from sim2real.command_line import main
     ("words", "message"),
     [
         (["--workers", "5000"], "workers is 5000, and there are"),
+        (["--workers", "0"], "workers is 0, expected at least 1"),
         (["--ray", "127.0.0.1:1"], "Ray at '127.0.0.1:1'"),
         (
             ["--ray", "local", "--task", f"{Path(__file__).parents[3]}/docs/examples/my_task.py:MyTask"],

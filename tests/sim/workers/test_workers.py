@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from robots.arms.vendor import find_vendor_file
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import sample_renders
 from sim.tasks import fitted_task
 from sim.workers.pool import WorkersError, in_any_order, in_order
-from sim.workers.ray_pool import compute, pack_files
+from sim.workers.ray_pool import check_cluster, compute, pack_files
 from sim.workers.start import open_workers
 from sim.workers.worker_cache import WorkerCache
 
@@ -75,8 +79,35 @@ def test_files_travel_to_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pack_files([Path("../arm")])
 
 
+def test_a_server_that_is_not_ray_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        def greet() -> None:
+            client, _ = other.accept()
+            client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            client.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(WorkersError, match=f"Ray at '{address}': what answers there is not Ray; start it with"):
+            check_cluster(address, [])
+        assert time.monotonic() - begun < 5.0
+
+
+def test_more_processes_than_a_machine_can_use_are_refused() -> None:
+    cores = len(os.sched_getaffinity(0))
+    too_many, said = 32 * cores + 64, rf"workers is {32 * cores + 64}, and there are {cores} cores; one for each"
+    with pytest.raises(ValueError, match=said), open_workers(too_many):
+        pass
+
+
 @pytest.mark.slow
-def test_a_node_that_dies_costs_only_its_batches(ray_cluster) -> None:
+def test_a_node_that_lacks_files_is_named_and_one_that_dies_costs_only_its_batches(ray_cluster) -> None:
+    lacking = partial(find_vendor_file, "vendor://so101/none.urdf")
+    said = r"Ray's node \S+ cannot do the batches: 'none\.urdf' of arm 'so101' is not in .*must be installed there"
+    with pytest.raises(WorkersError, match=said), open_workers(ray=ray_cluster.address, check=lacking):
+        pass
     space = parameter_space(fitted_task("reach", load_robot("franka_panda"), "front"), load_robot("franka_panda"))
     drawn = ("reach", "franka_panda", space.preset("full"), 1_500, 3)
     with open_workers(2) as workers:
@@ -87,7 +118,8 @@ def test_a_node_that_dies_costs_only_its_batches(ray_cluster) -> None:
         if 0.0 < share < 1.0 and lost in ray_cluster.worker_nodes:
             ray_cluster.remove_node(lost, allow_graceful=False)
 
-    with open_workers(ray=ray_cluster.address) as workers:
+    there_too = partial(load_robot, "franka_panda")
+    with open_workers(ray=ray_cluster.address, check=there_too) as workers:
         assert workers.count == 3
         (there,) = sample_renders(*drawn, workers, kill_node, cameras="front")
     assert lost not in ray_cluster.worker_nodes
