@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 EVERY = 0.5
 """Shortest time between two plain lines of one stage [s]."""
+LEAST = 0.02
+"""Share of a stage that must be done before its pace tells the time left."""
 TRUST = 0.2
 """Share of a stage after which its measured pace counts as much as the expected one."""
 
@@ -20,7 +22,8 @@ class Stages:
     def __init__(self, names: Sequence[str | tuple[str, ...]], expected: Mapping[str, float] | None = None):
         """Show `names`, in order; those of a tuple go on at the same time.
 
-        With `expected`, how long each stage takes about [s], the minutes left of all are shown as well.
+        With `expected`, how long each stage takes about [s], the minutes left of all are shown as well; otherwise
+        those left of each stage, by its pace so far.
         """
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -28,6 +31,7 @@ class Stages:
         self._last: dict[str, str] = {}
         together = [(each,) if isinstance(each, str) else each for each in names]
         self._turn = {name: turn for turn, group in enumerate(together) for name in group}
+        self._pace = StagePace()
         self._left = None if expected is None else TimeLeft(together, expected)
         if sys.stdout.isatty():
             self._bars = Progress(
@@ -41,6 +45,9 @@ class Stages:
         if self._left is not None:
             left = self._left(stage, share, time.monotonic())
             text = f"{text} · {left / 60:.0f} min left" if left > 30.0 else text
+        else:
+            left = self._pace(stage, share, time.monotonic())
+            text = f"{text} · {left / 60:.0f} min left of {stage}".lstrip() if left > 30.0 else text
         if self._bars is not None:
             task = self._tasks[stage]
             self._bars.start_task(task)
@@ -66,6 +73,21 @@ class Stages:
                 for task in self._tasks.values():
                     self._bars.update(task, completed=1.0)
             self._bars.stop()
+
+
+class StagePace:
+    """The time left of a stage, by its pace since it began; a resumed one does not begin at 0."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, tuple[float, float]] = {}
+
+    def __call__(self, stage: str, share: float, now: float) -> float:
+        """Return the time left [s] at `now` [s], when `stage` is done to `share`; 0 where its pace says nothing yet."""
+        first, began = self._began.setdefault(stage, (share, now))
+        if share < first:  # it begins anew
+            first, began = self._began[stage] = share, now
+        done = share - first
+        return (1.0 - share) * (now - began) / done if done >= LEAST else 0.0
 
 
 class TimeLeft:

@@ -37,8 +37,7 @@ class TrainHead(FileOption):
     algorithm: Algorithm = "imitation"
     """imitation of the task's scripted expert, or reinforcement learning from state."""
     mlflow: str = ""
-    """Address of an MLflow server that is sent the figures of a run from state, as http://server:5000; nothing is sent
-    by default."""
+    """Address of an MLflow server that is sent the run's figures, as http://server:5000; nothing is sent by default."""
     resume: Path | None = None
     """Folder of an interrupted run to go on with; takes no other option."""
 
@@ -83,8 +82,6 @@ def train(arguments: Arguments) -> int:
         training = from_cameras(head.task, head.robot)
     config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
     config = replace(config, task=task)
-    if head.mlflow and not hasattr(config, "mlflow"):
-        raise ValueError("--mlflow is for runs from state, which have figures after every round; leave it out")
     with stages(training.stages) as progress, resumable(config.out):
         bundle = training.run(config, progress)
     training.report(bundle, config.out)

@@ -224,7 +224,7 @@ def _finish(config: TrainConfig, folder: RunFolder, workers: Workers, progress: 
         stage(progress, "perception"),
         restraint,
         train_action_head,
-        Checkpoints(folder.path),
+        Checkpoints(folder.path, folder.tracker),
     )
     student.to(CPU)
     torch.set_num_threads(1)

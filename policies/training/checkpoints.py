@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from policies.training.run_folder import load_tensors
+from policies.training.tracking import Tracker
 from robots.host.writing import write_text, write_with
 
 KEPT_EVERY = 20.0
@@ -77,9 +78,9 @@ class Checkpoint:
 class Checkpoints:
     """Of all loops of a run; those that run side by side may be kept at the same time."""
 
-    def __init__(self, path: Path | None = None):
-        """Keep states in the run's folder `path`; without one, keep nothing."""
-        self.path = path
+    def __init__(self, path: Path | None = None, tracker: Tracker | None = None):
+        """Keep states in the run's folder `path`; without one, keep nothing. A `tracker` is sent the losses."""
+        self.path, self._tracker = path, tracker
         self._lock = Lock()
         self._rows: list[list[str]] = []
         self._boards: dict[str, Any] = {}
@@ -111,6 +112,8 @@ class Checkpoints:
                 self._boards[name] = SummaryWriter(str(self.path / "tensorboard" / name))
             self._boards[name].add_scalar("loss", loss, state["step"])
             self._boards[name].flush()
+            if self._tracker is not None:
+                self._tracker.log({f"loss_{name}": loss}, state["step"])
 
     def _file(self, name: str) -> Path:
         assert self.path is not None

@@ -158,7 +158,6 @@ def test_own_tasks_and_arms_are_offered_an_untuned_recipe_that_says_so(capsys: p
         (["--task", "absent.py:MyTask"], "absent.py"),
         (["--robot", "absent.json"], "absent.json"),
         (["--robot", "robocop"], "known are franka_panda, kuka_iiwa, so101, xarm6"),
-        (["--mlflow", "http://127.0.0.1:9"], "--mlflow is for runs from state"),
         (["--resume", "x", "--seed", "3"], "nothing else"),
     ],
 )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sim2real.progress import Stages, TimeLeft, plain_line, read_plain_line
+from sim2real.progress import StagePace, Stages, TimeLeft, plain_line, read_plain_line
 
 
 def test_what_comes_before_is_done_and_what_goes_on_beside_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +58,13 @@ def test_stages_say_the_minutes_left_of_all(capsys: pytest.CaptureFixture[str]) 
         "progress train 0.000 renders · 5 min left",
         "progress try 1.000 done",
     ]
+
+
+def test_the_time_left_of_a_stage_follows_from_its_pace_since_it_began() -> None:
+    left = StagePace()
+    assert left("perception", 0.5, 100.0) == 0.0  # a resumed run: nothing is known yet
+    assert left("perception", 0.6, 160.0) == pytest.approx(240.0)
+    assert left("rounds", 0.0, 160.0) == 0.0
+    assert left("rounds", 0.01, 170.0) == 0.0
+    assert left("rounds", 0.25, 210.0) == pytest.approx(150.0)
+    assert left("rounds", 0.0, 300.0) == 0.0  # the next of several trainings

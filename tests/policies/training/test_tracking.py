@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from policies.training.checkpoints import Checkpoints
 from policies.training.run_folder import RunFolder
 from policies.training.tracking import EXPERIMENT, TrackingError
 
@@ -37,6 +38,16 @@ def test_figures_and_configuration_arrive_and_a_resumed_run_goes_on_in_the_same_
     history = client.get_metric_history(run.info.run_id, "success")
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.75)]
     assert "low" not in run.data.metrics  # which was no number
+
+
+def test_losses_of_a_camera_runs_loops_arrive(store: str, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "reach", {"config.json": {"mlflow": store}})
+    kept = Checkpoints(folder.path, folder.tracker)
+    for step, loss in ((5, 0.5), (9, 0.25)):
+        kept.save("encoder", {"step": step}, loss)
+    assert folder.tracker is not None
+    history = MlflowClient(tracking_uri=store).get_metric_history(folder.tracker.run, "loss_encoder")
+    assert [(point.step, point.value) for point in history] == [(5, 0.5), (9, 0.25)]
 
 
 def test_nothing_is_sent_unless_asked(tmp_path: Path) -> None:
