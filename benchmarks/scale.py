@@ -1,6 +1,7 @@
 """What a Ray cluster adds to training: throughput against processes of this machine, and nodes that die.
 
-    python benchmarks/scale.py [--quick] [--nodes 2 4 8] [--kills 10] [--rounds 3] [--json FILE]
+    python benchmarks/scale.py [--quick] [--nodes 2 4 8] [--kills 10] [--delays 0 5 20] [--resume-kills 20]
+                               [--rounds 3] [--json FILE]
 
 The nodes are started on this machine, one core reserved on each, and share its cores. Beside them run as many local
 worker processes, so that both have equal cores; they take turns, and the efficiency is the ratio of their times.
@@ -8,6 +9,12 @@ Measured are labelled renders of two cameras, and a round of DAgger in which exp
 
 Then a node is killed at a random moment of drawing renders, again and again: all of them must be those that one
 process draws, and nothing is begun anew but what that node was computing.
+
+What a batch costs is then measured on nodes in network namespaces of their own, between which packets are delayed
+(Linux, as root), and fitted: so much for a batch, for a megabyte and for a render. At last whole trainings from cameras
+are killed and resumed: their bundles must be those of undisturbed ones.
+
+`--nodes 0`, `--kills 0`, `--delays -1` and `--resume-kills 0` leave a part out.
 """
 
 from __future__ import annotations
@@ -29,19 +36,13 @@ import numpy as np
 import tyro
 
 from benchmarks.parts.record import heading, need, origin, save
-from policies.imitation.recipes import state_recipe
-from policies.imitation.rollouts import Rollout, collect
-from policies.models.state_network import StateNetwork
-from policies.scoring.evaluator import FullLengthEnv
-from policies.training.progress import silent
-from robots.registry import load_robot
-from sim.catalogue import parameter_space
-from sim.datasets.labelled_renders import CHUNK, LabelledRenders, sample_renders
-from sim.tasks import fitted_task
-from sim.workers.pool import Workers
+from benchmarks.scaling.batch_costs import PLAIN, costs, fitted
+from benchmarks.scaling.delayed_network import missing
+from benchmarks.scaling.resume_kills import survived_kills
+from benchmarks.scaling.workload import draw, roll_out
+from sim.datasets.labelled_renders import CHUNK, LabelledRenders
 from sim.workers.start import open_workers
 
-TASK, ROBOT, RIG = "pick_place", "franka_panda", "front_side"
 STORE = 200_000_000
 """Object store of a node [bytes]."""
 
@@ -51,7 +52,7 @@ class Config:
     """What to measure."""
 
     quick: bool = False
-    """Two nodes, two kills, one round."""
+    """Two nodes, two kills of each kind, one round, one delay."""
     nodes: tuple[int, ...] = (2, 4, 8)
     """Sizes of clusters, in nodes of one core."""
     kills: int = 10
@@ -62,6 +63,10 @@ class Config:
     """Labelled renders of a measurement."""
     steps: int = 200
     """Actions of each of 32 arms in a measurement."""
+    delays: tuple[float, ...] = (0.0, 5.0, 20.0)
+    """Delays of every packet, in each direction, with which batches are measured [ms]."""
+    resume_kills: int = 20
+    """How often a training is killed."""
     json: Path | None = None
     """File for the figures."""
 
@@ -81,23 +86,6 @@ def cluster(nodes: int) -> Iterator:
     finally:
         ray.shutdown()
         made.shutdown()
-
-
-def draw(workers: Workers, count: int, seed: int, progress: Callable[[float], None] = lambda share: None):
-    """Draw renders with everything random."""
-    space = parameter_space(fitted_task(TASK, load_robot(ROBOT), RIG), load_robot(ROBOT)).preset("full")
-    return sample_renders(TASK, ROBOT, space, count, seed, workers, progress, cameras=RIG)
-
-
-def roll_out(workers: Workers, steps: int, seed: int) -> None:
-    """Collect a round in which expert and policy share the arms."""
-    make = FullLengthEnv(TASK, ROBOT, "full")
-    env = make.arm()
-    env.close()
-    network = StateNetwork.for_specs(env.observation_spec, env.action_spec, (256, 256)).eval()
-    recipe = replace(state_recipe(TASK, ROBOT), round_steps=steps)
-    rollout = Rollout(make, recipe, 1, seed, 20, env.action_spec.names, tuple(make.names()))
-    collect(workers, network, rollout, silent)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -155,21 +143,44 @@ def main(config: Config) -> None:
     """Measure, and print a line for each size."""
     need("ray")
     if config.quick:
-        config = replace(config, nodes=(2,), kills=2, rounds=1)
+        config = replace(config, nodes=(2,), kills=2, rounds=1, delays=(5.0,), resume_kills=2)
     described = origin(range(1, config.rounds + 1), ("ray",))
     print(heading(described))
     figures: dict[str, object] = {}
-    for nodes in config.nodes:
+    sizes = tuple(nodes for nodes in config.nodes if nodes > 0)
+    for nodes in sizes:
         found = efficiency(nodes, config)
         figures[f"efficiency_{nodes}"] = min(each["median"] for each in found.values())
         figures[f"nodes_{nodes}"] = found
         for name, each in found.items():
             low, high = each["range"]
             print(f"{nodes} nodes, {name}: {each['median']:.2f} [{low:.2f}, {high:.2f}] of the processes' throughput")
-    figures["kills_tried"] = config.kills
-    figures["kills_survived"] = survives(config.kills, 16 * CHUNK, 1) if config.kills else 0
-    print(f"{figures['kills_survived']} of {config.kills} killed nodes cost nothing but time")
+    if config.kills:
+        figures["kills_tried"] = config.kills
+        figures["kills_survived"] = survives(config.kills, 16 * CHUNK, 1)
+        print(f"{figures['kills_survived']} of {config.kills} killed nodes cost nothing but time")
+    if config.delays and min(config.delays) >= 0:
+        figures |= measure_batches(sizes, config.delays)
+    if config.resume_kills:
+        figures |= survived_kills(config.resume_kills, 1)
+        print(f"{figures['resume_kills_survived']} of {config.resume_kills} kills of a training changed nothing")
     save(config.json, described, figures)
+
+
+def measure_batches(sizes: tuple[int, ...], delays_ms: tuple[float, ...]) -> dict[str, object]:
+    """Measure what a batch costs, with 1 node and with each of the `sizes`; print and return rows and the fit."""
+    if lacking := missing():
+        print(f"what a batch costs is not measured: {lacking}")
+        return {}
+    rows = []
+    for nodes in (1, *sizes):
+        rows += costs(nodes, delays_ms)
+        for row in rows[-len(delays_ms) * (len(PLAIN) + 1) :]:
+            times = ", ".join(f"{name} {1e3 * row[name]:.1f} ms" for name in ("wall", "driver", "head", "worker"))
+            print(f"{nodes} nodes, {row['delay_ms']:g} ms away, {row['kind']}, {row['bytes'] / 1e6:.1f} MB: {times}")
+    fit = fitted(rows)
+    print("; ".join(f"{name} {value:.3g}" for name, value in fit.items()), flush=True)
+    return {"batches": rows, "fit": fit}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""Where the time of a camera training goes on each device: drawing renders, learning, and waiting for each other.
+
+    python benchmarks/scaling/devices.py [--devices cpu cuda] [--steps 400] [--renders 2000] [--json FILE]
+
+On a GPU drawing, which stays on the processor, is what may starve it: the table says how many renders a second are
+drawn, and how many the encoder takes. Every device that torch finds is measured; another one is refused.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+import tyro
+
+from benchmarks.parts.record import heading, origin, save
+from policies.imitation.camera_run import TrainConfig, untrained
+from policies.imitation.geometry import fit_geometry, labels
+from policies.imitation.perception import detect_all, fit_encoder, fit_refiner
+from policies.imitation.recipes import perception_recipe
+from policies.models.crop_refiner import CropRefiner
+from policies.training.device import available_devices, device_of, find_device
+from policies.training.precision import halves_are_fast
+from policies.training.progress import silent
+from sim.datasets.labelled_renders import LabelledRenders, sample_renders
+from sim.workers.start import open_workers
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to measure."""
+
+    task: str = "reach"
+    """Task."""
+    cameras: str = "front_side"
+    """Camera rig."""
+    devices: tuple[str, ...] = ()
+    """Devices; by default all that there are."""
+    renders: int = 2_000
+    """States that are drawn."""
+    steps: int = 200
+    """Gradient steps of the encoder, and of a refiner."""
+    threads: int = 2
+    """Threads of torch on the processor."""
+    json: Path | None = None
+    """File for the figures."""
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return the wall time [s] of `work`, until `device` has finished it."""
+    begun = time.perf_counter()
+    work()
+    torch.zeros(1, device=device).item()
+    return time.perf_counter() - begun
+
+
+def measure(config: Config, renders: tuple[LabelledRenders, ...], drawn: float, device: torch.device) -> dict:
+    """Measure a training's parts on `device`, and scale them to the recipe's steps; `drawn` renders come a second."""
+    run = TrainConfig(Path("unused"), config.task, cameras=config.cameras)
+    recipe = replace(perception_recipe(run.task, run.robot), steps=config.steps)
+    whole = perception_recipe(run.task, run.robot)
+    student = untrained(replace(run, perception=whole))
+    student.encoder.to(device)
+    joined = LabelledRenders.joined(renders)
+    short = replace(recipe, steps=20)
+    fit_encoder(copy.deepcopy(student.encoder), joined, short, 0, silent)  # kernels are chosen, memory is taken
+    encoder = seconds(lambda: fit_encoder(student.encoder, joined, recipe, 0, silent), device) / config.steps
+    refiner = 0.0
+    if whole.refiner_steps:
+        first = student.encoder.refiners[0]
+        assert isinstance(first, CropRefiner)
+        work = lambda: fit_refiner(first, joined, 0, config.steps, recipe, 0, silent)  # noqa: E731
+        refiner = seconds(work, device) / config.steps
+    points, (measured, offsets) = detect_all(student.encoder, renders), labels(student, renders[0])
+    few = replace(recipe, geometry_steps=config.steps)
+    work = lambda: fit_geometry(student, points, measured, offsets, few, 0, silent)  # noqa: E731
+    geometry = seconds(work, device) / config.steps
+    assert device_of(student.encoder) == device
+    parts = {
+        "renders": whole.renders / drawn,
+        "encoder": encoder * whole.steps,
+        "refiners": refiner * sum(whole.refiner_steps),
+        "geometry": geometry * whole.geometry_steps,
+    }
+    total = sum(parts.values())
+    return {
+        **{f"{name}_s": spent for name, spent in parts.items()},
+        **{f"{name}_share": spent / total for name, spent in parts.items()},
+        "renders_a_second": drawn,
+        "images_learned_a_second": recipe.batch / encoder,
+        "waiting_for_renders_share": parts["renders"] / total if device.type != "cpu" else 0.0,
+        "bfloat16": halves_are_fast(device),
+    }
+
+
+def main(config: Config) -> None:
+    """Measure, and print a line for each device."""
+    described = origin((0,))
+    print(heading(described))
+    devices = [find_device(name) for name in config.devices or available_devices()]
+    run, figures = TrainConfig(Path("unused"), config.task, cameras=config.cameras), {}
+    with open_workers() as workers:
+        arguments = (config.task, run.robot, run.space())
+        sample_renders(*arguments, 250 * workers.count, 1, workers, cameras=config.cameras)  # processes start
+        begun = time.perf_counter()
+        renders = sample_renders(*arguments, config.renders, 0, workers, cameras=config.cameras)
+        drawn = config.renders / (time.perf_counter() - begun)
+    torch.set_num_threads(config.threads)
+    for device in devices:
+        found = measure(config, renders, drawn, device)
+        shares = ", ".join(
+            f"{name} {found[f'{name}_share']:.0%} ({found[f'{name}_s']:.0f} s)"
+            for name in ("renders", "encoder", "refiners", "geometry")
+        )
+        print(
+            f"{device.type}: {shares}; {found['renders_a_second']:.0f} states drawn and "
+            f"{found['images_learned_a_second']:.0f} images learned a second"
+            f"{', in bfloat16' if found['bfloat16'] else ''}",
+            flush=True,
+        )
+        figures[device.type] = found
+    figures["cores"] = len(os.sched_getaffinity(0))
+    save(config.json, described, figures)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
