@@ -80,10 +80,14 @@ def _ray(network: DelayedNetwork, nodes: int) -> Iterator[None]:
         for node in range(nodes + 1):
             own = [f"--address={address(0)}:{PORT}", "--num-cpus=1", f"--node-ip-address={address(node)}"]
             command = network.within(node, [*ray, *(own if node else head)])
-            quiet = subprocess.DEVNULL
-            started.append(subprocess.Popen(command, env=_environment(), stdout=quiet, stderr=quiet))
-            if not node:
-                time.sleep(8.0)  # the others look for it once
+            pipe = subprocess.PIPE
+            started.append(
+                subprocess.Popen(command, env=_environment(), stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+            )
+            said = started[-1].stdout
+            assert said is not None
+            if not any("Ray runtime started" in line for line in said):  # one after the other: they share a folder
+                raise SystemExit(f"node {node} of Ray did not start")
         yield
     finally:
         for each in reversed(started):
@@ -167,7 +171,7 @@ def _drive(nodes: int) -> None:
 
 
 def fitted(rows: list[dict]) -> dict[str, float]:
-    """Fit what one batch costs the driver's machine, and a worker, in processor time.
+    """Fit what one batch costs the driver's machine, and a worker, in processor time; medians of equal batches count.
 
     Returns:
         `fixed_ms`, `ms_per_mb` and `ms_per_item` of the driver's machine, each at least 0; `worker_ms_per_item`;
@@ -175,8 +179,10 @@ def fitted(rows: list[dict]) -> dict[str, float]:
     """
     from scipy.optimize import nnls
 
-    terms = np.array([[1.0, row["bytes"] / 1e6, row["items"]] for row in rows])
-    spent = np.array([1e3 * (row["driver"] + row["head"]) for row in rows])
+    equal: dict[tuple, list[float]] = {}
+    for row in rows:
+        equal.setdefault((1.0, row["bytes"] / 1e6, row["items"]), []).append(1e3 * (row["driver"] + row["head"]))
+    terms, spent = np.array(list(equal)), np.array([np.median(each) for each in equal.values()])
     (fixed, per_mb, per_item), _ = nnls(terms, spent)
     renders = [row for row in rows if row["kind"] == "renders"]
     worker = float(np.median([1e3 * row["worker"] / row["items"] for row in renders]))

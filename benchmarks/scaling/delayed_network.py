@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import os
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -31,7 +32,10 @@ def missing() -> str:
     """Return what this machine lacks for it, empty if nothing."""
     if os.geteuid() != 0:
         return "the user is not root"
-    return "" if Path(TUN).exists() else f"there is no {TUN}"
+    if not Path(TUN).exists() or shutil.which("ip") is None:
+        return f"{TUN} or the command ip is missing"
+    allowed = subprocess.run(["unshare", "--net", "true"], capture_output=True)
+    return "" if allowed.returncode == 0 else "network namespaces are not allowed here"
 
 
 def address(node: int) -> str:
