@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def costs(nodes: int, delays_ms: tuple[float, ...]) -> list[dict[str, float]]:
         [s]: `wall`, and processor time of the `driver`, of Ray beside it, `head`, and of a `worker`.
     """
     rows = []
-    with delayed_network(nodes + 1) as network, _ray(network, nodes):
+    with delayed_network(nodes + 1) as network, tempfile.TemporaryDirectory() as scratch, _ray(network, nodes, scratch):
         driver = subprocess.Popen(
             network.within(0, [sys.executable, __file__, str(nodes)]),
             stdin=subprocess.PIPE,
@@ -71,10 +72,11 @@ def costs(nodes: int, delays_ms: tuple[float, ...]) -> list[dict[str, float]]:
 
 
 @contextmanager
-def _ray(network: DelayedNetwork, nodes: int) -> Iterator[None]:
-    """Start a head without cores on the first node, and `nodes` of one core."""
+def _ray(network: DelayedNetwork, nodes: int, folder: str) -> Iterator[None]:
+    """Start a head without cores on the first node, and `nodes` of one core; all keep their files in `folder`."""
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--object-store-memory={STORE}"]
     head = ["--head", f"--port={PORT}", "--num-cpus=0", "--include-dashboard=false", f"--node-ip-address={address(0)}"]
+    head.append(f"--temp-dir={folder}")  # and not where other clusters of this machine look for an address
     started = []
     try:
         for node in range(nodes + 1):

@@ -71,6 +71,15 @@ def test_a_device_that_is_missing_is_named_before_any_work(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", [n for n in ("cuda", "mps") if n not in available_devices()])
+def test_an_adaptation_names_a_device_that_is_missing_before_it_reads_anything(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--bundle", str(tmp_path / "none"), "--target", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert main(["adapt", *words, "--device", name]) == 1
+    assert f"device is '{name}', but torch" in capsys.readouterr().err
+
+
 def test_the_pretended_device_is_like_a_gpu() -> None:
     with pretended_device():
         there = torch.arange(6.0).to(DEVICE).requires_grad_()
