@@ -70,7 +70,7 @@ def measure(config: Config, renders: tuple[LabelledRenders, ...], drawn: float, 
     student = untrained(replace(run, perception=whole))
     student.encoder.to(device)
     joined = LabelledRenders.joined(renders)
-    short = replace(recipe, steps=20)
+    short = replace(recipe, steps=min(20, config.steps))
     fit_encoder(copy.deepcopy(student.encoder), joined, short, 0, silent)  # kernels are chosen, memory is taken
     encoder = seconds(lambda: fit_encoder(student.encoder, joined, recipe, 0, silent), device) / config.steps
     refiner = 0.0
