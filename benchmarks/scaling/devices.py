@@ -3,7 +3,8 @@
     python benchmarks/scaling/devices.py [--devices cpu cuda] [--steps 400] [--renders 2000] [--json FILE]
 
 On a GPU drawing, which stays on the processor, is what may starve it: the table says how many renders a second are
-drawn, and how many the encoder takes. Every device that torch finds is measured; another one is refused.
+drawn, and how many the encoder takes. Every device that torch finds is measured; another one is refused. The parts are
+measured one after the other; on the processor a training has the refiners beside the encoder, in a thread of their own.
 """
 
 from __future__ import annotations
