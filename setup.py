@@ -30,6 +30,7 @@ setup(
         "sim.virtual_arm",
         "policies",
         "policies.bundle",
+        "policies.cloning",
         "policies.foreign",
         "policies.imitation",
         "policies.language",

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import tyro
 from rich.console import Console
 
+from benchmarks.demonstrating.dataset_export import SEED, export_speed, lerobot_agrees
+from benchmarks.demonstrating.hostile_chunks import chunk_limits_exceeded
 from benchmarks.limits import cell
-from benchmarks.parts.dataset_export import SEED, export_speed, lerobot_agrees
-from benchmarks.parts.hostile_chunks import chunk_limits_exceeded
 from benchmarks.parts.record import heading, origin, save
 from robots.registry import load_robot
 

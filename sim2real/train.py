@@ -15,7 +15,7 @@ from sim2real.options import Arguments, FileOption, stages
 from sim2real.rig import default_rig
 
 Observation = Annotated[str, tyro.conf.arg(metavar="{state,cameras}")]
-Algorithm = Literal["imitation", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
+Algorithm = Literal["imitation", "cloning", "ppo", "sac", "td3", "ddpg", "tqc", "crossq", "recurrent_ppo"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class TrainHead(FileOption):
     cameras: str = ""
     """The camera rig: its name, or the file of one of your own; by default the arm's, else front_side."""
     algorithm: Algorithm = "imitation"
-    """imitation of the task's scripted expert, or reinforcement learning from state."""
+    """imitation of the task's scripted expert; cloning, from cameras, of recorded --demonstrations alone; or
+    reinforcement learning from state."""
     mlflow: str = ""
     """Address of an MLflow server that is sent the run's figures, as http://server:5000; nothing is sent by default."""
     resume: Path | None = None
@@ -65,7 +66,7 @@ def train(arguments: Arguments) -> int:
     head, _ = arguments.peek(TrainHead())
     if head.resume is not None:
         return _resume(arguments, head.resume)
-    imitation = head.algorithm == "imitation"
+    imitation = head.algorithm in ("imitation", "cloning")
     from sim.tasks.several_things import among
     from sim.tasks.task import DEFAULT_RIG
 
@@ -74,7 +75,9 @@ def train(arguments: Arguments) -> int:
     if not head.cameras:  # what the state says needs no rig, and no arm to ask for one
         head = replace(head, cameras=default_rig(head.robot) if head.observation == "cameras" else DEFAULT_RIG)
     check_observation(head.task, head.observation, imitation)
-    if not imitation:
+    if head.algorithm == "cloning":
+        training = _cloning(head)
+    elif not imitation:
         training = _reinforcement(head)
     elif head.observation == "state":
         training = _from_state(head)
@@ -133,6 +136,23 @@ def _reinforcement(head: TrainHead) -> Training:
     return Training(ReinforcementConfig(tyro.MISSING, recipe=recipe), STAGES, reinforce, print_evaluated)
 
 
+def _cloning(head: TrainHead) -> Training:
+    from policies.cloning.clone_run import STAGES, CloneConfig, train_clone
+
+    if head.observation != "cameras":
+        raise ValueError(f"cloning learns from cameras, not from '{head.observation}'; leave --observation out")
+    return Training(CloneConfig(tyro.MISSING), STAGES, train_clone, _print_cloned)
+
+
+def _print_cloned(bundle, out: Path) -> None:
+    print_bundle(bundle, out)
+    metrics = bundle.provenance["metrics"]
+    print(
+        f"{metrics['episodes']} demonstrations, {metrics['frames']} frames, loss {metrics['loss']:.3f}; how often it "
+        "succeeds is unknown until 'sim2real evaluate' or a session tells"
+    )
+
+
 def from_cameras(task: str, robot: str) -> Training:
     """Return how a camera policy for `task` is trained."""
     from policies.imitation.camera_run import STAGES, TrainConfig, train_camera
@@ -163,6 +183,8 @@ def resume_run(path: Path) -> tuple[Any, Callable[[Any, Path], None]]:
     names: Sequence[str | tuple[str, ...]]
     report: Callable[[Any, Path], None] = print_evaluated
     resume: Callable[..., Any]
+    if config.get("algorithm") == "cloning":
+        raise ValueError(f"'{path}' clones demonstrations, which takes minutes and is not resumed; begin again")
     if "algorithm" in config:
         from policies.reinforcement.run import STAGES, resume_reinforcement
 

@@ -49,6 +49,9 @@ class TransferHead(CompareHead):
     """Train from scratch with the same budget as well, into OUT_scratch, and say whether transfer paid."""
     comparison: Path | None = None
     """File of compare-transfer (transfer.json) to quote instead; a mode that lost there is refused."""
+    demos: Path | None = None
+    """Recorded demonstrations of the same task, by which a camera policy is adapted: a LeRobot data set. It takes other
+    options, see --demos DATASET --help."""
     resume: Path | None = None
     """Folder of an interrupted transfer to go on with, its run from scratch included; takes --no-scratch and
     --comparison alone."""
@@ -83,20 +86,32 @@ class CameraTransferHead(FileOption):
     """Bundle to start from, of a camera policy."""
 
 
+@dataclass(frozen=True)
+class DemonstratedHead(FileOption):
+    """The options of a transfer by demonstrations that are named as those of other transfers."""
+
+    source: Source = None
+    """Bundle of a camera policy from simulation."""
+    demos: Path | None = None
+    """Recorded demonstrations: a LeRobot data set with pictures of the policy's cameras, in SI units."""
+
+
 Head = TypeVar("Head", bound=CompareHead)
 
 
 def transfer(arguments: Arguments) -> int:
-    """Train a policy from an earlier one: for another task, arm or camera.
+    """Train a policy from an earlier one: for another task, arm or camera, or by recorded demonstrations.
 
     A policy from state starts one from state, a camera policy one from cameras; --tune says how what is carried over
-    is held. Whether transfer paid is measured, or quoted.
+    is held. Whether transfer paid is measured, or quoted. With --demos, held-out demonstrations decide.
     """
     resumed, others = arguments.peek(_ResumeHead())
     if resumed.resume is not None:
         if others:
             raise ValueError("--resume takes the folder of a transfer, --no-scratch or --comparison, and nothing else")
         return _resume(resumed.resume, TransferHead(scratch=resumed.scratch, comparison=resumed.comparison))
+    if arguments.peek(DemonstratedHead())[0].demos is not None:
+        return _from_demonstrations(arguments)
     head = _with_source(arguments, TransferHead())
     camera = _is_camera_policy(head.source, head.observation)
     head = replace(head, observation=head.observation or ("cameras" if camera else "state"))
@@ -174,6 +189,38 @@ def _finished(path: Path):
     if not (path / "metrics.json").is_file():
         return None
     return PolicyBundle.load(path / ("bundle" if (path / "bundle").is_dir() else "best"))
+
+
+def _from_demonstrations(arguments: Arguments) -> int:
+    """Adapt a camera policy by recorded demonstrations; held-out ones decide between it and the source.
+
+    Status 3, and nothing is written, where no candidate is better.
+    """
+    from policies.transfer.demonstrated_transfer import (
+        SOURCE,
+        STAGES,
+        DemonstratedConfig,
+        transfer_demonstrations,
+    )
+    from robots.host.writing import write_json
+
+    head, _ = arguments.peek(DemonstratedHead())
+    if head.source is None:
+        raise ValueError("--demos adapts a policy from simulation; give its bundle with --from BUNDLE")
+    default = DemonstratedConfig(tyro.MISSING, tyro.MISSING, tyro.MISSING)
+    config = arguments.parse(default, _from_demonstrations.__doc__, head)
+    with stages(STAGES) as progress:
+        outcome = transfer_demonstrations(config, progress)
+    for line in candidate_table(outcome.report):
+        print(line)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(config.out.with_name(f"{config.out.name}.report.json"), outcome.report)
+    if outcome.chosen == SOURCE:
+        print("source kept: no candidate was better on the held-out demonstrations; nothing written")
+        return 3
+    outcome.bundle.save(config.out)
+    print(f"adapted by {outcome.chosen}: {config.out}")
+    return 0
 
 
 def _quote(head: TransferHead, tune: str) -> str:
@@ -276,6 +323,21 @@ def _recipe(head: CompareHead):
     if not isinstance(head.source, Path):
         return recipe
     return replace(recipe, hidden=restore_state_network(PolicyBundle.load(head.source)).hidden)
+
+
+def candidate_table(report: dict) -> list[str]:
+    """Errors on the held-out demonstrations, and what they are made of."""
+    labelled = ", ".join(f"{name} {share:.0%}" for name, share in report["labelled"].items())
+    lines = [
+        f"{len(report['taught'])} demonstrations taught, {len(report['held_out'])} decided; frames with a label: "
+        f"{labelled}",
+        f"  {'':16} {'error':>6} {'places':>7} {'direction':>10} {'gripper':>8}",
+    ]
+    for name, found in report["candidates"].items():
+        mark = " ◀" if name == report["chosen"] else ""
+        parts = f"{found['places']:7.3f} {found['direction']:10.3f} {found['gripper']:8.3f}"
+        lines.append(f"  {name:16} {found['error']:6.3f} {parts}{mark}")
+    return lines
 
 
 def comparison_table(report: dict) -> list[str]:

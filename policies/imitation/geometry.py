@@ -36,6 +36,7 @@ def fit_geometry(
     calibration: Tensor | None = None,
     alone: Tensor | None = None,
     checkpoints: Checkpoints = UNKEPT,
+    afresh: bool = True,
 ) -> None:
     """Train the geometry to turn keypoints into metres, from all cameras and from each subset that the student takes.
 
@@ -52,10 +53,12 @@ def fit_geometry(
         calibration: (N, T, 16) of the cameras that may stand anywhere, if there are any.
         alone: as `points`, each camera's from its own images alone; by default `points`.
         checkpoints: keep how far it has come.
+        afresh: whether it begins here; otherwise it goes on with its normaliser, at a tenth of the learning rate.
     """
-    generator = torch.Generator().manual_seed(seed)
-    student.q_centre.copy_(measured.mean(0))
-    student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
+    generator, rate = torch.Generator().manual_seed(seed), 2e-3 if afresh else 2e-4
+    if afresh:
+        student.q_centre.copy_(measured.mean(0))
+        student.q_spread.copy_(measured.std(0).clamp_min(1e-3))
     device = device_of(student.encoder)
     evidence = torch.stack([evidence_of(student, mask, points, alone, measured, calibration) for mask in student.masks])
     evidence, offsets = evidence.to(device), offsets.to(device)
@@ -75,9 +78,9 @@ def fit_geometry(
         return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
 
     with one_thread(), moved(student.geometry, device):
-        optimiser = torch.optim.AdamW(student.geometry.parameters(), 2e-3)
+        optimiser = torch.optim.AdamW(student.geometry.parameters(), rate)
         kept = checkpoints.of("geometry", network=student.geometry, optimiser=optimiser, generator=generator)
-        gradient_descent(optimiser, one_cycle(2e-3, steps), steps, loss, progress, checkpoint=kept)
+        gradient_descent(optimiser, one_cycle(rate, steps), steps, loss, progress, checkpoint=kept)
 
 
 @torch.no_grad()

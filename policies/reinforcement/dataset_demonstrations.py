@@ -47,7 +47,7 @@ def check_demonstrations(path: Path, algorithm: str, robot: str, task: str) -> N
     if load_algorithm(algorithm).recurrent:
         raise DemonstrationError(f"algorithm '{algorithm}' does not imitate; leave --demonstrations out")
     try:
-        _check_fit(open_dataset(path), load_robot(robot), load_task(task).action)
+        check_demonstrated_arm(open_dataset(path), load_robot(robot), load_task(task).action)
     except DatasetError as error:
         raise DemonstrationError(f"demonstrations: {error}") from None
 
@@ -73,7 +73,7 @@ def read_demonstrations(
     try:
         dataset = open_dataset(path)
         check_dataset(dataset)
-        _check_fit(dataset, robot, action)
+        check_demonstrated_arm(dataset, robot, action)
         each = [_episode(dataset, k, robot, action, names, sparse) for k in range(len(dataset))]
     except DatasetError as error:
         raise DemonstrationError(f"demonstrations: {error}") from None
@@ -86,7 +86,8 @@ def read_demonstrations(
     )
 
 
-def _check_fit(dataset: Dataset, robot: RobotModel, action: ActionSpec) -> None:
+def check_demonstrated_arm(dataset: Dataset, robot: RobotModel, action: ActionSpec) -> None:
+    """Raise `DatasetError` unless a data set is in SI units, of the arm, at the rate of its actions."""
     where, about = f"data set '{dataset.folder}'", dataset.about
     if about is None:
         raise DatasetError(

@@ -95,6 +95,10 @@ class PickPlace(Task):
         position, quat = scene.pose("object")
         return {"object_pos": position, "object_quat": quat, "goal": self._goal}
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The cube, and the pad's top: as far under the goal as the cube's centre was over the table."""
+        return np.array([thing, goal - (0.0, 0.0, stood[2])])
+
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the cube is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE

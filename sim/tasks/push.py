@@ -149,6 +149,10 @@ class Push(Task):
         position, quat = scene.pose("object")
         return {"object_pos": position, "object_quat": quat, "goal": self._goal}
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The cube, and the mark on the table under the goal."""
+        return np.array([thing, (*goal[:2], 0.0)])
+
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the cube is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE

@@ -79,6 +79,10 @@ class Reach(Task):
         """The point above the cube as it stands now (3,) [m]."""
         return scene.pose("object")[0] + (0.0, 0.0, ABOVE)
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The cube, under the goal."""
+        return np.array([goal - (0.0, 0.0, ABOVE)])
+
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the end effector is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE

@@ -98,6 +98,10 @@ class ReachClutter(Task):
         """The goal, and the tops of the posts."""
         return {"goal": self._goal, "posts": self._posts}
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The cube, under the goal."""
+        return np.array([goal - (0.0, 0.0, ABOVE)])
+
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the end effector is within 3 cm of the goal; leading dimensions are kept."""
         return distance(achieved, desired) < TOLERANCE

@@ -87,6 +87,10 @@ class Stack(Task):
         position, quat = scene.pose("object")
         return {"object_pos": position, "object_quat": quat, "goal": self.desired_goal(scene)}
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """The upper cube, and the middle of the lower one, whose top is under the goal by half the upper cube."""
+        return np.array([thing, (*goal[:2], 0.5 * (goal[2] - stood[2]))])
+
     def is_success(self, achieved: np.ndarray, desired: np.ndarray) -> np.ndarray:
         """Whether the cube is on the other within `TOLERANCE`; leading dimensions are kept."""
         aside, off = distance(achieved[..., :2], desired[..., :2]), np.abs(achieved[..., 2] - desired[..., 2])

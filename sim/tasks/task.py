@@ -277,6 +277,18 @@ class Task(ABC):
             raise SpecError(f"the expert of task '{self.name}' needs the true state, and takes no estimated positions")
         return self.expert(ShiftedScene(scene, self.landmarks, goal - self.desired_goal(scene)))
 
+    def landmark_places(self, thing: np.ndarray, stood: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        """Return where `landmarks` are (K, 3) [m, base frame], by what a demonstration tells; NaN where it does not.
+
+        By default the first one is what is handled, and nothing is known of others.
+
+        Args:
+            thing: (3,) centre of what is handled.
+            stood: (3,) where that stood on the table at first.
+            goal: (3,) where it, or the end effector, should get to.
+        """
+        return np.array([thing, *[np.full(3, np.nan)] * (len(self.landmarks) - 1)])
+
     @property
     def samples_states(self) -> bool:
         """Whether `sample_state` fits the task, so that labelled renders can be drawn."""

@@ -8,9 +8,9 @@ import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
+from benchmarks.demonstrating.hostile_chunks import HostilePolicy
 from benchmarks.limits import cell, next_command
 from benchmarks.parts.at_controller import PATHS, ROUNDING, TICK, Bench, judged, share_of
-from benchmarks.parts.hostile_chunks import HostilePolicy
 from robots.registry import load_robot
 
 PANDA = load_robot("franka_panda")

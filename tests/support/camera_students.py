@@ -37,12 +37,15 @@ HEAD = StateRecipe(
 def untrained_bundle(task: str, cameras: str | Rig) -> PolicyBundle:
     """Export a Panda's camera policy with random weights, and a crop refiner."""
     torch.manual_seed(0)
-    config = TrainConfig(Path("nowhere"), task=task, cameras=cameras, perception=TINY, recipe=StateRecipe(hidden=(16,)))
     space = "full" if cameras == "random" else "nominal"  # cameras that may stand anywhere are nowhere in particular
+    head = StateRecipe(hidden=(16,))
+    config = TrainConfig(Path("nowhere"), task, cameras=cameras, randomise=space, perception=TINY, recipe=head)
     with closing(ArmEnv(task, config.robot, space, CAMERAS, cameras=cameras)) as env:
         renders = draw_renders(env, 60, seed=0)
     contract = camera_contract(task, config.robot, cameras)
-    return export_student("untrained", untrained(config), contract, renders, {})
+    return export_student(
+        "untrained", untrained(config), contract, renders, {"parameter_space": config.space().to_dict()}
+    )
 
 
 def recorded_target(bundle: PolicyBundle, frames: int = 40, seed: int = 1) -> TargetData:

@@ -1,6 +1,6 @@
 """Load a data set by the `lerobot` package itself and compare it with what was exported; let lerobot write it, too.
 
-    PYTHON-WITH-LEROBOT benchmarks/parts/lerobot_load.py DATASET EXPECTED.npz WRITTEN
+    PYTHON-WITH-LEROBOT benchmarks/demonstrating/lerobot_load.py DATASET EXPECTED.npz WRITTEN
 
 EXPECTED has the arrays of all episodes, one behind the other, by key, and `frames.<key>` with the pictures before they
 were encoded. Prints JSON: the largest deviation of any number, the mean deviation of the pictures in grey levels of

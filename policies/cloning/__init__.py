@@ -1,0 +1,1 @@
+"""Learning from recorded demonstrations: their episodes, labels from the data itself, and cloning."""
