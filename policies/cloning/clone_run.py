@@ -97,6 +97,8 @@ class CloneConfig:
     """LeRobot data set in SI units, at the rate of the task's actions, with pictures of the rig's cameras."""
     recorded_cameras: str = ""
     """Rig's file (.json) of the cameras as they really are, where pictures are not rectified to the policy's."""
+    most: int = 0
+    """How many demonstrations are used at most, the first ones; 0 for all."""
     name: str = ""
     """Name of the policy in reports; by default that of the folder."""
     seed: int = 0
@@ -107,6 +109,8 @@ class CloneConfig:
     def validate(self) -> None:
         """Raise ValueError for a field out of range, or an `out` that exists."""
         refuse_existing(self.out)
+        if self.most < 0:
+            raise ValueError(f"most is {self.most}, expected a number of demonstrations, or 0 for all")
         if self.demonstrations is None:
             raise ValueError("cloning learns from demonstrations alone; give --demonstrations DATASET")
         self.recipe.validate()
@@ -131,7 +135,7 @@ def train_clone(config: CloneConfig, progress: StageProgress) -> PolicyBundle:
     contract = camera_contract(config.task, config.robot, config.cameras)
     real = read_cameras(config.recorded_cameras) if config.recorded_cameras else ()
     recorded = {each.name: each for each in real}
-    episodes = read_episodes(config.demonstrations, robot, task.action, contract.cameras, recorded)
+    episodes = read_episodes(config.demonstrations, robot, task.action, contract.cameras, recorded, config.most)
     settings = json.loads(json.dumps({**asdict(config), "algorithm": "cloning"}, default=str))
     folder = RunFolder.create(config.out, {"config.json": settings, "provenance.json": provenance()})
     episodes = tuple(without_rests(each, task.action) for each in episodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ def read_episodes(
     action: ActionSpec,
     cameras: Mapping[str, CameraModel],
     recorded: Mapping[str, CameraModel] | None = None,
+    most: int = 0,
 ) -> tuple[DemonstratedEpisode, ...]:
     """Read the episodes of a data set that succeeded; where no success is noted, all that were kept.
 
@@ -54,6 +56,7 @@ def read_episodes(
         action: what the policy commands.
         cameras: the policy's, by name.
         recorded: the real ones, whose pictures are rectified; by default they are the policy's.
+        most: how many are read at most, the first ones; 0 for all.
 
     Raises:
         DatasetError: if the data set is damaged, does not fit, lacks a camera, or has no success.
@@ -63,7 +66,7 @@ def read_episodes(
     check_demonstrated_arm(dataset, robot, action)
     for name, camera in cameras.items():
         _check_camera(dataset, name, (recorded or {}).get(name, camera))
-    found = tuple(_episodes(dataset, robot, action, cameras, recorded or {}))
+    found = tuple(islice(_episodes(dataset, robot, action, cameras, recorded or {}), most or None))
     if not found:
         raise DatasetError(f"data set '{path}': none of its {len(dataset)} episodes succeeded; record some that do")
     return found

@@ -68,6 +68,8 @@ class DemonstratedConfig:
     """LeRobot data set in SI units, at the rate of the policy's actions, with pictures of its cameras."""
     recorded_cameras: str = ""
     """Rig's file (.json) of the cameras as they really are, where pictures are not rectified to the policy's."""
+    most: int = 0
+    """How many demonstrations are used at most, the first ones; 0 for all."""
     held_out: float = 0.25
     """Share of the demonstrations, the last ones, that decide and teach nothing; one at least."""
     seed: int = 0
@@ -85,6 +87,8 @@ class DemonstratedConfig:
         """Raise ValueError for a field out of range, or an `out` that exists."""
         if self.out.exists():
             raise ValueError(f"'{self.out}' exists already; choose_candidate another --out, or remove it")
+        if self.most < 0:
+            raise ValueError(f"most is {self.most}, expected a number of demonstrations, or 0 for all")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out is {self.held_out}, expected a share between 0 and 1")
         if self.workers < 1:
@@ -122,7 +126,7 @@ def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress)
     task = fitted_task(bundle.task, robot, rig)
     real = read_cameras(config.recorded_cameras) if config.recorded_cameras else ()
     recorded = {each.name: each for each in real}
-    episodes = read_episodes(config.demos, robot, bundle.action, bundle.cameras, recorded)
+    episodes = read_episodes(config.demos, robot, bundle.action, bundle.cameras, recorded, config.most)
     taught, held_out = split_episodes(episodes, config.held_out)
     demonstrated = labelled_frames(taught, robot, task, bundle.cameras)
     seeds = np.random.SeedSequence([config.seed, 29]).generate_state(4).tolist()
