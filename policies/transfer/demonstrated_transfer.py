@@ -29,7 +29,7 @@ from policies.imitation.recipes import state_recipe
 from policies.imitation.rollouts import Records, Rollout, collect
 from policies.models.camera_student import CameraStudent
 from policies.models.parity import parity_records
-from policies.models.restore import restore_student
+from policies.models.restore import CAMERA_STUDENT, restore_student
 from policies.scoring.evaluator import FullLengthEnv
 from policies.training.progress import StageProgress, silent, stage
 from robots.observation import CALIBRATION
@@ -120,8 +120,8 @@ def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress)
     config.validate()
     torch.manual_seed(config.seed)
     bundle = PolicyBundle.load(config.source)
-    student, rig = restore_student(bundle), Rig(bundle.name, tuple(bundle.cameras.values()))
     _check_source(bundle)
+    student, rig = restore_student(bundle), Rig(bundle.name, tuple(bundle.cameras.values()))
     robot = load_robot(bundle.arm)
     task = fitted_task(bundle.task, robot, rig)
     real = read_cameras(config.recorded_cameras) if config.recorded_cameras else ()
@@ -191,6 +191,11 @@ def _better(errors: np.ndarray, source: np.ndarray) -> bool:
 
 
 def _check_source(bundle: PolicyBundle) -> None:
+    if bundle.network.get("kind") != CAMERA_STUDENT:
+        raise BundleError(
+            f"policy '{bundle.name}' is no camera policy of 'sim2real train', and sees no demonstrations; from "
+            "state, learn from them with 'sim2real train --algorithm sac --demonstrations'"
+        )
     if bundle.things is not None or any(name.startswith(CALIBRATION) for name in bundle.observation.names):
         what = "is asked for one of several things" if bundle.things is not None else "takes cameras anywhere"
         raise BundleError(

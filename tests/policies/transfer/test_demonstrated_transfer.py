@@ -12,6 +12,7 @@ from policies.bundle import PolicyBundle
 from policies.training.progress import silent
 from sim2real.command_line import main
 from tests.support.camera_students import untrained_bundle
+from tests.support.tiny_bundle import tiny_bundle
 
 pytestmark = pytest.mark.slow
 FEW = ["--workers", "1", "--perception.steps", "3", "--perception.refiner-steps", "2", "--perception.frames", "30"]
@@ -57,6 +58,9 @@ def test_what_does_not_fit_is_refused_before_training(
     bundle, demos = map(str, prepared)
     assert main(["transfer", "--demos", demos, "--out", str(tmp_path / "out")]) == 1
     assert "give its bundle with --from BUNDLE" in capsys.readouterr().err
+    state = tiny_bundle().save(tmp_path / "state")
+    assert main(["transfer", "--from", str(state), "--demos", demos, "--out", str(tmp_path / "out")]) == 1
+    assert "is no camera policy of 'sim2real train'" in capsys.readouterr().err
     bare = tmp_path / "bare"
     runner = EpisodeRunner("reach", "franka_panda", "nominal")
     export_simulated(runner, bare, range(2), 2, "reach", silent)
