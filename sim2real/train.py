@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,7 +85,10 @@ def train(arguments: Arguments) -> int:
         training = from_cameras(head.task, head.robot)
     config = arguments.parse(training.default, f"{inspect.cleandoc(train.__doc__ or '')}{_untuned(head)}", head)
     config = replace(config, task=task)
-    with stages(training.stages) as progress, resumable(config.out):
+    if head.mlflow and head.algorithm == "cloning":
+        raise ValueError("--mlflow takes the curves of runs in simulation, and cloning has none; leave it out")
+    interrupted = nullcontext() if head.algorithm == "cloning" else resumable(config.out)
+    with stages(training.stages) as progress, interrupted:
         bundle = training.run(config, progress)
     training.report(bundle, config.out)
     return 0

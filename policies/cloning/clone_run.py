@@ -29,6 +29,7 @@ from policies.imitation.perception import fit_encoder
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.parity import RECORDS
 from policies.training.descent import Loss, gradient_descent, one_cycle
+from policies.training.device import device_of, find_device, moved
 from policies.training.progress import StageProgress, stage
 from policies.training.run_folder import RunFolder, refuse_existing
 from robots.registry import load_robot
@@ -103,6 +104,8 @@ class CloneConfig:
     """Name of the policy in reports; by default that of the folder."""
     seed: int = 0
     """Seed of everything random."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps."""
     recipe: CloningRecipe = field(default_factory=CloningRecipe)
     """How it is cloned."""
 
@@ -114,6 +117,7 @@ class CloneConfig:
         if self.demonstrations is None:
             raise ValueError("cloning learns from demonstrations alone; give --demonstrations DATASET")
         self.recipe.validate()
+        find_device(self.device)
         check_cameras(self.fitted_task())
 
     def fitted_task(self) -> Task:
@@ -144,10 +148,10 @@ def train_clone(config: CloneConfig, progress: StageProgress) -> PolicyBundle:
     rng = np.random.default_rng(config.seed)
     rows = rng.permutation(np.resize(np.arange(len(frames[0])), max(recipe.frames, len(frames[0]))))
     varied = tuple(variants(each[rows], rng, most_shift=1) for each in frames)
-    _fit_landmarks(policy, landmarks, varied, recipe, config.seed, progress)
-    horizon = policy.horizon
-    chunks = np.concatenate([chunks_of(each.actions, horizon) for each in episodes])[rows]
-    error = _fit_chunks(policy, landmarks, varied, chunks, recipe, config.seed, progress)
+    chunks = np.concatenate([chunks_of(each.actions, policy.horizon) for each in episodes])[rows]
+    with moved(policy, find_device(config.device)):
+        _fit_landmarks(policy, varied, recipe, config.seed, progress)
+        error = _fit_chunks(policy, landmarks, varied, chunks, recipe, config.seed, progress)
     metrics = {"episodes": len(episodes), "frames": len(frames[0]), "loss": error}
     about = {"config": settings, "metrics": metrics, **folder.read_json("provenance.json")}
     bundle = _export(config.name or config.out.name, policy, contract, episodes[0], frames, about)
@@ -203,12 +207,7 @@ def _with_free(frames: LabelledRenders, keypoints: int) -> LabelledRenders:
 
 
 def _fit_landmarks(
-    policy: ChunkPolicy,
-    landmarks: int,
-    frames: tuple[LabelledRenders, ...],
-    recipe: CloningRecipe,
-    seed: int,
-    progress: StageProgress,
+    policy: ChunkPolicy, frames: tuple[LabelledRenders, ...], recipe: CloningRecipe, seed: int, progress: StageProgress
 ) -> None:
     keypoints = policy.encoder.heat.out_channels
     pictures = LabelledRenders.joined([_with_free(each, keypoints) for each in frames])
@@ -233,19 +232,19 @@ def _fit_chunks(
     progress: StageProgress,
 ) -> float:
     """Train all of the policy to predict `chunks` (N, H, a); return the mean of its last losses."""
-    generator = torch.Generator().manual_seed(seed)
-    q, opening = torch.from_numpy(frames[0].q), torch.from_numpy(frames[0].opening)
+    generator, device = torch.Generator().manual_seed(seed), device_of(policy)
+    q, opening = (torch.from_numpy(each).to(device) for each in (frames[0].q, frames[0].opening))
     measured = policy.measure(q, opening) if policy.fingers else policy.measure(q)
     policy.fit_normaliser(measured)
-    images = [torch.from_numpy(each.images) for each in frames]
+    images = [torch.from_numpy(each.images).to(device) for each in frames]
     places = torch.cat([policy.encoder.from_pixels(torch.from_numpy(each.pixels)) for each in frames], dim=1)
     seen = (places.abs() <= 1.02).all(-1).float()
-    places, wanted = torch.nan_to_num(places), torch.from_numpy(chunks)
-    labelled = (torch.arange(policy.encoder.heat.out_channels) < landmarks).repeat(policy.cameras)
+    places, seen, wanted = (each.to(device) for each in (torch.nan_to_num(places), seen, torch.from_numpy(chunks)))
+    labelled = (torch.arange(policy.encoder.heat.out_channels, device=device) < landmarks).repeat(policy.cameras)
     optimiser = torch.optim.AdamW(policy.parameters(), recipe.learning_rate, weight_decay=1e-3)
 
     def loss(step: int) -> Loss:
-        rows = torch.randint(len(wanted), (recipe.batch,), generator=generator)
+        rows = torch.randint(len(wanted), (recipe.batch,), generator=generator).to(device)
         points = policy.locate(*(each[rows] for each in images))
         error = F.l1_loss(policy.chunk(points, measured[rows]), wanted[rows])
         off = ((points[:, labelled, :2] - places[rows]).abs().sum(-1) * seen[rows]).mean()

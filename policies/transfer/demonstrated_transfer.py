@@ -31,6 +31,7 @@ from policies.models.camera_student import CameraStudent
 from policies.models.parity import parity_records
 from policies.models.restore import CAMERA_STUDENT, restore_student
 from policies.scoring.evaluator import FullLengthEnv
+from policies.training.device import find_device, moved
 from policies.training.progress import StageProgress, silent, stage
 from robots.observation import CALIBRATION
 from robots.registry import load_robot
@@ -76,6 +77,8 @@ class DemonstratedConfig:
     """Seed of everything random."""
     workers: int = 2
     """Processes that simulate."""
+    device: str = "cpu"
+    """Where networks learn: auto (an accelerator if there is one), cpu, cuda or mps."""
     name: str = ""
     """Name of the policy in reports; by default the source's and what was changed."""
     perception: PerceptionTuning = field(default_factory=PerceptionTuning)
@@ -93,6 +96,7 @@ class DemonstratedConfig:
             raise ValueError(f"held_out is {self.held_out}, expected a share between 0 and 1")
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}, expected at least 1")
+        find_device(self.device)
         self.perception.validate()
         self.head.validate()
 
@@ -143,7 +147,8 @@ def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress)
             cameras=rig,
         )
         seeing = copy.deepcopy(student)
-        tune_perception(seeing, demonstrated, renders, config.perception, seeds[1], stage(progress, "perception"))
+        with moved(seeing.encoder, find_device(config.device)):
+            tune_perception(seeing, demonstrated, renders, config.perception, seeds[1], stage(progress, "perception"))
         simulated = _simulated(config, bundle, rig, space, student, workers, seeds[2])
     changed = {SOURCE: student, CANDIDATES[0]: seeing}
     for name, base in ((CANDIDATES[1], student), (CANDIDATES[2], seeing)):
