@@ -2,9 +2,9 @@
 
 The world is the virtual arm, MuJoCo with hidden parameters, shifted once more: somebody knocked the cameras after their
 calibration, the light is another one, and half of the things have dull colours. The shift was chosen so that simulation
-alone, of `reach` and seed 0, has 0.5 to 0.7. Demonstrations are those of `scripted_operator` in that world. All lines are evaluated on the same
-fresh episodes, strictly, over one and a half times the task's time: people are slower than the simulated expert, and
-so is what is cloned from them.
+alone, of `reach` and seed 0, has 0.5 to 0.7. Demonstrations are those of `scripted_operator` in that world. All lines
+are evaluated on the same fresh episodes, strictly, over one and a half times the task's time: people are slower than
+the simulated expert, and so is what is cloned from them.
 """
 
 from __future__ import annotations
