@@ -108,7 +108,14 @@ def test_help_of_training_shows_the_recipe_of_what_was_chosen(capsys: pytest.Cap
     }.items():
         assert main(["train", *words, "--help"]) == 0
         shown[name] = " ".join(capsys.readouterr().out.split())
-        for option in ("--algorithm {imitation,cloning,ppo,", "--resume", "--mlflow", "--config", "FILE.py:CLASS", "FILE.json"):
+        for option in (
+            "--algorithm {imitation,cloning,",
+            "--resume",
+            "--mlflow",
+            "--config",
+            "FILE.py:CLASS",
+            "FILE.json",
+        ):
             assert option in shown[name]
         for choice in (*TASKS, "franka_panda,kuka_iiwa,xarm6,xarm6_gripper", "{nominal,mild,full,wild}|FILE.json"):
             assert choice in shown[name]
