@@ -67,7 +67,7 @@ def check_asked(policy: str, things: Things | None, thing: str) -> None:
     if things is not None and thing:
         things.named(thing)
     elif things is not None:
-        raise SpecError(f"policy '{policy}' must be asked for a thing; name one of: {things}")
+        raise SpecError(f"policy '{policy}' must be asked for a thing (--thing, or a plan's thing), one of: {things}")
     elif thing:
         raise SpecError(f"policy '{policy}' is about one thing, and cannot be asked for '{thing}'; leave it out")
 

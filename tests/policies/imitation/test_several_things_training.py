@@ -49,7 +49,7 @@ def test_it_is_trained_checked_and_evaluated(tmp_path: Path, capsys: pytest.Capt
     assert main([*score, "--thing", "mauve", "--out", str(tmp_path / "mauve")]) == 1
     assert "expected red, blue, green" in capsys.readouterr().err
     assert main([*score[:2], "virtual", *score[3:], "--out", str(tmp_path / "virtual")]) == 1
-    assert "must be asked for a thing; give --thing" in capsys.readouterr().err
+    assert "must be asked for a thing (--thing, or a plan's thing), one of: red" in capsys.readouterr().err
 
 
 def test_renders_know_what_is_asked_for_and_where_the_others_are() -> None:
