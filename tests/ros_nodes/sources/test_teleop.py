@@ -50,7 +50,7 @@ def test_the_arm_moves_while_the_dead_man_is_held_and_for_one_source_alone(ros, 
         operator.hold("w", 1.0)
         assert PANDA.chain.pose(arm.q)[1][0] > PANDA.chain.pose(HOME)[1][0] + 0.05
         ros.wait(lambda: ros.gate_state["state"] == "ready", "rest after the release", 2.0)
-        assert at_rest(arm)
+        ros.wait(lambda: at_rest(arm), "the arm's own rest, which may lag on a busy machine", 1.0)
         # Another source moves the arm: this one is refused, and that one goes on
         beat = ros.observer.create_publisher(UInt64, topics.POLICY_HEARTBEAT, qos.COMMAND)
         since, began, q = len(operator.text), time.monotonic(), arm.q
