@@ -38,12 +38,12 @@ check: install
 # Quick tests come first, then slow ones, which share the cores file by file; what waits for the clock has them to itself.
 test: check test-fast test-slow test-clock
 
-PARALLEL := --dist loadfile --no-loadscope-reorder
-test-fast: install  # three share two cores: many wait now and then
-	$(BIN)/python -m pytest -q -n 3 $(PARALLEL) -m 'not slow and not ros and not real_time'
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+test-fast: install
+	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not slow and not ros and not real_time'
 
 test-slow: install
-	$(BIN)/python -m pytest -n 2 $(PARALLEL) --durations=40 -m 'slow and not ros and not real_time'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not ros and not real_time'
 
 test-clock: install
 	$(BIN)/python -m pytest -m 'ros or real_time'

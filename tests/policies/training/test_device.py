@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from policies.reinforcement.learner import build_model, keep_demonstrations, tra
 from policies.reinforcement.practice import PracticeEnv
 from policies.reinforcement.recipe import ReinforcementRecipe
 from policies.training.device import CPU, available_devices, device_of, find_device
+from policies.training.parallel import one_thread
 from sim.tasks.recipe import PerceptionRecipe
 from sim.vector.sb3_vector import Sb3ArmVectorEnv
 from sim2real.command_line import main
@@ -40,8 +42,11 @@ QUIET = lambda *_: None  # noqa: E731
 TINY = PerceptionRecipe(renders=40, steps=6, batch=16, refiner_steps=(4,), geometry_steps=8, geometry_batch=16)
 
 
-def on(device: torch.device) -> Any:
-    return pretended_device() if device == DEVICE else nullcontext()
+@contextmanager
+def on(device: torch.device) -> Iterator[None]:
+    """Compute on `device`, with one thread: the pretended one is there in this thread alone."""
+    with one_thread(), pretended_device() if device == DEVICE else nullcontext():
+        yield
 
 
 def close(one: nn.Module, other: nn.Module) -> None:
