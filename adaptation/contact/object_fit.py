@@ -41,7 +41,7 @@ LEVER, LEAST_MOMENT = 0.04, 0.005
 """Prior standard deviation of the moment of a push about the hand's point, over its force [m], and at least [N·m]:
 fingers touch an object above or below that point, which no sensor tells."""
 RELATIVE = 0.5
-"""A quantity is told if the half of its 90 % interval is at most this share of it."""
+"""A quantity counts as determined if the half of its 90 % interval is at most this share of it."""
 DRAWS = 20_000
 MOVING = 0.01
 """A joint that turns more slowly [rad/s] may stick: its friction is then unknown, and its torque tells nothing."""

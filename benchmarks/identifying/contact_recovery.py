@@ -171,7 +171,7 @@ Row = tuple[float, float, ObjectIdentification]
 
 
 def _told(rows: Sequence[Row], name: str) -> list[tuple[ObjectEstimate, float]]:
-    """Return the estimates of a quantity that are told, each with the truth."""
+    """Return the estimates of a quantity where it is determined, each with the truth."""
     pairs = [(found.mass, mass) if name == "object_mass" else (found.friction, mu) for mass, mu, found in rows]
     return [(estimate, truth) for estimate, truth in pairs if estimate.told]
 

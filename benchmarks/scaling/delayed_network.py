@@ -63,7 +63,13 @@ class DelayedNetwork:
 
 @contextmanager
 def delayed_network(nodes: int) -> Iterator[DelayedNetwork]:
-    """Make so many namespaces, without any delay at first."""
+    """Make so many namespaces, without any delay at first.
+
+    Raises:
+        ValueError: if this machine cannot.
+    """
+    if lacking := missing():
+        raise ValueError(lacking)
     names = [f"sim2real{os.getpid()}n{node}" for node in range(nodes)]
     made, switch = [], None
     try:

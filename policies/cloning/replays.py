@@ -5,7 +5,7 @@ The error of a demonstration is the sum of
 - `places`: mean distance of what the policy locates from where the demonstration shows it, in radii of success;
 - `direction`: mean of (1 − cos) / 2 between the policy's action and the demonstrator's next 0.4 s, where they move: a
   person is slower than a policy, so that lengths are not compared;
-- `gripper`: share of frames in which the fingers are told otherwise, more than 0.4 s from where they change.
+- `gripper`: share of frames in which the fingers' command differs, more than 0.4 s from where they change.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ DT = 0.01
 
 
 def write(path, q=None, names=PANDA.joint_names, dt=DT):
-    """A motion of 3 s about home, unless told otherwise."""
+    """A motion of 3 s about home by default."""
     if q is None:
         s = np.linspace(0, 1, 300)[:, None]
         q = HOME + 0.12 * np.sin(2 * np.pi * s) * np.sin(np.pi * s) ** 2

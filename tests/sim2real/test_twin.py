@@ -97,7 +97,7 @@ def test_a_fit_is_judged_on_the_motion_that_it_had_not(twin):
 
 @pytest.mark.slow
 def test_a_policy_is_tried_in_the_old_and_the_new_ranges(tmp_path):
-    """A controller that is told its goal holds it in the nominal ranges, and not behind a delay of half a second."""
+    """A controller with a known goal holds it in the nominal ranges, and not behind a delay of half a second."""
     bundle, said = tmp_path / "controller.zip", []
     tiny_bundle(camera=None, estimated=("goal",)).save(bundle)
     config = TwinOptions(out=tmp_path / "twin", rest="nominal", bundle=bundle, train=False, trials=2)
