@@ -272,6 +272,7 @@ def main(args: list[str] | None = None) -> int:
         return process.fail("motion_player", str(error))
     try:
         with process.spinning(node):
+            process.prioritise()
             print(node.play(ended.is_set))
         return 0
     except (RefusalError, OSError) as error:  # OSError: the recording finds no room

@@ -185,6 +185,7 @@ def main(args: list[str] | None = None) -> int:
         with ExitStack() as stack:
             node = ForeignPolicyNode(stack)
             stack.enter_context(process.spinning(node))
+            process.prioritise()
             node.run(ended)
         return 0
     except ERRORS as error:

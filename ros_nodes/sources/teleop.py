@@ -327,6 +327,7 @@ def main(args: list[str] | None = None) -> int:
                 node = TeleopNode(children, settings.scene, stack)
                 stack.callback(node.close)
                 stack.enter_context(process.spinning(node))
+                process.prioritise()
                 node.run(ended)
         return 0
     except (*ERRORS, NameValidationException) as error:

@@ -38,6 +38,8 @@ TICK = 0.001
 STILL = 1e-12
 """Less than this is rounding, and no motion [rad]."""
 CAMERA_HZ = 30.0
+EVERY = 200
+"""Commands that wait while this process does not run: a lost one would look like a leap."""
 
 
 class FakeArm(Node):
@@ -79,8 +81,8 @@ class FakeArm(Node):
             self._images = self.create_publisher(Image, topics.CAMERA_IMAGE, 5)
             self._infos = self.create_publisher(CameraInfo, topics.CAMERA_INFO, 5)
             self.create_timer(1 / CAMERA_HZ, self._publish_image)
-        self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, 10)
-        self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, 10)
+        self.create_subscription(JointTrajectory, topics.TRAJECTORY_COMMAND, self._on_trajectory, EVERY)
+        self.create_subscription(Float64MultiArray, topics.FORWARD_COMMAND, self._on_forward, EVERY)
 
     def _stamp(self):
         now = self.get_clock().now().nanoseconds + int(1e9 * self.clock_offset)
@@ -193,7 +195,12 @@ class RosBench:
 
     def _spin(self, node: Node) -> None:
         executor = process.make_executor(node)
-        thread = threading.Thread(target=process.spin, args=(executor, self._ended), daemon=True)
+
+        def spin() -> None:
+            process.prioritise_thread()  # an arm has a controller of its own, which no other process delays
+            process.spin(executor, self._ended)
+
+        thread = threading.Thread(target=spin, daemon=True)
         thread.start()
         self._threads.append(thread)
         self._nodes.append(node)

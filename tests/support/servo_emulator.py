@@ -5,6 +5,7 @@ Written from Feetech's manuals and independent of the code under test, whose pac
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -31,6 +32,8 @@ STIFFNESS = 2.0
 """Current for a distance from the goal [6.5 mA/count]."""
 MOST_CURRENT = 415
 """Stalled: 2.7 A."""
+PRIORITY = 30
+"""Of SCHED_FIFO, ahead of the nodes."""
 
 
 @dataclass
@@ -237,6 +240,8 @@ class PtyBus:
         self.unplug()
 
     def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # where the system allows it: servos need no processor of this machine
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
         while not self._ended.is_set():
             if not select.select([self._master], [], [], 0.05)[0]:
                 continue

@@ -21,7 +21,7 @@ from tests.support.servo_arm import emulated_servos, write_servo_arm
 from tests.support.servo_emulator import PtyBus, ServoEmulator
 
 pytestmark = pytest.mark.ros
-PATIENT = 0.02
+PATIENT = 0.05
 """Wait for replies [s]: the emulator shares this process with the test."""
 
 PAN = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
