@@ -1,7 +1,7 @@
 """What a Ray cluster adds to training: throughput against processes of this machine, and nodes that die.
 
     python benchmarks/scale.py [--quick] [--nodes 2 4 8] [--kills 10] [--delays 0 5 20] [--resume-kills 20]
-                               [--rounds 3] [--json FILE]
+                               [--full-disks 20] [--rounds 3] [--json FILE]
 
 The nodes are started on this machine, one core reserved on each, and share its cores. Beside them run as many local
 worker processes, so that both have equal cores; they take turns, and the efficiency is the ratio of their times.
@@ -12,9 +12,9 @@ process draws, and nothing is begun anew but what that node was computing.
 
 What a batch costs is then measured on nodes in network namespaces of their own, between which packets are delayed
 (Linux, as root), and fitted: so much for a batch, for a megabyte and for a render. At last whole trainings from cameras
-are killed and resumed: their bundles must be those of undisturbed ones.
+are killed, or their disk is full, and they are resumed: their bundles must be those of undisturbed ones.
 
-`--nodes 0`, `--kills 0`, `--delays -1` and `--resume-kills 0` leave a part out.
+`--nodes 0`, `--kills 0`, `--delays -1`, `--resume-kills 0` and `--full-disks 0` leave a part out.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ import tyro
 
 from benchmarks.parts.record import heading, need, origin, save
 from benchmarks.scaling.batch_costs import PLAIN, costs, fitted
+from benchmarks.scaling.broken_trainings import survived
 from benchmarks.scaling.delayed_network import missing
-from benchmarks.scaling.resume_kills import survived_kills
 from benchmarks.scaling.workload import draw, roll_out
 from sim.datasets.labelled_renders import CHUNK, LabelledRenders
 from sim.workers.start import open_workers
@@ -67,6 +67,8 @@ class Config:
     """Delays of every packet, in each direction, with which batches are measured [ms]."""
     resume_kills: int = 20
     """How often a training is killed."""
+    full_disks: int = 20
+    """How often a training finds the disk full."""
     json: Path | None = None
     """File for the figures."""
 
@@ -143,7 +145,7 @@ def main(config: Config) -> None:
     """Measure, and print a line for each size."""
     need("ray")
     if config.quick:
-        config = replace(config, nodes=(2,), kills=2, rounds=1, delays=(5.0,), resume_kills=2)
+        config = replace(config, nodes=(2,), kills=2, rounds=1, delays=(5.0,), resume_kills=2, full_disks=2)
     described = origin(range(1, config.rounds + 1), ("ray",))
     print(heading(described))
     figures: dict[str, object] = {}
@@ -162,8 +164,12 @@ def main(config: Config) -> None:
     if config.delays and min(config.delays) >= 0:
         figures |= measure_batches(sizes, config.delays)
     if config.resume_kills:
-        figures |= survived_kills(config.resume_kills, 1)
-        print(f"{figures['resume_kills_survived']} of {config.resume_kills} kills of a training changed nothing")
+        found = survived("kills", config.resume_kills, 1)
+        figures |= {f"resume_{name}": each for name, each in found.items()}
+        print(f"{found['kills_survived']} of {config.resume_kills} kills of a training changed nothing")
+    if config.full_disks:
+        figures |= survived("full_disks", config.full_disks, 1)
+        print(f"{figures['full_disks_survived']} of {config.full_disks} full disks were named and cost nothing")
     save(config.json, described, figures)
 
 

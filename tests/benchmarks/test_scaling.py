@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.scaling.batch_costs import fitted
 from benchmarks.scaling.delayed_network import address, delayed_network, missing
-from benchmarks.scaling.resume_kills import session_seconds
+from benchmarks.scaling.broken_trainings import session_seconds
 
 SERVE = (
     "import socket; s = socket.create_server((%r, 7000)); print('up', flush=True); c, _ = s.accept(); c.send(c.recv(9))"
