@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from benchmarks.scaling.batch_costs import fitted
-from benchmarks.scaling.delayed_network import address, delayed_network, missing
 from benchmarks.scaling.broken_trainings import session_seconds
+from benchmarks.scaling.delayed_network import address, delayed_network, missing
 
 SERVE = (
     "import socket; s = socket.create_server((%r, 7000)); print('up', flush=True); c, _ = s.accept(); c.send(c.recv(9))"
