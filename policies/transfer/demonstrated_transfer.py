@@ -89,7 +89,7 @@ class DemonstratedConfig:
     def validate(self) -> None:
         """Raise ValueError for a field out of range, or an `out` that exists."""
         if self.out.exists():
-            raise ValueError(f"'{self.out}' exists already; choose_candidate another --out, or remove it")
+            raise ValueError(f"'{self.out}' exists already; choose another --out, or remove it")
         if self.most < 0:
             raise ValueError(f"most is {self.most}, expected a number of demonstrations, or 0 for all")
         if not 0 < self.held_out < 1:
