@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -87,8 +87,7 @@ def train(arguments: Arguments) -> int:
     config = replace(config, task=task)
     if head.mlflow and head.algorithm == "cloning":
         raise ValueError("--mlflow takes the curves of runs in simulation, and cloning has none; leave it out")
-    interrupted = nullcontext() if head.algorithm == "cloning" else resumable(config.out)
-    with stages(training.stages) as progress, interrupted:
+    with stages(training.stages) as progress, resumable(config.out):
         bundle = training.run(config, progress)
     training.report(bundle, config.out)
     return 0
@@ -187,8 +186,11 @@ def resume_run(path: Path) -> tuple[Any, Callable[[Any, Path], None]]:
     report: Callable[[Any, Path], None] = print_evaluated
     resume: Callable[..., Any]
     if config.get("algorithm") == "cloning":
-        raise ValueError(f"'{path}' clones demonstrations, which takes minutes and is not resumed; begin again")
-    if "algorithm" in config:
+        from policies.cloning.clone_run import STAGES as CLONING_STAGES
+        from policies.cloning.clone_run import resume_clone
+
+        names, resume, report = CLONING_STAGES, resume_clone, _print_cloned
+    elif "algorithm" in config:
         from policies.reinforcement.run import STAGES, resume_reinforcement
 
         names, resume = STAGES, resume_reinforcement

@@ -1,12 +1,14 @@
 """Train a policy of action chunks from a data set of demonstrations alone: no simulation, no expert.
 
 First the encoder learns the landmarks whose places the data itself tells, then all of the policy learns to act. Rests
-of the demonstrator are cut out. The run's folder holds config.json, provenance.json, metrics.json and bundle/.
+of the demonstrator are cut out. Killed at any time, a run goes on from its newest checkpoints, to the same policy. Its
+folder holds what `policies.training.run_folder` says, perception.csv with the losses of both stages, and bundle/.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,10 +30,12 @@ from policies.imitation.camera_run import camera_contract, check_cameras
 from policies.imitation.perception import fit_encoder
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.parity import RECORDS
+from policies.training.checkpoints import Checkpoints
 from policies.training.descent import Loss, gradient_descent, one_cycle
 from policies.training.device import device_of, find_device, moved
 from policies.training.progress import StageProgress, stage
-from policies.training.run_folder import RunFolder, refuse_existing
+from policies.training.run_config import refuse_other_fields
+from policies.training.run_folder import RunFolder, read_run_config, refuse_existing
 from robots.registry import load_robot
 from robots.rig import read_cameras
 from robots.specs import ActionSpec
@@ -124,6 +128,19 @@ class CloneConfig:
         """Return the task, laid out for arm and cameras."""
         return fitted_task(self.task, load_robot(self.robot), self.cameras)
 
+    def to_dict(self) -> dict:
+        """Return plain JSON types."""
+        return json.loads(json.dumps({**asdict(self), "algorithm": "cloning"}, default=str))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> CloneConfig:
+        """Build from the result of `to_dict`; raise as `RunConfig.from_dict`."""
+        kept = {name: value for name, value in data.items() if name != "algorithm"}
+        refuse_other_fields(cls, kept)
+        recipe = CloningRecipe(**{**kept["recipe"], "hidden": tuple(kept["recipe"]["hidden"])})
+        paths = {name: Path(kept[name]) for name in ("out", "demonstrations")}
+        return cls(**{**kept, **paths, "recipe": recipe})
+
 
 def train_clone(config: CloneConfig, progress: StageProgress) -> PolicyBundle:
     """Clone a policy in a new folder.
@@ -133,31 +150,65 @@ def train_clone(config: CloneConfig, progress: StageProgress) -> PolicyBundle:
         DatasetError: if the data set does not fit; nothing has been written then.
     """
     config.validate()
+    contract = camera_contract(config.task, config.robot, config.cameras)
+    episodes = _demonstrated(config, contract)
+    folder = RunFolder.create(config.out, {"config.json": config.to_dict(), "provenance.json": provenance()})
+    with folder.lock():
+        return _finish(config, folder, contract, episodes, progress)
+
+
+def resume_clone(path: Path, progress: StageProgress) -> PolicyBundle:
+    """Go on with the run in `path` from its newest checkpoints.
+
+    Raises:
+        RunError: if there is no unfinished run.
+        DatasetError: if the data set does not fit.
+        LockedError: if another process carries it out.
+    """
+    folder = RunFolder.open(path)
+    config = CloneConfig.from_dict(read_run_config(path))
+    contract = camera_contract(config.task, config.robot, config.cameras)
+    with folder.lock():
+        return _finish(config, folder, contract, _demonstrated(config, contract), progress)
+
+
+def _demonstrated(config: CloneConfig, contract: Contract) -> tuple[DemonstratedEpisode, ...]:
+    """Read what the demonstrator showed."""
     assert config.demonstrations is not None
+    real = read_cameras(config.recorded_cameras) if config.recorded_cameras else ()
+    recorded, robot, action = {each.name: each for each in real}, load_robot(config.robot), contract.action
+    return tuple(read_episodes(config.demonstrations, robot, action, contract.cameras, recorded, config.most))
+
+
+def _finish(
+    config: CloneConfig,
+    folder: RunFolder,
+    contract: Contract,
+    episodes: tuple[DemonstratedEpisode, ...],
+    progress: StageProgress,
+) -> PolicyBundle:
+    """Train what is not trained yet, and export the bundle."""
     torch.manual_seed(config.seed)
     task, robot, recipe = config.fitted_task(), load_robot(config.robot), config.recipe
-    contract = camera_contract(config.task, config.robot, config.cameras)
-    real = read_cameras(config.recorded_cameras) if config.recorded_cameras else ()
-    recorded = {each.name: each for each in real}
-    episodes = read_episodes(config.demonstrations, robot, task.action, contract.cameras, recorded, config.most)
-    settings = json.loads(json.dumps({**asdict(config), "algorithm": "cloning"}, default=str))
-    folder = RunFolder.create(config.out, {"config.json": settings, "provenance.json": provenance()})
     episodes = tuple(without_rests(each, task.action) for each in episodes)
     policy, landmarks = _untrained(config, contract, task)
+    kept = Checkpoints(folder.path)
     frames = labelled_frames(episodes, robot, task, contract.cameras)
     rng = np.random.default_rng(config.seed)
     rows = rng.permutation(np.resize(np.arange(len(frames[0])), max(recipe.frames, len(frames[0]))))
     varied = tuple(variants(each[rows], rng, most_shift=1) for each in frames)
     chunks = np.concatenate([chunks_of(each.actions, policy.horizon) for each in episodes])[rows]
     with moved(policy, find_device(config.device)):
-        _fit_landmarks(policy, varied, recipe, config.seed, progress)
-        error = _fit_chunks(policy, landmarks, varied, chunks, recipe, config.seed, progress)
+        _fit_landmarks(policy, varied, recipe, config.seed, progress, kept)
+        error = _fit_chunks(policy, landmarks, varied, chunks, recipe, config.seed, progress, kept)
     metrics = {"episodes": len(episodes), "frames": len(frames[0]), "loss": error}
-    about = {"config": settings, "metrics": metrics, **folder.read_json("provenance.json")}
+    about = {"config": config.to_dict(), "metrics": metrics, **folder.read_json("provenance.json")}
     bundle = _export(config.name or config.out.name, policy, contract, episodes[0], frames, about)
-    bundle.save(config.out / "bundle")
+    path = config.out / "bundle"
+    shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
+    bundle.save(path)
     folder.finish(metrics)
-    progress("bundle", 1.0, str(config.out / "bundle"))
+    progress("bundle", 1.0, str(path))
     return bundle
 
 
@@ -207,7 +258,12 @@ def _with_free(frames: LabelledRenders, keypoints: int) -> LabelledRenders:
 
 
 def _fit_landmarks(
-    policy: ChunkPolicy, frames: tuple[LabelledRenders, ...], recipe: CloningRecipe, seed: int, progress: StageProgress
+    policy: ChunkPolicy,
+    frames: tuple[LabelledRenders, ...],
+    recipe: CloningRecipe,
+    seed: int,
+    progress: StageProgress,
+    checkpoints: Checkpoints,
 ) -> None:
     keypoints = policy.encoder.heat.out_channels
     pictures = LabelledRenders.joined([_with_free(each, keypoints) for each in frames])
@@ -219,7 +275,7 @@ def _fit_landmarks(
         object_weight=4.0,
         held_out=1,
     )
-    fit_encoder(policy.encoder, pictures, how, seed, stage(progress, "landmarks"))
+    fit_encoder(policy.encoder, pictures, how, seed, stage(progress, "landmarks"), checkpoints=checkpoints)
 
 
 def _fit_chunks(
@@ -230,6 +286,7 @@ def _fit_chunks(
     recipe: CloningRecipe,
     seed: int,
     progress: StageProgress,
+    checkpoints: Checkpoints,
 ) -> float:
     """Train all of the policy to predict `chunks` (N, H, a); return the mean of its last losses."""
     generator, device = torch.Generator().manual_seed(seed), device_of(policy)
@@ -252,7 +309,8 @@ def _fit_chunks(
 
     policy.train()
     told, rates = stage(progress, "chunks"), one_cycle(recipe.learning_rate, recipe.steps)
-    found = gradient_descent(optimiser, rates, recipe.steps, loss, told)
+    kept = checkpoints.of("chunks", network=policy, optimiser=optimiser, generator=generator)
+    found = gradient_descent(optimiser, rates, recipe.steps, loss, told, checkpoint=kept)
     policy.eval()
     return found
 

@@ -137,13 +137,17 @@ class RunConfig:
         Raises:
             ValueError: if another version has written it.
         """
-        known = {field.name for field in fields(cls)}
-        if differ := sorted(known ^ set(data)):
-            raise ValueError(
-                f"config.json: {', '.join(differ)}: these fields are unknown or missing, because another version has "
-                "begun this run; train again with a new --out"
-            )
+        refuse_other_fields(cls, data)
         return cls(**{**data, "out": Path(data["out"])})
+
+
+def refuse_other_fields(kind: type, data: dict) -> None:
+    """Raise ValueError unless `data` has the fields of the dataclass `kind`, and no others."""
+    if differ := sorted({field.name for field in fields(kind)} ^ set(data)):
+        raise ValueError(
+            f"config.json: {', '.join(differ)}: these fields are unknown or missing, because another version has "
+            "begun this run; train again with a new --out"
+        )
 
 
 def _fit(task: str, robot: str, cameras: str) -> None:

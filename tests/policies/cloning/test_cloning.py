@@ -10,9 +10,11 @@ import torch
 
 from evaluation.simulation.simulated_episodes import EpisodeRunner, export_simulated
 from policies.bundle import PolicyBundle
+from policies.cloning import clone_run
 from policies.cloning.chunk_policy import ChunkPolicy
 from policies.cloning.clone_run import chunks_of, without_rests
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
+from policies.training import checkpoints
 from policies.training.progress import silent
 from robots.registry import load_robot
 from sim.tasks import load_task
@@ -56,18 +58,61 @@ def test_rests_are_cut_out_but_not_where_the_fingers_change() -> None:
     assert len(found.q) == len(found.images["front"]) == kept
 
 
-@pytest.mark.slow
-def test_a_policy_is_cloned_from_a_data_set_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def shown(tmp_path: Path) -> Path:
+    """Two demonstrations of `reach` by its expert, as a data set."""
     runner = EpisodeRunner("reach", "franka_panda", "nominal", cameras="front_side")
     export_simulated(runner, tmp_path / "set", range(2), 2, "reach", silent)
     runner.close()
+    return tmp_path / "set"
+
+
+FEW = ["--recipe.landmark-steps", "5", "--recipe.steps", "5", "--recipe.frames", "60", "--recipe.channels", "8"]
+
+
+@pytest.mark.slow
+def test_a_policy_is_cloned_from_a_data_set_alone(
+    shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["train", "--algorithm", "cloning", "--task", "reach", "--out", str(tmp_path / "run")]
     assert main(command) == 1
     assert "give --demonstrations DATASET" in capsys.readouterr().err
-    few = ["--recipe.landmark-steps", "5", "--recipe.steps", "5", "--recipe.frames", "60", "--recipe.channels", "8"]
-    assert main([*command, "--demonstrations", str(tmp_path / "set"), *few]) == 0
+    assert main([*command, "--demonstrations", str(shown), *FEW]) == 0
     assert "2 demonstrations" in capsys.readouterr().out
     bundle = PolicyBundle.load(tmp_path / "run" / "bundle")
     assert bundle.check_parity() < 1e-3
     assert set(bundle.memory) == {"plan", "plan_weights"}
     assert set(bundle.inputs.ranges) == {"image_front", "image_side"}
+
+
+@pytest.mark.slow
+def test_a_cloning_that_is_interrupted_goes_on_to_the_same_policy(
+    shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoints, "KEPT_EVERY", 0.0)
+    command = ["train", "--algorithm", "cloning", "--task", "reach", "--demonstrations", str(shown), *FEW]
+    assert main([*command, "--out", str(tmp_path / "whole"), "--name", "cloned"]) == 0
+    taken, descend = [], clone_run.gradient_descent
+
+    def interrupted(optimiser, rates, steps, loss, *others, **named):
+        def one(step: int):
+            if step == 3 and not taken:
+                taken.append(step)
+                raise KeyboardInterrupt
+            return loss(step)
+
+        return descend(optimiser, rates, steps, one, *others, **named)
+
+    monkeypatch.setattr(clone_run, "gradient_descent", interrupted)
+    broken = tmp_path / "broken"
+    assert main([*command, "--out", str(broken), "--name", "cloned"]) == 130
+    assert f"--resume {broken}" in capsys.readouterr().err
+    assert main(["train", "--resume", str(broken)]) == 0
+    one, other = (PolicyBundle.load(path / "bundle") for path in (tmp_path / "whole", broken))
+    assert (broken / "bundle/policy.onnx").read_bytes() == (tmp_path / "whole/bundle/policy.onnx").read_bytes()
+    for name, array in one.parity.items():
+        np.testing.assert_array_equal(other.parity[name], array)
+    assert {line.split(",")[0] for line in (broken / "perception.csv").read_text().splitlines()[1:]} == {
+        "encoder",
+        "chunks",
+    }
