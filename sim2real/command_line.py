@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,7 +173,8 @@ def _full(error: OSError) -> str:
     """Return what to say where a disk is full, and the error has no words of its own; else nothing."""
     if isinstance(error, WriteError) or error.errno not in FULL:
         return ""
-    where = f"'{error.filename}'" if error.filename else f"a file, perhaps a temporary one in {tempfile.gettempdir()},"
+    temporary = os.environ.get("TMPDIR", "/tmp")  # tempfile.gettempdir writes a file to find out
+    where = f"'{error.filename}'" if error.filename else f"a file, perhaps a temporary one in {temporary},"
     return f"{where} could not be written: the disk is full ({error.strerror}); free some space and try again"
 
 

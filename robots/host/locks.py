@@ -22,9 +22,11 @@ class FolderLock:
 
         Raises:
             LockedError: if another holds it; names the process.
+            OSError: if it cannot be written, the disk being full for instance; names the file.
         """
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._file = os.open(Path(folder) / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path = Path(folder) / LOCK_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,8 +36,12 @@ class FolderLock:
                 f"'{folder}' is in use by process {owner or 'of unknown number'}; wait until that has ended, end it, "
                 "or choose another folder"
             ) from None
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
     def release(self) -> None:
         """Let others in."""

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from robots.host.locks import FolderLock, LockedError
+from tests.support.full_disk import room_for
 
 HOLD = (
     "import sys, time\n"
@@ -29,6 +30,12 @@ def test_a_lock_dies_with_its_owner(tmp_path):
         owner.kill()
         owner.wait()
     with FolderLock(tmp_path), pytest.raises(LockedError):
+        FolderLock(tmp_path)
+    FolderLock(tmp_path).release()
+
+
+def test_a_lock_that_finds_no_room_is_named_and_not_held(tmp_path):
+    with room_for(0), pytest.raises(OSError, match=r"File too large: '.*\.lock'"):
         FolderLock(tmp_path)
     FolderLock(tmp_path).release()
 

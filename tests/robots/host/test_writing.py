@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import resource
-import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,22 +22,10 @@ from robots.host.writing import (
     write_text,
     write_with,
 )
+from tests.support.full_disk import room_for
 
 ROOT = Path(__file__).resolve().parents[3]
 BIG = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8)
-
-
-@contextmanager
-def room_for(size: int):
-    """Let this process write files of at most `size` bytes: a full disk, as far as a program can tell."""
-    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, old)
 
 
 @pytest.mark.parametrize(
