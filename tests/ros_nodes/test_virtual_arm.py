@@ -112,8 +112,6 @@ def test_two_cameras_publish_side_by_side(ros: RosBench) -> None:
     cameras = {}
     for name, view in zip(("front", "side"), load_rig("front_side", PANDA).cameras):
         assert 0.5 * 3 * rate <= len(taken[name]) <= 1.05 * 3 * rate  # a busy machine leaves frames out
-        periods = np.diff([seconds(message.header.stamp) for message in taken[name]])
-        assert np.median(periods) == pytest.approx(1 / rate, rel=0.1)
         assert taken[name][0].header.frame_id == f"camera_{name}_optical_frame"
         assert {seconds(m.header.stamp) for m in taken[name][1:-1]} <= {seconds(m.header.stamp) for m in told[name]}
         cameras[name] = camera_model(told[name][0], name)
