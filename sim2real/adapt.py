@@ -62,10 +62,10 @@ def adapt(arguments: Arguments) -> int:
     """
     config = arguments.parse(AdaptOptions, adapt.__doc__)
 
-    from adaptation.adaptation_folder import AdaptationFolder
     from adaptation.visual.adapt import adapt_bundle as run
     from adaptation.visual.methods import SOURCE_ONLY
     from policies.bundle import PolicyBundle
+    from policies.training.candidate_folder import CandidateFolder
     from policies.training.device import find_device
     from robots.host.writing import write_json
 
@@ -100,10 +100,10 @@ def adapt(arguments: Arguments) -> int:
                 f"{judged} trials were held out to judge by; with fewer than {fewest} no candidate can win by the test"
             )
         print("no candidate beats source-only on the held-out frames: nothing written, keep the bundle you have")
-        AdaptationFolder(folder).finish()
+        CandidateFolder(folder).finish()
         return 3
     replace(outcome.bundle, name=config.name or outcome.bundle.name).save(config.out)
-    AdaptationFolder(folder).finish()
+    CandidateFolder(folder).finish()
     print(f"adapted by {outcome.method}: {config.out}")
     return 0
 

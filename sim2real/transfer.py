@@ -194,8 +194,10 @@ def _finished(path: Path):
 def _from_demonstrations(arguments: Arguments) -> int:
     """Adapt a camera policy by recorded demonstrations; held-out ones decide between it and the source.
 
-    Status 3, and nothing is written, where no candidate is better.
+    Status 3, and nothing is written, where no candidate is better. Killed or interrupted, the same command goes on;
+    OUT.run has the curves.
     """
+    from policies.training.candidate_folder import CandidateFolder
     from policies.transfer.demonstrated_transfer import (
         SOURCE,
         STAGES,
@@ -209,16 +211,19 @@ def _from_demonstrations(arguments: Arguments) -> int:
         raise ValueError("--demos adapts a policy from simulation; give its bundle with --from BUNDLE")
     default = DemonstratedConfig(tyro.MISSING, tyro.MISSING, tyro.MISSING)
     config = arguments.parse(default, _from_demonstrations.__doc__, head)
+    folder = config.out.with_name(f"{config.out.name}.run")
     with stages(STAGES) as progress:
-        outcome = transfer_demonstrations(config, progress)
+        outcome = transfer_demonstrations(config, progress, folder)
     for line in candidate_table(outcome.report):
         print(line)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(config.out.with_name(f"{config.out.name}.report.json"), outcome.report)
     if outcome.chosen == SOURCE:
+        CandidateFolder(folder).finish()
         print("source kept: no candidate was better on the held-out demonstrations; nothing written")
         return 3
     outcome.bundle.save(config.out)
+    CandidateFolder(folder).finish()
     print(f"adapted by {outcome.chosen}: {config.out}")
     return 0
 

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adaptation.adaptation_folder import NOWHERE, AdaptationFolder
 from adaptation.visual.image_level import channels_swapped
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
@@ -38,6 +37,7 @@ from policies.models.camera_policy import CameraPolicy
 from policies.models.camera_student import GOAL, CameraStudent
 from policies.models.parity import RECORDS, parity_records
 from policies.models.restore import restore_student
+from policies.training.candidate_folder import NOWHERE, CandidateFolder
 from policies.training.device import CPU, moved
 from policies.training.progress import Progress
 from robots.observation import CALIBRATION
@@ -127,7 +127,7 @@ def adapt_bundle(
     names = [SOURCE_ONLY, *named_methods] if named_methods else candidate_methods(len(np.unique(held_out.trial)))
     inputs = AdaptationInputs(bundle, fit, seed)
     about = {"bundle": bundle.hash, "target": target.hash, "method": method, "seed": seed, "device": device.type}
-    with NOWHERE if folder is None else AdaptationFolder.begin(folder, about) as kept:
+    with NOWHERE if folder is None else CandidateFolder.begin(folder, about) as kept:
         tried = _try_all(names, student, inputs, held_out, kept, device, progress, budget, clock)
     candidates, consistency, agreement = tried.candidates, tried.consistency, tried.agreement
     scores: Sequence[GoalConsistency | ActionAgreement] = agreement or consistency
@@ -180,7 +180,7 @@ def _try_all(
     student: CameraStudent,
     inputs: AdaptationInputs,
     held_out: TargetData,
-    kept: AdaptationFolder,
+    kept: CandidateFolder,
     device: torch.device,
     progress: Progress,
     budget: float,

@@ -19,6 +19,7 @@ from policies.imitation.dagger import BEND, row_of
 from policies.imitation.rollouts import Records
 from policies.models.state_network import StateNetwork
 from policies.scoring.wrappers import EXPERT
+from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.descent import Loss, gradient_descent, one_cycle
 from policies.training.progress import Progress
 
@@ -58,6 +59,7 @@ def tune_head(
     how: HeadTuning,
     seed: int,
     progress: Progress,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> None:
     """Train `head` further, in place, on demonstrations as the policy located things in them, and on `simulated` rows.
 
@@ -85,7 +87,8 @@ def tune_head(
         return Loss(value, text=lambda: f"action head {float(value.detach()):.3f}")
 
     head.train()
-    gradient_descent(optimiser, one_cycle(how.learning_rate, how.steps), how.steps, loss, progress)
+    kept = checkpoints.of("head", network=head, optimiser=optimiser, generator=generator)
+    gradient_descent(optimiser, one_cycle(how.learning_rate, how.steps), how.steps, loss, progress, checkpoint=kept)
     head.eval()
     progress(1.0, "action head")
 

@@ -16,6 +16,7 @@ from policies.imitation.geometry import fit_geometry, labels
 from policies.imitation.perception import detect_all, detect_alone, fit_encoder, fit_refiner
 from policies.models.camera_student import CameraStudent
 from policies.models.crop_refiner import CropRefiner
+from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.progress import Progress, part
 from sim.datasets.labelled_renders import LabelledRenders
 from sim.tasks.recipe import PerceptionRecipe
@@ -66,6 +67,7 @@ def tune_perception(
     how: PerceptionTuning,
     seed: int,
     progress: Progress,
+    checkpoints: Checkpoints = UNKEPT,
 ) -> None:
     """Train encoder, refiners and geometry of `student` further, in place.
 
@@ -76,6 +78,7 @@ def tune_perception(
         how: steps and ratio.
         seed: of everything random.
         progress: called with the share that is done.
+        checkpoints: keep how far it has come.
     """
     rng = np.random.default_rng(seed)
     rows = rng.permutation(np.resize(np.arange(len(demonstrated[0])), how.frames))
@@ -90,12 +93,12 @@ def tune_perception(
         geometry_steps=how.geometry_steps,
         held_out=1,
     )
-    fit_encoder(student.encoder, pictures, recipe, seed, part(progress, 0.0, 0.5))
+    fit_encoder(student.encoder, pictures, recipe, seed, part(progress, 0.0, 0.5), checkpoints=checkpoints)
     for k, refiner in enumerate(student.encoder.refiners):
         assert isinstance(refiner, CropRefiner)
         known = pictures[np.flatnonzero(np.isfinite(pictures.pixels[:, k]).all(axis=1))]
         told = part(progress, 0.5 + 0.1 * k, 0.6 + 0.1 * k)
-        fit_refiner(refiner, known, k, how.refiner_steps, recipe, seed + 1 + k, told)
+        fit_refiner(refiner, known, k, how.refiner_steps, recipe, seed + 1 + k, told, checkpoints)
     located = _located_rows(student, demonstrated)
     some = rng.permutation(np.resize(located, min(how.frames, 4 * len(located)))) if len(located) else located
     joined = tuple(
@@ -103,7 +106,8 @@ def tune_perception(
     )
     points, alone = detect_all(student.encoder, joined), detect_alone(student, joined)
     told = part(progress, 0.8, 1.0)
-    fit_geometry(student, points, *labels(student, joined[0]), recipe, seed, told, alone=alone, afresh=False)
+    wanted = labels(student, joined[0])
+    fit_geometry(student, points, *wanted, recipe, seed, told, None, alone, checkpoints, afresh=False)
     student.eval()
     progress(1.0, "perception")
 

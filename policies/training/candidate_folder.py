@@ -1,11 +1,11 @@
 """The folder of an adaptation that is under way: killed at any time, the same command goes on with it.
 
-config.json      bundle, target, methods and seed
+config.json      what decides the candidates, such as bundle, data and seed
 checkpoint/      the candidates that are finished, and how far the loops of the one under way have come
 candidates.csv   one line a candidate: its seconds and figures
 tensorboard/     the same for TensorBoard; each candidate's folder has its loops' losses
 
-A candidate depends on bundle, target and seed, and not on those before it.
+A candidate depends on what config.json says, and not on those before it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from policies.models.camera_student import CameraStudent
 from policies.training.checkpoints import UNKEPT, Checkpoints
 from policies.training.run_folder import RunError, load_tensors
 from robots.host.locks import FolderLock
@@ -31,7 +31,7 @@ TABLE = "candidates.csv"
 
 
 @dataclass(frozen=True)
-class AdaptationFolder:
+class CandidateFolder:
     """Reads and writes the files; without a path nothing is kept."""
 
     path: Path | None = None
@@ -39,7 +39,7 @@ class AdaptationFolder:
     """Keeps other processes from going on with it, until a `with` block ends."""
 
     @classmethod
-    def begin(cls, path: Path, about: Mapping[str, object]) -> AdaptationFolder:
+    def begin(cls, path: Path, about: Mapping[str, object]) -> CandidateFolder:
         """Make the folder of the adaptation `about`, plain JSON types, or go on with the one that is there.
 
         Raises:
@@ -68,7 +68,7 @@ class AdaptationFolder:
         (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
         return Checkpoints(folder)
 
-    def load(self, method: str, student: CameraStudent) -> tuple[dict, float] | None:
+    def load(self, method: str, student: nn.Module) -> tuple[dict, float] | None:
         """Give `student` the weights of the finished candidate of `method`; return its figures and seconds.
 
         Returns:
@@ -80,7 +80,7 @@ class AdaptationFolder:
         student.load_state_dict(kept["student"])
         return kept["report"], kept["seconds"]
 
-    def save(self, method: str, student: CameraStudent, report: dict, seconds: float) -> None:
+    def save(self, method: str, student: nn.Module, report: dict, seconds: float) -> None:
         """Keep a finished candidate, what its method reports and its seconds."""
         if self.path is None:
             return
@@ -104,7 +104,7 @@ class AdaptationFolder:
                 if isinstance(value, float):
                     board.add_scalar(name, value, len(rows) - 1)
 
-    def __enter__(self) -> AdaptationFolder:
+    def __enter__(self) -> CandidateFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,5 +122,5 @@ class AdaptationFolder:
         return self.path / "checkpoint" / f"{method}.pt"
 
 
-NOWHERE = AdaptationFolder()
+NOWHERE = CandidateFolder()
 """Keeps nothing."""

@@ -9,8 +9,12 @@ side has is used: pictures, joints, commands, the bundle's camera poses and para
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,8 @@ from policies.models.camera_student import CameraStudent
 from policies.models.parity import parity_records
 from policies.models.restore import CAMERA_STUDENT, restore_student
 from policies.scoring.evaluator import FullLengthEnv
+from policies.training.candidate_folder import NOWHERE, CandidateFolder
+from policies.training.checkpoints import Checkpoints
 from policies.training.device import find_device, moved
 from policies.training.progress import StageProgress, silent, stage
 from robots.observation import CALIBRATION
@@ -100,6 +106,13 @@ class DemonstratedConfig:
         self.perception.validate()
         self.head.validate()
 
+    def decisive(self) -> dict:
+        """Return what decides the candidates, as plain JSON types."""
+        fields = {**asdict(self), "source": PolicyBundle.load(self.source).hash, "demos": self.demos.resolve()}
+        for name in ("out", "name", "workers", "device"):
+            del fields[name]
+        return json.loads(json.dumps(fields, default=str))
+
 
 @dataclass(frozen=True)
 class DemonstratedOutcome:
@@ -113,13 +126,22 @@ class DemonstratedOutcome:
     """Errors of every candidate on the held-out demonstrations, as plain JSON types."""
 
 
-def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress) -> DemonstratedOutcome:
-    """Adapt a camera policy by demonstrations; nothing is written.
+def transfer_demonstrations(
+    config: DemonstratedConfig, progress: StageProgress, folder: Path | None = None
+) -> DemonstratedOutcome:
+    """Adapt a camera policy by demonstrations; the bundle is not written.
+
+    Args:
+        config: what is adapted, by what.
+        progress: called with stage, share and a text.
+        folder: keeps the candidates, and has those of an earlier process; None to keep nothing.
 
     Raises:
         ValueError: if the configuration makes no sense.
         BundleError: if the bundle cannot be trained further, or is not of a kind that demonstrations adapt.
         DatasetError: if the data set does not fit, or has fewer than two successful episodes.
+        RunError: if `folder` holds another adaptation.
+        LockedError: if another process goes on with it.
     """
     config.validate()
     torch.manual_seed(config.seed)
@@ -134,28 +156,29 @@ def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress)
     taught, held_out = split_episodes(episodes, config.held_out)
     demonstrated = labelled_frames(taught, robot, task, bundle.cameras)
     seeds = np.random.SeedSequence([config.seed, 29]).generate_state(4).tolist()
-    with open_workers(config.workers) as workers:
-        space = ParameterSpace.from_dict(bundle.provenance["parameter_space"])
-        renders = sample_renders(
-            bundle.task,
-            bundle.arm,
-            space,
-            config.perception.renders,
-            seeds[0],
-            workers,
-            lambda share: progress("renders", share, ""),
-            cameras=rig,
-        )
-        seeing = copy.deepcopy(student)
-        with moved(seeing.encoder, find_device(config.device)):
-            tune_perception(seeing, demonstrated, renders, config.perception, seeds[1], stage(progress, "perception"))
+    space = ParameterSpace.from_dict(bundle.provenance["parameter_space"])
+    with ExitStack() as stack:
+        kept = stack.enter_context(NOWHERE if folder is None else CandidateFolder.begin(folder, config.decisive()))
+        workers = stack.enter_context(open_workers(config.workers))
+
+        def see(seeing: CameraStudent, checkpoints: Checkpoints) -> None:
+            count, told = config.perception.renders, stage(progress, "renders")
+            arguments = bundle.task, bundle.arm, space, count, seeds[0], workers, lambda share: told(share, "")
+            renders = sample_renders(*arguments, cameras=rig)
+            told = stage(progress, "perception")
+            with moved(seeing.encoder, find_device(config.device)):
+                tune_perception(seeing, demonstrated, renders, config.perception, seeds[1], told, checkpoints)
+
+        def act(base: CameraStudent, acting: CameraStudent, checkpoints: Checkpoints) -> None:
+            shown = [replay(base, each) for each in taught], [intention(each, bundle.action) for each in taught]
+            told = stage(progress, "action_head")
+            tune_head(acting.action_head, *shown, simulated, config.head, seeds[3], told, checkpoints)
+
+        perception, head, both = CANDIDATES
+        changed = {SOURCE: student, perception: _candidate(kept, perception, student, see)}
         simulated = _simulated(config, bundle, rig, space, student, workers, seeds[2])
-    changed = {SOURCE: student, CANDIDATES[0]: seeing}
-    for name, base in ((CANDIDATES[1], student), (CANDIDATES[2], seeing)):
-        changed[name] = copy.deepcopy(base)
-        shown = [replay(base, each) for each in taught], [intention(each, bundle.action) for each in taught]
-        told = stage(progress, "action_head")
-        tune_head(changed[name].action_head, *shown, simulated, config.head, seeds[3], told)
+        for name, base in ((head, student), (both, changed[perception])):
+            changed[name] = _candidate(kept, name, base, partial(act, base))
     radius = task.success_radius or RADIUS
     errors = {}
     for k, (name, each) in enumerate(changed.items()):
@@ -168,6 +191,19 @@ def transfer_demonstrations(config: DemonstratedConfig, progress: StageProgress)
     name = config.name or f"{bundle.name}+{chosen}"
     seen = labelled_frames(held_out, robot, task, bundle.cameras)
     return DemonstratedOutcome(_pack(name, bundle, changed[chosen], demonstrated, seen, report), chosen, report)
+
+
+def _candidate(
+    kept: CandidateFolder, name: str, base: CameraStudent, tune: Callable[[CameraStudent, Checkpoints], None]
+) -> CameraStudent:
+    """Return `base` as `tune` changes it, or as an earlier process has left it."""
+    student, begun = copy.deepcopy(base), time.monotonic()
+    if kept.load(name, student) is None:
+        tuned = copy.deepcopy(base)
+        tune(tuned, kept.checkpoints(name))
+        kept.save(name, tuned, {}, time.monotonic() - begun)
+        student.load_state_dict(tuned.state_dict())  # laid out in memory as one that is loaded: equal to the bit
+    return student
 
 
 def choose_candidate(errors: Mapping[str, Sequence[float]]) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptation.adaptation_folder import TABLE
 from adaptation.visual.adapt import adapt_bundle
 from policies.bundle import PolicyBundle
 from policies.imitation.state_run import StateRunConfig, train_state
+from policies.training.candidate_folder import TABLE
 from policies.training.run_folder import RunError
 from robots.host.locks import LockedError
 from sim2real.command_line import main
@@ -99,11 +99,11 @@ def test_an_adaptation_that_is_killed_goes_on_behind_its_finished_candidates(tmp
 
 
 def test_two_processes_do_not_adapt_in_one_folder(tmp_path: Path) -> None:
-    from adaptation.adaptation_folder import AdaptationFolder
+    from policies.training.candidate_folder import CandidateFolder
 
-    with AdaptationFolder.begin(tmp_path / "run", {"seed": 0}), pytest.raises(LockedError):
-        AdaptationFolder.begin(tmp_path / "run", {"seed": 0})
-    with AdaptationFolder.begin(tmp_path / "run", {"seed": 0}) as kept:
+    with CandidateFolder.begin(tmp_path / "run", {"seed": 0}), pytest.raises(LockedError):
+        CandidateFolder.begin(tmp_path / "run", {"seed": 0})
+    with CandidateFolder.begin(tmp_path / "run", {"seed": 0}) as kept:
         kept.finish()
-    with AdaptationFolder.begin(tmp_path / "run", {"seed": 1}):  # a finished one is begun anew
+    with CandidateFolder.begin(tmp_path / "run", {"seed": 1}):  # a finished one is begun anew
         pass

@@ -9,6 +9,7 @@ import pytest
 
 from evaluation.simulation.simulated_episodes import EpisodeRunner, export_simulated
 from policies.bundle import PolicyBundle
+from policies.training import checkpoints
 from policies.training.progress import silent
 from sim2real.command_line import main
 from tests.support.camera_students import untrained_bundle
@@ -50,6 +51,37 @@ def test_held_out_demonstrations_decide(
         found = PolicyBundle.load(tmp_path / "out")
         assert found.provenance["demonstrations"]["parent"] == PolicyBundle.load(bundle).hash
         assert found.check_parity() < 1e-3
+
+
+@pytest.mark.parametrize("loop", ["encoder", "head"])
+def test_an_interrupted_transfer_goes_on_by_the_same_command(
+    prepared: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    loop: str,
+) -> None:
+    monkeypatch.setattr(checkpoints, "KEPT_EVERY", 0.0)
+    bundle, demos = map(str, prepared)
+    command = ["transfer", "--from", bundle, "--demos", demos, *FEW]
+    status = main([*command, "--out", str(tmp_path / "whole")])
+    keep, kept = checkpoints.Checkpoints.save, []
+
+    def interrupted(self: checkpoints.Checkpoints, name: str, state: dict, loss: float) -> None:
+        keep(self, name, state, loss)
+        if name == loop and not kept:
+            kept.append(state["step"])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", interrupted)
+    out = tmp_path / "broken"
+    assert main([*command, "--out", str(out)]) == 130
+    assert main([*command, "--out", str(out), "--seed", "1"]) == 1
+    assert "holds an unfinished adaptation with another seed" in capsys.readouterr().err
+    assert main([*command, "--out", str(out)]) == status
+    one, other = (json.loads((tmp_path / f"{name}.report.json").read_text()) for name in ("whole", "broken"))
+    assert one["candidates"] == other["candidates"]
+    assert not (tmp_path / "broken.run/config.json").exists()
 
 
 def test_what_does_not_fit_is_refused_before_training(
