@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +22,21 @@ from robots.host.writing import write_arrays
 from robots.shapes.meshes import Mesh, MeshError, cuboid, cylinder, sphere
 from robots.urdf import Colour, Urdf, UrdfError, UrdfGeometry, read_urdf
 
-CACHE_VERSION = 9  # part of the cache key: raise it whenever the same files would give another mesh
+CACHE_VERSION = 10  # part of the cache key: raise it whenever the same files would give another mesh
 DEFAULT_TRIANGLES = 1000
 COARSE_PART = 4  # the coarse mesh has this many times fewer triangles
 AGGRESSIVENESS = 4.0  # of fast-simplification
 FEWEST_TRIANGLES = 24  # of one colour in one link: logos and lamps must not collapse to nothing
+Surface = tuple[np.ndarray, np.ndarray]
+"""Vertices (V, 3) [m] and triangles (T, 3)."""
+Keeps = Callable[[Surface, Surface], bool]
+"""Whether a surface is still what it was, with fewer triangles."""
+STUCK = 6.0
+"""A mesh that decimation leaves with so many times its triangles is clustered first."""
+CELL = 0.02
+"""Side of the cells of clustering, as a share of the mesh's size: 2 mm of a part of 10 cm."""
+SAMPLES = 10_000
+"""Points on a surface, from which the distance to it is measured."""
 
 
 class Effort(NamedTuple):
@@ -199,12 +211,17 @@ def _load_mesh(
     for piece in pieces:
         by_colour.setdefault(_mesh_colour(piece, colour), []).append(piece)
     total = sum(len(piece.faces) for piece in pieces)
+
+    welded = [_weld(group) for group in by_colour.values()]
+    shares = [max(FEWEST_TRIANGLES, round(budget * len(f) / total)) for _, f in welded]
+    keeps: Keeps = partial(_keeps_area, effort.loss * surface)
+    parts = [_decimate(v, f, n, effort.size, keeps) if len(f) > n else (v, f) for (v, f), n in zip(welded, shares)]
+    if sum(len(f) for _, f in parts) > STUCK * budget:
+        cell = CELL * max(float(np.ptp(np.concatenate([v for v, _ in welded]), axis=0).max()), 1e-9)
+        keeps = partial(_keeps_place, cell)
+        parts = [_simplify(*_cluster(v, f, cell), n, COARSE.size, keeps) for (v, f), n in zip(welded, shares)]
     vertices, faces, colours, count = [], [], [], 0
-    for rgb, group in by_colour.items():
-        v, f = _weld(group)
-        share = max(FEWEST_TRIANGLES, round(budget * len(f) / total))
-        if len(f) > share:
-            v, f = _decimate(v, f, share, effort, effort.loss * surface)
+    for rgb, (v, f) in zip(by_colour, parts):
         vertices.append(v)
         faces.append(f + count)
         colours.append(np.tile(np.array(rgb, np.float32), (len(f), 1)))
@@ -217,7 +234,7 @@ def _load_mesh(
     return Mesh.from_triangles(np.concatenate(vertices) * scale, joined, np.concatenate(colours))
 
 
-def _weld(group: list) -> tuple[np.ndarray, np.ndarray]:
+def _weld(group: list) -> Surface:
     """Join pieces, merging vertices at the same place: decimation opens every seam it is left with."""
     starts = np.cumsum([0, *(len(piece.vertices) for piece in group[:-1])])
     vertices = np.concatenate([np.asarray(piece.vertices) for piece in group])
@@ -231,15 +248,24 @@ def _weld(group: list) -> tuple[np.ndarray, np.ndarray]:
     return vertices[first], faces[distinct]
 
 
-def _decimate(
-    vertices: np.ndarray, faces: np.ndarray, target: int, effort: Effort, may_lose: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce to about `target` triangles, each connected piece apart.
+def _cluster(vertices: np.ndarray, faces: np.ndarray, cell: float) -> Surface:
+    """Join the vertices within each `cell` [m] of a grid, and drop the triangles that vanish or are there twice.
 
-    A piece that would lose more than `may_lose` [m²] of its surface keeps more triangles: the quadrics of
-    fast-simplification see no error where the border of a flat open patch moves inwards, and eat it up.
+    Threads, fillets and the slivers of a CAD program's export go, on which `_decimate` stops.
     """
-    import fast_simplification
+    _, joined, counts = np.unique(
+        np.floor(vertices / cell).astype(np.int64), axis=0, return_inverse=True, return_counts=True
+    )
+    joined = joined.reshape(-1)
+    means = np.stack([np.bincount(joined, along) / counts for along in vertices.T], axis=1)
+    faces = joined[faces]
+    faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
+    _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+    return means, faces[np.sort(first)]
+
+
+def _decimate(vertices: np.ndarray, faces: np.ndarray, target: int, size: float, keeps: Keeps) -> Surface:
+    """Reduce to about `target` triangles, each connected piece apart; see `_simplify`."""
     import trimesh
 
     mesh = trimesh.Trimesh(vertices, faces, process=False)
@@ -247,22 +273,49 @@ def _decimate(
     kept_vertices, kept_faces, count = [], [], 0
     for piece in pieces:
         used, local = np.unique(faces[piece], return_inverse=True)
-        v, f = vertices[used], local.reshape(-1, 3)
-        area = _area(v, f)
-        unit = effort.size / max(float(np.ptp(v, axis=0).max()), 1e-9)
-        budget = max(4, round(target * len(f) / len(faces)))
-        while budget < len(f):
-            points, triangles = fast_simplification.simplify(
-                (v * unit).astype(np.float32), f.astype(np.int32), target_count=budget, agg=AGGRESSIVENESS
-            )
-            if area - _area(points, triangles) / unit**2 < may_lose:
-                v, f = np.asarray(points, np.float64) / unit, np.asarray(triangles, np.int64)
-                break
-            budget *= 2
+        f = local.reshape(-1, 3)
+        v, f = _simplify(vertices[used], f, max(4, round(target * len(f) / len(faces))), size, keeps)
         kept_vertices.append(v)
         kept_faces.append(f + count)
         count += len(v)
     return np.concatenate(kept_vertices), np.concatenate(kept_faces)
+
+
+def _simplify(vertices: np.ndarray, faces: np.ndarray, target: int, size: float, keeps: Keeps) -> Surface:
+    """Reduce to about `target` triangles, scaled to `size` meanwhile.
+
+    One that would not be what it was, by `keeps`, has more triangles: the quadrics of fast-simplification find no error
+    where the border of a flat open patch moves inwards, and eat it up.
+    """
+    import fast_simplification
+
+    unit = size / max(float(np.ptp(vertices, axis=0).max()), 1e-9)
+    while target < len(faces):
+        points, triangles = fast_simplification.simplify(
+            (vertices * unit).astype(np.float32), faces.astype(np.int32), target_count=target, agg=AGGRESSIVENESS
+        )
+        fewer = np.asarray(points, np.float64) / unit, np.asarray(triangles, np.int64)
+        if keeps((vertices, faces), fewer):
+            return fewer
+        target *= 2
+    return vertices, faces
+
+
+def _keeps_area(may_lose: float, whole: Surface, fewer: Surface) -> bool:
+    """Whether `fewer` triangles lose less than `may_lose` [m²] of the surface."""
+    return _area(*whole) - _area(*fewer) < may_lose
+
+
+def _keeps_place(tolerance: float, whole: Surface, fewer: Surface) -> bool:
+    """Whether 99 of 100 vertices are within `tolerance` [m] of what `fewer` triangles are left."""
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    if not len(fewer[1]):
+        return False
+    points, _ = trimesh.sample.sample_surface(trimesh.Trimesh(*fewer, process=False), SAMPLES, seed=0)
+    apart = np.sqrt(_area(*fewer) / SAMPLES)
+    return float(np.quantile(cKDTree(points).query(whole[0])[0], 0.99)) < tolerance + apart
 
 
 def _area(vertices: np.ndarray, faces: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pybullet_data
 import pytest
+import trimesh
 
 from robots.shapes.meshes import Mesh, MeshError, cuboid, cylinder, plane, sphere
 from robots.shapes.visual_meshes import find_mesh, load_urdf_visuals
@@ -165,6 +166,22 @@ def test_the_stock_panda_is_reduced_to_about_a_thousand_triangles_a_link(tmp_pat
         low, high = mesh.vertices.min(0), mesh.vertices.max(0)
         assert np.abs(mesh.coarse.vertices.min(0) - low).max() < 0.004
         assert np.abs(mesh.coarse.vertices.max(0) - high).max() < 0.004
+
+
+def test_slivers_of_a_cad_program_are_reduced_as_well(tmp_path):
+    """A ring of thin triangles, of which no edge can be collapsed without turning one over."""
+    ring = trimesh.creation.annulus(0.02, 0.05, 0.01, sections=2000)
+    ring.export(tmp_path / "ring.stl")
+    (tmp_path / "ring.urdf").write_text(
+        '<robot name="ring"><link name="base"><visual><geometry><mesh filename="ring.stl"/></geometry></visual></link>'
+        "</robot>"
+    )
+    mesh = load_urdf_visuals(tmp_path / "ring.urdf", 300, cache_dir=tmp_path)["base"]
+    assert len(mesh.triangles) <= 300
+    corners = mesh.vertices[mesh.triangles]
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    assert area == pytest.approx(ring.area, rel=0.01)
+    assert np.ptp(mesh.vertices, axis=0) == pytest.approx([0.1, 0.1, 0.01], abs=0.002)
 
 
 def test_moving_moves_both_levels():
