@@ -112,12 +112,12 @@ def _print_candidates(report: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("method", "scatter of the goal", "beats source-only", title="adaptation, selected without labels")
+    columns = ("method", "scatter of the goal", "arm misplaced", "beats source-only")
+    table = Table(*columns, title="adaptation, selected without labels")
     for method, figures in report["candidates"].items():
         chosen = " ◀" if method == report["chosen"] else ""
-        table.add_row(
-            method + chosen, f"{1000 * figures['scatter']:.1f} mm", "yes" if figures["beats_source_only"] else "no"
-        )
+        errors = (f"{1000 * figures[name]:.1f} mm" for name in ("scatter", "misplaced"))
+        table.add_row(method + chosen, *errors, "yes" if figures["beats_source_only"] else "no")
     Console().print(table)
     calibrated = [figures["cameras"] for figures in report["candidates"].values() if "cameras" in figures]
     for camera, found in calibrated[0].items() if calibrated else ():

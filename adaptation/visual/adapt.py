@@ -21,6 +21,7 @@ import torch
 from adaptation.visual.image_level import channels_swapped
 from adaptation.visual.inputs import AdaptationInputs
 from adaptation.visual.methods import METHODS, SOURCE_ONLY
+from adaptation.visual.misplacement import cameras_of, misplacement
 from adaptation.visual.model_selection import (
     ActionAgreement,
     GoalConsistency,
@@ -143,7 +144,8 @@ def adapt_bundle(
         "skipped": tried.skipped,
         "candidates": {
             candidate.method: {
-                "scatter": consistency[i].score,
+                "scatter": float(np.median(consistency[i].scatter)),
+                "misplaced": float(np.median(consistency[i].misplaced)),
                 "spread": consistency[i].spread,
                 **({"action_difference": agreement[i].score} if agreement else {}),
                 "beats_source_only": _beats(scores, i, 0, tests),
@@ -170,7 +172,8 @@ class _Tried:
     def row(self, seconds: float) -> dict[str, str | float]:
         """Return the newest candidate's line of the table."""
         newest = self.consistency[-1]
-        row = {"seconds": seconds, "scatter": float(newest.score), "spread": float(newest.spread)}
+        row = {"seconds": seconds, "scatter": float(np.median(newest.scatter)), "spread": float(newest.spread)}
+        row["misplaced"] = float(np.median(newest.misplaced))
         row |= {"action_difference": float(self.agreement[-1].score)} if self.agreement else {}
         return {"method": self.candidates[-1].method, **row}
 
@@ -204,7 +207,9 @@ def _try_all(
             kept.save(name, changed, *known)
         spent += known[1]
         tried.candidates.append(Candidate(name, changed.eval(), known[0]))
-        tried.consistency.append(goal_consistency(locate_goals(changed, bundle, held_out), held_out.trial))
+        goals = locate_goals(changed, bundle, held_out)
+        misplaced = misplacement(changed, bundle, cameras_of(bundle, known[0]), held_out)
+        tried.consistency.append(goal_consistency(goals, held_out.trial, misplaced))
         if held_out.simulated is not None:
             there = replace(held_out, images=held_out.simulated)
             real, simulated = actions(changed, bundle, held_out), actions(student, bundle, there)

@@ -47,7 +47,7 @@ def _self_calibration(student: CameraStudent, inputs: AdaptationInputs, kept: Ch
 
 
 def calibration_report(found: Calibration) -> dict:
-    """Return a camera's displacement and the landmarks' errors as plain JSON types."""
+    """Return a camera as it was found, its displacement and the landmarks' errors as plain JSON types."""
     if not found.observations:
         return {"unknown": "no landmark in its images tells where it is; it is left where it should be"}
     return {
@@ -56,6 +56,8 @@ def calibration_report(found: Calibration) -> dict:
         "turn_deg": float(np.degrees(np.linalg.norm(found.mean[:3]))),
         "shift_m": float(np.linalg.norm(found.mean[3:6])),
         "focal": float(1 + found.mean[6]),
+        "pose": np.array(found.camera.T_base_camera or found.camera.T_ee_camera).tolist(),
+        "K": np.array(found.camera.K).tolist(),
     }
 
 

@@ -1,6 +1,7 @@
 """Label-free model selection: compare adapted policies with source-only on held-out trials.
 
-Goal consistency: the goal is fixed within a trial, so the scatter of its located positions is error.
+Goal consistency: the goal is fixed within a trial, so the scatter of its located positions is error; so is the distance
+of the arm's landmarks from where the policy's cameras should show them, beyond training's.
 Action agreement: where simulated pictures of the same frames exist, actions should equal the source policy's on those.
 """
 
@@ -31,11 +32,13 @@ class GoalConsistency:
     """(T,) root mean square distance of each trial's located goals from their median [m]."""
     goals: np.ndarray
     """(T, 3) that median [m, base frame]."""
+    misplaced: np.ndarray | float = 0.0
+    """(T,) how far the arm is from where the policy takes its cameras to show it [m], see `misplacement`."""
 
     @property
     def score(self) -> float:
-        """Median scatter [m]; smaller is better."""
-        return float(np.median(self.scatter))
+        """Median error [m], of scatter and misplacement in quadrature; smaller is better."""
+        return float(np.median(np.hypot(self.scatter, self.misplaced)))
 
     @property
     def eccentricity(self) -> np.ndarray:
@@ -48,21 +51,22 @@ class GoalConsistency:
         return float(np.median(pdist(self.goals)))
 
     def beats(self, source: GoalConsistency, level: float = LEVEL, candidates: int = 1) -> bool:
-        """Return whether the scatter is smaller than `source`'s on the same trials, without a collapse.
+        """Return whether the error is smaller than `source`'s on the same trials, without a collapse.
 
         Wilcoxon's signed-rank test, one-sided, paired by trial, at `level` over the number of candidates (Bonferroni).
-        Scatter is relative to the distance between the goals of two trials, since goals that move together scatter
-        less for that alone. The distance is a median over all pairs, so that goals that `source` mislocates far away,
-        and the candidate does not, count little.
+        Error is scatter and misplacement in quadrature. Scatter is relative to the distance between the goals of two
+        trials, since goals that move together scatter less for that alone. The distance is a median over all pairs, so
+        that goals that `source` mislocates far away, and the candidate does not, count little.
         """
-        if np.array_equal(self.scatter, source.scatter):
+        if np.array_equal(self.scatter, source.scatter) and np.array_equal(self.misplaced, source.misplaced):
             return False
         shrinkage = self._shrinkage(source)
         if shrinkage > 1 / COLLAPSE:
             return False
         contraction = np.hypot(source.eccentricity, BLUR) / np.hypot(self.eccentricity, BLUR)
         scale = np.where(contraction > CONTRACTED, contraction, shrinkage)
-        difference = np.round(scale * self.scatter - source.scatter, 12)
+        errors = np.hypot(scale * self.scatter, self.misplaced), np.hypot(source.scatter, source.misplaced)
+        difference = np.round(errors[0] - errors[1], 12)
         if not difference.any():  # scaled towards the centre, and nothing else
             return False
         return bool(wilcoxon(difference, alternative="less").pvalue < level / candidates)
@@ -99,12 +103,15 @@ def action_agreement(actions: np.ndarray, simulated: np.ndarray, trial: np.ndarr
     return ActionAgreement(np.array([np.sqrt(squared[trial == number].mean()) for number in np.unique(trial)]))
 
 
-def goal_consistency(goals: np.ndarray, trial: np.ndarray) -> GoalConsistency:
-    """Measure the scatter of located `goals` (N, 3) [m, base frame] within each `trial` (N,)."""
+def goal_consistency(goals: np.ndarray, trial: np.ndarray, misplaced: np.ndarray | float = 0.0) -> GoalConsistency:
+    """Measure the scatter of located `goals` (N, 3) [m, base frame] within each `trial` (N,).
+
+    `misplaced` (T,) is how far the arm is from where it is expected [m], see `misplacement`.
+    """
     groups = [goals[trial == number] for number in np.unique(trial)]
     centres = np.array([np.median(group, axis=0) for group in groups])
     scatter = [np.sqrt(np.square(group - centre).sum(axis=1).mean()) for group, centre in zip(groups, centres)]
-    return GoalConsistency(np.array(scatter), centres)
+    return GoalConsistency(np.array(scatter), centres, misplaced)
 
 
 def fewest_trials(candidates: int, level: float = LEVEL) -> int:

@@ -140,12 +140,14 @@ def _adaptation_table(report: dict) -> DataTable:
             if "shift_m" in moved
         )
         chosen = "chosen" if method == report["chosen"] else ""
-        rows.append((method, f"{1000 * figures['scatter']:.1f} mm", found, chosen))
+        errors = (f"{1000 * figures[name]:.1f} mm" for name in ("scatter", "misplaced"))
+        rows.append((method, *errors, found, chosen))
     return DataTable(
         "Adaptation",
         f"Candidates on {report['frames']} unlabelled frames of {report['trials']} trials: how far the "
-        "estimated goal wanders while the real one stands still, on trials held out. Smaller is better.",
-        ("method", "scatter", "found", ""),
+        "estimated goal wanders while the real one stands still, and how far the arm is from where the policy's "
+        "cameras should show it, on trials held out. Smaller is better.",
+        ("method", "scatter", "arm misplaced", "found", ""),
         tuple(rows),
     )
 

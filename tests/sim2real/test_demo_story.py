@@ -108,7 +108,7 @@ def test_the_report_tells_the_story_as_it_went(chosen: str, ending: str, tmp_pat
         (tmp_path / name).mkdir()
         figures = '{"keypoint_px": [0.5], "goal_cm": 1.0, "goal_cm_p90": 2.0}'
         (tmp_path / name / "metrics.json").write_text(f'{{"perception": {figures}, "evaluation": {{"success": 1.0}}}}')
-    found = {"scatter": 0.01, "cameras": {"front": {"shift_m": 0.03, "turn_deg": 3.0}}}
+    found = {"scatter": 0.01, "misplaced": 0.0, "cameras": {"front": {"shift_m": 0.03, "turn_deg": 3.0}}}
     adaptation = {"chosen": chosen, "frames": 300, "trials": 24, "candidates": {"self-calibration": found}}
     realities = (HiddenReality(), HiddenReality())
     notes = report_notes(DemoOptions(), both.trials, realities, adaptation, tmp_path, {"train": 5.0}, 60.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,16 @@ def test_drawing_every_goal_to_the_mean_does_not_win(shrink: float) -> None:
     assert drawn.score < source.score
     assert not drawn.beats(source)
     assert _choose([source, drawn]) == 0
+
+
+def test_a_goal_that_stands_still_in_the_wrong_place_loses_where_the_arm_tells() -> None:
+    rng = np.random.default_rng(6)
+    goals = rng.uniform(-0.15, 0.15, (6, 3))
+    source = replace(seen(rng, goals, 0.008), misplaced=np.full(6, 0.037))
+    calibrated, steadier = seen(rng, goals, 0.010), replace(seen(rng, goals, 0.005), misplaced=np.full(6, 0.036))
+    assert not calibrated.beats(seen(rng, goals, 0.008))
+    assert calibrated.beats(source)
+    assert _choose([source, calibrated, steadier]) == 1
 
 
 def test_whoever_puts_a_wrong_goal_right_does_not_pay_for_its_distance() -> None:
