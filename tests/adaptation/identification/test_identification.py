@@ -102,10 +102,12 @@ def test_what_the_motion_tells_is_found(found):
     assert high - low < 0.02 * WIDENING["servo_delay"]  # of the prior's 0.15; calibration decides how cautious that is
 
 
+@pytest.mark.slow
 def test_the_band_holds_most_of_the_samples(found):
     assert 0.8 <= found.figures()["coverage_90"] <= 0.97
 
 
+@pytest.mark.slow
 def test_what_the_motion_does_not_tell_is_named_by_term(found):
     known = found.posterior.known
     named = " ".join(found.untold)
@@ -117,6 +119,7 @@ def test_what_the_motion_does_not_tell_is_named_by_term(found):
     assert not found.quick
 
 
+@pytest.mark.slow
 def test_the_space_narrows_what_is_known_and_keeps_the_rest(found):
     space, before = found.posterior.space(), found.posterior.prior
     low, high = space["servo_delay"].range
@@ -132,6 +135,7 @@ def test_the_space_narrows_what_is_known_and_keeps_the_rest(found):
             space[name].check(value)
 
 
+@pytest.mark.slow
 def test_draws_stay_within_the_prior(found):
     draws = found.posterior.draws(np.random.default_rng(0), 100)
     for name in found.posterior.prior.names:
@@ -201,6 +205,7 @@ def test_replaying_the_truth_leaves_the_noise(robot):
     assert rmse == pytest.approx([0.0003, 0.0003], rel=0.5)
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_found_and_loads_nothing(found):
     page = identification_page(found)
     assert "src=" not in page

@@ -41,6 +41,7 @@ def test_the_parameter_that_causes_failure_is_found_among_twenty() -> None:
     assert found[0].p_value == pytest.approx(theirs.pvalue)
 
 
+@pytest.mark.slow
 def test_parameters_without_effect_are_significant_at_most_at_the_level() -> None:
     rng = np.random.default_rng(1)
     significant = 0

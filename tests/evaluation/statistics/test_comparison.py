@@ -97,6 +97,7 @@ def test_no_test_is_significant_beside_an_interval_that_holds_zero(alpha: float)
                 assert c.difference.low <= c.difference.estimate <= c.difference.high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequential", [False, True])
 def test_intervals_agree_with_holms_tests(sequential: bool):
     rng = np.random.default_rng(5)
@@ -142,6 +143,7 @@ def test_a_false_alarm_in_the_family_is_as_rare_as_the_plan_says():
     assert 0 < wrong / 800 <= 0.2
 
 
+@pytest.mark.slow
 def test_power_is_what_simulation_finds():
     rng = np.random.default_rng(0)
     x, y = rng.random((4000, 40)) < 0.9, rng.random((4000, 40)) < 0.6

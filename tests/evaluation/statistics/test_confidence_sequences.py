@@ -37,6 +37,7 @@ def test_the_interval_of_a_difference_against_plain_integration() -> None:
     assert found.low < found.estimate < found.high
 
 
+@pytest.mark.slow
 def test_the_interval_holds_zero_exactly_while_the_test_has_not_decided() -> None:
     rng = np.random.default_rng(0)
     decided = 0

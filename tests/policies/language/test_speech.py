@@ -70,6 +70,7 @@ def test_utterances_are_cut_at_silences(samples: np.ndarray, block: int) -> None
     assert all(len(each) == pytest.approx(len(samples) - 1.0 * SAMPLE_RATE, abs=0.5 * SAMPLE_RATE) for each in found)
 
 
+@pytest.mark.slow
 def test_what_may_have_been_said_counts_by_its_probability(reader: CommandReader) -> None:
     sure = reader.understand_heard(Heard((("go above the blue cube", 1.0),), -0.1, 0.0), ABILITIES)
     assert (sure.accepted, sure.goal) == (True, "blue")
@@ -80,6 +81,7 @@ def test_what_may_have_been_said_counts_by_its_probability(reader: CommandReader
     assert torn.confidence["colour"] == pytest.approx(sure.confidence["colour"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_speech_stops_nothing_and_says_so(reader: CommandReader) -> None:
     found = reader.understand_heard(Heard((("Go on.", 0.6), ("Stop!", 0.4)), -0.1, 0.0), ABILITIES)
     assert "press the stop button" in found.reason

@@ -48,6 +48,7 @@ def test_a_point_outside_the_crop_asks_for_a_flat_map() -> None:
     assert refiner.loss(peaked, inside) < refiner.loss(flat, inside)
 
 
+@pytest.mark.slow
 def test_a_second_look_comes_closer_than_the_first() -> None:
     torch.manual_seed(0)
     refiner, renders = CropRefiner(8), dots(128, 0)

@@ -33,6 +33,7 @@ def make(bundle: PolicyBundle) -> ControlLoop:
     return ControlLoop(bundle, FakeRobot(HOME, clock), LoopLimits(check_inputs=False), safety=None, clock=clock)
 
 
+@pytest.mark.slow
 def test_the_manifest_declares_the_colours(bundle: PolicyBundle, tmp_path: Path) -> None:
     assert bundle.things is not None
     assert bundle.things.bodies == ("object",)
@@ -42,6 +43,7 @@ def test_the_manifest_declares_the_colours(bundle: PolicyBundle, tmp_path: Path)
         PolicyBundle.load(replace(bundle, things=None).save(tmp_path / "undeclared"))
 
 
+@pytest.mark.slow
 def test_it_warms_up_and_does_not_start_without_being_asked(bundle: PolicyBundle) -> None:
     loop = make(bundle)
     loop.warm_up()
@@ -53,6 +55,7 @@ def test_it_warms_up_and_does_not_start_without_being_asked(bundle: PolicyBundle
     assert loop.thing.name == "blue"
 
 
+@pytest.mark.slow
 def test_the_action_depends_on_what_is_asked_for(bundle: PolicyBundle) -> None:
     assert bundle.things is not None
     seen = {name: bundle.parity[f"observation.{name}"][0] for name in bundle.observation.names}
@@ -63,6 +66,7 @@ def test_the_action_depends_on_what_is_asked_for(bundle: PolicyBundle) -> None:
     assert np.abs(red - green).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_another_thing_resets_the_memory_and_done(bundle: PolicyBundle) -> None:
     loop = make(bundle)
     loop.thing.ask("red")
@@ -82,6 +86,7 @@ def test_another_thing_resets_the_memory_and_done(bundle: PolicyBundle) -> None:
     np.testing.assert_allclose(changed.action, expected.action, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_it_cannot_be_asked_for_is_refused_and_it_goes_on(bundle: PolicyBundle) -> None:
     loop = make(bundle)
     loop.thing.ask("yellow")
