@@ -133,10 +133,15 @@ def shown(rate: SuccessRate) -> str:
 
 
 def main(arguments: Arguments) -> None:
-    """Train, evaluate and print the table."""
+    """Train, evaluate, print the table and save."""
     load_robot(arguments.robot)
     described = origin(range(arguments.seeds))
     print(heading(described))
+    save(arguments.json, described, measure(arguments))
+
+
+def measure(arguments: Arguments) -> dict[str, object]:
+    """Train, evaluate and print the table; return the figures."""
     print(f"{arguments.robot}, {arguments.cameras}, {arguments.trials} trials each, strict", flush=True)
     figures: dict[str, object] = {}
     kept = nullcontext(arguments.bundles) if arguments.bundles else tempfile.TemporaryDirectory()
@@ -182,13 +187,14 @@ def main(arguments: Arguments) -> None:
             )
             figures |= {
                 f"{task}_ros": middle.estimate,
+                f"{task}_ros_low": middle.low,
                 f"{task}_ros_seeds": crossed,
                 f"{task}_sim": float(np.median(simulated)),
                 f"{task}_minutes": float(np.median(minutes)) if minutes else None,
                 f"{task}_rested": sum(rested) if rested else None,
                 f"{task}_knocked_adapted": knocked or None,
             }
-    save(arguments.json, described, figures)
+    return figures
 
 
 if __name__ == "__main__":

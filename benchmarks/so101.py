@@ -1,6 +1,7 @@
-"""An SO-101's driver against a servo bus emulator: wrong positions that pass for measured ones, and stopping times.
+"""An SO-101: its driver against a servo bus emulator, and its camera policies on the virtual arm over ROS 2.
 
-    python benchmarks/so101.py [--quick] [--packets N] [--seconds S] [--json FILE]
+    python benchmarks/so101.py [--quick] [--packets N] [--seconds S] [--seeds N] [--trials N] [--bundles DIR]
+        [--json FILE]
 
 Servos on a pseudo-terminal speak the real protocol byte by byte (`tests/support/servo_emulator.py`). Replies are
 troubled while the arm swings at up to 1200 counts/s, N of each kind; a position that the driver takes and that is more
@@ -8,12 +9,17 @@ than 4 counts (0.35°) from the servo's own counts in `believed_wrongly`, apart 
 to fit. After every stop the faults end for a while: only a reset may release it. Then single events, from an unplugged
 cable to a brown-out; and the period of the driver's node at 50 Hz, where it sends goals and where they reach the
 servos: a pseudo-terminal is slow on a busy machine, as a loop that only writes to one shows.
+
+Policies are trained in PyBullet alone to reach and to place a cube, and judged as `benchmarks/crossing.py` judges. The
+arm's description is the vendor's: `sim2real fetch so101`, or its folder in SIM2REAL_DESCRIPTIONS. `--packets 0` and
+`--seeds 0` leave a part out.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +29,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import crossing
 from benchmarks.parts.record import heading, origin, save
 from benchmarks.parts.servo_driver import (
     EVENTS,
@@ -39,25 +46,42 @@ EVENT_FIGURES = ("key", "after_s", "stays", "ends_by_reset")
 
 @dataclass(frozen=True)
 class Arguments:
-    """Trouble the driver of an SO-101's servos."""
+    """What is measured."""
 
     quick: bool = False
-    """300 replies of each kind, 5 s of the node."""
+    """300 replies of each kind, 5 s of the node; ten trials."""
     packets: int = 10_000
     """Replies to trouble, of each kind."""
     seconds: float = 60.0
     """How long the node's period is measured; 0 leaves it out."""
     seed: int = 0
     """Of the faults."""
+    seeds: int = 5
+    """Policies of each task."""
+    trials: int = 100
+    """Trials of each policy."""
+    cameras: str = "front_wrist"
+    """Camera rig."""
+    bundles: Path | None = None
+    """Folder of trained policies, TASK_SEED/bundle, which are not trained again; new ones are kept there."""
     json: Path | None = None
     """Write the figures to this file."""
 
 
 def main(arguments: Arguments) -> None:
-    """Run faults, events and node; print and save."""
+    """Measure driver and policies; print and save."""
+    described = origin(range(max(1, arguments.seeds)))
+    print(heading(described))
+    figures = measure_driver(arguments) if arguments.packets else {}
+    if arguments.seeds:
+        figures |= measure_policies(arguments)
+    save(arguments.json, described, figures)
+
+
+def measure_driver(arguments: Arguments) -> dict[str, object]:
+    """Trouble the driver; print and return the figures."""
     packets, seconds = (300, min(5.0, arguments.seconds)) if arguments.quick else (arguments.packets, arguments.seconds)
-    console, described = Console(), origin([arguments.seed])
-    console.print(heading(described))
+    console = Console()
     table = Table("reply", "packets", "believed wrongly", "cycles counted", "stops", "released alone", "stop after")
     runs = {}
     for kind in FAULTS:
@@ -72,7 +96,7 @@ def main(arguments: Arguments) -> None:
     for name, (key, took, stayed, ended) in events.items():
         table.add_row(name, key, f"{took:.2f} s", str(stayed), str(ended))
     console.print(table)
-    figures = {
+    figures: dict[str, object] = {
         "packets": sum(run.packets for kind, run in runs.items() if kind != FORGED),
         "believed_wrongly": sum(run.believed_wrongly for kind, run in runs.items() if kind != FORGED),
         "believed_wrongly_forged": runs[FORGED].believed_wrongly,
@@ -90,11 +114,34 @@ def main(arguments: Arguments) -> None:
         }
     for key, value in figures.items():
         console.print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
-    details = {
+    return {
+        **figures,
         "faults": {kind: asdict(run) for kind, run in runs.items()},
         "events": {name: dict(zip(EVENT_FIGURES, found)) for name, found in events.items()},
     }
-    save(arguments.json, described, {**figures, **details})
+
+
+def measure_policies(arguments: Arguments) -> dict[str, object]:
+    """Train camera policies of the arm, and try them on its virtual one; print and return the figures."""
+    begun, trials = time.monotonic(), 10 if arguments.quick else arguments.trials
+    found = crossing.measure(
+        crossing.Arguments(
+            only=("reach", "pick_place"),
+            seeds=arguments.seeds,
+            trials=trials,
+            idle_minutes=0.0,
+            cameras=arguments.cameras,
+            robot="so101",
+            bundles=arguments.bundles,
+        )
+    )
+    return {
+        "reach_median": found["reach_ros"],
+        "pick_place_median": found["pick_place_ros"],
+        "pick_place_low": found["pick_place_ros_low"],
+        "minutes": (time.monotonic() - begun) / 60,
+        "policies": found,
+    }
 
 
 if __name__ == "__main__":
