@@ -298,6 +298,8 @@ def _simplify(vertices: np.ndarray, faces: np.ndarray, target: int, size: float,
         if keeps((vertices, faces), fewer):
             return fewer
         target *= 2
+        while target < len(fewer[1]):  # where it stopped short of its target it would stop again
+            target *= 2
     return vertices, faces
 
 
