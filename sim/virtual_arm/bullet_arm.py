@@ -28,6 +28,7 @@ from sim.virtual_arm.interface import (
     TrialAppearance,
     check_place,
     check_target,
+    rounded,
 )
 from sim.virtual_arm.mujoco_scene import build_scene
 from sim.virtual_arm.real_camera import real_cameras
@@ -139,7 +140,7 @@ class BulletArm:
         world, dt = self._world, 1.0 / PHYSICS_HZ
         for _ in range(round(duration * PHYSICS_HZ)):
             while self._pending and self._pending[0][0] <= self._time + 1e-9:
-                self._target = self._pending.popleft()[1]
+                self._target = rounded(self._pending.popleft()[1], self.hidden.arm.grid)
             # As `sim.physics.model_actuator` does: PyBullet's arm is taken to the speed that the servo model found
             speeds = self._stepped.step(world.q, world.dq, self._target, (self._target - self._last) / dt, dt)
             self._last = self._target
@@ -155,10 +156,11 @@ class BulletArm:
     def read(self) -> JointReading:
         """Read the encoders, with their noise and zero errors, in the order of `joint_names`."""
         world, n, gripper = self._world, self._n, self.robot.gripper
-        q = world.q + self._offset + self.hidden.arm.encoder_noise * self._rng.standard_normal(n)
+        arm = self.hidden.arm
+        q = rounded(world.q + self._offset + arm.encoder_noise * self._rng.standard_normal(n), arm.grid)
         dq = world.dq + VELOCITY_NOISE * self._rng.standard_normal(n)
         # What the motors give: what moves the joints, and what cancels gravity
-        tau = self._stepped.tau + self.hidden.arm.gravity_compensation * self._load.gravity(world.q, LEVEL)
+        tau = self._stepped.tau + arm.gravity_compensation * self._load.gravity(world.q, LEVEL)
         fingers = np.array(gripper.commanded(world.opening) if gripper is not None else ())
         nothing = np.zeros(len(fingers))
         return JointReading(
@@ -217,6 +219,8 @@ class BulletArm:
             "coulomb": arm.friction,
             "armature": arm.armature,
             "torque_limit": self.robot.limits.tau,
+            "dead_band": (arm.dead_band,) * self._n,
+            "backlash": (arm.backlash,) * self._n,
         }
         terms["damping"] = tuple(kd + d for kd, d in zip(arm.kd, arm.damping))
         return np.array([terms[name] for name in JOINT_TERMS]).T.copy()

@@ -99,6 +99,12 @@ class HiddenArm:
     """Standard deviation of a joint reading [rad]."""
     encoder_offset: tuple[float, ...] = (0.003, -0.002, 0.001, 0.003, -0.002, 0.002, 0.004)
     """Zero errors of the encoders [rad]: the arm is a few mrad from what they read."""
+    dead_band: float = 0.0
+    """Position error that the servos ignore [rad]: none in a joint controller, some in a hobby servo."""
+    backlash: float = 0.0
+    """Half the play of the gears, within which nothing holds the joint [rad]."""
+    grid: float = 0.0
+    """Step of positions, commanded and measured [rad]: next to none where encoders have 20 bits."""
 
 
 @dataclass(frozen=True)

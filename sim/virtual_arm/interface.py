@@ -157,6 +157,16 @@ def check_place(model: mujoco.MjModel, object_xy: tuple[float, float]) -> None:
         )
 
 
+def rounded(q: np.ndarray, grid: float) -> np.ndarray:
+    """Return positions `q` [rad] in whole steps of `grid`; as they are where there is none."""
+    return np.round(q / grid) * grid if grid > 0 else q
+
+
+def beyond(error: np.ndarray, band: float) -> np.ndarray:
+    """Return what of position errors [rad] is beyond a `band` to either side, in which nothing pulls."""
+    return error - np.clip(error, -band, band)
+
+
 def check_target(q: np.ndarray, n: int) -> np.ndarray:
     """Return a joint target as an array; raise `SpecError` unless it is `n` finite numbers."""
     q = np.asarray(q, np.float64)

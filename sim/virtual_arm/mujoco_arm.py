@@ -22,8 +22,10 @@ from sim.virtual_arm.interface import (
     Judgement,
     Snapshot,
     TrialAppearance,
+    beyond,
     check_place,
     check_target,
+    rounded,
 )
 from sim.virtual_arm.mujoco_gl import mujoco
 from sim.virtual_arm.mujoco_scene import TIMESTEP, build_scene
@@ -81,6 +83,7 @@ class MujocoArm:
         self._followers = [int(self.model.joint(name).qposadr[0]) for name in followers]
         self._offset = np.zeros(len(self.joint_names))
         self._offset[:n] = arm.encoder_offset
+        self._band, self._grid = arm.dead_band + arm.backlash, arm.grid
         self._lead = np.array(arm.kd) / np.array(arm.kp)  # velocity command, as an equivalent position
         self._home = np.array(robot.home)
         self._pending: deque[tuple[float, np.ndarray]] = deque()
@@ -117,7 +120,8 @@ class MujocoArm:
         data.time = now
         self._pending.clear()
         gripper, n = self.robot.gripper, len(self._home)
-        data.qpos[self._qpos[:n]] = data.ctrl[self._ctrl[:n]] = self._home - self._offset[:n]
+        self._target = self._home - self._offset[:n]
+        data.qpos[self._qpos[:n]] = data.ctrl[self._ctrl[:n]] = self._target
         if gripper is not None:
             start = gripper.opened if opening is None else opening
             data.qpos[[*self._qpos[n:], *self._followers]] = gripper.positions(start)
@@ -155,7 +159,10 @@ class MujocoArm:
         data, n = self._data, len(self.robot.joint_names)
         for _ in range(round(duration / TIMESTEP)):
             while self._pending and self._pending[0][0] <= data.time + 1e-9:
-                data.ctrl[self._ctrl[:n]] = self._pending.popleft()[1]
+                self._target = data.ctrl[self._ctrl[:n]] = rounded(self._pending.popleft()[1], self._grid)
+            if self._band:
+                q = data.qpos[self._qpos[:n]]
+                data.ctrl[self._ctrl[:n]] = q + beyond(self._target - q, self._band)
             way = self._fingers - data.ctrl[self._ctrl[n:]]
             data.ctrl[self._ctrl[n:]] += np.minimum(np.maximum(way, -self._stride), self._stride)
             mujoco.mj_step(self.model, data)
@@ -165,6 +172,7 @@ class MujocoArm:
         n = len(self.robot.joint_names)
         q = self._data.qpos[self._qpos] + self._offset
         q[:n] += self.hidden.arm.encoder_noise * self._rng.standard_normal(n)
+        q[:n] = rounded(q[:n], self._grid)
         dq = self._data.qvel[self._dof].copy()
         dq[:n] += VELOCITY_NOISE * self._rng.standard_normal(n)
         return JointReading(self.joint_names, q, dq, self._data.qfrc_actuator[self._dof].copy())

@@ -64,6 +64,19 @@ def test_perfect_compensation_does_not_sag_and_none_drops_the_arm() -> None:
     assert np.abs(none.q - HOME).max() > 0.02
 
 
+def test_within_dead_band_and_play_nothing_moves_and_positions_come_in_steps() -> None:
+    arm = with_arm(dead_band=0.01, backlash=0.005, grid=0.002, gravity_compensation=1.0, tool_mass=1e-6)
+    start = arm.q
+    arm.command(HOME + 0.012)
+    arm.advance(1.0)
+    assert np.abs(arm.q - start).max() < 0.002
+    arm.command(HOME + 0.1)
+    arm.advance(2.0)
+    assert np.abs(HOME + 0.1 - HiddenArm.encoder_offset - arm.q).max() < 0.02  # it coasts into the play
+    steps = arm.read().q[:7] / 0.002
+    assert steps == pytest.approx(np.round(steps), abs=1e-6)
+
+
 def test_default_sag_is_a_few_milliradians() -> None:
     arm = MujocoArm(PANDA, RIG)
     arm.command(HOME)
