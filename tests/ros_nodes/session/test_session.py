@@ -123,7 +123,7 @@ def test_no_process_outlives_a_session(bundles, tmp_path, number: signal.Signals
         while len(processes_of(tmp_path)) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
         time.sleep(2.0)
-        assert len(processes_of(tmp_path)) == 4
+        assert len(processes_of(tmp_path)) >= 4  # two policy nodes may still be checking their graphs, in children
         session.send_signal(number)
         if number == signal.SIGTERM:
             session.send_signal(number)  # the impatient send it twice
