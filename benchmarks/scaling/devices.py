@@ -6,8 +6,7 @@ On a GPU drawing, which stays on the processor, is what may starve it: the table
 drawn, and how many the encoder takes. Every device that torch finds is measured; another one is refused. The parts are
 measured one after the other; on the processor a training has the refiners beside the encoder, in a thread of their own.
 The least time of a learning part is that of its multiplications and additions at the pace of the device's own product
-of two large matrices, in the precision that the part computes in: no training with these networks, steps and renders
-takes less.
+of two large matrices, in its faster precision: no training with these networks, steps and renders takes less.
 """
 
 from __future__ import annotations
