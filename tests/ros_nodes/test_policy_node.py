@@ -48,9 +48,7 @@ def test_lifecycle_drives_and_lets_go(ros, tiny_bundle_path):
     assert ros.change_state(Transition.TRANSITION_ACTIVATE)
     ros.wait(lambda: len(arm.received) > 30, "the arm to move")
     assert ros.change_state(Transition.TRANSITION_DEACTIVATE)
-    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready", 1.0)
-    time.sleep(0.2)  # the controller holds the last point until its time has come
-    count = len(arm.received)
+    count = ros.rest(arm)
     rest = arm.q.copy()
     assert np.linalg.norm(PANDA.chain.pose(rest)[1] - GOAL) > 0.02
     arm.q = HOME.copy()  # the operator puts the arm home by hand
@@ -147,8 +145,7 @@ def test_lost_camera_stops_the_arm_and_says_so(ros, tmp_path):
     ros.wait(lambda: ros.policy_state["state"] == "inactive", "the policy to give up")
     assert time.monotonic() - lost < 0.25 + 0.15 + 0.7
     assert "camera 'front': no frame for 0." in ros.policy_state["reason"]
-    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be at rest", 1.0)
-    count = len(arm.received)
+    count = ros.rest(arm)
     arm.seeing = True
     time.sleep(0.3)
     assert len(arm.received) == count  # nobody starts again by itself

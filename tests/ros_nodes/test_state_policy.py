@@ -118,9 +118,7 @@ def test_a_pose_that_is_stale_or_makes_no_sense_stops_the_arm(ros, bundle, spoil
     assert time.monotonic() - lost < 0.25 + 0.7
     assert words in ros.policy_state["reason"]
     assert "limit 0.250 s" in ros.policy_state["reason"]
-    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be at rest", 1.0)
-    time.sleep(0.1)  # the last setpoints are still under way
-    at_rest = len(arm.received)
+    at_rest = ros.rest(arm)
     setattr(estimator, spoil, good)
     time.sleep(0.3)
     assert len(arm.received) == at_rest

@@ -261,6 +261,12 @@ class RosBench:
             time.sleep(0.002)
         return time.monotonic() - began
 
+    def rest(self, arm: FakeArm) -> int:
+        """Wait until the gate has stopped and the controller has reached its last point; return the commands so far."""
+        self.wait(lambda: self.gate_state["state"] == "ready", "the gate to be at rest", 1.0)
+        time.sleep(0.2)  # the controller goes on to the last point, and says so with its next joint states
+        return len(arm.received)
+
     def _last_words(self) -> list[str]:
         return [finish(child)[1][-1500:] for child in self.processes if child.poll()]
 
