@@ -16,8 +16,9 @@ from robots.arms.reach import reached_area
 from robots.arms.vendor import SCHEME, find_vendor_file
 from robots.gripper import Gripper, fix_link, follow, mimics, mount, travel_of
 from robots.host.reading import brief, read_json
+from robots.host.typed import build
 from robots.kinematics import KinematicChain
-from robots.model import JointLimits, RobotModel
+from robots.model import Drives, JointLimits, RobotModel
 from robots.rig import AREA, RIGS
 from robots.specs import SpecError
 from robots.urdf import Element, Urdf, UrdfError, fix_joint, parse, read_urdf, to_text
@@ -34,6 +35,7 @@ FIELDS = (
     "frames",
     "landmarks",
     "table_area",
+    "drives",
     "rig",
 )
 REQUIRED = ("urdf", "ee_link", "home", "limits")
@@ -101,6 +103,7 @@ def load_arm(path: Path | str, shapes: bool = True) -> RobotModel:
             gripper=gripper,
             landmarks=tuple(_text(path, "a landmark", link) for link in landmarks or ()),
             table_area=_table_area(path, data.get("table_area")),
+            drives=build(Drives, _object(path, "drives", data["drives"]), "drives") if "drives" in data else None,
             rig=_rig(path, data.get("rig")),
             urdf_xml=text,
             urdf_path=str(file),

@@ -65,6 +65,28 @@ class JointLimits:
 
 
 @dataclass(frozen=True)
+class Drives:
+    """What a data sheet tells of servos that are less than ideal; virtual arms have them."""
+
+    gravity_compensation: float
+    """Share of gravity that the controller cancels, 0 to 1."""
+    command_delay: float
+    """From a command to torque [s]."""
+    dead_band: float
+    """Position error that the servos ignore [rad]."""
+    backlash: float
+    """Half the play of the gears [rad]."""
+    grid: float
+    """Step of positions, commanded and measured [rad]."""
+
+    def __post_init__(self) -> None:
+        ends = {"gravity_compensation": 1.0, "command_delay": 0.5, "dead_band": 0.2, "backlash": 0.2, "grid": 0.2}
+        for name, end in ends.items():
+            if not 0.0 <= getattr(self, name) <= end:
+                raise SpecError(f"drives: {name} is {getattr(self, name):g}, expected in [0, {end:g}]")
+
+
+@dataclass(frozen=True)
 class RobotModel:
     """One arm."""
 
@@ -88,6 +110,8 @@ class RobotModel:
     table_area: tuple[tuple[float, float], tuple[float, float]] | None = None
     """Smallest and largest x and y [m] at which tasks put things; None for the tasks' own, which suit arms that
     reach as far as a Panda."""
+    drives: Drives | None = None
+    """What is known of its servos; None for an industrial arm's controller."""
     rig: str | None = None
     """Name of the camera rig that suits the arm where none is named; None for the tasks' own."""
     urdf_xml: str = field(default="", repr=False)

@@ -7,7 +7,7 @@ limits, as drives do: gains, friction and rotor inertia of the Panda's large joi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,6 @@ MASS_ERROR = 0.04
 ZERO_ERROR = 0.002
 """Of the encoders, in turn to either side [rad]."""
 
-BUS_SERVOS = ("so101",)
-"""Arms that bus servos move."""
-
 
 def hidden_reality(robot: RobotModel, path: Path | None = None) -> HiddenReality:
     """Return what is true of `robot`: its own default, and what the file at `path` says otherwise.
@@ -33,8 +30,8 @@ def hidden_reality(robot: RobotModel, path: Path | None = None) -> HiddenReality
         SpecError: if the file is missing, is not JSON, or names a value that does not exist.
     """
     default = HiddenReality() if robot.name == "franka_panda" else HiddenReality(arm=_arm(robot))
-    if robot.name in BUS_SERVOS:
-        default = replace(default, arm=_with_bus_servos(default.arm))
+    if robot.drives is not None:
+        default = replace(default, arm=replace(default.arm, **asdict(robot.drives)))
     return default if path is None else HiddenReality.load(path, default)
 
 
@@ -78,15 +75,6 @@ def _arm(robot: RobotModel) -> HiddenArm:
         damping=of_limit(0.014),
         armature=of_limit(0.003),
         encoder_offset=tuple((ZERO_ERROR * turn).tolist()),
-    )
-
-
-def _with_bus_servos(arm: HiddenArm) -> HiddenArm:
-    """Return `arm` with the servos of a hobbyist's: an STS3215 has 4096 steps a turn and about a degree of play, takes
-    goals 50 times a second, and does not know what the arm weighs.
-    """
-    return replace(
-        arm, gravity_compensation=0.0, command_delay=0.02, dead_band=0.01, backlash=0.0087, grid=2.0 * np.pi / 4096
     )
 
 

@@ -13,6 +13,7 @@ from robots.registry import load_robot
 from robots.rotations import rotation_about
 from robots.specs import ActionSpec, SpecError
 from sim.env import ArmEnv
+from sim.virtual_arm.hidden_arms import hidden_reality
 
 BODY = '<inertial><mass value="0.4"/><inertia ixx="1e-3" iyy="1e-3" izz="1e-3" ixy="0" ixz="0" iyz="0"/></inertial>'
 BOX = '<{0}><origin xyz="0 0 0.03"/><geometry><box size="0.03 0.03 0.06"/></geometry></{0}>'
@@ -56,6 +57,7 @@ DESCRIPTION = {
     "landmarks": ["tip"],
     "table_area": {"x": [0.20, 0.30], "y": [-0.1, 0.1]},
 }
+DRIVES = {"gravity_compensation": 0, "command_delay": 0.02, "dead_band": 0.01, "backlash": 0.009, "grid": 0.0015}
 
 
 @pytest.fixture
@@ -90,8 +92,15 @@ def test_every_command_that_names_an_arm_takes_a_file(write):
         load_robot("smal")
 
 
+def test_the_virtual_arm_has_its_drives(write):
+    ideal, given = hidden_reality(load_arm(write())).arm, hidden_reality(load_arm(write(drives=DRIVES))).arm
+    assert (ideal.backlash, ideal.grid) == (0.0, 0.0)
+    assert {name: getattr(given, name) for name in DRIVES} == DRIVES
+    assert given.kp == ideal.kp
+
+
 def test_a_bundle_keeps_it(write):
-    arm = load_arm(write())
+    arm = load_arm(write(drives=DRIVES))
     data = json.loads(json.dumps(arm.to_dict()))
     assert RobotModel.from_dict(data, arm.urdf_xml) == arm
 
@@ -181,6 +190,9 @@ WRONG = {
     "frame on no link": ({"frames": {"tcp": {"link": "palm", "xyz": [0, 0, 0]}}}, r"fixed to link 'palm', which"),
     "home under the table": ({"home": {**HOME, "lift": 1.4}}, r"at home the hand .* is at z = -0"),
     "area": ({"table_area": {"x": [0.3, 0.2], "y": [0, 1]}}, r"table_area is .*expected"),
+    "no number": ({"drives": {**DRIVES, "grid": "fine"}}, r"drives: grid is 'fine', expected a number"),
+    "play of a turn": ({"drives": {**DRIVES, "backlash": 6.28}}, r"drives: backlash is 6.28, expected in \[0, 0.2\]"),
+    "half of the drives": ({"drives": {"backlash": 0.01}}, r"drives: 'gravity_compensation' is missing; required are"),
     "out of reach": ({"table_area": {"x": [0.5, 0.9], "y": [-0.1, 0.1]}}, r"does not get there"),
 }
 
