@@ -206,10 +206,14 @@ def _one_line(box: str) -> str:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).replace("│", " ") for line in box.splitlines()[1:]]
     lines = [line for line in lines if re.search(r"\w", line)]
     end = next((i for i, line in enumerate(lines) if re.match(r" +(For full|Argument) helptext", line)), None)
+    lines = lines[:end]
+    stray = next((i for i, line in enumerate(lines) if line.strip().startswith("Unrecognized options:")), len(lines))
+    unexpected = " ".join(lines[stray:]).partition(":")[2].replace(",", " ").split()
+    said = [f"unexpected {', '.join(map(repr, unexpected))}, behind no option"] if unexpected else []
     if lines and lines[0].strip().startswith("Missing from"):
-        missing = [line.split()[0] for line in lines[:end] if re.match(r" {6}\S", line)]
-        return f"{', '.join(missing)}: required, but not given"
-    return " ".join(line.strip() for line in lines[:end]).rstrip(".")
+        missing = [line.split()[0] for line in lines[:stray] if re.match(r" {6}\S", line)]
+        said.append(f"{', '.join(missing)}: required, but not given")
+    return "; ".join(said) or " ".join(line.strip() for line in lines).rstrip(".")
 
 
 def _options_of(options: Any, prefix: str = "--") -> list[str]:
