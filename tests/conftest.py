@@ -1,4 +1,4 @@
-"""Fixtures for tests that start ROS nodes or a Ray cluster: nothing leaves the machine."""
+"""Order and retries of the tests; fixtures of those with ROS nodes or a Ray cluster, which leave nothing behind."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = ("test_demo.py", "test_camera_resume.py", "test_learning.py", "test_transfer.py")
+"""Files with which workers begin, so that the others do not wait for one of them at the end."""
+
 
 def pytest_collection_modifyitems(items):
-    """Try real-time tests up to three times.
+    """Begin with the longest files, and try real-time tests up to three times.
 
     A machine that stalls for 0.1 s is no fault of the nodes, which then stop. Every further try is reported as such; a
     node that is wrong fails all three.
     """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     for item in items:
         if item.get_closest_marker("ros") or item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=2))
