@@ -82,6 +82,36 @@ def local_stamp(stamp: Time, clock: Clock, what: str, past: float = PAST, future
     return time.monotonic() - max(age, 0.0)
 
 
+class LeastAge:
+    """The least age of samples in each `PERIOD`: what delays single ones does not count, a wrong clock does."""
+
+    PERIOD = 0.5
+    """[s]"""
+    FEWEST = 5
+    """Samples without which a period tells nothing."""
+
+    def __init__(self, limit: float):
+        """Expect samples not older than `limit` [s]."""
+        self._limit = limit
+        self._began, self._least, self._count = -np.inf, np.inf, 0
+        self.trouble = ""
+        """What is wrong, in a sentence; empty while nothing is known to be."""
+
+    def record(self, stamp: float, now: float) -> None:
+        """Take a sample of `stamp` that arrived `now` [s]."""
+        if now - self._began > self.PERIOD:
+            if self._count >= self.FEWEST:
+                late = self._least > self._limit
+                self.trouble = (
+                    f"joint states are {self._least:.3f} s old when they arrive, expected at most {self._limit:.3f}; "
+                    "is the controller's clock behind this one's (chrony), or the network slow?"
+                    if late
+                    else ""
+                )
+            self._began, self._least, self._count = now, np.inf, 0
+        self._least, self._count = min(self._least, now - stamp), self._count + 1
+
+
 @dataclass(frozen=True)
 class RawImage:
     """The fields of a serialised sensor_msgs/Image, read without copying its pixels.

@@ -48,6 +48,7 @@ from ros_nodes.messages import (
     COMMAND_PAST,
     FUTURE,
     JointStateReader,
+    LeastAge,
     StampError,
     finger_opening,
     local_stamp,
@@ -113,7 +114,9 @@ class SafetyGateNode(Node):
         torque = parameters.flag("effort_is_torque")
         if not torque:
             self.get_logger().warning("parameter 'effort_is_torque' is false: the joints' torques are not limited")
-        self._future = FUTURE if self._controller.schedule is None else SAME_CLOCK
+        scheduled = self._controller.schedule is not None
+        self._future = SAME_CLOCK if scheduled else FUTURE
+        self._ages = LeastAge(Schedule.HISTORY if scheduled else np.inf)
         self._reader = JointStateReader(self.robot, torque, self._names.ours)
         self._measured: np.ndarray | None = None
         self._arrived: float | None = None
@@ -153,7 +156,8 @@ class SafetyGateNode(Node):
                 self.gate.request_stop("shutdown", "the safety gate was shut down")
             gripper = self._gripper
             gripper_listens = gripper is not None and gripper.listeners > 0
-            self.gate.on_controller(self._controller.listeners > 0, gripper_listens, self._watch.trouble)
+            trouble = self._watch.trouble or self._ages.trouble
+            self.gate.on_controller(self._controller.listeners > 0, gripper_listens, trouble)
             if tick % look_every == 0:
                 self.gate.on_publishers(self._controller.rivals(), doubles(self, self._commands.topic_name))
             now = time.monotonic()
@@ -196,6 +200,7 @@ class SafetyGateNode(Node):
         self._on_fingers(message)
         try:
             stamp = local_stamp(message.header.stamp, self._ros_clock, "state", future=self._future)
+            self._ages.record(stamp, time.monotonic())
             state = self._reader.read(message, stamp)
             self.gate.on_state(state)
             self._measured = state.q if np.isfinite(state.q).all() else None

@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policies.runtime.limits import default_limits
 from robots.registry import load_robot
 from ros_nodes import qos, topics
-from ros_nodes.messages import trajectory
+from ros_nodes.messages import LeastAge, trajectory
 from tests.policies.runtime.test_safety import check_stream
 from tests.support.ros_bench import TICK, FakeArm, RosBench, finish, interrupt
 from tests.support.tiny_bundle import CAMERA, GOAL, tiny_bundle
@@ -202,6 +202,28 @@ def test_refused_joint_states_are_counted_and_the_reason_is_published(ros, far_b
     ros.wait(lambda: "60.0" in ros.gate_state["reason"], "the reason", 5.0)
     arm.clock_offset = 0.02  # its controller would look beyond what a trajectory may still change
     ros.wait(lambda: "s ahead, expected within [-0.005" in ros.gate_state["reason"], "the reason", 5.0)
+
+
+def test_a_controller_whose_clock_is_behind_is_not_commanded(ros, far_bundle_path):
+    """By more than a trajectory reaches back, it would not have the motion from where it is."""
+    arm = ros.arm(PANDA)
+    ros.gate(far_bundle_path)
+    arm.clock_offset = -0.012
+    time.sleep(2.5 * LeastAge.PERIOD)
+    assert ros.gate_state["state"] == "ready"
+    arm.clock_offset = -0.035
+    ros.wait(lambda: "is the controller's clock behind" in ros.gate_state["reason"], "the reason", 5.0)
+    assert ros.gate_state["state"] == "waiting"
+    assert "expected at most 0.020" in ros.gate_state["reason"]
+    arm.clock_offset = 0.0
+    ros.wait(lambda: ros.gate_state["state"] == "ready", "the gate to be ready", 5.0)
+
+
+def test_a_controller_whose_clock_falls_behind_in_motion_stops(driven):
+    ros, arm, _, _ = driven
+    arm.clock_offset = -0.035
+    ros.wait(lambda: ros.gate_state["state"] == "stopped", "a latched stop", 5.0)
+    assert "is the controller's clock behind" in ros.gate_state["reason"]
 
 
 def test_second_policy_of_the_same_name_stops_the_arm(driven, far_bundle_path):
