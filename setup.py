@@ -39,6 +39,7 @@ setup(
         "policies.models.filters",
         "policies.reinforcement",
         "policies.runtime",
+        "policies.runtime.inputs",
         "policies.scoring",
         "policies.training",
         "policies.transfer",

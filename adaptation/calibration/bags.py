@@ -17,7 +17,7 @@ import numpy as np
 
 from adaptation.bag_reader import STATE_TOPIC, STATE_TYPE, open_bag, state_topic, topic_types
 from adaptation.calibration.boards import CalibrationError
-from policies.runtime.frame_pairing import FramePairing
+from policies.runtime.inputs.frame_pairing import FramePairing
 
 PLAIN, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 MOST = 60

@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 
 from policies.bundle import PolicyBundle
-from policies.runtime.asked_thing import AskedThing
-from policies.runtime.camera_watch import CameraWatch
 from policies.runtime.deadlines import Clock
-from policies.runtime.light_match import LightMatching
-from policies.runtime.residual_watch import ResidualWatch
+from policies.runtime.inputs.asked_thing import AskedThing
+from policies.runtime.inputs.camera_watch import CameraWatch
+from policies.runtime.inputs.light_match import LightMatching
+from policies.runtime.inputs.residual_watch import ResidualWatch
 from policies.runtime.safety_filter import Command, SafetyFilter
 from robots.action import ActionResolver
 from robots.camera import CameraModel

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.runtime.frame_pairing import FramePairing
+from policies.runtime.inputs.frame_pairing import FramePairing
 from robots.camera import CameraModel
 from robots.host.writing import write_arrays
 

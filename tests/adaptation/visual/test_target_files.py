@@ -12,7 +12,7 @@ import pytest
 
 from adaptation.visual.target import TargetError
 from adaptation.visual.target_files import read_target, trials_of
-from policies.runtime.frame_pairing import PAIRED
+from policies.runtime.inputs.frame_pairing import PAIRED
 from robots.camera import CameraModel
 from robots.observation import joint_array
 from robots.registry import load_robot

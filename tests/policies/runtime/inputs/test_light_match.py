@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from policies.bundle.input_watch import InputWatch, Range
-from policies.runtime.light_match import MOST_GAIN, MOST_SHIFT, PICTURES, LightMatch, LightMatching
+from policies.runtime.inputs.light_match import MOST_GAIN, MOST_SHIFT, PICTURES, LightMatch, LightMatching
 from policies.runtime.loop import RefusalError
 from robots.observation import CameraFrame, RobotState
 from robots.specs import ArraySpec, ObservationSpec, SpecError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.runtime.frame_pairing import PAIRED, FramePairing
+from policies.runtime.inputs.frame_pairing import PAIRED, FramePairing
 
 
 def paired(cameras: tuple[str, ...], frames: list[tuple[str, float]]) -> tuple[list[tuple[float, ...]], dict[str, int]]:
