@@ -30,6 +30,7 @@ from ruckig import (
 from policies.runtime.collision import CollisionModel
 from policies.runtime.limits import SafetyError, SafetyLimits
 from policies.runtime.motion import PlannedMotion
+from policies.runtime.strain import Strain
 from policies.runtime.workspace import into_workspace
 from robots.model import RobotModel
 from robots.observation import RobotState
@@ -104,6 +105,7 @@ class SafetyFilter:
         self._n = n = len(robot.joint_names)
         self._low, self._high = np.array(limits.q_low), np.array(limits.q_high)
         self._tau = np.array(limits.tau)
+        self._strain = Strain(self._tau)
         self._dq, self._jerk = np.array(limits.dq), np.array(limits.jerk)
         self._p_low, self._p_high = np.array(limits.workspace.low), np.array(limits.workspace.high)
         self._follow, self._out = Ruckig(n, dt), OutputParameter(n)
@@ -250,6 +252,7 @@ class SafetyFilter:
         else:
             self._check_tracking(state.q, now)
             self._check_torque(state.tau, state.stamp)
+            self._strain.on_state(state.q, state.tau)
 
     def _check_torque(self, tau: np.ndarray | None, stamp: float) -> None:
         """Stop after two samples in a row: one alone may be a spike of the measurement."""
@@ -336,6 +339,9 @@ class SafetyFilter:
         # |v| still grows while the acceleration is brought to zero
         peak = np.abs(v) + np.where(v * a > 0, a * a / (2 * self._jerk), 0.0)
         if (peak > self._dq * (1 + 1e-6)).any():
+            return False
+        if self._strain.grows(self._q, q):  # type: ignore[arg-type]
+            self._blocked = "strain"
             return False
         stop_path = self._stop_from(q, v, a)
         if stop_path is None or not self._allowed(stop_path):
