@@ -108,7 +108,9 @@ def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, 
     return out / "bundle", clock.minutes
 
 
-def cross(bundle: Path, trials: int, seed: int, out: Path, timeout: float | None = None) -> tuple[int, Counter[str]]:
+def cross(
+    bundle: Path, trials: int, seed: int, out: Path, timeout: float | None = None, thing: str = ""
+) -> tuple[int, Counter[str]]:
     """Run `trials` on the virtual arm over ROS 2; return the successes, and how often each reason stopped a trial.
 
     Args:
@@ -117,9 +119,10 @@ def cross(bundle: Path, trials: int, seed: int, out: Path, timeout: float | None
         seed: of their places.
         out: folder of the session.
         timeout: length of a trial [s]; the task's own by default.
+        thing: what a policy for several things is asked for.
     """
     policy = PolicyBundle.load(bundle)
-    protocol = task_protocol({policy.name: policy}, trials, seed, f"crossing {policy.name}", strict=True)
+    protocol = task_protocol({policy.name: policy}, trials, seed, f"crossing {policy.name}", True, thing)
     protocol = protocol if timeout is None else replace(protocol, timeout=timeout)
     result = run_session(protocol, {policy.name: bundle}, out)
     counted = [trial for trial in result.trials if not trial.void]

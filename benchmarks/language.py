@@ -1,6 +1,7 @@
 """How well are commands in words understood: learned slots, a bag of words and keyword rules on held-out phrasings.
 
-    python benchmarks/language.py [--text-encoder FOLDER] [--heads FILE] [--spoken] [--wrong] [--json FILE]
+    python benchmarks/language.py [--text-encoder FOLDER] [--heads FILE] [--spoken] [--wrong]
+                                  [--several BUNDLE --single BUNDLE] [--trials 100] [--json FILE]
 
 The commands of benchmarks/commands/commands.csv were written by hand, those of the test part last, before the shipped
 heads were fitted to the others. All methods are asked about them, for policies that can do what is asked. `accepted` is
@@ -9,13 +10,16 @@ the share of valid commands that are not refused; `slots_right`, of all that is 
 what should have been refused. The bag of words, one logistic regression a slot on single words, has the same sentences,
 the same rules of refusal and a threshold by the same calibration part; keyword rules need neither.
 With `--spoken`, a hundred of them are spoken by espeak-ng with noise and recognised by whisper tiny.en, which needs the
-extra `speech`; read are all hypotheses by their probabilities, or the likeliest alone. Intervals are Wilson's.
+extra `speech`; read are all hypotheses by their probabilities, or the likeliest alone. With `--several`, a policy among
+several things is tried over ROS 2 in MuJoCo, asked for each in turn by a test command, and `--single`, one of the same
+task with one thing, beside it: `success_ratio`. Intervals are Wilson's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,6 +36,8 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.commands.keyword_rules import read_by_rules
 from benchmarks.commands.spoken_commands import speak
+from benchmarks.crossing import cross, shown
+from benchmarks.parts.by_words import succeed_by_words
 from benchmarks.parts.record import heading, origin, save
 from policies.language.abilities import Abilities
 from policies.language.commands import WrittenCommand, abilities_of, read_commands
@@ -65,6 +71,12 @@ class Config:
     """Heads that were fitted to it."""
     spoken: bool = False
     """Read spoken commands, too."""
+    several: Path | None = None
+    """Bundle of a policy that is asked for one of several things."""
+    single: Path | None = None
+    """Bundle of a policy for the same task with one thing."""
+    trials: int = 100
+    """Of each of these two."""
     wrong: bool = False
     """List the commands that are refused or read wrongly."""
     json: Path | None = None
@@ -162,9 +174,33 @@ def main(config: Config) -> None:
         if name == "slots":
             figures |= {"milliseconds": milliseconds, "load_seconds": loaded}
             show_styles(test, readings, abilities, threshold)
+    reader = CommandReader(encoder, found.reader, found.facts.threshold)
     if config.spoken:
-        figures |= read_spoken(config, test, CommandReader(encoder, found.reader, found.facts.threshold), abilities)
+        figures |= read_spoken(config, test, reader, abilities)
+    if config.several is not None and config.single is not None:
+        figures |= try_by_words(config, config.several, config.single, test, reader)
     save(config.json, described, figures)
+
+
+def try_by_words(
+    config: Config, several: Path, single: Path, commands: Sequence[WrittenCommand], reader: CommandReader
+) -> dict[str, object]:
+    """Try a policy that is told in words what to take, and one with nothing to choose; print and return the rates."""
+    with tempfile.TemporaryDirectory() as folder:
+        told = wilson(*succeed_by_words(several, reader, commands, config.trials, 0, Path(folder) / "several"))
+        alone = wilson(cross(single, config.trials, 0, Path(folder) / "single")[0], config.trials)
+    ratio = told.estimate / alone.estimate if alone.estimate else None
+    print(
+        f"by words among several things {shown(told)}, with one thing {shown(alone)}, ratio {ratio or 0:.2f}",
+        flush=True,
+    )
+    return {
+        "success_by_words": told.estimate,
+        "success_by_words_interval": [told.low, told.high],
+        "success_alone": alone.estimate,
+        "success_alone_interval": [alone.low, alone.high],
+        "success_ratio": ratio,
+    }
 
 
 def read_spoken(
