@@ -10,6 +10,7 @@ from robots.action import ActionResolver
 from robots.observation import RobotState
 from robots.registry import load_robot
 from robots.specs import ActionSpec
+from tests.policies.runtime.test_safety import check_stream
 
 PANDA = load_robot("franka_panda")
 HOME = np.array(PANDA.home)
@@ -82,3 +83,21 @@ def test_only_what_presses_harder_is_held(joint: int, sign: float) -> None:
     strain.on_state(HOME - step, tau)
     assert strain.grows(HOME, HOME + 0.2 * step)
     assert not strain.grows(HOME, HOME - 0.2 * step)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_limits_hold_whatever_torques_are_reported(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    safety, now, command, stream = SafetyFilter(PANDA, LIMITS, DT), 0.0, None, [HOME]
+    safety.reset(HOME)
+    for tick in range(4_000):
+        if tick % 10 == 0:
+            command = Command(safety.q + rng.uniform(-0.3, 0.3, 7), now)
+            share = rng.choice([0.0, 0.7, 0.9, -0.9], 7, p=[0.7, 0.1, 0.1, 0.1])
+        q = safety.q - 0.05 * share
+        state = RobotState(now, q, np.zeros(7), tau=share * np.array(LIMITS.tau))
+        stream.append(safety.filter(command, state, now).q)
+        now += DT
+    assert safety.fault == ""
+    assert safety.counts["strain"] > 100
+    check_stream(np.array(stream), PANDA, LIMITS, DT)
