@@ -105,7 +105,7 @@ class SafetyFilter:
         self._n = n = len(robot.joint_names)
         self._low, self._high = np.array(limits.q_low), np.array(limits.q_high)
         self._tau = np.array(limits.tau)
-        self._strain = Strain(self._tau)
+        self._strain = Strain(limits)
         self._dq, self._jerk = np.array(limits.dq), np.array(limits.jerk)
         self._p_low, self._p_high = np.array(limits.workspace.low), np.array(limits.workspace.high)
         self._follow, self._out = Ruckig(n, dt), OutputParameter(n)
@@ -341,7 +341,7 @@ class SafetyFilter:
         if (peak > self._dq * (1 + 1e-6)).any():
             return False
         if self._strain.grows(self._q, q):  # type: ignore[arg-type]
-            self._blocked = "strain"
+            self._blocked, self.approach = "strain", self._strain.reason
             return False
         stop_path = self._stop_from(q, v, a)
         if stop_path is None or not self._allowed(stop_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from policies.runtime.limits import SafetyLimits
+
 STRAINED = 0.75
 """Share of a joint's torque limit from which it is strained: what is left is for the setpoint's way to rest."""
 
@@ -20,15 +22,26 @@ class Strain:
     are made for one arm.
     """
 
-    def __init__(self, tau: np.ndarray):
-        """Prepare for an arm with the torque limits `tau` (n,) [N·m]."""
-        self._limits = tau
+    def __init__(self, limits: SafetyLimits):
+        """Prepare for an arm with these limits."""
+        self._names, self._limits = limits.joint_names, np.array(limits.tau)
         self._held: np.ndarray | None = None
+        self.reason = ""
+        """Which joint is strained, in a sentence; empty if none is."""
 
     def on_state(self, q: np.ndarray, tau: np.ndarray | None) -> None:
         """Take measured positions (n,) [rad] and torques (n,) [N·m]; NaN, or None, where no torque is measured."""
-        share = 0.0 if tau is None else np.abs(np.nan_to_num(tau, nan=0.0) / self._limits).max()
-        self._held = q if share > STRAINED else None
+        self._held, self.reason = None, ""
+        if tau is None:
+            return
+        shares = np.abs(np.nan_to_num(tau, nan=0.0)) / self._limits
+        worst = int(shares.argmax())
+        if shares[worst] > STRAINED:
+            self._held = q
+            self.reason = (
+                f"joint '{self._names[worst]}' bears {100 * shares[worst]:.0f} % of its limit's torque; does the arm "
+                "press against something?"
+            )
 
     def grows(self, q: np.ndarray, following: np.ndarray) -> bool:
         """Return whether the way from the setpoint `q` to `following` (n,) [rad] presses a strained joint harder."""

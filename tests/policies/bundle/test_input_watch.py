@@ -169,7 +169,7 @@ def test_every_refusal_of_the_policy_is_explained_and_none_is_made_up():
         (ROOT / name).read_text()
         for name in (
             "policies/runtime/loop.py",
-            "policies/runtime/camera_watch.py",
+            "policies/runtime/inputs/camera_watch.py",
             "ros_nodes/arm/gated_arm.py",
             "ros_nodes/policy_node.py",
             "ros_nodes/arm/inputs.py",

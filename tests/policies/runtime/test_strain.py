@@ -56,6 +56,7 @@ def test_a_hand_that_presses_is_held_and_goes_back(speed: float) -> None:
     arm.go(np.array([0.0, 0.0, -speed]), 4.0)
     assert arm.filter.fault == ""
     assert arm.filter.counts["strain"] > 0
+    assert "joint 'panda_joint6' bears 7" in arm.filter.approach
     assert np.abs(arm.tau[WRIST]) > 0.6 * LIMITS.tau[WRIST]
     held = PANDA.chain.pose(arm.filter.q)[1]
     arm.go(np.array([0.0, 0.0, -speed]), 4.0)
@@ -67,7 +68,7 @@ def test_a_hand_that_presses_is_held_and_goes_back(speed: float) -> None:
 
 
 def test_without_torques_nothing_is_held() -> None:
-    strain = Strain(np.array(LIMITS.tau))
+    strain = Strain(LIMITS)
     for tau in (None, np.full(7, np.nan), 0.7 * np.array(LIMITS.tau)):
         strain.on_state(HOME - 0.05, tau)
         assert not strain.grows(HOME, HOME + 0.01)
@@ -77,7 +78,7 @@ def test_without_torques_nothing_is_held() -> None:
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
 def test_only_what_presses_harder_is_held(joint: int, sign: float) -> None:
     """Whether the hand is deflected, or only a joint twisted that does not move it."""
-    strain = Strain(np.array(LIMITS.tau))
+    strain = Strain(LIMITS)
     tau, step = np.zeros(7), np.zeros(7)
     tau[joint], step[joint] = sign * 0.9 * LIMITS.tau[joint], 0.05 * sign
     strain.on_state(HOME - step, tau)
