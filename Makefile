@@ -32,8 +32,7 @@ demo: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py
+	$(BIN)/mypy & typed=$$!; $(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py && wait $$typed
 
 # Quick tests come first, then slow ones, which share the cores file by file (three at a time, since some wait for
 # processes of their own); what waits for the clock has them to itself.
