@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import rclpy
@@ -106,6 +106,12 @@ def prioritise_thread(thread: int = 0, ahead: int = 0) -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def yield_thread() -> None:
+    """Put this thread, and those that it starts, back among the ordinary ones."""
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def prioritise() -> str:

@@ -10,7 +10,6 @@ owns the OpenGL context; and the executor in `main`, which takes commands.
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import os
 import threading
@@ -56,6 +55,8 @@ LARGEST_CATCH_UP = 0.05
 """Seconds; a machine that stalls for longer makes the arm lose time rather than leap."""
 CAMERA_NICE = 5
 """The camera's thread yields to the servo loop where cores are scarce and real-time priority is not allowed."""
+LEAP = 5e-4
+"""How far a trajectory's command may be from where the last one was on its way to [rad]."""
 BARE_RIG = "front"
 """What shows the arm to people where the policy takes no images."""
 CONTROLLERS = ("joint_trajectory_controller", "forward_position_controller")
@@ -148,6 +149,7 @@ class VirtualArmNode(Node):
         self._arm = make_virtual_arm(parameters.text("engine"), robot, setup.cameras, reality, setup.task)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
+        self._planned: np.ndarray | None = None
         self._servo_is_ahead = False
         # Broadcasters list joints in the order the hardware registered them: alphabetical here, fingers first
         self._shuffled = sorted(range(len(self._arm.joint_names)), key=lambda i: self._arm.joint_names[i])
@@ -239,6 +241,7 @@ class VirtualArmNode(Node):
             with self._lock:
                 self._arm.place((x, y), int(seed))
                 self._controller.restart(np.array(self._arm.robot.home))
+                self._planned = None
                 self._trial = int(trial)
         except (ValueError, SpecError) as error:
             self.get_logger().error(f"{topics.VIRTUAL_PLACE}: {error}; expected [trial, x, y, seed]")
@@ -319,11 +322,18 @@ class VirtualArmNode(Node):
             # Neither libfranka nor other drivers pass NaN to their motors: the arm stays where it was sent last
             self.get_logger().error("driver: joint command is not finite; holding", throttle_duration_sec=1.0)
             return
+        if self._planned is not None and (leap := float(np.abs(q - self._planned).max())) > LEAP:
+            self.get_logger().warning(
+                f"the controller's command leaps by {1e3 * leap:.1f} mrad; did a trajectory come late?",
+                throttle_duration_sec=1.0,
+            )
+        self._planned = q + SERVO_PERIOD * dq if isinstance(self._controller, TrajectoryController) else None
         self._arm.command(q, dq)
 
     # The cameras
 
     def _camera_loop(self) -> None:
+        process.yield_thread()
         cameras = VirtualCameras(self._arm, open_renderer(self._arm))
         if not self._servo_is_ahead:
             with contextlib.suppress(OSError):
@@ -359,8 +369,7 @@ def main(args: list[str] | None = None) -> int:
     except (SpecError, BundleError) as error:
         return process.fail("virtual_arm", str(error))
     executor = process.make_executor(node)
-    gc.collect()
-    gc.freeze()  # the model and the modules stay: no collection needs to walk them
+    process.prioritise()  # commands that wait for a processor would make the arm leap
     node.start()
     process.spin(executor, ended)
     node.join()
