@@ -194,6 +194,8 @@ def test_trajectory_controllers_rules(ros: RosBench) -> None:
     began = time.monotonic()
     assert arm.arrives(target)
     assert time.monotonic() - began > 0.25, "it interpolates, and does not leap"
+    arm.trajectory.publish(trajectory(names, target + 0.01, 0.001))  # as one that comes after its time
+    assert arm.arrives(target + 0.01, within=0.02)
     arm.trajectory.publish(trajectory(names, np.full(7, np.nan), 0.1))
     time.sleep(0.3)
     assert np.abs(arm.q - target).max() < 0.03, "the driver holds where NaN is commanded"
@@ -201,6 +203,7 @@ def test_trajectory_controllers_rules(ros: RosBench) -> None:
     assert status == 0, said
     assert "partial" in said
     assert "not finite; holding" in said
+    assert "the controller's command leaps by" in said
 
 
 def test_a_stalled_machine_makes_no_command_leap(ros: RosBench) -> None:
