@@ -14,7 +14,6 @@ from robots.specs import ActionSpec, SpecError
 MAX_LEAD = 0.2
 """How far a joint target may run ahead of the measured joint [rad]: keeps a blocked arm from winding up."""
 
-
 MAX_YAW = 1.6
 """How far the end effector may be turned from home about the base's z [rad]."""
 
@@ -24,17 +23,18 @@ class ActionResolver:
 
     Targets are integrated: each action moves the last *target*, not the measured position, so that sag
     under gravity does not cancel the motion. The target is kept inside the joint limits and within
-    `MAX_LEAD` of the measured position.
+    `lead` of the measured position.
     """
 
-    def __init__(self, spec: ActionSpec, robot: RobotModel):
-        """Prepare for actions of `spec` on `robot`.
+    def __init__(self, spec: ActionSpec, robot: RobotModel, lead: float = MAX_LEAD):
+        """Prepare for actions of `spec` on `robot`, whose targets run at most `lead` [rad] ahead of the arm.
 
         Raises:
             SpecError: if the action's elements do not fit the robot.
         """
         self._spec = spec
         self._robot = robot
+        self._lead = lead
         self._low = np.array(robot.limits.q_low)
         self._high = np.array(robot.limits.q_high)
         has_gripper = spec.names[-1] == "gripper"
@@ -82,12 +82,12 @@ class ActionResolver:
             if self._turns:
                 self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
             self._target = ee_target(
-                robot.chain.table, self._target, q, si[:3], self._R, self._yaw, self._low, self._high, MAX_LEAD
+                robot.chain.table, self._target, q, si[:3], self._R, self._yaw, self._low, self._high, self._lead
             )
         else:
             move = si[: self._n] * self._spec.dt if self._spec.kind == "joint_velocity" else si[: self._n]
             target = (np.array(robot.home) if self._spec.kind == "joint_position" else self._target) + move
-            kept = np.minimum(np.maximum(target, q - MAX_LEAD), q + MAX_LEAD)
+            kept = np.minimum(np.maximum(target, q - self._lead), q + self._lead)
             self._target = np.minimum(np.maximum(kept, self._low), self._high)
         if self._gripper is not None:
             share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open

@@ -24,7 +24,7 @@ from policies.runtime.inputs.camera_watch import CameraWatch
 from policies.runtime.inputs.light_match import LightMatching
 from policies.runtime.inputs.residual_watch import ResidualWatch
 from policies.runtime.safety_filter import Command, SafetyFilter
-from robots.action import ActionResolver
+from robots.action import MAX_LEAD, ActionResolver
 from robots.camera import CameraModel
 from robots.observation import ObservationBuilder, RobotState, needed_poses
 from robots.specs import SpecError
@@ -76,6 +76,9 @@ class LoopLimits:
     """Whether to refuse inputs unlike those of training, where the bundle has their ranges."""
     blend: float = 0.3
     """Time over which commands go from the present position to the policy's targets [s]."""
+    lead: float = 0.12
+    """How far a joint's target may run ahead of the measured joint [rad]: in simulation it is less in nine of ten
+    actions. An arm that lags more would be faster than it can stop."""
 
     def __post_init__(self) -> None:
         for name in ("state_age", "gripper_age", "frame_age", "pose_age"):
@@ -83,6 +86,8 @@ class LoopLimits:
                 raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
         if not 0 <= self.blend <= 10.0:
             raise SpecError(f"blend: {self.blend} s, expected within [0, 10]")
+        if not 0 < self.lead <= MAX_LEAD:
+            raise SpecError(f"lead: {self.lead} rad, expected within (0, {MAX_LEAD}]")
 
 
 @dataclass(frozen=True)
@@ -161,8 +166,9 @@ class ControlLoop:
         self.light = LightMatching(bundle.inputs, bundle.images)
         """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
-        self._resolver = ActionResolver(bundle.action, bundle.robot)
-        self._warm_up_resolver = ActionResolver(bundle.action, bundle.robot)  # with its own target
+        self._resolver, self._warm_up_resolver = (
+            ActionResolver(bundle.action, bundle.robot, limits.lead) for _ in range(2)
+        )
         self._memory = bundle.fresh_memory()
         self.thing = AskedThing(bundle, self._builder)
         """What the policy acts on among several things."""

@@ -29,6 +29,7 @@ PARAMETERS = (
         "while the policy runs, and false undoes it at once",
     ),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
+    Parameter("lead", 0.12, "how far a joint's target may run ahead of the measured joint [rad]"),
     Parameter(
         "warm_up", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
     ),
@@ -69,6 +70,7 @@ def loop_limits(parameters: Parameters) -> LoopLimits:
         number("pose_age"),
         parameters.flag("check_inputs"),
         number("blend"),
+        number("lead"),
     )
 
 

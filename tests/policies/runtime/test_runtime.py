@@ -69,6 +69,16 @@ def test_commands_blend_in_from_the_present_position(bundle):
     np.testing.assert_allclose(robot.q_target, other.q_target, atol=5e-3)  # in the end blending changes nothing
 
 
+@pytest.mark.parametrize("lead", [0.12, 0.05])
+def test_targets_run_ahead_of_a_held_arm_no_further_than_the_lead(bundle, lead):
+    loop, robot = make(bundle, LoopLimits(lead=lead, blend=0.0))
+    loop.start()
+    for _ in range(40):
+        sent = loop.step().q_sent
+        robot.clock.now += 0.05  # somebody holds the arm
+    assert np.abs(sent - HOME).max() == pytest.approx(lead)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
@@ -148,7 +158,7 @@ def test_nothing_is_sent_before_start(bundle):
 
 
 def test_limits_have_no_off():
-    for bad in ({"state_age": 0.0}, {"frame_age": np.inf}, {"state_age": np.nan}, {"blend": -1.0}):
+    for bad in ({"state_age": 0.0}, {"frame_age": np.inf}, {"blend": -1.0}, {"lead": 0.0}, {"lead": 0.3}):
         with pytest.raises(SpecError):
             LoopLimits(**bad)
 
