@@ -39,7 +39,7 @@ class Strain:
         if shares[worst] > STRAINED:
             self._held = q
             self.reason = (
-                f"joint '{self._names[worst]}' bears {100 * shares[worst]:.0f} % of its limit's torque; does the arm "
+                f"joint '{self._names[worst]}' bears {100 * shares[worst]:.0f} % of its torque limit; does the arm "
                 "press against something?"
             )
 
