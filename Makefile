@@ -34,16 +34,15 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy & typed=$$!; $(BIN)/python -m pytest -q tests/test_architecture.py tests/test_dependencies.py && wait $$typed
 
-# Quick tests come first, then slow ones, which share the cores file by file (three at a time, since some wait for
-# processes of their own); what waits for the clock has them to itself.
+# Quick tests come first, then slow ones, which share the cores file by file; what waits for the clock has them to itself.
 test: check test-fast test-slow test-clock
 
-PARALLEL := --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 test-fast: install
-	$(BIN)/python -m pytest -q -n 2 $(PARALLEL) -m 'not slow and not ros and not real_time'
+	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not slow and not ros and not real_time'
 
 test-slow: install
-	$(BIN)/python -m pytest -n 3 $(PARALLEL) -m 'slow and not ros and not real_time'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not ros and not real_time'
 
 test-clock: install
 	$(BIN)/python -m pytest -m 'ros or real_time'
