@@ -11,8 +11,8 @@ what should have been refused. The bag of words, one logistic regression a slot 
 the same rules of refusal and a threshold by the same calibration part; keyword rules need neither.
 With `--spoken`, a hundred of them are spoken by espeak-ng with noise and recognised by whisper tiny.en, which needs the
 extra `speech`; read are all hypotheses by their probabilities, or the likeliest alone. With `--several`, a policy among
-several things is tried over ROS 2 in MuJoCo, asked for each in turn by a test command, and `--single`, one of the same
-task with one thing, beside it: `success_ratio`. Intervals are Wilson's.
+several things is tried over ROS 2 in MuJoCo, its goal set to each in turn by a test command, and `--single`, one of
+the same task with one thing, beside it: `success_ratio`. Intervals are Wilson's.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def main(config: Config) -> None:
 def try_by_words(
     config: Config, several: Path, single: Path, commands: Sequence[WrittenCommand], reader: CommandReader
 ) -> dict[str, object]:
-    """Try a policy that is told in words what to take, and one with nothing to choose; print and return the rates."""
+    """Try a policy whose goal is set by commands in words, and one with a single thing; print and return the rates."""
     with tempfile.TemporaryDirectory() as folder:
         told = wilson(*succeed_by_words(several, reader, commands, config.trials, 0, Path(folder) / "several"))
         alone = wilson(cross(single, config.trials, 0, Path(folder) / "single")[0], config.trials)

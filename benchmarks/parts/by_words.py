@@ -1,4 +1,4 @@
-"""Success of a policy among several things that is told in words which one to take, over ROS 2 in MuJoCo."""
+"""Success over ROS 2 in MuJoCo of a policy whose goal, one of several things, is set by commands in words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def commands_by_thing(
 def succeed_by_words(
     path: Path, reader: CommandReader, commands: Sequence[WrittenCommand], trials: int, seed: int, out: Path
 ) -> tuple[int, int]:
-    """Ask for each thing in turn by a command that no reader was fitted to; return successes and trials."""
+    """Set each thing as the goal by a command outside the fitted ones; return successes and trials."""
     chosen = commands_by_thing(PolicyBundle.load(path), reader, commands)
     share, successes = trials // len(chosen), 0
     for k, (thing, command) in enumerate(sorted(chosen.items())):
