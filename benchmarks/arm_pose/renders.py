@@ -17,8 +17,9 @@ from robots.model import RobotModel
 from robots.shapes.meshes import cuboid
 from robots.shapes.visual_meshes import load_urdf_visuals
 from sim.randomization.appearance_sampler import AppearanceRanges, sample_appearance, texture_pool
+from sim.rendering.appearance import Appearance
 from sim.rendering.packed_bodies import Body
-from sim.rendering.renderer import RenderedScene
+from sim.rendering.renderer import Frame, RenderedScene
 from sim.sensing.image_disturbance import ImageDisturbance, disturb
 
 ARM, TABLE, HELD = "arm", "table", "held"
@@ -30,6 +31,10 @@ NEAR = 0.5
 """[rad] largest distance, joint by joint, of half of the poses from the working pose."""
 CLEAN = 0.15
 """Share of the pictures with a plain or textured background."""
+OWN = 0.8
+"""Share of the pictures of a video's looks that have its background."""
+OWN_LIGHT = 0.3
+"""Share of the disturbances of light that are left where a video's light is known."""
 PIECES = 40
 """Largest number of patches on the background."""
 PROCEDURAL = 48
@@ -59,6 +64,21 @@ class ArmRenders:
         return ArmRenders(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
+@dataclass(frozen=True, eq=False)
+class VideoLooks:
+    """A video's background and the arm's looks in it."""
+
+    background: np.ndarray
+    """(H, W, 3) uint8."""
+    hidden: np.ndarray
+    """(H, W) bool, where no picture shows the background."""
+    looks: tuple[Appearance, ...]
+
+    def behind(self, piece: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the background (H, W, 3), half of the times with a `piece` where it is unknown."""
+        return np.where(self.hidden[..., None], piece, self.background) if rng.random() < 0.5 else self.background
+
+
 class ArmScene:
     """Renders the arm at any joint angles, with a table and a held object, in front of any background."""
 
@@ -82,51 +102,80 @@ class ArmScene:
         self._scene = RenderedScene(bodies, self._pool)
 
     def draw(
-        self, q: np.ndarray, rng: np.random.Generator, randomised: bool
+        self, q: np.ndarray, rng: np.random.Generator, randomised: bool, own: VideoLooks | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Render one picture (H, W, 3), with landmarks (K, 2), mask (H / 4, W / 4) and end effector (3,)."""
+        """Render one picture (H, W, 3), with landmarks (K, 2), mask (H / 4, W / 4) and end effector (3,).
+
+        `own` are the looks of one video, instead of any.
+        """
         poses = self.robot.link_poses(q)
         camera, looks, effects = self.camera, self._scene.nominal_appearance, ImageDisturbance()
-        T = np.tile(np.eye(4), (self.arm + 2, 1, 1))
-        T[: self.arm] = poses[self._rows]
-        T[self.arm, :3, 3] = (0.4, 0.0, -0.025)
-        T[self.arm + 1] = poses[self._ee]
-        scales = np.ones((self.arm + 2, 3))
-        scales[self.arm + 1] = (0.001, 0.001, 0.001)
+        T, scales = self._bodies(poses)
         if randomised:
             camera = jittered(camera, rng)
-            # the arm keeps its colour; everything else is random
-            ranges = AppearanceRanges(
-                group_colour={ARM: 0.15},
-                plain=(ARM,),
-                ambient=(0.25, 0.8),
-                background_texture=0.85,
-                hidden={TABLE: 0.4, HELD: 0.4},
-            )
-            looks = sample_appearance(rng, self._scene, ranges)
+            looks = self.random_looks(rng) if own is None else own.looks[rng.integers(len(own.looks))]
             T[self.arm, :3, 3] = rng.uniform([0.0, -0.5, -0.06], [0.8, 0.5, -0.02])
             T[self.arm + 1, :3, :3] = T[self.arm + 1, :3, :3] @ Rotation.from_rotvec(rng.normal(0, 0.5, 3)).as_matrix()
             T[self.arm + 1, :3, 3] += T[self.arm + 1, :3, :3] @ rng.normal(0, 0.04, 3)
             scales[self.arm + 1] = rng.uniform([0.02, 0.02, 0.005], [0.22, 0.22, 0.1])
-            effects = _random_effects(rng)
+            effects = _random_effects(rng, 1.0 if own is None else OWN_LIGHT)
         frame = self._scene.render(T, camera, looks, supersample=1, scales=scales)
-        arm = ((frame.segmentation >= 0) & (frame.segmentation < self.arm)).astype(np.float32)
+        arm = self._arm(frame).astype(np.float32)
         picture = frame.rgb
         if randomised:
-            picture = np.where((frame.segmentation < 0)[..., None], self._behind(picture, rng), picture)
+            picture = np.where((frame.segmentation < 0)[..., None], self._behind(picture, rng, own), picture)
             picture, free = self._before(picture, rng)
             arm *= free
         picture = disturb(picture, effects, rng)
         points = np.concatenate([poses[[self._ee], :3, 3], poses[self._landmarks, :3, 3]])
         return picture, camera.project(points), averaged_mask(arm), points[0]
 
+    def random_looks(self, rng: np.random.Generator, video: bool = False) -> Appearance:
+        """Draw looks: the arm keeps its colour, everything else is random.
+
+        In those of a `video` there is no table: it is in the background.
+        """
+        ranges = AppearanceRanges(
+            group_colour={ARM: 0.15},
+            plain=(ARM,),
+            ambient=(0.25, 0.8),
+            background_texture=0.85,
+            hidden={TABLE: 1.0 if video else 0.4, HELD: 0.4},
+        )
+        return sample_appearance(rng, self._scene, ranges)
+
+    def render(self, q: np.ndarray, looks: Appearance) -> np.ndarray:
+        """Render the arm alone, with nothing at random (H, W, 3) uint8."""
+        T, scales = self._bodies(self.robot.link_poses(q))
+        return self._scene.render(T, self.camera, looks, supersample=1, scales=scales).rgb
+
+    def arm_mask(self, q: np.ndarray) -> np.ndarray:
+        """Return where the arm is (H, W) bool, behind nothing."""
+        T, scales = self._bodies(self.robot.link_poses(q))
+        return self._arm(self._scene.render(T, self.camera, supersample=1, scales=scales, shadow=False))
+
+    def _bodies(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the poses (B, 4, 4) and scales (B, 3) of arm, table and held object, which is too small to show."""
+        T = np.tile(np.eye(4), (self.arm + 2, 1, 1))
+        T[: self.arm] = poses[self._rows]
+        T[self.arm, :3, 3] = (0.4, 0.0, -0.025)
+        T[self.arm + 1] = poses[self._ee]
+        scales = np.ones((self.arm + 2, 3))
+        scales[self.arm + 1] = 0.001
+        return T, scales
+
+    def _arm(self, frame: Frame) -> np.ndarray:
+        return (frame.segmentation >= 0) & (frame.segmentation < self.arm)
+
     def label(self, image: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Label a real picture by the arm's joint angles and this scene's camera; the tuple of `draw`."""
         _, pixels, mask, ee = self.draw(q, np.random.default_rng(0), randomised=False)
         return image, pixels, mask, ee
 
-    def _behind(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Replace the background by random patches over a photograph, or over the rendered background."""
+    def _behind(self, picture: np.ndarray, rng: np.random.Generator, own: VideoLooks | None) -> np.ndarray:
+        """Replace the background by the video's, or by random patches over a photograph or the rendered one."""
+        if own is not None and rng.random() < OWN:
+            return own.behind(self._piece(picture.shape[:2], rng), rng)
         if rng.random() < CLEAN:
             return picture
         scene = picture.copy()
@@ -200,7 +249,7 @@ def render_arm(scene: ArmScene, working: np.ndarray, count: int, seed: int, rand
         randomised: random appearance, camera pose and image disturbance; otherwise nominal.
     """
     rng = np.random.default_rng(seed)
-    rows = [scene.draw(_pose(scene, working, i % 2 == 0, rng), rng, randomised) for i in range(count)]
+    rows = [scene.draw(random_pose(scene, working, i % 2 == 0, rng), rng, randomised) for i in range(count)]
     return stacked(rows)
 
 
@@ -217,7 +266,8 @@ def averaged_mask(mask: np.ndarray) -> np.ndarray:
     return cv2.resize(mask, (width // MASK_STRIDE, height // MASK_STRIDE), interpolation=cv2.INTER_AREA)
 
 
-def _pose(scene: ArmScene, working: np.ndarray, near: bool, rng: np.random.Generator) -> np.ndarray:
+def random_pose(scene: ArmScene, working: np.ndarray, near: bool, rng: np.random.Generator) -> np.ndarray:
+    """Draw joint angles (n,) [rad] `near` the working pose or anywhere, with the end effector in the picture."""
     limits = scene.robot.limits
     low, high = np.array(limits.q_low), np.array(limits.q_high)
     while True:
@@ -230,12 +280,13 @@ def _pose(scene: ArmScene, working: np.ndarray, near: bool, rng: np.random.Gener
             return q
 
 
-def _random_effects(rng: np.random.Generator) -> ImageDisturbance:
+def _random_effects(rng: np.random.Generator, light: float) -> ImageDisturbance:
+    """Draw disturbances; those of the light as a share `light` of what they may be."""
     return ImageDisturbance(
-        exposure=rng.normal(0, 0.35),
-        white_balance=rng.normal(0, 0.15),
-        tint=rng.normal(0, 0.08),
-        gamma=rng.normal(0, 0.15),
+        exposure=light * rng.normal(0, 0.35),
+        white_balance=light * rng.normal(0, 0.15),
+        tint=light * rng.normal(0, 0.08),
+        gamma=light * rng.normal(0, 0.15),
         vignetting=rng.uniform(0, 0.3),
         blur=max(0.0, rng.normal(0.3, 0.4)),
         shot_noise=rng.uniform(0, 0.03),

@@ -20,7 +20,7 @@ from adaptation.calibration.refine import ArmOutline
 from benchmarks.arm_pose.edges import Edges, motion_mask, outer_links
 from benchmarks.arm_pose.fit_pose import fit_landmarks, fit_outline
 from benchmarks.arm_pose.network import ArmPoseNetwork, landmarks
-from benchmarks.arm_pose.renders import ArmRenders, ArmScene, stacked
+from benchmarks.arm_pose.renders import ArmScene
 from benchmarks.arm_pose.verdicts import judge, lost, lost_stretches, outline_score
 from robots.camera import CameraModel
 
@@ -70,8 +70,9 @@ def track_arm(
     sweeps: int = SWEEPS,
     wide: int = 12,
     seed: int = 0,
+    rows: np.ndarray | None = None,
 ) -> ArmTrack:
-    """Track the arm through `images`.
+    """Track the arm through `images`, or through the `rows` of them.
 
     Args:
         network: locates the landmarks of `scene` in pictures of its camera's size.
@@ -82,6 +83,10 @@ def track_arm(
         starts: start poses about the landmarks' for each picture; the best fit is kept.
         sweeps: number of passes forwards and backwards.
         seed: of the starts.
+        rows: of the pictures that are tracked, in order; the others only show what the background looks like.
+
+    Returns:
+        The track of `rows`, by default of all pictures.
 
     Raises:
         ValueError: for no pictures, or pictures of different sizes.
@@ -89,12 +94,16 @@ def track_arm(
     if len(images) == 0 or any(image.shape != images[0].shape for image in images):
         sizes = sorted({image.shape for image in images})
         raise ValueError(f"a video of {len(images)} pictures with sizes {sizes}, expected at least one and one size")
-    new = [i for i in range(len(images)) if i == 0 or not np.array_equal(images[i], images[i - 1])]
-    shown = np.searchsorted(new, np.arange(len(images)), side="right") - 1
+    new = distinct(images)
+    rows = np.arange(len(images)) if rows is None else rows
+    shown = np.searchsorted(new, rows, side="right") - 1
+    tracked, shown = np.unique(shown, return_inverse=True)
     height, width = images[0].shape[:2]
     camera = scene.camera.resized(height, width)
     small = (scene.camera.width, scene.camera.height)
-    seen = landmarks(network, np.stack([cv2.resize(images[i], small, interpolation=cv2.INTER_AREA) for i in new]))
+    seen = landmarks(
+        network, np.stack([cv2.resize(images[i], small, interpolation=cv2.INTER_AREA) for i in new[tracked]])
+    )
     scale = width / scene.camera.width
     pixels = (network.encoder.to_pixels(seen[..., :2]).numpy() + 0.5) * scale - 0.5
     spread = SURE * seen[..., 2].numpy() * width / 2
@@ -104,11 +113,11 @@ def track_arm(
     coarse = edges_of([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in half], outline)
     first = [
         best_start(outline, camera.resized(height // 2, width // 2), each, [q, working], wide, seed + k)
-        for k, (each, q) in enumerate(zip(coarse, alone))
+        for k, (each, q) in enumerate(zip([coarse[k] for k in tracked], alone))
     ]
-    found, _ = track_outline(outline, camera, edges, first, starts, sweeps, seed)
-    own, elsewhere, in_view = judge(outline, camera, found, edges)
-    before, before_elsewhere, before_in_view = judge(outline, camera, alone, edges)
+    found, _ = track_outline(outline, camera, [edges[k] for k in tracked], first, starts, sweeps, seed)
+    own, elsewhere, in_view = judge(outline, camera, found, edges, tracked)
+    before, before_elsewhere, before_in_view = judge(outline, camera, alone, edges, tracked)
     ee, by_landmarks = (np.array([scene.robot.chain.pose(q)[1] for q in each]) for each in (found, alone))
     return ArmTrack(
         np.array(found)[shown],
@@ -120,6 +129,11 @@ def track_arm(
         lost_stretches(lost(own, elsewhere, in_view), ee)[shown],
         lost(before, before_elsewhere, before_in_view)[shown],
     )
+
+
+def distinct(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the rows of the pictures that do not repeat the one before."""
+    return np.array([i for i in range(len(images)) if i == 0 or not np.array_equal(images[i], images[i - 1])])
 
 
 def best_start(
@@ -186,15 +200,3 @@ def track_outline(
 def distance_from_edges(outline: ArmOutline, camera: CameraModel, q: np.ndarray, edges: Edges) -> float:
     """Return the mean distance of the outline at `q` from edges [px], `MOST` where there is none."""
     return outline_score(outline.points(q, camera), edges)
-
-
-def labelled_by(
-    followed: ArmTrack, scene: ArmScene, pictures: np.ndarray, rows: np.ndarray | None = None
-) -> ArmRenders | None:
-    """Label those of the pictures (N, H, W, 3) that are not lost by the tracked angles.
-
-    `rows` are the pictures to label, all by default. None if all are lost.
-    """
-    rows = np.arange(len(pictures)) if rows is None else rows
-    kept = rows[~followed.lost[rows]]
-    return stacked([scene.label(pictures[i], followed.q[i]) for i in kept]) if len(kept) else None

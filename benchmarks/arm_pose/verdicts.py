@@ -43,21 +43,21 @@ def outline_score(points: tuple[np.ndarray, ...], edges: Edges) -> float:
 
 
 def judge(
-    outline: ArmOutline, camera: CameraModel, q: Sequence[np.ndarray], edges: Sequence[Edges]
+    outline: ArmOutline, camera: CameraModel, q: Sequence[np.ndarray], edges: Sequence[Edges], rows: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Judge the angles `q` (n,) [rad] of each distinct picture.
+    """Judge the angles `q` (n,) [rad] of the distinct pictures `rows` of a video.
 
     Returns:
         (N,) each: the score in its own picture, its median in those `AWAY` [px], and the share of the arm in view.
     """
-    rows = []
-    for k, each in enumerate(q):
+    judged = []
+    for k, each in zip(rows, q):
         points = outline.points(each, camera)
         away = [other for j, other in enumerate(edges) if abs(j - k) >= max(1.0, AWAY * len(edges))]
         own = outline_score(points, edges[k])
         elsewhere = float(np.median([outline_score(points, other) for other in away])) if away else own
-        rows.append((own, elsewhere, share_in_view(outline, camera, each)))
-    scores, others, in_view = np.array(rows).T
+        judged.append((own, elsewhere, share_in_view(outline, camera, each)))
+    scores, others, in_view = np.array(judged).T
     return scores, others, in_view
 
 

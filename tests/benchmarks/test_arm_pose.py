@@ -113,7 +113,7 @@ def test_a_scene_is_full_of_things_and_those_before_the_arm_are_not_arm(scene: A
     plain = np.full((scene.camera.height, scene.camera.width, 3), 77, np.uint8)
     full, hidden = 0, 0
     for _ in range(40):
-        behind = scene._behind(plain, rng)
+        behind = scene._behind(plain, rng, None)
         assert behind.shape == plain.shape
         assert (plain == 77).all()
         full += len(np.unique(behind.reshape(-1, 3), axis=0)) > 10

@@ -12,7 +12,8 @@ from benchmarks.arm_pose.fit_pose import fit_landmarks, fit_outline
 from benchmarks.arm_pose.network import ArmPoseNetwork
 from benchmarks.arm_pose.panda_vision import BlockFigures, blocks_of
 from benchmarks.arm_pose.renders import ArmScene
-from benchmarks.arm_pose.tracking import ArmTrack, distance_from_edges, labelled_by, track_arm, track_outline
+from benchmarks.arm_pose.teaching import with_found
+from benchmarks.arm_pose.tracking import ArmTrack, distance_from_edges, track_arm, track_outline
 from benchmarks.arm_pose.verdicts import judge, lost, lost_stretches, share_in_view
 from robots.camera import CameraModel
 from robots.registry import load_robot
@@ -106,16 +107,33 @@ def test_a_video_repeats_pictures_and_refuses_what_is_none(outline: ArmOutline) 
         track_arm(network, scene, outline, [image, image[::2]], WORKING)
 
 
-def test_lost_pictures_teach_nothing() -> None:
+def test_only_lost_pictures_are_replaced_and_only_by_found_ones() -> None:
+    q = np.arange(8.0).reshape(4, 2)
+    one, lost = np.ones(4), np.array([False, True, True, False])
+    track = ArmTrack(q, np.zeros((4, 3)), one, np.zeros((4, 3)), one, one, lost, lost)
+    again = ArmTrack(
+        -q, np.ones((4, 3)), 2 * one, np.ones((4, 3)), one, one, np.array([False, False, True, True]), lost
+    )
+    merged = with_found(track, again)
+    np.testing.assert_array_equal(merged.lost, [False, False, True, False])
+    np.testing.assert_array_equal(merged.q, [[0, 1], [-2, -3], [4, 5], [6, 7]])
+    np.testing.assert_array_equal(merged.score, [1, 2, 1, 1])
+    np.testing.assert_array_equal(merged.ee_pos[:, 0], [0, 1, 0, 0])
+
+
+def test_pictures_that_are_not_tracked_show_what_the_background_looks_like(outline: ArmOutline) -> None:
+    """Of an arm that hardly moves in the tracked pictures, the others tell that its outline is not the background's."""
     scene = ArmScene(PANDA, CAMERA.resized(60, 80))
-    q = WORKING + np.linspace(0, 0.3, 5)[:, None]
-    ee = np.array([place(each) for each in q])
-    one, lost = np.ones(5), np.array([False, True, False, True, False])
-    found = ArmTrack(q, ee, one, ee, one, one, lost, lost)
-    pictures = np.zeros((5, 60, 80, 3), np.uint8)
-    np.testing.assert_allclose(labelled_by(found, scene, pictures).ee_pos, ee[[0, 2, 4]], atol=1e-6)
-    np.testing.assert_allclose(labelled_by(found, scene, pictures, np.array([1, 2])).ee_pos, ee[[2]], atol=1e-6)
-    assert labelled_by(found, scene, pictures, np.array([1, 3])) is None
+    torch.manual_seed(0)
+    network = ArmPoseNetwork(len(scene.landmarks), 60, 80, channels=8)
+    step = np.array([0.12, 0.04, 0.0, 0.06, 0.0, 0.0, 0.0])
+    grey = [picture(outline, WORKING + k * step, seed) for seed, k in enumerate((0.0, 0.1, 4.0, 5.0))]
+    images = [np.repeat(each[..., None], 3, axis=2) for each in grey]
+    alone = track_arm(network, scene, outline, images[:2], WORKING, starts=2, sweeps=1, wide=0)
+    beside = track_arm(network, scene, outline, images, WORKING, starts=2, sweeps=1, wide=0, rows=np.arange(2))
+    assert alone.lost.all()
+    assert beside.q.shape == (2, 7)
+    assert not beside.lost.any()
 
 
 def test_a_pose_that_fits_the_background_or_is_out_of_view_is_lost(outline: ArmOutline) -> None:
@@ -124,8 +142,8 @@ def test_a_pose_that_fits_the_background_or_is_out_of_view_is_lost(outline: ArmO
     true = [WORKING + step * np.array([0.12, 0.04, 0.0, 0.06, 0.0, 0.0, 0.0]) for step in range(4)]
     room = outline.mask(still, CAMERA) >= 0
     edges = [Edges.of(np.where(room, 210, picture(outline, q, k)).astype(np.uint8)) for k, q in enumerate(true)]
-    assert not lost(*judge(outline, CAMERA, true, edges)).any()
-    assert lost(*judge(outline, CAMERA, [still] * 4, edges)).all()
+    assert not lost(*judge(outline, CAMERA, true, edges, range(4))).any()
+    assert lost(*judge(outline, CAMERA, [still] * 4, edges, range(4))).all()
     away = CameraModel.looking_at("away", (1.2, 0.9, 0.7), (0.9, -1.2, 0.4), 120, 160, 55.0)
     assert share_in_view(outline, away, WORKING) < 0.2
     assert share_in_view(outline, CAMERA, WORKING) > 0.9
