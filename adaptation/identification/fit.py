@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -107,6 +107,8 @@ class Fit:
     """Simulated time steps."""
     seconds: float
     """Duration of the fit."""
+    quick: bool = False
+    """Whether the search had the budget `QUICK` only."""
 
 
 def fit_servo(
@@ -170,6 +172,7 @@ def fit_servo(
         objective.count,
         objective.steps,
         time.perf_counter() - began,
+        replace(config, seed=QUICK.seed) == QUICK,
     )
 
 

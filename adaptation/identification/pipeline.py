@@ -9,7 +9,7 @@ import numpy as np
 
 from adaptation.identification.bands import DRAWS, band_ends, scaled_to, scores, speeds
 from adaptation.identification.dropo import dropo
-from adaptation.identification.fit import QUICK, FitConfig, Progress, fit_servo
+from adaptation.identification.fit import FitConfig, Progress, fit_servo
 from adaptation.identification.joint_log import JointLog, LogError
 from adaptation.identification.log_inspection import Inspection, inspect
 from adaptation.identification.posterior import Posterior, posterior, term_of
@@ -237,7 +237,7 @@ def identify_arm(
         found.seconds,
         found.candidates,
         found.simulator_steps / found.seconds,
-        replace(config.fit, seed=QUICK.seed) == QUICK,
+        found.quick,
     )
 
 

@@ -44,6 +44,24 @@ WIDENING: dict[str, float] = {
 }
 """Factor on the standard deviation by term, from `benchmarks/identification.py recovery --calibrate --arms 8`, rounded
 up. No factor was enough for the two of 1e4, which keep their prior."""
+QUICK_WIDENING: dict[str, float] = {
+    "servo_delay": 3.9,
+    "servo_lead": 4.0,
+    "kp": 2.5,
+    "damping": 2.2,
+    "coulomb": 3.0,
+    "stribeck": 4.5,
+    "offset": 2.1,
+    "armature": 3.6,
+    "dead_band": 2.1,
+    "backlash": 2.0,
+    "torque_limit": 1e4,
+    "arm_mass_scale": 1e4,
+    "payload_mass": 3.3,
+    "base_tilt_x": 8.5,
+    "base_tilt_y": 1.9,
+}
+"""The same of the quick search (`recovery --calibrate --arms 10 --quick`); the torque limit's is that of `WIDENING`."""
 DEFAULT_WIDENING = 2.0
 """For terms without calibration; an assumption."""
 
@@ -174,9 +192,10 @@ def posterior(
         prior: the space that was fitted.
         used: (n,) joints that the recordings excite.
         speeds: per window, (samples, n) replayed joint speeds [rad/s], for how errors grow with speed.
-        widening: factor by term; the calibrated `WIDENING` by default.
+        widening: factor by term; by default the calibrated ones of the fit's search.
     """
-    widening = WIDENING if widening is None else widening
+    if widening is None:
+        widening = QUICK_WIDENING if fit.quick else WIDENING
     J, K = np.concatenate(fit.jacobian), np.concatenate(fit.coarse)
     d = J.shape[-1]
     sample = 1.0 / (fit.sigma**2 * correlation_times(fit.errors))

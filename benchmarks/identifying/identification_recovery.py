@@ -143,7 +143,7 @@ def _read(path: Path) -> Fit:
         values = {name: arrays[name] for name in Fit.__dataclass_fields__}
     for name in ("jacobian", "coarse", "errors"):
         values[name] = tuple(values[name])
-    for name, kind in (("candidates", int), ("simulator_steps", int), ("seconds", float)):
+    for name, kind in (("candidates", int), ("simulator_steps", int), ("seconds", float), ("quick", bool)):
         values[name] = kind(values[name])
     return Fit(**values)
 
