@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 PIP_INSTALL := -m pip install --quiet --constraint constraints.txt --editable
 # One thread a process: the two cores are shared by processes, and oversubscribed BLAS is slower.
 export OMP_NUM_THREADS ?= 1
+# Hundreds of processes import the project, which is compiled to bytecode once.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The robot side alone: no PyBullet, no torch, no simulator. The arms' URDFs come from PyBullet's data package, which
 # holds files only and is lent from $(VENV).
@@ -38,14 +40,17 @@ check: install
 test: check test-fast test-slow test-clock
 
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# The files with a test so marked: importing all takes each process 10 s of its core
+marked = $$(grep -rlE 'mark\.($(1))\b' tests --include='test_*.py' | sort)
+
 test-fast: install
 	$(BIN)/python -m pytest -q $(PARALLEL) -m 'not slow and not ros and not real_time'
 
 test-slow: install
-	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not ros and not real_time'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not ros and not real_time' $(call marked,slow)
 
 test-clock: install
-	$(BIN)/python -m pytest -m 'ros or real_time'
+	$(BIN)/python -m pytest -m 'ros or real_time' $(call marked,ros|real_time)
 
 test-jazzy: install
 	@test -x $(JAZZY)/bin/python || $(BIN)/python -m venv $(JAZZY)
