@@ -209,18 +209,21 @@ class StateRun:
             "train_seconds": rows[-1]["seconds"],
             "train_cpu_seconds": rows[-1]["cpu_seconds"],
         }
-        bundle = self._export("best", network, best["network"], parts, metrics)
-        self._export("last", network, last_weights, parts, metrics)
+        bundle = last = self._export(network, best["network"], parts, metrics)
+        if best["round"] != recipe.rounds - 1:
+            last = self._export(network, last_weights, parts, metrics)
+        for name, each in (("best", bundle), ("last", last)):
+            path = config.out / name
+            shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
+            each.save(path)
         self._folder.finish(metrics)
         self._progress("bundle", 1.0, str(config.out / "best"))
         return bundle
 
-    def _export(
-        self, folder: str, network: StateNetwork, weights: dict, parts: list[Records], metrics: dict
-    ) -> PolicyBundle:
+    def _export(self, network: StateNetwork, weights: dict, parts: list[Records], metrics: dict) -> PolicyBundle:
         network.load_state_dict(weights)
         config = self._config
-        bundle = export_state(
+        return export_state(
             config.name or config.out.name,
             network,
             self._env,
@@ -235,10 +238,6 @@ class StateRun:
             },
             join_records(parts),
         )
-        path = config.out / folder
-        shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
-        bundle.save(path)
-        return bundle
 
 
 def _copy(network: StateNetwork) -> dict[str, torch.Tensor]:

@@ -345,16 +345,16 @@ class ReinforcementRun:
             "train_seconds": rows[-1]["seconds"],
             "train_cpu_seconds": rows[-1]["cpu_seconds"],
         }
-        found = {}
-        for folder, weights in (("last", last), ("best", best["network"])):
-            network.load_state_dict(weights)
-            found[folder] = self._export(actor, metrics)
-            path = config.out / folder
-            shutil.rmtree(path, ignore_errors=True)  # of this very run, killed between writing it and metrics.json
-            found[folder].save(path)
+        bundle = newest = self._export(actor, metrics)
+        if best["segment"] != len(rows) - 1:
+            network.load_state_dict(last)
+            newest = self._export(actor, metrics)
+        for folder, each in (("best", bundle), ("last", newest)):
+            shutil.rmtree(config.out / folder, ignore_errors=True)  # of this very run, killed before metrics.json
+            each.save(config.out / folder)
         self._folder.finish(metrics)
         self._progress("bundle", 1.0, str(config.out / "best"))
-        return found["best"]
+        return bundle
 
     def _export(self, actor: Actor, metrics: dict) -> PolicyBundle:
         config = self._config
