@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ HEAD = StateRecipe(
 """Of an action head that is trained for a moment."""
 
 
+@cache
 def untrained_bundle(task: str, cameras: str | Rig) -> PolicyBundle:
-    """Export a Panda's camera policy with random weights, and a crop refiner."""
+    """Export a Panda's camera policy with random weights, and a crop refiner; tests share it and leave it as it is."""
     torch.manual_seed(0)
     space = "full" if cameras == "random" else "nominal"  # cameras that may stand anywhere are nowhere in particular
     head = StateRecipe(hidden=(16,))

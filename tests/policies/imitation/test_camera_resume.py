@@ -16,62 +16,63 @@ import torch
 from torch import nn
 
 from policies.bundle import PolicyBundle
-from policies.imitation.camera_run import TrainConfig, resume_camera
+from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
 from policies.training import checkpoints
 from policies.training.checkpoints import CURVE, Checkpoints
 from policies.training.descent import Loss, constant, gradient_descent
 from policies.training.run_folder import RunError
+from sim.tasks.recipe import PerceptionRecipe
 from sim2real.command_line import main
 from tests.support.camera_students import HEAD
 
 ROOT = Path(__file__).resolve().parents[3]
 QUIET = lambda *_: None  # noqa: E731
+TINY = PerceptionRecipe(
+    renders=100, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=30, geometry_batch=64, held_out=20
+)
+SAME = {"cameras": "front", "workers": 1, "perception": TINY, "recipe": HEAD, "evaluation_episodes": 1}
 RUN = """
-import sys
-from pathlib import Path
+if __name__ == "__main__":  # workers read this file, and need nothing of it
+    import sys
+    from pathlib import Path
 
-from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
-from policies.training import checkpoints
-from sim.tasks.recipe import PerceptionRecipe
-from tests.support.camera_students import HEAD
+    from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
+    from policies.training import checkpoints
+    from tests.policies.imitation.test_camera_resume import SAME
 
-if __name__ == "__main__":
     checkpoints.KEPT_EVERY = 0.0
     out = Path(sys.argv[1])
-    tiny = PerceptionRecipe(
-        renders=100, steps=8, batch=16, channels=8, refiner_steps=(6, 4), geometry_steps=30, geometry_batch=64,
-        held_out=20,
-    )
-    config = TrainConfig(out, workers=1, perception=tiny, recipe=HEAD, evaluation_episodes=1, name="killed")
     if out.exists():
         resume_camera(out, lambda *_: None)
     else:
-        train_camera(config, lambda *_: None)
+        train_camera(TrainConfig(out, name="killed", **SAME), lambda *_: None)
 """
 
 
-def run(script: Path, out: Path, kill_at: Path | None = None) -> None:
-    """Train in a process of its own; kill it and its workers as soon as `kill_at` exists."""
+def kill(script: Path, out: Path, at: Path) -> None:
+    """Train in a process of its own; kill it and its workers as soon as `at` exists."""
     child = subprocess.Popen(
         [sys.executable, script, out], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
     )
-    while kill_at is not None and not kill_at.exists():
+    while not at.exists():
         assert child.poll() is None, "the run ended before it was killed"
         time.sleep(0.01)
-    if kill_at is not None:
-        os.killpg(child.pid, signal.SIGKILL)
-    assert child.wait() == (0 if kill_at is None else -signal.SIGKILL)
+    os.killpg(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_with_the_same_policy(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "KEPT_EVERY", 0.0)
     script, whole, broken = tmp_path / "run.py", tmp_path / "whole", tmp_path / "broken"
     script.write_text(RUN)
-    run(script, whole)
+    train_camera(TrainConfig(whole, name="killed", **SAME), QUIET)
     for stage in ("checkpoint/state.pt", "checkpoint/geometry.pt"):  # loops are broken off below
-        run(script, broken, kill_at=broken / stage)
+        kill(script, broken, at=broken / stage)
     assert not (broken / "metrics.json").exists()
-    run(script, broken)
+    resume_camera(broken, QUIET)
     one, other = (PolicyBundle.load(path / "bundle") for path in (whole, broken))
     assert (whole / "bundle/policy.onnx").read_bytes() == (broken / "bundle/policy.onnx").read_bytes()
     for name, array in one.parity.items():
@@ -84,15 +85,15 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_policy(tmp_path
 
 
 FULL = """
-import resource
-import sys
-from pathlib import Path
-
-from policies.training import checkpoints
-from sim2real import train
-from sim2real.command_line import main
-
 if __name__ == "__main__":
+    import resource
+    import sys
+    from pathlib import Path
+
+    from policies.training import checkpoints
+    from sim2real import train
+    from sim2real.command_line import main
+
     checkpoints.KEPT_EVERY = 0.0
     out, stage, words = sys.argv[1], sys.argv[2], sys.argv[3:]
     shown = train.stages

@@ -213,13 +213,10 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
     recipe += ["--recipe.gradient-steps", "120", "--recipe.last-gradient-steps", "120", "--recipe.hidden", "32"]
     recipe += ["--recipe.validation-episodes", "8", "--evaluation-episodes", "8", "--workers", "1"]
 
-    def start(out: Path) -> subprocess.Popen:
-        command = [sys.executable, "-m", "sim2real", "train", "--observation", "state", "--out", str(out), *recipe]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-    whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=240) == 0, whole.stderr.read().decode()
-    killed = start(tmp_path / "killed")
+    train = ["train", "--observation", "state", *recipe, "--out"]
+    assert main([*train, str(tmp_path / "whole")]) == 0
+    command = [sys.executable, "-m", "sim2real", *train, str(tmp_path / "killed")]
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     checkpoint = tmp_path / "killed" / "checkpoint" / "state.pt"
     deadline = time.monotonic() + 240
     while not checkpoint.is_file():
@@ -242,5 +239,4 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(tmp_path: Path) -
         for run in ("whole", "killed")
     ]
     assert lines[0] == lines[1]
-    for process in (whole, killed):
-        process.stderr.close()
+    killed.stderr.close()
