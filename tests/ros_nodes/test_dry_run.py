@@ -87,7 +87,7 @@ def test_watched_confirmed_and_then_allowed_to_move(ros, tiny_bundle_path, tmp_p
     shadow = ros.start("policy_node", bundle=tiny_bundle_path, autostart=True, shadow=True, wait=40.0)
     ros.wait(lambda: ros.policy_state["state"] == "active", "the shadow", 60.0)
     for answer, status, words in (("no", 1, "not confirmed; nothing was written"), ("franka_panda", 0, "confirmed: ")):
-        words_given = ["dry-run", "--bundle", str(tiny_bundle_path), "--out", str(out), "--seconds", "4.0"]
+        words_given = ["dry-run", "--bundle", str(tiny_bundle_path), "--out", str(out), "--seconds", "2.0"]
         ran = subprocess.run(
             [sys.executable, "-m", "sim2real", *words_given],
             cwd=ROOT,

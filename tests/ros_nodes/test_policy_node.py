@@ -294,13 +294,13 @@ def refusals(ros_environment, tmp_path_factory):
         weaker = PANDA.urdf_xml.replace('upper="2.9671"', 'upper="2.5"')
         assert weaker != PANDA.urdf_xml
         ros.observer.create_publisher(String, "/described", qos.LATCHED).publish(String(data=weaker))
-        # thirteen start at once: what is there may come late, and what is not is waited for
-        waits = {name: 10.0 if name in ("no camera", "no gate", "no arm") else 20.0 for name in runs}
+        # thirteen start at once: what is there may come late, and what is not, or does not fit, is waited for
+        waits = {name: 10.0 if name in ("no camera", "no gate", "no arm", "renamed") else 20.0 for name in runs}
         children = {
             name: ros.start("policy_node", autostart=True, **{"wait": waits[name], **parameters})
             for name, parameters in runs.items()
         }
-        # together they compute for 40 s, which a busy machine's two cores may take minutes for
+        # together they compute for 15 s, which a busy machine's two cores may take minutes for
         yield {name: finish(child, 240.0) for name, child in children.items()}
     shutil.rmtree(folder)
 

@@ -34,7 +34,6 @@ def enabled(browser, *buttons: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
 def test_the_page_in_every_phase_and_size(tmp_path) -> None:
     operator = OperatorState(lost_after=60.0)
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
@@ -228,7 +227,6 @@ def test_two_pages_and_a_lost_session_are_shown(tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.real_time
 def test_the_report_opens_offline_and_is_accessible(tmp_path) -> None:
     from tests.support.report_sample import full_report
 

@@ -37,7 +37,7 @@ def advance(session: AttendedSession, wanted: str) -> dict:
 
 def test_a_kill_in_every_phase_loses_nothing(ros: RosBench, tmp_path: Path) -> None:
     bundle = tiny_bundle((0.5, -0.2, 0.3)).save(tmp_path / "only")
-    plan, out = registered_plan(tmp_path, bundle, places=4, timeout=2.0), tmp_path / "out"
+    plan, out = registered_plan(tmp_path, bundle, places=4, timeout=1.0), tmp_path / "out"
     robot = PolicyBundle.load(bundle).robot
     arm = ros.arm(robot, CAMERA)
     ros.gate(bundle)
