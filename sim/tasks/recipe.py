@@ -131,7 +131,7 @@ class PerceptionRecipe:
 
 
 APPROACHED = PerceptionRecipe(
-    steps=3_000, batch=64, object_weight=4.0, refiner_steps=(4_600, 1_200), geometry_steps=4_000
+    renders=12_000, steps=1_800, batch=64, object_weight=4.0, refiner_steps=(2_760, 720), geometry_steps=2_400
 )
 """For an object that the hand only goes near to; tuned on reaching, with refiners of object and hand."""
 LOCATED = PerceptionRecipe(
