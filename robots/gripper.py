@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Gripper:
     def __post_init__(self) -> None:
         if self.ratios and (len(self.ratios) != len(self.moving) or not all(self.ratios)):
             raise SpecError(f"gripper: ratios are {self.ratios}, expected one other than 0 of each of {self.moving}")
-        openings, positions = (np.diff(column) for column in self._columns())
+        openings, positions = (np.diff(column) for column in self._columns)
         monotonic = (openings > 0).all() and ((positions > 0).all() or (positions < 0).all())
         if self.travel and not (len(openings) and monotonic):
             raise SpecError(
@@ -62,8 +63,7 @@ class Gripper:
 
     def positions(self, opening: float) -> np.ndarray:
         """Return where the joints `moving` stand at an opening [m], (k,) [rad or m]; beyond the travel, its end."""
-        openings, firsts = self._columns()
-        first = float(np.interp(opening, openings, firsts)) if self.travel else opening
+        first = float(np.interp(opening, *self._columns)) if self.travel else opening
         return first * np.array(self.ratios) if self.ratios else np.full(len(self.moving), first)
 
     def commanded(self, opening: float) -> list[float]:
@@ -79,7 +79,7 @@ class Gripper:
         first = sum(position / ratio for position, ratio in zip(positions, ratios)) / len(positions)
         if not self.travel:
             return first
-        openings, firsts = self._columns()
+        openings, firsts = self._columns
         order = np.argsort(firsts)
         inside = float(np.interp(first, firsts[order], openings[order]))
         return inside + (first - float(np.clip(first, firsts.min(), firsts.max()))) * self.lever(inside)
@@ -88,10 +88,11 @@ class Gripper:
         """Return by how much the opening grows with the first joint's position [m/rad, or 1 for a sliding one]."""
         if not self.travel:
             return 1.0
-        openings, firsts = self._columns()
+        openings, firsts = self._columns
         k = min(max(int(np.searchsorted(openings, opening)) - 1, 0), len(openings) - 2)
         return float((openings[k + 1] - openings[k]) / (firsts[k + 1] - firsts[k]))
 
+    @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the travel's openings and positions."""
         rows = np.array(self.travel, np.float64).reshape(-1, 2)

@@ -13,7 +13,7 @@ from benchmarks.parts.record import heading, need, origin, save
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
-SCRIPTS += ["parts/random_rigs.py", "scaling/devices.py"]
+SCRIPTS += ["parts/merged_ticks.py", "parts/random_rigs.py", "scaling/devices.py"]
 
 
 @pytest.mark.slow

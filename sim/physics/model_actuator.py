@@ -57,7 +57,7 @@ class ModelActuator(Actuator):
             return self._gear
         return self._gear + forces.on_ee @ self._robot.chain.jacobian(self._filtered)[:3] / self._stiffness
 
-    def _drive(self, target: list[float], opening: float) -> None:
+    def _drive(self, target: list[float], opening: float, ticks: int) -> None:
         world = self._world
         world.read()
         goal, dt = np.array(target), 1.0 / world.physics_hz

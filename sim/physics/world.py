@@ -23,6 +23,7 @@ from sim.physics import snapshot
 from sim.physics.link_dynamics import LinkDynamics
 from sim.physics.physics_urdf import WorldError, check_inertials, physics_urdf
 from sim.physics.scenery import Scenery
+from sim.physics.vicinity import Vicinity
 from sim.scene import RigidBody, Shape, Vector
 
 GRAVITY = 9.81
@@ -40,6 +41,10 @@ MOST_BUILDS = 5_000
 _READ = ("q", "dq", "opening", "ee_R", "ee_pos", "_poses")
 
 __all__ = ["GRAVITY", "TABLE_CENTRE", "TABLE_SIZE", "World", "WorldError"]
+
+
+def _no_push() -> None:
+    """Leave a body that is asleep where it is."""
 
 
 class World:
@@ -75,6 +80,8 @@ class World:
 
     def _open(self) -> None:
         self._poses: dict[str, tuple[Vector, Vector]] = {}  # of this tick
+        self._ticks_at_once = 1
+        self._gripped = (math.nan, math.nan), 0.0, 0.0  # opening and force, and what they are at the first joint
         self.bodies: tuple[RigidBody, ...] = ()
         with tempfile.NamedTemporaryFile("w", suffix=".urdf") as file:
             file.write(self._urdf)
@@ -133,8 +140,10 @@ class World:
             ratio = -1 / gripper.ratio(name)  # type: ignore[union-attr]
             pybullet.changeConstraint(gear, gearRatio=ratio, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
         self.dynamics = LinkDynamics(self.client, self.arm, self.robot, self.joints, self.fingers)
-        for link in range(-1, self.joints[len(self.joints) // 2] + 1):  # the upper arm touches nothing
+        upper_arm = self.joints[len(self.joints) // 2]
+        for link in range(-1, upper_arm + 1):  # the upper arm touches nothing
             pybullet.setCollisionFilterGroupMask(self.arm, link, 0, 0, physicsClientId=self.client)
+        self.vicinity = Vicinity(self.client, self.arm, upper_arm)
 
     def apply(self, parameters: Mapping[str, float], bodies: Sequence[RigidBody]) -> None:
         """Set all physics from `parameters`, build the table and `bodies` anew.
@@ -160,6 +169,7 @@ class World:
         self.table_height = get("table_height", 0.0)
         self.bodies = (table, *bodies)
         self.scenery.rebuild(self.bodies)
+        self.vicinity.begin(self.bodies, self.scenery.ids)
         self._poses.clear()
         self.place("table", (*TABLE_CENTRE, self.table_height - TABLE_SIZE[2] / 2))
 
@@ -172,6 +182,7 @@ class World:
             pybullet.resetBasePositionAndOrientation(body, centre, quat, physicsClientId=self.client)
         else:
             pybullet.resetBasePositionAndOrientation(body, position, quat, physicsClientId=self.client)
+        self.vicinity.disturb()
         # `pose` makes arrays of tuples when it is asked: most are never asked for
         known = isinstance(position, tuple)
         self._poses[name] = (position, quat) if known else (np.array(position), np.array(quat))
@@ -196,7 +207,12 @@ class World:
         return np.array(linear), np.array(angular)
 
     def pusher(self, name: str, force: Vector) -> Callable[[], None]:
-        """Return the function that pushes a body, where it is now, with `force` [N], base frame, for one tick."""
+        """Return the function that pushes a body, where it is now, with `force` [N], base frame, for one tick.
+
+        It does nothing where the push is too weak to wake bodies that are asleep.
+        """
+        if not self.vicinity.feels(math.hypot(*force)):
+            return _no_push
         body = self._body(name)
         position, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=self.client)
         return partial(
@@ -216,6 +232,7 @@ class World:
         """
         gripper = self.robot.gripper
         width = (gripper.opened if opening is None else opening) if gripper else 0.0
+        self.vicinity.disturb()
         self.q, self.dq = np.array(q, float), np.zeros(self.n)
         self.opening = width if self.fingers else self._frozen or 0.0
         self.ee_R, self.ee_pos = self.robot.chain.pose(self.q)
@@ -285,13 +302,16 @@ class World:
         """
         gripper = self.robot.gripper
         assert gripper is not None  # there are fingers
+        if (target, force) != self._gripped[0]:
+            self._gripped = (target, force), float(gripper.positions(target)[0]), gripper.effort(target, force)
+        _, position, effort = self._gripped
         pybullet.setJointMotorControl2(
             self.arm,
             self.fingers[0],
             pybullet.POSITION_CONTROL,
-            targetPosition=float(gripper.positions(target)[0]),
+            targetPosition=position,
             positionGain=gain,
-            force=gripper.effort(target, force),
+            force=effort,
             **({} if gripper.speed is None else {"maxVelocity": gripper.speed}),
             physicsClientId=self.client,
         )
@@ -301,15 +321,26 @@ class World:
         infos = [pybullet.getJointInfo(self.arm, joint, physicsClientId=self.client) for joint in self.joints]
         return np.array([info[6] for info in infos])
 
+    def merge(self, ticks: int) -> None:
+        """Take steps of `ticks` at once from now on: one of so many times the length.
+
+        Motors must be driven after that: PyBullet keeps their limits as impulses of the step they were driven for.
+        """
+        if ticks != self._ticks_at_once:
+            self._ticks_at_once = ticks
+            pybullet.setTimeStep(ticks / self.physics_hz, physicsClientId=self.client)
+
     def step(self) -> None:
-        """Advance by one tick."""
-        self._poses.clear()
+        """Advance by one tick, or as many as `merge` said."""
+        if not self.vicinity.stands:
+            self._poses.clear()
         pybullet.stepSimulation(self.client)
 
     def get_state(self) -> dict:
         """Return the bodies with their physical state, and what `read` has measured; motors' targets are left out."""
         read = {name: getattr(self, name) for name in _READ}
-        return {"bodies": self.bodies[1:], "physics": snapshot.save(self.client), "read": read}
+        physics, vicinity = snapshot.save(self.client), self.vicinity.get_state()
+        return {"bodies": self.bodies[1:], "physics": physics, "vicinity": vicinity, "read": read}
 
     def set_state(self, parameters: Mapping[str, float], state: Mapping) -> None:
         """Restore what `get_state` returned under `parameters`, in this world or in one of the same arm.
@@ -318,7 +349,7 @@ class World:
             WorldError: if the state is that of another arm.
         """
         self.apply(parameters, state["bodies"])
-        snapshot.restore(self.client, state["physics"])
+        self.vicinity.set_state(state["vicinity"], partial(snapshot.restore, self.client, state["physics"]))
         for name, value in state["read"].items():
             setattr(self, name, value)
 

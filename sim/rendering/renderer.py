@@ -245,7 +245,7 @@ class RenderedScene:
         background = replace(appearance, visible=appearance.visible & ~foreground)
         frame = self.render(T_base_bodies, camera, background, supersample=supersample, shadow=False, scales=scales)
         inverse_depth, ids = WORKSPACE.samples(camera.height * supersample, camera.width * supersample)  # as just drawn
-        light = np.empty((camera.height, camera.width, 3), np.float32)  # not read without shadow
+        light = np.empty((camera.height, 3, camera.width), np.float32)  # not read without shadow
         if shadow:
             axes, K = light_axes(appearance.light_directions[0]), _sample_matrix(camera.K, supersample, 0)
             project_to_shadow_map(K, supersample, camera.pose(), axes, inverse_depth, ids, light)

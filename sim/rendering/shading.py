@@ -101,7 +101,7 @@ def shade(
         ids: (samples H, samples W) int32.
         known_ids: `ids` of the `BackgroundBuffers` that `rgb` begins with; pixels stay as they are where nothing is in
             front and no shadow falls; (0, 0) for none.
-        known_light: its `light`.
+        known_light: (H, 3, W) float32, its `light`.
         rgb: (H, W, 3) uint8, in and out.
         depth: (H, W) float32, likewise [m], along the optical axis, 0 where there is nothing; (0, 0) if not asked for.
         seg: (H, W) int16, likewise: body, -1 where there is nothing; (0, 0) if not asked for.

@@ -283,14 +283,13 @@ class SimulatedCameras:
         row = arm + 2
         for body in self._bodies:
             position, quat = state.pose(body.name)
-            if body.mass == 0:
-                stood = self._stood.get(body.name)
-                if stood is position:  # nothing was written since
-                    row += len(body.shapes)
-                    continue
-                if stood is not None and not np.array_equal(stood, position):
-                    self._static.clear()
-                self._stood[body.name] = position
+            stood = self._stood.get(body.name)
+            if stood is position:  # nothing was written since
+                row += len(body.shapes)
+                continue
+            if body.mass == 0 and stood is not None and not np.array_equal(stood, position):
+                self._static.clear()
+            self._stood[body.name] = position
             _put(self._T, row, self._offsets[body.name], position, quat)
             row += len(body.shapes)
 

@@ -153,7 +153,7 @@ EFFECTS = {
     "joint_damping": (0.5, weak_arm, MOVES, set(), {}),
     "joint_friction": (0.02, free_motion, MOVES, {OBJECT}, {}),
     "object_size": (0.05, free_motion, {OBJECT, PICTURE}, {MOTION, MEASURED}, {}),
-    "object_shape": (1.0, free_motion, {PICTURE}, {MOTION, MEASURED}, {}),
+    "object_shape": (1.0, free_motion, {PICTURE}, {MOTION, MEASURED}, {"object_force_noise": 0.3}),
     "clutter_count": (4.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"clutter_seed": 1.0}),
     "clutter_seed": (2.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"clutter_count": 4.0}),
     "table_cloth": (
@@ -190,7 +190,8 @@ EFFECTS = {
     "knock_rate": (20.0, free_motion, MOVES | {OBJECT}, set(), {}),
     "ee_knock": (10.0, free_motion, MOVES, set(), {"knock_rate": 20.0}),
     "object_knock": (0.9, free_motion, {OBJECT}, set(), {"knock_rate": 20.0}),
-    "object_force_noise": (0.5, free_motion, {OBJECT}, {MOTION}, {}),
+    # restless in both cases, as for `object_shape`: what is asleep lets the arm's ticks be merged
+    "object_force_noise": (0.5, free_motion, {OBJECT}, {MOTION}, {"object_force_noise": 0.3}),
     "appearance_strength": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"appearance_seed": 5.0}),
     "appearance_seed": (7.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"appearance_strength": 1.0}),
     "motion_angle": (1.0, free_motion, SEES, {MOTION, OBJECT, MEASURED}, {"motion_blur": 3.0}),

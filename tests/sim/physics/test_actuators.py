@@ -82,8 +82,8 @@ def settle(world, kind, target, seconds=2.0, **parameters):
 def test_every_controller_gets_there(world, kind):
     target = HOME + np.array([0.3, -0.2, 0.2, 0.2, -0.3, 0.2, 0.5])
     reached = settle(world, kind, target)
-    # the servo stops where its dead band begins; the solver's residual lets joints sag by 2 mrad
-    allowed = 0.013 if kind == "servo" else 3e-3
+    # the servo stops where its dead band begins; the solver's residual lets joints sag by 2 mrad, in merged ticks by 3
+    allowed = 0.013 if kind == "servo" else 3.5e-3
     assert np.abs(reached - target).max() < allowed
 
 

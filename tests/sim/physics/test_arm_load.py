@@ -210,7 +210,7 @@ def test_the_torque_controllers_damping_is_stable_however_light_the_link(tmp_pat
     world.apply(p, [])
     actuator = make_actuator("torque", robot, world, 1)
     actuator.reset(np.zeros(1), 0.0, p)
-    speeds = spun(world, 20, lambda: actuator._drive([0.0], 0.0))
+    speeds = spun(world, 20, lambda: actuator._drive([0.0], 0.0, 1))
     left = 1 / (1 + damping / 240.0 / world.dynamics.nominal_load.bodies[0, 5])
     assert speeds == pytest.approx(2.0 * left ** np.arange(1, 21), rel=0.01, abs=2e-3)
     if damping == 1.0:
