@@ -52,10 +52,10 @@ BOUTS = 3
 """Of resets of each task, and of panda-gym's steps, before each of the other checks."""
 PLAIN, SHADOW = RenderConfig(supersample=1, shadows=False), RenderConfig(supersample=2, shadows=True)
 MET = {
-    "state_reach": 3.5,
-    "state_pick_place": 3.5,
-    "camera_plain": 40.0,
-    "camera_shadow": 20.0,
+    "state_reach": 5.5,
+    "state_pick_place": 5.0,
+    "camera_plain": 70.0,
+    "camera_shadow": 35.0,
     "reset_ms": 0.3,
     "mb_per_env": 40.0,
     "grasp_gentle": 1.0,
