@@ -29,6 +29,9 @@ from sim.scene import RigidBody, Shape, Vector
 GRAVITY = 9.81
 TABLE_SIZE = (1.2, 1.6, 0.04)
 TABLE_CENTRE = (0.4, 0.0)
+FINGER_ERP = 0.5
+"""Rate at which the gear closes the gap between the fingers' openings [1/s]. At 0.2 one finger drifts by 15 mm in
+merged ticks, at 0.5 by 6; at 1 the joints sag by 4 mrad instead of 3."""
 FINGER_GEAR = 500.0
 """Force that keeps the fingers level with each other [N]."""
 SOLVER = (50, 1e-3)
@@ -138,7 +141,9 @@ class World:
                 physicsClientId=self.client,
             )
             ratio = -1 / gripper.ratio(name)  # type: ignore[union-attr]
-            pybullet.changeConstraint(gear, gearRatio=ratio, erp=0.2, maxForce=FINGER_GEAR, physicsClientId=self.client)
+            pybullet.changeConstraint(
+                gear, gearRatio=ratio, erp=FINGER_ERP, maxForce=FINGER_GEAR, physicsClientId=self.client
+            )
         self.dynamics = LinkDynamics(self.client, self.arm, self.robot, self.joints, self.fingers)
         upper_arm = self.joints[len(self.joints) // 2]
         for link in range(-1, upper_arm + 1):  # the upper arm touches nothing
