@@ -77,7 +77,7 @@ docs: install
 
 # The benchmarks that need no data sets, in their short form
 bench: install
-	for name in sim_speed render_speed learning latency faults limits statistics; do \
+	for name in sim_speed parts/render_speed learning latency faults limits statistics; do \
 		$(BIN)/python benchmarks/$$name.py --quick || exit; done
 
 build: install

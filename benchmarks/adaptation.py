@@ -4,8 +4,8 @@ Parts (`--only`): office (Office-Caltech10 SURF, 12 pairs), digits (MNIST and US
 hand-eye (a real Panda and RealSense, 8 views each), markerless (camera pose refined by the arm's outline),
 panda (end effector of a real Panda, by networks trained on renders alone), panda-methods (the same by adaptations
 without a geometric model, one seed), control (success on the virtual arm before and after adaptation; an hour and a
-half of one core, kept seed by seed in runs/adapted_control), gap (what `sim2real gap` calls covered, against what is
-true of 60 recordings). office and digits need the extra [bench]; control and gap need no data.
+half of one core, kept seed by seed in runs/adapted_control). office and digits need the extra [bench]; control needs no
+data.
 
     python benchmarks/adaptation.py --data DATA [--only office digits] [--quick] [--json FILE]
 """
@@ -18,7 +18,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.arm_pose.panda_vision import panda, panda_camera, panda_methods
 from benchmarks.domain_adaptation.features import standardised, unit_rows
-from benchmarks.gap_truth.verdicts import RECORDINGS, gap_truth
 from benchmarks.parts.adapted_control import TASKS, adapted_control
 from benchmarks.parts.record import heading, need, origin, save
 from policies.scoring.intervals import wilson_bounds
@@ -209,12 +207,6 @@ def control(data: Path, quick: bool) -> dict[str, float]:
     )
 
 
-def gap(data: Path, quick: bool, policy: Path | None = None) -> dict[str, float]:
-    """Compare the gap report's verdicts with what is true, by a `policy` or one that is kept in runs/gap_truth."""
-    del data
-    return gap_truth(Path("runs") / "gap_truth", RECORDINGS // 4 if quick else RECORDINGS, policy)
-
-
 PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {
     "office": office,
     "digits": digits,
@@ -223,9 +215,8 @@ PARTS: dict[str, Callable[[Path, bool], dict[str, float]]] = {
     "panda": panda,
     "panda-methods": panda_methods,
     "control": control,
-    "gap": gap,
 }
-SIMULATED = {"control", "gap"}
+SIMULATED = {"control"}
 
 
 def main() -> None:
@@ -233,7 +224,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the public data sets")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--quick", action="store_true", help="fewer pairs and seeds")
-    parser.add_argument("--policy", type=Path, help="with gap: a policy of fixed cameras; by default one is trained")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     if arguments.data is None and not SIMULATED.issuperset(arguments.only):
@@ -243,8 +233,7 @@ def main() -> None:
     results: dict[str, float] = {}
     for part in arguments.only:
         begun = time.perf_counter()
-        measure = partial(gap, policy=arguments.policy) if part == "gap" else PARTS[part]
-        results |= measure(arguments.data, arguments.quick)
+        results |= PARTS[part](arguments.data, arguments.quick)
         print(f"({part}: {time.perf_counter() - begun:.0f} s)")
     print(*(f"{key}: {value}" for key, value in results.items()), sep="\n")
     save(arguments.json, described, results)

@@ -1,6 +1,6 @@
 """Frames per second of `sim.rendering.renderer` and, in turn with it, of PyBullet's TinyRenderer.
 
-    python benchmarks/render_speed.py [--quick] [--json FILE]
+    python benchmarks/parts/render_speed.py [--quick] [--json FILE]
 
 Both draw the Panda (ours reduced, TinyRenderer's stock), a table, a cube and a ball from one camera,
 in poses that change at every frame. Every repeat measures each variant once, so that a busy machine
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import pybullet

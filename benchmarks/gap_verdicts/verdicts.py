@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adaptation.gap.camera_gap import measure_gaps
 from adaptation.visual.inputs import AdaptationInputs
-from benchmarks.gap_truth.recordings import KINDS, UNLIKE, Recorder, load_space
+from benchmarks.gap_verdicts.recordings import KINDS, UNLIKE, Recorder, load_space
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.models.restore import restore_student
