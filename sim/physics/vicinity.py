@@ -23,8 +23,8 @@ MOVED, TURNED = 5e-4, 4e-3
 at the solver's residual and under the restless force of `full`, a cube rocks by 0.001 to 0.004."""
 WATCHED = 5
 """Action periods that bodies are watched for before they sleep."""
-LOUDER = 2.0
-"""How many times as strong as the strongest push while they were watched one must be to wake them."""
+WAKING = 2.0
+"""Least push that wakes bodies, as a multiple of the strongest one while they were watched."""
 
 SLEEP = pybullet.ACTIVATION_STATE_ENABLE_SLEEPING | pybullet.ACTIVATION_STATE_SLEEP
 WAKE = pybullet.ACTIVATION_STATE_WAKE_UP | pybullet.ACTIVATION_STATE_DISABLE_SLEEPING
@@ -65,10 +65,10 @@ class Vicinity:
         self._boxes.clear()
         self._wake()
 
-    def feels(self, push: float) -> bool:
-        """Whether a force of `push` [N] can move what it pushes; sleepers wake from one that they do not know."""
+    def take_push(self, push: float) -> bool:
+        """Take a force on a body [N], which wakes sleeping ones if it is strong; return whether it may move them."""
         if self.asleep:
-            if push <= LOUDER * self._push:
+            if push <= WAKING * self._push:
                 return False
             self._wake()
         self._push = max(self._push, push)

@@ -216,7 +216,7 @@ class World:
 
         It does nothing where the push is too weak to wake bodies that are asleep.
         """
-        if not self.vicinity.feels(math.hypot(*force)):
+        if not self.vicinity.take_push(math.hypot(*force)):
             return _no_push
         body = self._body(name)
         position, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=self.client)

@@ -9,7 +9,7 @@ from robots.registry import load_robot
 from sim.catalogue import parameter_space
 from sim.env import ArmEnv
 from sim.physics.actuators import LONGEST, PositionActuator, merged_ticks
-from sim.physics.vicinity import LOUDER, WATCHED, Vicinity
+from sim.physics.vicinity import WAKING, WATCHED, Vicinity
 from sim.physics.world import World
 from sim.scene import RigidBody, Shape, box
 from sim.tasks import load_task
@@ -109,7 +109,7 @@ def test_a_body_at_rest_sleeps_and_a_strong_push_wakes_it(world):
     assert world.vicinity.asleep
     assert world.vicinity.is_clear
     stood = world.pose("object")[0]
-    world.pusher("object", (0.0, LOUDER * 0.0099, 0.0))()  # no more than it has stood already
+    world.pusher("object", (0.0, WAKING * 0.0099, 0.0))()  # no more than it has stood already
     periods(world, 20)
     assert world.vicinity.asleep
     assert world.pose("object")[0] is stood
