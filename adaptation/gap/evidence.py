@@ -20,7 +20,7 @@ from adaptation.visual.inputs import AdaptationInputs, is_fixed
 from adaptation.visual.rig_calibration import ENOUGH, find_cameras, sightings
 from adaptation.visual.self_calibration import PRIOR, WIDTHS, Calibration, Sighting, arm_landmarks, calibrate
 from policies.bundle.landmark_residuals import DISTINCT
-from policies.imitation.perception import detect
+from policies.imitation.detection import detect
 from policies.models.camera_student import CameraStudent
 from robots.camera import CameraModel, as_matrix
 from sim.datasets.labelled_renders import LabelledRenders

@@ -33,7 +33,8 @@ from adaptation.visual.target import IMAGE, TargetData, TargetError, named
 from policies.bundle import PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.bundle.provenance import provenance
-from policies.imitation.perception import detect, landmark_residuals
+from policies.imitation.detection import detect
+from policies.imitation.perception import landmark_residuals
 from policies.models.camera_policy import CameraPolicy
 from policies.models.camera_student import GOAL, CameraStudent
 from policies.models.parity import RECORDS, parity_records

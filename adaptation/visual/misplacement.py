@@ -14,7 +14,7 @@ import numpy as np
 from adaptation.visual.target import TargetData
 from policies.bundle import PolicyBundle
 from policies.bundle.landmark_residuals import arm_points, landmark_residual
-from policies.imitation.perception import detect
+from policies.imitation.detection import detect
 from policies.models.camera_student import CameraStudent
 from robots.camera import CameraModel, as_matrix
 

@@ -25,8 +25,8 @@ from adaptation.visual.self_calibration import (
     triangulate,
 )
 from policies.bundle.landmark_residuals import DISTINCT
+from policies.imitation.detection import detect
 from policies.imitation.geometry import fit_geometry, labels
-from policies.imitation.perception import detect
 from policies.models.camera_student import CameraStudent
 from policies.models.keypoint_encoder import KeypointEncoder
 from policies.training.checkpoints import UNKEPT, Checkpoints

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from benchmarks.arm_pose.panda_vision import panda_camera
-from policies.imitation.perception import detect
+from policies.imitation.detection import detect
 from policies.models.keypoint_encoder import KeypointEncoder
 from robots.registry import load_robot
 from sim.datasets.labelled_renders import LabelledRenders

@@ -28,8 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.parts.record import heading, origin, save
 from policies.imitation.camera_run import TrainConfig, untrained
+from policies.imitation.detection import detect_all
 from policies.imitation.geometry import fit_geometry, labels
-from policies.imitation.perception import detect_all, fit_encoder, fit_refiner
+from policies.imitation.perception import fit_encoder, fit_refiner
 from policies.imitation.recipes import perception_recipe
 from policies.models.crop_refiner import CropRefiner
 from policies.training.device import available_devices, device_of, find_device
@@ -111,7 +112,7 @@ def measure(config: Config, renders: tuple[LabelledRenders, ...], drawn: float, 
         few = replace(recipe, geometry_steps=steps)
         fit_geometry(student, points, measured, offsets, few, 0, silent)
 
-    points, (measured, offsets) = detect_all(student.encoder, renders), labels(student, renders[0])
+    points, (measured, offsets) = detect_all(student, renders)[0], labels(student, renders[0])
     learning = {"encoder": (train_encoder, whole.steps), "geometry": (train_geometry, whole.geometry_steps)}
     if whole.refiner_steps:
         learning["refiners"] = train_refiner, sum(whole.refiner_steps)

@@ -31,7 +31,7 @@ from policies.imitation.perception import fit_encoder
 from policies.models.keypoint_encoder import ForwardKinematics, KeypointEncoder
 from policies.models.parity import RECORDS
 from policies.training.checkpoints import Checkpoints
-from policies.training.descent import Loss, gradient_descent, one_cycle
+from policies.training.descent import Loss, adam_w, gradient_descent, one_cycle
 from policies.training.device import device_of, find_device, moved
 from policies.training.progress import StageProgress, stage
 from policies.training.run_config import refuse_other_fields
@@ -298,7 +298,7 @@ def _fit_chunks(
     seen = (places.abs() <= 1.02).all(-1).float()
     places, seen, wanted = (each.to(device) for each in (torch.nan_to_num(places), seen, torch.from_numpy(chunks)))
     labelled = (torch.arange(policy.encoder.heat.out_channels, device=device) < landmarks).repeat(policy.cameras)
-    optimiser = torch.optim.AdamW(policy.parameters(), recipe.learning_rate, weight_decay=1e-3)
+    optimiser = adam_w(policy.parameters(), recipe.learning_rate, 1e-3)
 
     def loss(step: int) -> Loss:
         rows = torch.randint(len(wanted), (recipe.batch,), generator=generator).to(device)

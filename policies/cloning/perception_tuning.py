@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from policies.imitation.detection import detect_all
 from policies.imitation.geometry import fit_geometry, labels
-from policies.imitation.perception import detect_all, detect_alone, fit_encoder, fit_refiner
+from policies.imitation.perception import fit_encoder, fit_refiner
 from policies.models.camera_student import CameraStudent
 from policies.models.crop_refiner import CropRefiner
 from policies.training.checkpoints import UNKEPT, Checkpoints
@@ -104,7 +105,7 @@ def tune_perception(
     joined = tuple(
         LabelledRenders.joined([_bare(real[some]), _bare(drawn)]) for real, drawn in zip(demonstrated, renders)
     )
-    points, alone = detect_all(student.encoder, joined), detect_alone(student, joined)
+    points, alone = detect_all(student, joined)
     told = part(progress, 0.8, 1.0)
     wanted = labels(student, joined[0])
     fit_geometry(student, points, *wanted, recipe, seed, told, None, alone, checkpoints, afresh=False)

@@ -18,7 +18,7 @@ import torch
 
 from policies.cloning.episodes import DemonstratedEpisode
 from policies.cloning.labels import PlaceLabels
-from policies.imitation.perception import detect
+from policies.imitation.detection import detect
 from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.filters.object_filter import HELD
 from robots.specs import ActionSpec

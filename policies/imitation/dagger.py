@@ -23,7 +23,7 @@ from policies.models.state_policy import StatePolicy
 from policies.scoring.batches import evaluate_in_batches
 from policies.scoring.evaluator import VALIDATION_SEEDS, Evaluation, FullLengthEnv
 from policies.scoring.wrappers import EXPERT
-from policies.training.descent import FREE, Loss, Restraint, cosine, gradient_descent
+from policies.training.descent import FREE, Loss, Restraint, adam_w, cosine, gradient_descent
 from policies.training.device import CPU, device_of
 from policies.training.progress import Progress
 from sim.tasks import load_task
@@ -90,8 +90,7 @@ class Dagger:
         """Records of each round."""
         self._learner = network if device == CPU else copy.deepcopy(network).to(device)
         """What learns; `network` acts, on the processor."""
-        fused = device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.Adam(self._learner.parameters(), recipe.learning_rate, fused=fused)
+        self.optimiser = adam_w(self._learner.parameters(), recipe.learning_rate, weight_decay=0.0)
         self._workers, self._make, self._network, self._recipe = workers, make, network, recipe
         self._seed, self._start, self._closing = seed, start, closing
         self._restraint = FREE

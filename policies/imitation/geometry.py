@@ -12,7 +12,7 @@ from torch import Tensor
 from policies.models.camera_student import GOAL, OBJECT, CameraStudent
 from policies.models.triangulation import Triangulation
 from policies.training.checkpoints import UNKEPT, Checkpoints
-from policies.training.descent import Loss, gradient_descent, one_cycle
+from policies.training.descent import Loss, adam_w, gradient_descent, one_cycle
 from policies.training.device import device_of, moved
 from policies.training.parallel import one_thread
 from policies.training.progress import Progress
@@ -78,7 +78,7 @@ def fit_geometry(
         return Loss(value, text=lambda: f"geometry {100 * float(error.mean().detach()):.1f} cm")
 
     with one_thread(), moved(student.geometry, device):
-        optimiser = torch.optim.AdamW(student.geometry.parameters(), rate)
+        optimiser = adam_w(student.geometry.parameters(), rate)
         kept = checkpoints.of("geometry", network=student.geometry, optimiser=optimiser, generator=generator)
         gradient_descent(optimiser, one_cycle(rate, steps), steps, loss, progress, checkpoint=kept)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from policies.bundle.camera_mask import QUANTILE, CameraMasking
 from policies.bundle.landmark_residuals import LandmarkResiduals, arm_points, calibrated, landmark_residual
+from policies.imitation.detection import asked_for, detect, detect_all
 from policies.imitation.frozen_maps import frozen_maps
 from policies.imitation.geometry import calibrations, evidence_of, fit_geometry, fit_triangulation, labels
 from policies.models.camera_student import CameraStudent
@@ -20,7 +21,7 @@ from policies.models.crop_refiner import CropRefiner, corners, crops
 from policies.models.cross_view import CrossViewPrior
 from policies.models.keypoint_encoder import KeypointEncoder, as_network_image
 from policies.training.checkpoints import UNKEPT, Checkpoints
-from policies.training.descent import FREE, Loss, Restraint, gradient_descent, one_cycle
+from policies.training.descent import FREE, Loss, Restraint, adam_w, gradient_descent, one_cycle
 from policies.training.device import device_of
 from policies.training.parallel import Check, run_parallel
 from policies.training.precision import fast
@@ -55,7 +56,7 @@ def fit_encoder(
     cell = 2.0 / (encoder.map_size[1] - 1)
     maps = nn.ModuleDict({"features": encoder.features, "heat": encoder.heat})  # refiners may be trained meanwhile
     maps.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-    optimiser = torch.optim.AdamW(maps.parameters(), config.learning_rate, weight_decay=1e-4)
+    optimiser = adam_w(maps.parameters(), config.learning_rate, 1e-4)
     frozen = frozen_maps(encoder, images, restraint, progress)
 
     def loss(step: int) -> Loss:
@@ -114,15 +115,16 @@ def fit_refiner(
     pixels = torch.nan_to_num(pixels, nan=-1e3)  # behind the camera: outside every crop
     refiner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     refiner.train()
-    optimiser = torch.optim.AdamW(refiner.parameters(), config.learning_rate, weight_decay=1e-4)
+    optimiser = adam_w(refiner.parameters(), config.learning_rate, 1e-4)
 
     def loss(step: int) -> Loss:
         rows = torch.randint(len(images), (config.batch,), generator=generator).to(device)
-        image = as_network_image(images[rows], None if asked is None else asked[rows])
         guess = pixels[rows] + draw_first_errors(config.batch, generator).to(device)
-        corner = corners(guess, image.shape[2], image.shape[3])
+        corner = corners(guess, images.shape[1], images.shape[2])
+        cut = crops(images.permute(0, 3, 1, 2), corner, rows).permute(0, 2, 3, 1)  # of bytes: a quarter of the memory
+        crop = as_network_image(cut, None if asked is None else asked[rows])
         with fast(device):
-            logits = refiner.logits(crops(image, corner))
+            logits = refiner.logits(crop)
         wanted = pixels[rows] - corner
 
         def text() -> str:
@@ -163,7 +165,7 @@ def fit_student(
     training = tuple(each[config.held_out :] for each in renders)
     told = part(progress, 0.0, 0.9)
     fit_perception(student.encoder, training, config, seed, told, restraint, background, checkpoints)
-    points, alone = detect_all(student.encoder, training), detect_alone(student, training)
+    points, alone = detect_all(student, training)
     calibration = calibrations(student, training)
     if student.triangulation is not None and calibration is not None:
         fit_triangulation(student, student.triangulation, points, training, calibration)
@@ -225,7 +227,7 @@ def fit_perception(
 @torch.no_grad()
 def masking(student: CameraStudent, renders: tuple[LabelledRenders, ...], cameras: tuple[str, ...]) -> CameraMasking:
     """Take from `renders`, of the same scenes for each of the `cameras`, how unsure the student is with all of them."""
-    points, (measured, _) = detect_all(student.encoder, renders), labels(student, renders[0])
+    points, (measured, _) = detect_all(student, renders)[0], labels(student, renders[0])
     stds = student.estimate(points, measured, calibrations(student, renders))[1]
     return CameraMasking.of(cameras, student.estimated, stds.numpy())
 
@@ -276,10 +278,8 @@ def perception_errors(student: CameraStudent, renders: tuple[LabelledRenders, ..
         cameras also `masked`: `<name>_cm` for each other `mask`, with the share of states in which the policy would go
         on, `usable`.
     """
-    points, (measured, offsets) = detect_all(student.encoder, renders), labels(student, renders[0])
-    located = partial(
-        _located, student, points, detect_alone(student, renders), measured, calibrations(student, renders)
-    )
+    (points, alone), (measured, offsets) = detect_all(student, renders), labels(student, renders[0])
+    located = partial(_located, student, points, alone, measured, calibrations(student, renders))
     errors, stds = located(student.masks[0], offsets)
     target, seen = (torch.cat(each, dim=1) for each in zip(*(_keypoints(student.encoder, each) for each in renders)))
     pixels = (student.encoder.to_pixels(points[..., :2]) - student.encoder.to_pixels(target)).norm(dim=-1)
@@ -329,52 +329,6 @@ def _located(
 
 def _median(errors: Tensor) -> float | None:
     return float(errors.median()) if len(errors) else None
-
-
-def detect_all(encoder: KeypointEncoder, renders: tuple[LabelledRenders, ...]) -> Tensor:
-    """Locate the keypoints in renders of the same scenes for each camera (N, cameras · K, 3); see `detect`."""
-    return detect(encoder, *(each.images for each in renders), asked=renders[0].asked)
-
-
-def detect_alone(student: CameraStudent, renders: tuple[LabelledRenders, ...]) -> Tensor | None:
-    """As `detect_all`, for a student that takes subsets of its cameras: in each camera's images alone.
-
-    None where that is no different.
-    """
-    if not student.maskable or not student.encoder.cross_view_priors:
-        return None
-    return detect(student.encoder, *(each.images for each in renders), alone=True, asked=renders[0].asked)
-
-
-@torch.no_grad()
-def detect(
-    encoder: KeypointEncoder,
-    *images: np.ndarray,
-    batch: int = 250,
-    alone: bool = False,
-    asked: np.ndarray | None = None,
-) -> Tensor:
-    """Locate the keypoints, x, y and spread in map coordinates, in images (N, H, W, 3) uint8.
-
-    Colours that are `asked` for are (N, k, 3).
-
-    Returns:
-        (N, cameras · K, 3), for simultaneous images from one or more cameras; `alone` in each camera's by itself.
-    """
-    encoder.eval()
-    device, parts = device_of(encoder), []
-    for i in range(0, len(images[0]), batch):
-        pictures = torch.from_numpy(np.concatenate([each[i : i + batch] for each in images]))
-        mask = torch.zeros(len(pictures) // len(images), len(images), device=device) if alone else None
-        colours = None if asked is None else torch.from_numpy(asked[i : i + batch]).repeat(len(images), 1, 1).to(device)
-        found = encoder(as_network_image(pictures.to(device), colours), len(images), mask).cpu()
-        parts.append(torch.cat(found.chunk(len(images)), dim=1))
-    return torch.cat(parts)
-
-
-def asked_for(renders: LabelledRenders, device: torch.device) -> Tensor | None:
-    """Return the colours (N, k, 3) that are asked for in `renders`, on `device`; None where none are."""
-    return None if renders.asked is None else torch.from_numpy(renders.asked).to(device)
 
 
 def _keypoints(encoder: KeypointEncoder, renders: LabelledRenders) -> tuple[Tensor, Tensor]:

@@ -78,13 +78,16 @@ def corners(guess: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([first[:, 0].clamp(0, width - SIDE), first[:, 1].clamp(0, height - SIDE)], dim=1)
 
 
-def crops(image: Tensor, corner: Tensor) -> Tensor:
-    """Cut (B, C, SIDE, SIDE) out of images (B, C, H, W), from column and row `corner` (B, 2) on."""
+def crops(image: Tensor, corner: Tensor, numbers: Tensor | None = None) -> Tensor:
+    """Cut (B, C, SIDE, SIDE) out of images (N, C, H, W), from column and row `corner` (B, 2) on.
+
+    `numbers` (B,) says out of which image each is cut; by default there is one of each.
+    """
     steps = torch.arange(SIDE, device=image.device)
     rows, columns = corner[:, 1:] + steps, corner[:, :1] + steps
-    batch = torch.arange(image.shape[0], device=image.device)[:, None, None, None]
-    channel = torch.arange(image.shape[1], device=image.device)[None, :, None, None]
-    return image[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    numbers = torch.arange(len(image), device=image.device) if numbers is None else numbers
+    cut = image.permute(0, 2, 3, 1)[numbers[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cut.permute(0, 3, 1, 2)  # channels last in memory, as the images are
 
 
 def _block(inputs: int, outputs: int, dilation: int = 1) -> nn.Sequential:

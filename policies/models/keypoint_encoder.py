@@ -153,7 +153,12 @@ class KeypointEncoder(nn.Module):
         The images of two `cameras`, taken at the same times, are concatenated camera after camera; `mask` is as in
         `fused`.
         """
-        points = self.locate(self.fused(self.heat_maps(image), mask) if cameras == 2 else self.heat_maps(image))
+        logits = self.heat_maps(image)
+        return self.refined(self.fused(logits, mask) if cameras == 2 else logits, image)
+
+    def refined(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Locate the points by the maps' logits (B, K, rows · columns), those that have a refiner closer in `image`."""
+        points = self.locate(logits)
         closer = []
         for k, refiner in enumerate(self.refiners):
             pixels = self.to_pixels(points[:, k, :2])

@@ -12,7 +12,8 @@ import torch
 
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, untrained
-from policies.imitation.perception import detect_all, wrong_thing
+from policies.imitation.detection import detect_all
+from policies.imitation.perception import wrong_thing
 from policies.models.restore import restore_student
 from sim.datasets.labelled_renders import draw_renders
 from sim.env import ArmEnv
@@ -63,7 +64,7 @@ def test_renders_know_what_is_asked_for_and_where_the_others_are() -> None:
     torch.manual_seed(0)
     config = TrainConfig(Path("nowhere"), task="pick_place@4", cameras="front", perception=TINY, recipe=HEAD)
     student = untrained(config).eval()
-    points = detect_all(student.encoder, (renders,))
+    points = detect_all(student, (renders,))[0]
     assert 0 <= wrong_thing(student, points, (renders,))["wrong_thing"] <= 1
     exact = points.clone()
     exact[:, 0, :2] = student.encoder.from_pixels(torch.from_numpy(renders.pixels[:, 0]))

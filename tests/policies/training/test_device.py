@@ -19,8 +19,9 @@ from adaptation.visual.feature_level import adapt_batch_norm, align_features
 from adaptation.visual.translation_networks import translate
 from policies.imitation.camera_run import TrainConfig, untrained
 from policies.imitation.dagger import fit_round
+from policies.imitation.detection import detect
 from policies.imitation.geometry import fit_geometry
-from policies.imitation.perception import detect, fit_perception
+from policies.imitation.perception import fit_perception
 from policies.models.keypoint_encoder import KeypointEncoder
 from policies.models.state_network import StateNetwork
 from policies.reinforcement.algorithms import load_algorithm
