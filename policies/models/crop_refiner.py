@@ -8,10 +8,15 @@ image's pixels, so that a finer map costs less than the first one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Precision = Callable[[], AbstractContextManager]
+"""Makes what convolutions are computed within, such as `torch.autocast`."""
 SIDE = 32
 """Side of a crop [px]: the first estimate is off by more than half of it in one image of fifty."""
 CELL = 2
@@ -34,14 +39,18 @@ class CropRefiner(nn.Module):
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         self.register_buffer("grid", torch.stack([x.reshape(-1), y.reshape(-1)], dim=1))
 
-    def forward(self, image: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, guess: Tensor, precision: Precision = nullcontext) -> tuple[Tensor, Tensor]:
         """Refine `guess` (B, 2) [px] in images (B, 3, H, W) in [-1, 1], or with more planes.
+
+        Its convolutions are computed within `precision()`.
 
         Returns:
             The point (B, 2) and its standard deviation per axis (B, 1), in pixels.
         """
         corner = corners(guess, image.shape[2], image.shape[3])
-        inside, spread = self.locate(self.logits(crops(image, corner)))
+        with precision():
+            logits = self.logits(crops(image, corner))
+        inside, spread = self.locate(logits)
         return corner + inside, spread
 
     def logits(self, crop: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ transfer to real images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from policies.models.asked_colour import PLANES, asked_planes
 from policies.models.backbones.architectures import ARCHITECTURES, Backbone
 from policies.models.backbones.pyramid import Pyramid
-from policies.models.crop_refiner import CropRefiner
+from policies.models.crop_refiner import CropRefiner, Precision
 from policies.models.cross_view import CrossViewPrior
 from policies.models.filters.goal_filter import REFERENCE_STD
 from robots.kinematics import KinematicChain
@@ -156,14 +157,16 @@ class KeypointEncoder(nn.Module):
         logits = self.heat_maps(image)
         return self.refined(self.fused(logits, mask) if cameras == 2 else logits, image)
 
-    def refined(self, logits: Tensor, image: Tensor) -> Tensor:
-        """Locate the points by the maps' logits (B, K, rows · columns), those that have a refiner closer in `image`."""
+    def refined(self, logits: Tensor, image: Tensor, precision: Precision = nullcontext) -> Tensor:
+        """Locate the points by the maps' logits (B, K, rows · columns), and those that have a refiner closer in
+        `image`; its convolutions are computed within `precision()`.
+        """
         points = self.locate(logits)
         closer = []
         for k, refiner in enumerate(self.refiners):
             pixels = self.to_pixels(points[:, k, :2])
             for _ in range(REFINEMENTS):
-                pixels, spread = refiner(image, pixels)
+                pixels, spread = refiner(image, pixels, precision)
             closer.append(torch.cat([self.from_pixels(pixels), spread * (2.0 / (STRIDE * (self.map_size[1] - 1)))], 1))
         return torch.cat([torch.stack(closer, dim=1), points[:, len(closer) :]], dim=1) if closer else points
 

@@ -22,6 +22,9 @@ def test_crops_are_pieces_of_the_picture_and_stay_inside_it() -> None:
     cut = crops(image, corner)
     torch.testing.assert_close(cut[0], image[0, :, 14 : 14 + SIDE, 24 : 24 + SIDE])
     torch.testing.assert_close(cut[1], image[1, :, :SIDE, 84 - SIDE :])
+    torch.testing.assert_close(
+        crops(image, corner, torch.tensor([1, 1]))[0], image[1, :, 14 : 14 + SIDE, 24 : 24 + SIDE]
+    )
 
 
 def test_what_it_sees_is_told_in_pixels_of_the_whole_picture() -> None:
