@@ -135,12 +135,12 @@ APPROACHED = PerceptionRecipe(
 )
 """For an object that the hand only goes near to; tuned on reaching, with refiners of object and hand."""
 LOCATED = PerceptionRecipe(
-    renders=45_000,
-    steps=10_000,
+    renders=36_000,
+    steps=8_000,
     batch=64,
     channels=48,
     object_weight=4.0,
-    geometry_steps=4_000,
-    refiner_steps=(6_600, 6_600, 3_400),
+    geometry_steps=3_200,
+    refiner_steps=(5_300, 5_300, 2_700),
 )
 """For an object to handle and where it goes; tuned on pushing and placing, with refiners of object, goal and hand."""
