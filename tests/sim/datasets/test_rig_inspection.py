@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from robots.rig import Rig, describe_camera, load_rig
 from sim.datasets.rig_inspection import PLACES, inspect_rig, join_images
 
 PANDA = load_robot("franka_panda")
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 
 
 def test_the_default_rig_shows_what_placing_is_about() -> None:
@@ -26,6 +28,11 @@ def test_the_default_rig_shows_what_placing_is_about() -> None:
     assert joined.shape[1] == front.image.shape[1] + side.image.shape[1]
     yellow = (np.abs(front.image.astype(int) - (255, 214, 0)).sum(axis=2) < 30).sum()
     assert yellow > 500  # the outline of the work area
+
+
+@pytest.mark.parametrize("rig", sorted(EXAMPLES.glob("rig_*.json")), ids=lambda rig: rig.stem)
+def test_the_documents_rigs_show_what_placing_is_about(rig: Path) -> None:
+    assert inspect_rig("pick_place", PANDA, str(rig), 20, 0).problems == []
 
 
 def test_a_camera_that_may_stand_anywhere_is_drawn_in_several_places() -> None:
