@@ -75,6 +75,9 @@ def rig_check(arguments: Arguments) -> int:
         raise ValueError(f"scenes is {config.scenes}, expected at least 1")
     import cv2
 
+    if not cv2.haveImageWriter(str(config.out)):
+        raise ValueError(f"'{config.out}' has no image's ending; name a .png or .jpg")
+
     from robots.host.writing import write_bytes
     from robots.rig import Rig
     from sim.datasets.rig_inspection import inspect_rig, join_images
@@ -99,10 +102,7 @@ def rig_check(arguments: Arguments) -> int:
         print(f"{each.camera.name}: {each.pose_text}")
         for body in each.bodies:
             print(f"    {body.body:10} {body.side_px:4.1f} px large, in {100 * body.seen:3.0f} % of the scenes")
-    try:
-        _, picture = cv2.imencode(config.out.suffix, join_images(coverage)[..., ::-1])
-    except cv2.error:
-        raise ValueError(f"'{config.out}' has no image's ending; name a .png or .jpg") from None
+    _, picture = cv2.imencode(config.out.suffix, join_images(coverage)[..., ::-1])
     write_bytes(config.out, picture.tobytes())
     print(config.out)
     for problem in coverage.problems:

@@ -178,6 +178,15 @@ def test_training_that_cannot_work_is_refused_before_anything_runs(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["rig", "rig.txt"])
+def test_a_rig_is_drawn_only_into_an_image(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before any scene is drawn."""
+    assert main(["rig", "check", "--out", name]) == 1
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert f"'{name}' has no image's ending; name a .png or .jpg" in shown.err
+
+
 def test_a_file_of_another_recipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.toml"
     file.write_text('observation = "state"\n[recipe]\nround = 3\n')
