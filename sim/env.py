@@ -25,6 +25,7 @@ from sim.physics.disturbances import Disturbances
 from sim.physics.world import World
 from sim.randomization.parameters import ParameterSpace
 from sim.randomization.servo_parameters import model_params
+from sim.randomization.space_file import chosen_space
 from sim.sensing.moved_camera import calibrated_camera, moved_camera
 from sim.sensing.sensors import RobotSensors, observed_cameras
 from sim.sensing.simulated_cameras import RenderConfig, SimulatedCameras
@@ -67,7 +68,7 @@ class ArmEnv(gym.Env, EzPickle):
         Args:
             task: name in `TASKS`, or an instance that this environment then owns.
             robot: name in `ROBOTS`, or a model.
-            space: a preset (`nominal`, `mild`, `full`, `wild`) or a space.
+            space: a preset (`nominal`, `mild`, `full`, `wild`), a space, or the file of one, see `chosen_space`.
             observation: one of the task's named observations, `cameras`, or names of arrays.
             cameras: the rig: a name in `robots.rig.RIGS`, a .json file, or cameras; None for the task's own, which is
                 `front_side` unless it says otherwise.
@@ -107,7 +108,7 @@ class ArmEnv(gym.Env, EzPickle):
         self.robot = load_robot(robot) if isinstance(robot, str) else robot
         self.task.fit(self.robot, cameras)
         full = parameter_space(self.task, self.robot)
-        self.parameter_space = full.preset(space) if isinstance(space, str) else space
+        self.parameter_space = chosen_space(space, full) if isinstance(space, str) else space
         if actuator == "model" or "servo_delay" in self.parameter_space:  # an identified arm brings its servos along
             actuator, full = "model", full.with_params(*model_params(self.robot))
         self._full = full

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from sim2real.options import CAMERA_TOPICS, Arguments, Preset, read_topics, stages
+from sim2real.options import CAMERA_TOPICS, Arguments, read_topics, stages
 
 if TYPE_CHECKING:
     from adaptation.visual.target import TargetData
@@ -133,8 +133,8 @@ class GapOptions(TargetOptions):
     """Where the HTML page is written."""
     views: int = 300
     """Simulated images of each camera to compare with."""
-    randomise: Preset = "full"
-    """Preset of the simulation."""
+    randomise: str = "full"
+    """What varies in the simulation."""
     workers: int = 2
     """Processes that draw."""
 
@@ -151,6 +151,7 @@ def gap(arguments: Arguments) -> int:
     from policies.bundle import PolicyBundle
     from policies.models.restore import restore_student
     from sim.datasets.labelled_renders import sample_renders
+    from sim.randomization.space_file import chosen_space
     from sim.workers.start import open_workers
 
     bundle = PolicyBundle.load(config.bundle)
@@ -163,7 +164,7 @@ def gap(arguments: Arguments) -> int:
         )
     student = restore_student(bundle)
     inputs = AdaptationInputs(bundle, target, config.seed)
-    space = inputs.full_space.preset(config.randomise)
+    space = chosen_space(config.randomise, inputs.full_space)
     with open_workers(config.workers) as workers, stages(("simulated views",)) as progress:
         views = sample_renders(
             bundle.task,

@@ -78,12 +78,10 @@ def _export_simulated(config: ExportOptions) -> int:
     from evaluation.simulation.simulated_episodes import EpisodeRunner, export_simulated
     from policies.bundle import PolicyBundle
     from policies.scoring.evaluator import TRAINING_SEEDS
-    from sim.randomization.parameters import ParameterSpace
 
     bundle = PolicyBundle.load(config.bundle) if config.bundle else None
     task, robot = (bundle.task, bundle.arm) if bundle else (config.task, config.robot)
-    space = ParameterSpace.from_json(config.randomise) if config.randomise.endswith(".json") else config.randomise
-    runner = EpisodeRunner(task, robot, space, bundle, config.cameras)
+    runner = EpisodeRunner(task, robot, config.randomise, bundle, config.cameras)
     first = int(np.random.SeedSequence([config.seed, 7]).generate_state(1)[0]) % (TRAINING_SEEDS // 2)
     seeds = range(first, first + 10 * config.episodes)  # training draws from here; no evaluation does
     try:

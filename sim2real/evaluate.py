@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from sim2real.options import Arguments, Preset, stages, write_config
+from sim2real.options import Arguments, stages, write_config
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EvaluateOptions:
     """Trials a policy; all policies are tried at the same places."""
     seed: int = 0
     """Of places and order."""
-    randomise: Preset = "full"
+    randomise: str = "full"
     """With sim: what varies."""
     strict: bool = False
     """Trials last to their time limit, and success must hold then, within 2.5 cm."""
@@ -131,6 +131,7 @@ def check_bundle(arguments: Arguments) -> int:
     """Verify a bundle: hashes, specs, recorded actions."""
     config = arguments.parse(BundleOptions, check_bundle.__doc__)
     from policies.bundle import PolicyBundle
+    from policies.bundle.cell import cell_lines
     from robots.rig import describe_camera
 
     checked = PolicyBundle.load(config.bundle)
@@ -144,24 +145,7 @@ def check_bundle(arguments: Arguments) -> int:
     print(f"commands   {checked.action.kind} ({', '.join(checked.action.names)}) at {checked.action.rate_hz:g} Hz")
     for camera in checked.cameras.values():
         print(f"camera     {camera.name}: {describe_camera(camera)}")
-    for line in _cell(checked.provenance.get("cell")):
+    for line in cell_lines(checked):
         print(f"cell       {line}")
     print(f"parity     {len(checked.parity['action'])} recorded actions, largest deviation {deviation:.1e}")
     return 0
-
-
-def _cell(cell: dict | None) -> list[str]:
-    """Say what a lab must set up, where the bundle holds it."""
-    if cell is None:
-        return []
-    (x0, x1), (y0, y1) = cell["area"]
-    lines = [f"table at {cell['table_height']:g} m, work area x {x0:g} to {x1:g} m, y {y0:g} to {y1:g} m (base frame)"]
-    for name, shapes in cell["bodies"].items():
-        sizes = "; ".join(f"{each['kind']} {' × '.join(f'{1000 * v:.0f}' for v in each['size'])} mm" for each in shapes)
-        lines.append(f"{name}: {sizes}")
-    if "colours" in cell:
-        lines.append(f"things of distinct colours, among {', '.join(cell['colours'])}")
-    for name, size in cell["sizes"].items():
-        low, high = size["range"]
-        lines.append(f"{name}: {1000 * size['nominal']:.0f} mm (trained with {1000 * low:.0f} to {1000 * high:.0f})")
-    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim2real.options import Arguments, Preset
+from sim2real.options import Arguments
 
 
 def default_rig(robot: str) -> str:
@@ -30,7 +30,7 @@ class RigOptions:
     """A policy bundle, whose rig, task and arm are checked in place of the three above."""
     out: Path = Path("rig.png")
     """Image of what each camera shows, with the work area on it."""
-    randomise: Preset = "full"
+    randomise: str = "full"
     """What varies from scene to scene."""
     scenes: int = 100
     """Randomised scenes in which sizes are measured."""

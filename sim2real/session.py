@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from sim2real.options import Arguments, Preset
+from sim2real.options import Arguments
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunOptions:
     """sim: the simulator, on all cores; virtual: the virtual arm over ROS 2; ros: an arm that is running already."""
     out: Path | None = None
     """Folder of the session; by default <protocol>-<robot> beside the protocol. A broken-off session goes on there."""
-    randomise: Preset = "full"
+    randomise: str = "full"
     """With sim: what varies."""
     workers: int | None = None
     """With sim: processes; by default all cores."""
@@ -113,6 +113,8 @@ def run(arguments: Arguments) -> int:
 
     if config.ray and config.robot != "sim":
         raise ValueError(f"--ray {config.ray} is for --robot sim, not for {config.robot}")
+    if config.ray and config.randomise.endswith(".json"):
+        raise ValueError(f"--randomise {config.randomise} stays on this machine; with --ray give a preset")
     if config.page and config.robot == "sim":
         raise ValueError("--page is for trials that an operator attends: --robot virtual or --robot ros")
     if config.camera_calibration and config.robot == "sim":

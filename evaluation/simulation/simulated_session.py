@@ -33,7 +33,7 @@ def run_simulated_session(
         registration: the plan.
         bundles: path of each of its policies.
         out: folder of the session.
-        space: what varies: `nominal`, `mild`, `full` or `wild`.
+        space: what varies: `nominal`, `mild`, `full` or `wild`, or the file of a space, see `chosen_space`.
         workers: processes; all cores if None.
         ray: address of a Ray cluster, `local`, or empty for local processes.
         videos: failures a policy that are filmed, and one success; 0 films nothing.

@@ -209,12 +209,12 @@ def evaluate_in_simulation(
 ) -> ReportData:
     """Try every bundle, asked for `thing` if given, and write `trials.sqlite`, `report.html` and `summary.json`.
 
-    `space` is what varies: a preset, or a parameter space, whose name the plan and the report have.
+    `space` is what varies: a preset, a file, or a parameter space, whose name the plan and the report have.
 
     Trials that the store holds already are not run again.
     """
     loaded = {name: PolicyBundle.load(path) for name, path in bundles.items()}
-    varied = space if isinstance(space, str) else space.name
+    varied = Path(space).stem if isinstance(space, str) else space.name
     protocol = task_protocol(loaded, trials, seed, f"simulation {varied} {seed}", strict, thing)
     folder = begin_session(out, protocol, "sim", {"space": varied})
     with FolderLock(out), folder.store() as store:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("sim2real-arms", "numpy", "torch", "pybullet", "mujoco", "onnxruntime", "stable-baselines3", "numba")
 
@@ -22,6 +24,13 @@ def provenance() -> dict:
         "system": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def inherited(record: Mapping[str, Any], key: str) -> Any:
+    """Return what a bundle's provenance holds under `key`, or that of its parent if it was adapted; None if none."""
+    while key not in record and isinstance(record.get("parent"), Mapping):
+        record = record["parent"]
+    return record.get(key)
 
 
 def _version(package: str) -> str:

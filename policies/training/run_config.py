@@ -14,7 +14,8 @@ from policies.training.device import find_device
 from policies.training.run_folder import RunFolder, read_run_config, refuse_existing
 from robots.registry import load_robot
 from sim.catalogue import parameter_space
-from sim.randomization.parameters import PRESETS, ParameterSpace
+from sim.randomization.parameters import ParameterSpace
+from sim.randomization.space_file import chosen_space
 from sim.tasks import Task, fitted_task
 from sim.tasks.task import DEFAULT_RIG
 from sim.tasks.task_file import is_task_file, task_file_record
@@ -92,14 +93,7 @@ class RunConfig:
         Raises:
             ValueError: for an unknown preset, or a file that holds no space.
         """
-        if self.randomise.endswith(".json"):
-            return ParameterSpace.from_json(self.randomise)
-        if self.randomise not in PRESETS:
-            raise ValueError(
-                f"randomise is '{self.randomise}', expected {', '.join(PRESETS)}, "
-                "or the path of a .json parameter space"
-            )
-        return parameter_space(self.fitted_task(), load_robot(self.robot)).preset(self.randomise)
+        return chosen_space(self.randomise, parameter_space(self.fitted_task(), load_robot(self.robot)))
 
     def fitted_task(self) -> Task:
         """Return the task, laid out for arm and cameras."""

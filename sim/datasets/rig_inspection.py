@@ -16,6 +16,7 @@ from sim.catalogue import parameter_space
 from sim.datasets.labelled_renders import begin_state
 from sim.datasets.visibility import FEWEST_PIXELS
 from sim.env import ArmEnv
+from sim.randomization.parameters import ParameterSpace
 
 LEAST_SEEN = 0.9
 """Share of the scenes in which a body must be large enough in at least one camera."""
@@ -75,10 +76,13 @@ class RigCoverage:
 def inspect_rig(
     task: str, robot: str | RobotModel, rig: str | Rig, scenes: int, seed: int, randomise: str = "full"
 ) -> RigCoverage:
-    """Draw `scenes` of a task under a preset, the arm on its way, and measure what the rig shows of them.
+    """Draw `scenes` of a task, the arm on its way, and measure what the rig shows of them.
+
+    What varies is a preset or the file of a space, see `chosen_space`.
 
     Raises:
         SpecError: for an unknown task, arm or rig, or ones that do not fit together.
+        ParameterError: for an unknown preset, or a file that holds no space.
     """
     probe = ArmEnv(task, robot, "nominal", "state", cameras=rig)
     probe.close()
@@ -102,9 +106,10 @@ def inspect_rig(
                     numbers = [i for i, each in enumerate(env.segmentation_names) if each.split("/")[0] == body]
                     sides[k, c, b] = np.sqrt(np.isin(shown[f"segmentation_{name}"], numbers).sum())
         area = env.task.workspace[:2]
+        nominal = env.parameter_space.narrowed(0.0)
     finally:
         env.close()
-    pictures = _nominal_images(task, robot, rig, names, area, seed)
+    pictures = _nominal_images(task, robot, rig, nominal, names, area, seed)
     large = sides >= FEWEST_PIXELS
     cameras = []
     for c, camera in enumerate(probe.task.cameras):
@@ -155,10 +160,16 @@ def join_images(coverage: RigCoverage) -> np.ndarray:
 
 
 def _nominal_images(
-    task: str, robot: str | RobotModel, rig: str | Rig, names: Sequence[str], area: Sequence[Extent], seed: int
+    task: str,
+    robot: str | RobotModel,
+    rig: str | Rig,
+    space: ParameterSpace,
+    names: Sequence[str],
+    area: Sequence[Extent],
+    seed: int,
 ) -> dict[str, np.ndarray]:
     """Draw each camera's image with the work area on it, from several places if it may stand anywhere."""
-    env = ArmEnv(task, robot, "nominal", [f"image_{name}" for name in names], cameras=rig)
+    env = ArmEnv(task, robot, space, [f"image_{name}" for name in names], cameras=rig)
     drawn = parameter_space(env.task, env.robot)
     anywhere = any(camera.pose_range is not None for camera in env.task.cameras)
     rng = np.random.default_rng(seed)

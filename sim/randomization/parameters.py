@@ -323,7 +323,7 @@ class ParameterSpace:
         """
         path = Path(path)
         if not path.is_file():
-            raise ParameterError(f"parameter space '{path}' does not exist; write one with ParameterSpace.to_json")
+            raise ParameterError(f"parameter space '{path}' does not exist; docs/simulate.md shows how to write one")
         try:
             space = cls.from_dict(read_json(path, "parameter space"))
             space.validate()

@@ -213,7 +213,7 @@ def test_unknown_methods_and_misfits_are_refused(run: Path, still_target: Target
     ("arguments", "message"),
     [
         (["train", "--out", "x", "--task", "juggle"], "juggle"),
-        (["train", "--out", "x", "--randomise", "tame"], "randomise is 'tame', expected nominal, mild, full, wild"),
+        (["train", "--out", "x", "--randomise", "tame"], "unknown preset 'tame'; known are nominal, mild, full, wild"),
         (["train", "--out", "x", "--perception.steps", "0"], "steps is 0, expected a positive number"),
         (["train", "--out", "tests"], "'tests' exists already"),
         (["adapt", "--bundle", "nowhere", "--target", "x", "--out", "y"], "bundle 'nowhere' does not exist"),
