@@ -28,6 +28,7 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
+from policies.bundle.cell import cell_sizes
 from policies.bundle.things import Things
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -96,6 +97,8 @@ class Setup:
     robot: RobotModel
     task: str
     cameras: tuple[CameraModel, ...]
+    sizes: dict[str, float]
+    """Of what stands on the table, by the task's parameters [m]; nominal where left out."""
 
 
 def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
@@ -124,7 +127,7 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
             f"parameter 'cameras': '{cameras}' has {', '.join(camera.name for camera in shown)}, but bundle "
             f"'{policy.name}' takes {', '.join(policy.cameras)}; leave it out"
         )
-    return Setup(model, name, shown)
+    return Setup(model, name, shown, cell_sizes(policy) if policy else {})
 
 
 class VirtualArmNode(Node):
@@ -146,7 +149,7 @@ class VirtualArmNode(Node):
         if kind not in CONTROLLERS:
             raise SpecError(f"parameter 'controller' is '{kind}'; known are {', '.join(CONTROLLERS)}")
         reality = hidden_reality(robot, Path(hidden) if hidden else None)
-        self._arm = make_virtual_arm(parameters.text("engine"), robot, setup.cameras, reality, setup.task)
+        self._arm = make_virtual_arm(parameters.text("engine"), robot, setup.cameras, reality, setup.task, setup.sizes)
         self._lock = threading.Lock()  # guards the arm, the controller and the trial
         self._trial = 0
         self._planned: np.ndarray | None = None

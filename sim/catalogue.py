@@ -249,7 +249,7 @@ def describe_cell(task: Task, robot: RobotModel, space: ParameterSpace) -> dict:
         of their shapes at nominal parameters, by name; `sizes`, nominal value and range in `space` of the task's own
         lengths [m]; of a task about one of several things also `colours`, the names by which they are asked for.
     """
-    nominal = parameter_space(task, robot).nominal()
+    nominal = parameter_space(task, robot).nominal() | space.nominal()
     own = [param.name for param in task.params if param.unit == "m"]
     return {
         "table_height": nominal["table_height"],

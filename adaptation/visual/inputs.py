@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptation.visual.target import TargetData
 from policies.bundle import PolicyBundle
+from policies.bundle.provenance import inherited
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.registry import load_robot
@@ -71,18 +72,21 @@ class AdaptationInputs:
 
     @cached_property
     def full_space(self) -> ParameterSpace:
-        """Every randomised parameter of the bundle's task."""
-        return parameter_space(self.task, self.robot).preset("full")
+        """Every randomised parameter of the bundle's task; what stands on the table is as in the bundle's training."""
+        full, trained = parameter_space(self.task, self.robot).preset("full"), self.trained_space
+        own = [] if trained is None else [trained[param.name] for param in self.task.params if param.name in trained]
+        return full.with_params(*own)
+
+    @cached_property
+    def trained_space(self) -> ParameterSpace | None:
+        """The parameter space of the bundle's training; None where it is not stored."""
+        stored = inherited(self.bundle.provenance, "parameter_space")
+        return None if stored is None else ParameterSpace.from_dict(stored)
 
     @cached_property
     def source(self) -> tuple[LabelledRenders, ...]:
         """Labelled renders of each camera under the parameter space of the bundle's training, of the same states."""
-        trained_on = self.bundle.provenance.get("parameter_space")
-        parent = self.bundle.provenance
-        while trained_on is None and "parent" in parent:  # an adapted bundle keeps its parent's provenance
-            parent = parent["parent"]
-            trained_on = parent.get("parameter_space")
-        space = ParameterSpace.from_dict(trained_on) if trained_on else self.full_space
+        space = self.trained_space or self.full_space
         env = ArmEnv(self.bundle.task, self.robot, space, CAMERAS, cameras=self.rig)
         try:
             return draw_renders(env, self.renders, self.seed)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from policies.bundle import PolicyBundle
+from policies.bundle.cell import cell_sizes
 from policies.scoring.evaluator import EVALUATION_SEEDS, Evaluation
 from robots.action import ActionResolver
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
@@ -84,7 +85,8 @@ class _Lab:
         self.bundle = bundle
         robot = load_robot(bundle.arm)
         self.robot = robot
-        self._arm = MujocoArm(robot, tuple(bundle.cameras.values()), hidden or hidden_reality(robot), bundle.task)
+        cameras, reality = tuple(bundle.cameras.values()), hidden or hidden_reality(robot)
+        self._arm = MujocoArm(robot, cameras, reality, bundle.task, cell_sizes(bundle))
         self.task = self._arm.task
         self._camera_view: VirtualCameras | None = None
         incoming = {name: camera.model for name, camera in self._arm.cameras.items()}

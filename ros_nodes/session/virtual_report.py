@@ -17,14 +17,17 @@ from evaluation.session.protocol import Protocol
 from evaluation.session.results import results_table, write_summary
 from evaluation.session.trials import LatencySummary
 from policies.bundle import PolicyBundle
-from policies.bundle.provenance import provenance
+from policies.bundle.cell import cell_sizes
+from policies.bundle.provenance import inherited, provenance
 from robots.host.reading import read_arrays
 from robots.rig import Rig
 from ros_nodes.session.virtual_session import SessionResult
 from sim.catalogue import parameter_space
+from sim.randomization.parameters import ParameterSpace
 from sim.tasks import fitted_task
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.hidden_reality import PANDA_INERTIA, HiddenReality
+from sim.virtual_arm.table import VirtualTable
 
 COMPUTE = 2
 """Column of `latency.npz` that holds the time from observation to command."""
@@ -118,11 +121,14 @@ def _when(protocol: Protocol) -> str:
 
 
 def differences(reality: HiddenReality, bundle: PolicyBundle) -> tuple[DomainDifference, ...]:
-    """List the virtual arm's properties against the ranges of full randomisation, which are the catalogue's."""
+    """List the virtual arm's properties against the ranges of training, or of full randomisation if unknown."""
     arm, camera, scene = reality.arm, reality.camera, reality.scene
     cameras = tuple(bundle.cameras.values())
     task = fitted_task(bundle.task, bundle.robot, Rig(bundle.name, cameras) if cameras else None)
-    space, name = parameter_space(task, bundle.robot), task.cameras[0].name
+    full, trained = parameter_space(task, bundle.robot), inherited(bundle.provenance, "parameter_space")
+    space, name = ParameterSpace.from_dict(trained) if trained else full, task.cameras[0].name
+    sizes = VirtualTable(bundle.task, bundle.robot, reality, cell_sizes(bundle)).sizes
+    true_size = sizes.get("object_size", scene.object_size)
     measured = "identified on a real Panda (Gaz et al. 2019)" if arm.inertia == PANDA_INERTIA else "a few percent off"
 
     def within(parameter: str, scale: float = 1.0) -> str:
@@ -160,7 +166,7 @@ def differences(reality: HiddenReality, bundle: PolicyBundle) -> tuple[DomainDif
         (
             "object",
             f"{within('object_size', 100)} cm, any hue" if "object_size" in space.names else "any hue",
-            f"{100 * scene.object_size:g} cm, {len(scene.object_colours)} filament colours",
+            f"{100 * true_size:.2g} cm, {len(scene.object_colours)} filament colours",
         ),
         (
             "delays",

@@ -21,9 +21,11 @@ from sim.physics.world import GRAVITY, World
 from sim.virtual_arm.hidden_arms import with_true_inertia
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.interface import (
+    NOMINAL_SIZES,
     VELOCITY_NOISE,
     JointReading,
     Judgement,
+    Sizes,
     Snapshot,
     TrialAppearance,
     check_place,
@@ -50,6 +52,7 @@ class BulletArm:
         cameras: Sequence[CameraModel],
         hidden: HiddenReality | None = None,
         task: str = "reach",
+        sizes: Sizes = NOMINAL_SIZES,
     ):
         """Build the world and put the arm at home; arguments and errors are `MujocoArm`'s."""
         self.robot = robot
@@ -57,7 +60,7 @@ class BulletArm:
         self.cameras = real_cameras(cameras, self.hidden)
         """The cameras as they really are, by name."""
         drawn = [camera.drawn for camera in self.cameras.values()]
-        self._table = VirtualTable(task, robot, self.hidden)
+        self._table = VirtualTable(task, robot, self.hidden, sizes)
         self.model = build_scene(robot, drawn, self.hidden, self._table.bodies)
         """What renderers draw; nothing moves it."""
         fingers = robot.gripper.joint_names if robot.gripper is not None else ()

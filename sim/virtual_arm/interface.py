@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,10 @@ VELOCITY_NOISE = 0.004
 
 Colours = Mapping[str, tuple[float, ...]]
 """RGB in [0, 1], by body."""
+Sizes = Mapping[str, float]
+"""Lengths of what stands on the table, by the task's parameters [m]."""
+NOMINAL_SIZES: Sizes = MappingProxyType({})
+"""Nothing is said of any."""
 
 
 @dataclass(frozen=True)

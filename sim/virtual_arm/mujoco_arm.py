@@ -17,9 +17,11 @@ from robots.camera import CameraModel
 from robots.model import RobotModel
 from sim.virtual_arm.hidden_reality import HiddenReality
 from sim.virtual_arm.interface import (
+    NOMINAL_SIZES,
     VELOCITY_NOISE,
     JointReading,
     Judgement,
+    Sizes,
     Snapshot,
     TrialAppearance,
     beyond,
@@ -43,6 +45,7 @@ class MujocoArm:
         cameras: Sequence[CameraModel],
         hidden: HiddenReality | None = None,
         task: str = "reach",
+        sizes: Sizes = NOMINAL_SIZES,
     ):
         """Build the scene and put the arm at home.
 
@@ -51,6 +54,7 @@ class MujocoArm:
             cameras: the nominal cameras, from which the real ones are off by the hidden errors.
             hidden: what is true; the default reality if None.
             task: whose objects stand on the table.
+            sizes: of these objects, by the task's parameters [m]; nominal where left out.
 
         Raises:
             SpecError: if the robot has no URDF file, or the hidden values do not fit it.
@@ -60,7 +64,7 @@ class MujocoArm:
         self.cameras = real_cameras(cameras, self.hidden)
         """The cameras as they really are, by name."""
         drawn = [camera.drawn for camera in self.cameras.values()]
-        self._table = VirtualTable(task, robot, self.hidden)
+        self._table = VirtualTable(task, robot, self.hidden, sizes)
         self.task = self._table.task
         """As it was laid out for the present trial."""
         self.bodies = self._table.bodies

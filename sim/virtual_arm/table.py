@@ -16,7 +16,7 @@ from sim.tasks import load_task
 from sim.tasks.several_things import SeveralThings
 from sim.tasks.task import Scene
 from sim.virtual_arm.hidden_reality import HiddenReality
-from sim.virtual_arm.interface import Colours, Judgement
+from sim.virtual_arm.interface import NOMINAL_SIZES, Colours, Judgement, Sizes
 
 CLEAR = 0.10
 """Least distance of what the operator places from everything else that a task puts on the table [m]."""
@@ -27,8 +27,14 @@ TRIES = 200
 class VirtualTable:
     """One task's bodies, and how they are laid out anew for a trial."""
 
-    def __init__(self, task: str, robot: RobotModel, hidden: HiddenReality):
-        """Take the task's nominal bodies, and what the hidden reality says of the object.
+    def __init__(self, task: str, robot: RobotModel, hidden: HiddenReality, sizes: Sizes = NOMINAL_SIZES):
+        """Take the task's bodies, and what the hidden reality says of the object.
+
+        Args:
+            task: its name.
+            robot: the arm.
+            hidden: what is true; its cube is as much too large as against the nominal one.
+            sizes: lengths of the task's own parameters that the lab chose [m]; nominal where left out.
 
         Raises:
             SpecError: for an unknown task, or one that this arm cannot do.
@@ -37,12 +43,12 @@ class VirtualTable:
         if self.task.needs_gripper and robot.gripper is None:
             raise SpecError(f"task '{task}' needs a gripper, but robot '{robot.name}' has none; take another arm")
         self.task.fit(robot)
-        self._parameters = parameter_space(self.task, robot).nominal()
+        nominal = parameter_space(self.task, robot).nominal()
+        self._parameters = nominal | {name: size for name, size in sizes.items() if name in nominal}
         scene = hidden.scene
-        known = {"object_mass": scene.object_mass, "object_friction": scene.object_friction}
-        if "object_size" in self._parameters:
-            known["object_size"] = self.task.scale * scene.object_size
-        self._parameters |= known
+        self._parameters |= {"object_mass": scene.object_mass, "object_friction": scene.object_friction}
+        if "object_size" in nominal:
+            self._parameters["object_size"] += self.task.scale * scene.object_size - nominal["object_size"]
         self.bodies: tuple[RigidBody, ...] = self.task.bodies(self._parameters)
         """The handled one first."""
         colours, spread = scene.object_colours, self.task.hues.get("object", 1.0)
@@ -52,6 +58,11 @@ class VirtualTable:
         self._filaments = colours
         self._names: dict[str, str] = {}
         self._asked: dict[str, float] = {}
+
+    @property
+    def sizes(self) -> Sizes:
+        """True lengths of what stands there, by the task's parameters [m]."""
+        return {param.name: self._parameters[param.name] for param in self.task.params if param.unit == "m"}
 
     @property
     def opening(self) -> float | None:

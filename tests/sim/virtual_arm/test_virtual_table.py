@@ -107,6 +107,18 @@ def test_what_the_object_weighs_and_measures_is_hidden_reality(monkeypatch) -> N
     assert arm.model.geom("base").size[0] != arm.model.geom("object").size[0]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_table_is_set_up_as_the_lab_chose_and_the_cube_is_off_by_as_much(engine: str) -> None:
+    sizes = {"pad_height": 0.02, "object_size": 0.03, "unheard_of": 1.0}
+    arm = make_virtual_arm(engine, PANDA, (), hidden_reality(PANDA), "pick_place", sizes)
+    arm.place((0.5, 0.1), 5)
+    edge = 0.03 + HiddenScene.object_size - 0.04
+    assert arm._table.sizes == pytest.approx({"pad_height": 0.02, "object_size": edge})  # type: ignore[attr-defined]
+    assert 2 * arm.model.geom("object").size[0] == pytest.approx(edge)
+    assert scene_of(arm).pose("pad")[0][2] == pytest.approx(0.02)
+    assert arm.goal[2] == pytest.approx(0.02 + edge / 2)
+
+
 def test_a_cube_that_goes_onto_a_like_one_has_a_hue_that_tells_them_apart() -> None:
     hidden = hidden_reality(PANDA)
     own, others = (VirtualTable(task, PANDA, hidden).object_colours for task in ("stack", "pick_place"))
