@@ -1,7 +1,7 @@
 """How much of the simulated success survives: camera policies from PyBullet alone, on the virtual arm over ROS 2.
 
     python benchmarks/crossing.py [--only TASKS] [--seeds N] [--trials N] [--idle-minutes M] [--cameras RIG]
-        [--knock CM DEG] [--bundles DIR] [--json FILE]
+        [--randomise SPACE] [--knock CM DEG] [--bundles DIR] [--json FILE]
 
 Each policy is trained in randomised simulation and evaluated there, then drives the virtual arm (MuJoCo, the default
 hidden reality, another renderer and lens) through the policy node and the safety gate. Both measures are strict: within
@@ -59,6 +59,8 @@ class Arguments:
     """Camera rig, as `sim2real train` takes it."""
     robot: str = "franka_panda"
     """Arm, as `sim2real train` takes it."""
+    randomise: str = "full"
+    """What varies in training, as `sim2real train` takes it."""
     bundles: Path | None = None
     """Folder of trained policies, TASK_SEED/bundle, which are not trained again; new ones are kept there."""
     json: Path | None = None
@@ -93,6 +95,7 @@ def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, 
         task,
         arguments.robot,
         arguments.cameras,
+        arguments.randomise,
         name=out.name,
         seed=seed,
         evaluation_episodes=arguments.trials,
