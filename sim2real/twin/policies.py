@@ -16,6 +16,7 @@ from evaluation.report.data import ReportData
 from evaluation.session.results import compare_all, policy_results
 from evaluation.simulation.simulated_trials import evaluate_in_simulation
 from policies.bundle import PolicyBundle
+from policies.bundle.provenance import inherited
 from policies.imitation.recipes import state_recipe
 from policies.imitation.state_run import StateRunConfig, resume_state, train_state
 from policies.scoring.intervals import wilson
@@ -87,7 +88,7 @@ def measure_policies(twin: TwinFolder, progress: StageProgress) -> dict[str, Any
 
 def _old_space(bundle: PolicyBundle, task: str, robot: str, rest: str) -> str | ParameterSpace:
     """Return the ranges that a policy was trained in, by its manifest; without, the preset."""
-    stored = bundle.provenance.get("parameter_space")
+    stored = inherited(bundle.provenance, "parameter_space")
     if isinstance(stored, Mapping):
         return ParameterSpace.from_dict(stored)
     return parameter_space(load_task(task), load_robot(robot)).preset(rest)
