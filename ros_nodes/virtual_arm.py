@@ -28,7 +28,7 @@ from std_msgs.msg import Float64MultiArray, String
 from trajectory_msgs.msg import JointTrajectory
 
 from policies.bundle import BundleError, PolicyBundle
-from policies.bundle.cell import cell_sizes
+from policies.bundle.cell import cell_sizes, cell_table_height
 from policies.bundle.things import Things
 from robots.camera import CameraModel
 from robots.model import RobotModel
@@ -75,6 +75,8 @@ FAULTS = {
 }
 DELAY_JUMP = 0.3
 CLOCK_JUMP_NS = 10**9
+LEVEL = 0.01
+"""How far from 0 the table's top may be that a policy was trained for [m]: as far as it varies in training."""
 
 
 PARAMETERS = (
@@ -111,6 +113,11 @@ def read_setup(bundle: str, robot: str, task: str, cameras: str) -> Setup:
     policy = PolicyBundle.load(Path(bundle)) if bundle else None
     if policy is not None and not cameras:
         policy.check_placed()
+    if policy is not None and abs(cell_table_height(policy)) > LEVEL:
+        raise SpecError(
+            f"bundle '{policy.name}' was trained for a table at {cell_table_height(policy):g} m; the virtual arm "
+            "stands on its table, at 0 m"
+        )
     model = load_robot(robot or (policy.arm if policy else "franka_panda"))
     name = task or (policy.task if policy else "reach")
     if policy is not None:

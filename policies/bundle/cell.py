@@ -12,6 +12,12 @@ def cell_sizes(bundle: PolicyBundle) -> dict[str, float]:
     return {name: float(size["nominal"]) for name, size in cell["sizes"].items()}
 
 
+def cell_table_height(bundle: PolicyBundle) -> float:
+    """Return the height of the table's top in the arm's base frame [m]; of an old bundle 0."""
+    cell = inherited(bundle.provenance, "cell") or {"table_height": 0.0}
+    return float(cell["table_height"])
+
+
 def cell_lines(bundle: PolicyBundle) -> list[str]:
     """Describe it for the reader, in lines; of an old bundle nothing."""
     cell = inherited(bundle.provenance, "cell")

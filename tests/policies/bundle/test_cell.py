@@ -9,6 +9,7 @@ from policies.bundle import PolicyBundle
 from policies.bundle.cell import cell_lines, cell_sizes
 from policies.bundle.provenance import inherited
 from robots.registry import load_robot
+from robots.specs import SpecError
 from ros_nodes.virtual_arm import read_setup
 from sim.catalogue import describe_cell, parameter_space
 from sim.randomization.space_file import state
@@ -38,6 +39,13 @@ def test_the_virtual_lab_is_set_up_by_it(placing: PolicyBundle, tmp_path: Path) 
     placing.save(tmp_path / "bundle")
     assert read_setup(str(tmp_path / "bundle"), "", "", "").sizes == cell_sizes(placing)
     assert read_setup("", "", "", "").sizes == {}
+
+
+def test_a_table_that_the_virtual_lab_has_not_is_refused(placing: PolicyBundle, tmp_path: Path) -> None:
+    cell = placing.provenance["cell"] | {"table_height": -0.05}
+    replace(placing, provenance={"cell": cell}).save(tmp_path / "bundle")
+    with pytest.raises(SpecError, match=r"trained for a table at -0\.05 m; the virtual arm stands on its table"):
+        read_setup(str(tmp_path / "bundle"), "", "", "")
 
 
 def test_an_adapted_policy_has_its_parents_and_an_old_one_none() -> None:
