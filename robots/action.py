@@ -23,18 +23,18 @@ class ActionResolver:
 
     Targets are integrated: each action moves the last *target*, not the measured position, so that sag
     under gravity does not cancel the motion. The target is kept inside the joint limits and within
-    `lead` of the measured position.
+    a lead of the measured position.
     """
 
-    def __init__(self, spec: ActionSpec, robot: RobotModel, lead: float = MAX_LEAD):
-        """Prepare for actions of `spec` on `robot`, whose targets run at most `lead` [rad] ahead of the arm.
+    def __init__(self, spec: ActionSpec, robot: RobotModel):
+        """Prepare for actions of `spec` on `robot`.
 
         Raises:
             SpecError: if the action's elements do not fit the robot.
         """
         self._spec = spec
         self._robot = robot
-        self._lead = lead
+        self._lead = np.full(len(robot.joint_names), MAX_LEAD)
         self._low = np.array(robot.limits.q_low)
         self._high = np.array(robot.limits.q_high)
         has_gripper = spec.names[-1] == "gripper"
@@ -74,20 +74,23 @@ class ActionResolver:
         self._R = self._robot.R_home if R is None else np.ascontiguousarray(R, np.float64)
         self._yaw = yaw
 
-    def resolve(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad]."""
-        si = self._spec.to_si(action)
+    def resolve(self, action: np.ndarray, q: np.ndarray, lead: np.ndarray | None = None) -> np.ndarray:
+        """Return the joint position target (n,) [rad] for `action` in [-1, 1] at measured positions `q` [rad].
+
+        It is at most `lead` (n,) [rad] ahead of them; by default `MAX_LEAD`.
+        """
+        si, lead = self._spec.to_si(action), self._lead if lead is None else lead
         q, robot = np.ascontiguousarray(q, np.float64), self._robot
         if self._spec.kind == "ee_delta":
             if self._turns:
                 self._yaw = min(max(self._yaw + float(si[3]), -MAX_YAW), MAX_YAW)
             self._target = ee_target(
-                robot.chain.table, self._target, q, si[:3], self._R, self._yaw, self._low, self._high, self._lead
+                robot.chain.table, self._target, q, si[:3], self._R, self._yaw, self._low, self._high, lead
             )
         else:
             move = si[: self._n] * self._spec.dt if self._spec.kind == "joint_velocity" else si[: self._n]
             target = (np.array(robot.home) if self._spec.kind == "joint_position" else self._target) + move
-            kept = np.minimum(np.maximum(target, q - self._lead), q + self._lead)
+            kept = np.minimum(np.maximum(target, q - lead), q + lead)
             self._target = np.minimum(np.maximum(kept, self._low), self._high)
         if self._gripper is not None:
             share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open

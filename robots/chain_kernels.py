@@ -217,8 +217,8 @@ def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
     """Move joint targets (n,) so that the end effector moves by `dp` (3,) [m], turned from `R_home` by `yaw` [rad].
 
     The way from the measured positions `q` to the new targets is shortened as a whole until no joint's is longer than
-    `lead` [rad], so that an arm that lags neither turns aside nor tilts the hand; then the joint limits are kept. One
-    function, because every call of a compiled one costs some microseconds between two steps of physics.
+    its `lead` (n,) [rad], so that an arm that lags neither turns aside nor tilts the hand; then the joint limits are
+    kept. One function, because every call of a compiled one costs some microseconds between two steps of physics.
     """
     R = R_home
     if yaw != 0.0:  # about the base's z
@@ -232,10 +232,10 @@ def ee_target(table, target, q, dp, R_home, yaw, low, high, lead):
         moved = _step_within(table, target, dp, R, DAMPING, low, high)
     else:
         moved = step_towards(table, target, dp, R, DAMPING)
-    furthest = lead
+    excess = 1.0
     for j in range(moved.shape[0]):
-        furthest = max(furthest, abs(moved[j] - q[j]))
+        excess = max(excess, abs(moved[j] - q[j]) / lead[j])
     for j in range(moved.shape[0]):
-        moved[j] = q[j] + lead / furthest * (moved[j] - q[j])
+        moved[j] = q[j] + (moved[j] - q[j]) / excess
         moved[j] = min(max(moved[j], low[j]), high[j])
     return moved

@@ -23,8 +23,9 @@ from policies.runtime.inputs.asked_thing import AskedThing
 from policies.runtime.inputs.camera_watch import CameraWatch
 from policies.runtime.inputs.light_match import LightMatching
 from policies.runtime.inputs.residual_watch import ResidualWatch
+from policies.runtime.loop_limits import LoopLimits
 from policies.runtime.safety_filter import Command, SafetyFilter
-from robots.action import MAX_LEAD, ActionResolver
+from robots.action import ActionResolver
 from robots.camera import CameraModel
 from robots.observation import ObservationBuilder, RobotState, needed_poses
 from robots.specs import SpecError
@@ -58,36 +59,6 @@ class RefusalError(RuntimeError):
 
 def _refuse(camera: str, reason: str, key: str) -> None:
     raise RefusalError(reason, key)
-
-
-@dataclass(frozen=True)
-class LoopLimits:
-    """When the loop refuses to act, and how long it blends in."""
-
-    state_age: float = 0.1
-    """Greatest age of the joint state [s]."""
-    gripper_age: float = 0.25
-    """Greatest age of the finger positions [s], for policies with a gripper."""
-    frame_age: float = 0.25
-    """Greatest age of a camera's frame [s]."""
-    pose_age: float = 0.25
-    """Greatest age of a pose estimate [s], for policies that observe one."""
-    check_inputs: bool = True
-    """Whether to refuse inputs unlike those of training, where the bundle has their ranges."""
-    blend: float = 0.3
-    """Time over which commands go from the present position to the policy's targets [s]."""
-    lead: float = 0.12
-    """How far a joint's target may run ahead of the measured joint [rad]: in simulation it is less in nine of ten
-    actions. An arm that lags more would be faster than it can stop."""
-
-    def __post_init__(self) -> None:
-        for name in ("state_age", "gripper_age", "frame_age", "pose_age"):
-            if not 0 < getattr(self, name) <= 1.0:
-                raise SpecError(f"limit '{name}': {getattr(self, name)} s, expected within (0, 1]")
-        if not 0 <= self.blend <= 10.0:
-            raise SpecError(f"blend: {self.blend} s, expected within [0, 10]")
-        if not 0 < self.lead <= MAX_LEAD:
-            raise SpecError(f"lead: {self.lead} rad, expected within (0, {MAX_LEAD}]")
 
 
 @dataclass(frozen=True)
@@ -166,9 +137,7 @@ class ControlLoop:
         self.light = LightMatching(bundle.inputs, bundle.images)
         """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
-        self._resolver, self._warm_up_resolver = (
-            ActionResolver(bundle.action, bundle.robot, limits.lead) for _ in range(2)
-        )
+        self._resolver, self._warm_up_resolver = (ActionResolver(bundle.action, bundle.robot) for _ in range(2))
         self._memory = bundle.fresh_memory()
         self.thing = AskedThing(bundle, self._builder)
         """What the policy acts on among several things."""
@@ -271,7 +240,8 @@ class ControlLoop:
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory(), self.cameras.mask).action
             self._warm_up_resolver.reset(state.q)
-            return self._warm_up_resolver.resolve(action, state.q), self._warm_up_resolver.opening
+            target = self._warm_up_resolver.resolve(action, state.q, self.limits.leads(state.dq))
+            return target, self._warm_up_resolver.opening
         return None
 
     def start(self) -> None:
@@ -333,7 +303,7 @@ class ControlLoop:
             raise RefusalError(
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
             )
-        target = self._resolver.resolve(action, state.q)
+        target = self._resolver.resolve(action, state.q, self.limits.leads(state.dq))
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)
         command = target

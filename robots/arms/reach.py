@@ -119,10 +119,11 @@ def come_to(robot: RobotModel, p: np.ndarray, q: np.ndarray, steps: int = 60) ->
     """
     low, high = np.array(robot.limits.q_low), np.array(robot.limits.q_high)
     q = np.array(q, np.float64)
+    lead = np.full(len(q), LEAD)
     for _ in range(steps):
         way = p - robot.chain.pose(q)[1]
         way *= min(1.0, 0.1 / max(float(np.linalg.norm(way)), 1e-9))
-        moved = ee_target(robot.chain.table, q, q, way, robot.R_home, 0.0, low, high, LEAD)
+        moved = ee_target(robot.chain.table, q, q, way, robot.R_home, 0.0, low, high, lead)
         still = float(np.abs(moved - q).max()) < 1e-3
         q = moved
         if still:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policies.bundle import PolicyBundle
-from policies.runtime.loop import LoopLimits
+from policies.runtime.loop_limits import LoopLimits
 from robots.specs import SpecError
 from ros_nodes import topics
 from ros_nodes.arm import joint_names, pose_inputs
@@ -30,6 +30,7 @@ PARAMETERS = (
     ),
     Parameter("blend", 0.3, "time from the present position to full commands [s]"),
     Parameter("lead", 0.12, "how far a joint's target may run ahead of the measured joint [rad]"),
+    Parameter("rest_lead", 0.09, "the same where the joint does not move [rad]: less than the gate's stall_error"),
     Parameter(
         "warm_up", True, "compute up to three times before each deadline, for nothing, so that commands come sooner"
     ),
@@ -71,6 +72,7 @@ def loop_limits(parameters: Parameters) -> LoopLimits:
         parameters.flag("check_inputs"),
         number("blend"),
         number("lead"),
+        number("rest_lead"),
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.bundle.input_watch import InputWatch, picture_statistics
-from policies.runtime.loop import LoopLimits, RefusalError
+from policies.runtime.loop import RefusalError
+from policies.runtime.loop_limits import LoopLimits
 from robots.specs import ArraySpec, ObservationSpec, SpecError
 from tests.policies.runtime.test_runtime import make
 from tests.support.tiny_bundle import tiny_bundle

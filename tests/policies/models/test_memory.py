@@ -12,7 +12,8 @@ import torch
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.export import Contract, export_bundle
 from policies.models.recurrent_network import RecurrentNetwork
-from policies.runtime.loop import ControlLoop, LoopLimits
+from policies.runtime.loop import ControlLoop
+from policies.runtime.loop_limits import LoopLimits
 from robots.observation import joint_array
 from robots.registry import load_robot
 from robots.specs import ActionSpec, ObservationSpec, SpecError

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from policies.runtime.limits import default_limits
-from policies.runtime.loop import ControlLoop, LoopLimits, RefusalError
+from policies.runtime.loop import ControlLoop, RefusalError
+from policies.runtime.loop_limits import LoopLimits
 from policies.runtime.safety_filter import SafetyFilter
 from robots.observation import CameraFrame, ObservationBuilder, RobotState
 from robots.registry import load_robot
@@ -69,14 +70,19 @@ def test_commands_blend_in_from_the_present_position(bundle):
     np.testing.assert_allclose(robot.q_target, other.q_target, atol=5e-3)  # in the end blending changes nothing
 
 
-@pytest.mark.parametrize("lead", [0.12, 0.05])
-def test_targets_run_ahead_of_a_held_arm_no_further_than_the_lead(bundle, lead):
-    loop, robot = make(bundle, LoopLimits(lead=lead, blend=0.0))
+@pytest.mark.parametrize(("limits", "lead"), [(LoopLimits(blend=0.0), 0.09), (LoopLimits(blend=0.0, lead=0.05), 0.05)])
+def test_targets_run_ahead_of_a_held_arm_no_further_than_the_lead(bundle, limits, lead):
+    loop, robot = make(bundle, limits)
     loop.start()
     for _ in range(40):
         sent = loop.step().q_sent
         robot.clock.now += 0.05  # somebody holds the arm
     assert np.abs(sent - HOME).max() == pytest.approx(lead)
+
+
+def test_the_faster_a_joint_is_the_further_its_target_runs_ahead():
+    leads = LoopLimits(lead=0.12, rest_lead=0.08).leads(np.array([0.0, -0.2, 2.0, np.nan]))
+    np.testing.assert_allclose(leads, [0.08, 0.10, 0.12, 0.12])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,14 @@ def test_nothing_is_sent_before_start(bundle):
 
 
 def test_limits_have_no_off():
-    for bad in ({"state_age": 0.0}, {"frame_age": np.inf}, {"blend": -1.0}, {"lead": 0.0}, {"lead": 0.3}):
+    for bad in (
+        {"state_age": 0.0},
+        {"frame_age": np.inf},
+        {"blend": -1.0},
+        {"lead": 0.0},
+        {"lead": 0.3},
+        {"rest_lead": 0.0},
+    ):
         with pytest.raises(SpecError):
             LoopLimits(**bad)
 

@@ -10,7 +10,8 @@ import pytest
 
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.policy_bundle import COMPLETION
-from policies.runtime.loop import ControlLoop, LoopLimits, RefusalError
+from policies.runtime.loop import ControlLoop, RefusalError
+from policies.runtime.loop_limits import LoopLimits
 from robots.observation import ASKED_COLOURS
 from robots.registry import load_robot
 from robots.specs import SpecError

@@ -12,7 +12,8 @@ import pytest
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.camera_mask import CameraMasking
 from policies.bundle.input_watch import InputWatch, Range
-from policies.runtime.loop import ControlLoop, LoopLimits, LoopStep, RefusalError
+from policies.runtime.loop import ControlLoop, LoopStep, RefusalError
+from policies.runtime.loop_limits import LoopLimits
 from robots.registry import load_robot
 from robots.specs import SpecError
 from tests.support.fakes import FakeClock

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from policies.bundle import BundleError, PolicyBundle
 from policies.bundle.landmark_residuals import KEYPOINTS, LandmarkResiduals, arm_points, calibrated, landmark_residual
 from policies.runtime.inputs.residual_watch import FEWEST, PERIOD, ResidualWatch
-from policies.runtime.loop import ControlLoop, LoopLimits, RefusalError
+from policies.runtime.loop import ControlLoop, RefusalError
+from policies.runtime.loop_limits import LoopLimits
 from robots.camera import CameraModel
 from robots.observation import RobotState
 from robots.registry import load_robot
