@@ -59,7 +59,7 @@ class StateRunConfig(StateConfig):
 
     def environment(self) -> FullLengthEnv:
         """Return what makes the environments of training and evaluation."""
-        return FullLengthEnv(self.task, self.robot, self.space(), self.observation)
+        return FullLengthEnv(self.task, self.robot, self.space(), self.observation, self.cameras)
 
     @classmethod
     def from_dict(cls, data: dict) -> StateRunConfig:

@@ -42,6 +42,8 @@ class PracticeEnv:
     """Whether observations include goals, for hindsight experience replay."""
     asymmetric: bool = False
     """Whether the critic observes the whole state and the drawn parameters."""
+    cameras: str | None = None
+    """The rig whose parameters `space` has; None for the arm's own."""
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the arrays that the policy observes.
@@ -82,7 +84,8 @@ class PracticeEnv:
         """Make the environment."""
         task = load_task(self.task)
         vars(task)["hold_time"] = task.time_limit  # this instance's own: success never ends an episode
-        arm = ArmEnv(task, self.robot, self.space, (*self.names(), *self.known()), reward=self.reward)
+        arrays = (*self.names(), *self.known())
+        arm = ArmEnv(task, self.robot, self.space, arrays, cameras=self.cameras, reward=self.reward)
         return Practice(arm, self)
 
 

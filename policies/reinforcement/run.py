@@ -104,11 +104,12 @@ class ReinforcementConfig(StateConfig):
             self.recipe.reward,
             self.recipe.hindsight,
             self.recipe.asymmetric or self.recipe.latent > 0,
+            self.cameras,
         )
 
     def evaluation_environment(self) -> FullLengthEnv:
         """Return what makes the environments of the evaluation."""
-        return FullLengthEnv(self.task, self.robot, self.space(), self.environment().names())
+        return FullLengthEnv(self.task, self.robot, self.space(), self.environment().names(), self.cameras)
 
     @classmethod
     def from_dict(cls, data: dict) -> ReinforcementConfig:

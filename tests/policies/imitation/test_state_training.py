@@ -28,6 +28,7 @@ from sim.tasks import TASKS, load_task
 from sim.tasks.recipe import StateRecipe
 from sim.vector.vector_env import ArmVectorEnv
 from sim2real.command_line import main
+from tests.support.servo_arm import write_servo_arm
 
 pytestmark = pytest.mark.slow  # a policy is trained for them, if only a little
 ROOT = Path(__file__).resolve().parents[3]
@@ -141,6 +142,14 @@ def test_a_cube_turned_by_a_quarter_looks_the_same() -> None:
     np.testing.assert_allclose(row[0], row[1], atol=1e-5)
     np.testing.assert_allclose(row[0], [np.sin(0.8), np.cos(0.8)], atol=1e-5)
     assert (row[0] - row[2]).abs().max() > 0.3
+
+
+def test_an_arm_with_a_rig_of_its_own_is_trained_from_state(tmp_path: Path) -> None:
+    arm, _ = write_servo_arm(tmp_path)
+    arm.write_text(json.dumps({**json.loads(arm.read_text()), "rig": "front_wrist"}))
+    with closing(StateRunConfig(tmp_path / "run", "reach", robot=str(arm)).environment()()) as env:
+        observation, _ = env.reset(seed=0)
+    assert set(observation) >= {"q", "goal"}
 
 
 def test_weights_of_another_shape_are_refused(run: Path) -> None:
