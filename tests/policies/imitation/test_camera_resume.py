@@ -34,6 +34,7 @@ SAME = {"cameras": "front", "workers": 1, "perception": TINY, "recipe": HEAD, "e
 RUN = """
 if __name__ == "__main__":  # workers read this file, and need nothing of it
     import sys
+    import time
     from pathlib import Path
 
     from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
@@ -41,7 +42,14 @@ if __name__ == "__main__":  # workers read this file, and need nothing of it
     from tests.policies.imitation.test_camera_resume import SAME
 
     checkpoints.KEPT_EVERY = 0.0
-    out = Path(sys.argv[1])
+    out, last, save = Path(sys.argv[1]), sys.argv[2], checkpoints.Checkpoints.save
+
+    def save_and_wait(self, name, *rest):
+        save(self, name, *rest)
+        if name == last:
+            time.sleep(600)  # until it is killed
+
+    checkpoints.Checkpoints.save = save_and_wait
     if out.exists():
         resume_camera(out, lambda *_: None)
     else:
@@ -52,7 +60,7 @@ if __name__ == "__main__":  # workers read this file, and need nothing of it
 def kill(script: Path, out: Path, at: Path) -> None:
     """Train in a process of its own; kill it and its workers as soon as `at` exists."""
     child = subprocess.Popen(
-        [sys.executable, script, out], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
+        [sys.executable, script, out, at.stem], env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
     )
     while not at.exists():
         assert child.poll() is None, "the run ended before it was killed"
