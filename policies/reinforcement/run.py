@@ -96,16 +96,9 @@ class ReinforcementConfig(StateConfig):
 
     def environment(self) -> PracticeEnv:
         """Return what makes the training environments."""
-        return PracticeEnv(
-            self.task,
-            self.robot,
-            self.space(),
-            self.observation,
-            self.recipe.reward,
-            self.recipe.hindsight,
-            self.recipe.asymmetric or self.recipe.latent > 0,
-            self.cameras,
-        )
+        how, told = self.recipe, self.recipe.asymmetric or self.recipe.latent > 0
+        world = self.task, self.robot, self.space(), self.observation
+        return PracticeEnv(*world, how.reward, how.hindsight, told, self.cameras)
 
     def evaluation_environment(self) -> FullLengthEnv:
         """Return what makes the environments of the evaluation."""
