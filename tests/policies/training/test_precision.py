@@ -5,36 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 
-from policies.training import precision
 from policies.training.precision import fast, halves_are_fast
 
 
-@pytest.fixture
-def measured_anew():
-    """Measures again, then and afterwards."""
-    halves_are_fast.cache_clear()
-    yield
-    halves_are_fast.cache_clear()
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_takes_the_precision_that_takes_less_time(kind, monkeypatch, measured_anew):
-    monkeypatch.setattr(precision, "_spent", lambda asked, device: 1.0 if asked == kind else 2.0)
+@pytest.mark.parametrize(
+    ("known", "kind"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_f": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"neon": True, "bf16": True}, torch.bfloat16),
+        ({"neon": True}, torch.float32),
+    ],
+)
+def test_takes_what_the_processor_has_instructions_for(known, kind, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     with fast():
         found = torch.nn.functional.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))
     assert found.dtype == kind
     assert found.item() == 9.0
 
 
-def test_a_little_faster_is_not_worth_it(monkeypatch, measured_anew):
-    monkeypatch.setattr(precision, "_spent", lambda asked, device: 0.9 if asked == torch.bfloat16 else 1.0)
+def test_a_torch_that_does_not_tell_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not halves_are_fast()
-
-
-def test_measures_this_processor_and_leaves_torch_as_it_was(measured_anew):
-    threads = torch.get_num_threads()
-    with torch.no_grad():
-        assert halves_are_fast() in (True, False)
-        assert not torch.is_grad_enabled()
-    assert torch.get_num_threads() == threads
-    assert all(precision._spent(kind) > 0 for kind in (torch.float32, torch.bfloat16))
