@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -10,9 +9,6 @@ import pytest
 
 LONGEST = ("test_demo.py", "test_camera_resume.py", "test_learning.py", "test_transfer.py")
 """Files with which workers begin, so that the others do not wait for one of them at the end."""
-
-RASTERISED = {"MUJOCO_GL": "disabled"}
-"""Virtual cameras drawn by our own rasteriser: a software OpenGL, tested apart, takes three times as long."""
 
 
 def pytest_collection_modifyitems(items):
@@ -27,16 +23,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.flaky(reruns=2))
 
 
-@pytest.fixture(autouse=True)
-def rasterised_cameras(request, monkeypatch):
-    """Of tests with ROS nodes: their processes draw as `RASTERISED` says."""
-    if request.node.get_closest_marker("ros"):
-        with contextlib.suppress(ImportError):  # MuJoCo is not where the robot side alone is installed
-            import sim.virtual_arm.mujoco_gl  # noqa: F401 - reads the environment once, and keeps to it here
-        for name, value in RASTERISED.items():
-            monkeypatch.setenv(name, value)
-
-
 @pytest.fixture(scope="session")
 def ros_environment(tmp_path_factory):
     """Environment of this session's ROS processes, this one included."""
@@ -46,7 +32,7 @@ def ros_environment(tmp_path_factory):
     from ros_nodes.session.shared_memory import free_leftovers
 
     with free_domain() as domain:
-        environment = isolated(domain, tmp_path_factory.mktemp("ros_log")) | RASTERISED
+        environment = isolated(domain, tmp_path_factory.mktemp("ros_log"))
         root = str(Path(__file__).resolve().parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
         os.environ.update({key: value for key, value in environment.items() if key.startswith(("ROS_", "FASTDDS_"))})

@@ -19,6 +19,7 @@ from sim.virtual_arm.mujoco_camera import VirtualCameras
 from sim.virtual_arm.real_camera import RealCamera
 
 FASTER = "; MUJOCO_GL=disabled draws by sim2real's rasteriser, in less time than a software OpenGL"
+"""What helps a camera that misses images."""
 
 
 class CameraDriver:
