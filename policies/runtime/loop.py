@@ -25,6 +25,7 @@ from policies.runtime.inputs.light_match import LightMatching
 from policies.runtime.inputs.residual_watch import ResidualWatch
 from policies.runtime.loop_limits import LoopLimits
 from policies.runtime.safety_filter import Command, SafetyFilter
+from policies.runtime.stall_watch import StallWatch
 from robots.action import ActionResolver
 from robots.camera import CameraModel
 from robots.observation import ObservationBuilder, RobotState, needed_poses
@@ -138,6 +139,7 @@ class ControlLoop:
         """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver, self._warm_up_resolver = (ActionResolver(bundle.action, bundle.robot) for _ in range(2))
+        self._stall = StallWatch(bundle.robot.joint_names, min(limits.lead, limits.rest_lead))
         self._memory = bundle.fresh_memory()
         self.thing = AskedThing(bundle, self._builder)
         """What the policy acts on among several things."""
@@ -261,6 +263,7 @@ class ControlLoop:
         self.light.reset()
         self._observe(state)
         self._resolver.reset(state.q)
+        self._stall.reset()
         self._memory = self.bundle.fresh_memory()
         self._q_start = state.q.copy()
         if self._safety is not None:
@@ -304,6 +307,8 @@ class ControlLoop:
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
             )
         target = self._resolver.resolve(action, state.q, self.limits.leads(state.dq))
+        if stalled := self._stall.reason(target, state.q, now):
+            raise RefusalError(stalled, "blocked")
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)
         command = target

@@ -42,6 +42,17 @@ def lab(ros_environment, tmp_path_factory):
         yield ros, truth, place, fault
 
 
+@pytest.fixture(autouse=True)
+def no_fault(lab):
+    """End fault and motion after each test, one that failed included."""
+    ros, _, _, fault = lab
+    yield
+    fault.publish(String(data="none"))
+    if ros.policy_state["state"] == "active":
+        assert ros.change_state(Transition.TRANSITION_DEACTIVATE)
+    ros.wait(lambda: ros.gate_state["state"] != "stopped" or ros.trigger(topics.GATE_RESET).success, "the reset")
+
+
 def ee_speed(truth: list, over: float = 0.05) -> float:
     """Speed of the end effector over the last moments [m/s]."""
     rows = np.array([message.data for message in truth[-int(over * 100) - 1 :]])
@@ -75,8 +86,6 @@ def test_fault_brings_the_arm_to_rest_and_leaves_it_usable(lab, name, detection,
     reasons = f"{ros.gate_state['reason']} {ros.policy_state['reason']}"
     assert words in reasons
     assert stopped < detection + STOPPING + SWING, reasons
-    fault.publish(String(data="none"))
-    ros.wait(lambda: ros.gate_state["state"] != "stopped" or ros.trigger(topics.GATE_RESET).success, "the reset")
 
 
 @pytest.mark.parametrize("name", ["camera_drop"])
@@ -91,5 +100,3 @@ def test_fault_that_the_policy_outlives(lab, name):
     fault.publish(String(data=name))
     time.sleep(1.5)
     assert ros.policy_state["state"] == "active"
-    fault.publish(String(data="none"))
-    assert ros.change_state(Transition.TRANSITION_DEACTIVATE)

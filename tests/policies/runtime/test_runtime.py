@@ -80,6 +80,24 @@ def test_targets_run_ahead_of_a_held_arm_no_further_than_the_lead(bundle, limits
     assert np.abs(sent - HOME).max() == pytest.approx(lead)
 
 
+def test_policy_gives_up_on_an_arm_that_does_not_move(bundle):
+    loop, robot = make(bundle)
+    loop.start()
+    began = robot.clock.now
+
+    def go_on():
+        while robot.clock.now < began + 10.0:
+            loop.step()
+            robot.clock.now += 0.05  # its controller takes no commands
+
+    with pytest.raises(RefusalError, match=r"the target of joint 'panda_joint\d' has been 0.090 rad") as refusal:
+        go_on()
+    assert refusal.value.key == "blocked"
+    assert 2.0 < robot.clock.now - began < 3.0
+    assert robot.stops
+    assert not loop.running
+
+
 def test_the_faster_a_joint_is_the_further_its_target_runs_ahead():
     leads = LoopLimits(lead=0.12, rest_lead=0.08).leads(np.array([0.0, -0.2, 2.0, np.nan]))
     np.testing.assert_allclose(leads, [0.08, 0.10, 0.12, 0.12])
