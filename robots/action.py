@@ -94,7 +94,7 @@ class ActionResolver:
             self._target = np.minimum(np.maximum(kept, self._low), self._high)
         if self._gripper is not None:
             share = 0.5 * (1.0 + min(max(si[-1], -1.0), 1.0))  # -1 closed, 1 open
-            self.opening = self._gripper.closed + share * (self._gripper.opened - self._gripper.closed)
+            self.opening = self._gripper.opening_of(share)
         return self._target.copy()
 
 
@@ -125,9 +125,7 @@ def actions_between(
     if spec.names[-1] == "gripper":
         if openings is None or robot.gripper is None:
             raise SpecError("action: the last element is 'gripper', but there is no opening")
-        gripper = robot.gripper
-        share = (openings - gripper.closed) / (gripper.opened - gripper.closed)
-        actions = np.column_stack([actions, 2.0 * share - 1.0])
+        actions = np.column_stack([actions, 2.0 * robot.gripper.share(openings) - 1.0])
     return np.clip(actions, -1.0, 1.0).astype(np.float32)
 
 

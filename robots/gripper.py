@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from robots.specs import SpecError
 from robots.urdf import Element, UrdfError, add_child, read_urdf, to_text
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ class Gripper:
         order = np.argsort(firsts)
         inside = float(np.interp(first, firsts[order], openings[order]))
         return inside + (first - float(np.clip(first, firsts.min(), firsts.max()))) * self.lever(inside)
+
+    def share(self, opening: Value) -> Value:
+        """Return an opening [m] as a share of the way from closed (0) to open (1)."""
+        return (opening - self.closed) / (self.opened - self.closed)
+
+    def opening_of(self, share: Value) -> Value:
+        """Return the opening [m] at a share of the way from closed (0) to open (1)."""
+        return self.closed + share * (self.opened - self.closed)
 
     def lever(self, opening: float) -> float:
         """Return by how much the opening grows with the first joint's position [m/rad, or 1 for a sliding one]."""

@@ -62,9 +62,8 @@ class PlaceLabels:
 
 def grasped(episode: DemonstratedEpisode, gripper: Gripper, rate_hz: float) -> list[tuple[int, int]]:
     """Return where something was between the fingers: first frame of each time, and the first one after it."""
-    stroke = gripper.opened - gripper.closed
-    share = (episode.opening[:, 0] - gripper.closed) / stroke
-    short = share - (episode.asked_opening[:, 0] - gripper.closed) / stroke > STOPPED_SHORT
+    share = gripper.share(episode.opening[:, 0])
+    short = share - gripper.share(episode.asked_opening[:, 0]) > STOPPED_SHORT
     stopped = np.abs(np.diff(share, prepend=share[:1])) < STILL
     runs: list[tuple[int, int]] = []
     held, first = False, 0

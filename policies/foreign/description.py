@@ -139,8 +139,7 @@ class ForeignPolicy:
             gripper = robot.gripper
             if state.opening is None or gripper is None:
                 raise SpecError("policy: it observes the fingers, and no position of them is received")
-            share = (state.opening - gripper.closed) / (gripper.opened - gripper.closed)
-            values = np.append(values, 100.0 * share)
+            values = np.append(values, 100.0 * gripper.share(state.opening))
         found = {self.state.input: self.state.apply(values)}
         for name, camera in self.cameras.items():
             frame = state.frames.get(name)
@@ -169,9 +168,7 @@ class ForeignPolicy:
         q = q[:, [self.joints.index(name) for name in robot.joint_names]]
         if not self.gripper or robot.gripper is None:
             return q
-        share = values[:, n] / 100.0
-        opening = robot.gripper.closed + share * (robot.gripper.opened - robot.gripper.closed)
-        return np.column_stack([q, opening])
+        return np.column_stack([q, robot.gripper.opening_of(values[:, n] / 100.0)])
 
 
 def read_foreign(path: Path, robot: RobotModel) -> ForeignPolicy:

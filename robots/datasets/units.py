@@ -119,7 +119,7 @@ class JointReader:
                 f"{self._where}: the gripper reads {raw.min():.4g} to {raw.max():.4g}, expected {gripper.closed:g} to "
                 f"{gripper.opened:g} m, or 0 (closed) to 100; convert it before the import"
             )
-        return gripper.closed + np.clip(raw, 0, 100) / 100 * travel, ["gripper from 0–100"]
+        return gripper.opening_of(np.clip(raw, 0, 100) / 100), ["gripper from 0–100"]
 
 
 def check_speed(where: str, robot: RobotModel, q: np.ndarray, fps: float) -> None:

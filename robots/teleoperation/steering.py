@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 import numpy as np
 
 from robots.action import MAX_YAW, ActionResolver, turn_about_z
-from robots.gripper import Gripper
 from robots.model import RobotModel
 from robots.observation import RobotState
 from robots.rotations import rotation_about
@@ -179,7 +178,7 @@ class Teleoperator:
             if state.opening is None:
                 self.reason = "fingers: no position received; are they among the joint states?"
                 return False
-            self._grip = _share(state.opening, gripper)
+            self._grip = 2.0 * gripper.share(state.opening) - 1.0
         R, R_home = self._robot.chain.pose(state.q)[0], self._robot.R_home
         yaw = turn_about_z(R @ R_home.T)
         upright = rotation_about(np.array([0.0, 0.0, 1.0]), yaw) @ R_home
@@ -200,8 +199,9 @@ class Teleoperator:
         step = (leader.q - self._resolver.target) / np.array(self._spec.scale[:n])
         action = np.zeros(self._spec.size)
         action[:n] = np.clip(step, -self.share, self.share)
-        led = leader.opening is not None and gripper is not None
-        return self._with_fingers(action, _share(leader.opening, gripper) if led else None)  # type: ignore[arg-type]
+        if leader.opening is None or gripper is None:
+            return self._with_fingers(action, None)
+        return self._with_fingers(action, 2.0 * gripper.share(leader.opening) - 1.0)
 
     def _with_fingers(self, action: np.ndarray, wanted: float | None) -> np.ndarray:
         if self._spec.names[-1] == "gripper":
@@ -214,9 +214,4 @@ class Teleoperator:
         gripper = self._robot.gripper
         if gripper is None or self._grip is None:
             return None
-        return gripper.closed + 0.5 * (1.0 + self._grip) * (gripper.opened - gripper.closed)
-
-
-def _share(opening: float, gripper: Gripper) -> float:
-    """Return an opening [m] as an action: -1 closed, 1 open."""
-    return 2.0 * (opening - gripper.closed) / (gripper.opened - gripper.closed) - 1.0
+        return gripper.opening_of(0.5 * (1.0 + self._grip))

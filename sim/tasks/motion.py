@@ -27,6 +27,10 @@ FINGER_SLANT = 0.0095
 aside at the tips to 25 mm over a cube."""
 FREE = 0.004
 """Gap that is left between a fixed jaw and a cube that is as far off as the fingers still close on [m]."""
+AHEAD = 0.004
+"""How far a single moving jaw is commanded ahead of where it is, until it touches a cube [m]."""
+TOUCHING = 0.003
+"""By how much the opening of fingers on a cube may be more than half of it [m]."""
 LEFT = 0.006
 """Gap between a fixed jaw and a cube that it has let go, before the hand rises [m]."""
 NOTHING = 0.6
@@ -77,22 +81,26 @@ def is_held(scene: Scene, position: np.ndarray, quat: np.ndarray, half: float) -
     turn = yaw_of(quat) - scene.ee_yaw
     width = half * (abs(math.cos(turn)) + abs(math.sin(turn)))
     away = position - scene.between(scene.opening)
-    return NOTHING * half < scene.opening < width + 0.003 and float(np.abs(away).max()) < 0.02
+    return NOTHING * half < scene.opening < width + TOUCHING and float(np.abs(away).max()) < 0.02
 
 
 def way_to_grasp(scene: Scene, position: np.ndarray, half: float, clear: float) -> np.ndarray:
-    """Return the way (3,) [m] of the hand that brings a cube at `position`, of half edge `half` [m], between the jaws.
-
-    Where one jaw is fixed, it stays `clear` [m] away from the cube, and the other one then pushes the cube to it: the
-    cube may be anywhere between closing jaws. Where both move, the cube is in the middle.
+    """Return the way (3,) [m] of the hand that brings a cube at `position`, of half edge `half` [m], between the jaws:
+    midway, where both move. A fixed jaw stays `clear` [m] away from it until the other one closes.
     """
-    fixed = scene.between(0.0)
-    wide = scene.opening - half
-    jaw = scene.between(1.0) - fixed
-    if wide < clear:  # closing
-        between = float(np.clip((position - fixed) @ jaw, half, half + 2.0 * max(wide, 0.0)))
-        return position - fixed - between * jaw
-    return position - scene.between(half + clear)
+    return position - scene.between(min(max(scene.opening, half), half + clear))
+
+
+def closing(scene: Scene, half: float) -> float:
+    """Return the `gripper` element that closes on a cube of half edge `half` [m]: at once, where both jaws move.
+
+    A single moving jaw closes as fast as the hand can follow to keep the cube midway: else it meets the cube first and
+    pushes it away.
+    """
+    gripper = scene.robot.gripper
+    if gripper is None or gripper.centred is None or scene.opening < half + TOUCHING:
+        return CLOSE
+    return max(CLOSE, 2.0 * gripper.share(scene.opening - AHEAD) - 1.0)
 
 
 def funnel(aside: float) -> float:
@@ -138,7 +146,7 @@ def pick(
         return move(spec, np.array([*(rise_first(up) * way[:2]), up]), turn, OPEN, limit=0.6 if wanted == 0 else 1.0)
     if scene.opening < NOTHING * half:
         return move(spec, np.array([0.0, 0.0, HOVER]), 0.0, OPEN)
-    return move(spec, way, 0.0, CLOSE)
+    return move(spec, way, 0.0, closing(scene, half))
 
 
 def carry(spec: ActionSpec, scene: Scene, position: np.ndarray, goal: np.ndarray, lift: float) -> np.ndarray:

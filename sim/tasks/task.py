@@ -55,6 +55,10 @@ class Scene(Protocol):
         """(3, 3) true rotation of the end effector in the base frame."""
 
     @property
+    def robot(self) -> RobotModel:
+        """The arm."""
+
+    @property
     def opening(self) -> float:
         """Mean finger position [m]."""
 

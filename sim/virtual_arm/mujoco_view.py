@@ -19,7 +19,7 @@ class MujocoScene:
 
     def __init__(self, robot: RobotModel, model: mujoco.MjModel, data: mujoco.MjData, bodies: Sequence[RigidBody]):
         """Look at `data` of a `model` that `sim.virtual_arm.mujoco_scene.build_scene` made with `bodies`."""
-        self._robot, self._model, self._data = robot, model, data
+        self.robot, self._model, self._data = robot, model, data
         self._ids = {body.name: int(model.body(body.name).id) for body in bodies}
         self._free = {
             body.name: (int(model.joint(body.name).qposadr[0]), int(model.joint(body.name).dofadr[0]))
@@ -45,17 +45,17 @@ class MujocoScene:
     @property
     def ee_yaw(self) -> float:
         """How far the end effector is turned from home about the base's z [rad]."""
-        return float(ee_yaw(self.ee_R, self._robot)[0])
+        return float(ee_yaw(self.ee_R, self.robot)[0])
 
     @property
     def opening(self) -> float:
         """Half the gap between the fingers [m]."""
-        gripper = self._robot.gripper
+        gripper = self.robot.gripper
         return gripper.opening_at(self._data.qpos[self._fingers].tolist()) if gripper is not None else 0.0
 
     def between(self, opening: float) -> np.ndarray:
         """Return the point (3,) that is midway between the fingers when they stand at `opening` [m], base frame [m]."""
-        return self.ee_pos + self.ee_R @ self._robot.between(opening)
+        return self.ee_pos + self.ee_R @ self.robot.between(opening)
 
     def place(self, name: str, position: Vector, quat: Vector = (0.0, 0.0, 0.0, 1.0)) -> None:
         """Put a body's origin at `position` [m] with orientation `quat` (xyzw), at rest."""

@@ -9,7 +9,7 @@ from robots.action import ActionResolver
 from robots.model import RobotModel
 from robots.registry import load_robot
 from sim.env import ArmEnv
-from sim.tasks.motion import is_held, way_to_grasp
+from sim.tasks.motion import AHEAD, CLOSE, closing, is_held, way_to_grasp
 from sim.virtual_arm.hidden_arms import hidden_reality
 from sim.virtual_arm.mujoco_arm import MujocoArm
 from tests.support.expert_runs import expert_successes
@@ -45,7 +45,7 @@ def test_an_expert_places_cubes_under_full_randomisation(arm):
     assert expert_successes("pick_place", arm, 8) >= 7
 
 
-def test_the_fixed_jaw_keeps_clear_of_the_cube_until_the_other_one_pushes_it_over(arm):
+def test_the_fixed_jaw_keeps_clear_of_the_cube_until_the_other_one_closes(arm):
     env = ArmEnv("pick_place", arm, "nominal")
     env.reset(seed=1)
     half, world, clear = env.parameters["object_size"] / 2, env.world, 0.012
@@ -57,11 +57,13 @@ def test_the_fixed_jaw_keeps_clear_of_the_cube_until_the_other_one_pushes_it_ove
 
     assert way_to_grasp(world, cube_at(clear), half, clear) == pytest.approx([0, 0, 0], abs=1e-9)
     assert way_to_grasp(world, cube_at(0.0), half, clear) == pytest.approx(-clear * across)
-    world.reset_arm(np.array(arm.home), half + 0.004)  # closing: the cube may be anywhere between the jaws
-    for gap_to_fixed in (0.0, 0.005, 0.008):
-        assert way_to_grasp(world, cube_at(gap_to_fixed), half, clear) == pytest.approx([0, 0, 0], abs=1e-9)
-    assert way_to_grasp(world, cube_at(0.011), half, clear) == pytest.approx(0.003 * across)
+    assert closing(world, half) == pytest.approx(2.0 * arm.gripper.share(arm.gripper.opened - AHEAD) - 1.0, abs=1e-3)
+    world.reset_arm(np.array(arm.home), half + 0.004)  # closing: the hand keeps the cube midway
+    for gap_to_fixed in (0.0, 0.004, 0.011):
+        away = way_to_grasp(world, cube_at(gap_to_fixed), half, clear)
+        assert away == pytest.approx((gap_to_fixed - 0.004) * across, abs=1e-9)
     world.reset_arm(np.array(arm.home), half)
+    assert closing(world, half) == CLOSE
     assert is_held(world, cube_at(0.0), np.array([0.0, 0.0, 0.0, 1.0]), half)
     assert not is_held(world, cube_at(0.03), np.array([0.0, 0.0, 0.0, 1.0]), half)
     env.close()

@@ -9,6 +9,7 @@ import pytest
 
 from policies.bundle import PolicyBundle
 from policies.scoring.mujoco import _Lab, episodes_in_mujoco, evaluate_in_mujoco
+from robots.registry import load_robot
 from sim.env import ArmEnv
 from sim.tasks import TASKS, load_task
 from sim.tasks.motion import move
@@ -28,6 +29,7 @@ class SeenScene:
     """A scene as a policy from state knows it: enough for a scripted expert."""
 
     table_height = 0.0
+    robot = load_robot("franka_panda")
 
     def __init__(self, seen: dict[str, np.ndarray]):
         self._seen = seen
