@@ -50,6 +50,8 @@ MIDDLE = 0.1
 """Height of the point that it aims at, likewise [m]."""
 WIDE = 150.0
 """Height of the ideal image that a random camera's view is cut from [°]: its lens is chosen to suit its place."""
+BRACKET_ERROR = 0.01
+"""Largest error of a hand camera's place along each axis, where no rig says it [m]: brackets are drawn, not taped."""
 MARGIN = 1.25
 """Size of a policy's view over that of the work area in it: its camera stands elsewhere by a calibration's error."""
 
@@ -114,7 +116,8 @@ def wrist(area: Area) -> CameraModel:
     T_ee_camera = np.eye(4)
     T_ee_camera[:3, :3] = np.stack([x, np.cross(z, x), z], axis=1)
     T_ee_camera[:3, 3] = area_scale(area) * np.array([0.06, 0.0, -0.06])
-    return CameraModel("wrist", VIEW, VIEW, _pinhole(VIEW, VIEW, 70.0), T_ee_camera=as_matrix(T_ee_camera))
+    K, scale = _pinhole(VIEW, VIEW, 70.0), min(1.0, area_scale(area))
+    return CameraModel("wrist", VIEW, VIEW, K, T_ee_camera=as_matrix(T_ee_camera), position_error=scale * BRACKET_ERROR)
 
 
 def left(area: Area) -> CameraModel:
@@ -273,6 +276,7 @@ class _DescribedCamera(CameraModel):
     """A camera in a rig's file: `fov_y_deg` may stand for K, and `eye` and `target` for T_base_camera."""
 
     K: Matrix | None = None  # type: ignore[assignment]
+    position_error: float | None = None  # type: ignore[assignment]
     fov_y_deg: float | None = None
     eye: Point | None = None
     target: Point | None = None
@@ -303,6 +307,8 @@ class _DescribedCamera(CameraModel):
             if not math.dist(self.eye, self.target) > 0:
                 raise SpecError(f"camera '{self.name}': eye and target are in the same place, {self.eye}")
             given["T_base_camera"] = as_matrix(look_at(np.array(self.eye), np.array(self.target)))
+        if self.position_error is None:
+            given["position_error"] = CameraModel.position_error if self.T_ee_camera is None else BRACKET_ERROR
         return CameraModel(**given)
 
 

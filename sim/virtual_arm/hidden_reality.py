@@ -112,7 +112,7 @@ class HiddenCamera:
     """The camera as it is, against the nominal pose and lens that the policy was trained with."""
 
     position_offset: tuple[float, ...] = (0.014, -0.011, 0.009)
-    """Added to the nominal position in base [m]: a tripod measured with a tape."""
+    """Added to the nominal position in base [m]: a tripod measured with a tape. A third of it for one on the hand."""
     rotation_offset_deg: tuple[float, ...] = (0.8, -0.7, 0.5)
     """Rotation about the camera's own x, y, z after the nominal pose [deg]: a residual of hand-eye calibration."""
     height: int = 240

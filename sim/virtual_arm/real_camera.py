@@ -16,6 +16,9 @@ COVERED = 0.95
 """Share of the true camera's image, at most, that the nominal view takes: a lens with too long a focal length is
 changed for one that shows it."""
 
+BRACKET_SHARE = 1 / 3
+"""Share of a tripod's offset by which a camera on the hand is off: its bracket is as drawn to some millimetres."""
+
 
 @dataclass(frozen=True)
 class RealCamera:
@@ -47,7 +50,7 @@ def true_camera(nominal: CameraModel, hidden: HiddenCamera) -> CameraModel:
     """
     fixed = nominal.T_base_camera is not None
     T = np.array(nominal.T_base_camera if fixed else nominal.T_ee_camera)
-    T[:3, 3] += hidden.position_offset
+    T[:3, 3] += (1.0 if fixed else BRACKET_SHARE) * np.array(hidden.position_offset)
     T[:3, :3] = T[:3, :3] @ rpy_matrix(np.radians(hidden.rotation_offset_deg))
     x, y = _ideal_coordinates(replace(nominal, distortion=()))
     room = (

@@ -121,7 +121,7 @@ def test_a_file_of_several_cameras_and_several_files_keep_the_order(tmp_path: Pa
     rig = load_rig(write(tmp_path, {"cameras": [{**PLAIN, "position_error": 0.004}, hand]}), PANDA)
     assert [camera.name for camera in rig.cameras] == ["front", "hand"]
     assert {(camera.height, camera.width) for camera in rig.cameras} == {(VIEW, VIEW)}
-    assert rig.cameras[0].position_error == 0.004
+    assert [camera.position_error for camera in rig.cameras] == [0.004, 0.01]
     files = []
     for name in ("left", "right"):
         files.append(tmp_path / f"{name}.json")
