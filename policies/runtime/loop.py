@@ -35,6 +35,9 @@ from robots.specs import SpecError
 class RobotInterface(Protocol):
     """Interface of an arm to the control loop."""
 
+    moves: bool
+    """Whether it moves as it is sent; in shadow mode nothing does."""
+
     def read(self) -> RobotState | None:
         """Return the newest state, stamped on the loop's clock; None before the first."""
 
@@ -307,7 +310,7 @@ class ControlLoop:
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
             )
         target = self._resolver.resolve(action, state.q, self.limits.leads(state.dq))
-        if stalled := self._stall.reason(target, state.q, now):
+        if self._robot.moves and (stalled := self._stall.reason(target, state.q, now)):
             raise RefusalError(stalled, "blocked")
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)

@@ -61,6 +61,8 @@ class _CommandPublisher:
 class GatedArm(_CommandPublisher):
     """Sends commands to the safety gate, only while it is alive and accepts them."""
 
+    moves = True
+
     def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
         """Prepare to command `robot` every `dt` [s]."""
         # Two nodes may share a name, and rclpy's executor tells no publisher's identity: a token tells them apart
@@ -114,6 +116,8 @@ class GatedArm(_CommandPublisher):
 
 class ShadowArm(_CommandPublisher):
     """Publishes what would have been sent; nothing moves."""
+
+    moves = False
 
     def __init__(self, node: Node, inputs: ArmInputs, robot: RobotModel, dt: float):
         """Prepare as `GatedArm` does."""

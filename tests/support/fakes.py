@@ -41,6 +41,7 @@ class FakeRobot:
     poses: dict[str, np.ndarray] = field(default_factory=dict)
     """Positions [m] of what an estimator locates, upright, by name."""
     pose_delay: float = 0.0
+    moves: bool = True
 
     def __post_init__(self) -> None:
         self.q = np.array(self.q, np.float64)

@@ -96,6 +96,11 @@ def test_policy_gives_up_on_an_arm_that_does_not_move(bundle):
     assert 2.0 < robot.clock.now - began < 3.0
     assert robot.stops
     assert not loop.running
+    watched, robot = make(bundle, moves=False)  # as in shadow mode
+    watched.start()
+    for _ in range(100):
+        watched.step()
+        robot.clock.now += 0.05
 
 
 def test_the_faster_a_joint_is_the_further_its_target_runs_ahead():
