@@ -78,8 +78,12 @@ class Drives:
     """Half the play of the gears [rad]."""
     grid: float
     """Step of positions, commanded and measured [rad]."""
+    stiffness: float | None = None
+    """Torque that a position error of 1 rad calls forth [N·m]; None where it is unknown."""
 
     def __post_init__(self) -> None:
+        if self.stiffness is not None and not 0.0 < self.stiffness < np.inf:
+            raise SpecError(f"drives: stiffness is {self.stiffness:g} N·m/rad, expected a positive number")
         ends = {"gravity_compensation": 1.0, "command_delay": 0.5, "dead_band": 0.2, "backlash": 0.2, "grid": 0.2}
         for name, end in ends.items():
             if not 0.0 <= getattr(self, name) <= end:

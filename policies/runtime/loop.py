@@ -19,6 +19,7 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.runtime.deadlines import Clock
+from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.inputs.asked_thing import AskedThing
 from policies.runtime.inputs.camera_watch import CameraWatch
 from policies.runtime.inputs.light_match import LightMatching
@@ -142,6 +143,7 @@ class ControlLoop:
         """Matches images to the brightness of training once it is switched on; off at first."""
         self._grips = bundle.action.names[-1] == "gripper" or "opening" in bundle.observation.names
         self._resolver, self._warm_up_resolver = (ActionResolver(bundle.action, bundle.robot) for _ in range(2))
+        self._sag = GravitySag(bundle.robot)
         self._stall = StallWatch(bundle.robot.joint_names, min(limits.lead, limits.rest_lead))
         self._memory = bundle.fresh_memory()
         self.thing = AskedThing(bundle, self._builder)
@@ -245,7 +247,8 @@ class ControlLoop:
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory(), self.cameras.mask).action
             self._warm_up_resolver.reset(state.q)
-            target = self._warm_up_resolver.resolve(action, state.q, self.limits.leads(state.dq))
+            held = state.q + self._sag.at(state.q)
+            target = self._warm_up_resolver.resolve(action, held, self.limits.leads(state.dq))
             return target, self._warm_up_resolver.opening
         return None
 
@@ -309,8 +312,9 @@ class ControlLoop:
             raise RefusalError(
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
             )
-        target = self._resolver.resolve(action, state.q, self.limits.leads(state.dq))
-        if self._robot.moves and (stalled := self._stall.reason(target, state.q, now)):
+        held = state.q + self._sag.at(state.q)
+        target = self._resolver.resolve(action, held, self.limits.leads(state.dq))
+        if self._robot.moves and (stalled := self._stall.reason(target, held, now)):
             raise RefusalError(stalled, "blocked")
         blend = 1.0 if self.limits.blend == 0 else min(1.0, (now - started + self.bundle.action.dt) / self.limits.blend)
         target = self._q_start + _smooth(blend) * (target - self._q_start)

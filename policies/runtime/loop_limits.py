@@ -31,8 +31,8 @@ class LoopLimits:
     blend: float = 0.3
     """Time over which commands go from the present position to the policy's targets [s]."""
     lead: float = 0.12
-    """How far a joint's target may run ahead of the measured joint [rad]: in simulation it is less in nine of ten
-    actions. An arm that lags more would be faster than it can stop."""
+    """How far a joint's target may run ahead of the measured joint [rad], what gravity bends its servo by aside: in
+    simulation it is less in nine of ten actions. An arm that lags more would be faster than it can stop."""
     rest_lead: float = 0.09
     """The same where a joint does not move [rad]: how hard an arm that touches something presses. Less than the safety
     gate's `stall_error`, at which it takes the arm for blocked."""

@@ -31,7 +31,10 @@ def hidden_reality(robot: RobotModel, path: Path | None = None) -> HiddenReality
     """
     default = HiddenReality() if robot.name == "franka_panda" else HiddenReality(arm=_arm(robot))
     if robot.drives is not None:
-        default = replace(default, arm=replace(default.arm, **asdict(robot.drives)))
+        known = asdict(robot.drives)
+        if (stiffness := known.pop("stiffness")) is not None:
+            known["kp"] = (stiffness,) * len(robot.joint_names)
+        default = replace(default, arm=replace(default.arm, **known))
     return default if path is None else HiddenReality.load(path, default)
 
 

@@ -97,6 +97,8 @@ def test_the_virtual_arm_has_its_drives(write):
     assert (ideal.backlash, ideal.grid) == (0.0, 0.0)
     assert {name: getattr(given, name) for name in DRIVES} == DRIVES
     assert given.kp == ideal.kp
+    soft = hidden_reality(load_arm(write(drives={**DRIVES, "stiffness": 12}))).arm
+    assert soft.kp == (12.0,) * 5
 
 
 def test_a_bundle_keeps_it(write):
