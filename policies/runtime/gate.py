@@ -301,7 +301,7 @@ class SafetyGate:
             self._rejected["moving_at_start"] += 1
             return None
         held = self._filter.q
-        near = held is not None and np.abs(held - state.q).max() <= HOLD_TOLERANCE
+        near = held is not None and self._filter.sag.error(held, state.q) <= HOLD_TOLERANCE
         try:
             self._filter.reset(held if held is not None and near else state.q)
             if self._gripper is not None:

@@ -38,3 +38,8 @@ class GravitySag:
             return self._none
         _, torques = self._dynamics.terms(q, self._none)
         return np.clip(self._compliance * torques, -MAX_SAG, MAX_SAG)
+
+    def error(self, setpoint: np.ndarray, q: np.ndarray) -> float:
+        """Return how far the worst joint at `q` (n,) is from its `setpoint` (n,) [rad], unless it hangs there."""
+        error = setpoint - q
+        return float(min(np.abs(error).max(), np.abs(error - self.at(q)).max()))

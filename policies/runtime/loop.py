@@ -268,10 +268,10 @@ class ControlLoop:
             self.residuals.reset()
         self.light.reset()
         self._observe(state)
-        self._resolver.reset(state.q)
+        self._q_start = state.q + self._sag.at(state.q)  # what holds it there
+        self._resolver.reset(self._q_start)
         self._stall.reset()
         self._memory = self.bundle.fresh_memory()
-        self._q_start = state.q.copy()
         if self._safety is not None:
             self._safety.reset(state.q)
         self._started, self._last = now, None

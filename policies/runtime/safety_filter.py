@@ -106,7 +106,9 @@ class SafetyFilter:
         self._n = n = len(robot.joint_names)
         self._low, self._high = np.array(limits.q_low), np.array(limits.q_high)
         self._tau = np.array(limits.tau)
-        self._strain, self._sag = Strain(limits), GravitySag(robot)
+        self._strain = Strain(limits)
+        self.sag = GravitySag(robot)
+        """How far the arm hangs from its setpoints."""
         self._dq, self._jerk = np.array(limits.dq), np.array(limits.jerk)
         self._p_low, self._p_high = np.array(limits.workspace.low), np.array(limits.workspace.high)
         self._follow, self._out = Ruckig(n, dt), OutputParameter(n)
@@ -281,7 +283,7 @@ class SafetyFilter:
         hint = "is the arm blocked, or does it listen to another controller?"
         if error[worst] > self.limits.tracking_error:
             self.stop("tracking_error", f"{where} (limit {self.limits.tracking_error:.3f} rad); {hint}")
-        elif min(error[worst], np.abs(self._q - q - self._sag.at(q)).max()) <= self.limits.stall_error:
+        elif self.sag.error(self._q, q) <= self.limits.stall_error:
             self._stall = None
         elif self._stall is None or np.abs(q - self._stall[1]).max() > STALL_MOVE:
             self._stall = (now, q)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from policies.runtime.gate import SafetyGate
+from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.limits import default_limits
+from robots.model import Drives, RobotModel
 from robots.observation import RobotState
 from robots.registry import load_robot
 
@@ -18,9 +22,10 @@ DT = 0.01
 class Bench:
     """A gate, an arm that follows it, and a policy that lives while it is told to."""
 
-    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0):
-        limits = default_limits(PANDA, 20.0)
-        self.gate = SafetyGate(PANDA, limits, DT, heartbeat_timeout=0.1, e_stop_timeout=e_stop_timeout)
+    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0, robot: RobotModel = PANDA):
+        limits = default_limits(robot, 20.0)
+        self.gate = SafetyGate(robot, limits, DT, heartbeat_timeout=0.1, e_stop_timeout=e_stop_timeout)
+        self.sag = GravitySag(robot)
         self.gate.on_controller(listening)
         self.now = 10.0
         self.q = HOME.copy()
@@ -49,7 +54,7 @@ class Bench:
             setpoint = self.gate.tick(self.now)
             if setpoint is not None:
                 self.sent.append(setpoint.q)
-                self.q = setpoint.q
+                self.q = setpoint.q - self.sag.at(self.q)
 
     def reset(self) -> tuple[bool, str]:
         return self.gate.request_reset(self.now)
@@ -84,6 +89,21 @@ def test_nothing_is_sent_while_no_controller_listens():
     assert bench.state == "waiting"
     assert "no controller listens" in bench.reason
     assert bench.sent == []
+
+
+def test_an_arm_that_hangs_does_not_fall_when_a_motion_begins():
+    bench = Bench(robot=replace(PANDA, drives=Drives(0.0, 0.0, 0.0, 0.0, 0.0, stiffness=300.0)))
+    bench.run(0.05)
+    bench.target = HOME + 0.05
+    bench.run(0.5)
+    bench.gate.on_release()
+    held, bench.target = bench.sent[-1], None
+    bench.run(1.0)
+    assert bench.state == "ready"
+    assert np.abs(held - bench.q).max() > 0.05
+    sent, bench.target = len(bench.sent), held
+    bench.run(0.5)
+    np.testing.assert_allclose(bench.sent[sent:], np.tile(held, (len(bench.sent) - sent, 1)), atol=1e-3)
 
 
 def test_command_without_heartbeat_moves_nothing():

@@ -72,6 +72,13 @@ class HangingRobot(FakeRobot):
         self.q_target = wanted
 
 
+def test_a_motion_begins_with_what_holds_the_arm() -> None:
+    clock = FakeClock()
+    loop = ControlLoop(tiny_bundle(robot=hanging()), HangingRobot(HOME, clock), LoopLimits(), safety=None, clock=clock)
+    loop.start()
+    np.testing.assert_allclose(loop.step().q_sent, HOME + SAG.at(HOME), atol=0.01)
+
+
 def height_after(robot: RobotModel, seconds: float) -> float:
     """Return how high a policy lifts the hand of an arm that hangs [m]; its goal is at `GOAL`."""
     clock = FakeClock()
