@@ -277,6 +277,7 @@ class SafetyFilter:
             )
 
     def _check_tracking(self, q: np.ndarray, now: float) -> None:
+        assert self._q is not None
         error = np.abs(q - self._q)
         worst = int(error.argmax())
         where = f"joint '{self.limits.joint_names[worst]}' is {error[worst]:.3f} rad from its setpoint"
