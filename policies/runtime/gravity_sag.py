@@ -16,7 +16,10 @@ MAX_SAG = 0.15
 
 
 class GravitySag:
-    """Tells by how much targets of an arm at rest are ahead of its joints because of gravity alone."""
+    """Tells by how much targets of an arm at rest are ahead of its joints because of gravity alone.
+
+    Gravity is taken to pull along the base's -z, and the hand to be empty.
+    """
 
     def __init__(self, robot: RobotModel):
         """Prepare for `robot`; without a known stiffness of its servos it never sags.
