@@ -18,6 +18,8 @@ from robots.model import RobotModel
 from robots.specs import SpecError
 from robots.urdf import UrdfLink
 
+MAX_SAG = 0.15
+"""Sag beyond which none is granted [rad]: a real SO-101 with nothing in its hand hangs by up to 0.11."""
 WORK = 40
 """Columns of the work array of `dynamics`: axis (6), velocity (6), acceleration (6), force (6), inertia (10)."""
 
@@ -350,3 +352,42 @@ def _body(link: UrdfLink, T: np.ndarray) -> np.ndarray:
     I = R @ (np.zeros((3, 3)) if body.inertia is None else body.inertia) @ R.T  # noqa: E741 - the textbook's letter
     c = T[:3, :3] @ body.p + T[:3, 3]
     return np.array([body.mass, *c, I[0, 0], I[1, 1], I[2, 2], I[0, 1], I[0, 2], I[1, 2]])
+
+
+class GravitySag:
+    """Tells by how much targets of an arm at rest are ahead of its joints because of gravity alone.
+
+    Where the controller does not cancel gravity a joint holds still only while its target is ahead by gravity's torque
+    over its servo's stiffness; that part of a lead presses on nothing, and does not say that the arm is blocked.
+    Gravity is taken to pull along the base's -z, and the hand to be empty.
+    """
+
+    def __init__(self, robot: RobotModel):
+        """Prepare for `robot`; without a known stiffness of its servos it never sags.
+
+        Raises:
+            SpecError: if the stiffness is known and the URDF gives a link no mass.
+        """
+        self._none = np.zeros(len(robot.joint_names))
+        self._compliance = 0.0
+        drives = robot.drives
+        if drives is not None and drives.stiffness is not None:
+            self._compliance = (1.0 - drives.gravity_compensation) / drives.stiffness
+            self._dynamics = ArmDynamics.from_robot(robot)
+            self.at(np.array(robot.home))  # numba compiles now, not in motion
+
+    def at(self, q: np.ndarray) -> np.ndarray:
+        """Return what a target has to be ahead of joints (n,) [rad] that rest at `q` (n,) [rad]."""
+        if not self._compliance:
+            return self._none
+        _, torques = self._dynamics.terms(q, self._none)
+        return np.clip(self._compliance * torques, -MAX_SAG, MAX_SAG)
+
+    def held(self, q: np.ndarray) -> np.ndarray:
+        """Return the targets (n,) [rad] that hold joints at rest at `q` (n,) [rad]."""
+        return q + self.at(q)
+
+    def error(self, setpoint: np.ndarray, q: np.ndarray) -> float:
+        """Return how far the worst joint at `q` (n,) is from its `setpoint` (n,) [rad], unless it hangs there."""
+        error = setpoint - q
+        return float(min(np.abs(error).max(), np.abs(error - self.at(q)).max()))

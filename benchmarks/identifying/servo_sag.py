@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import tyro
 
-from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.loop_limits import LoopLimits
-from robots.dynamics import ArmDynamics
+from robots.dynamics import ArmDynamics, GravitySag
 from robots.registry import load_robot
 
 STILL, LONG = 0.01, 0.5

@@ -19,7 +19,6 @@ import numpy as np
 
 from policies.bundle import PolicyBundle
 from policies.runtime.deadlines import Clock
-from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.inputs.asked_thing import AskedThing
 from policies.runtime.inputs.camera_watch import CameraWatch
 from policies.runtime.inputs.light_match import LightMatching
@@ -29,6 +28,7 @@ from policies.runtime.safety_filter import Command, SafetyFilter
 from policies.runtime.stall_watch import StallWatch
 from robots.action import ActionResolver
 from robots.camera import CameraModel
+from robots.dynamics import GravitySag
 from robots.observation import ObservationBuilder, RobotState, needed_poses
 from robots.specs import SpecError
 
@@ -247,7 +247,7 @@ class ControlLoop:
         with contextlib.suppress(RefusalError, SpecError):
             action = self.bundle.infer(self._observe(state), self.bundle.fresh_memory(), self.cameras.mask).action
             self._warm_up_resolver.reset(state.q)
-            held = state.q + self._sag.at(state.q)
+            held = self._sag.held(state.q)
             target = self._warm_up_resolver.resolve(action, held, self.limits.leads(state.dq))
             return target, self._warm_up_resolver.opening
         return None
@@ -268,7 +268,7 @@ class ControlLoop:
             self.residuals.reset()
         self.light.reset()
         self._observe(state)
-        self._q_start = state.q + self._sag.at(state.q)  # what holds it there
+        self._q_start = self._sag.held(state.q)  # what holds it there
         self._resolver.reset(self._q_start)
         self._stall.reset()
         self._memory = self.bundle.fresh_memory()
@@ -312,7 +312,7 @@ class ControlLoop:
             raise RefusalError(
                 f"policy: action {action.tolist()} is not finite; is the bundle damaged?", "action_invalid"
             )
-        held = state.q + self._sag.at(state.q)
+        held = self._sag.held(state.q)
         target = self._resolver.resolve(action, held, self.limits.leads(state.dq))
         if self._robot.moves and (stalled := self._stall.reason(target, held, now)):
             raise RefusalError(stalled, "blocked")

@@ -28,11 +28,11 @@ from ruckig import (
 )
 
 from policies.runtime.collision import CollisionModel
-from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.limits import SafetyError, SafetyLimits
 from policies.runtime.motion import PlannedMotion
 from policies.runtime.strain import Strain
 from policies.runtime.workspace import into_workspace
+from robots.dynamics import GravitySag
 from robots.model import RobotModel
 from robots.observation import RobotState
 

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from robots.action import MAX_YAW, ActionResolver, turn_about_z
+from robots.dynamics import GravitySag
 from robots.model import RobotModel
 from robots.observation import RobotState
 from robots.rotations import rotation_about
@@ -109,7 +110,8 @@ class Teleoperator:
             leader: whether `target` is given a leader's pose, in place of a device's motion.
 
         Raises:
-            SpecError: for an arm without a gripper that should be steered.
+            SpecError: for an arm without a gripper that should be steered, or with servos of a known stiffness that
+                hold up links of unknown mass.
         """
         if gripper and robot.gripper is None:
             raise SpecError(f"robot '{robot.name}' has no gripper to steer; leave --gripper out")
@@ -124,6 +126,7 @@ class Teleoperator:
         self._spec = ActionSpec(kind, tuple(scale), tuple(scale.values()), rate_hz)
         self._robot, self._leader = robot, leader
         self._resolver = ActionResolver(self._spec, robot)
+        self._sag = GravitySag(robot)
         self._moving_elements = self._spec.size - int(gripper)
         self._grip: float | None = None  # the last command's, as an action
         self.engaged = False
@@ -156,7 +159,7 @@ class Teleoperator:
             return None
         action = self._following(leader) if leader is not None else self._moving(steering)
         if leader is not None or action[: self._moving_elements].any():
-            self._resolver.resolve(action, state.q)
+            self._resolver.resolve(action, self._sag.held(state.q))
         # else not even the hand's tilt is corrected
         return JointTarget(self._resolver.target, self._opening())
 
@@ -172,21 +175,22 @@ class Teleoperator:
         return ""
 
     def _engage(self, state: RobotState) -> bool:
-        """Start from where the arm is, with the hand turned as it is."""
+        """Start from what holds the arm where it is, with the hand turned as that turns it."""
         gripper = self._robot.gripper
         if self._grip is None and self._spec.names[-1] == "gripper" and gripper is not None:
             if state.opening is None:
                 self.reason = "fingers: no position received; are they among the joint states?"
                 return False
             self._grip = 2.0 * gripper.share(state.opening) - 1.0
-        R, R_home = self._robot.chain.pose(state.q)[0], self._robot.R_home
+        held = self._sag.held(state.q)
+        R, R_home = self._robot.chain.pose(held)[0], self._robot.R_home
         yaw = turn_about_z(R @ R_home.T)
         upright = rotation_about(np.array([0.0, 0.0, 1.0]), yaw) @ R_home
         tilt = float(np.arccos(np.clip(0.5 * (np.trace(R @ upright.T) - 1.0), -1.0, 1.0)))
         if tilt <= UPRIGHT and abs(yaw) <= MAX_YAW:
-            self._resolver.reset(state.q, None, yaw)
+            self._resolver.reset(held, None, yaw)
         else:
-            self._resolver.reset(state.q, R)
+            self._resolver.reset(held, R)
         self.engaged = True
         return True
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from policies.runtime.gate import SafetyGate
-from policies.runtime.gravity_sag import GravitySag
 from policies.runtime.limits import default_limits
+from robots.dynamics import GravitySag
 from robots.model import Drives, RobotModel
 from robots.observation import RobotState
 from robots.registry import load_robot

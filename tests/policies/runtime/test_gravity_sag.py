@@ -6,11 +6,11 @@ import numpy as np
 import pybullet
 import pytest
 
-from policies.runtime.gravity_sag import MAX_SAG, GravitySag
 from policies.runtime.limits import default_limits
 from policies.runtime.loop import ControlLoop
 from policies.runtime.loop_limits import LoopLimits
 from policies.runtime.safety_filter import Command, SafetyFilter
+from robots.dynamics import MAX_SAG, GravitySag
 from robots.model import Drives, RobotModel
 from robots.observation import RobotState
 from robots.registry import load_robot

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robots.action import MAX_LEAD
+from robots.dynamics import GravitySag
+from robots.model import Drives
 from robots.observation import RobotState
 from robots.registry import load_robot
 from robots.specs import SpecError
@@ -79,6 +83,25 @@ def test_after_a_release_the_next_target_starts_from_where_the_arm_is():
     elsewhere = HOME + 0.1  # led by hand meanwhile
     target = operator.target(Steering(2.0, True), at(elsewhere, 2.0), 2.0)
     assert target.q == pytest.approx(elsewhere)
+
+
+@pytest.mark.parametrize("mode", ["hand", "joints"])
+def test_an_arm_that_hangs_from_its_targets_neither_falls_nor_lags(mode):
+    """Its joints rest where gravity's torque is their servos' stiffness times how far the target is ahead."""
+    robot = replace(PANDA, drives=Drives(0.0, 0.0, 0.0, 0.0, 0.0, 300.0))
+    sag, operator, q = GravitySag(robot), Teleoperator(robot, mode, RATE, SPEEDS, False, False), HOME
+    height = PANDA.chain.pose(HOME)[1][2]
+    assert PANDA.chain.pose(HOME - sag.at(HOME))[1][2] < height - 0.03  # what it would fall by
+    for k in range(60):
+        q = operator.target(Steering(k / RATE, True), at(q, k / RATE), k / RATE).q - sag.at(q)
+    assert PANDA.chain.pose(q)[1][2] == pytest.approx(height, abs=1e-3)
+    move = {"z": 1.0} if mode == "hand" else {PANDA.joint_names[3]: 1.0}
+    for k in range(60, 90):
+        q = operator.target(Steering(k / RATE, True, move), at(q, k / RATE), k / RATE).q - sag.at(q)
+    if mode == "hand":
+        assert PANDA.chain.pose(q)[1][2] == pytest.approx(height + 0.1, abs=0.01)
+    else:
+        assert q[3] == pytest.approx(HOME[3] + 0.3, abs=0.02)
 
 
 def test_a_turned_hand_stays_turned_across_a_release():
