@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 from policies.runtime.deadlines import Pacer
 from policies.runtime.loop import RefusalError
 from policies.runtime.motion import commanded_position
+from robots.dynamics import GravitySag
 from robots.host.reading import read_arrays
 from robots.host.writing import write_arrays
 from robots.model import RobotModel
@@ -140,6 +141,7 @@ class MotionPlayer(Node):
         if not name:
             raise SpecError("parameter 'robot' is empty; give the arm's name or its description file")
         self.robot = load_robot(name)
+        self._sag = GravitySag(self.robot)
         self.motion = read_motion(Path(parameters.text("motion")), self.robot)
         self._record = parameters.text("record")
         if self._record and Path(self._record).exists():
@@ -192,7 +194,7 @@ class MotionPlayer(Node):
         self.destroy_node()
 
     def _ready(self) -> np.ndarray:
-        """Wait for arm and gate; return where the arm is (n,) [rad]."""
+        """Wait for arm and gate; return what holds the arm where it is (n,) [rad]."""
         until, reason = time.monotonic() + self._timeout, "joint states: none was heard; is the driver running?"
         while time.monotonic() < until:
             time.sleep(0.02)
@@ -205,7 +207,7 @@ class MotionPlayer(Node):
             except RefusalError as error:
                 reason = str(error)
                 continue
-            return state.q
+            return self._sag.held(state.q)
         raise RefusalError(reason)
 
     def _send(self, targets: np.ndarray, stop_wanted: Callable[[], bool]) -> None:

@@ -300,10 +300,8 @@ class SafetyGate:
             self._reason = f"the arm moves at {speed:.2f} rad/s without a command; waiting until it rests"
             self._rejected["moving_at_start"] += 1
             return None
-        held = self._filter.q
-        near = held is not None and self._filter.sag.error(held, state.q) <= HOLD_TOLERANCE
         try:
-            self._filter.reset(held if held is not None and near else state.q)
+            self._filter.reset(self._holding(state.q))
             if self._gripper is not None:
                 self._gripping = None
                 self._gripper.hold()
@@ -314,6 +312,13 @@ class SafetyGate:
         self._mode, self._reason = "moving", ""
         self._settled_at = now + self._settle
         return self._advance(now)
+
+    def _holding(self, q: np.ndarray) -> np.ndarray:
+        """Return the setpoint that holds an arm at rest at `q` (n,) [rad]: the last one, or one within the limits."""
+        last, sag = self._filter.q, self._filter.sag
+        if last is not None and sag.error(last, q) <= HOLD_TOLERANCE:
+            return last
+        return np.clip(sag.held(q), np.minimum(self.limits.q_low, q), np.maximum(self.limits.q_high, q))
 
     def _tick_moving(self, requests: list[tuple[str, str]], now: float) -> Setpoint:
         for key, reason in requests:

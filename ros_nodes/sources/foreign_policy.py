@@ -28,6 +28,7 @@ from policies.foreign.description import read_foreign
 from policies.foreign.server import PolicyServer, server_command
 from policies.runtime.deadlines import Pacer
 from policies.runtime.loop import RefusalError
+from robots.dynamics import GravitySag
 from robots.observation import RobotState
 from robots.registry import load_robot
 from robots.specs import SpecError
@@ -80,6 +81,7 @@ class ForeignPolicyNode(Node):
         if missing := [name for name in ("policy", "robot") if not text(name)]:
             raise SpecError(f"parameter '{missing[0]}' is empty; give the policy's description and the arm")
         self.robot, path = load_robot(text("robot")), Path(text("policy"))
+        self._sag = GravitySag(self.robot)
         self.policy = read_foreign(path, self.robot)
         named = named_topics(text("image_topics"), list(self.policy.cameras))
         cameras = {k: topics.CameraTopics(resolved(self, t.image), resolved(self, t.info)) for k, t in named.items()}
@@ -111,7 +113,7 @@ class ForeignPolicyNode(Node):
             ChunkError, SpecError, RefusalError: what stopped it.
         """
         pacer, until = Pacer(self._dt), time.monotonic() + self._wait
-        began: tuple[float, np.ndarray] | None = None  # when the first target was there, and where the arm was
+        began: tuple[float, np.ndarray] | None = None  # when the first target was there, and what held the arm then
         try:
             while not ended.is_set():
                 pacer.wait()
@@ -130,7 +132,7 @@ class ForeignPolicyNode(Node):
                 if not why:
                     why = self._unwilling()
                 if not why and state is not None:
-                    self._inputs.alive, began = True, (now, state.q)
+                    self._inputs.alive, began = True, (now, self._sag.held(state.q))
                 elif began is not None or now > until:
                     raise RefusalError(why)
         finally:

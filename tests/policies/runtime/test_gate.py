@@ -22,8 +22,8 @@ DT = 0.01
 class Bench:
     """A gate, an arm that follows it, and a policy that lives while it is told to."""
 
-    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0, robot: RobotModel = PANDA):
-        limits = default_limits(robot, 20.0)
+    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0, robot: RobotModel = PANDA, **limited):
+        limits = replace(default_limits(robot, 20.0), **limited)
         self.gate = SafetyGate(robot, limits, DT, heartbeat_timeout=0.1, e_stop_timeout=e_stop_timeout)
         self.sag = GravitySag(robot)
         self.gate.on_controller(listening)
@@ -91,8 +91,38 @@ def test_nothing_is_sent_while_no_controller_listens():
     assert bench.sent == []
 
 
-def test_an_arm_that_hangs_does_not_fall_when_a_motion_begins():
-    bench = Bench(robot=replace(PANDA, drives=Drives(0.0, 0.0, 0.0, 0.0, 0.0, stiffness=300.0)))
+HANGING = replace(PANDA, drives=Drives(0.0, 0.0, 0.0, 0.0, 0.0, stiffness=300.0))
+
+
+def test_an_arm_that_hangs_does_not_fall_when_the_first_motion_begins():
+    bench = Bench(robot=HANGING)
+    held = HOME + bench.sag.at(HOME)
+    assert np.abs(held - HOME).max() > 0.06
+    bench.run(0.05)
+    bench.target = held
+    bench.run(0.5)
+    assert bench.state == "moving"
+    np.testing.assert_allclose(bench.sent, np.tile(held, (len(bench.sent), 1)), atol=1e-3)
+
+
+def test_what_holds_an_arm_is_not_sought_beyond_the_limits():
+    """It stands at a limit, and gravity's torques would have its setpoint beyond."""
+    sag = GravitySag(HANGING).at(HOME)
+    joint = int(np.abs(sag).argmax())
+    limits = default_limits(HANGING, 20.0)
+    edge = HOME[joint] + 0.01 * np.sign(sag[joint])
+    ends = {"q_high": limits.q_high} if sag[joint] > 0 else {"q_low": limits.q_low}
+    ends = {name: (*each[:joint], edge, *each[joint + 1 :]) for name, each in ends.items()}
+    bench = Bench(robot=HANGING, **ends)
+    bench.run(0.05)
+    bench.target = HOME.copy()
+    bench.run(0.2)
+    assert bench.state == "moving", bench.reason
+    assert np.abs(np.array(bench.sent)[:, joint] - HOME[joint]).max() <= 0.0101
+
+
+def test_an_arm_that_hangs_does_not_fall_when_a_motion_begins_anew():
+    bench = Bench(robot=HANGING)
     bench.run(0.05)
     bench.target = HOME + 0.05
     bench.run(0.5)
