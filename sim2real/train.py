@@ -40,7 +40,7 @@ class TrainHead(FileOption):
     mlflow: str = ""
     """Address of an MLflow server that is sent the run's figures, as http://server:5000; nothing is sent by default."""
     resume: Path | None = None
-    """Folder of an interrupted run to go on with; takes no other option."""
+    """Folder of an interrupted run to go on with; takes no other option but --ray and --workers, for another place."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,10 @@ def from_cameras(task: str, robot: str) -> Training:
 
 
 def _resume(arguments: Arguments, path: Path) -> int:
-    if arguments.peek(_ResumeOption())[1]:
-        raise ValueError("--resume takes the folder of a run and nothing else: its configuration is in config.json")
+    head, others = arguments.peek(ResumeHead())
+    if others:
+        raise ValueError("--resume takes a run's folder, --ray, --workers and nothing else; the rest is in config.json")
+    move(path, head)
     bundle, report = resume_run(path)
     report(bundle, path)
     return 0
@@ -220,8 +222,29 @@ def resumable(path: Path, command: str = "train") -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _ResumeOption:
+class ResumeHead(FileOption):
+    """What goes with --resume: which processes simulate changes no result."""
+
     resume: Path | None = None
+    ray: str | None = None
+    workers: int | None = None
+
+
+def move(path: Path, head: ResumeHead) -> None:
+    """Let the interrupted run in `path` go on with other workers, if `head` names any.
+
+    Raises:
+        ValueError: if there are none to choose.
+        RunError: if there is no unfinished run.
+        LockedError: if another process carries it out.
+    """
+    from policies.training.run_folder import RunFolder
+
+    changes = {name: value for name in ("ray", "workers") if (value := getattr(head, name)) is not None}
+    if head.workers is not None and head.workers < 1:
+        raise ValueError(f"workers is {head.workers}, expected at least 1")
+    if changes:
+        RunFolder.open(path).reconfigure(changes)
 
 
 def print_bundle(bundle, out: Path) -> None:

@@ -12,9 +12,11 @@ import tyro
 from sim2real.options import Arguments, FileOption, stages
 from sim2real.train import (
     Observation,
+    ResumeHead,
     Training,
     check_observation,
     from_cameras,
+    move,
     print_evaluated,
     resumable,
     resume_run,
@@ -58,12 +60,11 @@ class TransferHead(CompareHead):
 
 
 @dataclass(frozen=True)
-class _ResumeHead(FileOption):
+class _ResumeHead(ResumeHead):
     """What goes with --resume."""
 
     scratch: bool = True
     comparison: Path | None = None
-    resume: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,11 @@ def transfer(arguments: Arguments) -> int:
     resumed, others = arguments.peek(_ResumeHead())
     if resumed.resume is not None:
         if others:
-            raise ValueError("--resume takes the folder of a transfer, --no-scratch or --comparison, and nothing else")
+            known = "--no-scratch or --comparison, --ray, --workers"
+            raise ValueError(f"--resume takes the folder of a transfer, {known}, and nothing else")
+        for folder in (resumed.resume, _scratch_folder(resumed.resume)):
+            if (folder / "config.json").is_file() and not (folder / "metrics.json").is_file():
+                move(folder, resumed)
         return _resume(resumed.resume, TransferHead(scratch=resumed.scratch, comparison=resumed.comparison))
     if arguments.peek(DemonstratedHead())[0].demos is not None:
         return _from_demonstrations(arguments)

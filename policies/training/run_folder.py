@@ -89,6 +89,19 @@ class RunFolder:
             raise RunError(f"the run in '{path}' is finished; its bundle is {bundle}; train again with a new --out")
         return cls(path, _tracker(path, config))
 
+    def reconfigure(self, changes: Mapping[str, object]) -> None:
+        """Change fields of `config.json` that no result depends on.
+
+        Raises:
+            RunError: if the run has no such field.
+            LockedError: if another process carries it out.
+        """
+        with self.lock():
+            config = self.read_json("config.json")
+            if unknown := sorted(changes.keys() - config.keys()):
+                raise RunError(f"the run in '{self.path}' has no option {', '.join(unknown)}; resume it without")
+            self.write_json("config.json", {**config, **changes})
+
     def finish(self, metrics: dict) -> None:
         """Write the evaluation: the run is finished."""
         self.write_json("metrics.json", metrics)
