@@ -19,11 +19,13 @@ from tests.support.spoken import COMMAND, SPOKEN
 from tests.support.tiny_bert import write_memorised_heads, write_tiny_bert
 
 pytestmark = pytest.mark.ros
+# What the recording may sound like: the speech model's int8 arithmetic rounds by the processor
+HEARD = ("go above the blue cube", "go above, blue, cube", "go above, the blue cube", "go above blue cube")
 SENTENCES = {
     "go above the red cube": {"verb": "reach", "colour": "red"},
-    "go above the blue cube": {"verb": "reach", "colour": "blue"},
     "push the red cube": {"verb": "push", "colour": "red"},
     "do not go above the red cube": {"verb": "negated"},
+    **{f"{wording}{end}": {"verb": "reach", "colour": "blue"} for wording in HEARD for end in ("", ".")},
 }
 
 
