@@ -6,6 +6,7 @@ import array
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ STILL = 1e-12
 CAMERA_HZ = 30.0
 EVERY = 200
 """Commands that wait while this process does not run: a lost one would look like a leap."""
+MIDDLEWARE = re.compile(r"^.*RTPS_[A-Z]+.*\n", re.MULTILINE)
+"""A line of Fast DDS's log: nodes that start at once race for a port, and the loser takes the next one."""
 
 
 class FakeArm(Node):
@@ -292,9 +295,9 @@ class RosBench:
 
 
 def finish(child: subprocess.Popen, timeout: float = 10.0) -> tuple[int, str]:
-    """Wait for a process; return its exit status and all that it said."""
+    """Wait for a process; return its exit status and all that it said, without what Fast DDS said."""
     out, err = child.communicate(timeout=timeout)
-    return child.returncode, out + err
+    return child.returncode, MIDDLEWARE.sub("", out + err)
 
 
 def interrupt(child: subprocess.Popen, number: int = signal.SIGINT) -> tuple[int, str]:
