@@ -1,22 +1,25 @@
 """Where does a published encoder pay? Learning curves of perception for reach: pretrained, fresh, and the small one.
 
     python benchmarks/backbones.py [--encoders efficientnet_lite0 …] [--weights package …] [--renders 500 1000 2000]
-                                   [--seeds 3] [--source BUNDLE] [--data FOLDER] [--only ms renders frames]
-                                   [--json FILE]
+                                   [--seeds 3] [--source BUNDLE] [--data FOLDER] [--keep FOLDER] [--json FILE]
+                                   [--only ms renders frames success]
 
 `ms`: processor time of one action of the exported policy with two 84 × 84 cameras, on one thread. `renders`: median
 error of the goal [cm] on held-out renders under `full`, by the number of labelled renders; all have the same renders
 and gradient steps. `frames`: median error of the arm's landmarks [cm] in frames of a real Panda (panda_images below
 --data), by the number of labelled frames; the frames that are judged are a later part of the motion, never neighbours
-of those that are trained on. Each pretrained encoder stands beside a fresh one of its kind. Intervals are bootstrap
-ones over seeds.
+of those that are trained on. `success`: whole policies for reach from two cameras, by the product's recipe with each
+encoder, judged in the training simulator and in MuJoCo, where none was trained. Each pretrained encoder stands beside
+a fresh one of its kind. Intervals are bootstrap ones over seeds; of success, Wilson's of the median seed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +32,14 @@ import tyro
 
 from benchmarks.parts.pretraining import frames_ratio, gain
 from benchmarks.parts.real_frames import HEIGHT, WIDTH, RealFrames, read_panda_frames
-from benchmarks.parts.record import heading, origin, save
+from benchmarks.parts.record import Clock, heading, origin, save
 from policies.imitation.action_time import action_milliseconds
-from policies.imitation.camera_run import TrainConfig, camera_contract, untrained
+from policies.imitation.camera_run import TrainConfig, camera_contract, train_camera, untrained
 from policies.imitation.encoder_start import begin_encoder
 from policies.imitation.perception import fit_encoder, fit_student
 from policies.models.keypoint_encoder import ENCODERS, SMALL, KeypointEncoder
+from policies.scoring.intervals import wilson
+from policies.scoring.mujoco import evaluate_in_mujoco
 from policies.training.progress import silent
 from policies.transfer.learning_curves import mean_interval
 from robots.registry import load_robot
@@ -45,6 +50,7 @@ from sim.workers.start import open_workers
 HELD_OUT = 500
 """Labelled renders on which errors are measured."""
 TASK, ROBOT, SPACE, RIG = "reach", "franka_panda", "full", "front"
+TWO_CAMERAS = "front_side"
 FRESH = ""
 
 
@@ -52,7 +58,7 @@ FRESH = ""
 class Config:
     """What to measure."""
 
-    only: tuple[str, ...] = ("ms", "renders", "frames")
+    only: tuple[str, ...] = ("ms", "renders", "frames", "success")
     """Parts."""
     encoders: tuple[str, ...] = ("efficientnet_lite0",)
     """Published encoders whose learning is measured."""
@@ -76,6 +82,10 @@ class Config:
     """Images a step."""
     workers: int = 2
     """Processes that draw renders."""
+    episodes: int = 200
+    """On which a policy is judged in its training simulator; half as many in MuJoCo."""
+    keep: Path | None = None
+    """Folder of the policies; those that are in it are not trained again."""
     json: Path | None = None
     """File for the figures."""
 
@@ -110,7 +120,7 @@ def methods(config: Config) -> list[Method]:
 
 def milliseconds() -> dict[str, float]:
     """Return the processor time of an action by encoder [ms]."""
-    contract = camera_contract(TASK, ROBOT, "front_side")
+    contract = camera_contract(TASK, ROBOT, TWO_CAMERAS)
     found = {}
     for name in ENCODERS:
         found[name] = action_milliseconds(untrained(TrainConfig(Path("unused"), TASK, encoder=name)), contract)
@@ -150,6 +160,59 @@ def learn_frames(method: Method, frames: RealFrames, count: int, seed: int, conf
     _, restraint = begin_encoder(encoder, landmarks, method.weights, method.start, method.tune)
     fit_encoder(encoder, frames.chosen(count), recipe, seed, silent, restraint)
     return frames.error_cm(encoder)
+
+
+def whole_policy(method: Method, seed: int, folder: Path, config: Config) -> dict[str, float]:
+    """Train a policy by the product's recipe into `folder` and judge it; return its success and minutes."""
+    done = folder / "figures.json"
+    if done.is_file():
+        return json.loads(done.read_text())
+    clock = Clock()
+    run = TrainConfig(
+        folder,
+        TASK,
+        ROBOT,
+        TWO_CAMERAS,
+        SPACE,
+        seed=seed,
+        workers=config.workers,
+        threads=config.workers,
+        evaluation_episodes=config.episodes,
+        encoder=method.encoder,
+        weights=method.weights,
+        start=method.start,
+        tune=method.tune,
+    )
+    bundle = train_camera(run, clock)
+    minutes = clock.minutes
+    found = {
+        "simulator": bundle.provenance["metrics"]["evaluation"]["success"],
+        "mujoco": evaluate_in_mujoco(bundle, config.episodes // 2).success,
+        "minutes": minutes,
+    }
+    done.write_text(json.dumps(found))
+    return found
+
+
+def median(found: Sequence[Mapping[str, float]], engine: str, trials: int) -> str:
+    """Describe the median seed's success with its interval."""
+    rate = wilson(round(trials * sorted(each[engine] for each in found)[len(found) // 2]), trials)
+    return f"{rate.estimate:.3f} [{rate.low:.3f}, {rate.high:.3f}]"
+
+
+def policies(config: Config) -> dict[str, dict]:
+    """Train and judge a policy by every method and seed; print and return the figures."""
+    figures: dict[str, dict] = {}
+    trials = {"simulator": config.episodes, "mujoco": config.episodes // 2}
+    with tempfile.TemporaryDirectory() as temporary:
+        for method in methods(config):
+            folder = (config.keep or Path(temporary)) / str(method).replace(", ", "_").replace(":", "_")
+            found = [whole_policy(method, seed, folder / str(seed), config) for seed in range(config.seeds)]
+            cells = "  ".join(f"{engine} {median(found, engine, n)}" for engine, n in trials.items())
+            minutes = ", ".join(f"{each['minutes']:.1f}" for each in found)
+            print(f"success  {method!s:34} {cells}   {minutes} min", flush=True)
+            figures[str(method)] = {key: [each[key] for each in found] for key in found[0]}
+    return figures
 
 
 def curves(
@@ -208,6 +271,8 @@ def main(config: Config) -> None:
             "frames", config.frames, config, lambda m, count, seed: learn_frames(m, frames, count, seed, config)
         )
         figures |= {"frames": found, "frame_budgets": config.frames, "frames_ratio": frames_ratio(found, config.frames)}
+    if "success" in config.only:
+        figures["success"] = policies(config)
     for key in (f"pretrained_gain_{config.renders[-1]}", "frames_ratio"):
         print(f"{key}: {figures.get(key)}")
     save(config.json, described, figures)

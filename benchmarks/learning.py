@@ -39,7 +39,7 @@ from sb3_contrib import TQC
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
-from benchmarks.parts.record import heading, need, origin, save
+from benchmarks.parts.record import Clock, heading, need, origin, save
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, train_camera
 from policies.imitation.recipes import action_head_recipe, perception_recipe, state_recipe
@@ -81,25 +81,6 @@ def split(name: str) -> tuple[str, str]:
     """Return the task, and what the policy sees, of one of `GOALS`."""
     (sees,) = (seen for seen in SEEN if name.endswith(f"_{seen}"))
     return name.removesuffix(f"_{sees}"), sees
-
-
-class Clock:
-    """Told about a run's progress; knows how long it took without its judge."""
-
-    def __init__(self) -> None:
-        self._began, self._judging, self.judge_s = time.perf_counter(), 0.0, 0.0
-
-    def __call__(self, stage: str, share: float, text: str) -> None:
-        """See `policies.training.progress.StageProgress`."""
-        if stage == "evaluate" and share == 0.0:
-            self._judging = time.perf_counter()
-        elif stage == "evaluate" and share == 1.0:
-            self.judge_s += time.perf_counter() - self._judging
-
-    @property
-    def minutes(self) -> float:
-        """Wall minutes so far, the judge's left out."""
-        return (time.perf_counter() - self._began - self.judge_s) / 60
 
 
 def from_state(task: str, seed: int, episodes: int, folder: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -55,3 +56,22 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+class Clock:
+    """Told about a run's progress; knows how long it took without its judge."""
+
+    def __init__(self) -> None:
+        self._began, self._judging, self.judge_s = time.perf_counter(), 0.0, 0.0
+
+    def __call__(self, stage: str, share: float, text: str) -> None:
+        """See `policies.training.progress.StageProgress`."""
+        if stage == "evaluate" and share == 0.0:
+            self._judging = time.perf_counter()
+        elif stage == "evaluate" and share == 1.0:
+            self.judge_s += time.perf_counter() - self._judging
+
+    @property
+    def minutes(self) -> float:
+        """Wall minutes so far, the judge's left out."""
+        return (time.perf_counter() - self._began - self.judge_s) / 60
