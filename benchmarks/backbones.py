@@ -16,6 +16,7 @@ a fresh one of its kind. Intervals are bootstrap ones over seeds; of success, Wi
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -59,7 +60,7 @@ class Config:
     """What to measure."""
 
     only: tuple[str, ...] = ("ms", "renders", "frames", "success")
-    """Parts."""
+    """Parts; `success` takes hours."""
     encoders: tuple[str, ...] = ("efficientnet_lite0",)
     """Published encoders whose learning is measured."""
     weights: tuple[str, ...] = ("package",)
@@ -85,7 +86,7 @@ class Config:
     episodes: int = 200
     """On which a policy is judged in its training simulator; half as many in MuJoCo."""
     keep: Path | None = None
-    """Folder of the policies; those that are in it are not trained again."""
+    """Folder of the policies; those that were judged are not trained again."""
     json: Path | None = None
     """File for the figures."""
 
@@ -167,6 +168,7 @@ def whole_policy(method: Method, seed: int, folder: Path, config: Config) -> dic
     done = folder / "figures.json"
     if done.is_file():
         return json.loads(done.read_text())
+    shutil.rmtree(folder, ignore_errors=True)  # of a training that was broken off, whose minutes are not known
     clock = Clock()
     run = TrainConfig(
         folder,

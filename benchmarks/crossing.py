@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ import numpy as np
 import tyro
 
 from benchmarks.parts.knocked_cameras import try_knocked
-from benchmarks.parts.record import heading, origin, save
+from benchmarks.parts.record import Clock, heading, origin, save
 from evaluation.session.task_protocol import task_protocol
 from policies.bundle import PolicyBundle
 from policies.imitation.camera_run import TrainConfig, resume_camera, train_camera
@@ -65,25 +64,6 @@ class Arguments:
     """Folder of trained policies, TASK_SEED/bundle, which are not trained again; new ones are kept there."""
     json: Path | None = None
     """File for the figures."""
-
-
-class Clock:
-    """Measures the minutes of a training without its evaluation."""
-
-    def __init__(self) -> None:
-        self._began, self._evaluating, self._left_out = time.perf_counter(), 0.0, 0.0
-
-    def __call__(self, stage: str, share: float, text: str) -> None:
-        """As `policies.training.progress.StageProgress`."""
-        if stage == "evaluate" and share == 0.0:
-            self._evaluating = time.perf_counter()
-        elif stage == "evaluate" and share == 1.0:
-            self._left_out += time.perf_counter() - self._evaluating
-
-    @property
-    def minutes(self) -> float:
-        """Wall minutes so far."""
-        return (time.perf_counter() - self._began - self._left_out) / 60
 
 
 def train(arguments: Arguments, task: str, seed: int, out: Path) -> tuple[Path, float | None]:
