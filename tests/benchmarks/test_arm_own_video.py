@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks.arm_pose.network import ArmPoseNetwork, landmarks
@@ -55,6 +56,7 @@ def test_renders_are_labelled_like_pictures_and_show_the_videos_wall() -> None:
     assert np.linalg.norm(views.ee_pos - views.ee_pos.mean(0), axis=1).max() > 0.3
 
 
+@pytest.mark.slow
 def test_teaching_changes_a_copy_towards_the_found_pictures() -> None:
     scene = ArmScene(PANDA, CAMERA)
     pictures, q, _ = video(scene)

@@ -156,6 +156,7 @@ def test_noise_of_the_differences_is_no_information():
     assert np.linalg.eigvalsh(information).min() > -1e-6
 
 
+@pytest.mark.slow
 def test_a_joint_that_never_moved_stays_at_its_prior(robot):
     result = identify_arm(robot, [recording(robot, "a", 5, joints=(0,)), recording(robot, "b", 6, joints=(0,))], FAST)
     assert "servo of elbow" in result.left_out
