@@ -10,59 +10,14 @@ import pytest
 from policies.runtime.gate import SafetyGate
 from policies.runtime.limits import default_limits
 from robots.dynamics import GravitySag
-from robots.model import Drives, RobotModel
+from robots.model import Drives
 from robots.observation import RobotState
-from robots.registry import load_robot
-
-PANDA = load_robot("franka_panda")
-HOME = np.array(PANDA.home)
-DT = 0.01
-
-
-class Bench:
-    """A gate, an arm that follows it, and a policy that lives while it is told to."""
-
-    def __init__(self, listening: bool = True, e_stop_timeout: float = 0.0, robot: RobotModel = PANDA, **limited):
-        limits = replace(default_limits(robot, 20.0), **limited)
-        self.gate = SafetyGate(robot, limits, DT, heartbeat_timeout=0.1, e_stop_timeout=e_stop_timeout)
-        self.sag = GravitySag(robot)
-        self.gate.on_controller(listening)
-        self.now = 10.0
-        self.q = HOME.copy()
-        self.alive = self.measuring = True
-        self.target: np.ndarray | None = None
-        self.sent: list[np.ndarray] = []
-
-    @property
-    def state(self) -> str:
-        return self.gate.report.state
-
-    @property
-    def reason(self) -> str:
-        return self.gate.report.reason
-
-    def run(self, duration: float) -> None:
-        for _ in range(round(duration / DT)):
-            self.now += DT
-            tick = round(self.now / DT)
-            if self.measuring:
-                self.gate.on_state(RobotState(self.now, self.q.copy(), np.zeros(7)))
-            if self.alive:
-                self.gate.on_heartbeat(self.now)
-                if self.target is not None and tick % 5 == 0:
-                    self.gate.on_command(self.target, self.now)
-            setpoint = self.gate.tick(self.now)
-            if setpoint is not None:
-                self.sent.append(setpoint.q)
-                self.q = setpoint.q - self.sag.at(self.q)
-
-    def reset(self) -> tuple[bool, str]:
-        return self.gate.request_reset(self.now)
+from tests.support.gate_bench import DT, HOME, PANDA, GateBench
 
 
 @pytest.fixture
 def moving():
-    bench = Bench()
+    bench = GateBench()
     bench.run(0.05)
     bench.target = HOME + 0.3
     bench.run(0.15)
@@ -71,7 +26,7 @@ def moving():
 
 
 def test_nothing_is_sent_before_the_first_state():
-    bench = Bench()
+    bench = GateBench()
     bench.measuring = False
     bench.target = HOME + 0.1
     bench.run(0.5)
@@ -83,7 +38,7 @@ def test_nothing_is_sent_before_the_first_state():
 
 
 def test_nothing_is_sent_while_no_controller_listens():
-    bench = Bench(listening=False)
+    bench = GateBench(listening=False)
     bench.target = HOME + 0.1
     bench.run(0.3)
     assert bench.state == "waiting"
@@ -95,7 +50,7 @@ HANGING = replace(PANDA, drives=Drives(0.0, 0.0, 0.0, 0.0, 0.0, stiffness=300.0)
 
 
 def test_an_arm_that_hangs_does_not_fall_when_the_first_motion_begins():
-    bench = Bench(robot=HANGING)
+    bench = GateBench(robot=HANGING)
     held = HOME + bench.sag.at(HOME)
     assert np.abs(held - HOME).max() > 0.06
     bench.run(0.05)
@@ -113,7 +68,7 @@ def test_what_holds_an_arm_is_not_sought_beyond_the_limits():
     edge = HOME[joint] + 0.01 * np.sign(sag[joint])
     ends = {"q_high": limits.q_high} if sag[joint] > 0 else {"q_low": limits.q_low}
     ends = {name: (*each[:joint], edge, *each[joint + 1 :]) for name, each in ends.items()}
-    bench = Bench(robot=HANGING, **ends)
+    bench = GateBench(robot=HANGING, **ends)
     bench.run(0.05)
     bench.target = HOME.copy()
     bench.run(0.2)
@@ -122,7 +77,7 @@ def test_what_holds_an_arm_is_not_sought_beyond_the_limits():
 
 
 def test_an_arm_that_hangs_does_not_fall_when_a_motion_begins_anew():
-    bench = Bench(robot=HANGING)
+    bench = GateBench(robot=HANGING)
     bench.run(0.05)
     bench.target = HOME + 0.05
     bench.run(0.5)
@@ -137,7 +92,7 @@ def test_an_arm_that_hangs_does_not_fall_when_a_motion_begins_anew():
 
 
 def test_command_without_heartbeat_moves_nothing():
-    bench = Bench()
+    bench = GateBench()
     bench.run(0.05)
     bench.alive = False
     bench.run(0.2)
@@ -212,7 +167,7 @@ def test_reset_needs_the_cause_gone_and_the_policy_quiet(moving):
 
 
 def test_e_stop_at_rest_latches_too():
-    bench = Bench()
+    bench = GateBench()
     bench.run(0.05)
     bench.gate.on_e_stop(True, bench.now)
     bench.run(0.02)
@@ -228,7 +183,7 @@ def test_lost_state_while_moving_stops_and_while_ready_waits(moving):
     moving.run(0.6)
     assert moving.state == "stopped"
     assert "joint state: 0.1" in moving.reason
-    idle = Bench()
+    idle = GateBench()
     idle.run(0.05)
     idle.measuring = False
     idle.run(0.3)
@@ -276,7 +231,7 @@ def test_sagging_arm_is_held_by_the_last_setpoint(moving):
 
 
 def test_moving_arm_is_not_started():
-    bench = Bench()
+    bench = GateBench()
     bench.run(0.05)
     bench.now += DT
     bench.gate.on_state(RobotState(bench.now, HOME, np.full(7, 0.5)))
@@ -315,7 +270,7 @@ def test_a_command_that_cannot_be_meant_stops_even_when_a_newer_one_follows_at_o
 
 
 def test_a_wired_emergency_stop_that_is_silent_counts_as_pressed():
-    bench = Bench(e_stop_timeout=0.2)
+    bench = GateBench(e_stop_timeout=0.2)
     bench.target = HOME + 0.3
     bench.run(0.1)
     assert (bench.state, bench.sent) == ("waiting", [])
@@ -350,7 +305,7 @@ def test_another_publisher_stops_a_moving_arm_and_holds_back_a_resting_one(movin
     moving.target = None
     moving.run(0.2)
     assert words in moving.reset()[1]
-    bench = Bench()
+    bench = GateBench()
     bench.gate.on_publishers(*publishers)
     bench.target = HOME + 0.3
     bench.run(0.3)
